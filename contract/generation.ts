@@ -1,0 +1,68 @@
+// What the gateway asks of a node: one generation, already formatted, checked and paid for.
+// The node knows tokens; it never learns keys, prices or prompt formats.
+
+/** A piece of a formatted prompt. User text is only ever `text`, so it can never become a special token. */
+export type PromptPart =
+  | { special: string } // the exact piece in the vocabulary, e.g. "<s>"
+  | { text: string } // tokenized with SentencePiece's rules, never parsed for special tokens
+  | { tokens: number[] } // ids given by the caller (raw completions only)
+
+/** The public shape the node writes: an OpenAI completion or chat completion. */
+export type Shape = 'completion' | 'chat'
+
+/** Sampling parameters. Defaults are filled in by the gateway from the catalog, so none is optional here. */
+export interface SamplingParameters {
+  temperature: number // 0 = greedy
+  top_p: number // (0, 1]
+  top_k: number // 0 = off
+  min_p: number // 0 = off
+  repetition_penalty: number // 1 = off; over prompt and output
+  frequency_penalty: number // 0 = off; over output
+  presence_penalty: number // 0 = off; over output
+  /** Unsigned 64-bit, decimal. The gateway draws one where the caller gave none, so every answer can be repeated. */
+  seed: string
+}
+
+/** The body of `POST /generate` on a node. The ticket travels in the header `x-ticket`. */
+export interface GenerateRequest {
+  request_id: string // UUID; the client sees it as x-request-id
+  response_id: string // "cmpl-…" or "chatcmpl-…"
+  created_unix_s: number
+  model: string // the public id, echoed in the answer
+  shape: Shape
+  stream: boolean
+  include_usage: boolean // stream_options.include_usage
+  /** One list of parts a prompt; a raw completion may carry several. Choice index = prompt * n + copy. */
+  prompts: PromptPart[][]
+  n: number // choices a prompt
+  max_tokens: number // a choice
+  /** True where the caller gave no max_tokens: the node then lowers it to the room the context leaves. */
+  max_tokens_is_default: boolean
+  stop: string[]
+  sampling: SamplingParameters
+}
+
+export type FinishReason = 'stop' | 'length'
+
+/** How a generation ended for the meter; the public bytes only ever show `stop` and `length`. */
+export type Outcome = FinishReason | 'client_gone' | 'node_lost' | 'deadline' | 'error'
+
+/** Refusals a node may answer before the first byte. The gateway voids the reservation and maps the code to a status. */
+export type NodeErrorCode =
+  | 'bad_ticket' // missing, forged, expired, already used
+  | 'bad_request' // the body does not follow this contract
+  | 'context_length_exceeded'
+  | 'ceiling_exceeded' // exact counts are above what the ticket paid for
+  | 'unknown_special'
+  | 'invalid_token_id'
+  | 'overloaded'
+  | 'draining'
+  | 'engine_failed'
+
+export interface NodeError {
+  error: { code: NodeErrorCode; message: string; param: string | null }
+}
+
+export const TICKET_HEADER = 'x-ticket'
+/** Sent by a node with every answer of `POST /generate`: "1" once the generation was accepted and will be journaled. */
+export const ACCEPTED_HEADER = 'x-accepted'
