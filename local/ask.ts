@@ -1,0 +1,95 @@
+// The demo question of `npm start`, asked as any client would: over the public API, streamed, then looked up on the bill.
+
+import type { ChatCompletionChunk, Usage } from '../contract/openai.ts'
+
+export interface Ready {
+  gateway_url: string
+  api_key: string
+  model: string
+}
+
+/** The question of the model's own card: "write a quick sort". */
+const question = '写一段快速排序'
+
+/** Streams the answer to the terminal, then prints what it cost and how to ask again. */
+export async function ask(ready: Ready): Promise<void> {
+  const body = {
+    model: ready.model,
+    messages: [{ role: 'user', content: question }],
+    temperature: 0,
+    max_tokens: 300,
+    stream: true,
+    stream_options: { include_usage: true },
+  }
+  console.log(`\n> ${question}\n`)
+  const started = performance.now()
+  const response = await fetch(`${ready.gateway_url}/v1/chat/completions`, {
+    method: 'POST',
+    headers: { authorization: `Bearer ${ready.api_key}`, 'content-type': 'application/json' },
+    body: JSON.stringify(body),
+  })
+  if (!response.ok) throw new Error(`the gateway answered ${response.status}: ${await response.text()}`)
+  const usage = await printStream(response)
+  const seconds = (performance.now() - started) / 1000
+  console.log(`\n\n${usage.completion_tokens} tokens in ${seconds.toFixed(2)} s`)
+  await printBill(ready, response.headers.get('x-request-id')!)
+  console.log(`\ncurl ${ready.gateway_url}/v1/chat/completions -N \\
+  -H 'Authorization: Bearer ${ready.api_key}' -H 'Content-Type: application/json' \\
+  -d '${JSON.stringify(body)}'`)
+}
+
+async function printStream(response: Response): Promise<Usage> {
+  let usage: Usage | null = null
+  for await (const chunk of events(response)) {
+    process.stdout.write(chunk.choices[0]?.delta.content ?? '')
+    usage = chunk.usage ?? usage
+  }
+  if (!usage) throw new Error('the stream ended without its usage')
+  return usage
+}
+
+/** The chunks of a stream of server-sent events; an error event is thrown. */
+async function* events(response: Response): AsyncGenerator<ChatCompletionChunk> {
+  let rest = ''
+  for await (const text of response.body!.pipeThrough(new TextDecoderStream())) {
+    const lines = (rest + text).split('\n')
+    rest = lines.pop()!
+    for (const line of lines) {
+      if (!line.startsWith('data: ') || line === 'data: [DONE]') continue
+      const data = JSON.parse(line.slice('data: '.length))
+      if (data.error) throw new Error(data.error.message)
+      yield data
+    }
+  }
+}
+
+/** The bill is settled by the node's report, which arrives a moment after the last byte. */
+async function printBill(ready: Ready, request_id: string): Promise<void> {
+  const deadline = performance.now() + 10_000
+  for (;;) {
+    const bill = await get(ready, `/v1/usage/${request_id}`)
+    if (bill.state === 'posted') {
+      const { balance_nanousd } = await get(ready, '/v1/balance')
+      console.log(
+        `bill       ${bill.prompt_tokens} tokens in, ${bill.completion_tokens} tokens out: ${dollars(bill.cost_nanousd)}`,
+      )
+      console.log(`balance    ${dollars(balance_nanousd)}`)
+      console.log(`request    ${request_id}`)
+      return
+    }
+    if (performance.now() > deadline) throw new Error(`the bill of ${request_id} is still ${bill.state} after 10 s`)
+    await new Promise((done) => setTimeout(done, 50))
+  }
+}
+
+async function get(ready: Ready, path: string): Promise<Record<string, string>> {
+  const response = await fetch(ready.gateway_url + path, { headers: { authorization: `Bearer ${ready.api_key}` } })
+  if (!response.ok) throw new Error(`GET ${path} answered ${response.status}: ${await response.text()}`)
+  return (await response.json()) as Record<string, string>
+}
+
+/** Exact: money stays an integer until its digits are cut for the eye. */
+function dollars(nanousd: string): string {
+  const digits = nanousd.padStart(10, '0')
+  return `$${digits.slice(0, -9)}.${digits.slice(-9)}`
+}

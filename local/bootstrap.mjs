@@ -1,0 +1,91 @@
+// The first file of `npm start` and `npm test`: plain JavaScript, because a fresh clone has no dependencies yet and may run
+// an older Node. It installs what is missing, builds the native addon, and goes on in Node 24 (the npm package `node`).
+
+import { spawn, spawnSync } from 'node:child_process'
+import { createHash } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+const local = join(root, '.local')
+const node24 = join(root, 'node_modules', '.bin', 'node')
+
+const entries = {
+  start: ['local/start.ts'],
+  test: ['node_modules/vitest/vitest.mjs', 'run'],
+  'pass-at-1': ['bench/pass-at-1.ts'],
+}
+
+const [entry, ...rest] = process.argv.slice(2)
+process.chdir(root)
+mkdirSync(local, { recursive: true })
+stage('dependencies', dependenciesAreCurrent, installDependencies)
+stage('native addon', () => false, buildAddon)
+runInNode24([...entries[entry], ...rest])
+
+/** Runs one stage, or says that nothing was to do; a failure ends the process with one clear line. */
+function stage(name, isCurrent, run) {
+  const started = performance.now()
+  const current = isCurrent()
+  const failure = current ? null : run()
+  if (failure) {
+    console.error(`✗ ${name}: ${failure}`)
+    process.exit(1)
+  }
+  console.log(
+    `✓ ${name.padEnd(14)} ${((performance.now() - started) / 1000).toFixed(1).padStart(5)} s${current ? '  (unchanged)' : ''}`,
+  )
+}
+
+function lockHash() {
+  return createHash('sha256').update(readFileSync('package-lock.json')).digest('hex')
+}
+
+function dependenciesAreCurrent() {
+  const stamp = join('node_modules', '.installed-lock')
+  return existsSync(node24) && existsSync(stamp) && readFileSync(stamp, 'utf8') === lockHash()
+}
+
+function installDependencies() {
+  console.log('  installing dependencies (npm ci) …')
+  const { status } = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { stdio: 'inherit' })
+  if (status !== 0) return 'npm ci failed; its output is above'
+  writeFileSync(join('node_modules', '.installed-lock'), lockHash())
+  return null
+}
+
+/** CMake decides what is out of date, so this is quick when nothing changed. */
+function buildAddon() {
+  for (const tool of ['cmake', process.env.CXX ?? 'c++']) {
+    if (spawnSync(tool, ['--version']).status !== 0)
+      return `${tool} was not found; a C++20 compiler and CMake are needed`
+  }
+  const configure = ['-S', 'native', '-B', 'native/build', '-DCMAKE_BUILD_TYPE=Release']
+  if (!existsSync('native/build/CMakeCache.txt') && spawnSync('ninja', ['--version']).status === 0)
+    configure.push('-G', 'Ninja')
+  return run('cmake', configure) ?? run('cmake', ['--build', 'native/build', '--parallel', '2'])
+}
+
+function run(command, args) {
+  const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 64 << 20 })
+  if (status === 0) return null
+  const log = join(local, 'native-build.log')
+  writeFileSync(log, `${stdout}${stderr}`)
+  const error = /^.*\berror\b.*$/im.exec(`${stdout}${stderr}`)?.[0]?.trim()
+  return `${command} ${args[0] === '--build' ? 'build' : 'configuration'} failed (${log})${error ? `: ${error}` : ''}`
+}
+
+/** Stays in this process where it is Node 24 already; otherwise a child takes over and gets every signal. */
+async function runInNode24([file, ...args]) {
+  if (Number(process.versions.node.split('.')[0]) >= 24 && !file.includes('vitest')) {
+    process.argv = [process.argv[0], join(root, file), ...args]
+    await import(createRequire(import.meta.url).resolve(join(root, file)))
+    return
+  }
+  const path = `${join(root, 'node_modules', '.bin')}:${process.env.PATH}`
+  const child = spawn(node24, [file, ...args], { stdio: 'inherit', env: { ...process.env, PATH: path } })
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
+  child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 1)))
+}

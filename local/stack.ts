@@ -1,0 +1,170 @@
+// The three parts on this machine, for `npm start`, the benches and the end-to-end tests: Postgres, the gateway and one node,
+// started as far as possible at once and stopped in the order that loses nothing (node, gateway, Postgres).
+
+import { randomBytes } from 'node:crypto'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { basename, join } from 'node:path'
+import { startGateway } from './gateway.ts'
+import { migrate } from './migrate.ts'
+import { startNode } from './node.ts'
+import { startPostgres } from './postgres.ts'
+
+export interface StackOptions {
+  port: number // of the gateway; 0 = any
+  model_dir: string
+  database_url: string | null // null = an embedded Postgres under data_dir
+  data_dir: string
+  on_stage?: (name: string, seconds: number, detail: string) => void
+  signal?: AbortSignal // gives up starting
+}
+
+export interface Stack {
+  gateway_url: string
+  node_url: string
+  database_url: string
+  model_id: string
+  node_secret: string
+  node: Awaited<ReturnType<typeof startNode>>
+  /** Starts a node again after it was killed, on the same journal and URL. */
+  restartNode: () => Promise<void>
+  stop: () => Promise<void>
+}
+
+interface Stoppable {
+  stop: () => Promise<void>
+}
+
+export async function startStack(options: StackOptions): Promise<Stack> {
+  const model = readModel(options.model_dir)
+  const port = await freePort(options.port)
+  const node_port = await freePort(0)
+  const node_secret = keptSecret(options.data_dir)
+  const started: Stoppable[] = []
+  const stop = async () => {
+    for (const part of started.toReversed()) await part.stop()
+  }
+  const stage = stages(options, started)
+  const gateway_url = `http://127.0.0.1:${port}`
+  const spawnNode = () =>
+    startNode({
+      model_dir: options.model_dir,
+      model_id: model.id,
+      port: node_port,
+      data_dir: join(options.data_dir, 'node'),
+      gateway_url,
+      node_secret,
+    })
+  try {
+    // The node loads its weights while the database and the gateway come up; it reports to the gateway once both are there.
+    const loading = stage('node', spawnNode, (node) => `${model.id} at ${node.url}`)
+    loading.catch(() => {}) // awaited below: until then its failure must not be an unhandled one
+    const database_url = options.database_url ?? (await startDatabase(options, stage))
+    await stage(
+      'migrations',
+      () => migrate(database_url),
+      () => 'the schema is current',
+    )
+    const gateway = await stage(
+      'gateway',
+      () => startGateway({ port, database_url, node_secret, ...(model.is_catalogued ? {} : { local_model: model }) }),
+      ({ url }) => url,
+    )
+    const node = await loading
+    await stage(
+      'first report',
+      () => nodeIsKnown(gateway.url, options.signal),
+      () => 'the gateway sees the node',
+    )
+    const stack: Stack = {
+      gateway_url: gateway.url,
+      node_url: node.url,
+      database_url,
+      model_id: model.id,
+      node_secret,
+      node,
+      restartNode: async () => {
+        started.splice(started.indexOf(stack.node), 1)
+        stack.node = await spawnNode()
+        started.push(stack.node)
+      },
+      stop,
+    }
+    return stack
+  } catch (error) {
+    await stop()
+    throw error
+  }
+}
+
+/** Times a stage, remembers what has to be stopped, and stops short when the caller gave up. */
+function stages({ on_stage, signal }: StackOptions, started: Stoppable[]) {
+  return async <T>(name: string, run: () => Promise<T>, detail: (result: T) => string): Promise<T> => {
+    signal?.throwIfAborted()
+    const begun = performance.now()
+    const result = await run()
+    if (result && typeof result === 'object' && 'stop' in result) started.push(result as unknown as Stoppable)
+    on_stage?.(name, (performance.now() - begun) / 1000, detail(result))
+    return result
+  }
+}
+
+async function startDatabase(options: StackOptions, stage: ReturnType<typeof stages>): Promise<string> {
+  const data_dir = join(options.data_dir, 'postgres')
+  const postgres = await stage(
+    'postgres',
+    () => startPostgres({ data_dir }),
+    ({ url }) => new URL(url).host,
+  )
+  return postgres.url
+}
+
+const embedded_id = 'ziya-coding-mini'
+
+/** What the gateway must know of a model folder. Any folder but the embedded model's is served under its own name. */
+function readModel(dir: string) {
+  const file = join(dir, 'config.json')
+  if (!existsSync(file)) throw new Error(`${dir} is not a model folder: it has no config.json`)
+  const id = basename(dir)
+  const template = /ziya-coding/i.test(id) ? 'ziya-coding' : /ziya-llama/i.test(id) ? 'ziya-llama' : 'plain'
+  return { id, template, context_tokens: contextOf(file), is_catalogued: id === embedded_id }
+}
+
+function contextOf(config_file: string): number {
+  try {
+    return JSON.parse(readFileSync(config_file, 'utf8')).max_position_embeddings
+  } catch {
+    throw new Error(`${config_file} is not JSON`)
+  }
+}
+
+/** The port itself where it is free; any free one for 0. */
+async function freePort(port: number): Promise<number> {
+  const server = createServer()
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', () => reject(new Error(`port ${port} is in use`)))
+    server.listen(port, '127.0.0.1', resolve)
+  })
+  const address = server.address() as { port: number }
+  await new Promise((resolve) => server.close(resolve))
+  return address.port
+}
+
+/** Kept between starts: tickets in a node's journal must still verify after one. */
+function keptSecret(data_dir: string): string {
+  const file = join(data_dir, 'node-secret')
+  mkdirSync(data_dir, { recursive: true })
+  if (!existsSync(file)) writeFileSync(file, randomBytes(32).toString('base64url'), { mode: 0o600 })
+  return readFileSync(file, 'utf8')
+}
+
+async function nodeIsKnown(gateway_url: string, signal?: AbortSignal): Promise<void> {
+  const deadline = performance.now() + 15_000
+  for (;;) {
+    signal?.throwIfAborted()
+    const health = await fetch(`${gateway_url}/healthz`).catch(() => null)
+    if (health?.ok) return
+    if (performance.now() > deadline) throw new Error('the node did not report to the gateway within 15 s')
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}

@@ -1,0 +1,96 @@
+// `npm start`: the whole service on this machine. Postgres, the gateway on workerd and one node come up in that order, a demo
+// account asks the model card's own question through the public API, and its bill is printed. Ctrl-C stops every process.
+
+import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import { ask } from './ask.ts'
+import { openDemoAccount } from './demo-account.ts'
+import { startStack } from './stack.ts'
+
+const root = resolve(import.meta.dirname, '..')
+const data_dir = join(root, '.local')
+const ready_file = join(data_dir, 'ready.json')
+
+const usage = `npm start -- [--port N] [--model DIR] [--database URL] [--once]
+  --port N        the gateway's port (8787)
+  --model DIR     a Hugging Face folder to serve instead of models/ziya-coding-mini
+  --database URL  a Postgres to use instead of the embedded one
+  --once          ask the demo question, print the bill, stop`
+
+interface Options {
+  port: number
+  model_dir: string
+  database_url: string | null
+  once: boolean
+}
+
+const options = readOptions()
+const stop = new AbortController()
+for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort(signal))
+
+process.exit(await main(options).catch(explain))
+
+async function main({ port, model_dir, database_url, once }: Options): Promise<number> {
+  mkdirSync(data_dir, { recursive: true })
+  rmSync(ready_file, { force: true })
+  const stack = await startStack({ port, model_dir, database_url, data_dir, on_stage: printStage, signal: stop.signal })
+  try {
+    const account = await openDemoAccount(stack, data_dir)
+    const ready = {
+      gateway_url: stack.gateway_url,
+      api_key: account.api_key,
+      admin_key: account.admin_key,
+      database_url: stack.database_url,
+      node_url: stack.node_url,
+      model: stack.model_id,
+    }
+    writeFileSync(ready_file, `${JSON.stringify(ready, null, 2)}\n`, { mode: 0o600 })
+    await ask(ready)
+    if (once) return 0
+    console.log('\nServing until Ctrl-C.')
+    await Promise.race([aborted(stop.signal), stack.failed])
+    return 0
+  } finally {
+    rmSync(ready_file, { force: true })
+    console.log('\nStopping …')
+    await stack.stop()
+  }
+}
+
+function readOptions(): Options {
+  try {
+    const { values } = parseArgs({
+      options: {
+        port: { type: 'string', default: '8787' },
+        model: { type: 'string', default: join(root, 'models', 'ziya-coding-mini') },
+        database: { type: 'string' },
+        once: { type: 'boolean', default: false },
+        help: { type: 'boolean', default: false },
+      },
+    })
+    if (values.help) throw new Error('')
+    const port = Number(values.port)
+    if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new Error(`--port ${values.port} is not a port`)
+    return { port, model_dir: resolve(values.model), database_url: values.database ?? null, once: values.once }
+  } catch (error) {
+    const message = (error as Error).message
+    console.error(message ? `✗ ${message}\n\n${usage}` : usage)
+    process.exit(message ? 2 : 0)
+  }
+}
+
+function printStage(name: string, seconds: number, detail: string): void {
+  console.log(`✓ ${name.padEnd(14)} ${seconds.toFixed(1).padStart(5)} s  ${detail}`)
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+  return new Promise((done) => (signal.aborted ? done() : signal.addEventListener('abort', () => done())))
+}
+
+/** One clear line for what went wrong, and the exit code. */
+function explain(error: Error): number {
+  if (stop.signal.aborted) return 130
+  console.error(`✗ ${error.message.split('\n')[0]}`)
+  return 1
+}

@@ -1,0 +1,31 @@
+// The checks that are programs of their own, as tests, so that one report counts everything.
+
+import { execFile } from 'node:child_process'
+import { dirname } from 'node:path'
+import { promisify } from 'node:util'
+import { expect, test } from 'vitest'
+
+const root = dirname(import.meta.dirname)
+const bin = `${root}/node_modules/.bin`
+
+/** Runs a program to its end; its whole output is the failure's text. */
+async function succeeds(program: string, args: string[]): Promise<string> {
+  const ran = await promisify(execFile)(program, args, { cwd: root, maxBuffer: 64 << 20 }).catch((error) => error)
+  expect(ran.code ?? 0, `${ran.stdout}${ran.stderr}`).toBe(0)
+  return ran.stdout
+}
+
+test('the types hold', () => succeeds(`${bin}/tsc`, ['-p', '.']))
+
+test('the linter and the formatter have nothing to say', () =>
+  succeeds(`${bin}/biome`, ['check', '--error-on-warnings', '.']))
+
+test('the worker deploys as it is, in a dry run', async () => {
+  const output = await succeeds(`${bin}/wrangler`, ['deploy', '--dry-run', '--outdir', '.local/dry-run'])
+  expect(output).toContain('--dry-run: exiting now')
+})
+
+test('every kernel of every instruction set of this machine agrees with its reference', async () => {
+  const output = await succeeds(`${root}/native/build/kernel-test`, [])
+  expect(output).toMatch(/[1-9]\d* passed, 0 failed/)
+})
