@@ -1,0 +1,35 @@
+// Why a model folder is refused. Every reason has a code of its own, so that an operator reads what to repair.
+
+export type ModelErrorCode =
+  | 'model_file_missing'
+  | 'config_invalid'
+  | 'config_unsupported_architecture'
+  | 'config_missing_rope_theta'
+  | 'config_unsupported_rope_scaling'
+  | 'generation_config_invalid'
+  | 'weights_index_invalid'
+  | 'weights_truncated'
+  | 'weights_header_too_large'
+  | 'weights_header_invalid'
+  | 'weights_dtype'
+  | 'weights_size_mismatch'
+  | 'weights_out_of_range'
+  | 'weights_overlap'
+  | 'weights_hole'
+  | 'weights_duplicate_tensor'
+  | 'weights_missing_tensor'
+  | 'weights_unknown_tensor'
+  | 'weights_shape'
+  | 'tokenizer_invalid'
+  | 'tokenizer_unsupported'
+  | 'tokenizer_vocabulary_mismatch'
+
+export class ModelError extends Error {
+  readonly code: ModelErrorCode
+
+  constructor(code: ModelErrorCode, message: string) {
+    super(message)
+    this.name = 'ModelError'
+    this.code = code
+  }
+}

@@ -1,0 +1,157 @@
+// Reads a SentencePiece `tokenizer.model`: a protocol buffer (sentencepiece_model.proto) of which we need few fields, so
+// a small reader stands here instead of a library and a generated schema. What we could not reproduce is refused by name.
+
+import { ModelError } from '../load/model-error.ts'
+
+export type PieceType = 'normal' | 'unknown' | 'control' | 'user_defined' | 'byte'
+
+export interface Piece {
+  text: string
+  score: number
+  type: PieceType
+}
+
+export interface TokenizerModel {
+  pieces: Piece[]
+  unknown_surface: string // what an unknown id decodes to
+  add_dummy_prefix: boolean
+  remove_extra_whitespaces: boolean
+}
+
+/** The model in the bytes of a `tokenizer.model`; throws `ModelError` where it is broken or of another kind. */
+export function parseTokenizerModel(bytes: Uint8Array): TokenizerModel {
+  const fields = readMessage(bytes)
+  const trainer = readMessage(bytesOf(fields, 2))
+  const normalizer = readMessage(bytesOf(fields, 3))
+  const denormalizer = readMessage(bytesOf(fields, 5))
+  refuseWhat(numberOf(trainer, 3, 1) !== 2, 'only BPE models are supported')
+  refuseWhat(numberOf(trainer, 35, 0) === 0, 'a model without byte fallback cannot spell every text')
+  refuseWhat(numberOf(trainer, 24, 0) !== 0, 'treat_whitespace_as_suffix is not supported')
+  refuseWhat(numberOf(normalizer, 5, 1) === 0, 'a model that does not escape whitespace is not supported')
+  const rule = textOf(normalizer, 1) ?? 'identity'
+  refuseWhat(bytesOf(normalizer, 2).length > 0, `the normalizer "${rule}" is not supported, only "identity"`)
+  refuseWhat(bytesOf(denormalizer, 2).length > 0, 'a denormalizer is not supported')
+  const pieces = fields.filter((field) => field.number === 1).map((field) => pieceOf(field.value))
+  refuseBadPieces(pieces)
+  return {
+    pieces,
+    unknown_surface: textOf(trainer, 44) ?? ' \u2047 ',
+    add_dummy_prefix: numberOf(normalizer, 3, 1) !== 0,
+    remove_extra_whitespaces: numberOf(normalizer, 4, 1) !== 0,
+  }
+}
+
+function pieceOf(value: number | Uint8Array): Piece {
+  const fields = readMessage(expectBytes(value))
+  const text = textOf(fields, 1)
+  if (text === null || text === '') throw new ModelError('tokenizer_invalid', 'tokenizer.model has a piece without text')
+  return { text, score: floatOf(fields, 2), type: pieceType(numberOf(fields, 3, 1)) }
+}
+
+function pieceType(value: number): PieceType {
+  const types: Record<number, PieceType> = { 1: 'normal', 2: 'unknown', 3: 'control', 4: 'user_defined', 6: 'byte' }
+  const type = types[value]
+  if (type === undefined) throw new ModelError('tokenizer_unsupported', `tokenizer.model: piece type ${value} is not supported`)
+  return type
+}
+
+function refuseBadPieces(pieces: Piece[]): void {
+  const texts = new Set(pieces.map((piece) => piece.text))
+  if (texts.size !== pieces.length) throw new ModelError('tokenizer_invalid', 'tokenizer.model lists a piece twice')
+  for (let byte = 0; byte < 256; byte++) {
+    if (!texts.has(bytePiece(byte))) throw new ModelError('tokenizer_invalid', `tokenizer.model lacks ${bytePiece(byte)}`)
+  }
+}
+
+/** How SentencePiece names the piece of one byte. */
+export function bytePiece(byte: number): string {
+  return `<0x${byte.toString(16).toUpperCase().padStart(2, '0')}>`
+}
+
+function refuseWhat(refused: boolean, reason: string): void {
+  if (refused) throw new ModelError('tokenizer_unsupported', `tokenizer.model: ${reason}`)
+}
+
+// ── protocol buffers: varints, 4-byte floats and length-delimited bytes are all this schema has
+
+interface Field {
+  number: number
+  value: number | Uint8Array // a float stays its 4 bytes
+}
+
+function readMessage(bytes: Uint8Array): Field[] {
+  const fields: Field[] = []
+  const cursor = { bytes, at: 0 }
+  while (cursor.at < bytes.length) {
+    const key = readVarint(cursor)
+    fields.push({ number: Math.floor(key / 8), value: readValue(cursor, key % 8) })
+  }
+  return fields
+}
+
+function readValue(cursor: { bytes: Uint8Array; at: number }, wire_type: number): number | Uint8Array {
+  if (wire_type === 0) return readVarint(cursor)
+  if (wire_type === 1) return readBytes(cursor, 8)
+  if (wire_type === 2) return readBytes(cursor, readVarint(cursor))
+  if (wire_type === 5) return readBytes(cursor, 4)
+  throw broken()
+}
+
+function readVarint(cursor: { bytes: Uint8Array; at: number }): number {
+  let value = 0
+  for (let shift = 1; shift <= 2 ** 63; shift *= 128) {
+    const byte = cursor.bytes[cursor.at++]
+    if (byte === undefined) throw broken()
+    value += (byte & 0x7f) * shift
+    if (byte < 0x80) return value
+  }
+  throw broken()
+}
+
+function readBytes(cursor: { bytes: Uint8Array; at: number }, length: number): Uint8Array {
+  const end = cursor.at + length
+  if (end > cursor.bytes.length) throw broken()
+  const value = cursor.bytes.subarray(cursor.at, end)
+  cursor.at = end
+  return value
+}
+
+// A repeated scalar field takes its last value, as protocol buffers say.
+function last(fields: Field[], number: number): number | Uint8Array | undefined {
+  return fields.findLast((field) => field.number === number)?.value
+}
+
+function numberOf(fields: Field[], number: number, fallback: number): number {
+  const value = last(fields, number) ?? fallback
+  if (typeof value !== 'number') throw broken()
+  return value
+}
+
+function bytesOf(fields: Field[], number: number): Uint8Array {
+  return expectBytes(last(fields, number) ?? new Uint8Array())
+}
+
+function textOf(fields: Field[], number: number): string | null {
+  const value = last(fields, number)
+  if (value === undefined) return null
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(expectBytes(value))
+  } catch {
+    throw broken()
+  }
+}
+
+function floatOf(fields: Field[], number: number): number {
+  const bytes = expectBytes(last(fields, number) ?? new Uint8Array(4))
+  if (bytes.length !== 4) throw broken()
+  return new DataView(bytes.buffer, bytes.byteOffset, 4).getFloat32(0, true)
+}
+
+function expectBytes(value: number | Uint8Array): Uint8Array {
+  if (typeof value === 'number') throw broken()
+  return value
+}
+
+function broken(): ModelError {
+  return new ModelError('tokenizer_invalid', 'tokenizer.model is not a SentencePiece model')
+}

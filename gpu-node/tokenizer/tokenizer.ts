@@ -1,0 +1,111 @@
+// Text to token ids exactly as Google's SentencePiece (BPE, identity normalizer, byte fallback) does it. Special pieces
+// are never found in text: a caller that writes "<s>" gets the tokens of three characters.
+
+import { mergeSymbols, type MergeTable } from './merge.ts'
+import { bytePiece, parseTokenizerModel, type Piece, type TokenizerModel } from './model-file.ts'
+
+const SPACE = '\u2581' // how pieces spell a space
+
+export class Tokenizer {
+  readonly model: TokenizerModel
+  readonly #ids: ReadonlyMap<string, number>
+  readonly #spellable: ReadonlyMap<string, number> // what text can become: normal and user-defined pieces
+  readonly #merges: MergeTable
+  readonly #byte_ids: number[]
+  readonly #user_defined: UserDefinedPieces
+
+  constructor(model_file: Uint8Array) {
+    this.model = parseTokenizerModel(model_file)
+    const pieces = [...this.model.pieces.entries()]
+    const spellable = pieces.filter(([, piece]) => piece.type === 'normal' || piece.type === 'user_defined')
+    this.#ids = new Map(pieces.map(([id, piece]) => [piece.text, id]))
+    this.#spellable = new Map(spellable.map(([id, piece]) => [piece.text, id]))
+    this.#merges = mergeTable(spellable.map(([, piece]) => piece))
+    this.#byte_ids = Array.from({ length: 256 }, (_, byte) => this.#ids.get(bytePiece(byte))!)
+    this.#user_defined = new UserDefinedPieces(this.model.pieces)
+  }
+
+  /** Pieces in the model. A network may have a few more rows, as padding. */
+  get size(): number {
+    return this.model.pieces.length
+  }
+
+  piece(id: number): Piece | undefined {
+    return this.model.pieces[id]
+  }
+
+  /** The id of a control or user-defined piece, or null where the vocabulary has none of this text. */
+  specialId(text: string): number | null {
+    const id = this.#ids.get(text)
+    if (id === undefined) return null
+    const type = this.model.pieces[id]!.type
+    return type === 'control' || type === 'user_defined' ? id : null
+  }
+
+  /** Token ids of one text, without BOS. Lone surrogates count as U+FFFD. */
+  encode(text: string): number[] {
+    const normalized = this.#normalize(text.toWellFormed())
+    const { starts, frozen } = this.#firstSymbols(normalized)
+    const merged = mergeSymbols(normalized, starts, frozen, this.#merges)
+    const ids: number[] = []
+    for (const [i, start] of merged.entries()) this.#appendIds(ids, normalized.slice(start, merged[i + 1]))
+    return ids
+  }
+
+  // Normalizer::Normalize with the identity rule. Extra whitespace is only ever U+0020 there.
+  #normalize(text: string): string {
+    const kept = this.model.remove_extra_whitespaces ? this.#removeExtraSpaces(text) : text
+    if (kept === '') return ''
+    return (this.model.add_dummy_prefix ? SPACE : '') + kept.replaceAll(' ', SPACE)
+  }
+
+  #removeExtraSpaces(text: string): string {
+    return text.replace(/^ +/, '').replace(/ {2,}/g, ' ').replace(/ +$/, '')
+  }
+
+  #firstSymbols(text: string): { starts: number[]; frozen: Set<number> } {
+    const starts: number[] = []
+    const frozen = new Set<number>()
+    for (let at = 0; at < text.length; ) {
+      const length = this.#user_defined.matchAt(text, at)
+      if (length > 0) frozen.add(starts.length)
+      starts.push(at)
+      at += length > 0 ? length : text.codePointAt(at)! > 0xffff ? 2 : 1
+    }
+    return { starts, frozen }
+  }
+
+  #appendIds(ids: number[], piece: string): void {
+    const id = this.#spellable.get(piece)
+    if (id !== undefined) ids.push(id)
+    else for (const byte of Buffer.from(piece, 'utf8')) ids.push(this.#byte_ids[byte]!)
+  }
+}
+
+function mergeTable(pieces: Piece[]): MergeTable {
+  const scores = [...new Set(pieces.map((piece) => piece.score))].sort((a, b) => b - a)
+  const rank_of = new Map(scores.map((score, rank) => [score, rank]))
+  return {
+    ranks: new Map(pieces.map((piece) => [piece.text, rank_of.get(piece.score)!])),
+    piece_length_max: Math.max(0, ...pieces.map((piece) => piece.text.length)),
+  }
+}
+
+/** User-defined pieces are cut out before anything merges, the longest match first (SentencePiece's PrefixMatcher). */
+class UserDefinedPieces {
+  readonly #by_first = new Map<number, string[]>()
+
+  constructor(pieces: Piece[]) {
+    for (const { text, type } of pieces) {
+      if (type !== 'user_defined') continue
+      const same_start = this.#by_first.get(text.charCodeAt(0)) ?? []
+      this.#by_first.set(text.charCodeAt(0), [...same_start, text].sort((a, b) => b.length - a.length))
+    }
+  }
+
+  /** UTF-16 units of the piece that starts at `at`, or 0. */
+  matchAt(text: string, at: number): number {
+    if (this.#by_first.size === 0) return 0
+    return this.#by_first.get(text.charCodeAt(at))?.find((piece) => text.startsWith(piece, at))?.length ?? 0
+  }
+}

@@ -1,0 +1,91 @@
+// An engine without a network. The next token is a hash of what the sequence's own KV blocks hold, position by position,
+// so a wrong block table, position, token or neighbour changes the output.
+
+import assert from 'node:assert/strict'
+import { BLOCK_TOKENS } from '../../gpu-node/block-pool.ts'
+import type { Engine, EngineInfo, StepBatch, StepResult } from '../../gpu-node/engine.ts'
+
+export interface FakeEngineOptions {
+  blocks: number
+  vocab_size: number
+  eos_id?: number
+  eos_one_in?: number // how often a draw is the eos; never by default
+  step_ms?: number
+}
+
+export class FakeEngine implements Engine {
+  readonly info: EngineInfo = { device: 'fake', weight_bytes: 0, kv_bytes: 0, parameters: 0 }
+  readonly #options: FakeEngineOptions
+  readonly #kv: Int32Array // (blocks, BLOCK_TOKENS) hash of token and position; −1 = never written
+  fail_next: Error | null = null
+  steps = 0
+
+  constructor(options: FakeEngineOptions) {
+    this.#options = options
+    this.#kv = new Int32Array(options.blocks * BLOCK_TOKENS).fill(-1)
+  }
+
+  async step(batch: StepBatch): Promise<StepResult> {
+    const tokens = this.compute(batch)
+    await new Promise((resolve) =>
+      this.#options.step_ms === undefined ? setImmediate(resolve) : setTimeout(resolve, this.#options.step_ms),
+    )
+    if (this.fail_next) throw this.fail_next
+    const none = { logprobs: new Float32Array(), top_ids: new Int32Array(), top_logprobs: new Float32Array() }
+    return { tokens, ...none, logits: null, seconds: 0 }
+  }
+
+  /** The tokens a step draws, at once. */
+  compute(batch: StepBatch): Int32Array {
+    this.steps++
+    this.#checkShapes(batch)
+    const drawn: number[] = []
+    let token_at = 0
+    let block_at = 0
+    for (const [i, count] of batch.token_counts.entries()) {
+      const table = batch.block_tables.subarray(block_at, block_at + batch.block_counts[i]!)
+      block_at += table.length
+      for (let k = 0; k < count; k++, token_at++) {
+        this.#kv[this.#slot(table, batch.starts[i]! + k)] = mix(batch.tokens[token_at]!, batch.starts[i]! + k)
+        if (batch.rows[drawn.length] === token_at) drawn.push(this.#draw(batch, drawn.length, table, batch.starts[i]! + k))
+      }
+    }
+    assert.equal(drawn.length, batch.rows.length, 'every row lies in the batch, in order')
+    return Int32Array.from(drawn)
+  }
+
+  async close(): Promise<void> {}
+
+  #draw(batch: StepBatch, row: number, table: Int32Array, position: number): number {
+    const { vocab_size, eos_id, eos_one_in } = this.#options
+    let hash = batch.temperature[row] === 0 ? 17 : mix(Number(batch.seeds[row]! % 1000003n), batch.counters[row]!)
+    for (let p = 0; p <= position; p++) hash = mix(hash, this.#kv[this.#slot(table, p)]!)
+    if (eos_id !== undefined && eos_one_in !== undefined && hash % eos_one_in === 0) return eos_id
+    const id = 3 + (hash % (vocab_size - 3)) // 0 to 2 are unknown, begin and end
+    return id === eos_id ? id - 1 : id
+  }
+
+  #slot(table: Int32Array, position: number): number {
+    const block = table[Math.floor(position / BLOCK_TOKENS)]
+    assert(block !== undefined && block >= 0 && block < this.#options.blocks, `position ${position} has no block`)
+    return block * BLOCK_TOKENS + (position % BLOCK_TOKENS)
+  }
+
+  #checkShapes(batch: StepBatch): void {
+    const sequences = batch.token_counts.length
+    assert.equal(batch.starts.length, sequences)
+    assert.equal(batch.block_counts.length, sequences)
+    assert.equal(batch.tokens.length, batch.token_counts.reduce((a, b) => a + b, 0))
+    assert.equal(batch.block_tables.length, batch.block_counts.reduce((a, b) => a + b, 0))
+    assert.equal(batch.history.length, batch.history_counts.reduce((a, b) => a + b, 0))
+    for (const array of [batch.temperature, batch.top_p, batch.min_p, batch.seeds, batch.counters, batch.top_k]) {
+      assert.equal(array.length, batch.rows.length)
+    }
+  }
+}
+
+function mix(a: number, b: number): number {
+  let h = Math.imul(a ^ 0x9e3779b9, 0x85ebca6b) ^ Math.imul(b + 0x165667b1, 0xc2b2ae35)
+  h = Math.imul(h ^ (h >>> 15), 0x27d4eb2f)
+  return (h ^ (h >>> 13)) & 0x7fffffff
+}
