@@ -1,0 +1,465 @@
+// The only N-API file: arrays in, promises out. Misuse rejects with a TypeError, a failing engine with an Error whose
+// `code` is the EngineError's. One ThreadSafeFunction an engine carries every event of the engine's thread to JavaScript.
+#include <napi.h>
+
+#include <chrono>
+#include <cmath>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "engine.h"
+
+namespace {
+
+using ziya::EngineError;
+
+// Reading arguments: each of these throws a Napi::TypeError that names the field.
+
+Napi::TypeError wrong(const Napi::Value& value, const std::string& field, const char* wanted) {
+  return Napi::TypeError::New(value.Env(), field + " must be " + wanted);
+}
+
+Napi::Object object_of(const Napi::Value& value, const std::string& field) {
+  if (!value.IsObject()) throw wrong(value, field, "an object");
+  return value.As<Napi::Object>();
+}
+
+double number_of(const Napi::Object& object, const char* field) {
+  const Napi::Value value = object.Get(field);
+  if (!value.IsNumber()) throw wrong(object, field, "a number");
+  return value.As<Napi::Number>().DoubleValue();
+}
+
+// A whole number in [0, max].
+double whole_of(const Napi::Object& object, const char* field, double max) {
+  const double value = number_of(object, field);
+  if (!(value >= 0 && value <= max) || value != std::floor(value)) throw wrong(object, field, "a whole number in range");
+  return value;
+}
+
+int int_of(const Napi::Object& object, const char* field) { return int(whole_of(object, field, 2147483647.0)); }
+
+bool bool_of(const Napi::Object& object, const char* field) {
+  const Napi::Value value = object.Get(field);
+  if (!value.IsBoolean()) throw wrong(object, field, "a boolean");
+  return value.As<Napi::Boolean>().Value();
+}
+
+std::string string_of(const Napi::Object& object, const char* field) {
+  const Napi::Value value = object.Get(field);
+  if (!value.IsString()) throw wrong(object, field, "a string");
+  return value.As<Napi::String>().Utf8Value();
+}
+
+template <class T>
+std::vector<T> array_of(const Napi::Object& object, const char* field, napi_typedarray_type type, const char* wanted) {
+  const Napi::Value value = object.Get(field);
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) throw wrong(object, field, wanted);
+  const auto array = value.As<Napi::TypedArrayOf<T>>();
+  return std::vector<T>(array.Data(), array.Data() + array.ElementLength());
+}
+
+std::vector<int32_t> ints_of(const Napi::Object& object, const char* field) {
+  return array_of<int32_t>(object, field, napi_int32_array, "an Int32Array");
+}
+
+std::vector<float> floats_of(const Napi::Object& object, const char* field) {
+  return array_of<float>(object, field, napi_float32_array, "a Float32Array");
+}
+
+ziya::ModelShape shape_of(const Napi::Value& value) {
+  const Napi::Object object = object_of(value, "shape");
+  ziya::ModelShape shape;
+  shape.vocab_size = int_of(object, "vocab_size");
+  shape.hidden_size = int_of(object, "hidden_size");
+  shape.intermediate_size = int_of(object, "intermediate_size");
+  shape.layers = int_of(object, "layers");
+  shape.heads = int_of(object, "heads");
+  shape.kv_heads = int_of(object, "kv_heads");
+  shape.head_size = int_of(object, "head_size");
+  shape.context_tokens = int_of(object, "context_tokens");
+  shape.rope_theta = number_of(object, "rope_theta");
+  shape.rope_scaling_factor = number_of(object, "rope_scaling_factor");
+  shape.rms_norm_eps = number_of(object, "rms_norm_eps");
+  shape.tied_embeddings = bool_of(object, "tied_embeddings");
+  return shape;
+}
+
+ziya::Dtype dtype_of(const Napi::Object& object) {
+  const std::string name = string_of(object, "dtype");
+  if (name == "F16") return ziya::Dtype::f16;
+  if (name == "BF16") return ziya::Dtype::bf16;
+  if (name == "F32") return ziya::Dtype::f32;
+  throw wrong(object, "dtype", "F16, BF16 or F32");
+}
+
+ziya::TensorSource tensor_of(const Napi::Object& object) {
+  constexpr double whole_max = 9007199254740991.0;
+  ziya::TensorSource tensor;
+  tensor.name = string_of(object, "name");
+  tensor.path = string_of(object, "path");
+  tensor.dtype = dtype_of(object);
+  tensor.offset = uint64_t(whole_of(object, "offset", whole_max));
+  tensor.bytes = uint64_t(whole_of(object, "bytes", whole_max));
+  const Napi::Value shape = object.Get("shape");
+  if (!shape.IsArray()) throw wrong(object, "shape", "an array of numbers");
+  const auto sizes = shape.As<Napi::Array>();
+  for (uint32_t i = 0; i < sizes.Length(); i++) {
+    const Napi::Value size = sizes.Get(i);
+    if (!size.IsNumber()) throw wrong(object, "shape", "an array of numbers");
+    tensor.shape.push_back(size.As<Napi::Number>().Int64Value());
+  }
+  return tensor;
+}
+
+std::vector<ziya::TensorSource> tensors_of(const Napi::Value& value) {
+  if (!value.IsArray()) throw wrong(value, "tensors", "an array");
+  const auto array = value.As<Napi::Array>();
+  std::vector<ziya::TensorSource> tensors;
+  for (uint32_t i = 0; i < array.Length(); i++) tensors.push_back(tensor_of(object_of(array.Get(i), "tensors")));
+  return tensors;
+}
+
+ziya::CpuIsa isa_of(const Napi::Object& object) {
+  if (object.Get("isa").IsUndefined()) return ziya::CpuIsa::automatic;
+  const std::string name = string_of(object, "isa");
+  if (name == "auto") return ziya::CpuIsa::automatic;
+  if (name == "avx512") return ziya::CpuIsa::avx512;
+  if (name == "avx2") return ziya::CpuIsa::avx2;
+  if (name == "scalar") return ziya::CpuIsa::scalar;
+  throw wrong(object, "isa", "auto, avx512, avx2 or scalar");
+}
+
+bool is_device(const std::string& name) {
+  if (name == "auto" || name == "cpu") return true;
+  const std::string prefix = "cuda:";
+  return name.starts_with(prefix) && name.size() > prefix.size() &&
+         name.find_first_not_of("0123456789", prefix.size()) == std::string::npos;
+}
+
+ziya::EngineOptions options_of(const Napi::Value& value) {
+  constexpr double threads_max = 1024;
+  const Napi::Object object = object_of(value, "options");
+  ziya::EngineOptions options;
+  options.device = string_of(object, "device");
+  if (!is_device(options.device)) throw wrong(object, "device", "auto, cpu or cuda:N");
+  options.threads = int(whole_of(object, "threads", threads_max));
+  options.isa = isa_of(object);
+  options.limits.blocks = int_of(object, "blocks");
+  options.limits.tokens_max = int_of(object, "batch_tokens_max");
+  options.limits.sequences_max = int_of(object, "sequences_max");
+  return options;
+}
+
+ziya::StepBatch batch_of(const Napi::Value& value) {
+  const Napi::Object object = object_of(value, "batch");
+  ziya::StepBatch batch;
+  batch.tokens = ints_of(object, "tokens");
+  batch.token_counts = ints_of(object, "token_counts");
+  batch.starts = ints_of(object, "starts");
+  batch.block_counts = ints_of(object, "block_counts");
+  batch.block_tables = ints_of(object, "block_tables");
+  batch.rows = ints_of(object, "rows");
+  batch.temperature = floats_of(object, "temperature");
+  batch.top_p = floats_of(object, "top_p");
+  batch.min_p = floats_of(object, "min_p");
+  batch.repetition_penalty = floats_of(object, "repetition_penalty");
+  batch.frequency_penalty = floats_of(object, "frequency_penalty");
+  batch.presence_penalty = floats_of(object, "presence_penalty");
+  batch.top_k = ints_of(object, "top_k");
+  batch.seeds = array_of<uint64_t>(object, "seeds", napi_biguint64_array, "a BigUint64Array");
+  batch.counters = ints_of(object, "counters");
+  batch.history = ints_of(object, "history");
+  batch.history_counts = ints_of(object, "history_counts");
+  batch.output_counts = ints_of(object, "output_counts");
+  batch.bias_counts = ints_of(object, "bias_counts");
+  batch.bias_ids = ints_of(object, "bias_ids");
+  batch.bias_values = floats_of(object, "bias_values");
+  batch.banned_counts = ints_of(object, "banned_counts");
+  batch.banned_ids = ints_of(object, "banned_ids");
+  batch.logprobs = ints_of(object, "logprobs");
+  batch.want_logits = bool_of(object, "want_logits");
+  return batch;
+}
+
+Napi::Value error_value(Napi::Env env, const EngineError& error) {
+  Napi::Object value = Napi::Error::New(env, error.what()).Value();
+  value.Set("code", error.code);
+  return value;
+}
+
+template <class Array, class T>
+Array array_value(Napi::Env env, const std::vector<T>& values) {
+  Array array = Array::New(env, values.size());
+  std::copy(values.begin(), values.end(), array.Data());
+  return array;
+}
+
+Napi::Object result_value(Napi::Env env, const ziya::StepResult& result, bool want_logits) {
+  Napi::Object object = Napi::Object::New(env);
+  object.Set("tokens", array_value<Napi::Int32Array>(env, result.tokens));
+  object.Set("logprobs", array_value<Napi::Float32Array>(env, result.logprobs));
+  object.Set("top_ids", array_value<Napi::Int32Array>(env, result.top_ids));
+  object.Set("top_logprobs", array_value<Napi::Float32Array>(env, result.top_logprobs));
+  object.Set("logits", want_logits ? array_value<Napi::Float32Array>(env, result.logits) : env.Null());
+  object.Set("seconds", result.seconds);
+  return object;
+}
+
+// Something to do on the JavaScript thread.
+using Task = std::function<void(Napi::Env)>;
+
+// An engine and its way back to JavaScript. Lives on the JavaScript thread, kept by its NativeEngine and, while anything
+// is under way, by itself.
+class Host : public std::enable_shared_from_this<Host> {
+ public:
+  Host(Napi::Env env, Napi::Function on_progress, Napi::Promise::Deferred loaded);
+  ~Host() { stop(); }
+
+  void load(const ziya::ModelShape& shape, std::vector<ziya::TensorSource> tensors, const ziya::EngineOptions& options);
+  void step(ziya::StepBatch batch, Napi::Promise::Deferred stepped);
+  void close(Napi::Promise::Deferred closed);
+  const ziya::EngineInfo& info() const { return info_; }
+
+ private:
+  void post(std::function<void(Host&, Napi::Env)> task);
+  void report(uint64_t bytes_done, uint64_t bytes_total);
+  void settle_load(Napi::Env env, const ziya::Engine::Error& error);
+  void settle_close(Napi::Env env);
+  void hold();
+  void let_go();
+  void stop();
+  static void run_task(napi_env env, napi_value, void*, void* task);
+  static void on_teardown(void* host);
+
+  const napi_env env_;
+  napi_threadsafe_function to_javascript_ = nullptr;
+  Napi::FunctionReference on_progress_;
+  Napi::Promise::Deferred loaded_;
+  std::vector<Napi::Promise::Deferred> closed_;
+  std::unique_ptr<ziya::Engine> engine_;  // null once stopped
+  ziya::EngineInfo info_;
+  std::shared_ptr<Host> self_;  // while held_ > 0
+  int held_ = 0;                // promises that wait; they keep the event loop alive
+  std::chrono::steady_clock::time_point reported_{};
+};
+
+class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
+ public:
+  static Napi::Function define(Napi::Env env);
+  explicit NativeEngine(const Napi::CallbackInfo& info);
+
+ private:
+  static Napi::Value load(const Napi::CallbackInfo& info);
+  Napi::Value step(const Napi::CallbackInfo& info);
+  Napi::Value close(const Napi::CallbackInfo& info);
+  Napi::Value info(const Napi::CallbackInfo& info);
+
+  std::shared_ptr<Host> host_;
+};
+
+// Of one environment: the main thread's or a worker's.
+struct AddonState {
+  Napi::FunctionReference constructor;
+  std::shared_ptr<Host> newborn;  // what the constructor wraps; none when JavaScript calls it
+};
+
+void require_ok(napi_env env, napi_status status) {
+  if (status != napi_ok) throw Napi::Error::New(env, "the environment takes no more calls");
+}
+
+Host::Host(Napi::Env env, Napi::Function on_progress, Napi::Promise::Deferred loaded)
+    : env_(env), on_progress_(Napi::Persistent(on_progress)), loaded_(loaded) {
+  const Napi::String name = Napi::String::New(env, "ziya engine");
+  require_ok(env, napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, run_task,
+                                                  &to_javascript_));
+  napi_unref_threadsafe_function(env_, to_javascript_);
+  // Teardown runs hooks newest first: this one joins the engine's thread while that thread's function still takes calls.
+  napi_add_env_cleanup_hook(env_, on_teardown, this);
+}
+
+void Host::load(const ziya::ModelShape& shape, std::vector<ziya::TensorSource> tensors,
+                const ziya::EngineOptions& options) {
+  hold();
+  ziya::Engine::Events events;
+  events.on_progress = [this](uint64_t done, uint64_t total) { report(done, total); };
+  events.on_loaded = [this](const ziya::Engine::Error& error) {
+    post([error](Host& host, Napi::Env env) { host.settle_load(env, error); });
+  };
+  events.on_closed = [this] { post([](Host& host, Napi::Env env) { host.settle_close(env); }); };
+  engine_ = std::make_unique<ziya::Engine>(shape, std::move(tensors), options, std::move(events));
+}
+
+void Host::step(ziya::StepBatch batch, Napi::Promise::Deferred stepped) {
+  const bool want_logits = batch.want_logits;
+  const auto on_step = [this, want_logits, stepped](ziya::StepResult result, const ziya::Engine::Error& error) {
+    const auto shared = std::make_shared<ziya::StepResult>(std::move(result));
+    post([=](Host& host, Napi::Env env) {
+      if (error)
+        stepped.Reject(error_value(env, *error));
+      else
+        stepped.Resolve(result_value(env, *shared, want_logits));
+      host.let_go();
+    });
+  };
+  try {
+    if (!engine_) throw EngineError("engine_closed", "the engine is closed");
+    engine_->submit(std::move(batch), on_step);
+    hold();
+  } catch (const EngineError& error) {
+    stepped.Reject(error_value(env_, error));
+  }
+}
+
+void Host::close(Napi::Promise::Deferred closed) {
+  if (!engine_) return closed.Resolve(Napi::Env(env_).Undefined());
+  closed_.push_back(closed);
+  hold();
+  engine_->close();
+}
+
+// Called on the engine's thread, which the destructor joins: `this` is valid, but perhaps nobody's any more.
+void Host::post(std::function<void(Host&, Napi::Env)> task) {
+  auto* posted = new Task([weak = weak_from_this(), task = std::move(task)](Napi::Env env) {
+    if (const auto host = weak.lock()) task(*host, env);
+  });
+  if (napi_call_threadsafe_function(to_javascript_, posted, napi_tsfn_nonblocking) != napi_ok) delete posted;
+}
+
+void Host::run_task(napi_env env, napi_value, void*, void* task) {
+  const std::unique_ptr<Task> owned(static_cast<Task*>(task));
+  if (env == nullptr) return;  // teardown empties the queue
+  try {
+    (*owned)(env);
+  } catch (const Napi::Error& error) {
+    error.ThrowAsJavaScriptException();
+  }
+}
+
+void Host::report(uint64_t bytes_done, uint64_t bytes_total) {
+  constexpr std::chrono::milliseconds interval(50);
+  const auto now = std::chrono::steady_clock::now();
+  if (now - reported_ < interval && bytes_done < bytes_total) return;
+  reported_ = now;
+  post([=](Host& host, Napi::Env env) {
+    host.on_progress_.Call({Napi::Number::New(env, double(bytes_done)), Napi::Number::New(env, double(bytes_total))});
+  });
+}
+
+void Host::settle_load(Napi::Env env, const ziya::Engine::Error& error) {
+  on_progress_.Reset();
+  if (error) {
+    loaded_.Reject(error_value(env, *error));
+  } else {
+    info_ = engine_->info();
+    auto* state = env.GetInstanceData<AddonState>();
+    state->newborn = shared_from_this();
+    loaded_.Resolve(state->constructor.New({}));
+  }
+  let_go();
+}
+
+void Host::settle_close(Napi::Env env) {
+  stop();
+  for (const auto& closed : closed_) {
+    closed.Resolve(env.Undefined());
+    let_go();
+  }
+  closed_.clear();
+}
+
+void Host::hold() {
+  if (held_++ > 0) return;
+  self_ = shared_from_this();
+  napi_ref_threadsafe_function(env_, to_javascript_);
+}
+
+// Callers have a reference of their own.
+void Host::let_go() {
+  if (--held_ > 0) return;
+  if (to_javascript_ != nullptr) napi_unref_threadsafe_function(env_, to_javascript_);
+  self_.reset();
+}
+
+void Host::stop() {
+  engine_.reset();
+  if (to_javascript_ == nullptr) return;
+  napi_remove_env_cleanup_hook(env_, on_teardown, this);
+  napi_release_threadsafe_function(to_javascript_, napi_tsfn_release);
+  to_javascript_ = nullptr;
+}
+
+// The environment itself frees the function and forgets the hook.
+void Host::on_teardown(void* data) {
+  Host& host = *static_cast<Host*>(data);
+  const auto keep = host.shared_from_this();
+  host.engine_.reset();
+  host.to_javascript_ = nullptr;
+  host.self_.reset();
+}
+
+// A promise that body settles, or that is rejected with what body throws.
+template <class Body>
+Napi::Value promised(Napi::Env env, const Body& body) {
+  const auto deferred = Napi::Promise::Deferred::New(env);
+  try {
+    body(deferred);
+  } catch (const Napi::Error& error) {
+    deferred.Reject(error.Value());
+  }
+  return deferred.Promise();
+}
+
+Napi::Function NativeEngine::define(Napi::Env env) {
+  return DefineClass(env, "NativeEngine",
+                     {StaticMethod("load", &NativeEngine::load), InstanceMethod("step", &NativeEngine::step),
+                      InstanceMethod("close", &NativeEngine::close), InstanceAccessor("info", &NativeEngine::info, nullptr)});
+}
+
+NativeEngine::NativeEngine(const Napi::CallbackInfo& info)
+    : Napi::ObjectWrap<NativeEngine>(info), host_(std::move(info.Env().GetInstanceData<AddonState>()->newborn)) {
+  if (!host_) throw Napi::TypeError::New(info.Env(), "an engine comes from NativeEngine.load");
+}
+
+Napi::Value NativeEngine::load(const Napi::CallbackInfo& info) {
+  return promised(info.Env(), [&](const Napi::Promise::Deferred& deferred) {
+    const ziya::ModelShape shape = shape_of(info[0]);
+    std::vector<ziya::TensorSource> tensors = tensors_of(info[1]);
+    const ziya::EngineOptions options = options_of(info[2]);
+    if (!info[3].IsFunction()) throw wrong(info[3], "on_progress", "a function");
+    const auto host = std::make_shared<Host>(info.Env(), info[3].As<Napi::Function>(), deferred);
+    host->load(shape, std::move(tensors), options);
+  });
+}
+
+Napi::Value NativeEngine::step(const Napi::CallbackInfo& info) {
+  return promised(info.Env(), [&](const Napi::Promise::Deferred& deferred) { host_->step(batch_of(info[0]), deferred); });
+}
+
+Napi::Value NativeEngine::close(const Napi::CallbackInfo& info) {
+  return promised(info.Env(), [&](const Napi::Promise::Deferred& deferred) { host_->close(deferred); });
+}
+
+Napi::Value NativeEngine::info(const Napi::CallbackInfo& info) {
+  const ziya::EngineInfo& known = host_->info();
+  Napi::Object object = Napi::Object::New(info.Env());
+  object.Set("device", known.device);
+  object.Set("weight_bytes", double(known.weight_bytes));
+  object.Set("kv_bytes", double(known.kv_bytes));
+  object.Set("parameters", double(known.parameters));
+  return object;
+}
+
+Napi::Object initialize(Napi::Env env, Napi::Object exports) {
+  auto* state = new AddonState;
+  env.SetInstanceData(state);
+  const Napi::Function constructor = NativeEngine::define(env);
+  state->constructor = Napi::Persistent(constructor);
+  exports.Set("NativeEngine", constructor);
+  return exports;
+}
+
+}  // namespace
+
+NODE_API_MODULE(ziya, initialize)

@@ -1,0 +1,166 @@
+// How fast the engine is on this machine, beside how fast the machine reads memory in the same run. Random weights.
+// usage: engine-bench [--model 1.1b|125m] [--threads N] [--isa auto|avx512|avx2|scalar] [--tokens N] [--rounds N]
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "engine.h"
+#include "kernels/cpu/memory.h"
+#include "kernels/cpu/thread_pool.h"
+
+namespace {
+
+using namespace ziya;
+using Clock = std::chrono::steady_clock;
+
+struct Arguments {
+  std::string model = "125m";
+  int threads = 0, tokens = 32, rounds = 3;
+  CpuIsa isa = CpuIsa::automatic;
+};
+
+const std::map<std::string, CpuIsa> isa_names = {
+    {"auto", CpuIsa::automatic}, {"avx512", CpuIsa::avx512}, {"avx2", CpuIsa::avx2}, {"scalar", CpuIsa::scalar}};
+
+Arguments parse(int argc, char** argv) {
+  Arguments arguments;
+  for (int i = 1; i + 1 < argc; i += 2) {
+    const std::string name = argv[i], value = argv[i + 1];
+    if (name == "--model") arguments.model = value;
+    if (name == "--threads") arguments.threads = std::stoi(value);
+    if (name == "--tokens") arguments.tokens = std::stoi(value);
+    if (name == "--rounds") arguments.rounds = std::stoi(value);
+    if (name == "--isa") arguments.isa = isa_names.at(value);
+  }
+  return arguments;
+}
+
+ModelShape shape_of(const std::string& model) {
+  ModelShape shape;
+  if (model == "1.1b")
+    shape = {.vocab_size = 32000, .hidden_size = 2048, .intermediate_size = 5632, .layers = 22, .heads = 32, .kv_heads = 4, .head_size = 64};
+  else
+    shape = {.vocab_size = 32000, .hidden_size = 768, .intermediate_size = 2048, .layers = 12, .heads = 12, .kv_heads = 4, .head_size = 64};
+  shape.context_tokens = 2048;
+  shape.rope_theta = 1e4;
+  shape.rms_norm_eps = 1e-5;
+  return shape;
+}
+
+// Halves between 2^-7 and 2^-5 with random signs.
+void fill(Kernels& kernels, Matrix& matrix, uint64_t& state) {
+  const int rows_a_slice = 256;
+  std::vector<uint16_t> slice(size_t(rows_a_slice) * matrix.inputs);
+  for (int row = 0; row < matrix.outputs; row += rows_a_slice) {
+    for (auto& half : slice) {
+      state = state * 6364136223846793005u + 1442695040888963407u;
+      half = uint16_t(((state >> 33) & 0x87ff) | 0x2000);
+    }
+    kernels.upload_rows(matrix, row, std::min(rows_a_slice, matrix.outputs - row), slice.data());
+  }
+}
+
+Weights random_weights(const ModelShape& shape, Kernels& kernels) {
+  Weights weights = allocate_weights(shape, kernels);
+  const std::vector<float> ones(shape.hidden_size, 1.0f);
+  uint64_t state = 1;
+  fill(kernels, *weights.embedding, state);
+  fill(kernels, *weights.head, state);
+  kernels.upload(*weights.final_norm, ones.data());
+  for (auto& layer : weights.layers) {
+    for (auto* matrix : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.down}) fill(kernels, **matrix, state);
+    kernels.upload(*layer.attention_norm, ones.data());
+    kernels.upload(*layer.mlp_norm, ones.data());
+  }
+  return weights;
+}
+
+// `count` tokens of each sequence from `start`, greedy, one row a sequence.
+StepBatch batch_of(int sequences, int start, int count, int blocks_each) {
+  StepBatch batch;
+  for (int s = 0; s < sequences; s++) {
+    for (int i = 0; i < count; i++) batch.tokens.push_back((s * 977 + i * 31 + start * 7) % 32000);
+    batch.token_counts.push_back(count);
+    batch.starts.push_back(start);
+    batch.block_counts.push_back(blocks_each);
+    for (int i = 0; i < blocks_each; i++) batch.block_tables.push_back(s * blocks_each + i);
+    batch.rows.push_back(int(batch.tokens.size()) - 1);
+  }
+  const size_t rows = batch.rows.size();
+  batch.temperature.assign(rows, 0);
+  batch.top_p.assign(rows, 1);
+  batch.min_p.assign(rows, 0);
+  batch.repetition_penalty.assign(rows, 1);
+  batch.frequency_penalty.assign(rows, 0);
+  batch.presence_penalty.assign(rows, 0);
+  batch.seeds.assign(rows, 0);
+  for (auto* zeros : {&batch.top_k, &batch.counters, &batch.history_counts, &batch.output_counts, &batch.bias_counts,
+                      &batch.banned_counts})
+    zeros->assign(rows, 0);
+  batch.logprobs.assign(rows, -1);
+  return batch;
+}
+
+double seconds_of(const auto& work) {
+  const auto start = Clock::now();
+  work();
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
+
+double read_gb_per_s(ThreadPool& pool, const Memory& memory) {
+  static volatile uint64_t sink;
+  const int64_t lines = int64_t(memory.bytes() / 64);
+  const double seconds = seconds_of([&] {
+    pool.split(lines, [&](int64_t begin, int64_t end, int) {
+      const uint64_t* words = memory.as<uint64_t>();
+      uint64_t sum[8] = {};
+      for (int64_t i = begin * 8; i < end * 8; i += 8)
+        for (int k = 0; k < 8; k++) sum[k] += words[i + k];
+      sink = sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
+    });
+  });
+  return double(memory.bytes()) / seconds / 1e9;
+}
+
+double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Arguments arguments = parse(argc, argv);
+  const ModelShape shape = shape_of(arguments.model);
+  const int sequences = 8, prompt = 512, blocks_each = (prompt + arguments.tokens) / block_tokens + 2;
+  const StepLimits limits = {.tokens_max = prompt, .sequences_max = sequences, .blocks = sequences * blocks_each};
+  const auto kernels = make_cpu_kernels(shape, limits, arguments.threads, arguments.isa);
+  Model model(shape, limits, random_weights(shape, *kernels), *kernels);
+  const double decode_gb = 2e-9 * double(parameter_count(shape) - int64_t(shape.vocab_size) * shape.hidden_size);
+  std::printf("%s, %.1f M parameters, %s\n", arguments.model.c_str(), 1e-6 * double(parameter_count(shape)), kernels->device().c_str());
+
+  ThreadPool pool(arguments.threads > 0 ? arguments.threads : physical_cores());
+  Memory memory(size_t(1) << 30);
+  std::memset(memory.as<char>(), 1, memory.bytes());
+  const std::atomic<bool> cancelled{false};
+
+  for (int round = 0; round < arguments.rounds; round++) {
+    const double read_before = read_gb_per_s(pool, memory);
+    std::vector<double> single, batched;
+    for (int i = 0; i < arguments.tokens; i++)
+      single.push_back(seconds_of([&] { model.step(batch_of(1, 16 + i, 1, blocks_each), cancelled); }));
+    const double read = (read_before + read_gb_per_s(pool, memory)) / 2;
+    for (int i = 0; i < arguments.tokens; i++)
+      batched.push_back(seconds_of([&] { model.step(batch_of(sequences, 16 + i, 1, blocks_each), cancelled); }));
+    const double prefill = seconds_of([&] { model.step(batch_of(1, 0, prompt, blocks_each), cancelled); });
+    const double decode_gb_per_s = decode_gb / median(single);
+    std::printf("read %.1f GB/s | decode %.1f tok/s, %.1f GB/s, %.0f %% of read | 8 sequences %.1f tok/s | prefill 512 %.1f tok/s, %.1f GFLOP/s\n",
+                read, 1 / median(single), decode_gb_per_s, 100 * decode_gb_per_s / read, sequences / median(batched),
+                prompt / prefill, decode_gb * prompt / prefill);
+    std::fflush(stdout);
+  }
+}

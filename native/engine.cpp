@@ -1,0 +1,122 @@
+// The engine's thread and its queue. Everything that can fail does so as an EngineError handed to a callback.
+#include "engine.h"
+
+#include <chrono>
+
+#include "kernels/cpu/thread_pool.h"
+
+namespace ziya {
+namespace {
+
+std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const EngineOptions& options) {
+  if (options.device != "auto" && options.device != "cpu")
+    throw EngineError("unsupported_device", "this build has no device " + options.device);
+  return make_cpu_kernels(shape, options.limits, options.threads, options.isa);
+}
+
+// Runs the function; what it throws becomes a value.
+template <class Function>
+Engine::Error error_of(const Function& function) {
+  try {
+    function();
+  } catch (const EngineError& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return EngineError("out_of_memory", "the process has no more memory");
+  }
+  return {};
+}
+
+}  // namespace
+
+Engine::Engine(const ModelShape& shape, std::vector<TensorSource> tensors, const EngineOptions& options, Events events)
+    : shape_(shape), tensors_(std::move(tensors)), options_(options), events_(std::move(events)) {
+  thread_ = std::thread([this] { run(); });
+}
+
+Engine::~Engine() {
+  cancelled_ = true;
+  close();
+  join();
+}
+
+void Engine::submit(StepBatch batch, OnStep on_step) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (closing_) throw EngineError("engine_closed", "the engine is closed");
+    if (waiting_.size() >= waiting_max)
+      throw EngineError("bad_batch", "more than " + std::to_string(waiting_max) + " steps wait");
+    waiting_.push_back({std::move(batch), std::move(on_step)});
+  }
+  changed_.notify_one();
+}
+
+void Engine::close() {
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+  }
+  changed_.notify_one();
+}
+
+void Engine::join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void Engine::run() {
+  if (load())
+    while (auto job = next_job()) run_job(std::move(*job));
+  refuse_waiting();
+  model_.reset();
+  kernels_.reset();
+  if (events_.on_closed) events_.on_closed();
+}
+
+bool Engine::load() {
+  const Error error = error_of([&] {
+    check_shape(shape_, options_.limits);
+    kernels_ = make_kernels(shape_, options_);
+    info_.device = kernels_->device();
+    const int threads = options_.threads > 0 ? options_.threads : physical_cores();
+    const LoadProgress progress = {events_.on_progress, cancelled_};
+    Weights weights = load_weights(shape_, tensors_, threads, progress, *kernels_);
+    info_.weight_bytes = kernels_->allocated_bytes();
+    info_.parameters = parameter_count(shape_);
+    model_ = std::make_unique<Model>(shape_, options_.limits, std::move(weights), *kernels_);
+    info_.kv_bytes = model_->kv_bytes();
+  });
+  if (events_.on_loaded) events_.on_loaded(error);
+  return !error;
+}
+
+std::optional<Engine::Job> Engine::next_job() {
+  std::unique_lock lock(mutex_);
+  changed_.wait(lock, [&] { return closing_ || !waiting_.empty(); });
+  if (closing_) return {};
+  Job job = std::move(waiting_.front());
+  waiting_.pop_front();
+  return job;
+}
+
+void Engine::run_job(Job job) {
+  const auto start = std::chrono::steady_clock::now();
+  StepResult result;
+  const Error error = error_of([&] {
+    check_batch(job.batch, shape_, options_.limits);
+    result = model_->step(job.batch, cancelled_);
+  });
+  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+  job.on_step(std::move(result), error);
+}
+
+void Engine::refuse_waiting() {
+  std::deque<Job> refused;
+  {
+    const std::lock_guard lock(mutex_);
+    closing_ = true;
+    refused.swap(waiting_);
+  }
+  for (auto& job : refused) job.on_step({}, EngineError("engine_closed", "the engine was closed before the step began"));
+}
+
+}  // namespace ziya

@@ -1,0 +1,69 @@
+// The inner loops of the CPU kernels, as a table of functions over raw pointers. One translation unit an instruction set
+// fills it from the same source (bodies.inc.h); nothing else may be compiled with that unit's flags, or the linker could
+// keep an AVX copy of a shared inline function.
+#pragma once
+
+#include <cstdint>
+
+namespace ziya {
+
+enum class Epilogue { store, add, swiglu };
+
+// out (rows, outputs) = x (rows, k) * w^T, with w as fp16 panels [outputs / width][k][width].
+// A pair is two neighbouring panels; for swiglu these are gate and up of the same `width` outputs.
+struct MatmulArgs {
+  const float* x;
+  int64_t x_stride;
+  int rows;
+  const uint16_t* w;
+  int k;
+  float* out;
+  int64_t out_stride;
+  Epilogue epilogue;
+};
+
+// The queries of `tokens` neighbouring tokens and one group of heads, which share one KV head.
+struct AttentionTask {
+  const float* q;  // (tokens, q_stride) at the group's first head; already scaled by 1 / sqrt(head_size)
+  int64_t q_stride;
+  int tokens;
+  int group;
+  int head_size;
+  int value_stride;    // head_size rounded up to the width
+  int first_position;  // of the first token
+  const int32_t* blocks;
+  const uint16_t* keys;    // this head's, in block 0: [head_size][block_tokens]
+  const uint16_t* values;  // this head's, in block 0: [block_tokens][value_stride]
+  int64_t key_block_stride;
+  int64_t value_block_stride;
+  float* out;  // (tokens, out_stride) at the group's first head
+  int64_t out_stride;
+};
+
+struct Bodies {
+  const char* name;
+  int width;  // floats in a vector, and outputs in a panel
+  int matmul_scratch_floats;
+  void (*matmul)(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch);
+
+  // columns_padded is a multiple of width; the padding of x and weight is zero.
+  void (*rms_norm)(const float* x, const float* weight, int columns, int columns_padded, float eps, float* out);
+
+  // scratch: tokens * group * (2 * value_stride + attention_fold + 2) floats
+  void (*attention)(const AttentionTask& task, float* scratch);
+
+  // count is a multiple of width.
+  float (*maximum)(const float* x, int count);
+  // out[i] = exp((x[i] - shift) * scale); returns the sum. out may be x.
+  float (*exp_sum)(const float* x, int count, float shift, float scale, float* out);
+};
+
+constexpr int attention_fold = 64;  // positions whose softmax is folded at once, from position 0 on
+
+const Bodies& scalar_bodies();
+#if defined(__x86_64__)
+const Bodies& avx2_bodies();
+const Bodies& avx512_bodies();
+#endif
+
+}  // namespace ziya

@@ -1,0 +1,333 @@
+// The bodies of the CPU kernels over a vector of `width` floats. Included by one translation unit an instruction set,
+// after it has defined the vector's operations in ziya's unnamed namespace. Uses no standard containers or algorithms:
+// see bodies.h.
+//
+// Batch invariance: every sum below is one chain of fma over k = 0, 1, 2, …, however many rows or panels its tile has and
+// wherever it pauses in memory, so a token's results do not depend on what is computed beside it.
+#pragma once
+
+namespace ziya {
+namespace {
+
+constexpr int accumulators_max = 2 * rows_max;  // what the registers hold beside the operands
+constexpr int blocked_k = 256;                  // fp32 panel slice of the prefill path: fits L1 beside the rows
+constexpr int blocked_rows_max = 20 * rows_max;
+constexpr int64_t blocked_floats = 96 * 1024;  // of x, kept in L2 while panels pass by
+constexpr int prefetch_bytes = 1024;
+
+inline int least(int a, int b) { return a < b ? a : b; }
+inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+inline float sum_lanes(Floats a) {
+  float lanes[width];
+  store(lanes, a);
+  for (int half = width / 2; half > 0; half /= 2)
+    for (int i = 0; i < half; i++) lanes[i] += lanes[i + half];
+  return lanes[0];
+}
+
+inline float max_lanes(Floats a) {
+  float lanes[width];
+  store(lanes, a);
+  float result = lanes[0];
+  for (int i = 1; i < width; i++) result = lanes[i] > result ? lanes[i] : result;
+  return result;
+}
+
+// Cephes' expf: 2 ulp; 0 below the smallest normal, bounded above.
+inline Floats exponential(Floats x) {
+  constexpr float lowest = -87.33f;
+  const Floats bounded = sub(set1(0), max(sub(set1(0), max(x, set1(lowest))), set1(-88.0f)));
+  const Floats n = round(mul(bounded, set1(1.44269504f)));
+  Floats r = fma(n, set1(-0.693359375f), bounded);
+  r = fma(n, set1(2.12194440e-4f), r);
+  Floats y = set1(1.9875691500e-4f);
+  y = fma(y, r, set1(1.3981999507e-3f));
+  y = fma(y, r, set1(8.3334519073e-3f));
+  y = fma(y, r, set1(4.1665795894e-2f));
+  y = fma(y, r, set1(1.6666665459e-1f));
+  y = fma(y, r, set1(5.0000001201e-1f));
+  y = add(fma(y, mul(r, r), r), set1(1));
+  return zero_where_below(x, lowest, mul(y, pow2(n)));
+}
+
+inline Floats silu(Floats x) { return div(x, add(set1(1), exponential(sub(set1(0), x)))); }
+
+// sums (R, C * width) = [sums +] x (R, k_count) * w, where w has C vectors at w + k * k_stride + c * c_stride.
+template <int R, int C, class Weight>
+inline __attribute__((always_inline)) void tile(const float* x, int64_t x_stride, const Weight* w, int64_t k_stride,
+                                                int64_t c_stride, int k_count, float* sums, int64_t sums_stride,
+                                                bool accumulate) {
+  Floats sum[R][C];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 16
+    for (int c = 0; c < C; c++) sum[r][c] = accumulate ? load(sums + r * sums_stride + c * width) : set1(0);
+
+  const float* row[R];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; r++) row[r] = x + r * x_stride;
+
+  const auto step = [&](int64_t k) __attribute__((always_inline)) {
+    Floats weight[C];
+#pragma GCC unroll 16
+    for (int c = 0; c < C; c++) weight[c] = load(w + c * c_stride);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; r++) {
+      const Floats value = set1(row[r][k]);
+#pragma GCC unroll 16
+      for (int c = 0; c < C; c++) sum[r][c] = fma(value, weight[c], sum[r][c]);
+    }
+    w += k_stride;
+  };
+  int64_t k = 0;
+  for (; k + 4 <= k_count; k += 4) {
+    if constexpr (sizeof(Weight) == 2) {
+#pragma GCC unroll 16
+      for (int c = 0; c < C; c++) {
+        const char* ahead = reinterpret_cast<const char*>(w + c * c_stride) + prefetch_bytes;
+        for (int line = 0; line < 4 * width * 2; line += 64) prefetch(ahead + line);
+      }
+    }
+    step(k);
+    step(k + 1);
+    step(k + 2);
+    step(k + 3);
+  }
+  for (; k < k_count; k++) step(k);
+
+#pragma GCC unroll 16
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 16
+    for (int c = 0; c < C; c++) store(sums + r * sums_stride + c * width, sum[r][c]);
+}
+
+// The tile of as many rows as there are, at most R.
+template <int R, int C, class Weight>
+inline void tile_of(int rows, const float* x, int64_t x_stride, const Weight* w, int64_t k_stride, int64_t c_stride,
+                    int k_count, float* sums, int64_t sums_stride, bool accumulate) {
+  if constexpr (R > 1) {
+    if (rows < R) {
+      tile_of<R - 1, C>(rows, x, x_stride, w, k_stride, c_stride, k_count, sums, sums_stride, accumulate);
+      return;
+    }
+  }
+  tile<R, C>(x, x_stride, w, k_stride, c_stride, k_count, sums, sums_stride, accumulate);
+}
+
+template <int C, class Weight>
+void tiles(int rows, const float* x, int64_t x_stride, const Weight* w, int64_t k_stride, int64_t c_stride, int k_count,
+           float* sums, int64_t sums_stride, bool accumulate) {
+  for (int row = 0; row < rows; row += rows_max)
+    tile_of<rows_max, C>(least(rows - row, rows_max), x + row * x_stride, x_stride, w, k_stride, c_stride, k_count,
+                         sums + row * sums_stride, sums_stride, accumulate);
+}
+
+inline void finish_pair(const MatmulArgs& args, int row, int pair, const float* sums) {
+  float* out = args.out + row * args.out_stride + pair * (args.epilogue == Epilogue::swiglu ? width : 2 * width);
+  const Floats first = load(sums);
+  const Floats second = load(sums + width);
+  switch (args.epilogue) {
+    case Epilogue::store:
+      store(out, first);
+      store(out + width, second);
+      break;
+    case Epilogue::add:
+      store(out, add(load(out), first));
+      store(out + width, add(load(out + width), second));
+      break;
+    case Epilogue::swiglu:
+      store(out, mul(silu(first), second));
+      break;
+  }
+}
+
+template <int R, int pairs>
+void multiply(const MatmulArgs& args, int row, int pair) {
+  constexpr int columns = pairs * 2 * width;
+  const int64_t panel_size = int64_t(args.k) * width;
+  float sums[R * columns];
+  tile<R, 2 * pairs>(args.x + row * args.x_stride, args.x_stride, args.w + 2 * pair * panel_size, width, panel_size,
+                     args.k, sums, columns, false);
+  for (int r = 0; r < R; r++)
+    for (int p = 0; p < pairs; p++) finish_pair(args, row + r, pair + p, sums + r * columns + p * 2 * width);
+}
+
+template <int R>
+inline void multiply_rows(const MatmulArgs& args, int row, int rows, int pair) {
+  if constexpr (R > 1) {
+    if (rows < R) return multiply_rows<R - 1>(args, row, rows, pair);
+  }
+  multiply<R, 1>(args, row, pair);
+}
+
+// Few rows: the weights pass from memory once, converted in registers.
+void matmul_few(const MatmulArgs& args, int pair_begin, int pair_end) {
+  int pair = pair_begin;
+  if (args.rows == 1)
+    for (; pair + 2 <= pair_end; pair += 2) multiply<1, 2>(args, 0, pair);
+  const int tile_count = (args.rows + rows_max - 1) / rows_max;
+  for (; pair < pair_end; pair++) {
+    for (int t = 0; t < tile_count; t++) {
+      const int row = args.rows * t / tile_count;
+      multiply_rows<rows_max>(args, row, args.rows * (t + 1) / tile_count - row, pair);
+    }
+  }
+}
+
+inline void convert_panels(const uint16_t* w, int64_t panel_size, int k_count, float* slice) {
+  for (int k = 0; k < k_count; k++) {
+    store(slice + 2 * k * width, load(w + k * width));
+    store(slice + (2 * k + 1) * width, load(w + panel_size + k * width));
+  }
+}
+
+// One pair of panels times a block of rows: a slice of the panels is converted once and swept by all rows.
+void multiply_blocked(const MatmulArgs& args, int row_begin, int rows, int pair, float* slice, float* sums) {
+  const int64_t panel_size = int64_t(args.k) * width;
+  const uint16_t* w = args.w + 2 * pair * panel_size;
+  const float* x = args.x + row_begin * args.x_stride;
+  for (int k = 0; k < args.k; k += blocked_k) {
+    const int k_count = least(blocked_k, args.k - k);
+    convert_panels(w + int64_t(k) * width, panel_size, k_count, slice);
+    tiles<2>(rows, x + k, args.x_stride, slice, 2 * width, width, k_count, sums, 2 * width, k > 0);
+  }
+  for (int r = 0; r < rows; r++) finish_pair(args, row_begin + r, pair, sums + r * 2 * width);
+}
+
+constexpr int matmul_scratch_floats = (blocked_k + blocked_rows_max) * 2 * width;
+
+void matmul_many(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch) {
+  const int64_t fitting = blocked_floats / args.k / rows_max * rows_max;
+  const int block = int(least(fitting > rows_max ? fitting : rows_max, int64_t(blocked_rows_max)));
+  float* sums = scratch + blocked_k * 2 * width;
+  for (int row = 0; row < args.rows; row += block)
+    for (int pair = pair_begin; pair < pair_end; pair++)
+      multiply_blocked(args, row, least(block, args.rows - row), pair, scratch, sums);
+}
+
+void matmul(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch) {
+  if (args.rows <= 2 * rows_max)
+    matmul_few(args, pair_begin, pair_end);
+  else
+    matmul_many(args, pair_begin, pair_end, scratch);
+}
+
+void rms_norm(const float* x, const float* weight, int columns, int columns_padded, float eps, float* out) {
+  Floats sum[4] = {set1(0), set1(0), set1(0), set1(0)};
+  for (int i = 0, lane = 0; i < columns_padded; i += width, lane = (lane + 1) & 3) {
+    const Floats value = load(x + i);
+    sum[lane] = fma(value, value, sum[lane]);
+  }
+  const float mean = sum_lanes(add(add(sum[0], sum[1]), add(sum[2], sum[3]))) / float(columns);
+  const Floats scale = set1(1.0f / __builtin_sqrtf(mean + eps));
+  for (int i = 0; i < columns_padded; i += width) store(out + i, mul(mul(load(x + i), scale), load(weight + i)));
+}
+
+float maximum(const float* x, int count) {
+  Floats result = load(x);
+  for (int i = width; i < count; i += width) result = max(result, load(x + i));
+  return max_lanes(result);
+}
+
+float exp_sum(const float* x, int count, float shift, float scale, float* out) {
+  Floats sum = set1(0);
+  for (int i = 0; i < count; i += width) {
+    const Floats value = exponential(mul(sub(load(x + i), set1(shift)), set1(scale)));
+    store(out + i, value);
+    sum = add(sum, value);
+  }
+  return sum_lanes(sum);
+}
+
+// The running softmax of one query: its values are scaled by 1 / sum at the end.
+struct Fold {
+  float* scores;  // (attention_fold) of this fold; become probabilities relative to maximum
+  float* values;  // (value_stride)
+  float* maximum;
+  float* sum;
+};
+
+// Takes in the `visible` first scores; the rest, up to `count`, are the future.
+void fold_scores(const Fold& fold, int visible, int count, int value_stride) {
+  for (int i = visible > 0 ? visible : 0; i < count; i++) fold.scores[i] = visible > 0 ? -__builtin_inff() : 0.0f;
+  if (visible <= 0) return;
+  const float before = *fold.maximum;
+  const float highest = maximum(fold.scores, count);
+  const float now = highest > before ? highest : before;
+  float keep[width];
+  store(keep, exponential(set1(before - now)));
+  *fold.sum = *fold.sum * keep[0] + exp_sum(fold.scores, count, now, 1.0f, fold.scores);
+  *fold.maximum = now;
+  if (keep[0] == 1.0f) return;
+  for (int i = 0; i < value_stride; i += width)
+    store(fold.values + i, mul(load(fold.values + i), set1(keep[0])));
+}
+
+struct AttentionScratch {
+  AttentionScratch(float* scratch, int rows, int value_stride)
+      : q(scratch), values(q + rows * value_stride), scores(values + rows * value_stride),
+        maximum(scores + rows * attention_fold), sum(maximum + rows) {}
+  float* q;        // (rows, value_stride)
+  float* values;   // (rows, value_stride)
+  float* scores;   // (rows, attention_fold)
+  float* maximum;  // (rows)
+  float* sum;      // (rows)
+};
+
+// Row t * group + g is head g of token t.
+void begin_attention(const AttentionTask& task, const AttentionScratch& s) {
+  for (int row = 0; row < task.tokens * task.group; row++) {
+    const float* q = task.q + row / task.group * task.q_stride + row % task.group * task.head_size;
+    for (int i = 0; i < task.head_size; i++) s.q[row * task.value_stride + i] = q[i];
+    for (int i = 0; i < task.value_stride; i++) s.values[row * task.value_stride + i] = 0;
+    s.maximum[row] = -__builtin_inff();
+    s.sum[row] = 0;
+  }
+}
+
+void fold_positions(const AttentionTask& task, const AttentionScratch& s, int begin, int positions) {
+  const int rows = task.tokens * task.group;
+  const int blocks = (positions + 15) / 16;
+  const int32_t* table = task.blocks + begin / 16;
+  for (int b = 0; b < blocks; b++)
+    tiles<16 / width>(rows, s.q, task.value_stride, task.keys + table[b] * task.key_block_stride, 16, width,
+                      task.head_size, s.scores + b * 16, attention_fold, false);
+  for (int row = 0; row < rows; row++) {
+    const int visible = least(task.first_position + row / task.group + 1 - begin, positions);
+    fold_scores({s.scores + row * attention_fold, s.values + row * task.value_stride, s.maximum + row, s.sum + row},
+                visible, blocks * 16, task.value_stride);
+  }
+  for (int b = 0; b < blocks; b++) {
+    const uint16_t* block = task.values + table[b] * task.value_block_stride;
+    const float* weights = s.scores + b * 16;
+    const int count = least(16, positions - b * 16);
+    int column = 0;
+    for (; column + 2 * width <= task.value_stride; column += 2 * width)
+      tiles<2>(rows, weights, attention_fold, block + column, task.value_stride, width, count, s.values + column,
+               task.value_stride, true);
+    if (column < task.value_stride)
+      tiles<1>(rows, weights, attention_fold, block + column, task.value_stride, width, count, s.values + column,
+               task.value_stride, true);
+  }
+}
+
+void attention(const AttentionTask& task, float* scratch) {
+  const AttentionScratch s(scratch, task.tokens * task.group, task.value_stride);
+  begin_attention(task, s);
+  const int end = task.first_position + task.tokens;
+  for (int begin = 0; begin < end; begin += attention_fold)
+    fold_positions(task, s, begin, least(attention_fold, end - begin));
+  for (int row = 0; row < task.tokens * task.group; row++) {
+    float* out = task.out + row / task.group * task.out_stride + row % task.group * task.head_size;
+    const float scale = 1.0f / s.sum[row];
+    for (int i = 0; i < task.head_size; i++) out[i] = s.values[row * task.value_stride + i] * scale;
+  }
+}
+
+Bodies make_bodies(const char* name) {
+  return {name, width, matmul_scratch_floats, matmul, rms_norm, attention, maximum, exp_sum};
+}
+
+}  // namespace
+}  // namespace ziya

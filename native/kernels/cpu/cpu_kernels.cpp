@@ -1,0 +1,476 @@
+// The CPU backend: memory layout, and the division of every kernel among the pool's threads. Arithmetic is in the bodies.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "../../engine_error.h"
+#include "../kernels.h"
+#include "bodies.h"
+#include "../../half.h"
+#include "memory.h"
+#include "sample.h"
+#include "thread_pool.h"
+
+namespace ziya {
+namespace {
+
+constexpr int attention_rows_max = 64;  // queries that share one pass over the keys of a KV head
+
+int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+// Panels [outputs / width][inputs][width], padded with zeros to whole pairs. In a gate_up matrix even panels are gate.
+struct CpuMatrix : Matrix {
+  CpuMatrix(int outputs, int inputs, MatrixLayout layout, int width)
+      : Matrix(outputs, inputs), layout(layout), width(width),
+        pairs(layout == MatrixLayout::gate_up ? (outputs / 2 + width - 1) / width : (outputs + 2 * width - 1) / (2 * width)),
+        memory(size_t(pairs) * 2 * width * inputs * sizeof(uint16_t)) {}
+
+  uint16_t* at(int row) const {
+    int panel = row / width, lane = row % width;
+    if (layout == MatrixLayout::gate_up) {
+      const int up = row >= outputs / 2;
+      const int local = row - up * (outputs / 2);
+      panel = local / width * 2 + up;
+      lane = local % width;
+    }
+    return memory.as<uint16_t>() + int64_t(panel) * inputs * width + lane;
+  }
+
+  const MatrixLayout layout;
+  const int width;
+  const int pairs;
+  Memory memory;
+};
+
+struct CpuVector : Vector {
+  explicit CpuVector(int columns) : Vector(columns), values(round_up(columns, 32)) {}
+  std::vector<float> values;  // padded with zeros
+};
+
+// Rows are padded with zeros, so that a kernel may read and write whole vectors; the odd 16 floats keep rows of a
+// power-of-two length out of one another's cache sets.
+struct CpuActivations : Activations {
+  CpuActivations(int rows_max, int columns)
+      : Activations(rows_max, columns), stride(round_up(columns, 32) + 16), memory(size_t(rows_max) * stride * sizeof(float)) {}
+  float* row(int64_t index) const { return memory.as<float>() + index * stride; }
+
+  const int64_t stride;
+  Memory memory;
+};
+
+// keys [block][kv_head][head_size][block_tokens], values [block][kv_head][block_tokens][value_stride]
+struct CpuKvLayer : KvLayer {
+  CpuKvLayer(int blocks, int64_t key_block, int64_t value_block)
+      : keys(blocks * key_block * sizeof(uint16_t)), values(blocks * value_block * sizeof(uint16_t)) {}
+  Memory keys, values;
+};
+
+const CpuMatrix& cpu(const Matrix& m) { return static_cast<const CpuMatrix&>(m); }
+const CpuActivations& cpu(const Activations& a) { return static_cast<const CpuActivations&>(a); }
+const float* cpu(const Vector& v) { return static_cast<const CpuVector&>(v).values.data(); }
+
+// One scheduled token: where it is in its sequence, and that sequence's blocks.
+struct TokenPlace {
+  int position;
+  const int32_t* blocks;
+};
+
+struct SequencePlace {
+  int first_token, tokens, start;
+  const int32_t* blocks;
+};
+
+// Where one row's variable-length parts begin in the batch.
+struct RowOffsets {
+  int history = 0, bias = 0, banned = 0;
+};
+
+class CpuKernels : public Kernels {
+ public:
+  CpuKernels(const ModelShape& shape, const StepLimits& limits, int threads, const Bodies& bodies);
+
+  std::string device() const override {
+    return std::string("cpu ") + bodies_.name + ", " + std::to_string(pool_.threads()) +
+           (pool_.threads() == 1 ? " thread" : " threads");
+  }
+  int64_t allocated_bytes() const override { return allocated_; }
+
+  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout) override;
+  std::unique_ptr<Vector> make_vector(int columns) override { return std::make_unique<CpuVector>(columns); }
+  std::unique_ptr<Activations> make_activations(int rows_max, int columns) override;
+  std::unique_ptr<KvLayer> make_kv_layer(int blocks) override;
+
+  void upload_rows(Matrix& to, int first_row, int rows, const uint16_t* fp16) override;
+  void upload(Vector& to, const float* values) override;
+  void upload(Activations& to, int rows, const float* values) override;
+  void download(const Activations& from, int rows, float* values) override;
+
+  void begin_step(const StepBatch& batch) override;
+  void finish_step(StepResult& result) override;
+
+  void embed(const Matrix& table, Activations& residual) override;
+  void rms_norm(const Activations& in, const Vector& weight, Activations& out) override;
+  void rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) override;
+  void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) override;
+  void attention(const Activations& qkv, const KvLayer& kv, Activations& out) override;
+  void project_add(const Activations& in, const Matrix& weight, Activations& residual) override;
+  void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) override;
+  void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) override;
+  void sample(const Activations& logits, RowRange range) override;
+
+ private:
+  int tokens() const { return int(places_.size()); }
+  int64_t key_head_size() const { return int64_t(shape_.head_size) * block_tokens; }
+  int64_t value_head_size() const { return int64_t(value_stride_) * block_tokens; }
+  void matmul(const Activations& in, const Matrix& weight, int rows, const Activations& out, Epilogue epilogue);
+  void place_tokens(const StepBatch& batch);
+  void place_rows(const StepBatch& batch);
+  void compute_angles();
+  void rotate(float* head, int token, float scale) const;
+  void store_key_value(const float* key, const float* value, int token, int head, const CpuKvLayer& kv) const;
+  AttentionTask attention_task(int64_t index, const CpuActivations& qkv, const CpuKvLayer& kv, const CpuActivations& out) const;
+  SamplingRow sampling_row(int row) const;
+
+  const ModelShape shape_;
+  const Bodies& bodies_;
+  ThreadPool pool_;
+  const int value_stride_;
+  int tile_tokens_;  // of one sequence that attend together
+  int64_t allocated_ = 0;
+  std::vector<Memory> scratch_;    // one a thread
+  std::vector<Sampler> samplers_;  // one a thread
+  std::vector<float> inverse_frequencies_;  // (head_size / 2)
+
+  // The step descriptor.
+  const StepBatch* batch_ = nullptr;
+  std::vector<TokenPlace> places_;      // (tokens)
+  std::vector<SequencePlace> tiles_;    // pieces of sequences, tile_tokens_ at most
+  std::vector<RowOffsets> row_offsets_;  // (rows)
+  std::vector<float> angles_;           // (tokens, head_size) cosines, then sines
+  std::vector<Drawn> drawn_;            // (rows)
+};
+
+CpuKernels::CpuKernels(const ModelShape& shape, const StepLimits& limits, int threads, const Bodies& bodies)
+    : shape_(shape), bodies_(bodies), pool_(threads),
+      value_stride_(int(round_up(shape.head_size, bodies.width))) {
+  const int group = shape.heads / shape.kv_heads;
+  tile_tokens_ = std::max(1, attention_rows_max / group);
+  const int64_t attention_floats = int64_t(tile_tokens_) * group * (2 * value_stride_ + attention_fold + 2);
+  const int64_t floats = std::max<int64_t>(attention_floats, bodies.matmul_scratch_floats);
+  for (int thread = 0; thread < pool_.threads(); thread++) {
+    scratch_.emplace_back(floats * sizeof(float));
+    samplers_.emplace_back(bodies, shape.vocab_size);
+  }
+  for (int i = 0; i < shape.head_size / 2; i++) {
+    const float exponent = float(2 * i) / float(shape.head_size);
+    const float frequency = 1.0f / float(std::pow(float(shape.rope_theta), exponent));
+    inverse_frequencies_.push_back(frequency / float(shape.rope_scaling_factor));
+  }
+  places_.reserve(limits.tokens_max);
+}
+
+std::unique_ptr<Matrix> CpuKernels::make_matrix(int outputs, int inputs, MatrixLayout layout) {
+  auto matrix = std::make_unique<CpuMatrix>(outputs, inputs, layout, bodies_.width);
+  allocated_ += int64_t(matrix->memory.bytes());
+  return matrix;
+}
+
+std::unique_ptr<Activations> CpuKernels::make_activations(int rows_max, int columns) {
+  auto activations = std::make_unique<CpuActivations>(rows_max, columns);
+  allocated_ += int64_t(activations->memory.bytes());
+  return activations;
+}
+
+std::unique_ptr<KvLayer> CpuKernels::make_kv_layer(int blocks) {
+  auto layer = std::make_unique<CpuKvLayer>(blocks, shape_.kv_heads * key_head_size(), shape_.kv_heads * value_head_size());
+  allocated_ += int64_t(layer->keys.bytes() + layer->values.bytes());
+  return layer;
+}
+
+void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const uint16_t* fp16) {
+  const CpuMatrix& matrix = cpu(to);
+  const int inputs = matrix.inputs, width = matrix.width;
+  for (int row = 0; row < rows;) {
+    uint16_t* panel = matrix.at(first_row + row);
+    // The rows that lie in one panel are written together, so that its cache lines are filled once.
+    int together = 1;
+    while (row + together < rows && together < width && matrix.at(first_row + row + together) == panel + together) together++;
+    const uint16_t* from = fp16 + int64_t(row) * inputs;
+    for (int k = 0; k < inputs; k++)
+      for (int lane = 0; lane < together; lane++) panel[int64_t(k) * width + lane] = from[int64_t(lane) * inputs + k];
+    row += together;
+  }
+}
+
+void CpuKernels::upload(Vector& to, const float* values) {
+  std::copy(values, values + to.columns, static_cast<CpuVector&>(to).values.data());
+}
+
+void CpuKernels::upload(Activations& to, int rows, const float* values) {
+  for (int row = 0; row < rows; row++)
+    std::copy(values + int64_t(row) * to.columns, values + int64_t(row + 1) * to.columns, cpu(to).row(row));
+}
+
+void CpuKernels::download(const Activations& from, int rows, float* values) {
+  for (int row = 0; row < rows; row++)
+    std::copy(cpu(from).row(row), cpu(from).row(row) + from.columns, values + int64_t(row) * from.columns);
+}
+
+void CpuKernels::begin_step(const StepBatch& batch) {
+  batch_ = &batch;
+  place_tokens(batch);
+  place_rows(batch);
+  compute_angles();
+}
+
+void CpuKernels::place_tokens(const StepBatch& batch) {
+  places_.clear();
+  tiles_.clear();
+  const int32_t* blocks = batch.block_tables.data();
+  for (size_t s = 0; s < batch.starts.size(); s++) {
+    const int start = batch.starts[s], count = batch.token_counts[s];
+    for (int done = 0; done < count; done += tile_tokens_)
+      tiles_.push_back({int(places_.size()) + done, std::min(tile_tokens_, count - done), start + done, blocks});
+    for (int i = 0; i < count; i++) places_.push_back({start + i, blocks});
+    blocks += batch.block_counts[s];
+  }
+  // The longest first, so that no thread ends with a long one alone.
+  std::stable_sort(tiles_.begin(), tiles_.end(), [](const SequencePlace& a, const SequencePlace& b) {
+    return int64_t(a.tokens) * (a.start + a.tokens) > int64_t(b.tokens) * (b.start + b.tokens);
+  });
+}
+
+void CpuKernels::place_rows(const StepBatch& batch) {
+  row_offsets_.clear();
+  RowOffsets offsets;
+  for (size_t row = 0; row < batch.rows.size(); row++) {
+    row_offsets_.push_back(offsets);
+    offsets.history += batch.history_counts[row];
+    offsets.bias += batch.bias_counts[row];
+    offsets.banned += batch.banned_counts[row];
+  }
+  drawn_.assign(batch.rows.size(), {});
+}
+
+void CpuKernels::compute_angles() {
+  const int half = shape_.head_size / 2;
+  angles_.resize(size_t(tokens()) * shape_.head_size);
+  pool_.split(tokens(), [&](int64_t begin, int64_t end, int) {
+    for (int64_t token = begin; token < end; token++) {
+      float* cosines = angles_.data() + token * shape_.head_size;
+      for (int i = 0; i < half; i++) {
+        const float angle = float(places_[token].position) * inverse_frequencies_[i];
+        cosines[i] = std::cos(angle);
+        cosines[half + i] = std::sin(angle);
+      }
+    }
+  });
+}
+
+void CpuKernels::finish_step(StepResult& result) {
+  const int rows = int(drawn_.size());
+  const bool any_top = std::any_of(batch_->logprobs.begin(), batch_->logprobs.end(), [](int count) { return count > 0; });
+  if (any_top) {
+    result.top_ids.assign(size_t(rows) * top_logprobs_max, -1);
+    result.top_logprobs.assign(size_t(rows) * top_logprobs_max, -1);
+  }
+  for (int row = 0; row < rows; row++) {
+    const Drawn& drawn = drawn_[row];
+    result.tokens.push_back(drawn.token);
+    result.logprobs.push_back(drawn.logprob);
+    std::copy(drawn.top_ids.begin(), drawn.top_ids.end(), result.top_ids.begin() + int64_t(row) * top_logprobs_max);
+    std::copy(drawn.top_logprobs.begin(), drawn.top_logprobs.end(),
+              result.top_logprobs.begin() + int64_t(row) * top_logprobs_max);
+  }
+  batch_ = nullptr;
+}
+
+void CpuKernels::embed(const Matrix& table, Activations& residual) {
+  const CpuMatrix& matrix = cpu(table);
+  pool_.split(tokens(), [&](int64_t begin, int64_t end, int) {
+    for (int64_t token = begin; token < end; token++) {
+      const uint16_t* from = matrix.at(batch_->tokens[token]);
+      float* to = cpu(residual).row(token);
+      for (int k = 0; k < matrix.inputs; k++) to[k] = half_to_float(from[int64_t(k) * matrix.width]);
+    }
+  });
+}
+
+void CpuKernels::rms_norm(const Activations& in, const Vector& weight, Activations& out) {
+  const int padded = int(round_up(in.columns, bodies_.width));
+  const auto normalize = [&](int64_t begin, int64_t end, int) {
+    for (int64_t token = begin; token < end; token++)
+      bodies_.rms_norm(cpu(in).row(token), cpu(weight), in.columns, padded, float(shape_.rms_norm_eps), cpu(out).row(token));
+  };
+  if (tokens() < pool_.threads() * 2)
+    normalize(0, tokens(), 0);  // less work than waking the pool
+  else
+    pool_.split(tokens(), normalize);
+}
+
+void CpuKernels::rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) {
+  const int padded = int(round_up(in.columns, bodies_.width));
+  for (int i = 0; i < rows.count(); i++)
+    bodies_.rms_norm(cpu(in).row(batch_->rows[rows.begin + i]), cpu(weight), in.columns, padded, float(shape_.rms_norm_eps),
+                     cpu(out).row(i));
+}
+
+void CpuKernels::matmul(const Activations& in, const Matrix& weight, int rows, const Activations& out, Epilogue epilogue) {
+  const CpuMatrix& matrix = cpu(weight);
+  const MatmulArgs args = {cpu(in).row(0), cpu(in).stride,   rows,            matrix.memory.as<uint16_t>(),
+                           matrix.inputs,  cpu(out).row(0), cpu(out).stride, epilogue};
+  pool_.split(matrix.pairs, [&](int64_t begin, int64_t end, int thread) {
+    bodies_.matmul(args, int(begin), int(end), scratch_[thread].as<float>());
+  });
+}
+
+void CpuKernels::qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) {
+  matmul(in, weight, tokens(), qkv, Epilogue::store);
+  const float query_scale = 1.0f / std::sqrt(float(shape_.head_size));
+  const auto rotate_and_store = [&](int64_t begin, int64_t end, int) {
+    for (int64_t token = begin; token < end; token++) {
+      float* query = cpu(qkv).row(token);
+      float* key = query + shape_.attention_columns();
+      const float* value = key + shape_.kv_heads * shape_.head_size;
+      for (int head = 0; head < shape_.heads; head++) rotate(query + head * shape_.head_size, int(token), query_scale);
+      for (int head = 0; head < shape_.kv_heads; head++) {
+        rotate(key + head * shape_.head_size, int(token), 1);
+        store_key_value(key + head * shape_.head_size, value + head * shape_.head_size, int(token), head,
+                        static_cast<CpuKvLayer&>(kv));
+      }
+    }
+  };
+  if (tokens() < pool_.threads())
+    rotate_and_store(0, tokens(), 0);
+  else
+    pool_.split(tokens(), rotate_and_store);
+}
+
+void CpuKernels::rotate(float* head, int token, float scale) const {
+  const int half = shape_.head_size / 2;
+  const float* cosines = angles_.data() + int64_t(token) * shape_.head_size;
+  const float* sines = cosines + half;
+  for (int i = 0; i < half; i++) {
+    const float first = head[i], second = head[half + i];
+    head[i] = (first * cosines[i] - second * sines[i]) * scale;
+    head[half + i] = (second * cosines[i] + first * sines[i]) * scale;
+  }
+}
+
+void CpuKernels::store_key_value(const float* key, const float* value, int token, int head, const CpuKvLayer& kv) const {
+  const TokenPlace& place = places_[token];
+  const int slot = place.position % block_tokens;
+  const int64_t index = int64_t(place.blocks[place.position / block_tokens]) * shape_.kv_heads + head;
+  uint16_t* keys = kv.keys.as<uint16_t>() + index * key_head_size() + slot;
+  uint16_t* values = kv.values.as<uint16_t>() + index * value_head_size() + slot * value_stride_;
+  for (int i = 0; i < shape_.head_size; i++) keys[i * block_tokens] = float_to_half_saturated(key[i]);
+  for (int i = 0; i < shape_.head_size; i++) values[i] = float_to_half_saturated(value[i]);
+}
+
+void CpuKernels::attention(const Activations& qkv, const KvLayer& kv, Activations& out) {
+  pool_.each(int64_t(tiles_.size()) * shape_.kv_heads, [&](int64_t index, int thread) {
+    bodies_.attention(attention_task(index, cpu(qkv), static_cast<const CpuKvLayer&>(kv), cpu(out)),
+                      scratch_[thread].as<float>());
+  });
+}
+
+AttentionTask CpuKernels::attention_task(int64_t index, const CpuActivations& qkv, const CpuKvLayer& kv,
+                                         const CpuActivations& out) const {
+  const SequencePlace& tile = tiles_[index / shape_.kv_heads];
+  const int kv_head = int(index % shape_.kv_heads);
+  const int group = shape_.heads / shape_.kv_heads;
+  const int column = kv_head * group * shape_.head_size;
+  AttentionTask task;
+  task.q = qkv.row(tile.first_token) + column;
+  task.q_stride = qkv.stride;
+  task.tokens = tile.tokens;
+  task.group = group;
+  task.head_size = shape_.head_size;
+  task.value_stride = value_stride_;
+  task.first_position = tile.start;
+  task.blocks = tile.blocks;
+  task.keys = kv.keys.as<uint16_t>() + kv_head * key_head_size();
+  task.values = kv.values.as<uint16_t>() + kv_head * value_head_size();
+  task.key_block_stride = shape_.kv_heads * key_head_size();
+  task.value_block_stride = shape_.kv_heads * value_head_size();
+  task.out = out.row(tile.first_token) + column;
+  task.out_stride = out.stride;
+  return task;
+}
+
+void CpuKernels::project_add(const Activations& in, const Matrix& weight, Activations& residual) {
+  matmul(in, weight, tokens(), residual, Epilogue::add);
+}
+
+void CpuKernels::gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) {
+  matmul(in, weight, tokens(), out, Epilogue::swiglu);
+}
+
+void CpuKernels::logits(const Activations& in, const Matrix& weight, int rows, Activations& out) {
+  matmul(in, weight, rows, out, Epilogue::store);
+}
+
+void CpuKernels::sample(const Activations& logits, RowRange range) {
+  std::vector<std::unique_ptr<EngineError>> errors(pool_.threads());
+  pool_.each(range.count(), [&](int64_t i, int thread) {
+    try {
+      drawn_[range.begin + i] = samplers_[thread].draw(cpu(logits).row(i), sampling_row(range.begin + int(i)));
+    } catch (const EngineError& error) {
+      errors[thread] = std::make_unique<EngineError>(error);
+    }
+  });
+  for (const auto& error : errors)
+    if (error) throw EngineError(*error);
+}
+
+SamplingRow CpuKernels::sampling_row(int row) const {
+  const StepBatch& b = *batch_;
+  const RowOffsets& at = row_offsets_[row];
+  const size_t prompt_count = b.history_counts[row] - b.output_counts[row];
+  const int32_t* history = b.history.data() + at.history;
+  const size_t bias_count = b.bias_counts[row];
+  return {b.temperature[row],
+          b.top_p[row],
+          b.min_p[row],
+          b.repetition_penalty[row],
+          b.frequency_penalty[row],
+          b.presence_penalty[row],
+          b.top_k[row],
+          b.seeds[row],
+          b.counters[row],
+          {history, prompt_count},
+          {history + prompt_count, size_t(b.output_counts[row])},
+          {b.bias_ids.data() + at.bias, bias_count},
+          {b.bias_values.data() + at.bias, bias_count},
+          {b.banned_ids.data() + at.banned, size_t(b.banned_counts[row])},
+          b.logprobs[row]};
+}
+
+const Bodies& bodies_for(CpuIsa isa) {
+#if defined(__x86_64__)
+  if (isa == CpuIsa::avx512 || (isa == CpuIsa::automatic && cpu_supports(CpuIsa::avx512))) return avx512_bodies();
+  if (isa == CpuIsa::avx2 || (isa == CpuIsa::automatic && cpu_supports(CpuIsa::avx2))) return avx2_bodies();
+#endif
+  return scalar_bodies();
+}
+
+}  // namespace
+
+bool cpu_supports(CpuIsa isa) {
+#if defined(__x86_64__)
+  if (isa == CpuIsa::avx512) return __builtin_cpu_supports("avx512f");
+  if (isa == CpuIsa::avx2)
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
+#else
+  if (isa == CpuIsa::avx512 || isa == CpuIsa::avx2) return false;
+#endif
+  return true;
+}
+
+std::unique_ptr<Kernels> make_cpu_kernels(const ModelShape& shape, const StepLimits& limits, int threads, CpuIsa isa) {
+  if (!cpu_supports(isa)) throw EngineError("unsupported_device", "this CPU lacks the instruction set that was asked for");
+  return std::make_unique<CpuKernels>(shape, limits, threads > 0 ? threads : physical_cores(), bodies_for(isa));
+}
+
+}  // namespace ziya

@@ -1,0 +1,60 @@
+// Draws one token from one row of logits. Everything it looks at is the row's own, so neighbours cannot change the draw.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "../step.h"
+#include "bodies.h"
+
+namespace ziya {
+
+struct SamplingRow {
+  float temperature, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty;
+  int top_k;
+  uint64_t seed;
+  int counter;
+  std::span<const int32_t> prompt, output;  // the history's two parts
+  std::span<const int32_t> bias_ids;
+  std::span<const float> bias_values;
+  std::span<const int32_t> banned;
+  int logprobs;
+};
+
+struct Drawn {
+  int token = 0;
+  float logprob = 0;
+  std::vector<int32_t> top_ids;
+  std::vector<float> top_logprobs;
+};
+
+// One a thread; keeps its memory between rows.
+class Sampler {
+ public:
+  Sampler(const Bodies& bodies, int vocab_size);
+  // Throws EngineError logits_not_finite.
+  Drawn draw(const float* logits, const SamplingRow& row);
+
+ private:
+  struct Candidate {
+    float probability;
+    int id;
+  };
+  void load_scores(const float* logits);
+  void log_probabilities(int top_count, Drawn& drawn);
+  void apply_penalties(const SamplingRow& row);
+  int highest() const;
+  int draw_token(const SamplingRow& row);
+  int draw_from_all(double target) const;
+  void keep_candidates(const SamplingRow& row, double total);
+
+  const Bodies& bodies_;
+  const int vocab_size_;
+  std::vector<float> scores_;         // (vocab, padded with -infinity)
+  std::vector<float> probabilities_;  // same
+  std::vector<int32_t> counts_;       // (vocab) zero between rows
+  std::vector<Candidate> candidates_;
+};
+
+}  // namespace ziya

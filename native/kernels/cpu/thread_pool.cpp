@@ -1,0 +1,105 @@
+// Rounds: start() publishes the call by raising round_, workers answer by lowering running_.
+#include "thread_pool.h"
+
+#include <algorithm>
+#include <cmath>
+#include <fstream>
+#include <set>
+#include <string>
+
+#if defined(__linux__)
+#include <sched.h>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace ziya {
+namespace {
+
+constexpr int spins_max = 4000;  // some 50 us: longer than the gap between two kernels, shorter than that between steps
+
+void pause() {
+#if defined(__x86_64__)
+  _mm_pause();
+#endif
+}
+
+// Returns the first value that differs from `old`.
+uint32_t wait_for_change(std::atomic<uint32_t>& value, uint32_t old) {
+  for (int spin = 0; spin < spins_max; spin++) {
+    const uint32_t now = value.load(std::memory_order_acquire);
+    if (now != old) return now;
+    pause();
+  }
+  value.wait(old, std::memory_order_acquire);
+  return value.load(std::memory_order_acquire);
+}
+
+std::vector<int> allowed_cpus() {
+  std::vector<int> cpus;
+#if defined(__linux__)
+  cpu_set_t set;
+  CPU_ZERO(&set);
+  if (sched_getaffinity(0, sizeof set, &set) == 0)
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+      if (CPU_ISSET(cpu, &set)) cpus.push_back(cpu);
+#endif
+  if (cpus.empty())
+    for (int cpu = 0; cpu < std::max(1, int(std::thread::hardware_concurrency())); cpu++) cpus.push_back(cpu);
+  return cpus;
+}
+
+int quota_cores() {
+  std::ifstream file("/sys/fs/cgroup/cpu.max");
+  double quota = 0, period = 0;
+  if (!(file >> quota >> period) || period <= 0) return 1 << 20;
+  return std::max(1, int(std::ceil(quota / period)));
+}
+
+}  // namespace
+
+int physical_cores() {
+  std::set<std::string> cores;
+  for (const int cpu : allowed_cpus()) {
+    std::ifstream file("/sys/devices/system/cpu/cpu" + std::to_string(cpu) + "/topology/thread_siblings_list");
+    std::string siblings;
+    if (!std::getline(file, siblings)) siblings = std::to_string(cpu);
+    cores.insert(siblings);
+  }
+  return std::min(int(cores.size()), quota_cores());
+}
+
+ThreadPool::ThreadPool(int threads) {
+  for (int thread = 1; thread < threads; thread++) workers_.emplace_back([this, thread] { work(thread); });
+}
+
+ThreadPool::~ThreadPool() {
+  stopping_ = true;
+  round_.fetch_add(1, std::memory_order_release);
+  round_.notify_all();
+  for (auto& worker : workers_) worker.join();
+}
+
+void ThreadPool::start(Call call, const void* context) {
+  if (workers_.empty()) return call(context, 0);
+  call_ = call;
+  context_ = context;
+  running_.store(uint32_t(workers_.size()), std::memory_order_relaxed);
+  round_.fetch_add(1, std::memory_order_release);
+  round_.notify_all();
+  call(context, 0);
+  for (uint32_t running = running_.load(std::memory_order_acquire); running != 0;)
+    running = wait_for_change(running_, running);
+}
+
+void ThreadPool::work(int thread) {
+  for (uint32_t round = 0;;) {
+    round = wait_for_change(round_, round);
+    if (stopping_) return;
+    call_(context_, thread);
+    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+  }
+}
+
+}  // namespace ziya

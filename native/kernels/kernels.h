@@ -1,0 +1,114 @@
+// The boundary between the model and a device: one pure virtual a kernel, shapes beside the arguments. Device memory is
+// opaque; host pointers cross only in upload, download, begin_step and finish_step. For every kernel the order of
+// arithmetic behind one output element depends on the model's shape and the token's position, never on the batch.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "shape.h"
+#include "step.h"
+
+namespace ziya {
+
+// fp16 weights (outputs, inputs), in whatever order the device likes.
+struct Matrix {
+  Matrix(int outputs, int inputs) : outputs(outputs), inputs(inputs) {}
+  virtual ~Matrix() = default;
+  const int outputs;
+  const int inputs;
+};
+
+// fp32 (columns).
+struct Vector {
+  explicit Vector(int columns) : columns(columns) {}
+  virtual ~Vector() = default;
+  const int columns;
+};
+
+// fp32 (rows_max, columns).
+struct Activations {
+  Activations(int rows_max, int columns) : rows_max(rows_max), columns(columns) {}
+  virtual ~Activations() = default;
+  const int rows_max;
+  const int columns;
+};
+
+// fp16 keys and values of one layer: (blocks, kv_heads, block_tokens, head_size) each. Zero at first.
+struct KvLayer {
+  virtual ~KvLayer() = default;
+};
+
+enum class MatrixLayout {
+  plain,
+  gate_up,  // outputs are gate rows, then as many up rows; gate_up_swiglu needs row i of both together
+};
+
+struct RowRange {
+  int begin = 0;
+  int end = 0;
+  int count() const { return end - begin; }
+};
+
+class Kernels {
+ public:
+  virtual ~Kernels() = default;
+
+  virtual std::string device() const = 0;
+  virtual int64_t allocated_bytes() const = 0;
+
+  virtual std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout) = 0;
+  virtual std::unique_ptr<Vector> make_vector(int columns) = 0;
+  virtual std::unique_ptr<Activations> make_activations(int rows_max, int columns) = 0;
+  virtual std::unique_ptr<KvLayer> make_kv_layer(int blocks) = 0;
+
+  // Rows of a matrix are uploaded in slices, different rows from several threads at once; slices of a multiple of
+  // upload_row_multiple rows are packed fastest.
+  static constexpr int upload_row_multiple = 64;
+  virtual void upload_rows(Matrix& to, int first_row, int rows, const uint16_t* fp16) = 0;  // (rows, inputs)
+  virtual void upload(Vector& to, const float* values) = 0;                                 // (columns)
+  virtual void upload(Activations& to, int rows, const float* values) = 0;                  // (rows, columns)
+  virtual void download(const Activations& from, int rows, float* values) = 0;              // (rows, columns)
+
+  // The batch is already checked, and outlives finish_step.
+  virtual void begin_step(const StepBatch& batch) = 0;
+  // Waits for the device, then fills the result's tokens and logprobs.
+  virtual void finish_step(StepResult& result) = 0;
+
+  // residual (tokens, hidden) = table[token id]
+  virtual void embed(const Matrix& table, Activations& residual) = 0;
+
+  // out (tokens, hidden) = in / rms(in) * weight
+  virtual void rms_norm(const Activations& in, const Vector& weight, Activations& out) = 0;
+
+  // The same for the sampled rows alone: out (rows.count(), hidden), out row i from token rows[rows.begin + i].
+  virtual void rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) = 0;
+
+  // qkv (tokens, (heads + 2 kv_heads) * head_size) = in (tokens, hidden) * weight^T; queries and keys rotated by their
+  // position (rotate-half, fp32 angles); keys and values written to the step's blocks, saturated to fp16.
+  virtual void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) = 0;
+
+  // out (tokens, heads * head_size) = causal softmax(queries * keys / sqrt(head_size)) * values, over the paged cache
+  virtual void attention(const Activations& qkv, const KvLayer& kv, Activations& out) = 0;
+
+  // residual (tokens, hidden) += in (tokens, weight.inputs) * weight^T
+  virtual void project_add(const Activations& in, const Matrix& weight, Activations& residual) = 0;
+
+  // out (tokens, intermediate) = silu(in * gate^T) * (in * up^T); weight is one gate_up matrix
+  virtual void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) = 0;
+
+  // out (rows, vocab) = in (rows, hidden) * weight^T
+  virtual void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) = 0;
+
+  // Draws one token for each of the step's rows in range; logits row i belongs to row range.begin + i.
+  virtual void sample(const Activations& logits, RowRange range) = 0;
+};
+
+enum class CpuIsa { automatic, avx512, avx2, scalar };
+
+// threads 0 = physical cores. Throws EngineError unsupported_device when this machine lacks the instruction set.
+std::unique_ptr<Kernels> make_cpu_kernels(const ModelShape& shape, const StepLimits& limits, int threads, CpuIsa isa);
+bool cpu_supports(CpuIsa isa);
+
+}  // namespace ziya

@@ -1,0 +1,311 @@
+// Loading: a plan of (tensor, destination rows) is cut into slices; threads take slices, read, convert to fp16 with
+// checks, and hand them to the device, which packs them as it likes.
+#include "weights.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cerrno>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <unordered_map>
+
+#include "engine_error.h"
+#include "half.h"
+
+namespace ziya {
+namespace {
+
+constexpr int64_t slice_bytes = 8 << 20;
+constexpr float half_round_limit = 65520.0f;  // from here on, rounding to fp16 gives infinity
+
+// Where one tensor goes: rows of a matrix, or a vector.
+struct Placement {
+  const TensorSource* source;
+  Matrix* matrix = nullptr;
+  int first_row = 0;
+  Vector* vector = nullptr;
+  int rows = 1;
+  int columns = 0;
+};
+
+struct Slice {
+  const Placement* placement;
+  int row_begin, row_end;
+};
+
+int element_bytes(Dtype dtype) { return dtype == Dtype::f32 ? 4 : 2; }
+
+float bf16_to_float(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) << 16); }
+
+class Plan {
+ public:
+  Plan(const ModelShape& shape, const std::vector<TensorSource>& tensors, Weights& weights) {
+    for (const auto& tensor : tensors) sources_[tensor.name] = &tensor;
+    place_matrix("model.embed_tokens.weight", *weights.embedding, 0, shape.vocab_size);
+    for (int layer = 0; layer < shape.layers; layer++) place_layer(shape, layer, weights.layers[layer]);
+    place_vector("model.norm.weight", *weights.final_norm);
+    if (weights.head) place_matrix("lm_head.weight", *weights.head, 0, shape.vocab_size);
+  }
+
+  std::vector<Slice> slices() const {
+    std::vector<Slice> result;
+    for (const auto& placement : placements_) {
+      const int64_t row_bytes = int64_t(placement.columns) * element_bytes(placement.source->dtype);
+      const int64_t multiple = Kernels::upload_row_multiple;
+      const int step = int(std::max<int64_t>(1, slice_bytes / row_bytes / multiple) * multiple);
+      for (int row = 0; row < placement.rows; row += step)
+        result.push_back({&placement, row, std::min(placement.rows, row + step)});
+    }
+    return result;
+  }
+
+  uint64_t bytes_total() const {
+    uint64_t total = 0;
+    for (const auto& placement : placements_) total += placement.source->bytes;
+    return total;
+  }
+
+ private:
+  void place_layer(const ModelShape& shape, int layer, LayerWeights& to) {
+    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
+    const int queries = shape.heads * shape.head_size, keys = shape.kv_heads * shape.head_size;
+    place_vector(prefix + "input_layernorm.weight", *to.attention_norm);
+    place_matrix(prefix + "self_attn.q_proj.weight", *to.qkv, 0, queries);
+    place_matrix(prefix + "self_attn.k_proj.weight", *to.qkv, queries, keys);
+    place_matrix(prefix + "self_attn.v_proj.weight", *to.qkv, queries + keys, keys);
+    place_matrix(prefix + "self_attn.o_proj.weight", *to.attention_out, 0, shape.hidden_size);
+    place_vector(prefix + "post_attention_layernorm.weight", *to.mlp_norm);
+    place_matrix(prefix + "mlp.gate_proj.weight", *to.gate_up, 0, shape.intermediate_size);
+    place_matrix(prefix + "mlp.up_proj.weight", *to.gate_up, shape.intermediate_size, shape.intermediate_size);
+    place_matrix(prefix + "mlp.down_proj.weight", *to.down, 0, shape.hidden_size);
+  }
+
+  void place_matrix(const std::string& name, Matrix& to, int first_row, int rows) {
+    placements_.push_back({source(name, {rows, to.inputs}), &to, first_row, nullptr, rows, to.inputs});
+  }
+
+  void place_vector(const std::string& name, Vector& to) {
+    placements_.push_back({source(name, {to.columns}), nullptr, 0, &to, 1, to.columns});
+  }
+
+  const TensorSource* source(const std::string& name, const std::vector<int64_t>& shape) const {
+    const auto found = sources_.find(name);
+    if (found == sources_.end()) throw EngineError("weights_missing_tensor", "the weights have no tensor " + name);
+    const TensorSource& tensor = *found->second;
+    if (tensor.shape != shape) throw EngineError("bad_shape", name + " does not have the shape that the model's needs");
+    uint64_t bytes = element_bytes(tensor.dtype);
+    for (const int64_t size : shape) bytes *= uint64_t(size);
+    if (tensor.bytes != bytes) throw EngineError("bad_shape", name + " has other bytes than its shape and type need");
+    return &tensor;
+  }
+
+  std::unordered_map<std::string, const TensorSource*> sources_;
+  std::vector<Placement> placements_;
+};
+
+class File {
+ public:
+  explicit File(const std::string& path) : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
+    if (descriptor_ < 0) throw EngineError("weights_read", "cannot open " + path + ": " + std::strerror(errno));
+  }
+  File(const File&) = delete;
+  ~File() { close(descriptor_); }
+
+  void read(uint64_t offset, uint64_t bytes, uint8_t* to) const {
+    while (bytes > 0) {
+      const ssize_t got = pread(descriptor_, to, bytes, off_t(offset));
+      if (got < 0 && errno == EINTR) continue;
+      if (got < 0) throw EngineError("weights_read", "cannot read " + path_ + ": " + std::strerror(errno));
+      if (got == 0) throw EngineError("weights_read", path_ + " ends before its tensors do");
+      offset += uint64_t(got);
+      to += got;
+      bytes -= uint64_t(got);
+    }
+  }
+
+ private:
+  const std::string path_;
+  const int descriptor_;
+};
+
+// A thread's buffers, reused from slice to slice.
+class SliceLoader {
+ public:
+  SliceLoader(const std::unordered_map<std::string, std::unique_ptr<File>>& files, Kernels& kernels)
+      : files_(files), kernels_(kernels) {}
+
+  // Returns the bytes read.
+  uint64_t load(const Slice& slice) {
+    const Placement& to = *slice.placement;
+    const int64_t count = int64_t(slice.row_end - slice.row_begin) * to.columns;
+    const uint64_t bytes = uint64_t(count) * element_bytes(to.source->dtype);
+    const uint64_t skipped = uint64_t(slice.row_begin) * to.columns * element_bytes(to.source->dtype);
+    raw_.resize(bytes);
+    files_.at(to.source->path)->read(to.source->offset + skipped, bytes, raw_.data());
+    if (to.vector != nullptr)
+      load_vector(to, count);
+    else
+      load_rows(slice, count);
+    return bytes;
+  }
+
+ private:
+  void load_vector(const Placement& to, int64_t count) {
+    if (to.source->dtype == Dtype::f16) check_halves(to, count);
+    widen(to.source->dtype, count);
+    check(to, count, 3.0e38f);
+    kernels_.upload(*to.vector, floats_.data());
+  }
+
+  void load_rows(const Slice& slice, int64_t count) {
+    const Placement& to = *slice.placement;
+    if (to.source->dtype == Dtype::f16) {
+      check_halves(to, count);
+    } else {
+      widen(to.source->dtype, count);
+      check(to, count, half_round_limit);
+      halves_.resize(count);
+      for (int64_t i = 0; i < count; i++) halves_[i] = float_to_half(floats_[i]);
+    }
+    kernels_.upload_rows(*to.matrix, to.first_row + slice.row_begin, slice.row_end - slice.row_begin, halves_.data());
+  }
+
+  void widen(Dtype dtype, int64_t count) {
+    floats_.resize(count);
+    if (dtype == Dtype::f32) {
+      std::memcpy(floats_.data(), raw_.data(), count * sizeof(float));
+      return;
+    }
+    halves_.resize(count);
+    std::memcpy(halves_.data(), raw_.data(), count * sizeof(uint16_t));
+    if (dtype == Dtype::bf16)
+      for (int64_t i = 0; i < count; i++) floats_[i] = bf16_to_float(halves_[i]);
+    else
+      for (int64_t i = 0; i < count; i++) floats_[i] = half_to_float(halves_[i]);
+  }
+
+  // Leaves the tensor's own fp16 in halves_.
+  void check_halves(const Placement& to, int64_t count) {
+    halves_.resize(count);
+    std::memcpy(halves_.data(), raw_.data(), count * sizeof(uint16_t));
+    bool finite = true;
+    for (int64_t i = 0; i < count; i++) finite &= (halves_[i] & half_exponent_mask) != half_exponent_mask;
+    if (!finite) throw_not_finite(to);
+  }
+
+  void check(const Placement& to, int64_t count, float limit) const {
+    bool fits = true;
+    for (int64_t i = 0; i < count; i++) fits &= std::abs(floats_[i]) < limit;
+    if (fits) return;
+    for (int64_t i = 0; i < count; i++)
+      if (!std::isfinite(floats_[i])) throw_not_finite(to);
+    throw EngineError("weights_overflow", to.source->name + " has a value beyond the range of fp16");
+  }
+
+  [[noreturn]] static void throw_not_finite(const Placement& to) {
+    throw EngineError("weights_not_finite", to.source->name + " has a value that is not finite");
+  }
+
+  const std::unordered_map<std::string, std::unique_ptr<File>>& files_;
+  Kernels& kernels_;
+  std::vector<uint8_t> raw_;
+  std::vector<uint16_t> halves_;
+  std::vector<float> floats_;
+};
+
+// Shared by the loading threads: the next slice, what is done, the first error.
+class SliceQueue {
+ public:
+  SliceQueue(std::vector<Slice> slices, uint64_t bytes_total, const LoadProgress& progress)
+      : slices_(std::move(slices)), bytes_total_(bytes_total), progress_(progress) {}
+
+  void drain(SliceLoader loader) {
+    try {
+      for (size_t i = next_++; i < slices_.size() && !stopped_; i = next_++) {
+        if (progress_.cancelled) throw EngineError("engine_closed", "the engine was closed while it loaded");
+        add_done(loader.load(slices_[i]));
+      }
+    } catch (const EngineError& error) {
+      fail(error);
+    } catch (const std::bad_alloc&) {
+      fail(EngineError("out_of_memory", "no memory for a slice of the weights"));
+    }
+  }
+
+  void throw_error() const {
+    if (error_) throw EngineError(*error_);
+  }
+
+ private:
+  void add_done(uint64_t bytes) {
+    const std::lock_guard lock(mutex_);
+    bytes_done_ += bytes;
+    if (progress_.report) progress_.report(bytes_done_, bytes_total_);
+  }
+
+  void fail(const EngineError& error) {
+    const std::lock_guard lock(mutex_);
+    if (!error_) error_.emplace(error);
+    stopped_ = true;
+  }
+
+  const std::vector<Slice> slices_;
+  const uint64_t bytes_total_;
+  const LoadProgress& progress_;
+  std::atomic<size_t> next_{0};
+  std::atomic<bool> stopped_{false};
+  std::mutex mutex_;
+  uint64_t bytes_done_ = 0;
+  std::optional<EngineError> error_;
+};
+
+}  // namespace
+
+Weights allocate_weights(const ModelShape& shape, Kernels& kernels) {
+  const int hidden = shape.hidden_size;
+  Weights weights;
+  weights.embedding = kernels.make_matrix(shape.vocab_size, hidden, MatrixLayout::plain);
+  for (int i = 0; i < shape.layers; i++) {
+    LayerWeights layer;
+    layer.attention_norm = kernels.make_vector(hidden);
+    layer.qkv = kernels.make_matrix(shape.qkv_columns(), hidden, MatrixLayout::plain);
+    layer.attention_out = kernels.make_matrix(hidden, shape.attention_columns(), MatrixLayout::plain);
+    layer.mlp_norm = kernels.make_vector(hidden);
+    layer.gate_up = kernels.make_matrix(2 * shape.intermediate_size, hidden, MatrixLayout::gate_up);
+    layer.down = kernels.make_matrix(hidden, shape.intermediate_size, MatrixLayout::plain);
+    weights.layers.push_back(std::move(layer));
+  }
+  weights.final_norm = kernels.make_vector(hidden);
+  if (!shape.tied_embeddings) weights.head = kernels.make_matrix(shape.vocab_size, hidden, MatrixLayout::plain);
+  return weights;
+}
+
+int64_t parameter_count(const ModelShape& shape) {
+  const int64_t hidden = shape.hidden_size;
+  const int64_t layer = hidden * (2 + shape.qkv_columns() + shape.attention_columns() + 3 * int64_t(shape.intermediate_size));
+  return hidden + layer * shape.layers + hidden * shape.vocab_size * (shape.tied_embeddings ? 1 : 2);
+}
+
+Weights load_weights(const ModelShape& shape, const std::vector<TensorSource>& tensors, int threads,
+                     const LoadProgress& progress, Kernels& kernels) {
+  std::unordered_map<std::string, std::unique_ptr<File>> files;
+  for (const auto& tensor : tensors)
+    if (!files.contains(tensor.path)) files.emplace(tensor.path, std::make_unique<File>(tensor.path));
+
+  Weights weights = allocate_weights(shape, kernels);
+  const Plan plan(shape, tensors, weights);
+  SliceQueue queue(plan.slices(), plan.bytes_total(), progress);
+  std::vector<std::thread> loaders;
+  for (int i = 0; i < threads; i++) loaders.emplace_back([&] { queue.drain(SliceLoader(files, kernels)); });
+  for (auto& loader : loaders) loader.join();
+  queue.throw_error();
+  return weights;
+}
+
+}  // namespace ziya
