@@ -21,6 +21,8 @@ export interface TokenizerModel {
 /** The model in the bytes of a `tokenizer.model`; throws `ModelError` where it is broken or of another kind. */
 export function parseTokenizerModel(bytes: Uint8Array): TokenizerModel {
   const fields = readMessage(bytes)
+  // Every trainer writes both; without them the defaults would quietly give other ids.
+  if (last(fields, 2) === undefined || last(fields, 3) === undefined) throw broken()
   const trainer = readMessage(bytesOf(fields, 2))
   const normalizer = readMessage(bytesOf(fields, 3))
   const denormalizer = readMessage(bytesOf(fields, 5))
