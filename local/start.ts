@@ -40,7 +40,7 @@ async function main({ port, model_dir, database_url, once }: Options): Promise<n
     const ready = {
       gateway_url: stack.gateway_url,
       api_key: account.api_key,
-      admin_key: account.admin_key,
+      admin_key: stack.admin_key,
       database_url: stack.database_url,
       node_url: stack.node_url,
       model: stack.model_id,
@@ -49,7 +49,10 @@ async function main({ port, model_dir, database_url, once }: Options): Promise<n
     await ask(ready)
     if (once) return 0
     console.log('\nServing until Ctrl-C.')
-    await Promise.race([aborted(stop.signal), stack.failed])
+    const crashed = stack.node.exited.then(({ code, signal }) => {
+      if (!stop.signal.aborted) throw new Error(`the node ended by itself (${signal ?? `code ${code}`})`)
+    })
+    await Promise.race([aborted(stop.signal), crashed])
     return 0
   } finally {
     rmSync(ready_file, { force: true })
