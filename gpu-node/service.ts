@@ -75,20 +75,25 @@ export async function startService({ config, model, engine, blocks, log }: Servi
   url = config.public_url ?? `http://${config.host}:${(server.address() as AddressInfo).port}`
   sync.start()
 
+  const drain = async () => {
+    state.draining = true
+    sync.poke()
+    await loop.whenIdle()
+    await sync.stop()
+    journal.close()
+    await new Promise((resolve) => {
+      server.close(resolve)
+      server.closeIdleConnections()
+    })
+    await engine.close()
+  }
+  let drained: Promise<void> | null = null // a second signal waits for the same end
   return {
     url,
     failed: failed.promise,
-    drain: async () => {
-      state.draining = true
-      sync.poke()
-      await loop.whenIdle()
-      await sync.stop()
-      journal.close()
-      await new Promise((resolve) => {
-        server.close(resolve)
-        server.closeIdleConnections()
-      })
-      await engine.close()
+    drain: () => {
+      drained ??= drain()
+      return drained
     },
   }
 }

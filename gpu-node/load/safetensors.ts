@@ -7,7 +7,11 @@ import type { TensorSource } from '../engine.ts'
 import { ModelError } from './model-error.ts'
 
 const HEADER_BYTES_MAX = 16 << 20
-const DTYPE_BYTES: Record<string, number> = { F16: 2, BF16: 2, F32: 4 }
+const DTYPE_BYTES = new Map([
+  ['F16', 2],
+  ['BF16', 2],
+  ['F32', 4],
+])
 
 const offset = z.int().nonnegative()
 const tensorSchema = z.object({
@@ -67,7 +71,7 @@ function tensorSource(path: string, name: string, entry: unknown, data_start: nu
   const parsed = tensorSchema.safeParse(entry)
   if (!parsed.success) throw new ModelError('weights_header_invalid', `${path}: the entry of ${name} is broken`)
   const { dtype, shape, data_offsets } = parsed.data
-  const value_bytes = DTYPE_BYTES[dtype]
+  const value_bytes = DTYPE_BYTES.get(dtype)
   if (value_bytes === undefined)
     throw new ModelError('weights_dtype', `${path}: ${name} is ${dtype}, not F16, BF16 or F32`)
   const bytes = data_offsets[1] - data_offsets[0]
