@@ -23,6 +23,9 @@ export interface SyncOptions {
   backoff_ms_max?: number
 }
 
+// Short, because a node and its gateway often start together.
+const BACKOFF_MS_MIN = 50
+
 export class Sync {
   readonly #options: Required<SyncOptions>
   readonly #stopping = new AbortController()
@@ -92,8 +95,8 @@ export class Sync {
 
   // Full jitter, so that many nodes do not return to a gateway in step.
   #backoff(): number {
-    const { heartbeat_ms, backoff_ms_max } = this.#options
-    return Math.min(backoff_ms_max, heartbeat_ms * 2 ** Math.min(this.#failures, 10)) * (0.5 + Math.random() / 2)
+    const { backoff_ms_max } = this.#options
+    return Math.min(backoff_ms_max, BACKOFF_MS_MIN * 2 ** Math.min(this.#failures, 10)) * (0.5 + Math.random() / 2)
   }
 
   async #pause(milliseconds: number): Promise<void> {

@@ -4,6 +4,7 @@ import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
+import { diesWithParent } from './dies-with-parent.ts'
 
 export interface NodeOptions {
   model_dir: string
@@ -29,14 +30,16 @@ type Child = ChildProcessByStdio<null, Readable, Readable>
 /** Rejects with the process's own line where it cannot start. */
 export async function startNode({ node_secret, flags, main, ...options }: NodeOptions): Promise<LocalNode> {
   const settings = Object.entries({ ...options, ...flags })
-  const child = spawn(
+  const [command, ...args] = diesWithParent('SIGTERM', [
     process.execPath,
-    [
-      main ?? join(import.meta.dirname, '../gpu-node/main.ts'),
-      ...settings.map(([k, v]) => `--${k.replaceAll('_', '-')}=${v}`),
-    ],
-    { env: { ...process.env, ZIYA_NODE_NODE_SECRET: node_secret }, stdio: ['ignore', 'pipe', 'pipe'] },
-  )
+    main ?? join(import.meta.dirname, '../gpu-node/main.ts'),
+    ...settings.map(([k, v]) => `--${k.replaceAll('_', '-')}=${v}`),
+  ])
+  const child = spawn(command!, args, {
+    env: { ...process.env, ZIYA_NODE_NODE_SECRET: node_secret },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true, // in a group of its own: Ctrl-C in a terminal reaches us, and we stop things in order
+  })
   const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
     child.on('exit', (code, signal) => resolve({ code, signal }))
   })

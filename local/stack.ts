@@ -43,10 +43,12 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const node_secret = keptSecret(options.data_dir, 'node-secret')
   const admin_key = keptSecret(options.data_dir, 'admin-key')
   const started: Stoppable[] = []
+  const starting = new Set<Promise<unknown>>()
   const stop = async () => {
+    await Promise.allSettled(starting)
     for (const part of started.toReversed()) await part.stop()
   }
-  const stage = stages(options, started)
+  const stage = stages(options, started, starting)
   const gateway_url = `http://127.0.0.1:${port}`
   const spawnNode = () =>
     startNode({
@@ -101,11 +103,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
 }
 
 /** Times a stage, remembers what has to be stopped, and stops short when the caller gave up. */
-function stages({ on_stage, signal }: StackOptions, started: Stoppable[]) {
+function stages({ on_stage, signal }: StackOptions, started: Stoppable[], starting: Set<Promise<unknown>>) {
   return async <T>(name: string, run: () => Promise<T>, detail: (result: T) => string): Promise<T> => {
     signal?.throwIfAborted()
     const begun = performance.now()
-    const result = await run()
+    const running = run()
+    starting.add(running)
+    const result = await running.finally(() => starting.delete(running))
     if (result && typeof result === 'object' && 'stop' in result) started.push(result as unknown as Stoppable)
     on_stage?.(name, (performance.now() - begun) / 1000, detail(result))
     return result
