@@ -126,8 +126,8 @@ describe('when blocks run out', () => {
 
   test('a preempted sequence resumes with the same tokens', async () => {
     const engine = () => new FakeEngine({ blocks: 5, vocab_size: VOCABULARY })
-    const together = await runToEnd(engine(), limits, two())
-    const alone = await Promise.all(two().map((sequence) => runToEnd(engine(), limits, [sequence])))
+    const together = await runToEnd(engine(), new Scheduler(limits), two())
+    const alone = await Promise.all(two().map((sequence) => runToEnd(engine(), new Scheduler(limits), [sequence])))
     expect(together).toEqual(alone.flat())
   })
 
@@ -142,7 +142,9 @@ describe('when blocks run out', () => {
 
   test('one that fits exactly runs alone to its end', async () => {
     const sequence = makeSequence({ prompt: ids(70), output_tokens_max: 10 })
-    const [output] = await runToEnd(new FakeEngine({ blocks: 5, vocab_size: VOCABULARY }), limits, [sequence])
+    const [output] = await runToEnd(new FakeEngine({ blocks: 5, vocab_size: VOCABULARY }), new Scheduler(limits), [
+      sequence,
+    ])
     expect(output).toHaveLength(10)
   })
 
@@ -209,7 +211,7 @@ class RandomHistory {
       const { output_tokens_max, eos_ids, sampling } = sequence
       const prompt = sequence.tokens.slice(0, sequence.prompt_tokens)
       const twin = makeSequence({ prompt, output_tokens_max, eos_ids, sampling })
-      const [alone] = await runToEnd(this.#newEngine(), this.limits, [twin])
+      const [alone] = await runToEnd(this.#newEngine(), new Scheduler(this.limits), [twin])
       const output = sequence.tokens.slice(sequence.prompt_tokens)
       expect(output).toEqual(this.#ended.has(sequence) ? alone : alone!.slice(0, output.length)) // else cancelled
     }

@@ -11,6 +11,7 @@ export class FakeGateway {
   readonly reports: SyncRequest[] = []
   settle: (record: UsageRecord) => SettleOutcome | 'leave out' = () => 'posted'
   status = 200
+  delay_ms = 0
   readonly #server: Server
 
   private constructor(server: Server) {
@@ -24,6 +25,7 @@ export class FakeGateway {
       const body = (await Array.fromAsync(request)).join('')
       const signature = String(request.headers[NODE_SIGNATURE_HEADER])
       const is_ours = request.url === '/internal/sync' && (await verify(body, signature, NODE_SECRET))
+      await new Promise((resolve) => setTimeout(resolve, gateway.delay_ms))
       response.writeHead(is_ours ? gateway.status : 401, { 'content-type': 'application/json' })
       response.end(is_ours ? JSON.stringify({ settled: gateway.#settle(JSON.parse(body) as SyncRequest) }) : '{}')
     })

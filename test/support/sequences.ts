@@ -2,7 +2,7 @@
 
 import type { Engine } from '../../gpu-node/engine.ts'
 import type { RowSampling } from '../../gpu-node/sampling.ts'
-import { Scheduler, type SchedulerLimits } from '../../gpu-node/scheduler.ts'
+import type { Scheduler } from '../../gpu-node/scheduler.ts'
 import { Sequence, type SequenceOptions } from '../../gpu-node/sequence.ts'
 
 export const greedy: RowSampling = {
@@ -21,8 +21,7 @@ export function makeSequence(options: Partial<SequenceOptions> & { prompt: reado
 }
 
 /** Runs sequences to their end, all submitted at once. Returns the output ids of each. */
-export async function runToEnd(engine: Engine, limits: SchedulerLimits, sequences: Sequence[]): Promise<number[][]> {
-  const scheduler = new Scheduler(limits)
+export async function runToEnd(engine: Engine, scheduler: Scheduler, sequences: Sequence[]): Promise<number[][]> {
   for (const sequence of sequences) scheduler.submit(sequence)
   for (let step = scheduler.schedule(); step; step = scheduler.schedule()) {
     scheduler.apply(step, await engine.step(step.batch))
