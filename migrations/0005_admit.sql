@@ -35,7 +35,7 @@ begin
     select * into account from accounts where id = held.account_id;
     return case
       when (held.key_id, held.model, held.state) is distinct from (key.id, wanted_model, 'pending') then
-        jsonb_build_object('decision', 'request_id_taken')
+        jsonb_build_object('decision', 'closed')
       else admission(held, account, live_nodes(wanted_model))
     end;
   end if;
