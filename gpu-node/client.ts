@@ -15,7 +15,10 @@ export interface ClientOptions {
   on_slow: (is_slow: boolean) => void
 }
 
-type Socket = Pick<ServerResponse, 'writeHead' | 'flushHeaders' | 'write' | 'end' | 'destroy' | 'on' | 'writableLength'>
+type Socket = Pick<
+  ServerResponse,
+  'writeHead' | 'flushHeaders' | 'write' | 'end' | 'destroy' | 'on' | 'writableLength' | 'destroyed'
+>
 
 export class Client {
   readonly #socket: Socket
@@ -29,7 +32,9 @@ export class Client {
     this.#options = options
     socket.on('close', () => this.#leave())
     socket.on('drain', () => this.#catchUp())
-    if (options.streams) this.#open()
+    if (socket.destroyed)
+      queueMicrotask(() => this.#leave()) // it left before anyone listened
+    else if (options.streams) this.#open()
   }
 
   /** Everything one step made for this stream. */

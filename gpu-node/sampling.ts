@@ -33,7 +33,7 @@ export function rowArrays(rows: readonly Sequence[]): RowArrays {
     top_k: Int32Array.from(rows, (row) => row.sampling.top_k),
     seeds: BigUint64Array.from(rows, (row) => row.sampling.seed),
     counters: Int32Array.from(rows, (row) => row.output_tokens),
-    history: Int32Array.from(histories.flat()),
+    history: concatenated(histories),
     history_counts: Int32Array.from(histories, (history) => history.length),
     output_counts: Int32Array.from(rows, (row) => (hasPenalty(row.sampling) ? row.output_tokens : 0)),
     bias_counts: new Int32Array(rows.length),
@@ -43,6 +43,16 @@ export function rowArrays(rows: readonly Sequence[]): RowArrays {
     banned_ids: new Int32Array(),
     logprobs: new Int32Array(rows.length).fill(-1),
   }
+}
+
+function concatenated(lists: readonly (readonly number[])[]): Int32Array {
+  const all = new Int32Array(lists.reduce((sum, list) => sum + list.length, 0))
+  let at = 0
+  for (const list of lists) {
+    all.set(list, at)
+    at += list.length
+  }
+  return all
 }
 
 function hasPenalty(sampling: RowSampling): boolean {

@@ -30,6 +30,7 @@ export interface ServerOptions {
   journal: Journal
   status: () => NodeStatus
   state: { draining: boolean; engine_failed: boolean }
+  answers: Set<HttpBindings['outgoing']> // begun and not yet taken by their readers
   log: Logger
 }
 
@@ -83,13 +84,17 @@ function takeIn({ scheduler, journal, state }: ServerOptions, accepted: Accepted
 }
 
 function start(
-  { config, loop }: ServerOptions,
+  { config, loop, answers }: ServerOptions,
   { generation }: Accepted,
   ticket: Ticket,
   { outgoing, streams }: { outgoing: HttpBindings['outgoing']; streams: boolean },
 ): void {
   const deadline = setTimeout(() => loop.stop(generation, 'deadline'), ticket.duration_ms_max)
-  outgoing.on('close', () => clearTimeout(deadline))
+  answers.add(outgoing)
+  outgoing.on('close', () => {
+    clearTimeout(deadline)
+    answers.delete(outgoing)
+  })
   const client = new Client(outgoing, {
     content_type: generation.answer.content_type,
     streams,

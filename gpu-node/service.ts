@@ -1,5 +1,6 @@
 // Puts a node together around a loaded engine and runs it until it is drained or its engine fails.
 
+import { once } from 'node:events'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { serve } from '@hono/node-server'
@@ -11,7 +12,7 @@ import { Journal } from './journal.ts'
 import type { Model } from './load/model-folder.ts'
 import { Scheduler } from './scheduler.ts'
 import { Sequence } from './sequence.ts'
-import { nodeApp } from './server.ts'
+import { nodeApp, type ServerOptions } from './server.ts'
 import { StepLoop } from './step-loop.ts'
 import { Sync } from './sync.ts'
 
@@ -70,7 +71,8 @@ export async function startService({ config, model, engine, blocks, log }: Servi
     status,
     on_failure: (reason) => log.warn({ reason }, 'the gateway took no report; trying on'),
   })
-  const app = nodeApp({ config, door: { model, tokens_max }, scheduler, loop, journal, status, state, log })
+  const answers: ServerOptions['answers'] = new Set()
+  const app = nodeApp({ answers, config, door: { model, tokens_max }, scheduler, loop, journal, status, state, log })
   const server = await listen(app.fetch, config)
   url = config.public_url ?? `http://${config.host}:${(server.address() as AddressInfo).port}`
   sync.start()
@@ -81,10 +83,9 @@ export async function startService({ config, model, engine, blocks, log }: Servi
     await loop.whenIdle()
     await sync.stop()
     journal.close()
-    await new Promise((resolve) => {
-      server.close(resolve)
-      server.closeIdleConnections()
-    })
+    await Promise.all([...answers].map((answer) => once(answer, 'close'))) // a reader may be slow, but not for ever
+    server.close()
+    server.closeAllConnections()
     await engine.close()
   }
   let drained: Promise<void> | null = null // a second signal waits for the same end
@@ -97,6 +98,9 @@ export async function startService({ config, model, engine, blocks, log }: Servi
     },
   }
 }
+
+// Longer than a gateway keeps an idle connection, so that it never sends into one we are closing.
+const KEEP_ALIVE_MS = 65_000
 
 // Ready means that a token was really computed, not that a port is open.
 async function generateOneToken(engine: Engine, scheduler: Scheduler): Promise<void> {
@@ -112,6 +116,7 @@ async function generateOneToken(engine: Engine, scheduler: Scheduler): Promise<v
 function listen(fetch: Parameters<typeof serve>[0]['fetch'], config: NodeConfig): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = serve({ fetch, hostname: config.host, port: config.port }, () => resolve(server)) as Server
+    server.keepAliveTimeout = KEEP_ALIVE_MS
     server.on('error', reject)
   })
 }

@@ -1,4 +1,5 @@
-// Starts gpu-node/main.ts as a process of its own and waits until it is ready.
+// Starts gpu-node/main.ts as a process of its own and waits until it is ready. The channel between the two carries nothing:
+// when this process dies, however it dies, the channel closes and the node drains.
 
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { join } from 'node:path'

@@ -253,8 +253,17 @@ describe('a refusal', () => {
   test('for the context names both counts', async () => {
     const node = await startFakeNode({ context_tokens: 128 })
     const { message } = await refusal(await generate(node.url, { prompts: long, max_tokens: 7 }))
-    expect(message).toContain('128 tokens')
-    expect(message).toContain('207 tokens')
+    expect(message).toContain('length is 128 tokens')
+    expect(message).toContain('has 200 tokens')
+    expect(message).toContain('may have 7')
+  })
+
+  test('for megabytes of text comes without tokenizing them', async () => {
+    const node = await startFakeNode({ context_tokens: 128 })
+    const started = performance.now()
+    const response = await generate(node.url, { prompts: text('ab '.repeat(2 << 20)) })
+    expect(await refusal(response)).toMatchObject({ code: 'context_length_exceeded' })
+    expect(performance.now() - started).toBeLessThan(1000) // tokenizing takes several seconds
   })
 
   const malformed: [string, (request: GenerateRequest) => unknown, string | null][] = [
