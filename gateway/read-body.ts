@@ -55,13 +55,19 @@ function parseJson(text: string): unknown {
   }
 }
 
-// Brackets outside strings, counted before anything recursive sees them.
+// Brackets outside strings, counted before anything recursive sees them. One pass by hand: an expression over strings would
+// take quadratic time on quotes that never end.
 function depthOf(text: string): number {
   let depth = 0
   let deepest = 0
-  for (const [token] of text.matchAll(/"(?:[^"\\]|\\.)*"|[[{\]}]/gs)) {
-    if (token === '[' || token === '{') deepest = Math.max(deepest, ++depth)
-    else if (token === ']' || token === '}') depth -= 1
+  let in_string = false
+  for (let i = 0; i < text.length; i += 1) {
+    const c = text[i]
+    if (in_string && c === '\\') i += 1
+    else if (c === '"') in_string = !in_string
+    else if (in_string) continue
+    else if (c === '[' || c === '{') deepest = Math.max(deepest, ++depth)
+    else if (c === ']' || c === '}') depth -= 1
   }
   return deepest
 }
