@@ -10,18 +10,24 @@ import { type RunningPostgres, startPostgres } from '../../local/postgres.ts'
 
 export interface TestPostgres extends RunningPostgres {
   sql: postgres.Sql
+  data_dir: string
+  /** Stops the server alone, as a failure would, and keeps its data. */
+  stopServer(): Promise<void>
   /** Calls a set-wise SQL function with some items. */
   ask<A = { decision: string }>(name: string, ...items: object[]): Promise<(A & { decision: string })[]>
 }
 
 export async function startTestPostgres(): Promise<TestPostgres> {
   const folder = mkdtempSync(join(tmpdir(), 'ziya-postgres-'))
-  const running = await startPostgres({ data_dir: join(folder, 'data'), durable: false })
+  const data_dir = join(folder, 'data')
+  const running = await startPostgres({ data_dir, durable: false })
   await migrate(running.url)
   const sql = postgres(running.url, { max: 4, prepare: false, fetch_types: false, onnotice: () => {} })
   return {
     ...running,
     sql,
+    data_dir,
+    stopServer: running.stop,
     ask: async (name, ...items) => {
       const rows = await sql`select ${sql(name)}(${JSON.stringify(items)}::text::jsonb) as answer`
       return rows.map((row) => row.answer)
