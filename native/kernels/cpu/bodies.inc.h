@@ -9,14 +9,14 @@
 namespace ziya {
 namespace {
 
-constexpr int accumulators_max = 2 * rows_max;  // what the registers hold beside the operands
-constexpr int blocked_k = 256;                  // fp32 panel slice of the prefill path: fits L1 beside the rows
-constexpr int blocked_rows_max = 20 * rows_max;
-constexpr int64_t blocked_floats = 96 * 1024;  // of x, kept in L2 while panels pass by
+// The prefill path's blocks: a slice of a pair in L1 as fp32 (16 KiB), the rows' slices and the sums in L2.
+constexpr int blocked_k = 2048 / width;
+constexpr int blocked_rows = 120;
+constexpr int blocked_pairs = 256 / width;
+constexpr int few_rows = 8 * rows_max;  // up to here it is faster to convert again in registers than to write slices
 constexpr int prefetch_bytes = 1024;
 
 inline int least(int a, int b) { return a < b ? a : b; }
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 inline float sum_lanes(Floats a) {
   float lanes[width];
@@ -115,12 +115,16 @@ inline void tile_of(int rows, const float* x, int64_t x_stride, const Weight* w,
   tile<R, C>(x, x_stride, w, k_stride, c_stride, k_count, sums, sums_stride, accumulate);
 }
 
+// All rows, in tiles of nearly one size: a last tile of one row would cost as much as a full one.
 template <int C, class Weight>
 void tiles(int rows, const float* x, int64_t x_stride, const Weight* w, int64_t k_stride, int64_t c_stride, int k_count,
            float* sums, int64_t sums_stride, bool accumulate) {
-  for (int row = 0; row < rows; row += rows_max)
-    tile_of<rows_max, C>(least(rows - row, rows_max), x + row * x_stride, x_stride, w, k_stride, c_stride, k_count,
+  const int count = (rows + rows_max - 1) / rows_max;
+  for (int t = 0; t < count; t++) {
+    const int row = rows * t / count;
+    tile_of<rows_max, C>(rows * (t + 1) / count - row, x + row * x_stride, x_stride, w, k_stride, c_stride, k_count,
                          sums + row * sums_stride, sums_stride, accumulate);
+  }
 }
 
 inline void finish_pair(const MatmulArgs& args, int row, int pair, const float* sums) {
@@ -161,11 +165,14 @@ inline void multiply_rows(const MatmulArgs& args, int row, int rows, int pair) {
   multiply<R, 1>(args, row, pair);
 }
 
-// Few rows: the weights pass from memory once, converted in registers.
+// Few rows: the weights pass from memory once, and are converted in registers.
 void matmul_few(const MatmulArgs& args, int pair_begin, int pair_end) {
   int pair = pair_begin;
+  // One row or two alone are chains of too few sums to hide the latency of fma: four panels at once.
   if (args.rows == 1)
     for (; pair + 2 <= pair_end; pair += 2) multiply<1, 2>(args, 0, pair);
+  if (args.rows == 2)
+    for (; pair + 2 <= pair_end; pair += 2) multiply<2, 2>(args, 0, pair);
   const int tile_count = (args.rows + rows_max - 1) / rows_max;
   for (; pair < pair_end; pair++) {
     for (int t = 0; t < tile_count; t++) {
@@ -182,32 +189,36 @@ inline void convert_panels(const uint16_t* w, int64_t panel_size, int k_count, f
   }
 }
 
-// One pair of panels times a block of rows: a slice of the panels is converted once and swept by all rows.
-void multiply_blocked(const MatmulArgs& args, int row_begin, int rows, int pair, float* slice, float* sums) {
+constexpr int blocked_sums = blocked_rows * 2 * width;  // of one pair
+constexpr int matmul_scratch_floats = blocked_k * 2 * width + blocked_pairs * blocked_sums;
+
+// A block of rows times a block of panels. A slice of a pair is converted once and swept by all rows; the rows' own
+// slices stay in L2 until every pair has passed.
+void multiply_block(const MatmulArgs& args, int row_begin, int rows, int pair_begin, int pairs, float* scratch) {
+  float* slice = scratch;
+  float* sums = scratch + blocked_k * 2 * width;
   const int64_t panel_size = int64_t(args.k) * width;
-  const uint16_t* w = args.w + 2 * pair * panel_size;
-  const float* x = args.x + row_begin * args.x_stride;
   for (int k = 0; k < args.k; k += blocked_k) {
     const int k_count = least(blocked_k, args.k - k);
-    convert_panels(w + int64_t(k) * width, panel_size, k_count, slice);
-    tiles<2>(rows, x + k, args.x_stride, slice, 2 * width, width, k_count, sums, 2 * width, k > 0);
+    for (int pair = 0; pair < pairs; pair++) {
+      convert_panels(args.w + 2 * (pair_begin + pair) * panel_size + int64_t(k) * width, panel_size, k_count, slice);
+      tiles<2>(rows, args.x + row_begin * args.x_stride + k, args.x_stride, slice, 2 * width, width, k_count,
+               sums + pair * blocked_sums, 2 * width, k > 0);
+    }
   }
-  for (int r = 0; r < rows; r++) finish_pair(args, row_begin + r, pair, sums + r * 2 * width);
+  for (int pair = 0; pair < pairs; pair++)
+    for (int row = 0; row < rows; row++)
+      finish_pair(args, row_begin + row, pair_begin + pair, sums + pair * blocked_sums + row * 2 * width);
 }
 
-constexpr int matmul_scratch_floats = (blocked_k + blocked_rows_max) * 2 * width;
-
 void matmul_many(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch) {
-  const int64_t fitting = blocked_floats / args.k / rows_max * rows_max;
-  const int block = int(least(fitting > rows_max ? fitting : rows_max, int64_t(blocked_rows_max)));
-  float* sums = scratch + blocked_k * 2 * width;
-  for (int row = 0; row < args.rows; row += block)
-    for (int pair = pair_begin; pair < pair_end; pair++)
-      multiply_blocked(args, row, least(block, args.rows - row), pair, scratch, sums);
+  for (int row = 0; row < args.rows; row += blocked_rows)
+    for (int pair = pair_begin; pair < pair_end; pair += blocked_pairs)
+      multiply_block(args, row, least(blocked_rows, args.rows - row), pair, least(blocked_pairs, pair_end - pair), scratch);
 }
 
 void matmul(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch) {
-  if (args.rows <= 2 * rows_max)
+  if (args.rows <= few_rows)
     matmul_few(args, pair_begin, pair_end);
   else
     matmul_many(args, pair_begin, pair_end, scratch);
