@@ -45,7 +45,7 @@ export async function startService({ config, model, engine, blocks, log }: Servi
     on_finished: () => sync.poke(),
     on_failed: (error) => {
       state.engine_failed = true
-      log.fatal({ error }, 'the engine failed')
+      log.fatal({ err: error }, 'the engine failed')
       sync.stop().finally(() => failed.resolve(error))
     },
   })

@@ -23,8 +23,7 @@ class FakeSocket extends EventEmitter {
     return this as never
   }
   destroy() {
-    this.destroyed = true
-    this.emit('close')
+    this.destroyed = true // and closes later
     return this as never
   }
 }
@@ -102,6 +101,9 @@ test('a reader that stays slow is cut off', () => {
   vi.advanceTimersByTime(1)
   expect(socket.destroyed).toBe(true)
   expect(events).toEqual(['slow', 'gone'])
+  const writes = socket.written.length
+  client.write('b')
+  expect(socket.written).toHaveLength(writes)
 })
 
 test('a reader that never takes the end is cut off, and has not left', () => {

@@ -13,11 +13,12 @@ interface Vectors {
 }
 
 const models = {
-  llama: 'tokenizer/llama-32000.model',
-  stories260k: 'stories260K/tokenizer.model',
+  llama: () => sharedData('tokenizer/llama-32000.model'),
+  stories260k: () => sharedData('stories260K/tokenizer.model'),
+  'ziya-coding-mini': () => join(import.meta.dirname, '../../../models/ziya-coding-mini/tokenizer.model'),
 }
 
-const load = (model: keyof typeof models) => new Tokenizer(readFileSync(sharedData(models[model])))
+const load = (model: keyof typeof models) => new Tokenizer(readFileSync(models[model]()))
 const vectors = (model: keyof typeof models) =>
   JSON.parse(readFileSync(join(import.meta.dirname, `../../vectors/tokenizer-${model}.json`), 'utf8')) as Vectors
 
