@@ -30,7 +30,7 @@ export interface ServerOptions {
   loop: StepLoop
   journal: Journal
   status: () => NodeStatus
-  state: { draining: boolean; engine_failed: boolean }
+  state: { draining: boolean; engine_failed: boolean; url: string }
   answers: Set<HttpBindings['outgoing']> // begun and not yet taken by their readers
   log: Logger
 }
