@@ -21,6 +21,7 @@ create function admit_one(item jsonb) returns jsonb language plpgsql as $$
 declare
   wanted_model text := item ->> 'model';
   key keys;
+  refusal text;
   price prices;
   amount numeric;
   account accounts;
@@ -40,8 +41,9 @@ begin
     end;
   end if;
 
-  if key_refusal(key, 'generate') is not null then
-    return jsonb_build_object('decision', key_refusal(key, 'generate'));
+  refusal := key_refusal(key, 'generate');
+  if refusal is not null then
+    return jsonb_build_object('decision', refusal);
   end if;
   if key.models is not null and wanted_model <> all (key.models) then
     return jsonb_build_object('decision', 'model_not_allowed');

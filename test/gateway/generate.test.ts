@@ -190,13 +190,13 @@ describe('with two nodes', () => {
     const options = { gateway_url: gateway.url, node_secret: gateway.node_secret }
     const second = await startCannedNode({ ...options, node_id: 'second' })
     gateway.node.options.refuse = 'overloaded'
-    const moved = []
-    for (let i = 0; i < 8; i += 1) {
-      const response = await caller.post('/v1/completions', completion)
-      expect(response.status).toBe(200)
-      moved.push(second.accepted.at(-1)!.ticket.attempt)
+    const attempts = new Set<number>()
+    for (let i = 0; i < 50 && attempts.size < 2; i += 1) {
+      await Promise.all([gateway.node.sync(), second.sync()]) // both are alive, however busy the machine is
+      expect((await caller.post('/v1/completions', completion)).status).toBe(200)
+      attempts.add(second.accepted.at(-1)!.ticket.attempt)
     }
-    expect(new Set(moved)).toEqual(new Set([1, 2]))
+    expect(attempts).toEqual(new Set([1, 2]))
     const { ticket } = second.accepted.find((accepted) => accepted.ticket.attempt === 2)!
     const settled = await eventually(async () => second.outcomes.get(ticket.request_id) ?? null, 10_000)
     expect(settled.value).toBe('posted')

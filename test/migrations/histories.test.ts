@@ -13,6 +13,7 @@ import { type Random, seededRandom } from '../support/random.ts'
 const HISTORIES = Number(process.env.HISTORIES ?? 100)
 const PRICE = { model: 'm', input_nanousd_per_token: '3', output_nanousd_per_token: '7' }
 const LANES = 5
+const KILLS_MAX = 3 // a history; each costs a pause and a new connection
 const NEVER_MS = 600_000
 
 type Fate = 'settle' | 'settle_late' | 'void' | 'abandon' | 'second_attempt' | 'lost_then_settled' | 'lost_then_voided'
@@ -90,8 +91,8 @@ async function runHistory(random: Random): Promise<{ findings: string[]; killed:
   const around = [
     whileRunning(10, () => ask('expire', { count_max: 5 })),
     whileRunning(40, async () => findings.push(...(await ledgerFindings(db.sql, accounts)))),
-    whileRunning(60 + random.below(120), async () => {
-      killed += await killOne()
+    whileRunning(20 + random.below(100), async () => {
+      if (killed < KILLS_MAX) killed += await killOne()
     }),
   ]
   const reports = await Promise.all([
