@@ -16,6 +16,7 @@ import { signTicket } from '../contract/ticket.ts'
 import { connect } from '../gateway/db/connection.ts'
 import { Lane } from '../gateway/db/lane.ts'
 import { createFundedKey } from '../local/demo-account.ts'
+import { diesWithParent } from '../local/dies-with-parent.ts'
 import { startGateway } from '../local/gateway.ts'
 import { migrate } from '../local/migrate.ts'
 import { startPostgres } from '../local/postgres.ts'
@@ -237,9 +238,9 @@ const config :Workerd.Config = (
 }
 
 async function spawnNode(gateway_url: string): Promise<{ url: string; stop(): void }> {
-  const child = spawn(process.execPath, [fileURLToPath(import.meta.url), 'node', gateway_url], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  })
+  const script = [process.execPath, fileURLToPath(import.meta.url), 'node', gateway_url]
+  const [command, ...args] = diesWithParent('SIGKILL', script)
+  const child = spawn(command!, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const url = await new Promise<string>((done) => createInterface(child.stdout).once('line', done))
   return { url, stop: () => void child.kill('SIGKILL') }
 }

@@ -1,6 +1,7 @@
 // The path of a request over HTTP: what the node is asked, what the client gets, and what happens when a node refuses, is gone,
 // or the client leaves.
 
+import { connect as connectSocket, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { GenerateRequest, NodeErrorCode } from '../../contract/generation.ts'
 import { startCannedNode } from '../support/canned-node.ts'
@@ -226,6 +227,27 @@ test('when no node can be reached it is a 503 and the reservation is given back'
 })
 
 describe('a client that leaves', () => {
+  test('while it is admitted holds no money, and no node hears of it', async () => {
+    const { sql } = gateway.db
+    const impatient = await gateway.newCaller()
+    const asked_count = gateway.node.accepted.length
+    await sql.begin(async (transaction) => {
+      await transaction`select 1 from accounts where id = ${impatient.account_id} for update`
+      const socket = sendRaw(impatient)
+      await eventually(async () => {
+        const [row] = await sql`select count(*)::int as waiting from pg_locks where not granted`
+        return row!.waiting > 0 ? true : null
+      }, 10_000)
+      socket.resetAndDestroy()
+      await new Promise((resolve) => setTimeout(resolve, 500))
+    })
+    await eventually(async () => {
+      const rows = await sql`select state from reservations where account_id = ${impatient.account_id}`
+      return rows[0]?.state === 'voided' ? true : null
+    }, 10_000)
+    expect(gateway.node.accepted.length).toBe(asked_count)
+  })
+
   test('in mid-stream ends the node’s work, and pays for what was generated', async () => {
     Object.assign(gateway.node.options, { chunk_ms: 20, completion_tokens: 500 })
     const before = gateway.node.aborted_count
@@ -243,3 +265,14 @@ describe('a client that leaves', () => {
     expect(Number(usage.value.completion_tokens)).toBeLessThan(500)
   })
 })
+
+/** A request over a socket of its own, which can be reset. */
+function sendRaw({ api_key }: Caller): Socket {
+  const { hostname, port } = new URL(gateway.url)
+  const socket = connectSocket(Number(port), hostname)
+  const body = JSON.stringify(completion)
+  const head = ['POST /v1/completions HTTP/1.1', `host: ${hostname}`, `authorization: Bearer ${api_key}`]
+  socket.on('error', () => {})
+  socket.write([...head, 'content-type: application/json', `content-length: ${body.length}`, '', body].join('\r\n'))
+  return socket
+}

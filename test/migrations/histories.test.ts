@@ -79,7 +79,7 @@ async function runHistory(random: Random): Promise<{ findings: string[]; killed:
   const payers: Payer[] = []
   for (let i = 0; i < 3; i += 1) payers.push(await newPayer(db, BigInt(1000 + random.below(60_000))))
   const accounts = payers.map((payer) => payer.account_id)
-  const plans = Array.from({ length: 20 + random.below(40) }, () => plan(random, payers))
+  const plans = Array.from({ length: 12 + random.below(30) }, () => plan(random, payers))
   const topUps = Array.from({ length: 6 }, () => ({ payer: random.pick(payers), amount: 1 + random.below(20_000) }))
   const findings: string[] = []
   let running = true
