@@ -15,6 +15,8 @@ export interface StackOptions {
   model_dir: string
   database_url: string | null // null = an embedded Postgres under data_dir
   data_dir: string
+  /** Overrides of the vars of wrangler.toml. */
+  vars?: Record<string, string>
   on_stage?: (name: string, seconds: number, detail: string) => void
   signal?: AbortSignal // gives up starting
 }
@@ -71,7 +73,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     )
     const gateway = await stage(
       'gateway',
-      () => startGateway({ port, database_url, node_secret, admin_key, ...model.catalog_row }),
+      () =>
+        startGateway({ port, database_url, node_secret, admin_key, vars: options.vars ?? {}, ...model.catalog_row }),
       ({ url }) => url,
     )
     const node = await loading

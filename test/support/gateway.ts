@@ -31,7 +31,7 @@ export const model = 'ziya-coding-mini'
 export const chatBody = { model, messages: [{ role: 'user', content: '写一段快速排序' }] }
 
 // The machine is shared: a deadline that a busy moment breaks would test the machine.
-const PATIENT = { DATABASE_MS_MAX: '20000' }
+export const PATIENT = { DATABASE_MS_MAX: '20000' }
 
 export async function startTestGateway(vars: Record<string, string> = {}): Promise<TestGateway> {
   const db = await startTestPostgres()
