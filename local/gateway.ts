@@ -2,13 +2,13 @@
 // twice the CPU a request.) workerd dies with the process that started it, however that one ends.
 
 import { readFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import postgres from 'postgres'
 import { parse } from 'smol-toml'
 import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
+import { requireFreePort } from './port.ts'
 import { serveWorkerd } from './workerd.ts'
 
 export interface GatewayOptions {
@@ -157,14 +157,4 @@ const config :Workerd.Config = (
 // A Cap'n Proto string literal has the escapes of C, which for these texts are those of JSON.
 function quoted(text: string): string {
   return JSON.stringify(text)
-}
-
-function requireFreePort(port: number): Promise<void> {
-  return new Promise((done, fail) => {
-    const probe = createServer()
-    probe.once('error', (error: NodeJS.ErrnoException) =>
-      fail(error.code === 'EADDRINUSE' ? new Error(`port ${port} is in use; choose another with --port`) : error),
-    )
-    probe.listen(port, '127.0.0.1', () => probe.close(() => done()))
-  })
 }

@@ -1,5 +1,5 @@
-// Each kernel alone, through kernels.h: fresh random inputs of odd shapes, outputs poisoned with NaN, float64 beside it;
-// and the same token alone and in company, compared bit by bit.
+// Each kernel alone, through kernels.h: fresh random inputs of odd shapes, outputs poisoned with NaN, float64 beside
+// it; and the same token alone and in company, compared bit by bit.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -17,7 +17,8 @@ using Floats = std::vector<float>;
 // The kernels of one random shape, and what every case needs around them.
 struct Bench {
   Bench(const Device& device, Random& random, int threads = 0)
-      : random(random), shape(random_shape(random)),
+      : random(random),
+        shape(random_shape(random)),
         limits{.tokens_max = tokens_max, .sequences_max = tokens_max, .blocks = 200},
         kernels(device.make(shape, limits, threads > 0 ? threads : random.between(1, 3))) {}
 
@@ -34,7 +35,8 @@ struct Bench {
   }
 
   std::unique_ptr<Activations> poisoned(int columns) {
-    return activations(tokens_max, columns, Floats(size_t(tokens_max) * columns, std::numeric_limits<float>::quiet_NaN()));
+    return activations(tokens_max, columns,
+                       Floats(size_t(tokens_max) * columns, std::numeric_limits<float>::quiet_NaN()));
   }
 
   Floats rows_of(const Activations& from, int rows) {
@@ -107,8 +109,8 @@ const std::vector<int> row_counts = {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 24, 25,
 
 enum class Product { store, add, swiglu };
 
-Floats run_product(Bench& b, Product kind, const Matrix& weight, const Activations& in, int rows, const Floats& residual,
-                   int columns) {
+Floats run_product(Bench& b, Product kind, const Matrix& weight, const Activations& in, int rows,
+                   const Floats& residual, int columns) {
   auto out = kind == Product::add ? b.activations(rows, columns, residual) : b.poisoned(columns);
   if (kind == Product::add) b.kernels->project_add(in, weight, *out);
   if (kind == Product::swiglu) b.kernels->gate_up_swiglu(in, weight, *out);
@@ -116,12 +118,14 @@ Floats run_product(Bench& b, Product kind, const Matrix& weight, const Activatio
   return b.rows_of(*out, rows);
 }
 
-void expect_product(Product kind, const Doubles& w, const Doubles& x, const float* out, const float* residual, int columns) {
+void expect_product(Product kind, const Doubles& w, const Doubles& x, const float* out, const float* residual,
+                    int columns) {
   const Doubles want = multiply(w, x, kind == Product::swiglu ? 2 * columns : columns);
   for (int i = 0; i < columns; i++) {
     const double size = size_of_product(w, x, i);
     if (kind == Product::store) expect_near(out[i], want[i], size, "product");
-    if (kind == Product::add) expect_near(out[i], residual[i] + want[i], size + std::abs(residual[i]), "sum with product");
+    if (kind == Product::add)
+      expect_near(out[i], residual[i] + want[i], size + std::abs(residual[i]), "sum with product");
     if (kind == Product::swiglu) {
       const double up = want[columns + i], gate = want[i];
       const double sizes = (size + 1) * (size_of_product(w, x, columns + i) + 1);
@@ -202,7 +206,8 @@ void expect_rotated(const Bench& b, const Doubles& projected, const float* got, 
   for (int head = 0; head < s.heads + s.kv_heads; head++) rotate_half(&want[head * s.head_size], s, position);
   for (int i = 0; i < queries; i++)
     expect_near(got[i], want[i] / std::sqrt(double(s.head_size)), 4, "query at position " + std::to_string(position));
-  for (int i = queries; i < queries + keys; i++) expect_near(got[i], want[i], 4, "key at position " + std::to_string(position));
+  for (int i = queries; i < queries + keys; i++)
+    expect_near(got[i], want[i], 4, "key at position " + std::to_string(position));
   // What the cache holds is what the kernel computed, rounded: one unit of fp16 next to a tie would drown all else.
   Doubles key, value;
   for (int i = 0; i < keys; i++) key.push_back(rounded_to_half(got[queries + i]));
@@ -237,9 +242,16 @@ Doubles attend(const Bench& b, const float* q, const History& history, int visib
 // Runs qkv_rope and attention for pieces of several sequences, in however many steps, and returns each token's output.
 class AttentionRun {
  public:
-  AttentionRun(Bench& b, const Matrix& weight, const std::vector<Floats>& inputs, std::vector<std::vector<int32_t>> blocks)
-      : b_(b), weight_(weight), inputs_(inputs), blocks_(std::move(blocks)), layer_(b.kernels->make_kv_layer(b.limits.blocks)),
-        done_(inputs.size()), qkv(inputs.size()), out(inputs.size()) {}
+  AttentionRun(Bench& b, const Matrix& weight, const std::vector<Floats>& inputs,
+               std::vector<std::vector<int32_t>> blocks)
+      : b_(b),
+        weight_(weight),
+        inputs_(inputs),
+        blocks_(std::move(blocks)),
+        layer_(b.kernels->make_kv_layer(b.limits.blocks)),
+        done_(inputs.size()),
+        qkv(inputs.size()),
+        out(inputs.size()) {}
 
   // The next counts[s] tokens of sequence s.
   void step(const std::vector<int>& counts) {
@@ -305,7 +317,8 @@ void attention_is_right_and_chunk_invariant(const Device& device, Random& random
     }
 
     AttentionRun chunked(b, *weight, inputs, random_blocks(sequences, length, b.limits.blocks, random));
-    for (std::vector<int> left(sequences, length); std::any_of(left.begin(), left.end(), [](int n) { return n > 0; });) {
+    for (std::vector<int> left(sequences, length);
+         std::any_of(left.begin(), left.end(), [](int n) { return n > 0; });) {
       std::vector<int> counts;
       for (auto& rest : left) {
         counts.push_back(std::min(rest, random.between(0, 9)));
@@ -339,7 +352,8 @@ void long_attention_is_right_and_chunk_invariant(const Device& device, Random& r
     const float* qkv = &whole.qkv[0][t * b.shape.qkv_columns()];
     expect_rotated(b, projected, qkv, t, history);
     const Doubles want = attend(b, qkv, history, t + 1);
-    for (size_t i = 0; i < want.size(); i++) expect_near(whole.out[0][t * want.size() + i], want[i], 4, "long attention");
+    for (size_t i = 0; i < want.size(); i++)
+      expect_near(whole.out[0][t * want.size() + i], want[i], 4, "long attention");
   }
 }
 
@@ -358,7 +372,8 @@ std::vector<Test> kernel_tests(const Device& device) {
          [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::add); }),
       on("gate, up and swiglu are right, and the same alone and in a batch",
          [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::swiglu); }),
-      on("queries and keys are rotated, attention is right, and the same in chunks", attention_is_right_and_chunk_invariant),
+      on("queries and keys are rotated, attention is right, and the same in chunks",
+         attention_is_right_and_chunk_invariant),
       on("attention over several folds is right, and the same one by one", long_attention_is_right_and_chunk_invariant),
   };
 }
