@@ -2,6 +2,7 @@
 #include "engine.h"
 
 #include <chrono>
+#include <system_error>
 
 #include "kernels/cpu/thread_pool.h"
 
@@ -44,7 +45,11 @@ Engine::Error error_of(const Function& function) {
 
 Engine::Engine(const ModelShape& shape, std::vector<TensorSource> tensors, const EngineOptions& options, Events events)
     : shape_(shape), tensors_(std::move(tensors)), options_(options), events_(std::move(events)) {
-  thread_ = std::thread([this] { run(); });
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error&) {
+    throw EngineError("out_of_memory", "the system starts no more threads");
+  }
 }
 
 Engine::~Engine() {
@@ -130,7 +135,8 @@ void Engine::refuse_waiting() {
     closing_ = true;
     refused.swap(waiting_);
   }
-  for (auto& job : refused) job.on_step({}, EngineError("engine_closed", "the engine was closed before the step began"));
+  for (auto& job : refused)
+    job.on_step({}, EngineError("engine_closed", "the engine was closed before the step began"));
 }
 
 }  // namespace ziya

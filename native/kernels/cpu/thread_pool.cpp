@@ -8,6 +8,9 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <system_error>
+
+#include "../../engine_error.h"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -73,10 +76,17 @@ int physical_cores() {
 }
 
 ThreadPool::ThreadPool(int threads) {
-  for (int thread = 1; thread < threads; thread++) workers_.emplace_back([this, thread] { work(thread); });
+  try {
+    for (int thread = 1; thread < threads; thread++) workers_.emplace_back([this, thread] { work(thread); });
+  } catch (const std::system_error&) {
+    stop();
+    throw EngineError("out_of_memory", "the system starts no " + std::to_string(threads) + " threads");
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   stopping_ = true;
   round_.fetch_add(1, std::memory_order_release);
   round_.notify_all();
@@ -97,7 +107,8 @@ void ThreadPool::run(Call call, const void* context, uint32_t count) {
   round_.store(round, std::memory_order_release);
   round_.notify_all();
   take_pieces(0);
-  for (uint32_t left = unfinished_.load(std::memory_order_acquire); left != 0;) left = wait_for_change(unfinished_, left);
+  for (uint32_t left = unfinished_.load(std::memory_order_acquire); left != 0;)
+    left = wait_for_change(unfinished_, left);
 }
 
 void ThreadPool::take_pieces(int thread) {
