@@ -19,8 +19,3 @@ test('the types hold', () => succeeds(`${bin}/tsc`, ['-p', '.']))
 
 test('the linter and the formatter have nothing to say', () =>
   succeeds(`${bin}/biome`, ['check', '--error-on-warnings', '.']))
-
-test('every kernel of every instruction set of this machine agrees with its reference', async () => {
-  const output = await succeeds(`${root}/native/build/kernel-test`, [])
-  expect(output).toMatch(/[1-9]\d* passed, 0 failed/)
-})
