@@ -101,7 +101,7 @@ async function askAll(problems: Problem[]): Promise<string[]> {
   const asker = async () => {
     for (let i = next++; i < problems.length; i = next++) {
       const messages = [{ role: 'user' as const, content: problems[i]!.prompt }]
-      const body = { model: options.model, messages, temperature: 0, max_tokens: 512 }
+      const body = { model: options.model, messages, temperature: 0 }
       const completion = await client.chat.completions.create(body).catch((error) => {
         if (error.code === 'context_length_exceeded') return null // a prompt this model cannot read is a problem it fails
         throw error

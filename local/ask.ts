@@ -63,13 +63,20 @@ async function* events(response: Response): AsyncGenerator<ChatCompletionChunk> 
   }
 }
 
+interface Bill {
+  state: string
+  prompt_tokens: number
+  completion_tokens: number
+  cost_nanousd: string
+}
+
 /** The bill is settled by the node's report, which arrives a moment after the last byte. */
 async function printBill(ready: Ready, request_id: string): Promise<void> {
   const deadline = performance.now() + 10_000
   for (;;) {
-    const bill = await get(ready, `/v1/usage/${request_id}`)
+    const bill = await get<Bill>(ready, `/v1/usage/${request_id}`)
     if (bill.state === 'posted') {
-      const { balance_nanousd } = await get(ready, '/v1/balance')
+      const { balance_nanousd } = await get<{ balance_nanousd: string }>(ready, '/v1/balance')
       console.log(
         `bill       ${bill.prompt_tokens} tokens in, ${bill.completion_tokens} tokens out: ${dollars(bill.cost_nanousd)}`,
       )
@@ -82,10 +89,10 @@ async function printBill(ready: Ready, request_id: string): Promise<void> {
   }
 }
 
-async function get(ready: Ready, path: string): Promise<Record<string, string>> {
+async function get<T>(ready: Ready, path: string): Promise<T> {
   const response = await fetch(ready.gateway_url + path, { headers: { authorization: `Bearer ${ready.api_key}` } })
   if (!response.ok) throw new Error(`GET ${path} answered ${response.status}: ${await response.text()}`)
-  return (await response.json()) as Record<string, string>
+  return (await response.json()) as T
 }
 
 /** Exact: money stays an integer until its digits are cut for the eye. */

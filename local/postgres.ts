@@ -7,6 +7,7 @@ import { chownSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rm
 import { createServer } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { diesWithParent } from './dies-with-parent.ts'
 
 export interface PostgresOptions {
   data_dir: string
@@ -97,15 +98,8 @@ const isRoot = process.getuid?.() === 0
 const NOBODY = 65534
 
 function asServer(command: string[]): string[] {
-  if (process.platform !== 'linux') return command
   const nobody = [`--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--inh-caps=+dac_override']
-  return [
-    'setpriv',
-    ...(isRoot ? [...nobody, '--ambient-caps=+dac_override'] : []),
-    '--pdeathsig=SIGINT',
-    '--',
-    ...command,
-  ]
+  return diesWithParent('SIGINT', command, isRoot ? [...nobody, '--ambient-caps=+dac_override'] : [])
 }
 
 function ownByServer(...paths: string[]): void {

@@ -24,6 +24,7 @@ export interface Stack {
   node_url: string
   database_url: string
   model_id: string
+  admin_key: string
   node_secret: string
   node: Awaited<ReturnType<typeof startNode>>
   /** Starts a node again after it was killed, on the same journal and URL. */
@@ -39,12 +40,15 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   const model = readModel(options.model_dir)
   const port = await freePort(options.port)
   const node_port = await freePort(0)
-  const node_secret = keptSecret(options.data_dir)
+  const node_secret = keptSecret(options.data_dir, 'node-secret')
+  const admin_key = keptSecret(options.data_dir, 'admin-key')
   const started: Stoppable[] = []
+  const starting = new Set<Promise<unknown>>()
   const stop = async () => {
+    await Promise.allSettled(starting)
     for (const part of started.toReversed()) await part.stop()
   }
-  const stage = stages(options, started)
+  const stage = stages(options, started, starting)
   const gateway_url = `http://127.0.0.1:${port}`
   const spawnNode = () =>
     startNode({
@@ -67,13 +71,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     )
     const gateway = await stage(
       'gateway',
-      () => startGateway({ port, database_url, node_secret, ...(model.is_catalogued ? {} : { local_model: model }) }),
+      () => startGateway({ port, database_url, node_secret, admin_key, ...model.catalog_row }),
       ({ url }) => url,
     )
     const node = await loading
     await stage(
       'first report',
-      () => nodeIsKnown(gateway.url, options.signal),
+      () => nodeIsKnown(gateway.url, model.id, options.signal),
       () => 'the gateway sees the node',
     )
     const stack: Stack = {
@@ -81,6 +85,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
       node_url: node.url,
       database_url,
       model_id: model.id,
+      admin_key,
       node_secret,
       node,
       restartNode: async () => {
@@ -98,11 +103,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
 }
 
 /** Times a stage, remembers what has to be stopped, and stops short when the caller gave up. */
-function stages({ on_stage, signal }: StackOptions, started: Stoppable[]) {
+function stages({ on_stage, signal }: StackOptions, started: Stoppable[], starting: Set<Promise<unknown>>) {
   return async <T>(name: string, run: () => Promise<T>, detail: (result: T) => string): Promise<T> => {
     signal?.throwIfAborted()
     const begun = performance.now()
-    const result = await run()
+    const running = run()
+    starting.add(running)
+    const result = await running.finally(() => starting.delete(running))
     if (result && typeof result === 'object' && 'stop' in result) started.push(result as unknown as Stoppable)
     on_stage?.(name, (performance.now() - begun) / 1000, detail(result))
     return result
@@ -126,8 +133,9 @@ function readModel(dir: string) {
   const file = join(dir, 'config.json')
   if (!existsSync(file)) throw new Error(`${dir} is not a model folder: it has no config.json`)
   const id = basename(dir)
+  if (id === embedded_id) return { id, catalog_row: {} }
   const template = /ziya-coding/i.test(id) ? 'ziya-coding' : /ziya-llama/i.test(id) ? 'ziya-llama' : 'plain'
-  return { id, template, context_tokens: contextOf(file), is_catalogued: id === embedded_id }
+  return { id, catalog_row: { local_model: { id, template, context: contextOf(file) } as const } }
 }
 
 function contextOf(config_file: string): number {
@@ -151,19 +159,20 @@ async function freePort(port: number): Promise<number> {
 }
 
 /** Kept between starts: tickets in a node's journal must still verify after one. */
-function keptSecret(data_dir: string): string {
-  const file = join(data_dir, 'node-secret')
+function keptSecret(data_dir: string, name: string): string {
+  const file = join(data_dir, name)
   mkdirSync(data_dir, { recursive: true })
   if (!existsSync(file)) writeFileSync(file, randomBytes(32).toString('base64url'), { mode: 0o600 })
   return readFileSync(file, 'utf8')
 }
 
-async function nodeIsKnown(gateway_url: string, signal?: AbortSignal): Promise<void> {
+async function nodeIsKnown(gateway_url: string, model_id: string, signal?: AbortSignal): Promise<void> {
   const deadline = performance.now() + 15_000
   for (;;) {
     signal?.throwIfAborted()
     const health = await fetch(`${gateway_url}/healthz`).catch(() => null)
-    if (health?.ok) return
+    const { nodes = {} } = health?.ok ? ((await health.json()) as { nodes: Record<string, number> }) : {}
+    if (nodes[model_id]) return
     if (performance.now() > deadline) throw new Error('the node did not report to the gateway within 15 s')
     await new Promise((resolve) => setTimeout(resolve, 50))
   }

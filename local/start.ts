@@ -9,19 +9,19 @@ import { openDemoAccount } from './demo-account.ts'
 import { startStack } from './stack.ts'
 
 const root = resolve(import.meta.dirname, '..')
-const data_dir = join(root, '.local')
-const ready_file = join(data_dir, 'ready.json')
 
-const usage = `npm start -- [--port N] [--model DIR] [--database URL] [--once]
+const usage = `npm start -- [--port N] [--model DIR] [--database URL] [--data DIR] [--once]
   --port N        the gateway's port (8787)
   --model DIR     a Hugging Face folder to serve instead of models/ziya-coding-mini
   --database URL  a Postgres to use instead of the embedded one
+  --data DIR      where the database, the journal and ready.json are kept (.local)
   --once          ask the demo question, print the bill, stop`
 
 interface Options {
   port: number
   model_dir: string
   database_url: string | null
+  data_dir: string
   once: boolean
 }
 
@@ -31,7 +31,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal
 
 process.exit(await main(options).catch(explain))
 
-async function main({ port, model_dir, database_url, once }: Options): Promise<number> {
+async function main({ port, model_dir, database_url, data_dir, once }: Options): Promise<number> {
+  const ready_file = join(data_dir, 'ready.json')
   mkdirSync(data_dir, { recursive: true })
   rmSync(ready_file, { force: true })
   const stack = await startStack({ port, model_dir, database_url, data_dir, on_stage: printStage, signal: stop.signal })
@@ -40,7 +41,7 @@ async function main({ port, model_dir, database_url, once }: Options): Promise<n
     const ready = {
       gateway_url: stack.gateway_url,
       api_key: account.api_key,
-      admin_key: account.admin_key,
+      admin_key: stack.admin_key,
       database_url: stack.database_url,
       node_url: stack.node_url,
       model: stack.model_id,
@@ -49,7 +50,10 @@ async function main({ port, model_dir, database_url, once }: Options): Promise<n
     await ask(ready)
     if (once) return 0
     console.log('\nServing until Ctrl-C.')
-    await Promise.race([aborted(stop.signal), stack.failed])
+    const crashed = stack.node.exited.then(({ code, signal }) => {
+      if (!stop.signal.aborted) throw new Error(`the node ended by itself (${signal ?? `code ${code}`})`)
+    })
+    await Promise.race([aborted(stop.signal), crashed])
     return 0
   } finally {
     rmSync(ready_file, { force: true })
@@ -65,6 +69,7 @@ function readOptions(): Options {
         port: { type: 'string', default: '8787' },
         model: { type: 'string', default: join(root, 'models', 'ziya-coding-mini') },
         database: { type: 'string' },
+        data: { type: 'string', default: join(root, '.local') },
         once: { type: 'boolean', default: false },
         help: { type: 'boolean', default: false },
       },
@@ -72,7 +77,13 @@ function readOptions(): Options {
     if (values.help) throw new Error('')
     const port = Number(values.port)
     if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new Error(`--port ${values.port} is not a port`)
-    return { port, model_dir: resolve(values.model), database_url: values.database ?? null, once: values.once }
+    return {
+      port,
+      model_dir: resolve(values.model),
+      database_url: values.database ?? null,
+      data_dir: resolve(values.data),
+      once: values.once,
+    }
   } catch (error) {
     const message = (error as Error).message
     console.error(message ? `✗ ${message}\n\n${usage}` : usage)

@@ -117,7 +117,7 @@ begin
 end $$;
 
 -- Frees what no node ever reported, oldest first; returns how many. The hour is the database's own, read after the lock was got.
-create function expire(count_max int) returns int language plpgsql as $$
+create function expire_due(count_max int) returns int language plpgsql as $$
 declare
   owners bigint[] := array(
     select distinct account_id from (
@@ -140,4 +140,13 @@ begin
     from freed where accounts.id = freed.account_id)
   select count(*) into expired_count from closed;
   return expired_count;
+end $$;
+
+create function expire(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    return next jsonb_build_object('decision', 'expired', 'count', expire_due((item ->> 'count_max')::int));
+  end loop;
 end $$;

@@ -112,7 +112,7 @@ double seconds_of(const auto& work) {
 }
 
 double read_gb_per_s(ThreadPool& pool, const Memory& memory) {
-  static volatile uint64_t sink;
+  std::atomic<uint64_t> sink{0};
   const int64_t lines = int64_t(memory.bytes() / 64);
   const double seconds = seconds_of([&] {
     pool.split(lines, [&](int64_t begin, int64_t end, int) {
@@ -120,7 +120,7 @@ double read_gb_per_s(ThreadPool& pool, const Memory& memory) {
       uint64_t sum[8] = {};
       for (int64_t i = begin * 8; i < end * 8; i += 8)
         for (int k = 0; k < 8; k++) sum[k] += words[i + k];
-      sink = sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
+      sink += sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
     });
   });
   return double(memory.bytes()) / seconds / 1e9;

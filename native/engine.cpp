@@ -5,6 +5,10 @@
 
 #include "kernels/cpu/thread_pool.h"
 
+#if defined(__linux__)
+#include <sys/resource.h>
+#endif
+
 namespace ziya {
 namespace {
 
@@ -12,6 +16,15 @@ std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const EngineOptio
   if (options.device != "auto" && options.device != "cpu")
     throw EngineError("unsupported_device", "this build has no device " + options.device);
   return make_cpu_kernels(shape, options.limits, options.threads, options.isa);
+}
+
+// Where the cores are few, the event loop that writes the last step's tokens goes before the threads that compute the
+// next one's. Threads started from here on, the pool's and the loaders', inherit it.
+void yield_to_the_event_loop() {
+#if defined(__linux__)
+  constexpr int niceness = 5;
+  setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + niceness);  // 0 is the calling thread
+#endif
 }
 
 // Runs the function; what it throws becomes a value.
@@ -64,6 +77,7 @@ void Engine::join() {
 }
 
 void Engine::run() {
+  yield_to_the_event_loop();
   if (load())
     while (auto job = next_job()) run_job(std::move(*job));
   refuse_waiting();

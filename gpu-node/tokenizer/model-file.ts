@@ -21,6 +21,8 @@ export interface TokenizerModel {
 /** The model in the bytes of a `tokenizer.model`; throws `ModelError` where it is broken or of another kind. */
 export function parseTokenizerModel(bytes: Uint8Array): TokenizerModel {
   const fields = readMessage(bytes)
+  // Every trainer writes both; without them the defaults would quietly give other ids.
+  if (last(fields, 2) === undefined || last(fields, 3) === undefined) throw broken()
   const trainer = readMessage(bytesOf(fields, 2))
   const normalizer = readMessage(bytesOf(fields, 3))
   const denormalizer = readMessage(bytesOf(fields, 5))
@@ -44,14 +46,16 @@ export function parseTokenizerModel(bytes: Uint8Array): TokenizerModel {
 function pieceOf(value: number | Uint8Array): Piece {
   const fields = readMessage(expectBytes(value))
   const text = textOf(fields, 1)
-  if (text === null || text === '') throw new ModelError('tokenizer_invalid', 'tokenizer.model has a piece without text')
+  if (text === null || text === '')
+    throw new ModelError('tokenizer_invalid', 'tokenizer.model has a piece without text')
   return { text, score: floatOf(fields, 2), type: pieceType(numberOf(fields, 3, 1)) }
 }
 
 function pieceType(value: number): PieceType {
   const types: Record<number, PieceType> = { 1: 'normal', 2: 'unknown', 3: 'control', 4: 'user_defined', 6: 'byte' }
   const type = types[value]
-  if (type === undefined) throw new ModelError('tokenizer_unsupported', `tokenizer.model: piece type ${value} is not supported`)
+  if (type === undefined)
+    throw new ModelError('tokenizer_unsupported', `tokenizer.model: piece type ${value} is not supported`)
   return type
 }
 
@@ -59,7 +63,8 @@ function refuseBadPieces(pieces: Piece[]): void {
   const texts = new Set(pieces.map((piece) => piece.text))
   if (texts.size !== pieces.length) throw new ModelError('tokenizer_invalid', 'tokenizer.model lists a piece twice')
   for (let byte = 0; byte < 256; byte++) {
-    if (!texts.has(bytePiece(byte))) throw new ModelError('tokenizer_invalid', `tokenizer.model lacks ${bytePiece(byte)}`)
+    if (!texts.has(bytePiece(byte)))
+      throw new ModelError('tokenizer_invalid', `tokenizer.model lacks ${bytePiece(byte)}`)
   }
 }
 

@@ -1,8 +1,8 @@
 // Text to token ids exactly as Google's SentencePiece (BPE, identity normalizer, byte fallback) does it. Special pieces
 // are never found in text: a caller that writes "<s>" gets the tokens of three characters.
 
-import { mergeSymbols, type MergeTable } from './merge.ts'
-import { bytePiece, parseTokenizerModel, type Piece, type TokenizerModel } from './model-file.ts'
+import { type MergeTable, mergeSymbols } from './merge.ts'
+import { bytePiece, type Piece, parseTokenizerModel, type TokenizerModel } from './model-file.ts'
 
 const SPACE = '\u2581' // how pieces spell a space
 
@@ -99,7 +99,10 @@ class UserDefinedPieces {
     for (const { text, type } of pieces) {
       if (type !== 'user_defined') continue
       const same_start = this.#by_first.get(text.charCodeAt(0)) ?? []
-      this.#by_first.set(text.charCodeAt(0), [...same_start, text].sort((a, b) => b.length - a.length))
+      this.#by_first.set(
+        text.charCodeAt(0),
+        [...same_start, text].sort((a, b) => b.length - a.length),
+      )
     }
   }
 

@@ -86,10 +86,11 @@ class Kernels {
   virtual void rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) = 0;
 
   // qkv (tokens, (heads + 2 kv_heads) * head_size) = in (tokens, hidden) * weight^T; queries and keys rotated by their
-  // position (rotate-half, fp32 angles); keys and values written to the step's blocks, saturated to fp16.
+  // position (rotate-half, fp32 angles), queries divided by sqrt(head_size); keys and values also written to the step's
+  // blocks, saturated to fp16.
   virtual void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) = 0;
 
-  // out (tokens, heads * head_size) = causal softmax(queries * keys / sqrt(head_size)) * values, over the paged cache
+  // out (tokens, heads * head_size) = causal softmax(queries * keys) * values, over the paged cache
   virtual void attention(const Activations& qkv, const KvLayer& kv, Activations& out) = 0;
 
   // residual (tokens, hidden) += in (tokens, weight.inputs) * weight^T

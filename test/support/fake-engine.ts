@@ -47,7 +47,8 @@ export class FakeEngine implements Engine {
       block_at += table.length
       for (let k = 0; k < count; k++, token_at++) {
         this.#kv[this.#slot(table, batch.starts[i]! + k)] = mix(batch.tokens[token_at]!, batch.starts[i]! + k)
-        if (batch.rows[drawn.length] === token_at) drawn.push(this.#draw(batch, drawn.length, table, batch.starts[i]! + k))
+        if (batch.rows[drawn.length] === token_at)
+          drawn.push(this.#draw(batch, drawn.length, table, batch.starts[i]! + k))
       }
     }
     assert.equal(drawn.length, batch.rows.length, 'every row lies in the batch, in order')
@@ -75,9 +76,18 @@ export class FakeEngine implements Engine {
     const sequences = batch.token_counts.length
     assert.equal(batch.starts.length, sequences)
     assert.equal(batch.block_counts.length, sequences)
-    assert.equal(batch.tokens.length, batch.token_counts.reduce((a, b) => a + b, 0))
-    assert.equal(batch.block_tables.length, batch.block_counts.reduce((a, b) => a + b, 0))
-    assert.equal(batch.history.length, batch.history_counts.reduce((a, b) => a + b, 0))
+    assert.equal(
+      batch.tokens.length,
+      batch.token_counts.reduce((a, b) => a + b, 0),
+    )
+    assert.equal(
+      batch.block_tables.length,
+      batch.block_counts.reduce((a, b) => a + b, 0),
+    )
+    assert.equal(
+      batch.history.length,
+      batch.history_counts.reduce((a, b) => a + b, 0),
+    )
     for (const array of [batch.temperature, batch.top_p, batch.min_p, batch.seeds, batch.counters, batch.top_k]) {
       assert.equal(array.length, batch.rows.length)
     }

@@ -1,0 +1,58 @@
+// Every guard and endpoint in order: the table of contents. What a request goes through stands in the endpoint it reaches.
+
+import { Hono } from 'hono'
+import { createAccount } from './endpoint/admin-accounts.ts'
+import { createApiKey, revokeApiKey } from './endpoint/admin-keys.ts'
+import { createTopUp } from './endpoint/admin-top-ups.ts'
+import { balance } from './endpoint/balance.ts'
+import { chatCompletions } from './endpoint/chat-completions.ts'
+import { completions } from './endpoint/completions.ts'
+import { health } from './endpoint/health.ts'
+import { internalSync } from './endpoint/internal-sync.ts'
+import { listModels, retrieveModel } from './endpoint/models.ts'
+import { listUsage, retrieveUsage } from './endpoint/usage.ts'
+import type { App, Call } from './env.ts'
+import { ApiError, errorResponse } from './error.ts'
+
+type Handler = (c: Call) => Promise<Response>
+
+export const app = new Hono<App>()
+
+app.use(async (c, next) => {
+  c.set('request_id', crypto.randomUUID())
+  c.set('started_ms', Date.now())
+  await next()
+  c.res.headers.set('x-request-id', c.var.request_id)
+})
+
+endpoint('/v1/completions', { POST: completions })
+endpoint('/v1/chat/completions', { POST: chatCompletions })
+endpoint('/v1/models', { GET: listModels })
+endpoint('/v1/models/:id', { GET: retrieveModel })
+endpoint('/v1/usage', { GET: listUsage })
+endpoint('/v1/usage/:request_id', { GET: retrieveUsage })
+endpoint('/v1/balance', { GET: balance })
+endpoint('/healthz', { GET: health })
+endpoint('/internal/sync', { POST: internalSync })
+endpoint('/admin/accounts', { POST: createAccount })
+endpoint('/admin/keys', { POST: createApiKey })
+endpoint('/admin/keys/:id', { DELETE: revokeApiKey })
+endpoint('/admin/top-ups', { POST: createTopUp })
+
+app.notFound(() => errorResponse(new ApiError('not_found')))
+
+app.onError((error, c) => {
+  if (error instanceof ApiError) return errorResponse(error)
+  console.error(`${c.var.request_id} ${c.req.method} ${c.req.path}:`, error)
+  return errorResponse(new ApiError('internal_error'))
+})
+
+function endpoint(path: string, methods: Record<string, Handler>): void {
+  for (const [method, handler] of Object.entries(methods)) app.on(method, path, handler)
+  const allow = Object.keys(methods)
+    .flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
+    .join(', ')
+  app.all(path, () => {
+    throw new ApiError('method_not_allowed', { headers: { allow } })
+  })
+}

@@ -1,0 +1,22 @@
+// Who asks. Malformed keys end here; whether a well-formed one is known, valid and has the scope, the database call decides
+// that comes anyway (admit, or a read), so that authentication costs no call of its own.
+
+import { ApiError } from '../error.ts'
+import { isWellFormed, sha256Hex } from './key.ts'
+
+/** The hash of the caller's key; the key itself goes no further. */
+export async function authenticate(request: Request): Promise<string> {
+  const key = bearer(request)
+  if (!key || !isWellFormed(key)) throw new ApiError('invalid_api_key')
+  return sha256Hex(key)
+}
+
+/** Guards the operator's endpoints. Both sides are hashed first, so that a comparison tells nothing about the key. */
+export async function authenticateAdmin(request: Request, admin_key: string): Promise<void> {
+  const [given, expected] = await Promise.all([sha256Hex(bearer(request) ?? ''), sha256Hex(admin_key)])
+  if (given !== expected) throw new ApiError('invalid_api_key')
+}
+
+function bearer(request: Request): string | null {
+  return /^Bearer ([\x21-\x7e]{1,200})$/i.exec(request.headers.get('authorization') ?? '')?.[1] ?? null
+}

@@ -1,0 +1,64 @@
+// API keys: `zc_live_`, thirty random base62 characters, and six that are their CRC32. A key that was mistyped or made up is
+// therefore refused without asking anybody; at rest there is only its SHA-256, its beginning and its last four characters.
+
+const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
+const PREFIX = 'zc_live_'
+const RANDOM_LENGTH = 30
+const CHECKSUM_LENGTH = 6
+const SHAPE = /^zc_live_[0-9A-Za-z]{36}$/
+
+export interface StoredKey {
+  hash: string // hex
+  prefix: string
+  last_four: string
+}
+
+/** A new key: shown once. About 178 bits of randomness. */
+export function createKey(): string {
+  const body = PREFIX + randomBase62(RANDOM_LENGTH)
+  return body + checksum(body)
+}
+
+export function isWellFormed(key: string): boolean {
+  return SHAPE.test(key) && checksum(key.slice(0, -CHECKSUM_LENGTH)) === key.slice(-CHECKSUM_LENGTH)
+}
+
+export async function storedForm(key: string): Promise<StoredKey> {
+  return { hash: await sha256Hex(key), prefix: key.slice(0, PREFIX.length + 4), last_four: key.slice(-4) }
+}
+
+export async function sha256Hex(text: string): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text))
+  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('')
+}
+
+// Bytes from 248 up are dropped: 248 is the last multiple of 62, so every character is equally likely.
+function randomBase62(length: number): string {
+  let text = ''
+  while (text.length < length) {
+    for (const byte of crypto.getRandomValues(new Uint8Array(length))) {
+      if (byte < 248 && text.length < length) text += ALPHABET[byte % 62]
+    }
+  }
+  return text
+}
+
+function checksum(text: string): string {
+  let rest = crc32(text)
+  let digits = ''
+  for (let i = 0; i < CHECKSUM_LENGTH; i += 1) {
+    digits = ALPHABET[rest % 62] + digits
+    rest = Math.floor(rest / 62)
+  }
+  return digits
+}
+
+// CRC-32 of IEEE 802.3 (reflected polynomial 0xEDB88320), bit by bit: a key is short.
+function crc32(text: string): number {
+  let crc = 0xffffffff
+  for (let i = 0; i < text.length; i += 1) {
+    crc ^= text.charCodeAt(i)
+    for (let bit = 0; bit < 8; bit += 1) crc = crc & 1 ? (crc >>> 1) ^ 0xedb88320 : crc >>> 1
+  }
+  return ~crc >>> 0
+}

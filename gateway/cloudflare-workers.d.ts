@@ -1,0 +1,9 @@
+// As much of the runtime's own module as is used. (@cloudflare/workers-types would redefine fetch, Request and Response
+// against the types of Node, which the same compilation needs.)
+
+declare module 'cloudflare:workers' {
+  export abstract class DurableObject<Env> {
+    protected env: Env
+    constructor(state: unknown, env: Env)
+  }
+}

@@ -1,0 +1,68 @@
+// One connection to Postgres that carries one statement at a time. Every statement calls one SQL function with a JSON array and
+// expects one JSON answer an item. Whatever else happens, the outcome is unknown: the client is thrown away, and the caller
+// asks again by id. (postgres.js may otherwise wedge, or answer with no rows, when a backend dies.)
+
+import postgres from 'postgres'
+
+/** The database answered with an error: nothing of the statement happened, and asking again would end the same way. */
+export class StatementRefused extends Error {
+  readonly sqlstate: string
+
+  constructor(sqlstate: string, message: string) {
+    super(message)
+    this.sqlstate = sqlstate
+  }
+}
+
+export interface Connection {
+  call(name: string, items: object[]): Promise<object[]>
+  discard(): void
+}
+
+export function connect(database_url: string, statement_ms_max: number): Connection {
+  const sql = postgres(database_url, {
+    max: 1,
+    prepare: false,
+    fetch_types: false,
+    connect_timeout: Math.ceil(statement_ms_max / 1000),
+    onnotice: () => {},
+  })
+  return {
+    call: (name, items) => withDeadline(statement_ms_max, call(sql, name, items)),
+    discard: () => void sql.end({ timeout: 0 }).catch(() => {}),
+  }
+}
+
+async function call(sql: postgres.Sql, name: string, items: object[]): Promise<object[]> {
+  const rows = await sql.unsafe(statement(name, items)).catch((error: unknown) => {
+    throw isRefusal(error) ? new StatementRefused(error.code, error.message) : error
+  })
+  if (rows.length !== items.length) throw new Error(`${name} answered ${rows.length} of ${items.length} items`)
+  return rows.map((row) => row.answer as object)
+}
+
+// A statement without parameters goes in one round trip, one with them in two (postgres.js describes it first). The JSON is
+// the only variable part, and in a literal only the quote is special (standard_conforming_strings, the default since 9.1).
+function statement(name: string, items: object[]): string {
+  return `select ${name}('${JSON.stringify(items).replaceAll("'", "''")}'::jsonb) as answer`
+}
+
+// Classes of SQLSTATE that say the server or the connection is going away, or that somebody else was in the way.
+const PASSING = /^(08|25|40|53|55|57|58)/
+
+function isRefusal(error: unknown): error is { code: string; message: string } {
+  const { name, code } = error as { name?: string; code?: string }
+  return name === 'PostgresError' && code !== undefined && !PASSING.test(code)
+}
+
+async function withDeadline<T>(ms: number, promise: Promise<T>): Promise<T> {
+  let timer: ReturnType<typeof setTimeout> | undefined
+  const late = new Promise<never>((_, fail) => {
+    timer = setTimeout(() => fail(new Error(`no answer within ${ms} ms`)), ms)
+  })
+  try {
+    return await Promise.race([promise, late])
+  } finally {
+    clearTimeout(timer)
+  }
+}

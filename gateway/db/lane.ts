@@ -1,0 +1,100 @@
+// A queue in front of one connection. While a call runs, what arrives queues; when it ends, all of it goes as ONE call. So a hot
+// account costs less a request as load grows, with no timer and no delay at low load.
+// An unknown outcome is asked again until the caller's patience ends. An item that the database refuses fails alone.
+
+import { type Connection, StatementRefused } from './connection.ts'
+
+export type Answer = object | 'busy' | 'unavailable'
+
+interface Waiting {
+  name: string
+  item: object
+  settle: (answer: Answer) => void
+  /** The caller has been told `unavailable` already. */
+  given_up: boolean
+}
+
+export interface LaneOptions {
+  connect: () => Connection
+  patience_ms: number
+  /** Called with an answer nobody waited for any more. */
+  onLate?: (answer: object, item: object) => void
+}
+
+const QUEUE_MAX = 2000
+const BATCH_MAX = 200
+const RETRY_PAUSE_MS = 50
+
+export class Lane {
+  readonly #options: LaneOptions
+  readonly #queue: Waiting[] = []
+  #connection: Connection | null = null
+  #running = false
+
+  constructor(options: LaneOptions) {
+    this.#options = options
+  }
+
+  /** The answer of the SQL function `name` for one item. */
+  ask(name: string, item: object): Promise<Answer> {
+    if (this.#queue.length >= QUEUE_MAX) return Promise.resolve('busy')
+    return new Promise((resolve) => {
+      const waiting: Waiting = { name, item, given_up: false, settle: resolve }
+      const timer = setTimeout(() => {
+        waiting.given_up = true
+        resolve('unavailable')
+      }, this.#options.patience_ms)
+      waiting.settle = (answer) => {
+        clearTimeout(timer)
+        if (waiting.given_up && typeof answer === 'object') this.#options.onLate?.(answer, item)
+        resolve(answer)
+      }
+      this.#queue.push(waiting)
+      if (!this.#running) void this.#run()
+    })
+  }
+
+  async #run(): Promise<void> {
+    this.#running = true
+    for (let batch = this.#next(); batch.length > 0; batch = this.#next()) await this.#carry(batch)
+    this.#running = false
+  }
+
+  /** All that waits for the same function as the first, in order. */
+  #next(): Waiting[] {
+    const name = this.#queue[0]?.name
+    const end = this.#queue.findIndex((waiting) => waiting.name !== name)
+    return this.#queue.splice(0, Math.min(end < 0 ? this.#queue.length : end, BATCH_MAX))
+  }
+
+  async #carry(batch: Waiting[]): Promise<void> {
+    this.#connection ??= this.#options.connect()
+    try {
+      const answers = await this.#connection.call(
+        batch[0]!.name,
+        batch.map((waiting) => waiting.item),
+      )
+      batch.forEach((waiting, i) => void waiting.settle(answers[i]!))
+    } catch (error) {
+      await this.#recover(batch, error)
+    }
+  }
+
+  async #recover(batch: Waiting[], error: unknown): Promise<void> {
+    if (error instanceof StatementRefused) {
+      if (batch.length > 1) for (const waiting of batch) await this.#carry([waiting])
+      else this.#refuse(batch[0]!, error)
+      return
+    }
+    console.error(`database: ${batch[0]!.name} of ${batch.length}: ${String(error)}`)
+    this.#connection?.discard()
+    this.#connection = null
+    await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS))
+    this.#queue.unshift(...batch.filter((waiting) => !waiting.given_up))
+  }
+
+  #refuse(waiting: Waiting, error: StatementRefused): void {
+    console.error(`database: ${waiting.name} refused (${error.sqlstate}): ${error.message}`)
+    waiting.settle({ decision: 'failed' })
+  }
+}

@@ -1,0 +1,32 @@
+// POST /admin/top-ups: credits an account. The reference names the payment outside, so a repeated one credits once.
+
+import { z } from 'zod'
+import { authenticateAdmin } from '../auth/authenticate.ts'
+import { askTeller, type Decided } from '../db/ask-teller.ts'
+import type { Call } from '../env.ts'
+import { ApiError } from '../error.ts'
+import { readBody } from '../read-body.ts'
+import { nanousd } from './money-field.ts'
+import { rowId } from './row-id-field.ts'
+
+const body = z.strictObject({
+  account_id: rowId,
+  amount_nanousd: nanousd,
+  reference: z.string().min(1).max(200),
+})
+
+export async function createTopUp(c: Call): Promise<Response> {
+  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
+  const fields = await readBody(c.req.raw, body)
+  const [answer] = await askTeller<Decided & { entry_id: string }>(c.env, 'top_up', {
+    shard_by: 'admin',
+    items: [fields],
+  })
+  if (answer!.decision === 'reference_taken')
+    throw new ApiError('invalid_value', {
+      param: 'reference',
+      message: 'This reference credited something else already.',
+    })
+  if (answer!.decision !== 'credited') throw new ApiError('not_found', { param: 'account_id' })
+  return c.json({ object: 'top_up', id: answer!.entry_id, ...fields }, 201)
+}

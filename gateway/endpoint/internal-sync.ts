@@ -1,0 +1,96 @@
+// POST /internal/sync: a node reports itself and its journal. Signed over the raw body; every record carries the ticket it was
+// generated under. Answers what became of each record; what could not be decided now is to be sent again.
+
+import { z } from 'zod'
+import type { Outcome } from '../../contract/generation.ts'
+import {
+  NODE_SIGNATURE_HEADER,
+  type SettleOutcome,
+  SYNC_RECORDS_MAX,
+  type SyncRequest,
+  type SyncResponse,
+  type UsageRecord,
+} from '../../contract/sync.ts'
+import { type Ticket, verify, verifyTicket } from '../../contract/ticket.ts'
+import { noteNode, settle } from '../billing/ledger.ts'
+import type { Call, Env } from '../env.ts'
+import { ApiError } from '../error.ts'
+import { readText } from '../read-body.ts'
+
+const SYNC_BYTES_MAX = 2 << 20
+
+const count = z.int().min(0)
+const outcomes: [Outcome, ...Outcome[]] = ['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'error']
+
+const report: z.ZodType<SyncRequest> = z.object({
+  node: z.object({
+    node_id: z.string().min(1).max(200),
+    url: z.url({ protocol: /^https?$/ }),
+    model: z.string().min(1),
+    state: z.enum(['ready', 'draining']),
+    context_tokens: count,
+    running: count,
+    waiting: count,
+    blocks_total: count,
+    blocks_free: count,
+  }),
+  records: z
+    .array(
+      z.object({
+        ticket: z.string(),
+        request_id: z.guid(),
+        attempt: z.int().min(1),
+        prompt_tokens: count,
+        cached_tokens: count,
+        completion_tokens: count,
+        delivered_tokens: count,
+        outcome: z.enum(outcomes),
+        started_unix_ms: z.number(),
+        first_token_ms: z.number().nullable(),
+        duration_ms: z.number(),
+      }),
+    )
+    .max(SYNC_RECORDS_MAX),
+})
+
+export async function internalSync(c: Call): Promise<Response> {
+  const text = await readText(c.req.raw, SYNC_BYTES_MAX)
+  if (!(await verify(text, c.req.header(NODE_SIGNATURE_HEADER) ?? '', c.env.NODE_SECRET)))
+    throw new ApiError('invalid_api_key', { message: 'The report is not signed by a node of ours.' })
+  const parsed = report.safeParse(JSON.parse(text))
+  if (!parsed.success) throw new ApiError('invalid_value', { message: z.prettifyError(parsed.error).slice(0, 500) })
+  const { node, records } = parsed.data
+  const [settled] = await Promise.all([settleAll(c.env, records), noteNode(c.env, node)])
+  return c.json({ settled } satisfies SyncResponse)
+}
+
+/** Record by record what became of it; one call an account, for each account has its own shard. */
+async function settleAll(env: Env, records: UsageRecord[]): Promise<SyncResponse['settled']> {
+  const tickets = await Promise.all(records.map((record) => ticketOf(record, env.NODE_SECRET)))
+  const outcomes = new Map<UsageRecord, SettleOutcome>()
+  const settleAccount = async (account_id: string) => {
+    const own = records.flatMap((record, i) =>
+      tickets[i]?.account_id === account_id ? [{ record, ticket: tickets[i] }] : [],
+    )
+    const made = await settle(env, own).catch(retryWhenUnavailable)
+    own.forEach(({ record }, i) => void outcomes.set(record, made?.[i] ?? 'retry'))
+  }
+  const accounts = new Set(tickets.flatMap((ticket) => ticket?.account_id ?? []))
+  await Promise.all(Array.from(accounts, settleAccount))
+  return records.map((record) => ({
+    request_id: record.request_id,
+    attempt: record.attempt,
+    outcome: outcomes.get(record) ?? 'rejected',
+  }))
+}
+
+/** The record's ticket, where it is ours and was given for this very attempt. */
+async function ticketOf(record: UsageRecord, secret: string): Promise<Ticket | null> {
+  const ticket = await verifyTicket(record.ticket, secret)
+  return ticket?.request_id === record.request_id && ticket.attempt === record.attempt ? ticket : null
+}
+
+function retryWhenUnavailable(error: unknown): null {
+  if (error instanceof ApiError) return null
+  throw error
+}

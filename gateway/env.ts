@@ -1,0 +1,81 @@
+// The bindings of the worker, checked once: a missing or malformed one is named when the first request comes, and none is served.
+
+import type { Context } from 'hono'
+import { z } from 'zod'
+import { type CatalogModel, catalogWith } from './catalog.ts'
+import { templateNames } from './prompt/template.ts'
+
+export interface Env {
+  TELLER: TellerNamespace
+  HYPERDRIVE: { connectionString: string }
+  NODE_SECRET: string
+  ADMIN_KEY: string
+  TELLER_SHARDS: string
+  DATABASE_MS_MAX: string
+  GENERATION_MS_MAX: string
+  LOCAL_MODEL?: string
+}
+
+/** One request on its way through the worker. */
+export type Call = Context<App>
+export interface App {
+  Bindings: Env
+  Variables: { request_id: string; started_ms: number }
+}
+
+/** As much of a Durable Object namespace as is used. */
+export interface TellerNamespace {
+  idFromName(name: string): unknown
+  get(id: unknown): { ask(name: string, items: object[]): Promise<object[] | 'busy' | 'unavailable'> }
+}
+
+export interface Settings {
+  catalog: ReadonlyMap<string, CatalogModel>
+  teller_shards: number
+  /** The longest a caller waits for the database. */
+  database_ms_max: number
+  /** The longest a generation may take; a node stops there. */
+  generation_ms_max: number
+}
+
+const count = z
+  .string()
+  .regex(/^[1-9]\d{0,8}$/)
+  .transform(Number)
+const localModel = z.strictObject({
+  id: z.string().min(1),
+  template: z.enum(templateNames),
+  context: z.number().int().positive(),
+})
+const bindings = z.object({
+  TELLER: z.custom((value) => typeof (value as TellerNamespace | undefined)?.idFromName === 'function', 'missing'),
+  HYPERDRIVE: z.object({ connectionString: z.string().min(1) }),
+  NODE_SECRET: z.string().min(16),
+  ADMIN_KEY: z.string().min(16),
+  TELLER_SHARDS: count,
+  DATABASE_MS_MAX: count,
+  GENERATION_MS_MAX: count,
+  LOCAL_MODEL: z
+    .string()
+    .transform((text) => localModel.parse(JSON.parse(text)))
+    .optional(),
+})
+
+let checked: Settings | null = null
+
+export function settingsOf(env: Env): Settings {
+  checked ??= check(env)
+  return checked
+}
+
+function check(env: Env): Settings {
+  const { HYPERDRIVE } = env
+  const parsed = bindings.safeParse({ ...env, HYPERDRIVE: { connectionString: HYPERDRIVE?.connectionString } })
+  if (!parsed.success) throw new Error(`bindings: ${z.prettifyError(parsed.error)}`)
+  return {
+    catalog: catalogWith(parsed.data.LOCAL_MODEL ?? null),
+    teller_shards: parsed.data.TELLER_SHARDS,
+    database_ms_max: parsed.data.DATABASE_MS_MAX,
+    generation_ms_max: parsed.data.GENERATION_MS_MAX,
+  }
+}

@@ -1,0 +1,80 @@
+// Every way a request can be refused: one table from code to status, type and text, and the one exception that carries it.
+// The texts are ours, written here or where they are thrown; what an exception of the runtime says is never sent.
+
+import type { ErrorBody, ErrorType } from '../contract/openai.ts'
+
+interface Refusal {
+  status: 400 | 401 | 403 | 404 | 405 | 413 | 415 | 429 | 500 | 503
+  type: ErrorType
+  message: string
+  /** Set where asking again may help, and after how long. Without it the client is told not to. */
+  retry_after_s?: number
+}
+
+const table = {
+  invalid_json: { status: 400, type: 'invalid_request_error', message: 'The body is not valid JSON.' },
+  invalid_type: { status: 400, type: 'invalid_request_error', message: 'A parameter has the wrong type.' },
+  invalid_value: { status: 400, type: 'invalid_request_error', message: 'A parameter has a value out of its range.' },
+  missing_required_parameter: { status: 400, type: 'invalid_request_error', message: 'A parameter is missing.' },
+  unknown_parameter: { status: 400, type: 'invalid_request_error', message: 'This parameter is not known.' },
+  unsupported_parameter: { status: 400, type: 'invalid_request_error', message: 'This parameter is not supported.' },
+  context_length_exceeded: {
+    status: 400,
+    type: 'invalid_request_error',
+    message: 'The prompt and max_tokens do not fit into the context of this model.',
+  },
+  invalid_token_id: { status: 400, type: 'invalid_request_error', message: 'A token id is not in the vocabulary.' },
+  invalid_api_key: { status: 401, type: 'invalid_request_error', message: 'The API key is missing or not valid.' },
+  missing_scope: { status: 403, type: 'permission_error', message: 'This key does not have the scope for this.' },
+  model_not_allowed: { status: 403, type: 'permission_error', message: 'This key may not use this model.' },
+  not_found: { status: 404, type: 'invalid_request_error', message: 'There is nothing here.' },
+  model_not_found: { status: 404, type: 'invalid_request_error', message: 'This model does not exist.' },
+  method_not_allowed: { status: 405, type: 'invalid_request_error', message: 'This method is not allowed here.' },
+  body_too_large: { status: 413, type: 'invalid_request_error', message: 'The body is larger than allowed.' },
+  unsupported_media_type: {
+    status: 415,
+    type: 'invalid_request_error',
+    message: 'The body must be JSON (content-type: application/json), without content-encoding.',
+  },
+  insufficient_quota: {
+    status: 429,
+    type: 'insufficient_quota',
+    message: 'The balance of this account does not cover the most this request could cost.',
+  },
+  internal_error: { status: 500, type: 'server_error', message: 'Something went wrong on our side.', retry_after_s: 1 },
+  overloaded: { status: 503, type: 'server_error', message: 'Too much is waiting. Try again.', retry_after_s: 1 },
+  model_unavailable: { status: 503, type: 'server_error', message: 'No node serves this model now.', retry_after_s: 2 },
+  database_unavailable: {
+    status: 503,
+    type: 'server_error',
+    message: 'Accounts cannot be read now, so nothing is generated. Try again.',
+    retry_after_s: 1,
+  },
+} satisfies Record<string, Refusal>
+
+export type ErrorCode = keyof typeof table
+
+export interface Detail {
+  param?: string | null
+  message?: string
+  headers?: Record<string, string>
+}
+
+export class ApiError extends Error {
+  readonly code: ErrorCode
+  readonly detail: Detail
+
+  constructor(code: ErrorCode, detail: Detail = {}) {
+    super(code)
+    this.code = code
+    this.detail = detail
+  }
+}
+
+export function errorResponse({ code, detail }: ApiError): Response {
+  const { status, type, message, retry_after_s }: Refusal = table[code]
+  const body: ErrorBody = { error: { message: detail.message ?? message, type, param: detail.param ?? null, code } }
+  const retry: Record<string, string> =
+    retry_after_s === undefined ? { 'x-should-retry': 'false' } : { 'retry-after': String(retry_after_s) }
+  return Response.json(body, { status, headers: { ...retry, ...detail.headers } })
+}

@@ -1,0 +1,42 @@
+// THE path of a request. Everything a generation goes through, in order; both public shapes take it.
+
+import type { GenerateRequest } from '../contract/generation.ts'
+import { authenticate } from './auth/authenticate.ts'
+import { costCeiling } from './billing/cost-ceiling.ts'
+import { admit } from './billing/ledger.ts'
+import type { CatalogModel } from './catalog.ts'
+import { type Call, settingsOf } from './env.ts'
+import { ApiError } from './error.ts'
+import { readBody, type Schema } from './read-body.ts'
+import { relay } from './relay.ts'
+
+/** What an endpoint adds to the path: the body it takes, and how that becomes a prompt. */
+export interface GenerationEndpoint<B extends { model: string }> {
+  schema: Schema<B>
+  format(body: B, context: { model: CatalogModel; request_id: string }): GenerateRequest
+}
+
+// A reservation outlives the longest generation by this much, so that only a report that comes very late finds it expired.
+const SETTLE_MS_MAX = 60_000
+
+export async function generate<B extends { model: string }>(
+  c: Call,
+  endpoint: GenerationEndpoint<B>,
+): Promise<Response> {
+  const { catalog, generation_ms_max } = settingsOf(c.env)
+  const key_hash = await authenticate(c.req.raw)
+  const body = await readBody(c.req.raw, endpoint.schema)
+  const model = catalog.get(body.model)
+  if (!model) throw new ApiError('model_not_found', { param: 'model' })
+
+  const request = endpoint.format(body, { model, request_id: c.var.request_id })
+  const ceiling = costCeiling(request, model.context_tokens)
+  const admission = await admit(c.env, {
+    request_id: request.request_id,
+    key_hash,
+    model: model.id,
+    ...ceiling,
+    ttl_ms: generation_ms_max + SETTLE_MS_MAX,
+  })
+  return relay(c, { request, admission, ceiling })
+}

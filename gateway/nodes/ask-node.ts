@@ -1,0 +1,32 @@
+// One attempt at one node: it accepts and its answer is the client's, or it refuses, or it cannot be reached.
+
+import { ACCEPTED_HEADER, type GenerateRequest, type NodeError, TICKET_HEADER } from '../../contract/generation.ts'
+
+export type NodeAnswer = { accepted: Response } | { refused: NodeError['error'] } | 'unreachable'
+
+export async function askNode(
+  url: string,
+  {
+    ticket,
+    request,
+    client,
+    ms_max,
+  }: { ticket: string; request: GenerateRequest; client: AbortSignal; ms_max: number },
+): Promise<NodeAnswer> {
+  // The deadline outlives the head: it ends the body of a node that stalls. A client that leaves ends it at once.
+  const signal = AbortSignal.any([client, AbortSignal.timeout(ms_max)])
+  const headers = { 'content-type': 'application/json', [TICKET_HEADER]: ticket }
+  try {
+    const answer = await fetch(`${url}/generate`, { method: 'POST', headers, body: JSON.stringify(request), signal })
+    return answer.headers.get(ACCEPTED_HEADER) === '1' ? { accepted: answer } : { refused: await refusalOf(answer) }
+  } catch (error) {
+    if (client.aborted) throw error
+    return 'unreachable'
+  }
+}
+
+async function refusalOf(answer: Response): Promise<NodeError['error']> {
+  const { error } = (await answer.json()) as Partial<NodeError>
+  if (!error) throw new Error(`a node answered ${answer.status} without an error`)
+  return error
+}

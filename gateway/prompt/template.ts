@@ -1,0 +1,46 @@
+// A template turns the turns of a chat into typed parts. What a caller wrote only ever becomes `text`, so no spelling of a
+// special token can become one. A new format is a new file here and a line below.
+
+import type { PromptPart } from '../../contract/generation.ts'
+import { phind } from './phind.ts'
+import { plain } from './plain.ts'
+import { wizardcoder } from './wizardcoder.ts'
+import { ziyaCoding } from './ziya-coding.ts'
+import { ziyaLlama } from './ziya-llama.ts'
+
+export interface Turn {
+  role: 'user' | 'assistant'
+  text: string
+}
+
+/** `system` is empty where there is none; turns alternate, from user to user. */
+export interface Chat {
+  system: string
+  turns: Turn[]
+}
+
+/** What follows the beginning-of-sequence piece. */
+export type Template = (chat: Chat) => PromptPart[]
+
+const templates = {
+  'ziya-coding': ziyaCoding,
+  'ziya-llama': ziyaLlama,
+  plain,
+  phind,
+  wizardcoder,
+} satisfies Record<string, Template>
+
+export type TemplateName = keyof typeof templates
+export const templateNames = Object.keys(templates) as [TemplateName, ...TemplateName[]]
+
+// Every model of the catalog descends from LLaMA, whose sequences begin with this piece.
+const BEGIN: PromptPart = { special: '<s>' }
+
+export function chatPrompt(template: TemplateName, chat: Chat): PromptPart[] {
+  return [BEGIN, ...templates[template](chat)]
+}
+
+/** A raw prompt: text is continued as it stands; token ids are taken exactly as given, the beginning included. */
+export function rawPrompt(prompt: string | number[]): PromptPart[] {
+  return typeof prompt === 'string' ? [BEGIN, { text: prompt }] : [{ tokens: prompt }]
+}

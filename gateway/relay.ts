@@ -1,0 +1,99 @@
+// From an admission to the client's bytes: signs the ticket, asks a node, and passes its body on untouched (bytes that never
+// enter JavaScript cost a third of the CPU). Settles nothing: the node reports what it counted, so a worker may die here.
+
+import type { GenerateRequest, NodeErrorCode } from '../contract/generation.ts'
+import { signTicket, type Ticket } from '../contract/ticket.ts'
+import type { CostCeiling } from './billing/cost-ceiling.ts'
+import { type Admission, fence, giveBack, type LiveNode } from './billing/ledger.ts'
+import { type Call, settingsOf } from './env.ts'
+import { ApiError, type ErrorCode } from './error.ts'
+import { askNode, type NodeAnswer } from './nodes/ask-node.ts'
+import { pickNode } from './nodes/pick-node.ts'
+
+interface Generation {
+  request: GenerateRequest
+  admission: Admission
+  ceiling: CostCeiling
+}
+
+export async function relay(c: Call, generation: Generation): Promise<Response> {
+  const ticket = firstTicket(c, generation)
+  const { nodes } = generation.admission
+  const first = pickNode(nodes)
+  let answer = first ? await attempt(c, { node: first, ticket, request: generation.request }) : 'unreachable'
+  const second = pickNode(nodes.filter((node) => node !== first))
+  if (second && mayMoveOn(answer)) {
+    ticket.attempt += 1
+    if (await fence(c.env, ticket)) answer = await attempt(c, { node: second, ticket, request: generation.request })
+  }
+  if (answer !== 'unreachable' && 'accepted' in answer) return passOn(c, answer.accepted)
+  await giveBack(c.env, ticket)
+  throw refusal(answer)
+}
+
+function firstTicket(c: Call, { request, admission, ceiling }: Generation): Ticket {
+  return {
+    request_id: request.request_id,
+    attempt: 1,
+    account_id: admission.account_id,
+    key_id: admission.key_id,
+    model: request.model,
+    price_version: admission.price_version,
+    reserved_nanousd: admission.reserved_nanousd,
+    ...ceiling,
+    duration_ms_max: settingsOf(c.env).generation_ms_max,
+  }
+}
+
+// A node stops at the ticket's deadline by itself; this is for one that does not.
+const GRACE_MS = 5_000
+
+async function attempt(
+  c: Call,
+  { node, ticket, request }: { node: LiveNode; ticket: Ticket; request: GenerateRequest },
+): Promise<NodeAnswer> {
+  return askNode(node.url, {
+    ticket: await signTicket(ticket, c.env.NODE_SECRET),
+    request,
+    client: c.req.raw.signal,
+    ms_max: ticket.duration_ms_max + GRACE_MS,
+  })
+}
+
+// Only before the first byte, and only where another node may answer otherwise.
+function mayMoveOn(answer: NodeAnswer): boolean {
+  if (answer === 'unreachable') return true
+  return 'refused' in answer && ['overloaded', 'draining', 'engine_failed'].includes(answer.refused.code)
+}
+
+function passOn(c: Call, answer: Response): Response {
+  return new Response(answer.body, {
+    status: answer.status,
+    headers: {
+      'content-type': answer.headers.get('content-type') ?? 'application/json',
+      'cache-control': 'no-cache',
+      'openai-processing-ms': String(Date.now() - c.var.started_ms),
+    },
+  })
+}
+
+// What a client can mend it is told in the node's words, which name both counts; the rest is our affair.
+const refusals: Record<NodeErrorCode, ErrorCode> = {
+  context_length_exceeded: 'context_length_exceeded',
+  invalid_token_id: 'invalid_token_id',
+  overloaded: 'overloaded',
+  draining: 'model_unavailable',
+  bad_ticket: 'internal_error',
+  bad_request: 'internal_error',
+  ceiling_exceeded: 'internal_error',
+  unknown_special: 'internal_error',
+  engine_failed: 'internal_error',
+}
+
+function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError {
+  if (answer === 'unreachable') return new ApiError('model_unavailable')
+  const code = refusals[answer.refused.code] ?? 'internal_error'
+  if (code === 'internal_error') console.error(`node refused: ${answer.refused.code}: ${answer.refused.message}`)
+  const mendable = code === 'context_length_exceeded' || code === 'invalid_token_id'
+  return new ApiError(code, mendable ? { message: answer.refused.message, param: answer.refused.param } : {})
+}

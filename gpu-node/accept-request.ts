@@ -1,0 +1,129 @@
+// The door: a ticket and a body become a generation, or a refusal with its code. What comes in is sure to fit: exact
+// token counts are checked against what the ticket paid for, the context, and the blocks.
+
+import { z } from 'zod'
+import type { GenerateRequest } from '../contract/generation.ts'
+import { type Ticket, verifyTicket } from '../contract/ticket.ts'
+import { Generation } from './generation.ts'
+import type { Model } from './load/model-folder.ts'
+import { Refusal } from './refusal.ts'
+import { samplingOfChoice } from './sampling.ts'
+import { Sequence } from './sequence.ts'
+import { Detokenizer } from './tokenizer/detokenizer.ts'
+import { encodePrompt } from './tokenizer/encode-prompt.ts'
+
+const token_id = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1)
+const part = z.union([
+  z.strictObject({ special: z.string() }),
+  z.strictObject({ text: z.string() }),
+  z.strictObject({ tokens: z.array(token_id) }),
+])
+
+const requestSchema = z.strictObject({
+  request_id: z.string().min(1).max(100),
+  response_id: z.string().min(1).max(200),
+  created_unix_s: z.int().nonnegative(),
+  model: z.string().min(1).max(200),
+  shape: z.enum(['completion', 'chat']),
+  stream: z.boolean(),
+  include_usage: z.boolean(),
+  prompts: z.array(z.array(part)).min(1).max(2048),
+  n: z.int().min(1).max(128),
+  max_tokens: z.int().min(1),
+  max_tokens_is_default: z.boolean(),
+  stop: z.array(z.string().min(1).max(1000)).max(16),
+  sampling: z.strictObject({
+    temperature: z.number().min(0).max(100),
+    top_p: z.number().gt(0).max(1),
+    top_k: z
+      .int()
+      .min(0)
+      .max(2 ** 31 - 1),
+    min_p: z.number().min(0).max(1),
+    repetition_penalty: z.number().gt(0).max(100),
+    frequency_penalty: z.number().min(-100).max(100),
+    presence_penalty: z.number().min(-100).max(100),
+    seed: z.string().regex(/^\d{1,20}$/),
+  }),
+})
+
+/** The ticket in a header's text, for this node's model; refuses `bad_ticket`. */
+export async function acceptTicket(text: string | undefined, model_id: string, node_secret: string): Promise<Ticket> {
+  const ticket = text === undefined ? null : await verifyTicket(text, node_secret)
+  if (!ticket) throw new Refusal('bad_ticket', 'The ticket is missing or was not signed for this node.')
+  if (ticket.model !== model_id) throw new Refusal('bad_ticket', `The ticket is for ${ticket.model}, not ${model_id}.`)
+  return ticket
+}
+
+/** The request in a body's text; refuses `bad_request` naming what is wrong. */
+export function parseRequest(text: string): GenerateRequest {
+  const parsed = requestSchema.safeParse(parseJson(text))
+  if (parsed.success) return parsed.data
+  const { path, message } = parsed.error.issues[0]!
+  throw new Refusal('bad_request', message, path.join('.') || null)
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text) as unknown
+  } catch {
+    throw new Refusal('bad_request', 'The body is not JSON.')
+  }
+}
+
+export interface Door {
+  model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
+  tokens_max: number // of one sequence: what the context and all blocks hold
+}
+
+export interface Accepted {
+  generation: Generation
+  prompt_tokens: number
+}
+
+/** A generation that is ready to start. Refuses what does not fit the ticket or the context. */
+export function acceptRequest(request: GenerateRequest, ticket: Ticket, ticket_text: string, door: Door): Accepted {
+  if (request.request_id !== ticket.request_id) throw new Refusal('bad_ticket', 'The ticket is for another request.')
+  const { shape, tokenizer, eos_ids } = door.model
+  const prompts = request.prompts.map((parts) => encodePrompt(parts, tokenizer, shape.vocab_size))
+  const max_tokens = outputTokensMax(request, prompts, door.tokens_max)
+  const prompt_tokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0)
+  checkCeiling('prompt', prompt_tokens, ticket.prompt_tokens_max)
+  checkCeiling('output', max_tokens * request.n * prompts.length, ticket.output_tokens_max)
+  const choices = prompts.flatMap((prompt, p) =>
+    Array.from({ length: request.n }, (_, copy) => ({
+      sequence: new Sequence({
+        prompt,
+        output_tokens_max: max_tokens,
+        eos_ids,
+        sampling: samplingOfChoice(request.sampling, p * request.n + copy),
+      }),
+      detokenizer: Detokenizer.after(tokenizer, prompt),
+    })),
+  )
+  const generation = new Generation({ ticket: ticket_text, attempt: ticket.attempt, request, prompt_tokens, choices })
+  return { generation, prompt_tokens }
+}
+
+function outputTokensMax(request: GenerateRequest, prompts: number[][], tokens_max: number): number {
+  const longest = Math.max(...prompts.map((prompt) => prompt.length))
+  if (prompts.some((prompt) => prompt.length === 0))
+    throw new Refusal('bad_request', 'A prompt has no tokens.', 'prompts')
+  const room = tokens_max - longest
+  if (request.max_tokens_is_default && room >= 1) return Math.min(request.max_tokens, room)
+  if (request.max_tokens <= room) return request.max_tokens
+  throw new Refusal(
+    'context_length_exceeded',
+    `This model's maximum context length is ${tokens_max} tokens. However, you requested ${longest + request.max_tokens} tokens ` +
+      `(${longest} in the prompt, ${request.max_tokens} in the completion).`,
+    'prompt',
+  )
+}
+
+function checkCeiling(what: string, tokens: number, tokens_max: number): void {
+  if (tokens <= tokens_max) return
+  throw new Refusal('ceiling_exceeded', `The request has ${tokens} ${what} tokens; its ticket is for ${tokens_max}.`)
+}

@@ -1,0 +1,73 @@
+// The settings of a node: command line flags, then ZIYA_NODE_* from the environment, then defaults. Checked once; a bad
+// value is an error that names it.
+
+import { freemem } from 'node:os'
+import { parseArgs } from 'node:util'
+import { z } from 'zod'
+import { BLOCK_TOKENS, blocksFor } from './block-pool.ts'
+import type { EngineOptions, ModelShape } from './engine.ts'
+
+const count = z.coerce.number().int().positive()
+
+const configSchema = z
+  .strictObject({
+    model_dir: z.string().min(1),
+    model_id: z.string().min(1),
+    data_dir: z.string().min(1),
+    gateway_url: z.url(),
+    node_secret: z.string().min(16),
+    node_id: z.string().min(1).default('node-1'),
+    host: z.string().default('127.0.0.1'),
+    port: z.coerce.number().int().min(0).max(65535).default(0), // 0 = any free one
+    public_url: z.url().optional(), // where the gateway reaches this node, when not at host and port
+    device: z
+      .templateLiteral(['cuda:', z.int().nonnegative()])
+      .or(z.enum(['auto', 'cpu']))
+      .default('auto'),
+    threads: z.coerce.number().int().nonnegative().default(0), // 0 = physical cores
+    blocks: z.literal('auto').or(count).default('auto'),
+    batch_tokens_max: count.default(512),
+    sequences_max: count.default(64),
+    waiting_max: count.default(256),
+    keep_alive_ms: count.default(1000),
+    buffer_bytes_max: count.default(256 << 10),
+    slow_ms_max: count.default(30_000),
+    step_ms_max: count.default(30_000), // a step in flight for longer makes /healthz say so
+    log_level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  })
+  // Else the youngest streams would starve: decodes come out of the same budget.
+  .refine((config) => config.batch_tokens_max >= config.sequences_max, {
+    path: ['batch_tokens_max'],
+    message: 'must be at least sequences_max',
+  })
+
+export type NodeConfig = z.infer<typeof configSchema>
+
+export function readConfig(arguments_: string[], environment: NodeJS.ProcessEnv): NodeConfig {
+  const names = Object.keys(configSchema.shape)
+  const options = Object.fromEntries(names.map((name) => [name.replaceAll('_', '-'), { type: 'string' as const }]))
+  const { values } = parseArgs({ args: arguments_, options })
+  const given = names.map((name) => [
+    name,
+    values[name.replaceAll('_', '-')] ?? environment[`ZIYA_NODE_${name.toUpperCase()}`],
+  ])
+  const parsed = configSchema.safeParse(Object.fromEntries(given.filter(([, value]) => value !== undefined)))
+  if (parsed.success) return parsed.data
+  const { path, message } = parsed.error.issues[0]!
+  throw new Error(`--${path.join('.').replaceAll('_', '-')}: ${message}`)
+}
+
+/** Enough blocks for every sequence at full context, where half of the free memory holds that; at least one full context. */
+export function engineOptions(config: NodeConfig, shape: ModelShape): EngineOptions {
+  const context_blocks = blocksFor(shape.context_tokens)
+  const block_bytes = BLOCK_TOKENS * shape.layers * shape.kv_heads * shape.head_size * 2 * 2 // keys and values, fp16
+  const affordable = Math.floor(freemem() / 2 / block_bytes)
+  const auto = Math.max(context_blocks, Math.min(config.sequences_max * context_blocks, affordable))
+  return {
+    device: config.device,
+    threads: config.threads,
+    blocks: config.blocks === 'auto' ? auto : config.blocks,
+    batch_tokens_max: config.batch_tokens_max,
+    sequences_max: config.sequences_max,
+  }
+}

@@ -1,0 +1,122 @@
+// One accepted request while it runs: its choices, what it has counted so far, and the answer that grows from it.
+// Knows text and counts; the step loop decides when, the journal and the client say where.
+
+import type { FinishReason, GenerateRequest, Outcome } from '../contract/generation.ts'
+import { usageOf } from '../contract/openai.ts'
+import type { UsageRecord } from '../contract/sync.ts'
+import type { StepCounts } from './journal.ts'
+import { type Answer, answerTo } from './respond/answer.ts'
+import type { Sequence } from './sequence.ts'
+import { StopMatcher } from './stop.ts'
+import type { Detokenizer } from './tokenizer/detokenizer.ts'
+
+export interface GenerationOptions {
+  ticket: string // as it came
+  attempt: number
+  request: GenerateRequest
+  prompt_tokens: number // each prompt once
+  choices: { sequence: Sequence; detokenizer: Detokenizer }[]
+}
+
+export interface Choice {
+  index: number
+  sequence: Sequence
+  detokenizer: Detokenizer
+  stops: StopMatcher
+  finish_reason: FinishReason | null
+}
+
+export class Generation {
+  readonly choices: readonly Choice[]
+  readonly answer: Answer
+  readonly #options: GenerationOptions
+  readonly #started = performance.now()
+  readonly #started_unix_ms = Date.now()
+  #completion_tokens = 0
+  #delivered_tokens = 0
+  #first_token_ms: number | null = null
+  #outcome: Outcome | null = null
+
+  constructor(options: GenerationOptions) {
+    this.#options = options
+    this.answer = answerTo(options.request)
+    this.choices = options.choices.map((choice, index) => ({
+      ...choice,
+      index,
+      stops: new StopMatcher(options.request.stop),
+      finish_reason: null,
+    }))
+  }
+
+  get outcome(): Outcome | null {
+    return this.#outcome
+  }
+
+  /** Counts one token of a choice and turns it into text. */
+  take(choice: Choice, token: number, finish: FinishReason | null): void {
+    this.#completion_tokens++
+    this.#first_token_ms ??= this.#elapsed()
+    const text = finish === 'stop' ? '' : choice.detokenizer.push(token) // the token that ends a sequence has no text
+    this.#advance(choice, text, finish)
+    if (this.choices.every(({ finish_reason }) => finish_reason !== null)) this.#complete()
+  }
+
+  /** Ends it from outside. A deadline gives the client what there is; an error says so; who is gone gets nothing. */
+  close(outcome: 'client_gone' | 'deadline' | 'error'): void {
+    this.#outcome = outcome
+    if (outcome === 'error') this.answer.error()
+    if (outcome !== 'deadline') return
+    for (const choice of this.choices) if (choice.finish_reason === null) this.#advance(choice, '', 'length')
+    this.answer.end(this.#usage())
+  }
+
+  /** The answer's next bytes are about to be written: everything counted so far is in them. */
+  markDelivered(): void {
+    if (this.answer.has_bytes) this.#delivered_tokens = this.#completion_tokens
+  }
+
+  counts(): StepCounts {
+    return {
+      request_id: this.#options.request.request_id,
+      attempt: this.#options.attempt,
+      completion_tokens: this.#completion_tokens,
+      delivered_tokens: this.#delivered_tokens,
+      first_token_ms: this.#first_token_ms,
+      duration_ms: this.#elapsed(),
+    }
+  }
+
+  record(outcome: Outcome): UsageRecord {
+    const { ticket, prompt_tokens } = this.#options
+    return {
+      ...this.counts(),
+      ticket,
+      prompt_tokens,
+      cached_tokens: 0,
+      outcome,
+      started_unix_ms: this.#started_unix_ms,
+    }
+  }
+
+  #advance(choice: Choice, text: string, finish: FinishReason | null): void {
+    const end = finish === null ? '' : choice.detokenizer.end()
+    const { text: deliverable, stopped } = choice.stops.push(text + end)
+    const held = finish !== null && !stopped ? choice.stops.flush() : ''
+    this.answer.text(choice.index, deliverable + held)
+    choice.finish_reason = stopped ? 'stop' : finish
+    if (choice.finish_reason !== null) this.answer.finish(choice.index, choice.finish_reason)
+  }
+
+  #complete(): void {
+    this.#outcome = this.choices.some(({ finish_reason }) => finish_reason === 'length') ? 'length' : 'stop'
+    this.answer.end(this.#usage())
+  }
+
+  #usage() {
+    return usageOf({ prompt: this.#options.prompt_tokens, cached: 0, completion: this.#completion_tokens })
+  }
+
+  #elapsed(): number {
+    return Math.round(performance.now() - this.#started)
+  }
+}

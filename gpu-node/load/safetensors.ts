@@ -1,0 +1,101 @@
+// The header of a safetensors file: where each tensor lies. Nothing in it is trusted: sizes, ranges and gaps are checked
+// here, before a byte of weights is read. Format: u64 header length, JSON, data (github.com/huggingface/safetensors).
+
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { z } from 'zod'
+import type { TensorSource } from '../engine.ts'
+import { ModelError } from './model-error.ts'
+
+const HEADER_BYTES_MAX = 16 << 20
+const DTYPE_BYTES = new Map([
+  ['F16', 2],
+  ['BF16', 2],
+  ['F32', 4],
+])
+
+const offset = z.int().nonnegative()
+const tensorSchema = z.object({
+  dtype: z.string(),
+  shape: z.array(offset).max(8),
+  data_offsets: z.tuple([offset, offset]),
+})
+const headerSchema = z.record(z.string(), z.unknown())
+
+/** The tensors of one file, in the order of their bytes. */
+export function readSafetensors(path: string): TensorSource[] {
+  const { header, data_start, data_bytes } = readHeader(path)
+  const tensors = Object.entries(header)
+    .filter(([name]) => name !== '__metadata__')
+    .map(([name, entry]) => tensorSource(path, name, entry, data_start))
+    .sort((a, b) => a.offset - b.offset)
+  checkLayout(path, tensors, data_start, data_bytes)
+  return tensors
+}
+
+function readHeader(path: string) {
+  const file = openSync(path, 'r')
+  try {
+    const file_bytes = fstatSync(file).size
+    if (file_bytes < 8) throw new ModelError('weights_truncated', `${path} has ${file_bytes} bytes`)
+    const header_bytes = Number(readBytes(file, 0, 8).readBigUInt64LE())
+    if (header_bytes > HEADER_BYTES_MAX) {
+      throw new ModelError('weights_header_too_large', `${path} has a header of ${header_bytes} bytes`)
+    }
+    const data_start = 8 + header_bytes
+    if (data_start > file_bytes) throw new ModelError('weights_truncated', `${path} ends inside its header`)
+    return {
+      header: parseHeader(path, readBytes(file, 8, header_bytes)),
+      data_start,
+      data_bytes: file_bytes - data_start,
+    }
+  } finally {
+    closeSync(file)
+  }
+}
+
+function readBytes(file: number, at: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length)
+  readSync(file, bytes, 0, length, at)
+  return bytes
+}
+
+function parseHeader(path: string, bytes: Buffer): Record<string, unknown> {
+  try {
+    return headerSchema.parse(JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)))
+  } catch {
+    throw new ModelError('weights_header_invalid', `${path}: the header is not a JSON object`)
+  }
+}
+
+function tensorSource(path: string, name: string, entry: unknown, data_start: number): TensorSource {
+  const parsed = tensorSchema.safeParse(entry)
+  if (!parsed.success) throw new ModelError('weights_header_invalid', `${path}: the entry of ${name} is broken`)
+  const { dtype, shape, data_offsets } = parsed.data
+  const value_bytes = DTYPE_BYTES.get(dtype)
+  if (value_bytes === undefined)
+    throw new ModelError('weights_dtype', `${path}: ${name} is ${dtype}, not F16, BF16 or F32`)
+  const bytes = data_offsets[1] - data_offsets[0]
+  if (bytes !== shape.reduce((product, length) => product * length, value_bytes)) {
+    throw new ModelError('weights_size_mismatch', `${path}: ${name} [${shape}] of ${dtype} is given ${bytes} bytes`)
+  }
+  return { name, path, dtype: dtype as TensorSource['dtype'], offset: data_start + data_offsets[0], bytes, shape }
+}
+
+// The format has neither gaps nor overlaps: tensors follow one another to the end of the file.
+function checkLayout(path: string, tensors: TensorSource[], data_start: number, data_bytes: number): void {
+  const last = tensors.at(-1)
+  const described = last ? last.offset + last.bytes - data_start : 0
+  if (described > data_bytes) {
+    throw new ModelError(
+      'weights_out_of_range',
+      `${path}: ${last!.name} ends at byte ${described} of ${data_bytes}; is the file cut short?`,
+    )
+  }
+  let end = data_start
+  for (const { name, offset: start, bytes } of tensors) {
+    if (start < end) throw new ModelError('weights_overlap', `${path}: ${name} overlaps the tensor before it`)
+    if (start > end) throw new ModelError('weights_hole', `${path}: nothing describes the bytes before ${name}`)
+    end = start + bytes
+  }
+  if (described < data_bytes) throw new ModelError('weights_hole', `${path}: nothing describes its last bytes`)
+}

@@ -1,0 +1,57 @@
+// One node process: read the settings, load the model, serve, leave in order. When it is ready it prints one JSON line;
+// when it cannot start, one line that says why.
+
+import { pino } from 'pino'
+import { engineOptions, readConfig } from './config.ts'
+import { loadEngine } from './engine.ts'
+import { readModelFolder } from './load/model-folder.ts'
+import { type Service, startService } from './service.ts'
+
+try {
+  runUntilDone(await start())
+} catch (error) {
+  console.error(oneLine(error))
+  process.exit(1)
+}
+
+async function start(): Promise<Service> {
+  const config = readConfig(process.argv.slice(2), process.env)
+  const model = readModelFolder(config.model_dir)
+  const options = engineOptions(config, model.shape)
+  const engine = await loadEngine(model.shape, model.tensors, options, progressPrinter())
+  // Standard output is the ready line's; the log goes to standard error, and never holds a prompt.
+  const log = pino({ level: config.log_level, base: { node_id: config.node_id } }, pino.destination(2))
+  const service = await startService({ config, model, engine, blocks: options.blocks, log })
+  log.info({ ...engine.info, blocks: options.blocks, url: service.url }, 'ready')
+  console.log(JSON.stringify({ ready: true, url: service.url }))
+  return service
+}
+
+function runUntilDone(service: Service): void {
+  const leave = () => {
+    service.drain().then(() => process.exit(0), dieOf)
+  }
+  process.once('SIGTERM', leave)
+  process.once('SIGINT', leave)
+  service.failed.then(() => process.exit(1))
+}
+
+function dieOf(error: unknown): void {
+  console.error(oneLine(error))
+  process.exit(1)
+}
+
+function progressPrinter(): (bytes_done: number, bytes_total: number) => void {
+  let printed = -1
+  return (bytes_done, bytes_total) => {
+    const percent = Math.floor((100 * bytes_done) / bytes_total)
+    if (percent < printed + 10 && percent !== 100) return
+    printed = percent
+    console.error(`loading ${percent} % of ${(bytes_total / 1e6).toFixed(1)} MB`)
+  }
+}
+
+function oneLine(error: unknown): string {
+  const { message, code } = error as Error & { code?: string }
+  return `gpu-node: ${code ? `${code}: ` : ''}${String(message ?? error).split('\n')[0]}`
+}

@@ -1,0 +1,140 @@
+// From the events of a generation to public bytes. Streamed or whole, completion or chat: the same events, and one
+// interface for both, so that a streamed answer and an unstreamed one cannot drift apart.
+
+import type { FinishReason, GenerateRequest } from '../../contract/generation.ts'
+import type { ErrorBody, Usage } from '../../contract/openai.ts'
+import { chatShape } from './chat.ts'
+import { completionShape } from './completion.ts'
+
+/** How one public shape spells each event. */
+export interface PublicShape {
+  opening(choice: number): object | null // the chunk before a choice's first text
+  delta(choice: number, text: string): object
+  finish(choice: number, reason: FinishReason): object
+  usage(usage: Usage): object
+  whole(choices: { text: string; finish_reason: FinishReason }[], usage: Usage): object
+}
+
+/** Collects the bytes of an answer as its events come. `take` hands out what a step made, for one socket write. */
+export interface Answer {
+  readonly content_type: string
+  text(choice: number, text: string): void
+  finish(choice: number, reason: FinishReason): void
+  end(usage: Usage): void
+  error(): void
+  readonly has_bytes: boolean
+  take(): string
+}
+
+export function answerTo(request: GenerateRequest): Answer {
+  const shape = request.shape === 'chat' ? chatShape(request) : completionShape(request)
+  const choices = request.prompts.length * request.n
+  return request.stream ? new StreamedAnswer(shape, choices, request.include_usage) : new WholeAnswer(shape, choices)
+}
+
+export const KEEP_ALIVE = ': keep-alive\n\n'
+
+class StreamedAnswer implements Answer {
+  readonly content_type = 'text/event-stream; charset=utf-8'
+  readonly #shape: PublicShape
+  readonly #opened: boolean[]
+  readonly #include_usage: boolean
+  #bytes = ''
+
+  constructor(shape: PublicShape, choices: number, include_usage: boolean) {
+    this.#shape = shape
+    this.#opened = new Array<boolean>(choices).fill(false)
+    this.#include_usage = include_usage
+  }
+
+  text(choice: number, text: string): void {
+    this.#open(choice)
+    if (text !== '') this.#chunk(this.#shape.delta(choice, text))
+  }
+
+  finish(choice: number, reason: FinishReason): void {
+    this.#open(choice)
+    this.#chunk(this.#shape.finish(choice, reason))
+  }
+
+  end(usage: Usage): void {
+    if (this.#include_usage) this.#frame(this.#shape.usage(usage))
+    this.#bytes += 'data: [DONE]\n\n'
+  }
+
+  error(): void {
+    this.#frame(ENGINE_FAILED)
+  }
+
+  get has_bytes(): boolean {
+    return this.#bytes !== ''
+  }
+
+  take(): string {
+    const bytes = this.#bytes
+    this.#bytes = ''
+    return bytes
+  }
+
+  #open(choice: number): void {
+    if (this.#opened[choice]) return
+    this.#opened[choice] = true
+    const opening = this.#shape.opening(choice)
+    if (opening) this.#chunk(opening)
+  }
+
+  #chunk(chunk: object): void {
+    this.#frame(this.#include_usage ? { ...chunk, usage: null } : chunk)
+  }
+
+  #frame(data: object): void {
+    this.#bytes += `data: ${JSON.stringify(data)}\n\n`
+  }
+}
+
+class WholeAnswer implements Answer {
+  readonly content_type = 'application/json'
+  readonly #shape: PublicShape
+  readonly #choices: { text: string; finish_reason: FinishReason }[]
+  #bytes = ''
+
+  constructor(shape: PublicShape, choices: number) {
+    this.#shape = shape
+    this.#choices = Array.from({ length: choices }, () => ({ text: '', finish_reason: 'length' }))
+  }
+
+  text(choice: number, text: string): void {
+    this.#choices[choice]!.text += text
+  }
+
+  finish(choice: number, reason: FinishReason): void {
+    this.#choices[choice]!.finish_reason = reason
+  }
+
+  end(usage: Usage): void {
+    this.#bytes = JSON.stringify(this.#shape.whole(this.#choices, usage))
+  }
+
+  error(): void {
+    this.#bytes = JSON.stringify(ENGINE_FAILED)
+  }
+
+  get has_bytes(): boolean {
+    return this.#bytes !== ''
+  }
+
+  take(): string {
+    const bytes = this.#bytes
+    this.#bytes = ''
+    return bytes
+  }
+}
+
+const ENGINE_FAILED: ErrorBody = {
+  error: {
+    message: 'The model failed while generating this answer.',
+    type: 'server_error',
+    param: null,
+    code: 'engine_failed',
+  },
+}

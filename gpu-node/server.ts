@@ -1,0 +1,116 @@
+// The node on the wire: POST /generate for the gateway, /healthz and /status for who watches. Guards, then the door, then
+// the step loop writes to the raw socket: what one step made for a stream is one write.
+
+import type { HttpBindings } from '@hono/node-server'
+import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
+import { Hono } from 'hono'
+import { bodyLimit } from 'hono/body-limit'
+import type { Logger } from 'pino'
+import { TICKET_HEADER } from '../contract/generation.ts'
+import type { NodeStatus } from '../contract/sync.ts'
+import type { Ticket } from '../contract/ticket.ts'
+import { type Accepted, acceptRequest, acceptTicket, type Door, parseRequest } from './accept-request.ts'
+import { Client } from './client.ts'
+import type { NodeConfig } from './config.ts'
+import type { Journal } from './journal.ts'
+import { Refusal } from './refusal.ts'
+import type { Scheduler } from './scheduler.ts'
+import type { StepLoop } from './step-loop.ts'
+
+const BODY_BYTES_MAX = 8 << 20
+
+export interface ServerOptions {
+  config: Pick<
+    NodeConfig,
+    'model_id' | 'node_secret' | 'keep_alive_ms' | 'buffer_bytes_max' | 'slow_ms_max' | 'step_ms_max'
+  >
+  door: Door
+  scheduler: Scheduler
+  loop: StepLoop
+  journal: Journal
+  status: () => NodeStatus
+  state: { draining: boolean; engine_failed: boolean }
+  log: Logger
+}
+
+export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }> {
+  const { config, state, log } = options
+  const app = new Hono<{ Bindings: HttpBindings }>()
+
+  app.onError((error, c) => {
+    if (error instanceof Refusal) return c.json(error.body, error.status)
+    log.error({ error }, 'a request failed')
+    return c.json(new Refusal('engine_failed', 'The node could not handle this request.').body, 503)
+  })
+
+  app.get('/status', (c) => c.json(options.status()))
+  app.get('/healthz', (c) => {
+    const health = healthOf(options)
+    return c.json(health, health.ok ? 200 : 503)
+  })
+
+  app.post('/generate', bodyLimit({ maxSize: BODY_BYTES_MAX, onError: refuseSize }), async (c) => {
+    refuseUnlessServing(state)
+    const ticket_text = c.req.header(TICKET_HEADER)
+    const ticket = await acceptTicket(ticket_text, config.model_id, config.node_secret)
+    const request = parseRequest(await c.req.text())
+    const accepted = acceptRequest(request, ticket, ticket_text!, options.door)
+    takeIn(options, accepted, ticket, ticket_text!) // from here to the start nothing is awaited: one ticket, one start
+    start(options, accepted, ticket, { outgoing: c.env.outgoing, streams: request.stream })
+    return RESPONSE_ALREADY_SENT
+  })
+  return app
+}
+
+function refuseSize(): never {
+  throw new Refusal('bad_request', `The body has more than ${BODY_BYTES_MAX} bytes.`)
+}
+
+function refuseUnlessServing(state: ServerOptions['state']): void {
+  if (state.engine_failed) throw new Refusal('engine_failed', 'The engine of this node has failed.')
+  if (state.draining) throw new Refusal('draining', 'This node is shutting down.')
+}
+
+function takeIn({ scheduler, journal, state }: ServerOptions, accepted: Accepted, ticket: Ticket, text: string): void {
+  const { request_id, attempt, duration_ms_max } = ticket
+  refuseUnlessServing(state)
+  if (journal.wasUsed(request_id, attempt)) throw new Refusal('bad_ticket', 'The ticket was already used.')
+  if (!scheduler.hasRoomFor(accepted.generation.choices.length)) throw new Refusal('overloaded', 'The queue is full.')
+  const { prompt_tokens } = accepted
+  if (!journal.accept({ ticket: text, request_id, attempt, prompt_tokens, duration_ms_max })) {
+    throw new Refusal('overloaded', 'The journal of this node is full.')
+  }
+}
+
+function start(
+  { config, loop }: ServerOptions,
+  { generation }: Accepted,
+  ticket: Ticket,
+  { outgoing, streams }: { outgoing: HttpBindings['outgoing']; streams: boolean },
+): void {
+  const deadline = setTimeout(() => loop.stop(generation, 'deadline'), ticket.duration_ms_max)
+  outgoing.on('close', () => clearTimeout(deadline))
+  const client = new Client(outgoing, {
+    content_type: generation.answer.content_type,
+    streams,
+    keep_alive_ms: config.keep_alive_ms,
+    buffer_bytes_max: config.buffer_bytes_max,
+    slow_ms_max: config.slow_ms_max,
+    on_gone: () => loop.stop(generation, 'client_gone'),
+    on_slow: (is_slow) => loop.setPaused(generation, is_slow),
+  })
+  loop.start(generation, client)
+}
+
+// Honest: a step that hangs makes the node unhealthy, however well its HTTP answers.
+function healthOf({ config, loop, state }: ServerOptions) {
+  const step_in_flight_ms = loop.step_in_flight_ms
+  const is_stuck = step_in_flight_ms !== null && step_in_flight_ms > config.step_ms_max
+  return {
+    ok: !state.engine_failed && !state.draining && !is_stuck,
+    draining: state.draining,
+    engine_failed: state.engine_failed,
+    step_in_flight_ms,
+    last_step_age_ms: loop.last_step_age_ms,
+  }
+}

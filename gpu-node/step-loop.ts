@@ -1,0 +1,154 @@
+// Runs the engine: schedule, step, apply; and while the next step runs, delivers what the last one made. One wake-up a
+// step. Delivery is journal first, then one socket write a stream.
+
+import type { Outcome } from '../contract/generation.ts'
+import type { Client } from './client.ts'
+import type { Engine, StepResult } from './engine.ts'
+import type { Choice, Generation } from './generation.ts'
+import type { Journal } from './journal.ts'
+import type { Scheduler, SequenceOutput, Step } from './scheduler.ts'
+import type { Sequence } from './sequence.ts'
+
+export interface StepLoopOptions {
+  engine: Engine
+  scheduler: Scheduler
+  journal: Journal
+  on_finished: () => void // something finished: worth a report
+  on_failed: (error: unknown) => void // the engine is lost; every client has been told
+}
+
+interface Stream {
+  generation: Generation
+  client: Client
+}
+
+type StepInFlight = Step & { result: Promise<StepResult> }
+
+export class StepLoop {
+  readonly #options: StepLoopOptions
+  readonly #streams = new Map<Generation, Stream>()
+  readonly #by_sequence = new Map<Sequence, { stream: Stream; choice: Choice }>()
+  #is_running = false
+  #step_began: number | null = null // while one is in flight
+  #last_step_ended = performance.now()
+  #idle = Promise.withResolvers<void>()
+
+  constructor(options: StepLoopOptions) {
+    this.#options = options
+    this.#idle.resolve()
+  }
+
+  /** Milliseconds the step in flight has taken, or null when none is. */
+  get step_in_flight_ms(): number | null {
+    return this.#step_began === null ? null : Math.round(performance.now() - this.#step_began)
+  }
+
+  get last_step_age_ms(): number {
+    return Math.round(performance.now() - this.#last_step_ended)
+  }
+
+  start(generation: Generation, client: Client): void {
+    const stream = { generation, client }
+    if (this.#streams.size === 0) this.#idle = Promise.withResolvers()
+    this.#streams.set(generation, stream)
+    for (const choice of generation.choices) {
+      this.#by_sequence.set(choice.sequence, { stream, choice })
+      this.#options.scheduler.submit(choice.sequence)
+    }
+    this.#kick()
+  }
+
+  /** Ends a generation before its time; its blocks are free at once. */
+  stop(generation: Generation, outcome: 'client_gone' | 'deadline' | 'error'): void {
+    const stream = this.#streams.get(generation)
+    if (!stream) return
+    generation.close(outcome)
+    for (const { sequence } of generation.choices) this.#forget(sequence)
+    this.#deliver([stream])
+    this.#kick() // the blocks may be what others wait for
+  }
+
+  /** A paused generation keeps its place and gets no tokens. */
+  setPaused(generation: Generation, paused: boolean): void {
+    for (const { sequence } of generation.choices) sequence.paused = paused
+    if (!paused) this.#kick()
+  }
+
+  /** Resolves when no generation is left. */
+  whenIdle(): Promise<void> {
+    return this.#idle.promise
+  }
+
+  #kick(): void {
+    if (this.#is_running) return
+    this.#is_running = true
+    this.#run()
+      .catch((error: unknown) => this.#fail(error))
+      .finally(() => {
+        this.#is_running = false
+      })
+  }
+
+  async #run(): Promise<void> {
+    let step = this.#begin()
+    while (step) {
+      const result = await step.result
+      this.#step_began = null
+      this.#last_step_ended = performance.now()
+      const outputs = this.#options.scheduler.apply(step, result)
+      const next = this.#begin()
+      this.#deliver(this.#take(outputs)) // while the next step runs
+      step = next ?? this.#begin()
+    }
+  }
+
+  #begin(): StepInFlight | null {
+    const step = this.#options.scheduler.schedule()
+    if (!step) return null
+    this.#step_began = performance.now()
+    const result = this.#options.engine.step(step.batch)
+    result.catch(() => {}) // awaited in #run, but perhaps only after a delivery
+    return { ...step, result }
+  }
+
+  #take(outputs: SequenceOutput[]): Iterable<Stream> {
+    const touched = new Set<Stream>()
+    for (const { sequence, token, finish } of outputs) {
+      const { stream, choice } = this.#by_sequence.get(sequence)!
+      stream.generation.take(choice, token, finish)
+      if (choice.finish_reason !== null) this.#forget(sequence)
+      touched.add(stream)
+    }
+    return touched
+  }
+
+  #deliver(touched: Iterable<Stream>): void {
+    const streams = [...touched]
+    for (const { generation } of streams) generation.markDelivered()
+    const ended = streams.filter(({ generation }) => generation.outcome !== null)
+    const open = streams.filter(({ generation }) => generation.outcome === null)
+    // Journal before socket: a token the client has seen is a token that is billed.
+    this.#options.journal.step(
+      open.map(({ generation }) => generation.counts()),
+      ended.map(({ generation }) => generation.record(generation.outcome as Outcome)),
+    )
+    for (const { generation, client } of open) client.write(generation.answer.take())
+    for (const { generation, client } of ended) {
+      client.end(generation.answer.take(), generation.outcome === 'error' ? 503 : 200)
+      this.#streams.delete(generation)
+    }
+    if (ended.length > 0) this.#options.on_finished()
+    if (this.#streams.size === 0) this.#idle.resolve()
+  }
+
+  #forget(sequence: Sequence): void {
+    this.#options.scheduler.cancel(sequence)
+    this.#by_sequence.delete(sequence)
+  }
+
+  // An engine error is final (a CUDA error is sticky): tell every client, keep the meter right, leave the rest to a restart.
+  #fail(error: unknown): void {
+    for (const { generation } of [...this.#streams.values()]) this.stop(generation, 'error')
+    this.#options.on_failed(error)
+  }
+}

@@ -1,0 +1,55 @@
+// Finds stop strings in a text that arrives in pieces. It holds back only the longest end of the text that may still
+// become a stop, so nothing of a stop is ever delivered and nothing else waits. The stop that is complete first wins.
+
+export interface StopResult {
+  text: string // what may be delivered now
+  stopped: boolean // a stop was found; it and all after it are dropped
+}
+
+export class StopMatcher {
+  readonly #stops: readonly string[]
+  #held = ''
+
+  constructor(stops: readonly string[]) {
+    this.#stops = stops.map((stop) => stop.toWellFormed()).filter((stop) => stop !== '')
+  }
+
+  push(text: string): StopResult {
+    const buffer = this.#held + text
+    const start = this.#firstComplete(buffer)
+    if (start !== null) {
+      this.#held = ''
+      return { text: buffer.slice(0, start), stopped: true }
+    }
+    const keep = Math.max(0, ...this.#stops.map((stop) => heldLength(buffer, stop)))
+    this.#held = buffer.slice(buffer.length - keep)
+    return { text: buffer.slice(0, buffer.length - keep), stopped: false }
+  }
+
+  /** What was held back, once it is known that nothing follows. */
+  flush(): string {
+    const held = this.#held
+    this.#held = ''
+    return held
+  }
+
+  // By the end of the match, not its start: so the result does not depend on how the text was cut into pieces.
+  #firstComplete(buffer: string): number | null {
+    let best: { start: number; end: number } | null = null
+    for (const stop of this.#stops) {
+      const start = buffer.indexOf(stop)
+      if (start < 0) continue
+      const end = start + stop.length
+      if (best === null || end < best.end || (end === best.end && start < best.start)) best = { start, end }
+    }
+    return best?.start ?? null
+  }
+}
+
+/** Length of the longest end of `text` that is a beginning of `stop`, the whole of it excluded. */
+function heldLength(text: string, stop: string): number {
+  for (let length = Math.min(stop.length - 1, text.length); length > 0; length--) {
+    if (text.endsWith(stop.slice(0, length))) return length
+  }
+  return 0
+}

@@ -1,0 +1,211 @@
+// The gateway on this machine: the worker of wrangler.jsonc, bundled and served by bare workerd. (Miniflare would do as well, at
+// twice the CPU a request.) workerd dies with the process that started it, however that one ends.
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import { build } from 'esbuild'
+import postgres from 'postgres'
+import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
+import { diesWithParent } from './dies-with-parent.ts'
+
+export interface GatewayOptions {
+  port: number // 0: any free one
+  database_url: string
+  node_secret: string
+  admin_key: string
+  /** A model that is not in the catalog, served from a folder of this machine. */
+  local_model?: LocalModel
+  /** Overrides of the vars of wrangler.jsonc. */
+  vars?: Record<string, string>
+  /** Where the gateway's own log lines go; by default this process's stderr. */
+  log?: (line: string) => void
+}
+
+export interface RunningGateway {
+  url: string
+  pid: number
+  /** What the cron trigger does each minute. */
+  runScheduled(): Promise<void>
+  stop(): Promise<void>
+}
+
+const CRON_MS = 60_000
+// Required, because what `default` means for this CommonJS module depends on who imports it. It is the binary's path.
+const workerd: string = createRequire(import.meta.url)('workerd').default
+const root = fileURLToPath(new URL('../', import.meta.url))
+
+export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
+  if (options.port !== 0) await requireFreePort(options.port)
+  const config = readConfig()
+  const [script] = await Promise.all([bundle(config.main), publishPrices(options)])
+  const folder = mkdtempSync(join(tmpdir(), 'ziya-gateway-'))
+  writeFileSync(join(folder, 'worker.js'), script)
+  writeFileSync(join(folder, 'cron.js'), CRON_WORKER)
+  writeFileSync(join(folder, 'workerd.capnp'), workerdConfig(config, options))
+
+  const server = launch(join(folder, 'workerd.capnp'), options.log ?? ((line) => console.error(line)))
+  const ports = await listening(server).finally(() => rmSync(folder, { recursive: true, force: true }))
+  const runScheduled = async () => {
+    const answer = await fetch(`http://127.0.0.1:${ports.cron}/`)
+    if (!answer.ok) throw new Error(`the scheduled run failed: ${answer.status}`)
+  }
+  const cron = setInterval(() => void runScheduled().catch((error) => options.log?.(String(error))), CRON_MS)
+  cron.unref()
+  return {
+    url: `http://127.0.0.1:${ports.http}`,
+    pid: server.pid!,
+    runScheduled,
+    stop: () => {
+      clearInterval(cron)
+      return stop(server)
+    },
+  }
+}
+
+interface WorkerConfig {
+  main: string
+  compatibility_date: string
+  durable_objects: { bindings: { name: string; class_name: string }[] }
+  hyperdrive: { binding: string }[]
+  vars: Record<string, string>
+}
+
+// Comments stand on lines of their own there, so that no parser of JSONC is needed (importing wrangler takes 1.4 s).
+function readConfig(): WorkerConfig {
+  return JSON.parse(readFileSync(join(root, 'wrangler.jsonc'), 'utf8').replaceAll(/^\s*\/\/.*$/gm, ''))
+}
+
+async function bundle(main: string): Promise<string> {
+  const { outputFiles } = await build({
+    entryPoints: [join(root, main)],
+    bundle: true,
+    write: false,
+    format: 'esm',
+    target: 'es2024',
+    conditions: ['workerd', 'worker', 'browser'],
+    external: ['cloudflare:*', 'node:*'],
+  })
+  return outputFiles[0]!.text
+}
+
+/** Makes the catalog's prices those of the database: a new version where one differs. */
+async function publishPrices({ database_url, local_model }: GatewayOptions): Promise<void> {
+  const items = Array.from(catalogWith(local_model ?? null).values(), ({ id, price }) => ({
+    model: id,
+    input_nanousd_per_token: String(price.input_nanousd_per_token),
+    output_nanousd_per_token: String(price.output_nanousd_per_token),
+  }))
+  const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
+  try {
+    await sql`select publish_price(${JSON.stringify(items)}::text::jsonb)`
+  } finally {
+    await sql.end({ timeout: 5 })
+  }
+}
+
+// workerd runs no cron triggers by itself. This worker, on a port of its own, hands one to the gateway.
+const CRON_WORKER = `export default {
+  async fetch(request, env) {
+    const { outcome } = await env.GATEWAY.scheduled({ cron: '* * * * *', scheduledTime: new Date() })
+    return new Response(outcome, { status: outcome === 'ok' ? 200 : 500 })
+  },
+}`
+
+function workerdConfig(config: WorkerConfig, options: GatewayOptions): string {
+  const database = new URL(options.database_url)
+  const texts = {
+    ...config.vars,
+    ...options.vars,
+    NODE_SECRET: options.node_secret,
+    ADMIN_KEY: options.admin_key,
+    ...(options.local_model && { LOCAL_MODEL: JSON.stringify(options.local_model) }),
+  }
+  const date = quoted(config.compatibility_date)
+  const classes = config.durable_objects.bindings
+  const bindings = [
+    ...Object.entries(texts).map(([name, text]) => `(name = ${quoted(name)}, text = ${quoted(text)})`),
+    ...classes.map(
+      ({ name, class_name }) => `(name = ${quoted(name)}, durableObjectNamespace = ${quoted(class_name)})`,
+    ),
+    ...config.hyperdrive.map(
+      ({ binding }) => `(name = ${quoted(binding)}, hyperdrive = (designator = "database",
+      database = ${quoted(database.pathname.slice(1))}, user = ${quoted(decodeURIComponent(database.username))},
+      password = ${quoted(decodeURIComponent(database.password) || 'none')}, scheme = "postgresql"))`,
+    ),
+  ]
+  return `using Workerd = import "/workerd/workerd.capnp";
+const config :Workerd.Config = (
+  services = [
+    (name = "gateway", worker = (
+      modules = [(name = "worker.js", esModule = embed "worker.js")],
+      compatibilityDate = ${date},
+      bindings = [${bindings.join(',\n        ')}],
+      durableObjectNamespaces = [${classes.map(({ class_name }) => `(className = ${quoted(class_name)}, uniqueKey = ${quoted(class_name)})`).join(', ')}],
+      durableObjectStorage = (inMemory = void), globalOutbound = "network")),
+    (name = "cron", worker = (
+      modules = [(name = "cron.js", esModule = embed "cron.js")],
+      compatibilityDate = ${date}, compatibilityFlags = ["service_binding_extra_handlers"],
+      bindings = [(name = "GATEWAY", service = "gateway")])),
+    (name = "network", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
+    (name = "database", external = (address = ${quoted(`${database.hostname}:${database.port || 5432}`)}, tcp = ())),
+  ],
+  sockets = [
+    (name = "http", address = "127.0.0.1:${options.port}", http = (), service = "gateway"),
+    (name = "cron", address = "127.0.0.1:0", http = (), service = "cron"),
+  ]
+);
+`
+}
+
+// A Cap'n Proto string literal has the escapes of C, which for these texts are those of JSON.
+function quoted(text: string): string {
+  return JSON.stringify(text)
+}
+
+function launch(config_file: string, log: (line: string) => void): ChildProcess {
+  const serve = [workerd, 'serve', '--experimental', '--control-fd=3', config_file]
+  const [command, ...args] = diesWithParent('SIGKILL', serve)
+  // In a group of its own: Ctrl-C in a terminal reaches us, and we stop things in order.
+  const server = spawn(command!, args, { stdio: ['ignore', 'pipe', 'pipe', 'pipe'], detached: true })
+  for (const stream of [server.stdout!, server.stderr!]) createInterface(stream).on('line', log)
+  return server
+}
+
+/** The ports workerd says it listens on, by the name of the socket. */
+function listening(server: ChildProcess): Promise<{ http: number; cron: number }> {
+  const ports: Record<string, number> = {}
+  return new Promise((done, fail) => {
+    server.once('exit', (code) => fail(new Error(`workerd ended with code ${code} before it listened`)))
+    server.once('error', fail)
+    createInterface(server.stdio[3] as Readable).on('line', (line) => {
+      const { event, socket, port } = JSON.parse(line)
+      if (event === 'listen') ports[socket] = port
+      if (ports.http && ports.cron) done(ports as { http: number; cron: number })
+    })
+  })
+}
+
+function requireFreePort(port: number): Promise<void> {
+  return new Promise((done, fail) => {
+    const probe = createServer()
+    probe.once('error', (error: NodeJS.ErrnoException) =>
+      fail(error.code === 'EADDRINUSE' ? new Error(`port ${port} is in use; choose another with --port`) : error),
+    )
+    probe.listen(port, '127.0.0.1', () => probe.close(() => done()))
+  })
+}
+
+function stop(server: ChildProcess): Promise<void> {
+  if (server.exitCode !== null || server.signalCode !== null) return Promise.resolve()
+  return new Promise((done) => {
+    server.once('exit', () => done())
+    server.kill('SIGKILL') // it keeps nothing that a gentler end would save
+  })
+}

@@ -1,0 +1,74 @@
+// Starts gpu-node/main.ts as a process of its own and waits until it is ready.
+
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { join } from 'node:path'
+import { createInterface } from 'node:readline'
+import type { Readable } from 'node:stream'
+import { diesWithParent } from './dies-with-parent.ts'
+
+export interface NodeOptions {
+  model_dir: string
+  model_id: string
+  port: number // 0 = any free one
+  data_dir: string
+  gateway_url: string
+  node_secret: string
+  flags?: Record<string, string | number> // any other setting of gpu-node/config.ts
+  main?: string // tests run a node with another engine
+}
+
+export interface LocalNode {
+  url: string
+  pid: number
+  exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
+  stop(): Promise<void> // drains
+  kill(signal: NodeJS.Signals): void
+}
+
+type Child = ChildProcessByStdio<null, Readable, Readable>
+
+/** Rejects with the process's own line where it cannot start. */
+export async function startNode({ node_secret, flags, main, ...options }: NodeOptions): Promise<LocalNode> {
+  const settings = Object.entries({ ...options, ...flags })
+  const [command, ...args] = diesWithParent('SIGTERM', [
+    process.execPath,
+    main ?? join(import.meta.dirname, '../gpu-node/main.ts'),
+    ...settings.map(([k, v]) => `--${k.replaceAll('_', '-')}=${v}`),
+  ])
+  const child = spawn(command!, args, {
+    env: { ...process.env, ZIYA_NODE_NODE_SECRET: node_secret },
+    stdio: ['ignore', 'pipe', 'pipe'],
+    detached: true, // in a group of its own: Ctrl-C in a terminal reaches us, and we stop things in order
+  })
+  const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
+    child.on('exit', (code, signal) => resolve({ code, signal }))
+  })
+  const url = await readyUrl(child)
+  return {
+    url,
+    pid: child.pid!,
+    exited,
+    stop: async () => {
+      child.kill('SIGTERM')
+      await exited
+    },
+    kill: (signal) => {
+      child.kill(signal)
+    },
+  }
+}
+
+function readyUrl(child: Child): Promise<string> {
+  return new Promise((resolve, reject) => {
+    let last_error = 'the node ended without a word'
+    createInterface(child.stderr).on('line', (line) => {
+      last_error = line
+    })
+    createInterface(child.stdout).on('line', (line) => {
+      const { ready, url } = JSON.parse(line) as { ready: boolean; url: string }
+      if (ready) resolve(url)
+    })
+    child.on('error', reject)
+    child.on('close', () => reject(new Error(last_error)))
+  })
+}

@@ -1,0 +1,80 @@
+// The real engine on a real trained model, through the surface the scheduler uses: stories260K (../shared/data) against
+// its published text and the logits of an independent fp32 forward pass.
+
+import { readFileSync } from 'node:fs'
+import { beforeAll, describe, expect, test } from 'vitest'
+import { type Engine, loadEngine } from '../../gpu-node/engine.ts'
+import { type Model, readModelFolder } from '../../gpu-node/load/model-folder.ts'
+import { Scheduler } from '../../gpu-node/scheduler.ts'
+import { seededRandom } from '../support/random.ts'
+import { greedy, makeSequence, runToEnd } from '../support/sequences.ts'
+import { sharedData } from '../support/shared-data.ts'
+
+const LIMITS = { blocks: 64, batch_tokens_max: 64, sequences_max: 16, waiting_max: 100 }
+const golden = JSON.parse(readFileSync(sharedData('stories260K/golden.json'), 'utf8')) as {
+  prompt_ids: number[]
+  greedy_ids: number[]
+  first_step_logits: number[]
+}
+
+let model: Model
+let engine: Engine
+beforeAll(async () => {
+  model = readModelFolder(sharedData('stories260K'))
+  engine = await loadEngine(model.shape, model.tensors, { device: 'cpu', threads: 1, ...LIMITS }, () => {})
+  return () => engine.close()
+})
+
+test('the greedy ids are the published ones', async () => {
+  const output_tokens_max = golden.greedy_ids.length - golden.prompt_ids.length
+  const sequence = makeSequence({ prompt: golden.prompt_ids, output_tokens_max })
+  await runToEnd(engine, new Scheduler(LIMITS), [sequence])
+  expect(sequence.tokens).toEqual(golden.greedy_ids)
+})
+
+test('the first logits are within what fp16 weights allow', async () => {
+  const scheduler = new Scheduler(LIMITS)
+  scheduler.submit(makeSequence({ prompt: golden.prompt_ids, output_tokens_max: 1 }))
+  const { batch } = scheduler.schedule()!
+  const { logits } = await engine.step({ ...batch, want_logits: true })
+  expect(logits).toHaveLength(model.shape.vocab_size)
+  const differences = golden.first_step_logits.map((logit, i) => Math.abs(logit - logits![i]!))
+  expect(Math.max(...differences)).toBeLessThan(1e-2)
+})
+
+describe('the same sequence', () => {
+  const random = seededRandom()
+  const draw = () => {
+    const prompt = [1, ...Array.from({ length: 1 + random.below(90) }, () => 3 + random.below(500))]
+    const temperature = random.pick([0, 0.8])
+    const repetition_penalty = random.pick([1, 1.2])
+    const sampling = { ...greedy, temperature, repetition_penalty, top_p: 0.9, seed: BigInt(random.below(1e9)) }
+    return () => makeSequence({ prompt, output_tokens_max: 24, sampling })
+  }
+  const drawn = Array.from({ length: 16 }, draw)
+  let alone: number[][]
+  beforeAll(async () => {
+    alone = []
+    for (const make of drawn) alone.push(...(await runToEnd(engine, new Scheduler(LIMITS), [make()])))
+  })
+  const together = (limits = LIMITS, scheduler = new Scheduler(limits)) =>
+    runToEnd(
+      engine,
+      scheduler,
+      drawn.map((make) => make()),
+    )
+
+  test('gives the same tokens beside random neighbours', async () => {
+    expect(await together()).toEqual(alone)
+  })
+
+  test('gives the same tokens when its prompt comes in small chunks', async () => {
+    expect(await together({ ...LIMITS, batch_tokens_max: 17 })).toEqual(alone)
+  })
+
+  test('gives the same tokens after preemptions', async () => {
+    const scheduler = new Scheduler({ ...LIMITS, blocks: 12 })
+    expect(await together(LIMITS, scheduler)).toEqual(alone)
+    expect(scheduler.status.preemptions).toBeGreaterThan(0)
+  })
+})

@@ -1,0 +1,170 @@
+// The node as a process, with the real engine and a real trained model: stories260K in ../shared/data.
+
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { describe, expect, onTestFinished, test } from 'vitest'
+import { type LocalNode, type NodeOptions, startNode } from '../../local/node.ts'
+import { FakeGateway } from '../support/fake-gateway.ts'
+import { temporaryFolder } from '../support/fake-node.ts'
+import { framesOf, generate, NODE_SECRET, textOf } from '../support/generate.ts'
+import { modelFolder } from '../support/safetensors.ts'
+import { sharedData } from '../support/shared-data.ts'
+
+const published = JSON.parse(readFileSync(sharedData('stories260K/expected.json'), 'utf8')) as {
+  text: string
+  max_tokens: number
+}
+const BOS = [[{ special: '<s>' }]]
+
+async function start(changes: Partial<NodeOptions> = {}): Promise<LocalNode> {
+  const node = await startNode({
+    model_dir: sharedData('stories260K'),
+    model_id: 'test-model',
+    port: 0,
+    data_dir: temporaryFolder(),
+    gateway_url: 'http://127.0.0.1:9',
+    node_secret: NODE_SECRET,
+    flags: { threads: 1 },
+    ...changes,
+  })
+  onTestFinished(() => node.stop())
+  return node
+}
+
+const status = async (node: LocalNode) =>
+  (await (await fetch(`${node.url}/status`)).json()) as { blocks_free: number; blocks_total: number; running: number }
+
+interface Completion {
+  choices: { text: string; finish_reason: string }[]
+  usage: { prompt_tokens: number; completion_tokens: number }
+}
+const completion = async (response: Response) => (await response.json()) as Completion
+
+describe('a node', () => {
+  test('reproduces the published text byte for byte, whole and streamed', async () => {
+    const node = await start()
+    const request = { prompts: BOS, max_tokens: published.max_tokens }
+    const whole = await completion(await generate(node.url, request))
+    expect(whole.choices[0]).toMatchObject({ text: published.text, finish_reason: 'length' })
+    expect(whole.usage).toMatchObject({ prompt_tokens: 1, completion_tokens: published.max_tokens })
+    const stream = await (await generate(node.url, { ...request, stream: true })).text()
+    expect(textOf(stream)).toBe(published.text)
+  })
+
+  test('gives the published text beside random neighbours too', async () => {
+    const node = await start()
+    const neighbour = (i: number) =>
+      generate(node.url, { prompts: [[{ special: '<s>' }, { text: 'Lily '.repeat(i + 1) }]], max_tokens: 20 + 9 * i })
+    const neighbours = Array.from({ length: 10 }, (_, i) => neighbour(i))
+    const body = await completion(await generate(node.url, { prompts: BOS, max_tokens: published.max_tokens }))
+    expect(body.choices[0]!.text).toBe(published.text)
+    for (const response of await Promise.all(neighbours)) expect(response.status).toBe(200)
+  })
+
+  test('takes a special token in user text as text', async () => {
+    const node = await start()
+    const tokens = async (part: { text: string } | { special: string }) =>
+      (await completion(await generate(node.url, { prompts: [[...BOS[0]!, part]], max_tokens: 1 }))).usage.prompt_tokens
+    expect(await tokens({ special: '</s>' })).toBe(2)
+    expect(await tokens({ text: '</s>' })).toBeGreaterThan(4)
+  })
+
+  test('frees the blocks of a client that leaves within 250 ms', async () => {
+    const node = await start()
+    for (let i = 0; i < 3; i++) {
+      const leaving = new AbortController()
+      const response = await generate(
+        node.url,
+        { prompts: BOS, n: 16, max_tokens: 500, stream: true },
+        { signal: leaving.signal },
+      )
+      await response.body!.getReader().read()
+      expect((await status(node)).running).toBeGreaterThan(0)
+      leaving.abort()
+      const left = performance.now()
+      for (let now = await status(node); now.blocks_free < now.blocks_total; now = await status(node)) {
+        expect(performance.now() - left).toBeLessThan(250)
+        await sleep(5)
+      }
+    }
+  })
+
+  test('drains on SIGTERM: the running stream ends whole, and the process with 0', async () => {
+    const gateway = await FakeGateway.start()
+    const node = await start({ gateway_url: gateway.url })
+    const request_id = crypto.randomUUID()
+    const response = await generate(node.url, { request_id, prompts: BOS, max_tokens: 300, stream: true })
+    node.kill('SIGTERM')
+    const stream = await response.text()
+    expect(framesOf(stream).at(-1)).toBe('[DONE]')
+    expect(await node.exited).toEqual({ code: 0, signal: null })
+    expect(await gateway.record(request_id, 0)).toMatchObject({ outcome: 'length', completion_tokens: 300 })
+  })
+})
+
+test('what was generated before a SIGKILL is settled after a restart, as the journal last counted it', async () => {
+  const gateway = await FakeGateway.start()
+  gateway.status = 503 // nothing is settled before the crash
+  const options = { data_dir: temporaryFolder(), gateway_url: gateway.url }
+  const killed = await start(options)
+  const request_id = crypto.randomUUID()
+  const finished_id = crypto.randomUUID()
+  await (await generate(killed.url, { request_id: finished_id, prompts: BOS, max_tokens: 5 })).json()
+  const response = await generate(killed.url, { request_id, prompts: BOS, n: 32, max_tokens: 500, stream: true })
+  const received = (await readUntilKilled(response, () => killed.kill('SIGKILL'))).filter((f) => f !== '[DONE]')
+  await killed.exited
+  const journalled = lastCounts(options.data_dir, request_id)
+
+  gateway.status = 200
+  const restarted = await start(options)
+  const record = await gateway.record(request_id)
+  expect(record).toMatchObject({ outcome: 'node_lost', prompt_tokens: 1, ...journalled })
+  expect(record.completion_tokens).toBeGreaterThanOrEqual(received.length)
+  expect(record.completion_tokens).toBeLessThan(32 * 500)
+  expect(await gateway.record(finished_id)).toMatchObject({ outcome: 'length', completion_tokens: 5 })
+  expect((await generate(restarted.url, { request_id, prompts: BOS })).status).toBe(401) // its ticket is spent
+  expect((await generate(restarted.url, { prompts: BOS })).status).toBe(200)
+})
+
+async function readUntilKilled(response: Response, kill: () => void) {
+  let stream = ''
+  try {
+    for await (const bytes of response.body!) {
+      stream += Buffer.from(bytes).toString()
+      if (stream.length > 20_000) kill()
+    }
+  } catch {
+    // the connection broke: that is the point
+  }
+  return framesOf(stream.slice(0, stream.lastIndexOf('\n\n') + 2))
+}
+
+function lastCounts(data_dir: string, request_id: string) {
+  const lines = readFileSync(join(data_dir, 'journal.jsonl'), 'utf8').split('\n').slice(0, -1)
+  const counts = lines
+    .flatMap((line) => (JSON.parse(line) as { counts?: [string, number, number][] }).counts ?? [])
+    .findLast(([key]) => key === `${request_id}/1`)
+  expect(counts, 'the journal counted it').toBeDefined()
+  return { completion_tokens: counts![1], delivered_tokens: counts![2] }
+}
+
+describe('a node that cannot start says why in one line:', () => {
+  test.each([
+    [
+      'weights cut short',
+      () => ({ model_dir: modelFolder({ 'model.safetensors': Buffer.alloc(4) }) }),
+      'weights_truncated',
+    ],
+    ['no folder', () => ({ model_dir: '/nowhere' }), 'model_file_missing: /nowhere has no config.json'],
+    ['a bad setting', () => ({ flags: { blocks: 'many' } }), '--blocks'],
+    ['a short secret', () => ({ node_secret: 'short' }), '--node-secret'],
+  ])('%s', async (_, changes, reason) => {
+    await expect(start(changes())).rejects.toThrow(reason)
+  })
+
+  test('a port that is taken', async () => {
+    const node = await start()
+    await expect(start({ port: Number(new URL(node.url).port) })).rejects.toThrow('EADDRINUSE')
+  })
+})

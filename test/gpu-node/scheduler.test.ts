@@ -1,0 +1,286 @@
+import { describe, expect, test } from 'vitest'
+import type { StepResult } from '../../gpu-node/engine.ts'
+import { Scheduler, type SchedulerLimits, type Step } from '../../gpu-node/scheduler.ts'
+import type { Sequence } from '../../gpu-node/sequence.ts'
+import { FakeEngine } from '../support/fake-engine.ts'
+import { type Random, seededRandom } from '../support/random.ts'
+import { greedy, makeSequence, runToEnd } from '../support/sequences.ts'
+
+const LIMITS: SchedulerLimits = { blocks: 64, batch_tokens_max: 32, sequences_max: 8, waiting_max: 100 }
+const VOCABULARY = 500
+
+const ids = (length: number, from = 3) => Array.from({ length }, (_, i) => from + i)
+const result = (tokens: Int32Array) => ({ tokens }) as StepResult
+
+/** A scheduler and a fake engine, stepped by hand. */
+function setUp(limits: Partial<SchedulerLimits> = {}) {
+  const all = { ...LIMITS, ...limits }
+  const scheduler = new Scheduler(all)
+  const engine = new FakeEngine({ blocks: all.blocks, vocab_size: VOCABULARY })
+  const step = () => {
+    const next = scheduler.schedule()
+    return next && { ...next, outputs: scheduler.apply(next, result(engine.compute(next.batch))) }
+  }
+  const submit = (...sequences: Sequence[]) => {
+    for (const sequence of sequences) scheduler.submit(sequence)
+    return sequences
+  }
+  return { scheduler, engine, step, submit }
+}
+
+const counts = (step: Step | null) => step?.parts.map((part) => part.tokens)
+
+describe('a step', () => {
+  test('is null when there is nothing to do', () => {
+    expect(setUp().step()).toBeNull()
+  })
+
+  test('computes a prompt in chunks of the budget and draws only at its end', () => {
+    const { step, submit } = setUp()
+    submit(makeSequence({ prompt: ids(70) }))
+    const steps = [step(), step(), step(), step()]
+    expect(steps.map(counts)).toEqual([[32], [32], [6], [1]])
+    expect(steps.map((s) => s!.outputs.length)).toEqual([0, 0, 1, 1])
+    expect(steps.map((s) => [...s!.batch.starts])).toEqual([[0], [32], [64], [70]])
+  })
+
+  test('gives each running stream its token before a long prompt gets the rest', () => {
+    const { step, submit } = setUp()
+    submit(makeSequence({ prompt: ids(3) }), makeSequence({ prompt: ids(4) }))
+    step()
+    submit(makeSequence({ prompt: ids(100) }))
+    expect(counts(step())).toEqual([1, 1, 30])
+    expect(counts(step())).toEqual([1, 1, 30])
+  })
+
+  test('runs no more sequences than allowed; the others wait in order', () => {
+    const { scheduler, step, submit } = setUp({ sequences_max: 2 })
+    const [first] = submit(...[1, 2, 3].map((i) => makeSequence({ prompt: ids(i) })))
+    step()
+    expect(scheduler.status).toMatchObject({ running: 2, waiting: 1 })
+    scheduler.cancel(first!)
+    step()
+    expect(scheduler.status).toMatchObject({ running: 2, waiting: 0 })
+  })
+
+  test('leaves a paused sequence out, and takes it in again', () => {
+    const { step, submit } = setUp()
+    const [a, b] = submit(makeSequence({ prompt: ids(3) }), makeSequence({ prompt: ids(4) }))
+    step()
+    a!.paused = true
+    expect(step()!.parts.map((part) => part.sequence)).toEqual([b])
+    a!.paused = false
+    expect(step()!.parts.map((part) => part.sequence)).toEqual([a, b])
+  })
+})
+
+describe('a sequence ends', () => {
+  test('at its last token', () => {
+    const { scheduler, step, submit } = setUp()
+    submit(makeSequence({ prompt: ids(3), output_tokens_max: 2 }))
+    expect([step(), step()].map((s) => s!.outputs[0]!.finish)).toEqual([null, 'length'])
+    expect(scheduler.status).toMatchObject({ running: 0, blocks_free: LIMITS.blocks })
+  })
+
+  test('at an end-of-sequence id, whichever of the list', () => {
+    const { scheduler, submit } = setUp()
+    submit(makeSequence({ prompt: ids(3), eos_ids: new Set([7, 9]) }))
+    const outputs = scheduler.apply(scheduler.schedule()!, result(Int32Array.of(9)))
+    expect(outputs).toMatchObject([{ token: 9, finish: 'stop' }])
+    expect(scheduler.schedule()).toBeNull()
+  })
+
+  test('when cancelled, with its blocks free at once and the token in flight dropped', () => {
+    const { scheduler, engine, submit } = setUp()
+    const [sequence] = submit(makeSequence({ prompt: ids(40) }))
+    const in_flight = scheduler.schedule()!
+    scheduler.cancel(sequence!)
+    expect(scheduler.status.blocks_free).toBe(LIMITS.blocks)
+    expect(scheduler.apply(in_flight, result(engine.compute(in_flight.batch)))).toEqual([])
+  })
+
+  test('when cancelled while it waits', () => {
+    const { scheduler, submit } = setUp()
+    const [sequence] = submit(makeSequence({ prompt: ids(3) }))
+    scheduler.cancel(sequence!)
+    expect(scheduler.schedule()).toBeNull()
+    expect(scheduler.status.waiting).toBe(0)
+  })
+})
+
+describe('when blocks run out', () => {
+  // Two prompts of two blocks each fill four blocks; the first to need a third block finds none.
+  const two = () => [
+    makeSequence({ prompt: ids(31), output_tokens_max: 20 }),
+    makeSequence({ prompt: ids(31, 40), output_tokens_max: 20 }),
+  ]
+  const limits = { ...LIMITS, blocks: 5, batch_tokens_max: 64 }
+
+  test('the youngest gives way and the oldest goes on', () => {
+    const { scheduler, step, submit } = setUp(limits)
+    const [oldest, youngest] = submit(...two())
+    while (scheduler.status.preemptions === 0) expect(step()).not.toBeNull()
+    expect([oldest!.state, youngest!.state]).toEqual(['running', 'waiting'])
+    expect(youngest!).toMatchObject({ computed: 0, blocks: [] })
+  })
+
+  test('a preempted sequence resumes with the same tokens', async () => {
+    const engine = () => new FakeEngine({ blocks: 5, vocab_size: VOCABULARY })
+    const together = await runToEnd(engine(), new Scheduler(limits), two())
+    const alone = await Promise.all(two().map((sequence) => runToEnd(engine(), new Scheduler(limits), [sequence])))
+    expect(together).toEqual(alone.flat())
+  })
+
+  test('a paused sequence gives way first, even the oldest', () => {
+    const { scheduler, step, submit } = setUp(limits)
+    const [oldest, youngest] = submit(...two())
+    step()
+    oldest!.paused = true
+    while (scheduler.status.preemptions === 0) expect(step()).not.toBeNull()
+    expect([oldest!.state, youngest!.state]).toEqual(['waiting', 'running'])
+  })
+
+  test('one that fits exactly runs alone to its end', async () => {
+    const sequence = makeSequence({ prompt: ids(70), output_tokens_max: 10 })
+    const [output] = await runToEnd(new FakeEngine({ blocks: 5, vocab_size: VOCABULARY }), new Scheduler(limits), [
+      sequence,
+    ])
+    expect(output).toHaveLength(10)
+  })
+
+  test('what could never fit is not let in', () => {
+    const { scheduler } = setUp(limits)
+    expect(scheduler.tokens_max).toBe(80)
+    expect(() => scheduler.submit(makeSequence({ prompt: ids(70), output_tokens_max: 11 }))).toThrow('what fits')
+  })
+})
+
+test('the queue is bounded', () => {
+  const { scheduler, submit } = setUp({ waiting_max: 2 })
+  submit(makeSequence({ prompt: ids(1) }))
+  expect([scheduler.hasRoomFor(1), scheduler.hasRoomFor(2)]).toEqual([true, false])
+})
+
+test('20,000 random operations keep every invariant, and each text is the one it would have alone', async () => {
+  const random = seededRandom()
+  const history = new RandomHistory(random)
+  for (let i = 0; i < 20_000; i++) history.operate()
+  history.finish()
+  expect(history.scheduler.status).toMatchObject({ running: 0, waiting: 0, blocks_free: history.limits.blocks })
+  expect(history.scheduler.status.preemptions).toBeGreaterThan(100)
+  expect(history.finished).toBeGreaterThan(500)
+  await history.compareWithAlone()
+}, 120_000)
+
+class RandomHistory {
+  readonly limits = { blocks: 24, batch_tokens_max: 40, sequences_max: 10, waiting_max: 30 }
+  readonly scheduler = new Scheduler(this.limits)
+  readonly #engine = this.#newEngine()
+  readonly #random: Random
+  readonly #all: Sequence[] = []
+  readonly #ended = new Set<Sequence>()
+  #live: Sequence[] = []
+  #in_flight: { step: Step; tokens: Int32Array } | null = null
+  finished = 0
+
+  constructor(random: Random) {
+    this.#random = random
+  }
+
+  operate(): void {
+    const choice = this.#random.below(100)
+    if (choice < 15) this.#submit()
+    else if (choice < 18) this.#cancel()
+    else if (choice < 22) this.#togglePause()
+    else this.#step()
+    this.#checkOwners()
+  }
+
+  finish(): void {
+    for (const sequence of this.#live) sequence.paused = false
+    for (let steps = 0; this.#live.length > 0; steps++) {
+      expect(steps, 'the rest finishes in bounded time').toBeLessThan(20_000)
+      this.#step()
+      this.#checkOwners()
+    }
+    if (this.#in_flight) this.#step()
+  }
+
+  async compareWithAlone(): Promise<void> {
+    for (const sequence of this.#all) {
+      const { output_tokens_max, eos_ids, sampling } = sequence
+      const prompt = sequence.tokens.slice(0, sequence.prompt_tokens)
+      const twin = makeSequence({ prompt, output_tokens_max, eos_ids, sampling })
+      const [alone] = await runToEnd(this.#newEngine(), new Scheduler(this.limits), [twin])
+      const output = sequence.tokens.slice(sequence.prompt_tokens)
+      expect(output).toEqual(this.#ended.has(sequence) ? alone : alone!.slice(0, output.length)) // else cancelled
+    }
+  }
+
+  #newEngine(): FakeEngine {
+    return new FakeEngine({ blocks: this.limits.blocks, vocab_size: VOCABULARY, eos_id: 2, eos_one_in: 60 })
+  }
+
+  #submit(): void {
+    if (!this.scheduler.hasRoomFor(1)) return
+    const random = this.#random
+    const prompt = Array.from({ length: 1 + random.below(120) }, () => 3 + random.below(VOCABULARY - 3))
+    const sampling = random.chance(0.5) ? greedy : { ...greedy, temperature: 1, seed: BigInt(random.below(1e9)) }
+    const sequence = makeSequence({ prompt, output_tokens_max: 1 + random.below(80), sampling })
+    this.scheduler.submit(sequence)
+    this.#all.push(sequence)
+    this.#live.push(sequence)
+  }
+
+  #cancel(): void {
+    if (this.#live.length === 0) return
+    const sequence = this.#random.pick(this.#live)
+    this.scheduler.cancel(sequence)
+    this.#remove(sequence)
+  }
+
+  #togglePause(): void {
+    if (this.#live.length === 0) return
+    const sequence = this.#random.pick(this.#live)
+    sequence.paused = !sequence.paused
+  }
+
+  // A step begins in one operation and ends in a later one, so that others fall between.
+  #step(): void {
+    if (this.#in_flight) this.#endStep(this.#in_flight)
+    else this.#beginStep()
+  }
+
+  #beginStep(): void {
+    const oldest = this.#live.filter((s) => s.state === 'running' && !s.paused).sort((a, b) => a.arrival - b.arrival)[0]
+    const step = this.scheduler.schedule()
+    if (oldest) expect(oldest.state, 'the oldest is never preempted').toBe('running')
+    if (oldest)
+      expect(
+        step?.parts.some((part) => part.sequence === oldest),
+        'the oldest goes on',
+      ).toBe(true)
+    if (step) this.#in_flight = { step, tokens: this.#engine.compute(step.batch) }
+  }
+
+  #endStep({ step, tokens }: { step: Step; tokens: Int32Array }): void {
+    this.#in_flight = null
+    for (const { sequence, finish } of this.scheduler.apply(step, result(tokens))) {
+      expect(this.#ended.has(sequence), 'a sequence ends once').toBe(false)
+      if (finish === null) continue
+      this.#ended.add(sequence)
+      this.#remove(sequence)
+      this.finished++
+    }
+  }
+
+  #remove(sequence: Sequence): void {
+    this.#live = this.#live.filter((other) => other !== sequence)
+  }
+
+  #checkOwners(): void {
+    const held = this.#live.flatMap((sequence) => sequence.blocks)
+    expect(new Set(held).size, 'no block has two owners').toBe(held.length)
+    expect(this.scheduler.status.blocks_free + held.length, 'free + held = total').toBe(this.limits.blocks)
+  }
+}

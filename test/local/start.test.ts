@@ -1,0 +1,172 @@
+// `npm start` as a newcomer runs it, and the ways in which it cannot start. Every process it starts carries a mark in its
+// environment, so that one left behind is found.
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { dirname, join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { codeIn, PythonSandbox } from '../../bench/python-sandbox.ts'
+import { freePort } from '../../local/postgres.ts'
+import { eventually } from '../support/stack.ts'
+
+const root = dirname(dirname(import.meta.dirname))
+const scratch = mkdtempSync(join(tmpdir(), 'ziya-start-'))
+afterAll(() => rmSync(scratch, { recursive: true, force: true }))
+
+interface Run {
+  child: ChildProcess
+  mark: string
+  output: () => string
+  ended: Promise<number | null>
+}
+
+function start(args: string[], environment: NodeJS.ProcessEnv = {}): Run {
+  const mark = `mark-${crypto.randomUUID()}`
+  const child = spawn('npm', ['start', '--', ...args], {
+    cwd: root,
+    env: { ...process.env, ZIYA_TEST_MARK: mark, ...environment },
+    detached: true,
+  })
+  let output = ''
+  for (const stream of [child.stdout!, child.stderr!]) stream.on('data', (data) => (output += data))
+  return { child, mark, output: () => output, ended: new Promise((resolve) => child.on('close', resolve)) }
+}
+
+function leftRunning(mark: string): string[] {
+  return readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name))
+    .filter((pid) => readIfThere(`/proc/${pid}/environ`).includes(mark))
+    .map((pid) => readIfThere(`/proc/${pid}/cmdline`).replaceAll('\0', ' '))
+    .filter((command) => command !== '') // a zombie has none
+}
+
+function readIfThere(file: string): string {
+  try {
+    return readFileSync(file, 'utf8')
+  } catch {
+    return '' // it ended while we looked
+  }
+}
+
+const nothingLeft = (mark: string) =>
+  eventually(async () => (leftRunning(mark).length === 0 ? true : null), 5000).catch(() => {
+    throw new Error(`left running: ${leftRunning(mark).join('\n')}`)
+  })
+
+async function expectRefusal(run: Run, line: RegExp) {
+  expect(await run.ended).not.toBe(0)
+  expect(run.output()).toMatch(line)
+  expect(run.output()).not.toMatch(/^\s+at /m) // no stack trace
+  await nothingLeft(run.mark)
+}
+
+test('npm start -- --once streams a quicksort that sorts, prints its bill, and leaves nothing running', async () => {
+  const data = join(scratch, 'once')
+  const run = start(['--once', '--port', String(await freePort()), '--data', data])
+  expect(await run.ended, run.output()).toBe(0)
+  const output = run.output()
+  expect(output).toContain('写一段快速排序')
+  expect(output).toMatch(/\d+ tokens in, \d+ tokens out: \$0\.\d{9}/)
+  expect(output).toMatch(/balance +\$9\.\d{9}/)
+  expect(output).toContain('curl ')
+
+  const code = codeIn(output)
+  const name = /def (\w+)\(/.exec(code)![1]
+  const sandbox = new PythonSandbox()
+  const checks = `
+import random
+for _ in range(200):
+    numbers = [random.randint(-50, 50) for _ in range(random.randint(0, 40))]
+    result = ${name}(list(numbers))
+    assert result == sorted(numbers), (numbers, result)
+`
+  const { ok, error } = await sandbox.run(code + checks)
+  await sandbox.close()
+  expect(ok, `${error}\n${code}`).toBe(true)
+  // A sort by itself: a call of sorted() would prove nothing.
+  expect(code).not.toMatch(/sorted\(|\.sort\(/)
+
+  expect(existsSync(join(data, 'ready.json'))).toBe(false)
+  await nothingLeft(run.mark)
+})
+
+test('it serves until Ctrl-C, which stops every process', async () => {
+  const data = join(scratch, 'serve')
+  const run = start(['--port', String(await freePort()), '--data', data])
+  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 45_000)
+  const ready = JSON.parse(readFileSync(join(data, 'ready.json'), 'utf8'))
+  expect(Object.keys(ready)).toEqual(
+    expect.arrayContaining(['gateway_url', 'api_key', 'admin_key', 'database_url', 'node_url']),
+  )
+  const models = await fetch(`${ready.gateway_url}/v1/models`, {
+    headers: { authorization: `Bearer ${ready.api_key}` },
+  })
+  expect(models.status).toBe(200)
+  process.kill(-run.child.pid!, 'SIGINT') // as a terminal does it: the whole group
+  await run.ended
+  await nothingLeft(run.mark)
+})
+
+test('whatever kills it takes the rest along', async () => {
+  const run = start(['--port', String(await freePort()), '--data', join(scratch, 'killed')])
+  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 45_000)
+  process.kill(-run.child.pid!, 'SIGKILL')
+  await nothingLeft(run.mark)
+})
+
+test('a busy port is refused in one line', async () => {
+  const server = createServer()
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const { port } = server.address() as { port: number }
+  const run = start(['--once', '--port', String(port), '--data', join(scratch, 'busy')])
+  await expectRefusal(run, new RegExp(`^✗ .*port ${port} is in use`, 'm'))
+  server.close()
+})
+
+test('a folder without a model is refused in one line', async () => {
+  const args = ['--once', '--port', String(await freePort()), '--data', join(scratch, 'no-model'), '--model', scratch]
+  await expectRefusal(start(args), /^✗ .*config\.json/m)
+})
+
+test('a model without rope_theta is refused by name', async () => {
+  const model = join(scratch, 'no-theta')
+  const { rope_theta: _, ...config } = JSON.parse(
+    readFileSync(join(root, 'models/ziya-coding-mini/config.json'), 'utf8'),
+  )
+  mkdirSync(model)
+  for (const file of ['tokenizer.model', 'model.safetensors', 'generation_config.json'])
+    symlinkSync(join(root, 'models/ziya-coding-mini', file), join(model, file))
+  writeFileSync(join(model, 'config.json'), JSON.stringify(config))
+  const args = ['--once', '--port', String(await freePort()), '--data', join(scratch, 'theta'), '--model', model]
+  await expectRefusal(start(args), /^✗ .*rope_theta/m)
+})
+
+test('a missing compiler is refused in one line', async () => {
+  const path = join(scratch, 'bin')
+  mkdirSync(path)
+  symlinkSync(process.execPath, join(path, 'node'))
+  for (const tool of ['npm', 'sh', 'env'])
+    symlinkSync(
+      process.env
+        .PATH!.split(':')
+        .map((dir) => join(dir, tool))
+        .find(existsSync)!,
+      join(path, tool),
+    )
+  await expectRefusal(start(['--once'], { PATH: path }), /^✗ native addon: cmake was not found/m)
+})
+
+test('an unknown option is refused with the usage', async () => {
+  await expectRefusal(start(['--ports', '1']), /^✗ .*--ports[\s\S]*--port N/m)
+})

@@ -1,0 +1,123 @@
+// What is billed when things go wrong: clients that leave, nodes that die, balances that end. Each history ends with the books.
+
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type Customer, eventually, newCustomer, nodeStatus, startTestStack, type TestStack } from '../support/stack.ts'
+
+let stack: TestStack
+const model = 'ziya-coding-mini'
+// Random text that does not end by itself soon.
+const endless = {
+  model,
+  messages: [{ role: 'user', content: 'Write a long program' }],
+  temperature: 2,
+  max_tokens: 900,
+}
+
+beforeAll(async () => {
+  stack = await startTestStack()
+})
+afterAll(() => stack?.stop())
+
+async function openStream(customer: Customer, signal?: AbortSignal) {
+  const body = JSON.stringify({ ...endless, stream: true })
+  const response = await customer.fetch('/v1/chat/completions', { method: 'POST', body, signal: signal ?? null })
+  expect(response.status).toBe(200)
+  return { reader: response.body!.getReader(), request_id: response.headers.get('x-request-id')! }
+}
+
+async function settledUsage(request_id: string, deadline_ms: number) {
+  return eventually(async () => {
+    const rows = await stack.sql`select prompt_tokens::int, completion_tokens::int, delivered_tokens::int, outcome
+      from usage where request_id = ${request_id}`
+    return rows[0] ?? null
+  }, deadline_ms)
+}
+
+async function expectBooksToBalance() {
+  const unbalanced = await stack.sql`
+    select a.id from accounts a where credited_nanousd <> coalesce((select sum(amount_nanousd) from entries where account_id = a.id and kind = 'top_up'), 0)
+      or debited_nanousd <> coalesce((select sum(amount_nanousd) from entries where account_id = a.id and kind in ('usage', 'late_usage')), 0)
+      or pending_nanousd <> coalesce((select sum(amount_nanousd) from reservations where account_id = a.id and state = 'pending'), 0)
+      or credited_nanousd < debited_nanousd`
+  expect(unbalanced).toEqual([])
+}
+
+test('of 64 requests at once, a balance for 10 admits exactly 10', async () => {
+  const body = JSON.stringify({ model, prompt: 'x', max_tokens: 20, temperature: 2 })
+  const probe = await newCustomer(stack)
+  await probe.fetch('/v1/completions', { method: 'POST', body })
+  const [one] = await stack.sql`select amount_nanousd from reservations where account_id = ${probe.account_id}`
+  const customer = await newCustomer(stack, String(BigInt(one!.amount_nanousd) * 10n))
+  // Held together until all were decided, so that none is settled and makes room for an eleventh.
+  stack.node.kill('SIGSTOP')
+  const asked = Array.from({ length: 64 }, () => customer.fetch('/v1/completions', { method: 'POST', body }))
+  const decided = eventually(async () => {
+    const [row] =
+      await stack.sql`select count(*)::int as held from reservations where account_id = ${customer.account_id}`
+    return row!.held === 10 ? true : null
+  }, 10_000)
+  await decided
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  stack.node.kill('SIGCONT')
+  const answers = await Promise.all(asked)
+  const refused = answers.filter(({ status }) => status === 429)
+  expect(answers.filter(({ status }) => status === 200)).toHaveLength(10)
+  expect(refused).toHaveLength(54)
+  for (const answer of refused) {
+    expect(answer.headers.get('x-should-retry')).toBe('false')
+    expect(await answer.json()).toMatchObject({ error: { type: 'insufficient_quota', code: 'insufficient_quota' } })
+  }
+  await eventually(async () => {
+    const [row] = await stack.sql`select pending_nanousd from accounts where id = ${customer.account_id}`
+    return row!.pending_nanousd === '0' ? true : null
+  }, 5000)
+  await expectBooksToBalance()
+})
+
+test('a client that leaves frees its blocks within 250 ms and pays within 2 s for what was generated', async () => {
+  const customer = await newCustomer(stack)
+  for (let round = 0; round < 8; round++) {
+    const leave = new AbortController()
+    const { reader, request_id } = await openStream(customer, leave.signal)
+    const bytes_read_max = Math.floor(Math.random() * 6000)
+    for (let read = 0; read < bytes_read_max; ) {
+      const { value, done } = await reader.read()
+      if (done) break
+      read += value.length
+    }
+    leave.abort()
+    const freed = await eventually(async () => {
+      const { blocks_free, blocks_total } = await nodeStatus(stack)
+      return blocks_free === blocks_total ? true : null
+    }, 5000)
+    expect(freed.ms, `left after ${bytes_read_max} bytes`).toBeLessThan(250)
+    const { value: usage, ms } = await settledUsage(request_id, 2000)
+    expect(ms).toBeLessThan(2000)
+    expect(stack.readJournal()).toContain(`"completion_tokens":${usage!.completion_tokens}`)
+    expect(usage!.completion_tokens - usage!.delivered_tokens).toBeLessThanOrEqual(8)
+    expect(usage!.delivered_tokens).toBeLessThanOrEqual(usage!.completion_tokens)
+  }
+  await expectBooksToBalance()
+})
+
+test('a node killed in mid-generation settles after its restart what it had generated', async () => {
+  const customer = await newCustomer(stack)
+  const { reader, request_id } = await openStream(customer)
+  for (let chunks = 0; chunks < 10; chunks++) await reader.read()
+  stack.node.kill('SIGKILL')
+  await stack.node.exited
+  await stack.restartNode()
+  const { value: usage } = await settledUsage(request_id, 10_000)
+  expect(usage!.outcome).toBe('node_lost')
+  expect(usage!.completion_tokens).toBeGreaterThanOrEqual(8)
+  const open = await stack.sql`select request_id from reservations where state = 'pending'`
+  expect(open).toEqual([])
+  await expectBooksToBalance()
+  // And the service goes on.
+  await eventually(async () => ((await customer.fetch('/v1/models')).ok ? true : null), 5000)
+  const after = await customer.fetch('/v1/completions', {
+    method: 'POST',
+    body: JSON.stringify({ model, prompt: 'x', max_tokens: 3 }),
+  })
+  expect(after.status).toBe(200)
+})

@@ -1,0 +1,118 @@
+// The official client against the whole service, and the same request's counts in all four places that keep them.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Customer, eventually, newCustomer, startTestStack, type TestStack } from '../support/stack.ts'
+
+let stack: TestStack
+let customer: Customer
+const model = 'ziya-coding-mini'
+const greedy = { model, temperature: 0, max_tokens: 120 }
+const messages = [{ role: 'user' as const, content: '写一段快速排序' }]
+const prompt = '<human>: \nWrite a function that reverses a string\n<bot>: \n'
+
+beforeAll(async () => {
+  stack = await startTestStack()
+  customer = await newCustomer(stack)
+})
+afterAll(() => stack?.stop())
+
+test('models are listed and found by id', async () => {
+  const ids = (await customer.client.models.list()).data.map(({ id }) => id)
+  expect(ids).toContain(model)
+  expect((await customer.client.models.retrieve(model)).id).toBe(model)
+})
+
+describe('chat completions', () => {
+  test('the streamed text equals the unstreamed text at temperature 0', async () => {
+    const whole = await customer.client.chat.completions.create({ ...greedy, messages })
+    const stream = await customer.client.chat.completions.create({
+      ...greedy,
+      messages,
+      stream: true,
+      stream_options: { include_usage: true },
+    })
+    let text = ''
+    let usage = null
+    let finish = null
+    for await (const chunk of stream) {
+      text += chunk.choices[0]?.delta.content ?? ''
+      finish = chunk.choices[0]?.finish_reason ?? finish
+      usage = chunk.usage ?? usage
+    }
+    expect(text.length).toBeGreaterThan(0)
+    expect(text).toBe(whole.choices[0]!.message.content)
+    expect(finish).toBe(whole.choices[0]!.finish_reason)
+    expect(usage).toEqual(whole.usage)
+  })
+
+  test('the same seed gives the same text, and another seed another', async () => {
+    const ask = async (seed: number) => {
+      const body = { model, messages, seed, temperature: 1.5, top_p: 1, max_tokens: 40 }
+      return (await customer.client.chat.completions.create(body)).choices[0]!.message.content
+    }
+    const [first, again, other] = await Promise.all([ask(7), ask(7), ask(8)])
+    expect(again).toBe(first)
+    expect(other).not.toBe(first)
+  })
+})
+
+describe('completions', () => {
+  test('the streamed text equals the unstreamed text at temperature 0', async () => {
+    const whole = await customer.client.completions.create({ ...greedy, prompt })
+    const stream = await customer.client.completions.create({ ...greedy, prompt, stream: true })
+    let text = ''
+    for await (const chunk of stream) text += chunk.choices[0]?.text ?? ''
+    expect(text.length).toBeGreaterThan(0)
+    expect(text).toBe(whole.choices[0]!.text)
+  })
+
+  test('several prompts give a choice each, and the same text as alone', async () => {
+    const prompts = [prompt, '<human>: \n写一段快速排序\n<bot>: \n']
+    const together = await customer.client.completions.create({ ...greedy, prompt: prompts })
+    const alone = await Promise.all(
+      prompts.map((one) => customer.client.completions.create({ ...greedy, prompt: one })),
+    )
+    expect(together.choices.map(({ text }) => text)).toEqual(alone.map(({ choices }) => choices[0]!.text))
+    expect(together.usage!.prompt_tokens).toBe(alone.reduce((sum, { usage }) => sum + usage!.prompt_tokens, 0))
+  })
+
+  test('token ids are taken as they are', async () => {
+    const completion = await customer.client.completions.create({ model, prompt: [1, 50, 60], max_tokens: 3 })
+    expect(completion.usage!.prompt_tokens).toBe(3)
+  })
+
+  test('a stop string ends the text before it', async () => {
+    const { text } = (await customer.client.completions.create({ ...greedy, prompt })).choices[0]!
+    const stop = text.slice(10, 13)
+    const stopped = await customer.client.completions.create({ ...greedy, prompt, stop })
+    expect(stopped.choices[0]!.text).toBe(text.slice(0, text.indexOf(stop)))
+    expect(stopped.choices[0]!.finish_reason).toBe('stop')
+  })
+})
+
+test('usage is the same in the answer, at /v1/usage, in the ledger and in the journal', async () => {
+  const { data, response } = await customer.client.chat.completions.create({ ...greedy, messages }).withResponse()
+  const request_id = response.headers.get('x-request-id')!
+  const { value: bill } = await eventually(async () => {
+    const answer = (await (await customer.fetch(`/v1/usage/${request_id}`)).json()) as Record<string, unknown>
+    return answer.state === 'posted' ? answer : null
+  }, 2000)
+  const { prompt_tokens, completion_tokens } = data.usage!
+  expect(bill).toMatchObject({ prompt_tokens, completion_tokens })
+
+  const [row] = await stack.sql`
+    select u.prompt_tokens::int, u.completion_tokens::int, e.amount_nanousd,
+      (u.prompt_tokens * p.input_nanousd_per_token + u.completion_tokens * p.output_nanousd_per_token)::text as price
+    from usage u join reservations r using (request_id) join prices p on (p.model, p.version) = (r.model, r.price_version)
+      join entries e using (request_id) where request_id = ${request_id}`
+  expect(row).toMatchObject({ prompt_tokens, completion_tokens })
+  expect(row!.amount_nanousd).toBe(row!.price)
+  expect(bill.cost_nanousd).toBe(row!.price)
+
+  const finished = stack
+    .readJournal()
+    .split('\n')
+    .filter((line) => line.includes(request_id) && line.includes('"outcome"'))
+  expect(finished.length).toBeGreaterThan(0)
+  expect(finished.at(-1)).toContain(`"completion_tokens":${completion_tokens}`)
+})

@@ -1,0 +1,397 @@
+// The addon through its public surface: results against golden files, each method while idle, busy and closed, and the
+// endings that crash careless addons (worker termination, exit in mid-step, an engine left to the garbage collector).
+
+import { spawnSync } from 'node:child_process'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { monitorEventLoopDelay } from 'node:perf_hooks'
+import { Worker } from 'node:worker_threads'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { type Engine, type EngineOptions, loadEngine, type StepBatch } from '../../gpu-node/engine.ts'
+import { type Model, readModelFolder } from '../../gpu-node/load/model-folder.ts'
+import { sharedData } from '../support/shared-data.ts'
+
+const BLOCKS = 64
+const addon_path = join(import.meta.dirname, '../../native/build/ziya.node')
+const options: EngineOptions = { device: 'cpu', threads: 2, blocks: BLOCKS, batch_tokens_max: 128, sequences_max: 8 }
+
+const golden = JSON.parse(readFileSync(sharedData('stories260K/golden.json'), 'utf8')) as {
+  prompt_ids: number[]
+  greedy_ids: number[]
+  first_step_logits: number[]
+}
+
+interface Piece {
+  tokens: number[]
+  start: number
+  blocks: number[]
+}
+
+const ints = (values: Iterable<number>) => Int32Array.from(values)
+const range = (begin: number, end: number) => Array.from({ length: end - begin }, (_, i) => begin + i)
+const loadStories = (model: Model, changes: Partial<EngineOptions> = {}) =>
+  loadEngine(model.shape, model.tensors, { ...options, ...changes }, () => {})
+
+/** Greedy; the last token's row of each piece. */
+function greedyBatch(pieces: Piece[], want_logits = false): StepBatch {
+  const counts = pieces.map(({ tokens }) => tokens.length)
+  const rows = counts.map((_, s) => counts.slice(0, s + 1).reduce((a, b) => a + b) - 1)
+  const each = <T>(value: T) => rows.map(() => value)
+  return {
+    tokens: ints(pieces.flatMap(({ tokens }) => tokens)),
+    token_counts: ints(counts),
+    starts: ints(pieces.map(({ start }) => start)),
+    block_counts: ints(pieces.map(({ blocks }) => blocks.length)),
+    block_tables: ints(pieces.flatMap(({ blocks }) => blocks)),
+    rows: ints(rows),
+    temperature: Float32Array.from(each(0)),
+    top_p: Float32Array.from(each(1)),
+    min_p: Float32Array.from(each(0)),
+    repetition_penalty: Float32Array.from(each(1)),
+    frequency_penalty: Float32Array.from(each(0)),
+    presence_penalty: Float32Array.from(each(0)),
+    top_k: ints(each(0)),
+    seeds: BigUint64Array.from(each(0n)),
+    counters: ints(each(0)),
+    history: ints([]),
+    history_counts: ints(each(0)),
+    output_counts: ints(each(0)),
+    bias_counts: ints(each(0)),
+    bias_ids: ints([]),
+    bias_values: new Float32Array(),
+    banned_counts: ints(each(0)),
+    banned_ids: ints([]),
+    logprobs: ints(each(-1)),
+    want_logits,
+  }
+}
+
+const oneToken = () => greedyBatch([{ tokens: [1], start: 0, blocks: [0] }])
+const manyTokens = () => greedyBatch([{ tokens: new Array(128).fill(5), start: 0, blocks: range(0, 8) }])
+const codeOf = (promise: Promise<unknown>) =>
+  promise.then(
+    () => 'ok',
+    (error: unknown) => (error instanceof Error ? ((error as { code?: string }).code ?? error.name) : 'no error'),
+  )
+
+let model: Model
+let engine: Engine
+
+beforeAll(async () => {
+  model = readModelFolder(sharedData('stories260K'))
+  engine = await loadStories(model)
+})
+
+afterAll(() => engine.close())
+
+describe.each(['auto', 'scalar'] as const)('stories260K on isa %s', (isa) => {
+  let engine: Engine
+  beforeAll(async () => {
+    engine = await loadStories(model, { isa })
+  })
+  afterAll(() => engine.close())
+
+  test('the first step gives the golden logits', async () => {
+    const batch = greedyBatch([{ tokens: golden.prompt_ids, start: 0, blocks: [3] }], true)
+    const { logits } = await engine.step(batch)
+    const errors = golden.first_step_logits.map((value, id) => Math.abs(value - logits![id]!))
+    expect(Math.max(...errors)).toBeLessThan(1e-2)
+  })
+
+  test('greedy decoding gives the golden ids', async () => {
+    const ids = [...golden.prompt_ids]
+    while (ids.length < golden.greedy_ids.length) {
+      const piece = { tokens: ids.slice(-1), start: ids.length - 1, blocks: range(0, 32).reverse() }
+      ids.push((await engine.step(greedyBatch([piece]))).tokens[0]!)
+    }
+    expect(ids).toEqual(golden.greedy_ids)
+  })
+
+  test('a prompt in chunks, beside others, gives the same bytes as whole and alone', async () => {
+    const tokens = golden.greedy_ids.slice(0, 100)
+    const whole = await engine.step(greedyBatch([{ tokens, start: 0, blocks: range(0, 7) }], true))
+    let last = new Float32Array()
+    for (const [begin, end] of [
+      [0, 1],
+      [1, 17],
+      [17, 60],
+      [60, 100],
+    ] as const) {
+      const neighbour = { tokens: golden.greedy_ids.slice(0, end % 7), start: 0, blocks: [20] }
+      const own = { tokens: tokens.slice(begin, end), start: begin, blocks: range(8, 15) }
+      const { logits } = await engine.step(greedyBatch(neighbour.tokens.length > 0 ? [neighbour, own] : [own], true))
+      last = logits!.slice(-model.shape.vocab_size)
+    }
+    expect(last).toEqual(whole.logits)
+  })
+})
+
+describe('info and load', () => {
+  test('info tells the device and sizes', () => {
+    expect(engine.info.device).toMatch(/^cpu (avx512|avx2|scalar), 2 threads$/)
+    expect(engine.info.parameters).toBeGreaterThan(260_000)
+    expect(engine.info.weight_bytes).toBeGreaterThanOrEqual(engine.info.parameters * 2)
+    expect(engine.info.kv_bytes).toBe(BLOCKS * 16 * model.shape.layers * model.shape.kv_heads * 8 * 2 * 2)
+  })
+
+  test('progress ends at the total', async () => {
+    const seen: [number, number][] = []
+    const other = await loadEngine(model.shape, model.tensors, options, (done, total) => seen.push([done, total]))
+    const total = model.tensors.reduce((sum, { bytes }) => sum + bytes, 0)
+    expect(seen.at(-1)).toEqual([total, total])
+    await other.close()
+  })
+
+  test('a tensor that is missing', async () => {
+    expect(await codeOf(loadEngine(model.shape, model.tensors.slice(1), options, () => {}))).toBe(
+      'weights_missing_tensor',
+    )
+  })
+
+  test('a file that is not there', async () => {
+    const tensors = model.tensors.map((tensor) => ({ ...tensor, path: '/nowhere/model.safetensors' }))
+    expect(await codeOf(loadEngine(model.shape, tensors, options, () => {}))).toBe('weights_read')
+  })
+
+  test('a shape that is none', async () => {
+    expect(await codeOf(loadEngine({ ...model.shape, kv_heads: 3 }, model.tensors, options, () => {}))).toBe(
+      'bad_shape',
+    )
+    expect(await codeOf(loadEngine({ ...model.shape, rope_theta: Number.NaN }, model.tensors, options, () => {}))).toBe(
+      'bad_shape',
+    )
+  })
+
+  test('a device that is not there', async () => {
+    expect(await codeOf(loadStories(model, { device: 'cuda:99' }))).toBe('unsupported_device')
+  })
+
+  test.each([
+    ['shape', [null, [], options, () => {}]],
+    ['tensors', [{}, null, options, () => {}]],
+    ['options', [{}, [], undefined, () => {}]],
+    ['device', [{}, [], { ...options, device: 'gpu' }, () => {}]],
+    ['isa', [{}, [], { ...options, isa: 'sse' }, () => {}]],
+    ['threads', [{}, [], { ...options, threads: -1 }, () => {}]],
+    ['blocks', [{}, [], { ...options, blocks: 1.5 }, () => {}]],
+    ['batch_tokens_max', [{}, [], { ...options, batch_tokens_max: '1' }, () => {}]],
+    ['on_progress', [{}, [], options, null]],
+  ])('misuse of %s is a TypeError that names it', async (field, [shape, tensors, given, progress]) => {
+    const load = loadEngine as (...args: unknown[]) => Promise<Engine>
+    const call = load(shape === null ? null : model.shape, tensors, given, progress)
+    await expect(call).rejects.toThrow(TypeError)
+    await expect(call).rejects.toThrow(field)
+  })
+
+  test('an engine is not made with new', () => {
+    const NativeEngine = engine.constructor as new () => Engine
+    expect(() => new NativeEngine()).toThrow(TypeError)
+  })
+})
+
+describe('step', () => {
+  test('steps given at once come back in order', async () => {
+    const order: number[] = []
+    await Promise.all(range(0, 8).map(async (i) => order.push((await engine.step(oneToken())).tokens.length * i)))
+    expect(order).toEqual(range(0, 8))
+  })
+
+  test('arrays may change once step has returned', async () => {
+    const batch = oneToken()
+    const step = engine.step(batch)
+    batch.tokens.fill(-1)
+    batch.block_tables.fill(999)
+    await expect(step).resolves.toMatchObject({ logits: null })
+  })
+
+  test('the same seed and counter draw the same token in any company', async () => {
+    const sampled = (pieces: Piece[], row: number) => {
+      const batch = greedyBatch(pieces)
+      batch.temperature.fill(1.5)
+      batch.seeds[row] = 0xffff_ffff_ffff_ffffn
+      batch.counters[row] = 7
+      return engine.step(batch).then(({ tokens }) => tokens[row])
+    }
+    const own = { tokens: golden.greedy_ids.slice(0, 9), start: 0, blocks: [1] }
+    const other = (block: number) => ({ tokens: [block], start: 0, blocks: [block] })
+    const alone = await sampled([own], 0)
+    expect(await sampled([other(2), own], 1)).toBe(alone)
+    expect(await sampled([other(5), other(6), own, other(7)], 2)).toBe(alone)
+  })
+
+  test('logprobs are those of the raw logits', async () => {
+    const batch = greedyBatch([{ tokens: [1], start: 0, blocks: [0] }], true)
+    batch.logprobs[0] = 3
+    const { tokens, logprobs, logits, top_ids, top_logprobs } = await engine.step(batch)
+    const log_sum = Math.log(logits!.reduce((sum, logit) => sum + Math.exp(logit), 0))
+    expect(top_ids).toHaveLength(20)
+    expect(top_ids[0]).toBe(tokens[0])
+    expect([...top_ids.slice(3)]).toEqual(new Array(17).fill(-1))
+    expect(top_logprobs[0]).toBeCloseTo(logits![tokens[0]!]! - log_sum, 4)
+    expect(logprobs[0]).toBeCloseTo(top_logprobs[0]!, 6)
+  })
+
+  test('a bad batch is refused by the name of its field, and the next step works', async () => {
+    const bad = oneToken()
+    bad.block_tables[0] = BLOCKS
+    const step = engine.step(bad)
+    expect(await codeOf(step)).toBe('bad_batch')
+    await expect(step).rejects.toThrow('block_tables')
+    expect(await codeOf(engine.step(oneToken()))).toBe('ok')
+  })
+
+  test('each array of another type is a TypeError that names it', async () => {
+    const step = (batch: unknown) => (engine as { step(batch: unknown): Promise<unknown> }).step(batch)
+    await expect(step(undefined)).rejects.toThrow(TypeError)
+    for (const field of Object.keys(oneToken())) {
+      for (const wrong of [undefined, [1], new Uint8Array(4), 'text']) {
+        const call = step({ ...oneToken(), [field]: wrong })
+        await expect(call).rejects.toThrow(TypeError)
+        await expect(call).rejects.toThrow(field)
+      }
+    }
+  })
+})
+
+describe('close', () => {
+  test('closed while idle: later steps are refused, and closing again is no error', async () => {
+    const other = await loadStories(model)
+    await other.close()
+    expect(await codeOf(other.step(oneToken()))).toBe('engine_closed')
+    await other.close()
+    expect(other.info.parameters).toBe(engine.info.parameters)
+  })
+
+  test('closed while busy: each waiting step ends or is refused', async () => {
+    for (let round = 0; round < 20; round++) {
+      const other = await loadStories(model)
+      const steps = range(0, 4).map(() => codeOf(other.step(manyTokens())))
+      const closed = other.close()
+      steps.push(codeOf(other.step(oneToken())))
+      const codes = await Promise.all(steps)
+      await closed
+      expect(codes.at(-1)).toBe('engine_closed')
+      expect(codes.every((code) => code === 'ok' || code === 'engine_closed')).toBe(true)
+    }
+  })
+})
+
+describe('the end of a thread or process', () => {
+  const program = `
+    const { workerData, parentPort } = require('node:worker_threads')
+    const { addon_path, shape, tensors, options, batch } = workerData ?? JSON.parse(process.env.ENGINE, (key, value) =>
+      value?.typed ? new globalThis[value.typed](value.values.map((v) => value.typed === 'BigUint64Array' ? BigInt(v) : v)) : value)
+    const { NativeEngine } = require(addon_path)
+    const mode = process.env.MODE ?? 'terminated'
+    parentPort?.postMessage('loading')
+    NativeEngine.load(shape, tensors, options, () => {}).then(async (engine) => {
+      if (mode === 'idle') return
+      if (mode === 'exit') { engine.step(batch); setTimeout(() => process.exit(0), 2) }
+      parentPort?.postMessage('stepping')
+      for (;;) await engine.step(batch)
+    })`
+  const data = () => ({ addon_path, shape: model.shape, tensors: model.tensors, options, batch: manyTokens() })
+
+  const runChild = (mode: string) => {
+    const typed = (_: string, value: unknown) =>
+      ArrayBuffer.isView(value)
+        ? { typed: value.constructor.name, values: Array.from(value as Int32Array, String).map(Number) }
+        : value
+    const env = { ...process.env, MODE: mode, ENGINE: JSON.stringify(data(), typed) }
+    return spawnSync(process.execPath, ['-e', program], { env, timeout: 20_000, encoding: 'utf8' })
+  }
+
+  test('an idle engine does not keep the process', () => {
+    expect(runChild('idle')).toMatchObject({ status: 0, stderr: '' })
+  })
+
+  test('a process may exit in mid-step', () => {
+    for (let round = 0; round < 5; round++) expect(runChild('exit')).toMatchObject({ status: 0, stderr: '' })
+  })
+
+  test('100 workers are terminated while they load or step', async () => {
+    for (let round = 0; round < 100; round++) {
+      const worker = new Worker(program, { eval: true, workerData: data() })
+      const wanted = round % 4 === 0 ? 'loading' : 'stepping'
+      await new Promise<void>((resolve, reject) => {
+        worker.on('message', (message) => message === wanted && resolve())
+        worker.on('error', reject)
+      })
+      await new Promise((resolve) => setTimeout(resolve, (round % 10) / 2))
+      expect(await worker.terminate()).toBe(1)
+    }
+    expect(await codeOf(engine.step(oneToken()))).toBe('ok')
+  })
+
+  test('an engine that is forgotten, idle or busy, is collected without harm', async () => {
+    const collect = `
+      const { addon_path, shape, tensors, options } = JSON.parse(process.env.ENGINE)
+      const { NativeEngine } = require(addon_path)
+      ;(async () => {
+        for (let i = 0; i < 10; i++) {
+          await NativeEngine.load(shape, tensors, options, () => {})
+          await new Promise(setImmediate)
+          globalThis.gc()
+        }
+      })()`
+    const env = { ...process.env, ENGINE: JSON.stringify({ ...data(), batch: null }) }
+    const child = spawnSync(process.execPath, ['--expose-gc', '-e', collect], {
+      env,
+      timeout: 20_000,
+      encoding: 'utf8',
+    })
+    expect(child).toMatchObject({ status: 0, stderr: '' })
+  })
+})
+
+describe('the event loop', () => {
+  let folder: string
+  beforeAll(() => {
+    folder = mkdtempSync(join(tmpdir(), 'ziya-zero-weights-'))
+  })
+  afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+  /** Zero weights of a larger shape: a step of it takes tens of milliseconds. */
+  async function loadLarge(): Promise<Engine> {
+    const shape = { ...model.shape, hidden_size: 512, intermediate_size: 1536, layers: 8, heads: 8, kv_heads: 4 }
+    const sizes: Record<string, number[]> = {
+      embed_tokens: [shape.vocab_size, 512],
+      lm_head: [shape.vocab_size, 512],
+      q_proj: [64, 512],
+      k_proj: [32, 512],
+      v_proj: [32, 512],
+      o_proj: [512, 64],
+      gate_proj: [1536, 512],
+      up_proj: [1536, 512],
+      down_proj: [512, 1536],
+    }
+    const path = join(folder, 'zeros')
+    writeFileSync(path, new Uint8Array(2 * 512 * 1536))
+    const names = model.tensors.map(({ name }) => name).filter((name) => !name.includes('layers.'))
+    const layer_names = model.tensors.map(({ name }) => name).filter((name) => name.includes('layers.0.'))
+    for (const i of range(0, shape.layers)) names.push(...layer_names.map((name) => name.replace('.0.', `.${i}.`)))
+    const tensors = names.map((name) => {
+      const own = sizes[name.split('.').at(-2)!] ?? [512]
+      return { name, path, dtype: 'F16' as const, offset: 0, bytes: 2 * own.reduce((a, b) => a * b), shape: own }
+    })
+    return loadEngine(shape, tensors, options, () => {})
+  }
+
+  // A step takes tens of milliseconds. Were it run on the loop, most of the loop's delays would be that long and the loop's
+  // thread would spend that time; neither measure is moved by whatever else the machine does.
+  test('is not held up by steps', async () => {
+    const large = await loadLarge()
+    const delay = monitorEventLoopDelay({ resolution: 1 })
+    const before = process.threadCpuUsage()
+    let step_seconds = 0
+    delay.enable()
+    for (let i = 0; i < 20; i++) step_seconds += (await large.step(manyTokens())).seconds
+    delay.disable()
+    const { user, system } = process.threadCpuUsage(before)
+    await large.close()
+    expect(step_seconds).toBeGreaterThan(20 * 0.01)
+    expect((user + system) / 1e6).toBeLessThan(step_seconds * 0.3)
+    expect(delay.percentile(50) / 1e6 - 1).toBeLessThan(5)
+  })
+})

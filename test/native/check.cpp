@@ -1,0 +1,165 @@
+// The door: each field of a batch is broken alone and must be refused by name; then random damage, which must be refused
+// or harmless.
+#include <climits>
+#include <cmath>
+
+#include "engine.h"
+#include "reference.h"
+
+namespace ziya::test {
+namespace {
+
+const StepLimits limits = {.tokens_max = 64, .sequences_max = 4, .blocks = 40};
+
+ModelShape small_shape() {
+  return {.vocab_size = 50, .hidden_size = 12, .intermediate_size = 20, .layers = 1, .heads = 2, .kv_heads = 1,
+          .head_size = 6, .context_tokens = 128, .rope_theta = 1e4, .rms_norm_eps = 1e-5};
+}
+
+StepBatch good_batch() {
+  StepBatch batch = greedy_batch({{{1, 2, 3}, 15, {7, 3}}, {{4}, 40, {0, 1, 2}}});
+  batch.history = {1, 2, 3, 4};
+  batch.history_counts = {3, 1};
+  batch.output_counts = {1, 0};
+  batch.bias_ids = {5};
+  batch.bias_values = {1.5f};
+  batch.bias_counts = {0, 1};
+  batch.banned_ids = {9, 10};
+  batch.banned_counts = {2, 0};
+  return batch;
+}
+
+using Damage = std::function<void(StepBatch&)>;
+
+void expect_refused(const char* field, const Damage& damage) {
+  StepBatch batch = good_batch();
+  damage(batch);
+  const auto check = [&] { check_batch(batch, small_shape(), limits); };
+  expect(error_code(check) == "bad_batch", std::string(field) + " is not refused");
+  expect(error_text(check).starts_with(std::string(field) + ":"), "the refusal names another field: " + error_text(check));
+}
+
+void each_field_is_checked(Random&) {
+  check_batch(good_batch(), small_shape(), limits);
+  expect_refused("tokens", [](auto& b) { b.tokens[0] = 50; });
+  expect_refused("tokens", [](auto& b) { b.tokens[3] = -1; });
+  expect_refused("tokens", [](auto& b) { b.tokens.resize(65), b.token_counts = {64, 1}; });
+  expect_refused("token_counts", [](auto& b) { b.token_counts = {4, 0}; });
+  expect_refused("token_counts", [](auto& b) { b.token_counts = {INT_MAX, INT_MAX}; });
+  expect_refused("token_counts", [](auto& b) { b.token_counts = {5, -1}; });
+  expect_refused("token_counts", [](auto& b) { b.token_counts.clear(); });
+  expect_refused("starts", [](auto& b) { b.starts[0] = -1; });
+  expect_refused("starts", [](auto& b) { b.starts[0] = 126; });
+  expect_refused("starts", [](auto& b) { b.starts[1] = INT_MAX; });
+  expect_refused("starts", [](auto& b) { b.starts.pop_back(); });
+  expect_refused("block_counts", [](auto& b) { b.starts[1] = 48; });
+  expect_refused("block_counts", [](auto& b) { b.block_counts = {2, 2}; });
+  expect_refused("block_counts", [](auto& b) { b.block_counts = {6, -1}; });
+  expect_refused("block_tables", [](auto& b) { b.block_tables[2] = 40; });
+  expect_refused("block_tables", [](auto& b) { b.block_tables[0] = -1; });
+  expect_refused("block_tables", [](auto& b) { b.block_tables[1] = 7; });
+  expect_refused("block_tables", [](auto& b) { b.block_tables[4] = 3; });
+  expect_refused("rows", [](auto& b) { b.rows[0] = 4; });
+  expect_refused("rows", [](auto& b) { b.rows[1] = -1; });
+  expect_refused("rows", [](auto& b) { b.rows.resize(5); });
+  expect_refused("temperature", [](auto& b) { b.temperature[0] = -0.1f; });
+  expect_refused("temperature", [](auto& b) { b.temperature[0] = NAN; });
+  expect_refused("temperature", [](auto& b) { b.temperature.pop_back(); });
+  expect_refused("top_p", [](auto& b) { b.top_p[0] = 0; });
+  expect_refused("top_p", [](auto& b) { b.top_p[1] = 1.01f; });
+  expect_refused("min_p", [](auto& b) { b.min_p[0] = INFINITY; });
+  expect_refused("repetition_penalty", [](auto& b) { b.repetition_penalty[0] = 0; });
+  expect_refused("frequency_penalty", [](auto& b) { b.frequency_penalty[0] = NAN; });
+  expect_refused("presence_penalty", [](auto& b) { b.presence_penalty[0] = -INFINITY; });
+  expect_refused("top_k", [](auto& b) { b.top_k[0] = -1; });
+  expect_refused("seeds", [](auto& b) { b.seeds.clear(); });
+  expect_refused("counters", [](auto& b) { b.counters[0] = -1; });
+  expect_refused("history", [](auto& b) { b.history[0] = 50; });
+  expect_refused("history_counts", [](auto& b) { b.history_counts = {3, 2}; });
+  expect_refused("history_counts", [](auto& b) { b.history_counts = {5, -1}; });
+  expect_refused("output_counts", [](auto& b) { b.output_counts = {4, 0}; });
+  expect_refused("output_counts", [](auto& b) { b.output_counts = {0, -1}; });
+  expect_refused("bias_counts", [](auto& b) { b.bias_counts = {1, 1}; });
+  expect_refused("bias_ids", [](auto& b) { b.bias_ids[0] = 50; });
+  expect_refused("bias_values", [](auto& b) { b.bias_values[0] = NAN; });
+  expect_refused("bias_values", [](auto& b) { b.bias_values.clear(); });
+  expect_refused("banned_counts", [](auto& b) { b.banned_counts = {1, 2}; });
+  expect_refused("banned_ids", [](auto& b) { b.banned_ids[1] = -5; });
+  expect_refused("banned_ids", [](auto& b) {
+    b.banned_ids.clear();
+    for (int id = 0; id < 50; id++) b.banned_ids.push_back(id);
+    b.banned_counts = {50, 0};
+  });
+  expect_refused("logprobs", [](auto& b) { b.logprobs[0] = 21; });
+  expect_refused("logprobs", [](auto& b) { b.logprobs[0] = -2; });
+}
+
+template <class T>
+void damage_one(std::vector<T>& values, const std::vector<T>& extremes, Random& random) {
+  if (random.between(0, 3) == 0) {
+    values.resize(size_t(random.between(0, int(values.size()) + 1)));
+  } else if (!values.empty()) {
+    values[size_t(random.between(0, int(values.size()) - 1))] = random.one_of(extremes);
+  }
+}
+
+void damage_any(StepBatch& b, Random& random) {
+  const std::vector<std::vector<int32_t>*> ints = {
+      &b.tokens, &b.token_counts, &b.starts, &b.block_counts, &b.block_tables, &b.rows, &b.top_k, &b.counters, &b.history,
+      &b.history_counts, &b.output_counts, &b.bias_counts, &b.bias_ids, &b.banned_counts, &b.banned_ids, &b.logprobs};
+  const std::vector<std::vector<float>*> floats = {&b.temperature, &b.top_p, &b.min_p, &b.repetition_penalty,
+                                                   &b.frequency_penalty, &b.presence_penalty, &b.bias_values};
+  const int which = random.between(0, int(ints.size() + floats.size()) - 1);
+  if (which < int(ints.size()))
+    damage_one(*ints[which], {INT_MIN, -1, 0, 1, 2, 16, 39, 40, 49, 50, INT_MAX}, random);
+  else
+    damage_one(*floats[which - ints.size()], {-1e38f, -1, 0, 1e-38f, 0.5f, 1, 1e38f, INFINITY, NAN}, random);
+}
+
+// Built with the address sanitizer, this is what shows that nothing that passes the door touches foreign memory.
+void random_damage_is_refused_or_harmless(Random& random) {
+  const RandomModel weights = random_model(small_shape(), random);
+  const auto kernels = make_cpu_kernels(weights.shape, limits, 2, CpuIsa::automatic);
+  Model model(weights.shape, limits, load(weights, *kernels), *kernels);
+  const std::atomic<bool> cancelled{false};
+  int refused = 0;
+  for (int round = 0; round < 3000; round++) {
+    StepBatch batch = good_batch();
+    for (int i = random.between(1, 2); i > 0; i--) damage_any(batch, random);
+    const std::string code = error_code([&] {
+      check_batch(batch, weights.shape, limits);
+      model.step(batch, cancelled);
+    });
+    expect(code == "" || code == "bad_batch", "another error: " + code);
+    refused += code == "bad_batch";
+  }
+  expect(refused > 1000, "hardly anything was refused");
+}
+
+void shapes_are_checked(Random&) {
+  const auto code = [](auto change) {
+    ModelShape shape = small_shape();
+    change(shape);
+    return error_code([&] { check_shape(shape, limits); });
+  };
+  expect(code([](auto&) {}) == "", "a good shape");
+  expect(code([](auto& s) { s.heads = 3, s.kv_heads = 2; }) == "bad_shape", "kv_heads");
+  expect(code([](auto& s) { s.head_size = 7; }) == "bad_shape", "head_size");
+  expect(code([](auto& s) { s.vocab_size = 0; }) == "bad_shape", "vocab_size");
+  expect(code([](auto& s) { s.hidden_size = INT_MAX; }) == "bad_shape", "hidden_size");
+  expect(code([](auto& s) { s.heads = INT_MAX; }) == "bad_shape", "heads");
+  expect(code([](auto& s) { s.rope_theta = 0; }) == "bad_shape", "rope_theta");
+  expect(code([](auto& s) { s.rope_theta = NAN; }) == "bad_shape", "rope_theta");
+  expect(code([](auto& s) { s.rope_scaling_factor = 0; }) == "bad_shape", "rope_scaling_factor");
+  expect(code([](auto& s) { s.rms_norm_eps = -1; }) == "bad_shape", "rms_norm_eps");
+}
+
+}  // namespace
+
+std::vector<Test> check_tests() {
+  return {{"each field of a batch is checked, and named", each_field_is_checked},
+          {"random damage to a batch is refused or harmless", random_damage_is_refused_or_harmless},
+          {"shapes are checked", shapes_are_checked}};
+}
+
+}  // namespace ziya::test

@@ -1,0 +1,64 @@
+// fp16 conversion and Philox: small enough to be checked completely, or against their papers' vectors.
+#include "half.h"
+
+#include <bit>
+#include <cmath>
+
+#include "kernels/cpu/philox.h"
+#include "reference.h"
+
+namespace ziya::test {
+namespace {
+
+double value_of_half(uint16_t half) {
+  const int exponent = (half >> 10) & 31, mantissa = half & 1023;
+  const double magnitude = exponent == 0 ? std::ldexp(mantissa, -24) : std::ldexp(1024 + mantissa, exponent - 25);
+  return half & 0x8000 ? -magnitude : magnitude;
+}
+
+void every_half_converts(Random&) {
+  for (uint32_t half = 0; half < 0x10000; half++) {
+    if ((half & half_exponent_mask) == half_exponent_mask) continue;
+    expect(half_to_float(uint16_t(half)) == value_of_half(uint16_t(half)), "half to float " + std::to_string(half));
+    expect(float_to_half(half_to_float(uint16_t(half))) == half, "round trip " + std::to_string(half));
+  }
+}
+
+void floats_round_to_even(Random& random) {
+  for (int i = 0; i < 300000; i++) {
+    const float value = std::ldexp(float(random.uniform() * 2 - 1), random.between(-26, 15));
+    expect(value_of_half(float_to_half(value)) == rounded_to_half(value), "rounding " + std::to_string(value));
+  }
+  for (uint32_t half = 0; half < 0x7bff; half++) {
+    const float between = float((value_of_half(uint16_t(half)) + value_of_half(uint16_t(half + 1))) / 2);
+    expect(float_to_half(between) == half + (half & 1), "a tie goes to even, " + std::to_string(half));
+  }
+}
+
+void saturation_keeps_the_cache_finite(Random&) {
+  expect(float_to_half_saturated(1e9f) == 0x7bff && float_to_half_saturated(-1e9f) == 0xfbff, "large values");
+  expect(float_to_half_saturated(INFINITY) == 0x7bff && float_to_half_saturated(-INFINITY) == 0xfbff, "infinities");
+  expect((float_to_half_saturated(NAN) & half_exponent_mask) != half_exponent_mask, "NaN");
+}
+
+// From Random123's kat_vectors, philox4x32 with 10 rounds.
+void philox_gives_the_published_numbers(Random&) {
+  using Four = std::array<uint32_t, 4>;
+  expect(philox({0, 0, 0, 0}, {0, 0}) == Four{0x6627e8d5, 0xe169c58d, 0xbc57ac4c, 0x9b00dbd8}, "zeros");
+  const uint32_t ones = 0xffffffff;
+  expect(philox({ones, ones, ones, ones}, {ones, ones}) == Four{0x408f276d, 0x41c83b0e, 0xa20bc7c6, 0x6d5451fd}, "ones");
+  expect(philox({0x243f6a88, 0x85a308d3, 0x13198a2e, 0x03707344}, {0xa4093822, 0x299f31d0}) ==
+             Four{0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1},
+         "pi");
+}
+
+}  // namespace
+
+std::vector<Test> half_tests() {
+  return {{"every fp16 value converts to fp32 and back", every_half_converts},
+          {"fp32 rounds to the nearest fp16, ties to even", floats_round_to_even},
+          {"a value beyond fp16 is saturated in the cache", saturation_keeps_the_cache_finite},
+          {"philox gives the published numbers", philox_gives_the_published_numbers}};
+}
+
+}  // namespace ziya::test

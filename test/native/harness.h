@@ -1,0 +1,60 @@
+// The smallest test frame that prints its seed: a test is a fact and a function; a failed expectation is counted and told.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/kernels.h"
+
+namespace ziya::test {
+
+// A way to make kernels: the case tables run on each of these.
+struct Device {
+  std::string name;
+  std::function<std::unique_ptr<Kernels>(const ModelShape&, const StepLimits&, int threads)> make;
+};
+
+// Random inputs of one test; seeded by the run's seed and the test's name, so that a test repeats when run alone.
+class Random {
+ public:
+  explicit Random(uint64_t seed) : engine_(seed) {}
+  int between(int low, int high) { return std::uniform_int_distribution<int>(low, high)(engine_); }
+  float normal(float deviation = 1) { return std::normal_distribution<float>(0, deviation)(engine_); }
+  double uniform() { return std::uniform_real_distribution<double>(0, 1)(engine_); }
+  uint64_t bits() { return engine_(); }
+  template <class T>
+  T one_of(const std::vector<T>& values) {
+    return values[size_t(between(0, int(values.size()) - 1))];
+  }
+
+ private:
+  std::mt19937_64 engine_;
+};
+
+struct Test {
+  std::string name;
+  std::function<void(Random&)> body;
+};
+
+// Throws when it does not hold; ends the test.
+void expect(bool holds, const std::string& what);
+
+// Runs the function; returns the EngineError's code, or "" when none was thrown.
+std::string error_code(const std::function<void()>& function);
+// Its message.
+std::string error_text(const std::function<void()>& function);
+
+// Each file's tests.
+std::vector<Test> half_tests();
+std::vector<Test> kernel_tests(const Device& device);
+std::vector<Test> model_tests(const Device& device);
+std::vector<Test> sample_tests(const Device& device);
+std::vector<Test> check_tests();
+std::vector<Test> weights_tests();
+std::vector<Test> engine_tests();
+
+}  // namespace ziya::test

@@ -1,0 +1,366 @@
+// Each kernel alone, through kernels.h: fresh random inputs of odd shapes, outputs poisoned with NaN, float64 beside it;
+// and the same token alone and in company, compared bit by bit.
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "reference.h"
+
+namespace ziya::test {
+namespace {
+
+constexpr int tokens_max = 120;
+
+using Floats = std::vector<float>;
+
+// The kernels of one random shape, and what every case needs around them.
+struct Bench {
+  Bench(const Device& device, Random& random, int threads = 0)
+      : random(random), shape(random_shape(random)),
+        limits{.tokens_max = tokens_max, .sequences_max = tokens_max, .blocks = 200},
+        kernels(device.make(shape, limits, threads > 0 ? threads : random.between(1, 3))) {}
+
+  Floats random_rows(int rows, int columns) {
+    Floats values;
+    for (int64_t i = 0; i < int64_t(rows) * columns; i++) values.push_back(random.normal());
+    return values;
+  }
+
+  std::unique_ptr<Activations> activations(int rows, int columns, const Floats& values) {
+    auto result = kernels->make_activations(tokens_max, columns);
+    kernels->upload(*result, rows, values.data());
+    return result;
+  }
+
+  std::unique_ptr<Activations> poisoned(int columns) {
+    return activations(tokens_max, columns, Floats(size_t(tokens_max) * columns, std::numeric_limits<float>::quiet_NaN()));
+  }
+
+  Floats rows_of(const Activations& from, int rows) {
+    Floats values(size_t(rows) * from.columns);
+    kernels->download(from, rows, values.data());
+    return values;
+  }
+
+  // A matrix uploaded in slices, and its values.
+  std::unique_ptr<Matrix> matrix(int outputs, int inputs, MatrixLayout layout, Doubles& values) {
+    auto result = kernels->make_matrix(outputs, inputs, layout);
+    std::vector<uint16_t> halves;
+    for (int64_t i = 0; i < int64_t(outputs) * inputs; i++) {
+      const double value = rounded_to_half(random.normal(1 / std::sqrt(float(inputs))));
+      values.push_back(value);
+      halves.push_back(bits_of_half(value));
+    }
+    for (int row = 0; row < outputs;) {
+      const int rows = std::min(outputs - row, random.between(1, 100));
+      kernels->upload_rows(*result, row, rows, halves.data() + int64_t(row) * inputs);
+      row += rows;
+    }
+    return result;
+  }
+
+  static uint16_t bits_of_half(double value) {
+    const double magnitude = std::abs(value);
+    const int exponent = magnitude < std::ldexp(1.0, -14) ? -14 : std::ilogb(magnitude);
+    const int mantissa = int(std::ldexp(magnitude, 10 - exponent));
+    const int bits = mantissa < 1024 ? mantissa : ((exponent + 15) << 10) + mantissa - 1024;
+    return uint16_t(bits | (value < 0 ? 0x8000 : 0));
+  }
+
+  // One sequence of `count` tokens at position 0.
+  void begin(int count) {
+    std::vector<int32_t> blocks;
+    for (int i = 0; i * block_tokens < count; i++) blocks.push_back(i);
+    batch = greedy_batch({{random_tokens(count, shape.vocab_size, random), 0, blocks}});
+    kernels->begin_step(batch);
+  }
+
+  Random& random;
+  ModelShape shape;
+  const StepLimits limits;
+  std::unique_ptr<Kernels> kernels;
+  StepBatch batch;
+};
+
+Doubles row_of(const Floats& rows, int row, int columns) {
+  return Doubles(rows.begin() + int64_t(row) * columns, rows.begin() + int64_t(row + 1) * columns);
+}
+
+void expect_near(double got, double want, double scale, const std::string& what) {
+  const double error = std::abs(got - want);
+  expect(error <= 1e-5 * scale + 1e-6, what + ": got " + std::to_string(got) + ", want " + std::to_string(want));
+}
+
+void expect_same_bits(const float* a, const float* b, int count, const std::string& what) {
+  expect(std::memcmp(a, b, size_t(count) * sizeof(float)) == 0, what);
+}
+
+// What a row of the matrix times x may be off by.
+double size_of_product(const Doubles& w, const Doubles& x, int row) {
+  double size = 0;
+  for (size_t i = 0; i < x.size(); i++) size += std::abs(w[row * x.size() + i] * x[i]);
+  return size;
+}
+
+const std::vector<int> row_counts = {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 24, 25, 33, 64, 101, 120};
+
+enum class Product { store, add, swiglu };
+
+Floats run_product(Bench& b, Product kind, const Matrix& weight, const Activations& in, int rows, const Floats& residual,
+                   int columns) {
+  auto out = kind == Product::add ? b.activations(rows, columns, residual) : b.poisoned(columns);
+  if (kind == Product::add) b.kernels->project_add(in, weight, *out);
+  if (kind == Product::swiglu) b.kernels->gate_up_swiglu(in, weight, *out);
+  if (kind == Product::store) b.kernels->logits(in, weight, rows, *out);
+  return b.rows_of(*out, rows);
+}
+
+void expect_product(Product kind, const Doubles& w, const Doubles& x, const float* out, const float* residual, int columns) {
+  const Doubles want = multiply(w, x, kind == Product::swiglu ? 2 * columns : columns);
+  for (int i = 0; i < columns; i++) {
+    const double size = size_of_product(w, x, i);
+    if (kind == Product::store) expect_near(out[i], want[i], size, "product");
+    if (kind == Product::add) expect_near(out[i], residual[i] + want[i], size + std::abs(residual[i]), "sum with product");
+    if (kind == Product::swiglu) {
+      const double up = want[columns + i], gate = want[i];
+      const double sizes = (size + 1) * (size_of_product(w, x, columns + i) + 1);
+      expect_near(out[i], gate / (1 + std::exp(-gate)) * up, sizes, "swiglu");
+    }
+  }
+}
+
+void product_is_right_and_batch_invariant(const Device& device, Random& random, Product kind) {
+  for (const int rows : row_counts) {
+    Bench b(device, random);
+    const int inputs = random.between(1, 700), columns = random.between(1, 150);
+    Doubles w;
+    const auto weight = kind == Product::swiglu ? b.matrix(2 * columns, inputs, MatrixLayout::gate_up, w)
+                                                : b.matrix(columns, inputs, MatrixLayout::plain, w);
+    const Floats x = b.random_rows(rows, inputs), residual = b.random_rows(rows, columns);
+    b.begin(rows);
+    const Floats out = run_product(b, kind, *weight, *b.activations(rows, inputs, x), rows, residual, columns);
+    for (int row = 0; row < rows; row++)
+      expect_product(kind, w, row_of(x, row, inputs), &out[row * columns], &residual[row * columns], columns);
+
+    const int row = random.between(0, rows - 1);
+    const Floats alone_x(&x[row * inputs], &x[row * inputs] + inputs);
+    const Floats alone_residual(&residual[row * columns], &residual[row * columns] + columns);
+    b.begin(1);
+    const Floats alone = run_product(b, kind, *weight, *b.activations(1, inputs, alone_x), 1, alone_residual, columns);
+    expect_same_bits(alone.data(), &out[row * columns], columns,
+                     "row " + std::to_string(row) + " of " + std::to_string(rows) + " differs from the row alone");
+  }
+}
+
+void embedding_rows_are_exact(const Device& device, Random& random) {
+  for (const int count : {1, 5, 77}) {
+    Bench b(device, random);
+    Doubles table;
+    const auto matrix = b.matrix(b.shape.vocab_size, b.shape.hidden_size, MatrixLayout::plain, table);
+    b.begin(count);
+    auto out = b.poisoned(b.shape.hidden_size);
+    b.kernels->embed(*matrix, *out);
+    const Floats rows = b.rows_of(*out, count);
+    for (int64_t i = 0; i < int64_t(rows.size()); i++) {
+      const int64_t token = b.batch.tokens[i / b.shape.hidden_size];
+      expect(rows[i] == table[token * b.shape.hidden_size + i % b.shape.hidden_size], "an embedding differs");
+    }
+  }
+}
+
+void rms_norm_is_right(const Device& device, Random& random) {
+  for (const int count : {1, 2, 3, 50}) {
+    Bench b(device, random);
+    const int columns = b.shape.hidden_size;
+    const Floats x = b.random_rows(count, columns), w = b.random_rows(1, columns);
+    auto weight = b.kernels->make_vector(columns);
+    b.kernels->upload(*weight, w.data());
+    b.begin(count);
+    auto out = b.poisoned(columns), last = b.poisoned(columns);
+    const auto in = b.activations(count, columns, x);
+    b.kernels->rms_norm(*in, *weight, *out);
+    b.kernels->rms_norm_rows(*in, *weight, {0, 1}, *last);
+    const Floats rows = b.rows_of(*out, count), sampled = b.rows_of(*last, 1);
+    for (int row = 0; row < count; row++) {
+      const Doubles want = rms_normalize(row_of(x, row, columns), row_of(w, 0, columns), b.shape.rms_norm_eps);
+      for (int i = 0; i < columns; i++) expect_near(rows[row * columns + i], want[i], std::abs(want[i]), "rms norm");
+    }
+    expect_same_bits(sampled.data(), &rows[(count - 1) * columns], columns, "the sampled row differs");
+  }
+}
+
+// The keys and values of a sequence, as the cache has to hold them.
+struct History {
+  std::vector<Doubles> keys, values;  // (positions)(kv_heads * head_size)
+};
+
+void expect_rotated(const Bench& b, const Doubles& projected, const float* got, int position, History& history) {
+  const ModelShape& s = b.shape;
+  Doubles want = projected;
+  const int queries = s.heads * s.head_size, keys = s.kv_heads * s.head_size;
+  for (int head = 0; head < s.heads + s.kv_heads; head++) rotate_half(&want[head * s.head_size], s, position);
+  for (int i = 0; i < queries; i++)
+    expect_near(got[i], want[i] / std::sqrt(double(s.head_size)), 4, "query at position " + std::to_string(position));
+  for (int i = queries; i < queries + keys; i++) expect_near(got[i], want[i], 4, "key at position " + std::to_string(position));
+  // What the cache holds is what the kernel computed, rounded: one unit of fp16 next to a tie would drown all else.
+  Doubles key, value;
+  for (int i = 0; i < keys; i++) key.push_back(rounded_to_half(got[queries + i]));
+  for (int i = 0; i < keys; i++) value.push_back(rounded_to_half(got[queries + keys + i]));
+  history.keys.push_back(key);
+  history.values.push_back(value);
+}
+
+Doubles attend(const Bench& b, const float* q, const History& history, int visible) {
+  const int size = b.shape.head_size;
+  Doubles out;
+  for (int head = 0; head < b.shape.heads; head++) {
+    const int kv = head / (b.shape.heads / b.shape.kv_heads) * size;
+    Doubles weights;
+    double sum = 0, highest = -1e300;
+    for (int t = 0; t < visible; t++) {
+      double score = 0;
+      for (int i = 0; i < size; i++) score += double(q[head * size + i]) * history.keys[t][kv + i];
+      weights.push_back(score);
+      highest = std::max(highest, score);
+    }
+    for (auto& weight : weights) sum += weight = std::exp(weight - highest);
+    for (int i = 0; i < size; i++) {
+      double value = 0;
+      for (int t = 0; t < visible; t++) value += weights[t] / sum * history.values[t][kv + i];
+      out.push_back(value);
+    }
+  }
+  return out;
+}
+
+// Runs qkv_rope and attention for pieces of several sequences, in however many steps, and returns each token's output.
+class AttentionRun {
+ public:
+  AttentionRun(Bench& b, const Matrix& weight, const std::vector<Floats>& inputs, std::vector<std::vector<int32_t>> blocks)
+      : b_(b), weight_(weight), inputs_(inputs), blocks_(std::move(blocks)), layer_(b.kernels->make_kv_layer(b.limits.blocks)),
+        done_(inputs.size()), qkv(inputs.size()), out(inputs.size()) {}
+
+  // The next counts[s] tokens of sequence s.
+  void step(const std::vector<int>& counts) {
+    std::vector<Piece> pieces;
+    Floats rows;
+    for (size_t s = 0; s < counts.size(); s++) {
+      if (counts[s] == 0) continue;
+      const auto from = inputs_[s].begin() + int64_t(done_[s]) * b_.shape.hidden_size;
+      rows.insert(rows.end(), from, from + int64_t(counts[s]) * b_.shape.hidden_size);
+      pieces.push_back({std::vector<int32_t>(counts[s]), done_[s], blocks_[s]});
+    }
+    const StepBatch batch = greedy_batch(pieces);
+    const int count = int(batch.tokens.size());
+    b_.kernels->begin_step(batch);
+    auto qkv_rows = b_.poisoned(b_.shape.qkv_columns()), out_rows = b_.poisoned(b_.shape.attention_columns());
+    b_.kernels->qkv_rope(*b_.activations(count, b_.shape.hidden_size, rows), weight_, *qkv_rows, *layer_);
+    b_.kernels->attention(*qkv_rows, *layer_, *out_rows);
+    take(counts, b_.rows_of(*qkv_rows, count), qkv, b_.shape.qkv_columns());
+    take(counts, b_.rows_of(*out_rows, count), out, b_.shape.attention_columns());
+    for (size_t s = 0; s < counts.size(); s++) done_[s] += counts[s];
+  }
+
+ private:
+  Bench& b_;
+  const Matrix& weight_;
+  const std::vector<Floats>& inputs_;
+  const std::vector<std::vector<int32_t>> blocks_;
+  std::unique_ptr<KvLayer> layer_;
+  std::vector<int> done_;
+
+  static void take(const std::vector<int>& counts, const Floats& rows, std::vector<Floats>& to, int columns) {
+    auto from = rows.begin();
+    for (size_t s = 0; s < counts.size(); s++) {
+      to[s].insert(to[s].end(), from, from + int64_t(counts[s]) * columns);
+      from += int64_t(counts[s]) * columns;
+    }
+  }
+
+ public:
+  std::vector<Floats> qkv, out;  // (sequences)(positions, columns)
+};
+
+void attention_is_right_and_chunk_invariant(const Device& device, Random& random) {
+  for (int round = 0; round < 12; round++) {
+    Bench b(device, random);
+    const int sequences = 3, length = random.one_of<int>({1, 15, 16, 17, 40});
+    Doubles w;
+    const auto weight = b.matrix(b.shape.qkv_columns(), b.shape.hidden_size, MatrixLayout::plain, w);
+    std::vector<Floats> inputs;
+    for (int s = 0; s < sequences; s++) inputs.push_back(b.random_rows(length, b.shape.hidden_size));
+
+    AttentionRun whole(b, *weight, inputs, random_blocks(sequences, length, b.limits.blocks, random));
+    whole.step({length, length, length});
+    for (int s = 0; s < sequences; s++) {
+      History history;
+      for (int t = 0; t < length; t++) {
+        const Doubles projected = multiply(w, row_of(inputs[s], t, b.shape.hidden_size), b.shape.qkv_columns());
+        expect_rotated(b, projected, &whole.qkv[s][t * b.shape.qkv_columns()], t, history);
+        const Doubles want = attend(b, &whole.qkv[s][t * b.shape.qkv_columns()], history, t + 1);
+        for (size_t i = 0; i < want.size(); i++)
+          expect_near(whole.out[s][t * want.size() + i], want[i], 4, "attention at position " + std::to_string(t));
+      }
+    }
+
+    AttentionRun chunked(b, *weight, inputs, random_blocks(sequences, length, b.limits.blocks, random));
+    for (std::vector<int> left(sequences, length); std::any_of(left.begin(), left.end(), [](int n) { return n > 0; });) {
+      std::vector<int> counts;
+      for (auto& rest : left) {
+        counts.push_back(std::min(rest, random.between(0, 9)));
+        rest -= counts.back();
+      }
+      if (std::any_of(counts.begin(), counts.end(), [](int n) { return n > 0; })) chunked.step(counts);
+    }
+    for (int s = 0; s < sequences; s++)
+      expect_same_bits(whole.out[s].data(), chunked.out[s].data(), int(whole.out[s].size()),
+                       "attention in chunks differs from the whole");
+  }
+}
+
+// More positions than one fold of the softmax, which are summed in another place.
+void long_attention_is_right_and_chunk_invariant(const Device& device, Random& random) {
+  Bench b(device, random);
+  const int length = tokens_max;
+  Doubles w;
+  const auto weight = b.matrix(b.shape.qkv_columns(), b.shape.hidden_size, MatrixLayout::plain, w);
+  const std::vector<Floats> inputs = {b.random_rows(2 * length, b.shape.hidden_size)};
+  const auto blocks = random_blocks(1, 2 * length, b.limits.blocks, random);
+  AttentionRun whole(b, *weight, inputs, blocks), single(b, *weight, inputs, blocks);
+  whole.step({length});
+  whole.step({length});
+  for (int i = 0; i < 2 * length; i++) single.step({1});
+  expect_same_bits(whole.out[0].data(), single.out[0].data(), int(whole.out[0].size()), "one by one differs");
+
+  History history;
+  for (int t = 0; t < 2 * length; t++) {
+    const Doubles projected = multiply(w, row_of(inputs[0], t, b.shape.hidden_size), b.shape.qkv_columns());
+    const float* qkv = &whole.qkv[0][t * b.shape.qkv_columns()];
+    expect_rotated(b, projected, qkv, t, history);
+    const Doubles want = attend(b, qkv, history, t + 1);
+    for (size_t i = 0; i < want.size(); i++) expect_near(whole.out[0][t * want.size() + i], want[i], 4, "long attention");
+  }
+}
+
+}  // namespace
+
+std::vector<Test> kernel_tests(const Device& device) {
+  const auto on = [&](const std::string& name, void (*body)(const Device&, Random&)) {
+    return Test{device.name + ": " + name, [=](Random& random) { body(device, random); }};
+  };
+  return {
+      on("embedding rows are exact", embedding_rows_are_exact),
+      on("rms norm is right, for all tokens and for sampled rows", rms_norm_is_right),
+      on("a product is right, and the same alone and in a batch",
+         [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::store); }),
+      on("a product added to the residual is right, and the same alone and in a batch",
+         [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::add); }),
+      on("gate, up and swiglu are right, and the same alone and in a batch",
+         [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::swiglu); }),
+      on("queries and keys are rotated, attention is right, and the same in chunks", attention_is_right_and_chunk_invariant),
+      on("attention over several folds is right, and the same one by one", long_attention_is_right_and_chunk_invariant),
+  };
+}
+
+}  // namespace ziya::test

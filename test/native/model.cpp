@@ -1,0 +1,120 @@
+// Whole random models against the float64 reference, and the promise of the engine: the same token gives the same bytes
+// alone, in any batch, in any chunks, on any number of threads.
+#include "model.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "reference.h"
+
+namespace ziya::test {
+namespace {
+
+const std::atomic<bool> not_cancelled{false};
+constexpr int sequence_blocks = 16;
+
+struct LoadedModel {
+  LoadedModel(const Device& device, const RandomModel& random, int threads, Dtype dtype = Dtype::f32)
+      : vocab(random.shape.vocab_size), kernels(device.make(random.shape, limits, threads)),
+        model(random.shape, limits, load(random, *kernels, dtype), *kernels) {}
+
+  // The logits of each sampled row.
+  std::vector<std::vector<float>> logits(const std::vector<Piece>& pieces) {
+    const StepResult result = model.step(greedy_batch(pieces), not_cancelled);
+    std::vector<std::vector<float>> rows;
+    for (size_t row = 0; row < result.tokens.size(); row++)
+      rows.emplace_back(result.logits.begin() + row * vocab, result.logits.begin() + (row + 1) * vocab);
+    return rows;
+  }
+
+  const StepLimits limits = {.tokens_max = 256, .sequences_max = 64, .blocks = 600};
+  const int vocab;
+  std::unique_ptr<Kernels> kernels;
+  Model model;
+};
+
+void expect_same(const std::vector<float>& a, const std::vector<float>& b, const std::string& what) {
+  expect(a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0, what);
+}
+
+void logits_match_the_reference(const Device& device, Random& random) {
+  for (const Dtype dtype : {Dtype::f16, Dtype::f32, Dtype::f16, Dtype::f32, Dtype::f16, Dtype::f32}) {
+    const RandomModel random_weights = random_model(random_shape(random), random);
+    LoadedModel loaded(device, random_weights, random.between(1, 3), dtype);
+    const auto tokens = random_tokens(random.between(1, 90), random_weights.shape.vocab_size, random);
+    const auto want = reference_logits(random_weights, tokens);
+    const auto blocks = random_blocks(1, 256, 600, random)[0];
+    const auto got = loaded.logits({{tokens, 0, blocks, true}});
+    double highest = 1;
+    for (const auto& row : want)
+      for (const double value : row) highest = std::max(highest, std::abs(value));
+    for (size_t t = 0; t < tokens.size(); t++)
+      for (size_t i = 0; i < want[t].size(); i++)
+        expect(std::abs(got[t][i] - want[t][i]) <= 2e-3 * highest,
+               "position " + std::to_string(t) + ": got " + std::to_string(got[t][i]) + ", want " + std::to_string(want[t][i]));
+  }
+}
+
+void bytes_do_not_depend_on_company(const Device& device, Random& random) {
+  for (int round = 0; round < 4; round++) {
+    const RandomModel random_weights = random_model(random_shape(random), random);
+    LoadedModel alone(device, random_weights, 1), crowded(device, random_weights, random.between(2, 4));
+    const int vocab = random_weights.shape.vocab_size;
+    const auto tokens = random_tokens(70, vocab, random);
+    const auto blocks = random_blocks(33, sequence_blocks * block_tokens, 600, random);
+
+    const auto whole = alone.logits({{tokens, 0, blocks[0], true}});
+    std::vector<std::vector<float>> chunked;
+    for (int start = 0; start < int(tokens.size());) {
+      std::vector<Piece> pieces;
+      const int count = std::min(int(tokens.size()) - start, random.between(1, 30));
+      const int sequences = random.one_of<int>({1, 2, 5, 33});
+      const int place = random.between(0, sequences - 1);
+      for (int s = 0; s < sequences; s++) {
+        if (s == place)
+          pieces.push_back({{tokens.begin() + start, tokens.begin() + start + count}, start, blocks[0], true});
+        else
+          pieces.push_back({random_tokens(random.between(1, 4), vocab, random), random.between(0, 200), blocks[s < place ? s + 1 : s]});
+      }
+      const auto rows = crowded.logits(pieces);
+      chunked.insert(chunked.end(), rows.begin() + place, rows.begin() + place + count);
+      start += count;
+    }
+    for (size_t t = 0; t < tokens.size(); t++)
+      expect_same(whole[t], chunked[t], "position " + std::to_string(t) + " differs in a batch");
+  }
+}
+
+void more_rows_than_the_logits_hold(const Device& device, Random& random) {
+  const RandomModel random_weights = random_model(random_shape(random), random);
+  LoadedModel loaded(device, random_weights, 2);
+  const auto tokens = random_tokens(200, random_weights.shape.vocab_size, random);
+  const auto blocks = random_blocks(1, 256, 600, random)[0];
+  const auto all = loaded.logits({{tokens, 0, blocks, true}});
+  expect(all.size() == tokens.size(), "every row comes back");
+  const auto last = loaded.logits({{tokens, 0, blocks}});
+  expect_same(all.back(), last[0], "the last row is the same");
+}
+
+void a_cancelled_step_ends(const Device& device, Random& random) {
+  const RandomModel random_weights = random_model(random_shape(random), random);
+  LoadedModel loaded(device, random_weights, 2);
+  const std::atomic<bool> cancelled{true};
+  const StepBatch batch = greedy_batch({{{0}, 0, {0}}});
+  expect(error_code([&] { loaded.model.step(batch, cancelled); }) == "engine_closed", "engine_closed");
+}
+
+}  // namespace
+
+std::vector<Test> model_tests(const Device& device) {
+  const auto on = [&](const std::string& name, void (*body)(const Device&, Random&)) {
+    return Test{device.name + ": " + name, [=](Random& random) { body(device, random); }};
+  };
+  return {on("a model's logits match float64", logits_match_the_reference),
+          on("a token's logits are the same bytes alone, in any batch, in any chunks", bytes_do_not_depend_on_company),
+          on("more rows than the logits' buffer has are sampled in parts", more_rows_than_the_logits_hold),
+          on("a cancelled step ends between layers", a_cancelled_step_ends)};
+}
+
+}  // namespace ziya::test

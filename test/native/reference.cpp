@@ -1,0 +1,250 @@
+#include "reference.h"
+
+#include <unistd.h>
+
+#include <algorithm>
+#include <bit>
+#include <cmath>
+#include <cstdio>
+#include <cstring>
+#include <numeric>
+
+#include "half.h"
+
+namespace ziya::test {
+
+double rounded_to_half(double value) {
+  if (value == 0) return 0;
+  const int exponent = std::max(std::ilogb(value), -14);
+  const double unit = std::ldexp(1.0, exponent - 10);
+  return std::clamp(std::nearbyint(value / unit) * unit, -65504.0, 65504.0);
+}
+
+Doubles multiply(const Doubles& w, const Doubles& x, int outputs) {
+  Doubles out(outputs);
+  for (int row = 0; row < outputs; row++)
+    out[row] = std::inner_product(x.begin(), x.end(), w.begin() + int64_t(row) * x.size(), 0.0);
+  return out;
+}
+
+Doubles rms_normalize(const Doubles& x, const Doubles& weight, double eps) {
+  const double mean = std::inner_product(x.begin(), x.end(), x.begin(), 0.0) / double(x.size());
+  Doubles out(x.size());
+  for (size_t i = 0; i < x.size(); i++) out[i] = x[i] / std::sqrt(mean + eps) * weight[i];
+  return out;
+}
+
+void rotate_half(double* head, const ModelShape& shape, int position) {
+  const int half = shape.head_size / 2;
+  for (int i = 0; i < half; i++) {
+    const double frequency = std::pow(shape.rope_theta, -2.0 * i / shape.head_size) / shape.rope_scaling_factor;
+    const double cosine = std::cos(position * frequency), sine = std::sin(position * frequency);
+    const double first = head[i], second = head[half + i];
+    head[i] = first * cosine - second * sine;
+    head[half + i] = second * cosine + first * sine;
+  }
+}
+
+ModelShape random_shape(Random& random) {
+  ModelShape shape;
+  shape.kv_heads = random.between(1, 3);
+  shape.heads = shape.kv_heads * random.between(1, 5);
+  shape.head_size = random.one_of<int>({2, 6, 8, 10, 20, 32, 64, 128});
+  shape.hidden_size = random.between(1, 130);
+  shape.intermediate_size = random.between(1, 200);
+  shape.layers = random.between(1, 3);
+  shape.vocab_size = random.between(2, 300);
+  shape.context_tokens = 256;
+  shape.rope_theta = random.one_of<double>({1e4, 1e6});
+  shape.rope_scaling_factor = random.one_of<double>({1, 2.5});
+  shape.rms_norm_eps = 1e-5;
+  shape.tied_embeddings = random.between(0, 1) == 1;
+  return shape;
+}
+
+RandomModel random_model(const ModelShape& shape, Random& random) {
+  RandomModel model;
+  model.shape = shape;
+  const auto add = [&](const std::string& name, std::vector<int64_t> sizes, float mean, float deviation) {
+    int64_t count = 1;
+    for (const int64_t size : sizes) count *= size;
+    auto& values = model.tensors[name];
+    for (int64_t i = 0; i < count; i++) values.push_back(float(rounded_to_half(mean + random.normal(deviation))));
+    model.shapes[name] = std::move(sizes);
+  };
+  const int64_t hidden = shape.hidden_size, inner = shape.intermediate_size;
+  const int64_t queries = shape.heads * shape.head_size, keys = shape.kv_heads * shape.head_size;
+  const float by_hidden = 1 / std::sqrt(float(hidden));
+  add("model.embed_tokens.weight", {shape.vocab_size, hidden}, 0, 1);
+  for (int i = 0; i < shape.layers; i++) {
+    const std::string prefix = "model.layers." + std::to_string(i) + ".";
+    add(prefix + "input_layernorm.weight", {hidden}, 1, 0.2f);
+    add(prefix + "self_attn.q_proj.weight", {queries, hidden}, 0, by_hidden);
+    add(prefix + "self_attn.k_proj.weight", {keys, hidden}, 0, by_hidden);
+    add(prefix + "self_attn.v_proj.weight", {keys, hidden}, 0, by_hidden);
+    add(prefix + "self_attn.o_proj.weight", {hidden, queries}, 0, 1 / std::sqrt(float(queries)));
+    add(prefix + "post_attention_layernorm.weight", {hidden}, 1, 0.2f);
+    add(prefix + "mlp.gate_proj.weight", {inner, hidden}, 0, by_hidden);
+    add(prefix + "mlp.up_proj.weight", {inner, hidden}, 0, by_hidden);
+    add(prefix + "mlp.down_proj.weight", {hidden, inner}, 0, 1 / std::sqrt(float(inner)));
+  }
+  add("model.norm.weight", {hidden}, 1, 0.2f);
+  if (!shape.tied_embeddings) add("lm_head.weight", {shape.vocab_size, hidden}, 0, by_hidden);
+  return model;
+}
+
+namespace {
+
+// One sequence's forward pass with whole-history attention.
+class Reference {
+ public:
+  explicit Reference(const RandomModel& model)
+      : shape_(model.shape), keys_(model.shape.layers), values_(model.shape.layers) {
+    for (const auto& [name, values] : model.tensors) tensors_[name] = Doubles(values.begin(), values.end());
+  }
+
+  Doubles logits_after(int32_t token) {
+    const Doubles& table = tensors_.at("model.embed_tokens.weight");
+    const auto row = table.begin() + int64_t(token) * shape_.hidden_size;
+    Doubles x(row, row + shape_.hidden_size);
+    for (int layer = 0; layer < shape_.layers; layer++) run_layer(layer, x);
+    position_++;
+    const Doubles normed = rms_normalize(x, tensors_.at("model.norm.weight"), shape_.rms_norm_eps);
+    return multiply(shape_.tied_embeddings ? table : tensors_.at("lm_head.weight"), normed, shape_.vocab_size);
+  }
+
+ private:
+  const Doubles& tensor(int layer, const std::string& name) {
+    return tensors_.at("model.layers." + std::to_string(layer) + "." + name + ".weight");
+  }
+
+  void run_layer(int layer, Doubles& x) {
+    const Doubles normed = rms_normalize(x, tensor(layer, "input_layernorm"), shape_.rms_norm_eps);
+    add(x, multiply(tensor(layer, "self_attn.o_proj"), attend(layer, normed), shape_.hidden_size));
+    const Doubles second = rms_normalize(x, tensor(layer, "post_attention_layernorm"), shape_.rms_norm_eps);
+    Doubles inner = multiply(tensor(layer, "mlp.gate_proj"), second, shape_.intermediate_size);
+    const Doubles up = multiply(tensor(layer, "mlp.up_proj"), second, shape_.intermediate_size);
+    for (size_t i = 0; i < inner.size(); i++) inner[i] = inner[i] / (1 + std::exp(-inner[i])) * up[i];
+    add(x, multiply(tensor(layer, "mlp.down_proj"), inner, shape_.hidden_size));
+  }
+
+  Doubles attend(int layer, const Doubles& normed) {
+    const int size = shape_.head_size;
+    Doubles q = multiply(tensor(layer, "self_attn.q_proj"), normed, shape_.heads * size);
+    Doubles k = multiply(tensor(layer, "self_attn.k_proj"), normed, shape_.kv_heads * size);
+    Doubles v = multiply(tensor(layer, "self_attn.v_proj"), normed, shape_.kv_heads * size);
+    for (int head = 0; head < shape_.heads; head++) rotate_half(&q[head * size], shape_, position_);
+    for (int head = 0; head < shape_.kv_heads; head++) rotate_half(&k[head * size], shape_, position_);
+    std::transform(k.begin(), k.end(), k.begin(), rounded_to_half);
+    std::transform(v.begin(), v.end(), v.begin(), rounded_to_half);
+    keys_[layer].push_back(k);
+    values_[layer].push_back(v);
+
+    Doubles out(shape_.heads * size);
+    for (int head = 0; head < shape_.heads; head++) {
+      const int kv = head / (shape_.heads / shape_.kv_heads) * size;
+      Doubles weights;
+      for (const auto& key : keys_[layer])
+        weights.push_back(std::inner_product(&q[head * size], &q[head * size] + size, &key[kv], 0.0) / std::sqrt(double(size)));
+      const double highest = *std::max_element(weights.begin(), weights.end());
+      double sum = 0;
+      for (auto& weight : weights) sum += weight = std::exp(weight - highest);
+      for (size_t t = 0; t < weights.size(); t++)
+        for (int i = 0; i < size; i++) out[head * size + i] += weights[t] / sum * values_[layer][t][kv + i];
+    }
+    return out;
+  }
+
+  static void add(Doubles& to, const Doubles& more) {
+    for (size_t i = 0; i < to.size(); i++) to[i] += more[i];
+  }
+
+  const ModelShape shape_;
+  std::map<std::string, Doubles> tensors_;
+  std::vector<std::vector<Doubles>> keys_, values_;  // (layers, positions, kv_heads * head_size)
+  int position_ = 0;
+};
+
+}  // namespace
+
+std::vector<Doubles> reference_logits(const RandomModel& model, const std::vector<int32_t>& tokens) {
+  Reference reference(model);
+  std::vector<Doubles> logits;
+  for (const int32_t token : tokens) logits.push_back(reference.logits_after(token));
+  return logits;
+}
+
+ModelFile::ModelFile(const RandomModel& model, Dtype dtype) {
+  char name[] = "/tmp/ziya-model-XXXXXX";
+  const int descriptor = mkstemp(name);
+  path = name;
+  FILE* file = fdopen(descriptor, "wb");
+  uint64_t offset = uint64_t(std::fwrite("header", 1, 6, file));
+  for (const auto& [tensor, values] : model.tensors) {
+    std::vector<uint16_t> halves;
+    for (const float value : values)
+      halves.push_back(dtype == Dtype::f16 ? float_to_half(value) : uint16_t(std::bit_cast<uint32_t>(value) >> 16));
+    const void* data = dtype == Dtype::f32 ? static_cast<const void*>(values.data()) : halves.data();
+    const uint64_t bytes = values.size() * (dtype == Dtype::f32 ? 4 : 2);
+    std::fwrite(data, 1, bytes, file);
+    tensors.push_back({tensor, path, dtype, offset, bytes, model.shapes.at(tensor)});
+    offset += bytes;
+  }
+  std::fclose(file);
+}
+
+ModelFile::~ModelFile() { unlink(path.c_str()); }
+
+Weights load(const RandomModel& model, Kernels& kernels, Dtype dtype, int threads) {
+  const ModelFile file(model, dtype);
+  const std::atomic<bool> cancelled{false};
+  return load_weights(model.shape, file.tensors, threads, {nullptr, cancelled}, kernels);
+}
+
+StepBatch greedy_batch(const std::vector<Piece>& pieces) {
+  StepBatch batch;
+  for (const auto& piece : pieces) {
+    const int first = int(batch.tokens.size());
+    batch.tokens.insert(batch.tokens.end(), piece.tokens.begin(), piece.tokens.end());
+    const int count = int(piece.tokens.size());
+    batch.token_counts.push_back(count);
+    batch.starts.push_back(piece.start);
+    batch.block_counts.push_back(int(piece.blocks.size()));
+    batch.block_tables.insert(batch.block_tables.end(), piece.blocks.begin(), piece.blocks.end());
+    for (int i = piece.every_row ? 0 : count - 1; i < count; i++) batch.rows.push_back(first + i);
+  }
+  set_greedy(batch);
+  batch.want_logits = true;
+  return batch;
+}
+
+void set_greedy(StepBatch& batch) {
+  const size_t rows = batch.rows.size();
+  for (auto* ones : {&batch.top_p, &batch.repetition_penalty}) ones->assign(rows, 1);
+  for (auto* zeros : {&batch.temperature, &batch.min_p, &batch.frequency_penalty, &batch.presence_penalty})
+    zeros->assign(rows, 0);
+  for (auto* zeros : {&batch.top_k, &batch.counters, &batch.history_counts, &batch.output_counts, &batch.bias_counts,
+                      &batch.banned_counts})
+    zeros->assign(rows, 0);
+  batch.seeds.assign(rows, 0);
+  batch.logprobs.assign(rows, -1);
+}
+
+std::vector<int32_t> random_tokens(int count, int vocab, Random& random) {
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < count; i++) tokens.push_back(random.between(0, vocab - 1));
+  return tokens;
+}
+
+std::vector<std::vector<int32_t>> random_blocks(int sequences, int positions, int blocks, Random& random) {
+  std::vector<int32_t> ids(blocks);
+  std::iota(ids.begin(), ids.end(), 0);
+  for (int i = blocks - 1; i > 0; i--) std::swap(ids[i], ids[random.between(0, i)]);
+  const int each = (positions + block_tokens - 1) / block_tokens;
+  expect(each * sequences <= blocks, "the test has too few blocks");
+  std::vector<std::vector<int32_t>> tables;
+  for (int s = 0; s < sequences; s++) tables.emplace_back(ids.begin() + s * each, ids.begin() + (s + 1) * each);
+  return tables;
+}
+
+}  // namespace ziya::test

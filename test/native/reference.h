@@ -1,0 +1,65 @@
+// A Llama in float64, as plainly as it can be written, and the random models and batches it is compared on.
+#pragma once
+
+#include <map>
+#include <string>
+#include <vector>
+
+#include "harness.h"
+#include "weights.h"
+
+namespace ziya::test {
+
+using Doubles = std::vector<double>;
+
+// value as fp16 keeps it, computed in another way than the engine does.
+double rounded_to_half(double value);
+
+// out (outputs) = w (outputs, inputs) * x (inputs)
+Doubles multiply(const Doubles& w, const Doubles& x, int outputs);
+Doubles rms_normalize(const Doubles& x, const Doubles& weight, double eps);
+// head (head_size) rotated to its position, pairs being (i, i + head_size / 2).
+void rotate_half(double* head, const ModelShape& shape, int position);
+
+// A random model: its tensors by their Hugging Face names, values exact in fp16.
+struct RandomModel {
+  ModelShape shape;
+  std::map<std::string, std::vector<float>> tensors;
+  std::map<std::string, std::vector<int64_t>> shapes;
+};
+
+ModelShape random_shape(Random& random);
+RandomModel random_model(const ModelShape& shape, Random& random);
+
+// The logits (vocab) after each of the tokens.
+std::vector<Doubles> reference_logits(const RandomModel& model, const std::vector<int32_t>& tokens);
+
+// A file with the model's tensors in one type, removed with the object.
+class ModelFile {
+ public:
+  ModelFile(const RandomModel& model, Dtype dtype);
+  ModelFile(const ModelFile&) = delete;
+  ~ModelFile();
+  std::vector<TensorSource> tensors;
+  std::string path;
+};
+
+Weights load(const RandomModel& model, Kernels& kernels, Dtype dtype = Dtype::f32, int threads = 2);
+
+// Some tokens of one sequence, with the blocks of the whole sequence.
+struct Piece {
+  std::vector<int32_t> tokens;
+  int start = 0;
+  std::vector<int32_t> blocks;
+  bool every_row = false;  // sample each token's row, not only the last one's
+};
+
+StepBatch greedy_batch(const std::vector<Piece>& pieces);
+// Sampling parameters that change nothing, for each of batch.rows.
+void set_greedy(StepBatch& batch);
+
+std::vector<int32_t> random_tokens(int count, int vocab, Random& random);
+// As many different block ids as positions need, for each of the sequences.
+std::vector<std::vector<int32_t>> random_blocks(int sequences, int positions, int blocks, Random& random);
+
+}  // namespace ziya::test

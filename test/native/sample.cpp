@@ -1,0 +1,272 @@
+// Sampling through kernels.h: distributions by chi-square, filters against plain sorting, draws that repeat whatever
+// their neighbours are.
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "reference.h"
+
+namespace ziya::test {
+namespace {
+
+constexpr int rows_max = 64;
+
+// Rows of logits and their parameters, run through the sample kernel in one step.
+struct Sampling {
+  Sampling(const Device& device, int vocab)
+      : shape{.vocab_size = vocab, .hidden_size = 8, .intermediate_size = 8, .layers = 1, .heads = 1, .kv_heads = 1,
+              .head_size = 8, .context_tokens = rows_max, .rope_theta = 1e4, .rms_norm_eps = 1e-5},
+        kernels(device.make(shape, {.tokens_max = rows_max, .sequences_max = 1, .blocks = 8}, 2)),
+        logits(kernels->make_activations(rows_max, vocab)) {
+    batch.tokens.assign(rows_max, 0);
+    batch.token_counts = {rows_max};
+    batch.starts = {0};
+    batch.block_counts = {rows_max / block_tokens};
+    for (int i = 0; i < rows_max / block_tokens; i++) batch.block_tables.push_back(i);
+  }
+
+  void set_rows(int count) {
+    batch.rows.resize(count);
+    std::iota(batch.rows.begin(), batch.rows.end(), 0);
+    set_greedy(batch);
+  }
+
+  StepResult draw(const std::vector<float>& values) {
+    StepResult result;
+    kernels->upload(*logits, int(batch.rows.size()), values.data());
+    kernels->begin_step(batch);
+    kernels->sample(*logits, {0, int(batch.rows.size())});
+    kernels->finish_step(result);
+    return result;
+  }
+
+  const ModelShape shape;
+  std::unique_ptr<Kernels> kernels;
+  std::unique_ptr<Activations> logits;
+  StepBatch batch;
+};
+
+std::vector<float> random_logits(int count, Random& random) {
+  std::vector<float> values;
+  for (int i = 0; i < count; i++) values.push_back(random.normal(2));
+  return values;
+}
+
+struct Filters {
+  float temperature = 1, top_p = 1, min_p = 0;
+  int top_k = 0;
+};
+
+// The distribution that the filters leave, by sorting.
+Doubles filtered(const std::vector<float>& logits, const Filters& filters) {
+  std::vector<int> order(logits.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(), [&](int a, int b) { return logits[a] > logits[b]; });
+  const auto weight = [&](int id) { return std::exp((double(logits[id]) - logits[order[0]]) / filters.temperature); };
+  if (filters.top_k > 0) order.resize(std::min(order.size(), size_t(filters.top_k)));
+  double total = 0, passed = 0, kept = 0;
+  for (const int id : order) total += weight(id);
+  size_t count = 0;
+  while (count < order.size() && (count == 0 || passed < filters.top_p * total)) passed += weight(order[count++]);
+  order.resize(count);
+  std::erase_if(order, [&](int id) { return weight(id) < filters.min_p; });
+  for (const int id : order) kept += weight(id);
+  Doubles result(logits.size());
+  for (const int id : order) result[id] = weight(id) / kept;
+  return result;
+}
+
+void draws_follow_the_distribution(const Device& device, Random& random) {
+  const int vocab = 37, draws = 20000;
+  const std::vector<Filters> cases = {{}, {.temperature = 0.5f}, {.temperature = 2}, {.top_p = 0.7f}, {.min_p = 0.1f}, {.top_k = 5},
+                                      {.temperature = 1.3f, .top_p = 0.9f, .min_p = 0.02f, .top_k = 20}};
+  for (const auto& filters : cases) {
+    Sampling sampling(device, vocab);
+    const auto logits = random_logits(vocab, random);
+    const Doubles want = filtered(logits, filters);
+    const uint64_t seed = random.bits();
+    std::vector<int> seen(vocab);
+    std::vector<float> rows;
+    for (int i = 0; i < rows_max; i++) rows.insert(rows.end(), logits.begin(), logits.end());
+    sampling.set_rows(rows_max);
+    sampling.batch.temperature.assign(rows_max, filters.temperature);
+    sampling.batch.top_p.assign(rows_max, filters.top_p);
+    sampling.batch.min_p.assign(rows_max, filters.min_p);
+    sampling.batch.top_k.assign(rows_max, filters.top_k);
+    sampling.batch.seeds.assign(rows_max, seed);
+    for (int first = 0; first < draws; first += rows_max) {
+      for (int i = 0; i < rows_max; i++) sampling.batch.counters[i] = first + i;
+      for (const int token : sampling.draw(rows).tokens) seen[token]++;
+    }
+    const int total = std::accumulate(seen.begin(), seen.end(), 0);
+    double chi_square = 0;
+    int cells = 0;
+    for (int id = 0; id < vocab; id++) {
+      expect(want[id] > 0 || seen[id] == 0, "a filtered token was drawn");
+      if (want[id] * total < 5) continue;
+      chi_square += std::pow(seen[id] - want[id] * total, 2) / (want[id] * total);
+      cells++;
+    }
+    // Mean cells, deviation sqrt(2 cells): six deviations above is one run in a hundred million.
+    expect(chi_square < cells + 6 * std::sqrt(2.0 * cells) + 10,
+           "chi-square " + std::to_string(chi_square) + " over " + std::to_string(cells) + " cells");
+  }
+}
+
+void filters_keep_what_sorting_keeps(const Device& device, Random& random) {
+  const int vocab = 1000;
+  for (int round = 0; round < 20; round++) {
+    Sampling sampling(device, vocab);
+    const Filters filters = {.temperature = float(0.3 + random.uniform() * 2), .top_p = float(0.05 + 0.9 * random.uniform()),
+                             .min_p = random.between(0, 1) ? float(0.2 * random.uniform()) : 0,
+                             .top_k = random.between(0, 1) ? random.between(1, vocab) : 0};
+    sampling.set_rows(rows_max);
+    std::vector<float> rows;
+    std::vector<Doubles> want;
+    for (int i = 0; i < rows_max; i++) {
+      const auto logits = random_logits(vocab, random);
+      rows.insert(rows.end(), logits.begin(), logits.end());
+      want.push_back(filtered(logits, filters));
+      sampling.batch.seeds[i] = random.bits();
+    }
+    sampling.batch.temperature.assign(rows_max, filters.temperature);
+    sampling.batch.top_p.assign(rows_max, filters.top_p);
+    sampling.batch.min_p.assign(rows_max, filters.min_p);
+    sampling.batch.top_k.assign(rows_max, filters.top_k);
+    int outside = 0;
+    const auto tokens = sampling.draw(rows).tokens;
+    for (int i = 0; i < rows_max; i++) outside += want[i][tokens[i]] == 0;
+    // fp32 may put the edge of top-p one token away; that token is then drawn very seldom.
+    expect(outside <= 1, std::to_string(outside) + " draws lie outside the filters");
+  }
+}
+
+void greedy_takes_the_highest_and_lowest_id(const Device& device, Random& random) {
+  const int vocab = 101;
+  Sampling sampling(device, vocab);
+  sampling.set_rows(rows_max);
+  std::vector<float> rows = random_logits(rows_max * vocab, random);
+  std::vector<int> want;
+  for (int i = 0; i < rows_max; i++) {
+    const int first = random.between(0, vocab - 1), second = random.between(0, vocab - 1);
+    rows[i * vocab + first] = rows[i * vocab + second] = 50;
+    want.push_back(std::min(first, second));
+  }
+  expect(sampling.draw(rows).tokens == want, "argmax, the lowest id among equals");
+}
+
+void a_draw_depends_on_its_own_row_alone(const Device& device, Random& random) {
+  const int vocab = 333;
+  Sampling sampling(device, vocab);
+  const auto logits = random_logits(vocab, random);
+  const uint64_t seed = random.bits();
+  const int counter = random.between(0, 1000);
+  const auto history = random_tokens(20, vocab, random);
+  std::vector<int> tokens;
+  for (const int count : {1, 2, 7, rows_max}) {
+    const int place = random.between(0, count - 1);
+    sampling.set_rows(count);
+    std::vector<float> rows = random_logits(count * vocab, random);
+    std::copy(logits.begin(), logits.end(), rows.begin() + place * vocab);
+    sampling.batch.history.clear();
+    for (int i = 0; i < count; i++) {
+      const auto own = i == place ? history : random_tokens(random.between(0, 9), vocab, random);
+      sampling.batch.history.insert(sampling.batch.history.end(), own.begin(), own.end());
+      sampling.batch.history_counts[i] = int(own.size());
+      sampling.batch.output_counts[i] = int(own.size()) / 2;
+      sampling.batch.temperature[i] = i == place ? 1.5f : float(random.uniform() * 2);
+      sampling.batch.top_p[i] = i == place ? 0.9f : float(0.1 + 0.9 * random.uniform());
+      sampling.batch.repetition_penalty[i] = 1.2f;
+      sampling.batch.frequency_penalty[i] = 0.3f;
+      sampling.batch.seeds[i] = i == place ? seed : random.bits();
+      sampling.batch.counters[i] = i == place ? counter : random.between(0, 1000);
+    }
+    tokens.push_back(sampling.draw(rows).tokens[place]);
+  }
+  expect(std::all_of(tokens.begin(), tokens.end(), [&](int token) { return token == tokens[0]; }), "the draw changed");
+}
+
+void penalties_bias_and_bans(const Device& device, Random&) {
+  Sampling sampling(device, 8);
+  sampling.set_rows(7);
+  std::vector<float> rows;
+  for (int i = 0; i < 7; i++) rows.insert(rows.end(), {5.0f, 4.0f, -1.0f, -1.1f, -3, -3, -3, -3});
+  auto& b = sampling.batch;
+  const auto set_history = [&](std::vector<std::vector<int32_t>> histories, std::vector<int32_t> outputs) {
+    for (size_t i = 0; i < histories.size(); i++) {
+      b.history.insert(b.history.end(), histories[i].begin(), histories[i].end());
+      b.history_counts[i] = int(histories[i].size());
+    }
+    b.output_counts = std::move(outputs);
+  };
+  //                row 0: nothing; 1: repeated in the prompt; 2, 3: prompt does not count; 4: counts; 5: bias; 6: ban
+  set_history({{}, {0, 0}, {0, 0}, {0, 0, 0}, {0, 0, 0}, {}, {}}, {0, 0, 0, 1, 2, 0, 0});
+  b.repetition_penalty[1] = 1.3f;  // 5 / 1.3 < 4, and only once
+  b.frequency_penalty[2] = 2;
+  b.frequency_penalty[3] = 0.6f;  // 5 - 0.6 > 4
+  b.frequency_penalty[4] = 0.6f;  // 5 - 1.2 < 4
+  b.bias_counts[5] = 1;
+  b.bias_ids = {6};
+  b.bias_values = {100};
+  b.banned_counts[6] = 2;
+  b.banned_ids = {0, 1};
+  b.logprobs.assign(7, 2);
+  const StepResult result = sampling.draw(rows);
+  expect(result.tokens == std::vector<int32_t>({0, 1, 0, 0, 1, 6, 2}), "the drawn tokens");
+  double sum = 0;
+  for (const float logit : {5.0f, 4.0f, -1.0f, -1.1f, -3.0f, -3.0f, -3.0f, -3.0f}) sum += std::exp(double(logit));
+  expect(std::abs(result.logprobs[5] - (-3 - std::log(sum))) < 1e-5, "a logprob is of the raw logits");
+  expect(std::abs(result.logprobs[1] - (4 - std::log(sum))) < 1e-5, "a logprob is of the raw logits");
+  for (int row = 0; row < 7; row++) {
+    expect(result.top_ids[row * top_logprobs_max] == 0 && result.top_ids[row * top_logprobs_max + 1] == 1, "top ids");
+    expect(result.top_ids[row * top_logprobs_max + 2] == -1, "padding");
+    expect(std::abs(result.top_logprobs[row * top_logprobs_max] - (5 - std::log(sum))) < 1e-5, "top logprobs");
+  }
+}
+
+void extreme_parameters_still_draw(const Device& device, Random& random) {
+  const int vocab = 50;
+  for (const float temperature : {1e-38f, 1e-7f, 1e-3f, 1e30f}) {
+    for (const float penalty : {1e-30f, 1.0f, 1e30f}) {
+      Sampling sampling(device, vocab);
+      sampling.set_rows(1);
+      sampling.batch.temperature = {temperature};
+      sampling.batch.repetition_penalty = {penalty};
+      sampling.batch.frequency_penalty = {3e38f};
+      sampling.batch.history = random_tokens(60, vocab, random);
+      sampling.batch.history_counts = {60};
+      sampling.batch.output_counts = {30};
+      sampling.batch.bias_counts = {2};
+      sampling.batch.bias_ids = {0, 0};
+      sampling.batch.bias_values = {3e38f, -3e38f};
+      const StepResult result = sampling.draw(random_logits(vocab, random));
+      expect(result.tokens[0] >= 0 && result.tokens[0] < vocab, "a token of the vocabulary");
+      expect(std::isfinite(result.logprobs[0]), "a finite logprob");
+    }
+  }
+}
+
+void logits_that_are_not_finite_are_an_error(const Device& device, Random& random) {
+  Sampling sampling(device, 20);
+  sampling.set_rows(3);
+  auto rows = random_logits(60, random);
+  rows[31] = NAN;
+  expect(error_code([&] { sampling.draw(rows); }) == "logits_not_finite", "logits_not_finite");
+}
+
+}  // namespace
+
+std::vector<Test> sample_tests(const Device& device) {
+  const auto on = [&](const std::string& name, void (*body)(const Device&, Random&)) {
+    return Test{device.name + ": " + name, [=](Random& random) { body(device, random); }};
+  };
+  return {on("draws follow the distribution", draws_follow_the_distribution),
+          on("filters keep what sorting keeps", filters_keep_what_sorting_keeps),
+          on("temperature 0 takes the highest logit, the lowest id among equals", greedy_takes_the_highest_and_lowest_id),
+          on("a draw depends on its own row alone", a_draw_depends_on_its_own_row_alone),
+          on("penalties, bias, bans and logprobs", penalties_bias_and_bans),
+          on("extreme parameters still draw a token", extreme_parameters_still_draw),
+          on("logits that are not finite are an error", logits_that_are_not_finite_are_an_error)};
+}
+
+}  // namespace ziya::test

@@ -1,0 +1,142 @@
+// Loading: each way a file can be wrong has its code; the three types give the same weights.
+#include "weights.h"
+
+#include <unistd.h>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "model.h"
+#include "reference.h"
+
+namespace ziya::test {
+namespace {
+
+const StepLimits limits = {.tokens_max = 16, .sequences_max = 2, .blocks = 4};
+
+RandomModel small_model(Random& random) {
+  ModelShape shape = random_shape(random);
+  shape.tied_embeddings = false;
+  shape.layers = 2;
+  return random_model(shape, random);
+}
+
+std::string load_code(const RandomModel& model, const std::vector<TensorSource>& tensors, bool cancel = false) {
+  const auto kernels = make_cpu_kernels(model.shape, limits, 1, CpuIsa::automatic);
+  const std::atomic<bool> cancelled{cancel};
+  return error_code([&] { load_weights(model.shape, tensors, 2, {nullptr, cancelled}, *kernels); });
+}
+
+void each_fault_has_its_code(Random& random) {
+  const RandomModel model = small_model(random);
+  const ModelFile file(model, Dtype::f32);
+  expect(load_code(model, file.tensors) == "", "a good file");
+  expect(load_code(model, file.tensors, true) == "engine_closed", "cancelled");
+  for (size_t i = 0; i < file.tensors.size(); i++) {
+    auto tensors = file.tensors;
+    tensors.erase(tensors.begin() + int64_t(i));
+    expect(load_code(model, tensors) == "weights_missing_tensor", "without " + file.tensors[i].name);
+    tensors = file.tensors;
+    tensors[i].shape[0]++;
+    expect(load_code(model, tensors) == "bad_shape", "another shape of " + file.tensors[i].name);
+    tensors = file.tensors;
+    tensors[i].bytes--;
+    expect(load_code(model, tensors) == "bad_shape", "other bytes of " + file.tensors[i].name);
+    tensors = file.tensors;
+    tensors[i].offset = uint64_t(1) << 40;
+    expect(load_code(model, tensors) == "weights_read", "beyond the file, " + file.tensors[i].name);
+    tensors = file.tensors;
+    tensors[i].path = "/nowhere";
+    expect(load_code(model, tensors) == "weights_read", "no file for " + file.tensors[i].name);
+  }
+}
+
+std::string code_with_value(RandomModel model, const char* tensor, float value, Dtype dtype, Random& random) {
+  auto& values = model.tensors.at(tensor);
+  values[size_t(random.between(0, int(values.size()) - 1))] = value;
+  const ModelFile file(model, dtype);
+  return load_code(model, file.tensors);
+}
+
+void values_are_checked(Random& random) {
+  const RandomModel model = small_model(random);
+  const char* matrix = "model.layers.1.mlp.up_proj.weight";
+  const char* norm = "model.norm.weight";
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  expect(code_with_value(model, matrix, 65504, Dtype::f32, random) == "", "the largest fp16");
+  expect(code_with_value(model, matrix, 65519, Dtype::f32, random) == "", "rounds to the largest fp16");
+  expect(code_with_value(model, matrix, 65520, Dtype::f32, random) == "weights_overflow", "rounds to infinity");
+  expect(code_with_value(model, matrix, -70000, Dtype::f32, random) == "weights_overflow", "beyond fp16");
+  expect(code_with_value(model, matrix, 1e30f, Dtype::bf16, random) == "weights_overflow", "beyond fp16, in bf16");
+  expect(code_with_value(model, matrix, infinity, Dtype::f32, random) == "weights_not_finite", "infinity");
+  expect(code_with_value(model, matrix, NAN, Dtype::f32, random) == "weights_not_finite", "NaN");
+  expect(code_with_value(model, matrix, NAN, Dtype::bf16, random) == "weights_not_finite", "NaN in bf16");
+  expect(code_with_value(model, norm, NAN, Dtype::f32, random) == "weights_not_finite", "NaN in a vector");
+}
+
+void infinity_in_fp16_is_refused(Random& random) {
+  const RandomModel model = small_model(random);
+  const ModelFile file(model, Dtype::f16);
+  for (const auto& tensor : file.tensors) {
+    FILE* handle = std::fopen(file.path.c_str(), "r+b");
+    const uint64_t at = tensor.offset + uint64_t(random.between(0, int(tensor.bytes / 2) - 1)) * 2;
+    uint16_t before = 0;
+    const uint16_t infinity = 0xfc00;
+    std::fseek(handle, long(at), SEEK_SET);
+    expect(std::fread(&before, 2, 1, handle) == 1, "read");
+    const auto put = [&](uint16_t value) {
+      std::fseek(handle, long(at), SEEK_SET);
+      std::fwrite(&value, 2, 1, handle);
+      std::fflush(handle);
+    };
+    put(infinity);
+    expect(load_code(model, file.tensors) == "weights_not_finite", "infinity in " + tensor.name);
+    put(before);
+    std::fclose(handle);
+  }
+}
+
+std::vector<float> first_logits(const RandomModel& model, Dtype dtype, int threads) {
+  const auto kernels = make_cpu_kernels(model.shape, limits, threads, CpuIsa::automatic);
+  Model loaded(model.shape, limits, load(model, *kernels, dtype, threads), *kernels);
+  const std::atomic<bool> cancelled{false};
+  return loaded.step(greedy_batch({{{0, 1}, 0, {1}}}), cancelled).logits;
+}
+
+void types_and_threads_give_the_same_weights(Random& random) {
+  RandomModel model = small_model(random);
+  for (auto& [name, values] : model.tensors)  // exact in bf16 too
+    for (auto& value : values) value = std::ldexp(std::nearbyint(std::ldexp(value, 5)), -5) * (std::abs(value) < 4);
+  const auto want = first_logits(model, Dtype::f32, 1);
+  expect(first_logits(model, Dtype::f16, 3) == want, "fp16");
+  expect(first_logits(model, Dtype::bf16, 2) == want, "bf16");
+}
+
+void progress_ends_at_the_total(Random& random) {
+  const RandomModel model = small_model(random);
+  const ModelFile file(model, Dtype::f16);
+  const auto kernels = make_cpu_kernels(model.shape, limits, 1, CpuIsa::automatic);
+  const std::atomic<bool> cancelled{false};
+  uint64_t before = 0, done = 0, total = 0;
+  bool grows = true;
+  const auto report = [&](uint64_t bytes_done, uint64_t bytes_total) {
+    grows = grows && bytes_done > before;
+    before = done = bytes_done;
+    total = bytes_total;
+  };
+  load_weights(model.shape, file.tensors, 3, {report, cancelled}, *kernels);
+  expect(grows && done == total && total == uint64_t(2 * parameter_count(model.shape)), "progress grows up to the total");
+}
+
+}  // namespace
+
+std::vector<Test> weights_tests() {
+  return {{"each fault of a weights file has its code", each_fault_has_its_code},
+          {"weights beyond fp16 and weights that are not finite are refused", values_are_checked},
+          {"an infinity in fp16 is refused, in any tensor", infinity_in_fp16_is_refused},
+          {"fp32, fp16 and bf16 files give the same weights, on any threads", types_and_threads_give_the_same_weights},
+          {"progress grows up to the total", progress_ends_at_the_total}};
+}
+
+}  // namespace ziya::test

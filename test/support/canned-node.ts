@@ -1,0 +1,219 @@
+// A node without a model or an engine: speaks the node's side of the contract over HTTP, so that the gateway can be tested alone.
+// It verifies tickets, streams canned chunks, counts, and reports to /internal/sync until each record is acknowledged.
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { ACCEPTED_HEADER, type GenerateRequest, type NodeErrorCode, TICKET_HEADER } from '../../contract/generation.ts'
+import { usageOf } from '../../contract/openai.ts'
+import {
+  NODE_SIGNATURE_HEADER,
+  type NodeStatus,
+  type SettleOutcome,
+  type SyncResponse,
+  type UsageRecord,
+} from '../../contract/sync.ts'
+import { sign, type Ticket, verifyTicket } from '../../contract/ticket.ts'
+
+export interface CannedNodeOptions {
+  gateway_url: string
+  node_secret: string
+  model?: string
+  node_id?: string
+  /** Tokens a choice; what the bill then says. */
+  completion_tokens?: number
+  /** Pause after each chunk of a stream, and before a whole answer. */
+  chunk_ms?: number
+  /** Refuse every generation with this. */
+  refuse?: NodeErrorCode
+  /** False: reports nothing by itself. */
+  sync?: boolean
+}
+
+export const CANNED_PROMPT_TOKENS = 5
+const CONTEXT_TOKENS = 1024
+
+export class CannedNode {
+  readonly url: string
+  readonly options: CannedNodeOptions
+  /** Every accepted generation, in order. */
+  readonly accepted: { request: GenerateRequest; ticket: Ticket; signed: string }[] = []
+  readonly records: UsageRecord[] = []
+  /** What the gateway made of each record, by request id. */
+  readonly outcomes = new Map<string, SettleOutcome>()
+  aborted_count = 0
+  readonly #server: Server
+  readonly #unsettled: UsageRecord[] = []
+  readonly #heartbeat: NodeJS.Timeout | undefined
+  #syncing: Promise<unknown> | null = null
+
+  constructor(server: Server, options: CannedNodeOptions) {
+    this.#server = server
+    this.options = options
+    this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+    server.on('request', (req, res) => void this.#answer(req, res))
+    if (options.sync !== false) this.#heartbeat = setInterval(() => this.#scheduleSync(), 1000).unref()
+  }
+
+  status(): NodeStatus {
+    return {
+      node_id: this.options.node_id ?? 'canned',
+      url: this.url,
+      model: this.options.model ?? 'ziya-coding-mini',
+      state: 'ready',
+      context_tokens: CONTEXT_TOKENS,
+      running: 0,
+      waiting: 0,
+      blocks_total: 64,
+      blocks_free: 64,
+    }
+  }
+
+  /** Reports what is not settled yet, and answers with the status; 0 where the gateway was not reached. */
+  async sync(): Promise<number> {
+    const records = this.#unsettled.splice(0, 500)
+    const sent = await this.report(records).catch(() => null)
+    const settled = sent?.ok ? ((await sent.json()) as SyncResponse).settled : []
+    records.forEach((record, i) => {
+      const outcome = settled[i]?.outcome ?? 'retry'
+      if (outcome === 'retry') this.#unsettled.push(record)
+      else this.outcomes.set(record.request_id, outcome)
+    })
+    return sent?.status ?? 0
+  }
+
+  async report(records: UsageRecord[], secret = this.options.node_secret): Promise<Response> {
+    const body = JSON.stringify({ node: this.status(), records })
+    const headers = { [NODE_SIGNATURE_HEADER]: await sign(body, secret) }
+    return fetch(`${this.options.gateway_url}/internal/sync`, { method: 'POST', body, headers })
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#heartbeat)
+    this.#server.closeAllConnections()
+    await new Promise((done) => this.#server.close(done))
+    await this.#syncing
+  }
+
+  // One report at a time, as a node does: what finishes meanwhile goes with the next.
+  #scheduleSync(): void {
+    this.#syncing ??= this.sync().finally(() => {
+      this.#syncing = null
+      if (this.#unsettled.length > 0) setTimeout(() => this.#scheduleSync(), 1).unref()
+    })
+  }
+
+  async #answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
+    const body = await textOf(req)
+    const signed = String(req.headers[TICKET_HEADER] ?? '')
+    const ticket = await verifyTicket(signed, this.options.node_secret)
+    const refused = ticket ? this.options.refuse : 'bad_ticket'
+    if (!ticket || refused) return refuse(res, refused ?? 'bad_ticket')
+    const request = JSON.parse(body) as GenerateRequest
+    this.accepted.push({ request, ticket, signed })
+    const tokens = Math.min(this.options.completion_tokens ?? 3, request.max_tokens)
+    const written = request.stream ? await this.#stream(res, request, tokens) : await this.#whole(res, request, tokens)
+    const gone = written < tokens * choicesOf(request)
+    if (gone) this.aborted_count += 1
+    this.#unsettled.push(record(signed, ticket, { written, outcome: gone ? 'client_gone' : 'stop' }))
+    this.records.push(this.#unsettled.at(-1)!)
+    if (this.options.sync !== false) this.#scheduleSync()
+  }
+
+  async #whole(res: ServerResponse, request: GenerateRequest, tokens: number): Promise<number> {
+    if (this.options.chunk_ms) await sleep(this.options.chunk_ms)
+    if (res.destroyed) return 0
+    res.writeHead(200, { [ACCEPTED_HEADER]: '1', 'content-type': 'application/json' })
+    res.end(JSON.stringify(wholeAnswer(request, tokens)))
+    return tokens * choicesOf(request)
+  }
+
+  async #stream(res: ServerResponse, request: GenerateRequest, tokens: number): Promise<number> {
+    res.writeHead(200, { [ACCEPTED_HEADER]: '1', 'content-type': 'text/event-stream; charset=utf-8' })
+    const choices = Array.from({ length: choicesOf(request) }, (_, index) => index)
+    for (let token = 0; token < tokens; token += 1) {
+      if (res.destroyed) return token * choices.length
+      res.write(choices.map((index) => event(chunk(request, index, ' token'))).join(''))
+      if (this.options.chunk_ms) await sleep(this.options.chunk_ms)
+    }
+    const last = choices.map((index) => event(chunk(request, index, '', 'stop'))).join('')
+    const usage = { ...chunk(request, 0, ''), choices: [], usage: usageFor(tokens * choices.length) }
+    res.end(`${last}${request.include_usage ? event(usage) : ''}data: [DONE]\n\n`)
+    return tokens * choices.length
+  }
+}
+
+export async function startCannedNode(options: CannedNodeOptions): Promise<CannedNode> {
+  const server = createServer()
+  await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
+  const node = new CannedNode(server, options)
+  if (options.sync !== false) await node.sync()
+  return node
+}
+
+function record(
+  signed: string,
+  ticket: Ticket,
+  { written, outcome }: { written: number; outcome: UsageRecord['outcome'] },
+): UsageRecord {
+  return {
+    ticket: signed,
+    request_id: ticket.request_id,
+    attempt: ticket.attempt,
+    prompt_tokens: CANNED_PROMPT_TOKENS,
+    cached_tokens: 0,
+    completion_tokens: written,
+    delivered_tokens: written,
+    outcome,
+    started_unix_ms: Date.now(),
+    first_token_ms: 1,
+    duration_ms: 2,
+  }
+}
+
+function choicesOf(request: GenerateRequest): number {
+  return request.n * request.prompts.length
+}
+
+function wholeAnswer(request: GenerateRequest, tokens: number) {
+  const text = ' token'.repeat(tokens)
+  const choices = Array.from({ length: choicesOf(request) }, (_, index) =>
+    request.shape === 'chat'
+      ? { index, message: { role: 'assistant', content: text, refusal: null }, logprobs: null, finish_reason: 'stop' }
+      : { index, text, logprobs: null, finish_reason: 'stop' },
+  )
+  const object = request.shape === 'chat' ? 'chat.completion' : 'text_completion'
+  return { ...frame(request, object), choices, usage: usageFor(tokens * choices.length) }
+}
+
+function chunk(request: GenerateRequest, index: number, content: string, finish_reason: string | null = null) {
+  const choice =
+    request.shape === 'chat'
+      ? { index, delta: { content }, logprobs: null, finish_reason }
+      : { index, text: content, logprobs: null, finish_reason }
+  const object = request.shape === 'chat' ? 'chat.completion.chunk' : 'text_completion'
+  return { ...frame(request, object), choices: [choice], ...(request.include_usage && { usage: null }) }
+}
+
+function frame(request: GenerateRequest, object: string) {
+  return { id: request.response_id, object, created: request.created_unix_s, model: request.model }
+}
+
+function usageFor(completion: number) {
+  return usageOf({ prompt: CANNED_PROMPT_TOKENS, cached: 0, completion })
+}
+
+function event(data: object): string {
+  return `data: ${JSON.stringify(data)}\n\n`
+}
+
+function refuse(res: ServerResponse, code: NodeErrorCode): void {
+  res.writeHead(400, { 'content-type': 'application/json' })
+  res.end(JSON.stringify({ error: { code, message: `the node refuses: ${code}`, param: null } }))
+}
+
+async function textOf(req: IncomingMessage): Promise<string> {
+  const parts: Buffer[] = []
+  for await (const part of req) parts.push(part as Buffer)
+  return Buffer.concat(parts).toString()
+}

@@ -1,0 +1,95 @@
+// What a gateway sends to a node, for tests of the node alone.
+
+import type { GenerateRequest } from '../../contract/generation.ts'
+import { signTicket, type Ticket } from '../../contract/ticket.ts'
+
+export const NODE_SECRET = 'a secret of gateway and node'
+
+export function generateRequest(changes: Partial<GenerateRequest> = {}): GenerateRequest {
+  return {
+    request_id: crypto.randomUUID(),
+    response_id: 'cmpl-1',
+    created_unix_s: 1_700_000_000,
+    model: 'test-model',
+    shape: 'completion',
+    stream: false,
+    include_usage: false,
+    prompts: [[{ special: '<s>' }, { text: 'Once upon a time' }]],
+    n: 1,
+    max_tokens: 20,
+    max_tokens_is_default: false,
+    stop: [],
+    sampling: {
+      temperature: 0,
+      top_p: 1,
+      top_k: 0,
+      min_p: 0,
+      repetition_penalty: 1,
+      frequency_penalty: 0,
+      presence_penalty: 0,
+      seed: '1',
+    },
+    ...changes,
+  }
+}
+
+export function ticketFor(request: GenerateRequest, changes: Partial<Ticket> = {}): Ticket {
+  return {
+    request_id: request.request_id,
+    attempt: 1,
+    account_id: 'account',
+    key_id: 'key',
+    model: 'test-model',
+    price_version: 1,
+    reserved_nanousd: '1000',
+    prompt_tokens_max: 100_000,
+    output_tokens_max: 100_000,
+    duration_ms_max: 60_000,
+    ...changes,
+  }
+}
+
+export interface GenerateOptions {
+  ticket?: Partial<Ticket>
+  secret?: string
+  signal?: AbortSignal
+}
+
+/** POST /generate with a ticket that pays for it. */
+export async function generate(
+  node_url: string,
+  changes: Partial<GenerateRequest> = {},
+  { ticket, secret, signal }: GenerateOptions = {},
+): Promise<Response> {
+  const request = generateRequest(changes)
+  return fetch(`${node_url}/generate`, {
+    method: 'POST',
+    headers: { 'x-ticket': await signTicket(ticketFor(request, ticket), secret ?? NODE_SECRET) },
+    body: JSON.stringify(request),
+    ...(signal ? { signal } : {}),
+  })
+}
+
+interface Chunk {
+  choices: { index: number; text?: string; delta?: { content?: string; role?: string }; finish_reason: string | null }[]
+  usage?: { completion_tokens: number; prompt_tokens: number } | null
+  error?: { code: string }
+}
+
+/** The data of a stream's frames, comments left out; the last is the text '[DONE]' where the stream was whole. */
+export function framesOf(stream: string): (Chunk | '[DONE]')[] {
+  return stream
+    .split('\n\n')
+    .filter((frame) => frame.startsWith('data: '))
+    .map((frame) => frame.slice('data: '.length))
+    .map((data) => (data === '[DONE]' ? data : (JSON.parse(data) as Chunk)))
+}
+
+/** The text of one choice of a stream. */
+export function textOf(stream: string, choice = 0): string {
+  return framesOf(stream)
+    .flatMap((frame) => (frame === '[DONE]' ? [] : frame.choices))
+    .filter(({ index }) => index === choice)
+    .map(({ text, delta }) => text ?? delta?.content ?? '')
+    .join('')
+}

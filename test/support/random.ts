@@ -1,0 +1,48 @@
+// Seeded randomness for tests (mulberry32). The seed is printed, and SEED=… repeats a run.
+
+export interface Random {
+  seed: number
+  below(bound: number): number
+  chance(probability: number): boolean
+  pick<T>(items: readonly T[]): T
+}
+
+export function seededRandom(seed = Number(process.env.SEED ?? Date.now() % 2 ** 32)): Random {
+  console.log(`seed ${seed}`)
+  let state = seed
+  const next = () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+  const below = (bound: number) => Math.floor(next() * bound)
+  return { seed, below, chance: (probability) => next() < probability, pick: (items) => items[below(items.length)]! }
+}
+
+// Scripts, code, spaces, control characters, joiners and astral planes; and now and then any code point at all.
+const ALPHABETS = [
+  'abcdefghijklmnopqrstuvwxyz ',
+  'ABCxyz0123456789_.,;:(){}[]<>=+-*/%!&|^~?@#$\'"\\`',
+  ' \t\n\r    ',
+  'äöüßéèñçøåœабвгдеж',
+  '你好世界快速排序函数列表こんにちは안녕مرحباשלוםनमस्ते',
+  '\u0000\u0001\u007f\u0080\u200b\u200d\ufeff\u00a0\u3000\u2028\ufffd',
+  '😀🚀🇩🇪👩‍💻𝒳\u{10ffff}e\u0301',
+].map((alphabet) => [...alphabet])
+
+/** A well-formed string; U+2581 never occurs, as SentencePiece itself cannot tell it from a space. */
+export function randomText(random: Random): string {
+  const runs = Array.from({ length: random.below(6) }, () => {
+    const alphabet = random.pick(ALPHABETS)
+    const draw = () => (random.chance(0.02) ? anyCodePoint(random) : random.pick(alphabet))
+    return Array.from({ length: 1 + random.below(12) }, draw).join('')
+  })
+  return runs.join('')
+}
+
+function anyCodePoint(random: Random): string {
+  const code = random.below(0x110000 - 0x800)
+  const text = String.fromCodePoint(code < 0xd800 ? code : code + 0x800)
+  return text === '\u2581' ? ' ' : text
+}

@@ -1,0 +1,30 @@
+// Sequences for tests of the scheduler and the engine.
+
+import type { Engine } from '../../gpu-node/engine.ts'
+import type { RowSampling } from '../../gpu-node/sampling.ts'
+import type { Scheduler } from '../../gpu-node/scheduler.ts'
+import { Sequence, type SequenceOptions } from '../../gpu-node/sequence.ts'
+
+export const greedy: RowSampling = {
+  temperature: 0,
+  top_p: 1,
+  top_k: 0,
+  min_p: 0,
+  repetition_penalty: 1,
+  frequency_penalty: 0,
+  presence_penalty: 0,
+  seed: 0n,
+}
+
+export function makeSequence(options: Partial<SequenceOptions> & { prompt: readonly number[] }): Sequence {
+  return new Sequence({ output_tokens_max: 8, eos_ids: new Set([2]), sampling: greedy, ...options })
+}
+
+/** Runs sequences to their end, all submitted at once. Returns the output ids of each. */
+export async function runToEnd(engine: Engine, scheduler: Scheduler, sequences: Sequence[]): Promise<number[][]> {
+  for (const sequence of sequences) scheduler.submit(sequence)
+  for (let step = scheduler.schedule(); step; step = scheduler.schedule()) {
+    scheduler.apply(step, await engine.step(step.batch))
+  }
+  return sequences.map((sequence) => sequence.tokens.slice(sequence.prompt_tokens))
+}

@@ -1,0 +1,79 @@
+// The whole service for end-to-end tests: an own Postgres, gateway and node on free ports, with nothing kept afterwards.
+
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import OpenAI from 'openai'
+import postgres from 'postgres'
+import { createFundedKey } from '../../local/demo-account.ts'
+import { type Stack, startStack } from '../../local/stack.ts'
+
+export const embeddedModel = join(import.meta.dirname, '../../models/ziya-coding-mini')
+
+export interface TestStack extends Stack {
+  sql: postgres.Sql
+  /** The node's journal as it lies on the disk. */
+  readJournal: () => string
+}
+
+export async function startTestStack(model_dir: string = embeddedModel): Promise<TestStack> {
+  const data_dir = mkdtempSync(join(tmpdir(), 'ziya-test-'))
+  const stack = await startStack({ port: 0, model_dir, database_url: null, data_dir })
+  const sql = postgres(stack.database_url, { max: 2, fetch_types: false })
+  const stopStack = stack.stop
+  return Object.assign(stack, {
+    sql,
+    readJournal: () => readFileSync(join(data_dir, 'node', 'journal.jsonl'), 'utf8'),
+    stop: async () => {
+      await sql.end({ timeout: 5 })
+      await stopStack()
+      rmSync(data_dir, { recursive: true, force: true })
+    },
+  })
+}
+
+export interface Customer {
+  account_id: string
+  key_id: string
+  api_key: string
+  client: OpenAI
+  /** An authenticated request that throws nothing. */
+  fetch: (path: string, init?: RequestInit) => Promise<Response>
+}
+
+/** An account with credit (ten dollars unless said), its key, and the official client on it. */
+export async function newCustomer(stack: Stack, credit_nanousd = '10000000000'): Promise<Customer> {
+  const funded = await createFundedKey(stack, 'customer', credit_nanousd)
+  const headers = { authorization: `Bearer ${funded.api_key}`, 'content-type': 'application/json' }
+  return {
+    ...funded,
+    client: new OpenAI({ baseURL: `${stack.gateway_url}/v1`, apiKey: funded.api_key, maxRetries: 0 }),
+    fetch: (path, init) => fetch(stack.gateway_url + path, { headers, ...init }),
+  }
+}
+
+export interface NodeStatusView {
+  running: number
+  waiting: number
+  blocks_total: number
+  blocks_free: number
+}
+
+export async function nodeStatus(stack: Stack): Promise<NodeStatusView> {
+  return (await (await fetch(`${stack.node_url}/status`)).json()) as NodeStatusView
+}
+
+/** Polls until `read` gives something other than null; how long it took, in ms. */
+export async function eventually<T>(
+  read: () => Promise<T | null>,
+  deadline_ms: number,
+): Promise<{ value: T; ms: number }> {
+  const started = performance.now()
+  for (;;) {
+    const value = await read()
+    const ms = performance.now() - started
+    if (value !== null) return { value, ms }
+    if (ms > deadline_ms) throw new Error(`nothing came within ${deadline_ms} ms`)
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}
