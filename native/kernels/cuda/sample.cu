@@ -9,10 +9,12 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int threads = 512;
+constexpr int threads_max = 512, threads_min = 64;
+constexpr int small_vocab = 4096;
 constexpr float temperature_min = 1e-6f;
 constexpr uint32_t one_bits = 0x3f800000u;  // of the highest probability
 
+template <int threads>
 struct Shared {
   BlockReduce<threads, double> sums;
   BlockReduce<threads, unsigned long long> keys;
@@ -62,11 +64,12 @@ __device__ __forceinline__ unsigned long long score_key(float score, int id) {
 }
 __device__ __forceinline__ int id_of(unsigned long long key) { return int(~uint32_t(key)); }
 
+template <int threads>
 class RowSampler {
  public:
   __device__ RowSampler(const RowPlace& row, const int32_t* words, const float* logits, float* scores, int vocab_size)
       : row_(row), words_(words), logits_(logits), scores_(scores), vocab_size_(vocab_size),
-        shared_(block_shared<Shared>()) {}
+        shared_(block_shared<Shared<threads>>()) {}
 
   __device__ void draw(DrawnToken& drawn) {
     const bool finite = load_scores();
@@ -227,9 +230,10 @@ class RowSampler {
   const float* logits_;
   float* scores_;
   const int vocab_size_;
-  Shared& shared_;
+  Shared<threads>& shared_;
 };
 
+template <int threads>
 __global__ void __launch_bounds__(threads)
     sample_kernel(StepView step, int first_row, ActivationView logits, int vocab_size, float* scores, DrawnToken* drawn) {
   wait_for_previous_kernel();
@@ -237,7 +241,7 @@ __global__ void __launch_bounds__(threads)
   const int row = blockIdx.x;
   if (first_row + row >= step.counts->rows) return;
   const RowPlace place = step.rows[first_row + row];
-  RowSampler sampler(place, step.words, logits.row<float>(row), scores + int64_t(row) * vocab_size, vocab_size);
+  RowSampler<threads> sampler(place, step.words, logits.row<float>(row), scores + int64_t(row) * vocab_size, vocab_size);
   sampler.draw(drawn[row]);
 }
 
@@ -245,7 +249,12 @@ __global__ void __launch_bounds__(threads)
 
 void sample(const StepView& step, int first_row, const ActivationView& logits, int rows, int vocab_size, float* scores,
             DrawnToken* drawn, cudaStream_t stream) {
-  LAUNCH(sample_kernel, rows, threads, sizeof(Shared), stream, step, first_row, logits, vocab_size, scores, drawn);
+  if (vocab_size < small_vocab)
+    LAUNCH(sample_kernel<threads_min>, rows, threads_min, sizeof(Shared<threads_min>), stream, step, first_row, logits,
+           vocab_size, scores, drawn);
+  else
+    LAUNCH(sample_kernel<threads_max>, rows, threads_max, sizeof(Shared<threads_max>), stream, step, first_row, logits,
+           vocab_size, scores, drawn);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

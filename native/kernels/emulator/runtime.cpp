@@ -8,6 +8,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <utility>
 
 namespace ziya::emulator {
 namespace {
@@ -25,6 +26,8 @@ std::map<void*, Allocation> allocations;
 int devices = 1;
 size_t memory_max = size_t(8) << 30;
 size_t in_use = 0;
+constexpr uint64_t digest_begin = 0xcbf29ce484222325u;  // FNV-1a
+uint64_t digest = digest_begin;
 
 size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
@@ -33,6 +36,7 @@ size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) /
 void set_devices(int count) { devices = count; }
 void set_memory_max(size_t bytes) { memory_max = bytes; }
 size_t memory_in_use() { return in_use; }
+uint64_t take_download_digest() { return std::exchange(digest, digest_begin); }
 
 cudaError_t cudaGetDeviceCount(int* count) {
   *count = devices;
@@ -106,8 +110,12 @@ void enqueue(cudaStream_t stream, std::function<void()> operation) {
     operation();
 }
 
-cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind, cudaStream_t stream) {
-  enqueue(stream, [=] { std::memcpy(to, from, bytes); });
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  enqueue(stream, [=] {
+    std::memcpy(to, from, bytes);
+    const auto* data = static_cast<const unsigned char*>(from);
+    for (size_t i = 0; kind == cudaMemcpyDeviceToHost && i < bytes; i++) digest = (digest ^ data[i]) * 0x100000001b3u;
+  });
   return cudaSuccess;
 }
 

@@ -40,6 +40,8 @@ void set_devices(int count);
 void set_memory_max(size_t bytes);
 // Device memory that has not been freed.
 size_t memory_in_use();
+// A digest of all bytes that were copied to the host since the last call.
+uint64_t take_download_digest();
 
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaSetDevice(int device);
