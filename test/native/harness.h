@@ -59,5 +59,6 @@ std::vector<Test> check_tests();
 std::vector<Test> weights_tests();
 std::vector<Test> engine_tests();
 std::vector<Test> emulator_tests();  // where there is an emulator
+std::vector<Test> cuda_tests();      // where there is nvcc; on a device where there is one
 
 }  // namespace ziya::test

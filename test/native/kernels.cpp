@@ -16,8 +16,10 @@ using Floats = std::vector<float>;
 
 // The kernels of one random shape, and what every case needs around them.
 struct Bench {
-  Bench(const Device& device, Random& random, int threads = 0)
-      : random(random), precision(device.precision), shape(random_shape(random)),
+  Bench(const Device& device, Random& random, int threads = 0) : Bench(device, random, random_shape(random), threads) {}
+
+  Bench(const Device& device, Random& random, const ModelShape& shape, int threads = 0)
+      : random(random), precision(device.precision), shape(shape),
         limits{.tokens_max = tokens_max, .sequences_max = tokens_max, .blocks = 200},
         kernels(device.make(shape, limits, threads > 0 ? threads : random.between(1, 3))) {}
 
@@ -193,6 +195,32 @@ void rms_norm_is_right(const Device& device, Random& random) {
   }
 }
 
+// Rows of weights as long as the 34B has them, relative to the length of the whole result.
+void long_products_are_right(const Device& device, Random& random) {
+  for (const int rows : {1, 9, 140}) {
+    Bench b(device, random);
+    const int inputs = random.one_of<int>({8192, 22016}), columns = random.between(65, 80);
+    Doubles w;
+    const auto weight = b.matrix(columns, inputs, MatrixLayout::plain, w);
+    const int checked = std::min(rows, 12);
+    const auto out_rows = b.kernels->make_activations(rows, columns), in = b.kernels->make_activations(rows, inputs);
+    const Floats x = b.random_rows(rows, inputs);
+    b.kernels->upload(*in, rows, x.data());
+    b.begin(1);
+    b.kernels->logits(*in, *weight, rows, *out_rows);
+    const Floats out = b.rows_of(*out_rows, rows);
+    double error = 0, length = 0;
+    for (int row = rows - checked; row < rows; row++) {
+      const Doubles want = multiply(w, row_of(x, row, inputs), columns);
+      for (int i = 0; i < columns; i++) {
+        error += std::pow(out[row * columns + i] - want[i], 2);
+        length += want[i] * want[i];
+      }
+    }
+    expect(std::sqrt(error / length) <= 2e-3, "relative L2 " + std::to_string(std::sqrt(error / length)));
+  }
+}
+
 // The keys and values of a sequence, as the cache has to hold them.
 struct History {
   std::vector<Doubles> keys, values;  // (positions)(kv_heads * head_size)
@@ -322,6 +350,39 @@ void attention_is_right_and_chunk_invariant(const Device& device, Random& random
   }
 }
 
+void every_head_size_and_group_attends(const Device& device, Random& random) {
+  for (const int head_size : {8, 32, 64, 128}) {
+    for (const int group : {1, 2, 4, 8}) {
+      ModelShape shape = random_shape(random);
+      shape.head_size = head_size;
+      shape.kv_heads = random.between(1, 2);
+      shape.heads = shape.kv_heads * group;
+      Bench b(device, random, shape);
+      const int length = random.between(17, 70);
+      Doubles w;
+      const auto weight = b.matrix(shape.qkv_columns(), shape.hidden_size, MatrixLayout::plain, w);
+      const std::vector<Floats> inputs = {b.random_rows(length, shape.hidden_size)};
+      AttentionRun run(b, *weight, inputs, random_blocks(1, length, b.limits.blocks, random));
+      run.step({length - 1});
+      run.step({1});
+      History history;
+      Doubles want;
+      for (int t = 0; t < length; t++) {
+        const float* qkv = &run.qkv[0][t * shape.qkv_columns()];
+        expect_rotated(b, multiply(w, row_of(inputs[0], t, shape.hidden_size), shape.qkv_columns()), qkv, t, history);
+        want = attend(b, qkv, history, t + 1);
+      }
+      double error = 0, size = 0;
+      for (size_t i = 0; i < want.size(); i++) {
+        error += std::pow(run.out[0][(length - 1) * want.size() + i] - want[i], 2);
+        size += want[i] * want[i];
+      }
+      expect(std::sqrt(error / size) <= 2e-3, "head size " + std::to_string(head_size) + ", group " + std::to_string(group) +
+                                                  ": relative L2 " + std::to_string(std::sqrt(error / size)));
+    }
+  }
+}
+
 // More positions than one fold of the softmax, which are summed in another place.
 void long_attention_is_right_and_chunk_invariant(const Device& device, Random& random) {
   Bench b(device, random);
@@ -362,6 +423,8 @@ std::vector<Test> kernel_tests(const Device& device) {
       on("gate, up and swiglu are right, and the same alone and in a batch",
          [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::swiglu); }),
       on("queries and keys are rotated, attention is right, and the same in chunks", attention_is_right_and_chunk_invariant),
+      on("products as long as the 34B's are right", long_products_are_right),
+      on("every head size attends in every group", every_head_size_and_group_attends),
       on("attention over several folds is right, and the same one by one", long_attention_is_right_and_chunk_invariant),
   };
 }

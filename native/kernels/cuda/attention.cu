@@ -37,7 +37,7 @@ __global__ void __launch_bounds__(warps * warp_size)
   Shared& shared = block_shared<Shared>();
   const TokenPlace place = step.tokens[token];
   const int kv_head = head / (shape.heads / shape.kv_heads);
-  const float* q = qkv.row<float>(token) + head * shape.head_size;
+  const float* q = qkv.row(token) + head * shape.head_size;
   float* query = shared.query[warp];
   for (int i = lane; i < kv.head_stride; i += warp_size) query[i] = i < shape.head_size ? q[i] : 0;
   __syncwarp();
@@ -71,11 +71,10 @@ __global__ void __launch_bounds__(warps * warp_size)
     }
     __syncwarp();
   }
-  half* to = out.row<half>(token) + head * shape.head_size;
 #pragma unroll
   for (int c = 0; c < columns_a_lane; c++) {
     const int column = c * warp_size + lane;
-    if (column < shape.head_size) store(to + column, values[c] / sum);
+    if (column < shape.head_size) store(out.at(token, head * shape.head_size + column), values[c] / sum);
   }
 }
 

@@ -22,24 +22,26 @@ constexpr int head_size_max = 256;
 struct CudaMatrix : Matrix {
   CudaMatrix(int outputs, int inputs, MatrixLayout layout)
       : Matrix(outputs, inputs), view{nullptr, outputs, inputs, layout == MatrixLayout::gate_up},
-        memory(size_t(view.row_tiles()) * view.k_tiles() * tile_halves * sizeof(half), "memory for the weights") {
+        memory(size_t(view.row_tiles()) * view.k_tiles() * tile_halves * sizeof(half), "memory for the weights"),
+        arrivals(view.row_tiles() * sizeof(int), "memory for the weights") {
     view.tiles = memory.as<half>();
   }
   WeightView view;
-  DeviceMemory memory;
+  DeviceMemory memory, arrivals;
 };
 
 struct CudaVector : Vector {
-  explicit CudaVector(int columns) : Vector(columns), memory(columns * sizeof(float), "memory for the weights") {}
+  explicit CudaVector(int columns)
+      : Vector(columns), memory(round_up(columns, unit_halves) * sizeof(float), "memory for the weights") {}
   DeviceMemory memory;
 };
 
 // Holds fp32 or fp16 rows, as the kernel that wrote it last left them.
 struct CudaActivations : Activations {
   CudaActivations(int rows_max, int columns)
-      : Activations(rows_max, columns), stride(round_up(columns, tile_inputs)),
-        memory(size_t(rows_max) * stride * sizeof(float), "memory for activations") {}
-  ActivationView view() const { return {memory.as<void>(), stride, columns, is_half}; }
+      : Activations(rows_max, columns), stride(round_up(columns, stage_inputs)),
+        memory(size_t(padded_rows(rows_max)) * stride * sizeof(float), "memory for activations") {}
+  ActivationView view() const { return {memory.as<void>(), stride, columns, padded_rows(rows_max), is_half}; }
 
   const int64_t stride;
   DeviceMemory memory;
@@ -56,7 +58,7 @@ struct CudaKvLayer : KvLayer {
 
 CudaActivations& own(Activations& a) { return static_cast<CudaActivations&>(a); }
 const CudaActivations& own(const Activations& a) { return static_cast<const CudaActivations&>(a); }
-const WeightView& own(const Matrix& m) { return static_cast<const CudaMatrix&>(m).view; }
+const CudaMatrix& own(const Matrix& m) { return static_cast<const CudaMatrix&>(m); }
 const float* own(const Vector& v) { return static_cast<const CudaVector&>(v).memory.as<float>(); }
 
 // Selects the device for this thread before any member allocates on it.
@@ -111,10 +113,13 @@ class CudaKernels : public Kernels {
   int tokens() const { return int(batch_->tokens.size()); }
   ActivationView write_as(Activations& out, bool is_half);
   void clear(const DeviceMemory& memory);
+  void download_halves(const CudaActivations& from, int rows, float* values);
+  void multiply(Epilogue epilogue, const Activations& in, const Matrix& weight, int rows, const ActivationView& out);
   void upload_angles();
   void copy_top_logprobs(const DrawnToken* drawn, int rows, StepResult& result) const;
 
   const DeviceChoice device_;
+  const CudaVariant variant_;
   const ModelShape shape_;
   const HeadShape heads_;
   const int head_stride_;
@@ -124,6 +129,7 @@ class CudaKernels : public Kernels {
   bool are_weights_packed_ = true;
   StepDescriptor step_;
   DeviceMemory angles_;  // (context, head_size) fp32
+  DeviceMemory partials_;
   DeviceMemory scores_;  // (sampled_rows_max, vocab) fp32
   DeviceMemory drawn_;   // (tokens_max) DrawnToken
   PinnedMemory drawn_host_;
@@ -133,17 +139,19 @@ class CudaKernels : public Kernels {
 
 CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options)
     : device_(options.device),
+      variant_(options.variant),
       shape_(shape),
       heads_{shape.heads, shape.kv_heads, shape.head_size},
       head_stride_(round_up(shape.head_size, unit_halves)),
       step_(shape, limits),
       angles_(size_t(shape.context_tokens) * shape.head_size * sizeof(float), "memory for the angles"),
+      partials_(gemm_partials_bytes(device_.properties.multiProcessorCount), "memory for partial sums"),
       scores_(size_t(sampled_rows_max) * shape.vocab_size * sizeof(float), "memory for the scores"),
       drawn_(limits.tokens_max * sizeof(DrawnToken), "memory for the drawn tokens"),
       drawn_host_(limits.tokens_max * sizeof(DrawnToken), "pinned memory for the drawn tokens") {
   if (shape.head_size > head_size_max) throw EngineError("bad_shape", "head_size is more than the CUDA kernels can have");
   upload_angles();
-  allocated_ = step_.bytes() + int64_t(angles_.bytes() + scores_.bytes() + drawn_.bytes());
+  allocated_ = step_.bytes() + int64_t(angles_.bytes() + partials_.bytes() + scores_.bytes() + drawn_.bytes());
 }
 
 CudaKernels::~CudaKernels() { cudaStreamSynchronize(stream_); }
@@ -174,6 +182,7 @@ void CudaKernels::clear(const DeviceMemory& memory) {
 std::unique_ptr<Matrix> CudaKernels::make_matrix(int outputs, int inputs, MatrixLayout layout) {
   auto matrix = std::make_unique<CudaMatrix>(outputs, inputs, layout);
   clear(matrix->memory);
+  clear(matrix->arrivals);
   return matrix;
 }
 
@@ -199,7 +208,7 @@ std::unique_ptr<KvLayer> CudaKernels::make_kv_layer(int blocks) {
 
 void CudaKernels::upload_rows(Matrix& to, int first_row, int rows, const uint16_t* fp16) {
   device_.select();
-  ring_.upload(own(to), first_row, rows, fp16);
+  ring_.upload(own(to).view, first_row, rows, fp16);
   const std::lock_guard lock(upload_mutex_);
   are_weights_packed_ = false;
 }
@@ -208,14 +217,15 @@ void CudaKernels::upload(Vector& to, const float* values) {
   device_.select();
   const std::lock_guard lock(upload_mutex_);
   const auto& memory = static_cast<CudaVector&>(to).memory;
-  check(cudaMemcpyAsync(memory.as<float>(), values, memory.bytes(), cudaMemcpyHostToDevice, stream_), "a copy of weights");
+  check(cudaMemcpyAsync(memory.as<float>(), values, to.columns * sizeof(float), cudaMemcpyHostToDevice, stream_),
+        "a copy of weights");
   stream_.synchronize();
 }
 
 void CudaKernels::upload(Activations& to, int rows, const float* values) {
   const ActivationView view = write_as(to, false);
   for (int row = 0; row < rows; row++)
-    check(cudaMemcpyAsync(view.row<float>(row), values + int64_t(row) * to.columns, to.columns * sizeof(float),
+    check(cudaMemcpyAsync(view.row(row), values + int64_t(row) * to.columns, to.columns * sizeof(float),
                           cudaMemcpyHostToDevice, stream_),
           "a copy of activations");
   stream_.synchronize();
@@ -223,16 +233,24 @@ void CudaKernels::upload(Activations& to, int rows, const float* values) {
 
 void CudaKernels::download(const Activations& from, int rows, float* values) {
   const ActivationView view = own(from).view();
-  const size_t element = view.is_half ? sizeof(uint16_t) : sizeof(float);
-  std::vector<uint16_t> halves(view.is_half ? size_t(rows) * from.columns : 0);
-  for (int row = 0; row < rows; row++) {
-    const int64_t at = int64_t(row) * from.columns;
-    void* to = view.is_half ? static_cast<void*>(halves.data() + at) : values + at;
-    const void* row_data = view.is_half ? static_cast<void*>(view.row<half>(row)) : view.row<float>(row);
-    check(cudaMemcpyAsync(to, row_data, from.columns * element, cudaMemcpyDeviceToHost, stream_), "a copy of activations");
-  }
+  if (view.is_half) return download_halves(own(from), rows, values);
+  for (int row = 0; row < rows; row++)
+    check(cudaMemcpyAsync(values + int64_t(row) * from.columns, view.row(row), from.columns * sizeof(float),
+                          cudaMemcpyDeviceToHost, stream_),
+          "a copy of activations");
   stream_.synchronize();
-  for (size_t i = 0; i < halves.size(); i++) values[i] = half_to_float(halves[i]);
+}
+
+void CudaKernels::download_halves(const CudaActivations& from, int rows, float* values) {
+  std::vector<uint16_t> halves(from.memory.bytes() / sizeof(uint16_t) / 2);
+  check(cudaMemcpyAsync(halves.data(), from.memory.as<void>(), halves.size() * sizeof(uint16_t), cudaMemcpyDeviceToHost, stream_),
+        "a copy of activations");
+  stream_.synchronize();
+  const ActivationView view = from.view();
+  for (int row = 0; row < rows; row++)
+    for (int column = 0; column < from.columns; column++)
+      values[int64_t(row) * from.columns + column] =
+          half_to_float(halves[view.at(row, column) - static_cast<half*>(view.data)]);
 }
 
 // The padding of rows is zero in both forms, so it is cleared when the form changes.
@@ -278,7 +296,7 @@ void CudaKernels::copy_top_logprobs(const DrawnToken* drawn, int rows, StepResul
 }
 
 void CudaKernels::embed(const Matrix& table, Activations& residual) {
-  ZIYA_DEVICE::embed(step_.view(), tokens(), own(table), write_as(residual, false), stream_);
+  ZIYA_DEVICE::embed(step_.view(), tokens(), own(table).view, write_as(residual, false), stream_);
 }
 
 void CudaKernels::rms_norm(const Activations& in, const Vector& weight, Activations& out) {
@@ -290,9 +308,25 @@ void CudaKernels::rms_norm_rows(const Activations& in, const Vector& weight, Row
                              write_as(out, true), stream_);
 }
 
+void CudaKernels::multiply(Epilogue epilogue, const Activations& in, const Matrix& weight, int rows,
+                           const ActivationView& out) {
+  const CudaMatrix& matrix = own(weight);
+  ActivationView from = own(in).view();
+  if (variant_ == CudaVariant::simple) return matmul(epilogue, from, matrix.view, rows, out, stream_);
+  const GemmWorkspace workspace = {partials_.as<float>(), device_.properties.multiProcessorCount};
+  if (from.is_half) return gemm(epilogue, from, matrix.view, matrix.arrivals.as<int>(), rows, out, workspace, stream_);
+  // Only what the host uploaded, in tests, is fp32 here.
+  CudaActivations converted(in.rows_max, in.columns);
+  check(cudaMemsetAsync(converted.memory.as<void>(), 0, converted.memory.bytes(), stream_), "clearing activations");
+  converted.is_half = true;
+  convert(from, converted.view(), rows, stream_);
+  gemm(epilogue, converted.view(), matrix.view, matrix.arrivals.as<int>(), rows, out, workspace, stream_);
+  stream_.synchronize();
+}
+
 void CudaKernels::qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) {
   const ActivationView out = write_as(qkv, false);
-  matmul(Epilogue::store, own(in).view(), own(weight), tokens(), out, stream_);
+  multiply(Epilogue::store, in, weight, tokens(), out);
   rope(step_.view(), tokens(), heads_, angles_.as<float>(), out, static_cast<CudaKvLayer&>(kv).view, stream_);
 }
 
@@ -302,21 +336,21 @@ void CudaKernels::attention(const Activations& qkv, const KvLayer& kv, Activatio
 }
 
 void CudaKernels::project_add(const Activations& in, const Matrix& weight, Activations& residual) {
-  matmul(Epilogue::add, own(in).view(), own(weight), tokens(), own(residual).view(), stream_);
+  multiply(Epilogue::add, in, weight, tokens(), own(residual).view());
 }
 
 void CudaKernels::gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) {
-  matmul(Epilogue::swiglu, own(in).view(), own(weight), tokens(), write_as(out, true), stream_);
+  multiply(Epilogue::swiglu, in, weight, tokens(), write_as(out, true));
 }
 
 void CudaKernels::logits(const Activations& in, const Matrix& weight, int rows, Activations& out) {
-  matmul(Epilogue::store, own(in).view(), own(weight), rows, write_as(out, false), stream_);
+  multiply(Epilogue::store, in, weight, rows, write_as(out, false));
 }
 
 void CudaKernels::sample(const Activations& logits, RowRange range) {
   for (int row = range.begin; row < range.end; row += sampled_rows_max) {
     ActivationView rows = own(logits).view();
-    rows.data = rows.row<float>(row - range.begin);
+    rows.data = rows.row(row - range.begin);
     ZIYA_DEVICE::sample(step_.view(), row, rows, std::min(sampled_rows_max, range.end - row), shape_.vocab_size,
                         scores_.as<float>(), drawn_.as<DrawnToken>() + row, stream_);
   }

@@ -79,6 +79,8 @@ __device__ __forceinline__ float2 halves_to_floats(uint32_t pair) {
   return __half22float2(halves);
 }
 
+__device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.0f + expf(-x)); }
+
 __device__ __forceinline__ float to_float(half value) { return __half2float(value); }
 __device__ __forceinline__ float to_float(float value) { return value; }
 
@@ -107,6 +109,10 @@ __device__ __forceinline__ void load8(const half* from, float (&to)[8]) {
 __device__ __forceinline__ void load8(const float* from, float (&to)[8]) {
   const float4 a = reinterpret_cast<const float4*>(from)[0], b = reinterpret_cast<const float4*>(from)[1];
   to[0] = a.x, to[1] = a.y, to[2] = a.z, to[3] = a.w, to[4] = b.x, to[5] = b.y, to[6] = b.z, to[7] = b.w;
+}
+__device__ __forceinline__ void store8(half* to, const float (&from)[8]) {
+  *reinterpret_cast<uint4*>(to) = make_uint4(floats_to_halves(from[0], from[1]), floats_to_halves(from[2], from[3]),
+                                             floats_to_halves(from[4], from[5]), floats_to_halves(from[6], from[7]));
 }
 
 }  // namespace ziya::ZIYA_DEVICE

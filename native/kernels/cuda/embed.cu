@@ -13,7 +13,7 @@ __global__ void embed_kernel(StepView step, WeightView table, ActivationView res
   const int token = blockIdx.x;
   if (token >= step.counts->tokens) return;
   const int row = table.packed_row(step.tokens[token].id);
-  float* to = residual.row<float>(token);
+  float* to = residual.row(token);
   for (int k = threadIdx.x * unit_halves; k < table.inputs; k += threads * unit_halves) {
     float values[unit_halves];
     load8(table.tiles + weight_offset(row, k, table.k_tiles()), values);

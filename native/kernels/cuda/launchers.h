@@ -9,7 +9,7 @@ namespace ziya::ZIYA_DEVICE {
 // rows from first_row on, given as (rows, inputs) in device memory, into tiles
 void pack(const half* from, int first_row, int rows, const WeightView& to, cudaStream_t stream);
 
-// out (rows, columns) between fp32 and fp16
+// to (rows, columns) fp16 = from fp32
 void convert(const ActivationView& from, const ActivationView& to, int rows, cudaStream_t stream);
 
 // residual (tokens, hidden) fp32 = table[token id]
@@ -27,6 +27,17 @@ enum class Epilogue { store, add, swiglu };
 // out (rows, outputs) = epilogue(in (rows, inputs) * weight^T): a warp an output
 void matmul(Epilogue epilogue, const ActivationView& in, const WeightView& weight, int rows, const ActivationView& out,
             cudaStream_t stream);
+
+// What the tensor-core products need beside their operands.
+struct GemmWorkspace {
+  float* partials;  // gemm_partials_bytes(blocks)
+  int blocks;       // one a multiprocessor
+};
+size_t gemm_partials_bytes(int blocks);
+
+// The same as matmul, by tensor cores, for fp16 `in` only. arrivals (weight.row_tiles()) are zero, and zero again after.
+void gemm(Epilogue epilogue, const ActivationView& in, const WeightView& weight, int* arrivals, int rows,
+          const ActivationView& out, const GemmWorkspace& workspace, cudaStream_t stream);
 
 struct HeadShape {
   int heads, kv_heads, head_size;

@@ -10,18 +10,27 @@ namespace {
 constexpr int warps = 4;
 constexpr int rows_a_pass_max = 8;
 
+template <class In>
+__device__ __forceinline__ void load_inputs(const ActivationView& in, int row, int k, float (&to)[unit_halves]) {
+  if constexpr (sizeof(In) == sizeof(half))
+    load8(in.unit(row, k), to);
+  else
+    load8(in.row(row) + k, to);
+}
+
 template <class In, int rows_a_pass>
-__device__ void dot_rows(const WeightView& weight, int packed_row, const In* const (&in)[rows_a_pass], float (&sums)[rows_a_pass]) {
+__device__ void dot_rows(const WeightView& weight, int packed_row, const ActivationView& in, int first, int last,
+                         float (&sums)[rows_a_pass]) {
+#pragma unroll
   for (int r = 0; r < rows_a_pass; r++) sums[r] = 0;
   const int k_tiles = weight.k_tiles();
-#pragma unroll 2
   for (int k = threadIdx.x % warp_size * unit_halves; k < k_tiles * tile_inputs; k += warp_size * unit_halves) {
     float w[unit_halves];
     load8(weight.tiles + weight_offset(packed_row, k, k_tiles), w);
 #pragma unroll
     for (int r = 0; r < rows_a_pass; r++) {
       float x[unit_halves];
-      load8(in[r] + k, x);
+      load_inputs<In>(in, min(first + r, last), k, x);
 #pragma unroll
       for (int i = 0; i < unit_halves; i++) sums[r] = fmaf(x[i], w[i], sums[r]);
     }
@@ -29,8 +38,6 @@ __device__ void dot_rows(const WeightView& weight, int packed_row, const In* con
 #pragma unroll
   for (int r = 0; r < rows_a_pass; r++) sums[r] = warp_sum(sums[r]);
 }
-
-__device__ __forceinline__ float silu(float x) { return x / (1.0f + expf(-x)); }
 
 template <Epilogue epilogue, class In, int rows_a_pass>
 __global__ void __launch_bounds__(warps * warp_size)
@@ -41,20 +48,17 @@ __global__ void __launch_bounds__(warps * warp_size)
   const int outputs = epilogue == Epilogue::swiglu ? weight.outputs / 2 : weight.outputs;
   if (output >= outputs) return;
   const int first = blockIdx.y * rows_a_pass;
-  const In* x[rows_a_pass];
-#pragma unroll
-  for (int r = 0; r < rows_a_pass; r++) x[r] = in.row<In>(min(first + r, rows - 1));
-
   float sums[rows_a_pass], ups[rows_a_pass];
-  dot_rows<In>(weight, weight.packed_row(output), x, sums);
-  if (epilogue == Epilogue::swiglu) dot_rows<In>(weight, weight.packed_row(outputs + output), x, ups);
+  dot_rows<In>(weight, weight.packed_row(output), in, first, rows - 1, sums);
+  if (epilogue == Epilogue::swiglu)
+    dot_rows<In>(weight, weight.packed_row(outputs + output), in, first, rows - 1, ups);
   if (threadIdx.x % warp_size != 0) return;
 #pragma unroll
   for (int r = 0; r < rows_a_pass; r++) {
     if (first + r >= rows) continue;
-    if (epilogue == Epilogue::store) out.row<float>(first + r)[output] = sums[r];
-    if (epilogue == Epilogue::add) out.row<float>(first + r)[output] += sums[r];
-    if (epilogue == Epilogue::swiglu) store(out.row<half>(first + r) + output, silu(sums[r]) * ups[r]);
+    if (epilogue == Epilogue::store) out.row(first + r)[output] = sums[r];
+    if (epilogue == Epilogue::add) out.row(first + r)[output] += sums[r];
+    if (epilogue == Epilogue::swiglu) store(out.at(first + r, output), silu(sums[r]) * ups[r]);
   }
 }
 

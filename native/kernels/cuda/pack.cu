@@ -1,4 +1,4 @@
-// Rows as they are in the files, (rows, inputs) -> the weight tiles of layout.h. Also fp32 <-> fp16 of activations.
+// Rows as they are in the files, (rows, inputs) -> the weight tiles of layout.h. Also activations from fp32 to fp16.
 // The trick: a thread moves one 16-byte unit, whose place in the tile is the swizzle's; odd ends are filled with zeros.
 #include "launchers.h"
 
@@ -19,11 +19,9 @@ __global__ void pack_kernel(const half* from, int first_row, WeightView to) {
   memcpy(tiles + weight_offset(to.packed_row(first_row + row), k, to.k_tiles()), unit, sizeof(unit));
 }
 
-template <class From, class To>
 __global__ void convert_kernel(ActivationView from, ActivationView to) {
   wait_for_previous_kernel();
-  for (int i = threadIdx.x; i < from.columns; i += threads)
-    store(to.row<To>(blockIdx.x) + i, to_float(from.row<From>(blockIdx.x)[i]));
+  for (int i = threadIdx.x; i < from.columns; i += threads) store(to.at(blockIdx.x, i), from.row(blockIdx.x)[i]);
 }
 
 }  // namespace
@@ -34,10 +32,7 @@ void pack(const half* from, int first_row, int rows, const WeightView& to, cudaS
 }
 
 void convert(const ActivationView& from, const ActivationView& to, int rows, cudaStream_t stream) {
-  if (from.is_half)
-    LAUNCH((convert_kernel<half, float>), rows, threads, 0, stream, from, to);
-  else
-    LAUNCH((convert_kernel<float, half>), rows, threads, 0, stream, from, to);
+  LAUNCH(convert_kernel, rows, threads, 0, stream, from, to);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

@@ -1,4 +1,5 @@
 // out (rows, columns) fp16 = in / sqrt(mean(in^2) + eps) * weight, in fp32.
+// Weights are padded with zeros to whole units of 8.
 // The trick: the row stays in cache between its two passes; the sum's order depends on the columns alone.
 #include "block_reduce.h"
 #include "launchers.h"
@@ -17,13 +18,19 @@ __global__ void rms_norm_kernel(StepView step, int first_row, ActivationView in,
     if (first_row + from >= step.counts->rows) return;
     from = step.rows[first_row + from].token;
   }
-  const float* x = in.row<float>(from);
+  const float* x = in.row(from);
   float squares = 0;
   for (int i = threadIdx.x; i < in.columns; i += threads) squares = fmaf(x[i], x[i], squares);
   squares = block_shared<BlockReduce<threads, float>>().sum(squares);
   const float scale = 1.0f / sqrtf(squares / float(in.columns) + eps);
-  half* y = out.row<half>(blockIdx.x);
-  for (int i = threadIdx.x; i < in.columns; i += threads) y[i] = to_half_saturated(x[i] * scale * weight[i]);
+  for (int k = threadIdx.x * unit_halves; k < in.columns; k += threads * unit_halves) {
+    float values[unit_halves], weights[unit_halves];
+    load8(x + k, values);
+    load8(weight + k, weights);
+#pragma unroll
+    for (int i = 0; i < unit_halves; i++) values[i] = values[i] * scale * weights[i];
+    store8(out.unit(blockIdx.x, k), values);
+  }
 }
 
 constexpr int of_tokens = -1;

@@ -27,7 +27,7 @@ __global__ void rope_kernel(StepView step, HeadShape shape, float query_scale, c
   const int slot = place.position % block_tokens;
   const int pairs = shape.head_size / 2;
   const float* cosines = angles + int64_t(place.position) * shape.head_size;
-  float* row = qkv.row<float>(token);
+  float* row = qkv.row(token);
 
   for (int i = threadIdx.x; i < (shape.heads + 2 * shape.kv_heads) * pairs; i += threads) {
     const int head = i / pairs, pair = i % pairs;

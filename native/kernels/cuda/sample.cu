@@ -241,7 +241,7 @@ __global__ void __launch_bounds__(threads)
   const int row = blockIdx.x;
   if (first_row + row >= step.counts->rows) return;
   const RowPlace place = step.rows[first_row + row];
-  RowSampler<threads> sampler(place, step.words, logits.row<float>(row), scores + int64_t(row) * vocab_size, vocab_size);
+  RowSampler<threads> sampler(place, step.words, logits.row(row), scores + int64_t(row) * vocab_size, vocab_size);
   sampler.draw(drawn[row]);
 }
 

@@ -93,7 +93,7 @@ T __ldg(const T* at) {
   return *at;
 }
 template <class T>
-T __ldcs(const T* at) {
+T __ldcg(const T* at) {
   return *at;
 }
 

@@ -5,6 +5,7 @@
 
 namespace ziya::emulator {
 
+inline void keep_memory_order() {}
 inline void wait_for_previous_kernel() {}
 inline void let_next_kernel_start() {}
 template <int registers>
@@ -91,25 +92,30 @@ inline uint64_t matrix_descriptor(const void* tile) {
   return (block->shared_offset(tile) >> 4 & 0x3fff) | uint64_t(1) << 16 | group_stride << 32 | swizzle_128 << 62;
 }
 
-inline float descriptor_element(uint64_t descriptor, int row, int k) {
+// 16 of K of one row.
+inline void load_described_row(uint64_t descriptor, int row, float (&to)[16]) {
   const uint32_t begin = uint32_t(descriptor & 0x3fff) << 4, stride = uint32_t(descriptor >> 32 & 0x3fff) << 4;
-  const uint32_t address = begin + row / 8 * stride + row % 8 * 128 + k * 2;
-  __half value;
-  std::memcpy(&value, block->shared() + (address ^ (address >> 7 & 7) << 4), sizeof(value));
-  return __half2float(value);
+  const uint32_t address = begin + row / 8 * stride + row % 8 * 128;
+  for (int unit = 0; unit < 2; unit++) {
+    const uint32_t plain = address + unit * 16;
+    __half halves[8];
+    std::memcpy(halves, block->shared() + (plain ^ (plain >> 7 & 7) << 4), sizeof(halves));
+    for (int i = 0; i < 8; i++) to[unit * 8 + i] = __half2float(halves[i]);
+  }
 }
 
 inline void compute_product(const MatrixProduct& product) {
   const int thread = block->current().linear % 128;
-  for (int half = 0; half < 2; half++) {
-    const int row = thread / 32 * 16 + thread % 32 / 4 + half * 8;
-    float left[16];
-    for (int k = 0; k < 16; k++) left[k] = descriptor_element(product.a, row, k);
-    for (int j = 0; j < product.n / 8; j++) {
-      for (int i = 0; i < 2; i++) {
+  float left[2][16], right[16];
+  for (int half = 0; half < 2; half++)
+    load_described_row(product.a, thread / 32 * 16 + thread % 32 / 4 + half * 8, left[half]);
+  for (int j = 0; j < product.n / 8; j++) {
+    for (int i = 0; i < 2; i++) {
+      load_described_row(product.b, j * 8 + thread % 4 * 2 + i, right);
+      for (int half = 0; half < 2; half++) {
         float& sum = product.sums[j * 4 + half * 2 + i];
         if (!product.accumulate) sum = 0;
-        for (int k = 0; k < 16; k++) sum += left[k] * descriptor_element(product.b, j * 8 + thread % 4 * 2 + i, k);
+        for (int k = 0; k < 16; k++) sum += left[half][k] * right[k];
       }
     }
   }
