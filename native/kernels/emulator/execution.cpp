@@ -70,10 +70,13 @@ void set_order(Order new_order, uint64_t seed) {
 void run(const Launch& launch) {
   const std::vector<uint64_t> blocks = block_order(uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z);
   std::atomic<size_t> next{0};
+  // Launches come from one thread at a time, or from loaders that pack: these wait for each other.
+  static Block own_block, helper_block;
+  static std::mutex one_launch;
+  const std::lock_guard launching(one_launch);
   std::mutex mutex;
   std::exception_ptr error;
-  const auto run_blocks = [&] {
-    static thread_local Block own;
+  const auto run_blocks = [&](Block& own) {
     try {
       for (size_t i = next++; i < blocks.size(); i = next++) {
         const uint64_t id = blocks[i];
@@ -89,11 +92,11 @@ void run(const Launch& launch) {
   };
   constexpr size_t worth_a_thread = 32;
   if (blocks.size() >= worth_a_thread && std::thread::hardware_concurrency() > 1) {
-    std::thread helper(run_blocks);
-    run_blocks();
+    std::thread helper([&] { run_blocks(helper_block); });
+    run_blocks(own_block);
     helper.join();
   } else {
-    run_blocks();
+    run_blocks(own_block);
   }
   if (error) std::rethrow_exception(error);
 }
@@ -174,6 +177,7 @@ void Block::run_next(void** save) {
   if (order == Order::random && next_random() % 8 == 0) land_one_copy();
   Fiber* next = take_ready();
   while (next == nullptr && land_one_copy()) next = take_ready();
+  if (next != nullptr && save == &next->stack_pointer) return;  // woken by a copy that it landed itself
   current_ = next;
   ziya_emulator_switch(save, next != nullptr ? next->stack_pointer : scheduler_);
 }
