@@ -48,11 +48,17 @@ app.onError((error, c) => {
 })
 
 function endpoint(path: string, methods: Record<string, Handler>): void {
-  for (const [method, handler] of Object.entries(methods)) app.on(method, path, handler)
+  for (const [method, handler] of Object.entries(methods)) app.on(method, path, (c) => toItsEnd(c, handler(c)))
   const allow = Object.keys(methods)
     .flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
     .join(', ')
   app.all(path, () => {
     throw new ApiError('method_not_allowed', { headers: { allow } })
   })
+}
+
+// When a client leaves, the runtime drops what was begun for it. What holds money is brought to its end all the same.
+function toItsEnd(c: Call, work: Promise<Response>): Promise<Response> {
+  c.executionCtx.waitUntil(work.catch(() => {}))
+  return work
 }

@@ -1,5 +1,6 @@
 // The bindings of the worker, checked once: a missing or malformed one is named when the first request comes, and none is served.
 
+import type { Hyperdrive } from '@cloudflare/workers-types'
 import type { Context } from 'hono'
 import { z } from 'zod'
 import { type CatalogModel, catalogWith } from './catalog.ts'
@@ -7,7 +8,7 @@ import { templateNames } from './prompt/template.ts'
 
 export interface Env {
   TELLER: TellerNamespace
-  HYPERDRIVE: { connectionString: string }
+  HYPERDRIVE: Pick<Hyperdrive, 'connectionString'>
   NODE_SECRET: string
   ADMIN_KEY: string
   TELLER_SHARDS: string

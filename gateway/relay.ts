@@ -18,6 +18,7 @@ interface Generation {
 
 export async function relay(c: Call, generation: Generation): Promise<Response> {
   const ticket = firstTicket(c, generation)
+  if (c.req.raw.signal.aborted) return abandon(c, ticket)
   const { nodes } = generation.admission
   const first = pickNode(nodes)
   let answer = first ? await attempt(c, { node: first, ticket, request: generation.request }) : 'unreachable'
@@ -29,6 +30,12 @@ export async function relay(c: Call, generation: Generation): Promise<Response> 
   if (answer !== 'unreachable' && 'accepted' in answer) return passOn(c, answer.accepted)
   await giveBack(c.env, ticket)
   throw refusal(answer)
+}
+
+/** A client that left while its request was admitted: no node has heard of it, so nothing need be held for it. */
+async function abandon(c: Call, ticket: Ticket): Promise<Response> {
+  await giveBack(c.env, ticket)
+  return new Response(null, { status: 499 }) // nobody reads it
 }
 
 function firstTicket(c: Call, { request, admission, ceiling }: Generation): Ticket {

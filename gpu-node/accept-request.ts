@@ -88,6 +88,7 @@ export interface Accepted {
 export function acceptRequest(request: GenerateRequest, ticket: Ticket, ticket_text: string, door: Door): Accepted {
   if (request.request_id !== ticket.request_id) throw new Refusal('bad_ticket', 'The ticket is for another request.')
   const { shape, tokenizer, eos_ids } = door.model
+  refuseHopeless(request, tokenizer, door.tokens_max)
   const prompts = request.prompts.map((parts) => encodePrompt(parts, tokenizer, shape.vocab_size))
   const max_tokens = outputTokensMax(request, prompts, door.tokens_max)
   const prompt_tokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0)
@@ -108,6 +109,14 @@ export function acceptRequest(request: GenerateRequest, ticket: Ticket, ticket_t
   return { generation, prompt_tokens }
 }
 
+// A text that cannot fit, however its tokens fall, is not worth the milliseconds of finding them.
+function refuseHopeless(request: GenerateRequest, tokenizer: Model['tokenizer'], tokens_max: number): void {
+  for (const parts of request.prompts) {
+    const tokens_min = parts.reduce((sum, part) => sum + ('text' in part ? tokenizer.tokensMin(part.text) : 0), 0)
+    if (tokens_min > tokens_max) throw contextExceeded(tokens_max, `at least ${tokens_min}`, request.max_tokens)
+  }
+}
+
 function outputTokensMax(request: GenerateRequest, prompts: number[][], tokens_max: number): number {
   const longest = Math.max(...prompts.map((prompt) => prompt.length))
   if (prompts.some((prompt) => prompt.length === 0))
@@ -115,10 +124,14 @@ function outputTokensMax(request: GenerateRequest, prompts: number[][], tokens_m
   const room = tokens_max - longest
   if (request.max_tokens_is_default && room >= 1) return Math.min(request.max_tokens, room)
   if (request.max_tokens <= room) return request.max_tokens
-  throw new Refusal(
+  throw contextExceeded(tokens_max, String(longest), request.max_tokens)
+}
+
+function contextExceeded(tokens_max: number, prompt_tokens: string, max_tokens: number): Refusal {
+  return new Refusal(
     'context_length_exceeded',
-    `This model's maximum context length is ${tokens_max} tokens. However, you requested ${longest + request.max_tokens} tokens ` +
-      `(${longest} in the prompt, ${request.max_tokens} in the completion).`,
+    `This model's maximum context length is ${tokens_max} tokens. However, the prompt has ${prompt_tokens} tokens and ` +
+      `the completion may have ${max_tokens}.`,
     'prompt',
   )
 }

@@ -13,25 +13,44 @@ export interface StepPart {
 }
 
 export function buildBatch(parts: readonly StepPart[]): StepBatch {
-  const block_counts = Int32Array.from(parts, ({ sequence, tokens }) => blocksFor(sequence.computed + tokens))
-  const tokens = new Int32Array(parts.reduce((sum, part) => sum + part.tokens, 0))
-  const block_tables = new Int32Array(block_counts.reduce((sum, count) => sum + count, 0))
-  const rows: number[] = []
-  let token_at = 0
-  let block_at = 0
-  for (const [i, { sequence, tokens: count, samples }] of parts.entries()) {
-    for (let k = 0; k < count; k++) tokens[token_at++] = sequence.tokens[sequence.computed + k]!
-    for (let k = 0; k < block_counts[i]!; k++) block_tables[block_at++] = sequence.blocks[k]!
-    if (samples) rows.push(token_at - 1)
-  }
-  return {
-    tokens,
-    token_counts: Int32Array.from(parts, (part) => part.tokens),
-    starts: Int32Array.from(parts, ({ sequence }) => sequence.computed),
-    block_counts,
-    block_tables,
-    rows: Int32Array.from(rows),
-    ...rowArrays(parts.filter((part) => part.samples).map((part) => part.sequence)),
+  const sampled = parts.filter((part) => part.samples).map((part) => part.sequence)
+  const batch: StepBatch = {
+    tokens: new Int32Array(sum(parts, (part) => part.tokens)),
+    token_counts: new Int32Array(parts.length),
+    starts: new Int32Array(parts.length),
+    block_counts: new Int32Array(parts.length),
+    block_tables: new Int32Array(sum(parts, blocksOf)),
+    rows: new Int32Array(sampled.length),
+    ...rowArrays(sampled),
     want_logits: false,
   }
+  const filled = { tokens: 0, blocks: 0, rows: 0 }
+  for (const [i, part] of parts.entries()) fillPart(batch, i, part, filled)
+  return batch
+}
+
+function fillPart(
+  batch: StepBatch,
+  i: number,
+  part: StepPart,
+  filled: { tokens: number; blocks: number; rows: number },
+): void {
+  const { computed, tokens, blocks } = part.sequence
+  const block_count = blocksOf(part)
+  batch.token_counts[i] = part.tokens
+  batch.starts[i] = computed
+  batch.block_counts[i] = block_count
+  for (let k = 0; k < part.tokens; k++) batch.tokens[filled.tokens++] = tokens[computed + k]!
+  for (let k = 0; k < block_count; k++) batch.block_tables[filled.blocks++] = blocks[k]!
+  if (part.samples) batch.rows[filled.rows++] = filled.tokens - 1
+}
+
+function blocksOf({ sequence, tokens }: StepPart): number {
+  return blocksFor(sequence.computed + tokens)
+}
+
+function sum(parts: readonly StepPart[], of: (part: StepPart) => number): number {
+  let total = 0
+  for (const part of parts) total += of(part)
+  return total
 }

@@ -15,7 +15,10 @@ export interface ClientOptions {
   on_slow: (is_slow: boolean) => void
 }
 
-type Socket = Pick<ServerResponse, 'writeHead' | 'flushHeaders' | 'write' | 'end' | 'destroy' | 'on' | 'writableLength'>
+type Socket = Pick<
+  ServerResponse,
+  'writeHead' | 'flushHeaders' | 'write' | 'end' | 'destroy' | 'on' | 'writableLength' | 'destroyed'
+>
 
 export class Client {
   readonly #socket: Socket
@@ -28,8 +31,11 @@ export class Client {
     this.#socket = socket
     this.#options = options
     socket.on('close', () => this.#leave())
+    socket.on('error', () => {}) // a close follows, and that is what counts
     socket.on('drain', () => this.#catchUp())
-    if (options.streams) this.#open()
+    if (socket.destroyed)
+      queueMicrotask(() => this.#leave()) // it left before anyone listened
+    else if (options.streams) this.#open()
   }
 
   /** Everything one step made for this stream. */
@@ -46,7 +52,7 @@ export class Client {
     this.#close()
     if (!this.#options.streams) this.#socket.writeHead(status, this.#headers(Buffer.byteLength(bytes)))
     this.#socket.end(bytes)
-    this.#slow = setTimeout(() => this.#socket.destroy(), this.#options.slow_ms_max) // it may never read the end
+    this.#slow = setTimeout(() => this.#cutOff(), this.#options.slow_ms_max) // it may never read the end
   }
 
   #open(): void {
@@ -62,7 +68,7 @@ export class Client {
 
   #fallBehind(): void {
     if (this.#slow) return
-    this.#slow = setTimeout(() => this.#socket.destroy(), this.#options.slow_ms_max)
+    this.#slow = setTimeout(() => this.#cutOff(), this.#options.slow_ms_max)
     this.#options.on_slow(true)
   }
 
@@ -71,6 +77,12 @@ export class Client {
     clearTimeout(this.#slow)
     this.#slow = undefined
     this.#options.on_slow(false)
+  }
+
+  // Closing takes a moment, and a write in it would be an error: so it counts as gone at once.
+  #cutOff(): void {
+    this.#socket.destroy()
+    this.#leave()
   }
 
   #leave(): void {

@@ -7,6 +7,9 @@ import { loadEngine } from './engine.ts'
 import { readModelFolder } from './load/model-folder.ts'
 import { type Service, startService } from './service.ts'
 
+// Whoever started us with a channel is gone; after the start this drains instead.
+process.once('disconnect', dieQuietly)
+
 try {
   runUntilDone(await start())
 } catch (error) {
@@ -33,7 +36,12 @@ function runUntilDone(service: Service): void {
   }
   process.once('SIGTERM', leave)
   process.once('SIGINT', leave)
+  process.off('disconnect', dieQuietly).once('disconnect', leave)
   service.failed.then(() => process.exit(1))
+}
+
+function dieQuietly(): void {
+  process.exit(1)
 }
 
 function dieOf(error: unknown): void {

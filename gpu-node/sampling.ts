@@ -21,28 +21,55 @@ type RowArrays = Omit<
 
 /** The arrays of a step that have one entry a sampled row. */
 export function rowArrays(rows: readonly Sequence[]): RowArrays {
-  const floats = (of: (sampling: RowSampling) => number) => Float32Array.from(rows, (row) => of(row.sampling))
   const histories = rows.map((row) => (hasPenalty(row.sampling) ? row.tokens : []))
-  return {
-    temperature: floats((s) => s.temperature),
-    top_p: floats((s) => s.top_p),
-    min_p: floats((s) => s.min_p),
-    repetition_penalty: floats((s) => s.repetition_penalty),
-    frequency_penalty: floats((s) => s.frequency_penalty),
-    presence_penalty: floats((s) => s.presence_penalty),
-    top_k: Int32Array.from(rows, (row) => row.sampling.top_k),
-    seeds: BigUint64Array.from(rows, (row) => row.sampling.seed),
-    counters: Int32Array.from(rows, (row) => row.output_tokens),
-    history: Int32Array.from(histories.flat()),
-    history_counts: Int32Array.from(histories, (history) => history.length),
-    output_counts: Int32Array.from(rows, (row) => (hasPenalty(row.sampling) ? row.output_tokens : 0)),
-    bias_counts: new Int32Array(rows.length),
+  const floats = () => new Float32Array(rows.length)
+  const ints = () => new Int32Array(rows.length)
+  const arrays: RowArrays = {
+    temperature: floats(),
+    top_p: floats(),
+    min_p: floats(),
+    repetition_penalty: floats(),
+    frequency_penalty: floats(),
+    presence_penalty: floats(),
+    top_k: ints(),
+    seeds: new BigUint64Array(rows.length),
+    counters: ints(),
+    history: concatenated(histories),
+    history_counts: ints(),
+    output_counts: ints(),
+    bias_counts: ints(),
     bias_ids: new Int32Array(),
     bias_values: new Float32Array(),
-    banned_counts: new Int32Array(rows.length),
+    banned_counts: ints(),
     banned_ids: new Int32Array(),
-    logprobs: new Int32Array(rows.length).fill(-1),
+    logprobs: ints().fill(-1),
   }
+  for (const [i, row] of rows.entries()) fillRow(arrays, i, row, histories[i]!.length)
+  return arrays
+}
+
+function fillRow(arrays: RowArrays, i: number, { sampling, output_tokens }: Sequence, history_count: number): void {
+  arrays.temperature[i] = sampling.temperature
+  arrays.top_p[i] = sampling.top_p
+  arrays.min_p[i] = sampling.min_p
+  arrays.repetition_penalty[i] = sampling.repetition_penalty
+  arrays.frequency_penalty[i] = sampling.frequency_penalty
+  arrays.presence_penalty[i] = sampling.presence_penalty
+  arrays.top_k[i] = sampling.top_k
+  arrays.seeds[i] = sampling.seed
+  arrays.counters[i] = output_tokens
+  arrays.history_counts[i] = history_count
+  arrays.output_counts[i] = history_count > 0 ? output_tokens : 0
+}
+
+function concatenated(lists: readonly (readonly number[])[]): Int32Array {
+  const all = new Int32Array(lists.reduce((sum, list) => sum + list.length, 0))
+  let at = 0
+  for (const list of lists) {
+    all.set(list, at)
+    at += list.length
+  }
+  return all
 }
 
 function hasPenalty(sampling: RowSampling): boolean {

@@ -117,7 +117,8 @@ export class Scheduler {
     return { sequence, token, finish }
   }
 
-  // One token a stream first, so that no long prompt stalls them; then prompts, the oldest first.
+  // One token a stream first, so that no long prompt stalls them; then prompts, the oldest first. Only a stream can be
+  // short of a block, since a prompt comes in with all of its own; and who gives way is younger, so its turn is yet to come.
   #continueRunning(plan: Plan): void {
     const runnable = this.#running.filter((sequence) => !sequence.paused)
     const decodes = runnable.filter((sequence) => sequence.remaining === 1)
@@ -173,8 +174,7 @@ export class Scheduler {
   }
 
   #preempt(plan: Plan, sequence: Sequence): void {
-    plan.tokens_left += plan.tokens.get(sequence) ?? 0
-    plan.tokens.delete(sequence)
+    assert(!plan.tokens.has(sequence), 'only what runs later in the step gives way')
     plan.preempted = true
     this.#preemptions++
     this.#release(sequence)

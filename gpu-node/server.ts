@@ -18,6 +18,7 @@ import type { Scheduler } from './scheduler.ts'
 import type { StepLoop } from './step-loop.ts'
 
 const BODY_BYTES_MAX = 8 << 20
+const TIMER_MS_MAX = 2 ** 31 - 1 // setTimeout takes a longer time for none at all
 
 export interface ServerOptions {
   config: Pick<
@@ -29,7 +30,8 @@ export interface ServerOptions {
   loop: StepLoop
   journal: Journal
   status: () => NodeStatus
-  state: { draining: boolean; engine_failed: boolean }
+  state: { draining: boolean; engine_failed: boolean; url: string }
+  answers: Set<HttpBindings['outgoing']> // begun and not yet taken by their readers
   log: Logger
 }
 
@@ -39,7 +41,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
 
   app.onError((error, c) => {
     if (error instanceof Refusal) return c.json(error.body, error.status)
-    log.error({ error }, 'a request failed')
+    log.error({ err: error }, 'a request failed')
     return c.json(new Refusal('engine_failed', 'The node could not handle this request.').body, 503)
   })
 
@@ -83,13 +85,17 @@ function takeIn({ scheduler, journal, state }: ServerOptions, accepted: Accepted
 }
 
 function start(
-  { config, loop }: ServerOptions,
+  { config, loop, answers }: ServerOptions,
   { generation }: Accepted,
   ticket: Ticket,
   { outgoing, streams }: { outgoing: HttpBindings['outgoing']; streams: boolean },
 ): void {
-  const deadline = setTimeout(() => loop.stop(generation, 'deadline'), ticket.duration_ms_max)
-  outgoing.on('close', () => clearTimeout(deadline))
+  const deadline = setTimeout(() => loop.stop(generation, 'deadline'), Math.min(ticket.duration_ms_max, TIMER_MS_MAX))
+  answers.add(outgoing)
+  outgoing.on('close', () => {
+    clearTimeout(deadline)
+    answers.delete(outgoing)
+  })
   const client = new Client(outgoing, {
     content_type: generation.answer.content_type,
     streams,

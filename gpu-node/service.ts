@@ -1,5 +1,6 @@
 // Puts a node together around a loaded engine and runs it until it is drained or its engine fails.
 
+import { once } from 'node:events'
 import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { serve } from '@hono/node-server'
@@ -9,9 +10,10 @@ import type { NodeConfig } from './config.ts'
 import type { Engine } from './engine.ts'
 import { Journal } from './journal.ts'
 import type { Model } from './load/model-folder.ts'
+import { lockFolder } from './lock-folder.ts'
 import { Scheduler } from './scheduler.ts'
 import { Sequence } from './sequence.ts'
-import { nodeApp } from './server.ts'
+import { nodeApp, type ServerOptions } from './server.ts'
 import { StepLoop } from './step-loop.ts'
 import { Sync } from './sync.ts'
 
@@ -31,72 +33,82 @@ export interface ServiceOptions {
   log: Logger
 }
 
-export async function startService({ config, model, engine, blocks, log }: ServiceOptions): Promise<Service> {
+export async function startService(options: ServiceOptions): Promise<Service> {
+  const { config, engine, blocks } = options
+  const lock = await lockFolder(config.data_dir)
   const scheduler = new Scheduler({ ...config, blocks })
   await generateOneToken(engine, scheduler)
-  const journal = new Journal(config.data_dir)
-  const state = { draining: false, engine_failed: false }
-  const failed = Promise.withResolvers<unknown>()
-  const loop = new StepLoop({
-    engine,
-    scheduler,
-    journal,
-    on_finished: () => sync.poke(),
-    on_failed: (error) => {
-      state.engine_failed = true
-      log.fatal({ error }, 'the engine failed')
-      sync.stop().finally(() => failed.resolve(error))
-    },
-  })
-  const tokens_max = Math.min(model.shape.context_tokens, scheduler.tokens_max)
-  let url = ''
-  const status = (): NodeStatus => {
-    const { running, waiting, blocks_total, blocks_free } = scheduler.status
-    return {
-      node_id: config.node_id,
-      url,
-      model: config.model_id,
-      state: state.draining || state.engine_failed ? 'draining' : 'ready',
-      context_tokens: tokens_max,
-      running,
-      waiting,
-      blocks_total,
-      blocks_free,
-    }
-  }
-  const sync = new Sync({
-    ...config,
-    journal,
-    status,
-    on_failure: (reason) => log.warn({ reason }, 'the gateway took no report; trying on'),
-  })
-  const app = nodeApp({ config, door: { model, tokens_max }, scheduler, loop, journal, status, state, log })
-  const server = await listen(app.fetch, config)
-  url = config.public_url ?? `http://${config.host}:${(server.address() as AddressInfo).port}`
-  sync.start()
-
-  const drain = async () => {
-    state.draining = true
-    sync.poke()
-    await loop.whenIdle()
-    await sync.stop()
-    journal.close()
-    await new Promise((resolve) => {
-      server.close(resolve)
-      server.closeIdleConnections()
-    })
-    await engine.close()
-  }
+  const parts = assemble(options, scheduler)
+  const server = await listen(nodeApp(parts).fetch, config)
+  parts.state.url = config.public_url ?? `http://${config.host}:${(server.address() as AddressInfo).port}`
+  parts.sync.start()
   let drained: Promise<void> | null = null // a second signal waits for the same end
   return {
-    url,
-    failed: failed.promise,
+    url: parts.state.url,
+    failed: parts.failed,
     drain: () => {
-      drained ??= drain()
+      drained ??= drain(parts, server).then(async () => {
+        lock?.close()
+        await engine.close()
+      })
       return drained
     },
   }
 }
+
+type Parts = ReturnType<typeof assemble>
+
+function assemble({ config, model, engine, log }: ServiceOptions, scheduler: Scheduler) {
+  const state = { draining: false, engine_failed: false, url: '' }
+  const door = { model, tokens_max: Math.min(model.shape.context_tokens, scheduler.tokens_max) }
+  const status = () => statusOf(config, state, scheduler, door.tokens_max)
+  const journal = new Journal(config.data_dir)
+  const on_failure = (reason: string) => log.warn({ reason }, 'the gateway took no report; trying on')
+  const sync = new Sync({ ...config, journal, status, on_failure })
+  const failed = Promise.withResolvers<unknown>()
+  const on_failed = (error: unknown) => {
+    state.engine_failed = true
+    log.fatal({ err: error }, 'the engine failed')
+    sync.stop().finally(() => failed.resolve(error))
+  }
+  const loop = new StepLoop({ engine, scheduler, journal, on_finished: () => sync.poke(), on_failed })
+  const answers: ServerOptions['answers'] = new Set()
+  return { config, door, scheduler, loop, journal, sync, status, state, answers, log, failed: failed.promise }
+}
+
+function statusOf(
+  config: NodeConfig,
+  state: ServerOptions['state'],
+  scheduler: Scheduler,
+  tokens_max: number,
+): NodeStatus {
+  const { running, waiting, blocks_total, blocks_free } = scheduler.status
+  return {
+    node_id: config.node_id,
+    url: state.url,
+    model: config.model_id,
+    state: state.draining || state.engine_failed ? 'draining' : 'ready',
+    context_tokens: tokens_max,
+    running,
+    waiting,
+    blocks_total,
+    blocks_free,
+  }
+}
+
+async function drain({ state, loop, sync, journal, answers }: Parts, server: Server): Promise<void> {
+  state.draining = true
+  sync.poke()
+  await loop.whenIdle()
+  await sync.stop()
+  journal.close()
+  await Promise.all([...answers].map((answer) => once(answer, 'close'))) // a reader may be slow, but not for ever
+  server.close()
+  server.closeAllConnections()
+}
+
+// Longer than a gateway keeps an idle connection, so that it never sends into one we are closing.
+const KEEP_ALIVE_MS = 65_000
 
 // Ready means that a token was really computed, not that a port is open.
 async function generateOneToken(engine: Engine, scheduler: Scheduler): Promise<void> {
@@ -112,6 +124,7 @@ async function generateOneToken(engine: Engine, scheduler: Scheduler): Promise<v
 function listen(fetch: Parameters<typeof serve>[0]['fetch'], config: NodeConfig): Promise<Server> {
   return new Promise((resolve, reject) => {
     const server = serve({ fetch, hostname: config.host, port: config.port }, () => resolve(server)) as Server
+    server.keepAliveTimeout = KEEP_ALIVE_MS
     server.on('error', reject)
   })
 }

@@ -1,7 +1,6 @@
 // Reports the journal to the gateway until each record is settled: at once when a generation finishes, and each second as
 // the heartbeat that says this node lives. One call at a time, each with a deadline; failures are retried for ever.
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import {
   NODE_SIGNATURE_HEADER,
   type NodeStatus,
@@ -28,9 +27,10 @@ const BACKOFF_MS_MIN = 50
 
 export class Sync {
   readonly #options: Required<SyncOptions>
-  readonly #stopping = new AbortController()
-  #wake = Promise.withResolvers<void>()
   #loop: Promise<void> | null = null
+  #is_stopping = false
+  #is_poked = false
+  #endPause = () => {}
   #failures = 0
 
   constructor(options: SyncOptions) {
@@ -41,24 +41,27 @@ export class Sync {
     this.#loop = this.#run()
   }
 
-  /** Something finished: report now. Many calls become one report. */
+  /** Something finished: report now. Many calls become one report; while the gateway is away its backoff stands. */
   poke(): void {
-    this.#wake.resolve()
+    this.#is_poked = true
+    if (this.#failures === 0) this.#endPause()
   }
 
   /** Ends the loop after one last report. */
   async stop(): Promise<void> {
-    this.#stopping.abort()
-    this.#wake.resolve()
+    this.#is_stopping = true
+    this.#endPause()
     await this.#loop
     await this.#report()
   }
 
   async #run(): Promise<void> {
-    while (!this.#stopping.signal.aborted) {
+    while (!this.#is_stopping) {
+      this.#is_poked = false
       const is_complete = await this.#report()
+      if (this.#is_stopping) return
       if (this.#failures > 0) await this.#pause(this.#backoff())
-      else if (is_complete) await this.#pauseUntilPoked()
+      else if (is_complete && !this.#is_poked) await this.#pause(this.#options.heartbeat_ms)
     }
   }
 
@@ -99,12 +102,13 @@ export class Sync {
     return Math.min(backoff_ms_max, BACKOFF_MS_MIN * 2 ** Math.min(this.#failures, 10)) * (0.5 + Math.random() / 2)
   }
 
-  async #pause(milliseconds: number): Promise<void> {
-    await sleep(milliseconds, undefined, { signal: this.#stopping.signal }).catch(() => {}) // stopping cuts it short
-  }
-
-  async #pauseUntilPoked(): Promise<void> {
-    await Promise.race([this.#wake.promise, this.#pause(this.#options.heartbeat_ms)])
-    this.#wake = Promise.withResolvers()
+  #pause(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, milliseconds)
+      this.#endPause = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
   }
 }

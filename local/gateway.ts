@@ -1,19 +1,15 @@
-// The gateway on this machine: the worker of wrangler.jsonc, bundled and served by bare workerd. (Miniflare would do as well, at
+// The gateway on this machine: the worker of wrangler.toml, bundled and served by bare workerd. (Miniflare would do as well, at
 // twice the CPU a request.) workerd dies with the process that started it, however that one ends.
 
-import { type ChildProcess, spawn } from 'node:child_process'
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createRequire } from 'node:module'
-import { createServer } from 'node:net'
-import { tmpdir } from 'node:os'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { createInterface } from 'node:readline'
-import type { Readable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import postgres from 'postgres'
+import { parse } from 'smol-toml'
 import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
-import { diesWithParent } from './dies-with-parent.ts'
+import { requireFreePort } from './port.ts'
+import { serveWorkerd } from './workerd.ts'
 
 export interface GatewayOptions {
   port: number // 0: any free one
@@ -22,7 +18,7 @@ export interface GatewayOptions {
   admin_key: string
   /** A model that is not in the catalog, served from a folder of this machine. */
   local_model?: LocalModel
-  /** Overrides of the vars of wrangler.jsonc. */
+  /** Overrides of the vars of wrangler.toml. */
   vars?: Record<string, string>
   /** Where the gateway's own log lines go; by default this process's stderr. */
   log?: (line: string) => void
@@ -37,34 +33,28 @@ export interface RunningGateway {
 }
 
 const CRON_MS = 60_000
-// Required, because what `default` means for this CommonJS module depends on who imports it. It is the binary's path.
-const workerd: string = createRequire(import.meta.url)('workerd').default
 const root = fileURLToPath(new URL('../', import.meta.url))
 
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
   if (options.port !== 0) await requireFreePort(options.port)
   const config = readConfig()
   const [script] = await Promise.all([bundle(config.main), publishPrices(options)])
-  const folder = mkdtempSync(join(tmpdir(), 'ziya-gateway-'))
-  writeFileSync(join(folder, 'worker.js'), script)
-  writeFileSync(join(folder, 'cron.js'), CRON_WORKER)
-  writeFileSync(join(folder, 'workerd.capnp'), workerdConfig(config, options))
-
-  const server = launch(join(folder, 'workerd.capnp'), options.log ?? ((line) => console.error(line)))
-  const ports = await listening(server).finally(() => rmSync(folder, { recursive: true, force: true }))
+  const files = { 'worker.js': script, 'cron.js': CRON_WORKER, 'workerd.capnp': workerdConfig(config, options) }
+  const log = options.log ?? ((line) => console.error(line))
+  const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log })
   const runScheduled = async () => {
-    const answer = await fetch(`http://127.0.0.1:${ports.cron}/`)
+    const answer = await fetch(`http://127.0.0.1:${server.ports.cron}/`)
     if (!answer.ok) throw new Error(`the scheduled run failed: ${answer.status}`)
   }
-  const cron = setInterval(() => void runScheduled().catch((error) => options.log?.(String(error))), CRON_MS)
+  const cron = setInterval(() => void runScheduled().catch((error) => log(String(error))), CRON_MS)
   cron.unref()
   return {
-    url: `http://127.0.0.1:${ports.http}`,
-    pid: server.pid!,
+    url: `http://127.0.0.1:${server.ports.http}`,
+    pid: server.pid,
     runScheduled,
     stop: () => {
       clearInterval(cron)
-      return stop(server)
+      return server.stop()
     },
   }
 }
@@ -77,9 +67,9 @@ interface WorkerConfig {
   vars: Record<string, string>
 }
 
-// Comments stand on lines of their own there, so that no parser of JSONC is needed (importing wrangler takes 1.4 s).
+// Not by wrangler itself: importing it takes 1.4 s.
 function readConfig(): WorkerConfig {
-  return JSON.parse(readFileSync(join(root, 'wrangler.jsonc'), 'utf8').replaceAll(/^\s*\/\/.*$/gm, ''))
+  return parse(readFileSync(join(root, 'wrangler.toml'), 'utf8')) as unknown as WorkerConfig
 }
 
 async function bundle(main: string): Promise<string> {
@@ -167,45 +157,4 @@ const config :Workerd.Config = (
 // A Cap'n Proto string literal has the escapes of C, which for these texts are those of JSON.
 function quoted(text: string): string {
   return JSON.stringify(text)
-}
-
-function launch(config_file: string, log: (line: string) => void): ChildProcess {
-  const serve = [workerd, 'serve', '--experimental', '--control-fd=3', config_file]
-  const [command, ...args] = diesWithParent('SIGKILL', serve)
-  // In a group of its own: Ctrl-C in a terminal reaches us, and we stop things in order.
-  const server = spawn(command!, args, { stdio: ['ignore', 'pipe', 'pipe', 'pipe'], detached: true })
-  for (const stream of [server.stdout!, server.stderr!]) createInterface(stream).on('line', log)
-  return server
-}
-
-/** The ports workerd says it listens on, by the name of the socket. */
-function listening(server: ChildProcess): Promise<{ http: number; cron: number }> {
-  const ports: Record<string, number> = {}
-  return new Promise((done, fail) => {
-    server.once('exit', (code) => fail(new Error(`workerd ended with code ${code} before it listened`)))
-    server.once('error', fail)
-    createInterface(server.stdio[3] as Readable).on('line', (line) => {
-      const { event, socket, port } = JSON.parse(line)
-      if (event === 'listen') ports[socket] = port
-      if (ports.http && ports.cron) done(ports as { http: number; cron: number })
-    })
-  })
-}
-
-function requireFreePort(port: number): Promise<void> {
-  return new Promise((done, fail) => {
-    const probe = createServer()
-    probe.once('error', (error: NodeJS.ErrnoException) =>
-      fail(error.code === 'EADDRINUSE' ? new Error(`port ${port} is in use; choose another with --port`) : error),
-    )
-    probe.listen(port, '127.0.0.1', () => probe.close(() => done()))
-  })
-}
-
-function stop(server: ChildProcess): Promise<void> {
-  if (server.exitCode !== null || server.signalCode !== null) return Promise.resolve()
-  return new Promise((done) => {
-    server.once('exit', () => done())
-    server.kill('SIGKILL') // it keeps nothing that a gentler end would save
-  })
 }

@@ -1,4 +1,5 @@
-// Starts gpu-node/main.ts as a process of its own and waits until it is ready.
+// Starts gpu-node/main.ts as a process of its own and waits until it is ready. The channel between the two carries nothing:
+// when this process dies, however it dies, the channel closes and the node drains.
 
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { join } from 'node:path'
@@ -14,7 +15,6 @@ export interface NodeOptions {
   gateway_url: string
   node_secret: string
   flags?: Record<string, string | number> // any other setting of gpu-node/config.ts
-  main?: string // tests run a node with another engine
 }
 
 export interface LocalNode {
@@ -25,14 +25,17 @@ export interface LocalNode {
   kill(signal: NodeJS.Signals): void
 }
 
+// A node that has not drained by then is killed; its journal settles the rest after the next start.
+const STOP_MS_MAX = 15_000
+
 type Child = ChildProcessByStdio<null, Readable, Readable>
 
 /** Rejects with the process's own line where it cannot start. */
-export async function startNode({ node_secret, flags, main, ...options }: NodeOptions): Promise<LocalNode> {
+export async function startNode({ node_secret, flags, ...options }: NodeOptions): Promise<LocalNode> {
   const settings = Object.entries({ ...options, ...flags })
   const [command, ...args] = diesWithParent('SIGTERM', [
     process.execPath,
-    main ?? join(import.meta.dirname, '../gpu-node/main.ts'),
+    join(import.meta.dirname, '../gpu-node/main.ts'),
     ...settings.map(([k, v]) => `--${k.replaceAll('_', '-')}=${v}`),
   ])
   const child = spawn(command!, args, {
@@ -50,7 +53,9 @@ export async function startNode({ node_secret, flags, main, ...options }: NodeOp
     exited,
     stop: async () => {
       child.kill('SIGTERM')
+      const impatience = setTimeout(() => child.kill('SIGKILL'), STOP_MS_MAX)
       await exited
+      clearTimeout(impatience)
     },
     kill: (signal) => {
       child.kill(signal)

@@ -4,10 +4,10 @@
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { chownSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { dirname, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { diesWithParent } from './dies-with-parent.ts'
+import { freePort } from './port.ts'
 
 export interface PostgresOptions {
   data_dir: string
@@ -147,16 +147,5 @@ function stop(server: ChildProcess): Promise<void> {
   return new Promise((done) => {
     server.once('exit', () => done())
     server.kill('SIGINT')
-  })
-}
-
-export function freePort(): Promise<number> {
-  return new Promise((done, fail) => {
-    const probe = createServer()
-    probe.once('error', fail)
-    probe.listen(0, '127.0.0.1', () => {
-      const { port } = probe.address() as { port: number }
-      probe.close(() => done(port))
-    })
   })
 }

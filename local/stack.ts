@@ -3,11 +3,11 @@
 
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { createServer } from 'node:net'
 import { basename, join } from 'node:path'
 import { startGateway } from './gateway.ts'
 import { migrate } from './migrate.ts'
 import { startNode } from './node.ts'
+import { freePort, requireFreePort } from './port.ts'
 import { startPostgres } from './postgres.ts'
 
 export interface StackOptions {
@@ -15,6 +15,8 @@ export interface StackOptions {
   model_dir: string
   database_url: string | null // null = an embedded Postgres under data_dir
   data_dir: string
+  /** Overrides of the vars of wrangler.toml. */
+  vars?: Record<string, string>
   on_stage?: (name: string, seconds: number, detail: string) => void
   signal?: AbortSignal // gives up starting
 }
@@ -38,8 +40,9 @@ interface Stoppable {
 
 export async function startStack(options: StackOptions): Promise<Stack> {
   const model = readModel(options.model_dir)
-  const port = await freePort(options.port)
-  const node_port = await freePort(0)
+  if (options.port !== 0) await requireFreePort(options.port)
+  const port = options.port || (await freePort())
+  const node_port = await freePort()
   const node_secret = keptSecret(options.data_dir, 'node-secret')
   const admin_key = keptSecret(options.data_dir, 'admin-key')
   const started: Stoppable[] = []
@@ -71,7 +74,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     )
     const gateway = await stage(
       'gateway',
-      () => startGateway({ port, database_url, node_secret, admin_key, ...model.catalog_row }),
+      () =>
+        startGateway({ port, database_url, node_secret, admin_key, vars: options.vars ?? {}, ...model.catalog_row }),
       ({ url }) => url,
     )
     const node = await loading
@@ -144,18 +148,6 @@ function contextOf(config_file: string): number {
   } catch {
     throw new Error(`${config_file} is not JSON`)
   }
-}
-
-/** The port itself where it is free; any free one for 0. */
-async function freePort(port: number): Promise<number> {
-  const server = createServer()
-  await new Promise<void>((resolve, reject) => {
-    server.once('error', () => reject(new Error(`port ${port} is in use`)))
-    server.listen(port, '127.0.0.1', resolve)
-  })
-  const address = server.address() as { port: number }
-  await new Promise((resolve) => server.close(resolve))
-  return address.port
 }
 
 /** Kept between starts: tickets in a node's journal must still verify after one. */

@@ -21,6 +21,7 @@ create function admit_one(item jsonb) returns jsonb language plpgsql as $$
 declare
   wanted_model text := item ->> 'model';
   key keys;
+  refusal text;
   price prices;
   amount numeric;
   account accounts;
@@ -35,13 +36,14 @@ begin
     select * into account from accounts where id = held.account_id;
     return case
       when (held.key_id, held.model, held.state) is distinct from (key.id, wanted_model, 'pending') then
-        jsonb_build_object('decision', 'request_id_taken')
+        jsonb_build_object('decision', 'closed')
       else admission(held, account, live_nodes(wanted_model))
     end;
   end if;
 
-  if key_refusal(key, 'generate') is not null then
-    return jsonb_build_object('decision', key_refusal(key, 'generate'));
+  refusal := key_refusal(key, 'generate');
+  if refusal is not null then
+    return jsonb_build_object('decision', refusal);
   end if;
   if key.models is not null and wanted_model <> all (key.models) then
     return jsonb_build_object('decision', 'model_not_allowed');

@@ -1,5 +1,6 @@
 // The only N-API file: arrays in, promises out. Misuse rejects with a TypeError, a failing engine with an Error whose
-// `code` is the EngineError's. One ThreadSafeFunction an engine carries every event of the engine's thread to JavaScript.
+// `code` is the EngineError's. One ThreadSafeFunction an engine carries every event of the engine's thread to
+// JavaScript.
 #include <napi.h>
 
 #include <chrono>
@@ -34,7 +35,8 @@ double number_of(const Napi::Object& object, const char* field) {
 // A whole number in [0, max].
 double whole_of(const Napi::Object& object, const char* field, double max) {
   const double value = number_of(object, field);
-  if (!(value >= 0 && value <= max) || value != std::floor(value)) throw wrong(object, field, "a whole number in range");
+  if (!(value >= 0 && value <= max) || value != std::floor(value))
+    throw wrong(object, field, "a whole number in range");
   return value;
 }
 
@@ -55,7 +57,8 @@ std::string string_of(const Napi::Object& object, const char* field) {
 template <class T>
 std::vector<T> array_of(const Napi::Object& object, const char* field, napi_typedarray_type type, const char* wanted) {
   const Napi::Value value = object.Get(field);
-  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type) throw wrong(object, field, wanted);
+  if (!value.IsTypedArray() || value.As<Napi::TypedArray>().TypedArrayType() != type)
+    throw wrong(object, field, wanted);
   const auto array = value.As<Napi::TypedArrayOf<T>>();
   return std::vector<T>(array.Data(), array.Data() + array.ElementLength());
 }
@@ -210,8 +213,8 @@ Napi::Object result_value(Napi::Env env, const ziya::StepResult& result, bool wa
 // Something to do on the JavaScript thread.
 using Task = std::function<void(Napi::Env)>;
 
-// An engine and its way back to JavaScript. Lives on the JavaScript thread, kept by its NativeEngine and, while anything
-// is under way, by itself.
+// An engine and its way back to JavaScript. Lives on the JavaScript thread, kept by its NativeEngine and, while
+// anything is under way, by itself.
 class Host : public std::enable_shared_from_this<Host> {
  public:
   Host(Napi::Env env, Napi::Function on_progress, Napi::Promise::Deferred loaded);
@@ -272,10 +275,11 @@ void require_ok(napi_env env, napi_status status) {
 Host::Host(Napi::Env env, Napi::Function on_progress, Napi::Promise::Deferred loaded)
     : env_(env), on_progress_(Napi::Persistent(on_progress)), loaded_(loaded) {
   const Napi::String name = Napi::String::New(env, "ziya engine");
-  require_ok(env, napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr, run_task,
-                                                  &to_javascript_));
+  require_ok(env, napi_create_threadsafe_function(env, nullptr, nullptr, name, 0, 1, nullptr, nullptr, nullptr,
+                                                  run_task, &to_javascript_));
   napi_unref_threadsafe_function(env_, to_javascript_);
-  // Teardown runs hooks newest first: this one joins the engine's thread while that thread's function still takes calls.
+  // Teardown runs hooks newest first: this one joins the engine's thread while that thread's function still takes
+  // calls.
   napi_add_env_cleanup_hook(env_, on_teardown, this);
 }
 
@@ -288,7 +292,12 @@ void Host::load(const ziya::ModelShape& shape, std::vector<ziya::TensorSource> t
     post([error](Host& host, Napi::Env env) { host.settle_load(env, error); });
   };
   events.on_closed = [this] { post([](Host& host, Napi::Env env) { host.settle_close(env); }); };
-  engine_ = std::make_unique<ziya::Engine>(shape, std::move(tensors), options, std::move(events));
+  try {
+    engine_ = std::make_unique<ziya::Engine>(shape, std::move(tensors), options, std::move(events));
+  } catch (const EngineError& error) {
+    loaded_.Reject(error_value(env_, error));
+    let_go();
+  }
 }
 
 void Host::step(ziya::StepBatch batch, Napi::Promise::Deferred stepped) {
@@ -412,9 +421,10 @@ Napi::Value promised(Napi::Env env, const Body& body) {
 }
 
 Napi::Function NativeEngine::define(Napi::Env env) {
-  return DefineClass(env, "NativeEngine",
-                     {StaticMethod("load", &NativeEngine::load), InstanceMethod("step", &NativeEngine::step),
-                      InstanceMethod("close", &NativeEngine::close), InstanceAccessor("info", &NativeEngine::info, nullptr)});
+  return DefineClass(
+      env, "NativeEngine",
+      {StaticMethod("load", &NativeEngine::load), InstanceMethod("step", &NativeEngine::step),
+       InstanceMethod("close", &NativeEngine::close), InstanceAccessor("info", &NativeEngine::info, nullptr)});
 }
 
 NativeEngine::NativeEngine(const Napi::CallbackInfo& info)
@@ -434,7 +444,8 @@ Napi::Value NativeEngine::load(const Napi::CallbackInfo& info) {
 }
 
 Napi::Value NativeEngine::step(const Napi::CallbackInfo& info) {
-  return promised(info.Env(), [&](const Napi::Promise::Deferred& deferred) { host_->step(batch_of(info[0]), deferred); });
+  return promised(info.Env(),
+                  [&](const Napi::Promise::Deferred& deferred) { host_->step(batch_of(info[0]), deferred); });
 }
 
 Napi::Value NativeEngine::close(const Napi::CallbackInfo& info) {

@@ -42,9 +42,21 @@ Arguments parse(int argc, char** argv) {
 ModelShape shape_of(const std::string& model) {
   ModelShape shape;
   if (model == "1.1b")
-    shape = {.vocab_size = 32000, .hidden_size = 2048, .intermediate_size = 5632, .layers = 22, .heads = 32, .kv_heads = 4, .head_size = 64};
+    shape = {.vocab_size = 32000,
+             .hidden_size = 2048,
+             .intermediate_size = 5632,
+             .layers = 22,
+             .heads = 32,
+             .kv_heads = 4,
+             .head_size = 64};
   else
-    shape = {.vocab_size = 32000, .hidden_size = 768, .intermediate_size = 2048, .layers = 12, .heads = 12, .kv_heads = 4, .head_size = 64};
+    shape = {.vocab_size = 32000,
+             .hidden_size = 768,
+             .intermediate_size = 2048,
+             .layers = 12,
+             .heads = 12,
+             .kv_heads = 4,
+             .head_size = 64};
   shape.context_tokens = 2048;
   shape.rope_theta = 1e4;
   shape.rms_norm_eps = 1e-5;
@@ -141,7 +153,8 @@ int main(int argc, char** argv) {
   const auto kernels = make_cpu_kernels(shape, limits, arguments.threads, arguments.isa);
   Model model(shape, limits, random_weights(shape, *kernels), *kernels);
   const double decode_gb = 2e-9 * double(parameter_count(shape) - int64_t(shape.vocab_size) * shape.hidden_size);
-  std::printf("%s, %.1f M parameters, %s\n", arguments.model.c_str(), 1e-6 * double(parameter_count(shape)), kernels->device().c_str());
+  std::printf("%s, %.1f M parameters, %s\n", arguments.model.c_str(), 1e-6 * double(parameter_count(shape)),
+              kernels->device().c_str());
 
   ThreadPool pool(arguments.threads > 0 ? arguments.threads : physical_cores());
   Memory memory(size_t(1) << 30);
@@ -158,9 +171,11 @@ int main(int argc, char** argv) {
       batched.push_back(seconds_of([&] { model.step(batch_of(sequences, 16 + i, 1, blocks_each), cancelled); }));
     const double prefill = seconds_of([&] { model.step(batch_of(1, 0, prompt, blocks_each), cancelled); });
     const double decode_gb_per_s = decode_gb / median(single);
-    std::printf("read %.1f GB/s | decode %.1f tok/s, %.1f GB/s, %.0f %% of read | 8 sequences %.1f tok/s | prefill 512 %.1f tok/s, %.1f GFLOP/s\n",
-                read, 1 / median(single), decode_gb_per_s, 100 * decode_gb_per_s / read, sequences / median(batched),
-                prompt / prefill, decode_gb * prompt / prefill);
+    std::printf(
+        "read %.1f GB/s | decode %.1f tok/s, %.1f GB/s, %.0f %% of read | 8 sequences %.1f tok/s | prefill 512 %.1f "
+        "tok/s, %.1f GFLOP/s\n",
+        read, 1 / median(single), decode_gb_per_s, 100 * decode_gb_per_s / read, sequences / median(batched),
+        prompt / prefill, decode_gb * prompt / prefill);
     std::fflush(stdout);
   }
 }

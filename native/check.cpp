@@ -54,7 +54,8 @@ void check_blocks(const StepBatch& batch, const StepLimits& limits) {
   size_t table = 0;
   for (size_t s = 0; s < batch.starts.size(); s++) {
     const int64_t end = int64_t(batch.starts[s]) + batch.token_counts[s];
-    require((end + block_tokens - 1) / block_tokens <= batch.block_counts[s], "block_counts", "has too few for the positions");
+    require((end + block_tokens - 1) / block_tokens <= batch.block_counts[s], "block_counts",
+            "has too few for the positions");
     for (int64_t block = batch.starts[s] / block_tokens; block * block_tokens < end; block++) {
       const int32_t id = batch.block_tables[table + size_t(block)];
       require(!is_written[id], "block_tables", "has one block written twice");

@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <chrono>
+#include <system_error>
 
 #include "kernels/cpu/thread_pool.h"
 #if defined(ZIYA_CUDA)
@@ -63,7 +64,11 @@ Engine::Error error_of(const Function& function) {
 
 Engine::Engine(const ModelShape& shape, std::vector<TensorSource> tensors, const EngineOptions& options, Events events)
     : shape_(shape), tensors_(std::move(tensors)), options_(options), events_(std::move(events)) {
-  thread_ = std::thread([this] { run(); });
+  try {
+    thread_ = std::thread([this] { run(); });
+  } catch (const std::system_error&) {
+    throw EngineError("out_of_memory", "the system starts no more threads");
+  }
 }
 
 Engine::~Engine() {
@@ -149,7 +154,8 @@ void Engine::refuse_waiting() {
     closing_ = true;
     refused.swap(waiting_);
   }
-  for (auto& job : refused) job.on_step({}, EngineError("engine_closed", "the engine was closed before the step began"));
+  for (auto& job : refused)
+    job.on_step({}, EngineError("engine_closed", "the engine was closed before the step began"));
 }
 
 }  // namespace ziya

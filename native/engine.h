@@ -48,7 +48,7 @@ class Engine {
 
   static constexpr size_t waiting_max = 8;
 
-  // Starts loading.
+  // Starts loading. Throws EngineError out_of_memory when there is no thread to be had.
   Engine(const ModelShape& shape, std::vector<TensorSource> tensors, const EngineOptions& options, Events events);
   // Cancels what runs, at the next layer or slice, and joins.
   ~Engine();

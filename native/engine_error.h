@@ -1,4 +1,5 @@
-// The one error type of native code. `code` is part of the addon's interface; addon.cpp is the only place that catches it.
+// The one error type of native code. `code` is part of the addon's interface; addon.cpp is the only place that catches
+// it.
 #pragma once
 
 #include <stdexcept>

@@ -29,7 +29,8 @@ StepResult Model::step(const StepBatch& batch, const std::atomic<bool>& cancelle
   kernels_.begin_step(batch);
   kernels_.embed(*weights_.embedding, *residual_);
   for (int layer = 0; layer < shape_.layers; layer++) {
-    if (cancelled.load(std::memory_order_relaxed)) throw EngineError("engine_closed", "the engine was closed during a step");
+    if (cancelled.load(std::memory_order_relaxed))
+      throw EngineError("engine_closed", "the engine was closed during a step");
     run_layer(layer);
   }
   sample_rows(batch, result);

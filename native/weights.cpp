@@ -12,6 +12,7 @@
 #include <cstring>
 #include <mutex>
 #include <optional>
+#include <system_error>
 #include <thread>
 #include <unordered_map>
 
@@ -288,7 +289,8 @@ Weights allocate_weights(const ModelShape& shape, Kernels& kernels) {
 
 int64_t parameter_count(const ModelShape& shape) {
   const int64_t hidden = shape.hidden_size;
-  const int64_t layer = hidden * (2 + shape.qkv_columns() + shape.attention_columns() + 3 * int64_t(shape.intermediate_size));
+  const int64_t layer =
+      hidden * (2 + shape.qkv_columns() + shape.attention_columns() + 3 * int64_t(shape.intermediate_size));
   return hidden + layer * shape.layers + hidden * shape.vocab_size * (shape.tied_embeddings ? 1 : 2);
 }
 
@@ -302,7 +304,12 @@ Weights load_weights(const ModelShape& shape, const std::vector<TensorSource>& t
   const Plan plan(shape, tensors, weights);
   SliceQueue queue(plan.slices(), plan.bytes_total(), progress);
   std::vector<std::thread> loaders;
-  for (int i = 0; i < threads; i++) loaders.emplace_back([&] { queue.drain(SliceLoader(files, kernels)); });
+  try {
+    for (int i = 1; i < threads; i++) loaders.emplace_back([&] { queue.drain(SliceLoader(files, kernels)); });
+  } catch (const std::system_error&) {
+    // Fewer threads load more slowly.
+  }
+  queue.drain(SliceLoader(files, kernels));
   for (auto& loader : loaders) loader.join();
   queue.throw_error();
   return weights;

@@ -42,7 +42,8 @@ struct Weights {
 };
 
 struct LoadProgress {
-  std::function<void(uint64_t bytes_done, uint64_t bytes_total)> report;  // called from any loading thread, one at a time
+  std::function<void(uint64_t bytes_done, uint64_t bytes_total)>
+      report;  // called from any loading thread, one at a time
   const std::atomic<bool>& cancelled;
 };
 

@@ -2,7 +2,7 @@
 
 import type { NodeStatus, SettleOutcome, UsageRecord } from '../../contract/sync.ts'
 import type { Ticket } from '../../contract/ticket.ts'
-import { askTeller, type Decided } from '../db/ask-teller.ts'
+import { askTeller, type Decided, shardOf } from '../db/ask-teller.ts'
 import type { Env } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
 import type { CostCeiling } from './cost-ceiling.ts'
@@ -58,18 +58,43 @@ export async function giveBack(env: Env, ticket: Ticket): Promise<void> {
   await askTeller(env, 'void', { shard_by: ticket.account_id, items: [ticket] })
 }
 
-/** What settle made of each record of one account. */
-export async function settle(
-  env: Env,
-  settlements: { ticket: Ticket; record: UsageRecord }[],
-): Promise<SettleOutcome[]> {
-  const items = settlements.map(({ ticket, record: { ticket: _, ...counts } }) => ({ ...ticket, ...counts }))
-  const answers = await askTeller(env, 'settle', { shard_by: settlements[0]!.ticket.account_id, items })
-  return answers.map(({ decision }) => (decision === 'failed' ? 'rejected' : (decision as SettleOutcome)))
+export interface Settlement {
+  ticket: Ticket
+  record: UsageRecord
 }
 
-export async function noteNode(env: Env, node: NodeStatus): Promise<void> {
-  await askTeller(env, 'settle', { shard_by: node.node_id, items: [{ node }] })
+/**
+ * Settles what a node reports and notes that it lives: one call for each shard that has an account of these. Returns what became of
+ * each record, in order; `retry` where it could not be decided now.
+ */
+export async function settle(env: Env, node: NodeStatus, settlements: Settlement[]): Promise<SettleOutcome[]> {
+  const outcomes = new Map<Settlement, SettleOutcome>()
+  const shards = Map.groupBy(settlements, ({ ticket }) => shardOf(env, ticket.account_id))
+  const home = shardOf(env, node.node_id)
+  if (!shards.has(home)) shards.set(home, [])
+  const settleShard = async ([shard, own]: [string, Settlement[]]) => {
+    const items: object[] = own.map(settleItem)
+    if (shard === home) items.push({ node })
+    const shard_by = own[0]?.ticket.account_id ?? node.node_id
+    const answers = await askTeller(env, 'settle', { shard_by, items }).catch(nullWhenUnavailable)
+    own.forEach((settlement, i) => void outcomes.set(settlement, outcomeOf(answers?.[i])))
+  }
+  await Promise.all(Array.from(shards, settleShard))
+  return settlements.map((settlement) => outcomes.get(settlement)!)
+}
+
+function settleItem({ ticket, record: { ticket: _, ...counts } }: Settlement): object {
+  return { ...ticket, ...counts }
+}
+
+function outcomeOf(answer?: Decided): SettleOutcome {
+  if (!answer) return 'retry'
+  return answer.decision === 'failed' ? 'rejected' : (answer.decision as SettleOutcome)
+}
+
+function nullWhenUnavailable(error: unknown): null {
+  if (error instanceof ApiError) return null
+  throw error
 }
 
 /** One of the reads an account's key allows (migrations/0007_reads.sql). */

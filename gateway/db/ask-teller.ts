@@ -14,13 +14,17 @@ export async function askTeller<A extends Decided>(
   name: string,
   { shard_by, items }: { shard_by: string; items: object[] },
 ): Promise<A[]> {
-  const shard = `teller-${hash(shard_by) % settingsOf(env).teller_shards}`
+  const shard = shardOf(env, shard_by)
   const ask = () => env.TELLER.get(env.TELLER.idFromName(shard)).ask(name, items)
   // A stub is broken for good once its object has thrown or moved: a new one is asked, once. All calls may be repeated.
   const answers = await ask().catch(ask)
   if (answers === 'busy') throw new ApiError('overloaded')
   if (answers === 'unavailable') throw new ApiError('database_unavailable')
   return answers as A[]
+}
+
+export function shardOf(env: Env, name: string): string {
+  return `teller-${hash(name) % settingsOf(env).teller_shards}`
 }
 
 // FNV-1a, 32 bits: spreads names evenly enough over a handful of shards.

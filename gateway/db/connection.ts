@@ -42,9 +42,10 @@ async function call(sql: postgres.Sql, name: string, items: object[]): Promise<o
 }
 
 // A statement without parameters goes in one round trip, one with them in two (postgres.js describes it first). The JSON is
-// the only variable part, and in a literal only the quote is special (standard_conforming_strings, the default since 9.1).
+// the only variable part. Its quotes are written as JSON's own escapes, so the literal holds none: nothing in it can end it,
+// whatever the server's settings.
 function statement(name: string, items: object[]): string {
-  return `select ${name}('${JSON.stringify(items).replaceAll("'", "''")}'::jsonb) as answer`
+  return `select ${name}('${JSON.stringify(items).replaceAll("'", '\\u0027')}'::jsonb) as answer`
 }
 
 // Classes of SQLSTATE that say the server or the connection is going away, or that somebody else was in the way.

@@ -5,14 +5,13 @@ import { z } from 'zod'
 import type { Outcome } from '../../contract/generation.ts'
 import {
   NODE_SIGNATURE_HEADER,
-  type SettleOutcome,
   SYNC_RECORDS_MAX,
   type SyncRequest,
   type SyncResponse,
   type UsageRecord,
 } from '../../contract/sync.ts'
 import { type Ticket, verify, verifyTicket } from '../../contract/ticket.ts'
-import { noteNode, settle } from '../billing/ledger.ts'
+import { settle } from '../billing/ledger.ts'
 import type { Call, Env } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { readText } from '../read-body.ts'
@@ -59,28 +58,18 @@ export async function internalSync(c: Call): Promise<Response> {
     throw new ApiError('invalid_api_key', { message: 'The report is not signed by a node of ours.' })
   const parsed = report.safeParse(JSON.parse(text))
   if (!parsed.success) throw new ApiError('invalid_value', { message: z.prettifyError(parsed.error).slice(0, 500) })
-  const { node, records } = parsed.data
-  const [settled] = await Promise.all([settleAll(c.env, records), noteNode(c.env, node)])
-  return c.json({ settled } satisfies SyncResponse)
+  return c.json({ settled: await settleRecords(c.env, parsed.data) } satisfies SyncResponse)
 }
 
-/** Record by record what became of it; one call an account, for each account has its own shard. */
-async function settleAll(env: Env, records: UsageRecord[]): Promise<SyncResponse['settled']> {
+async function settleRecords(env: Env, { node, records }: SyncRequest): Promise<SyncResponse['settled']> {
   const tickets = await Promise.all(records.map((record) => ticketOf(record, env.NODE_SECRET)))
-  const outcomes = new Map<UsageRecord, SettleOutcome>()
-  const settleAccount = async (account_id: string) => {
-    const own = records.flatMap((record, i) =>
-      tickets[i]?.account_id === account_id ? [{ record, ticket: tickets[i] }] : [],
-    )
-    const made = await settle(env, own).catch(retryWhenUnavailable)
-    own.forEach(({ record }, i) => void outcomes.set(record, made?.[i] ?? 'retry'))
-  }
-  const accounts = new Set(tickets.flatMap((ticket) => ticket?.account_id ?? []))
-  await Promise.all(Array.from(accounts, settleAccount))
+  const settlements = records.flatMap((record, i) => (tickets[i] ? [{ record, ticket: tickets[i] }] : []))
+  const outcomes = await settle(env, node, settlements)
+  const made = new Map(settlements.map(({ record }, i) => [record, outcomes[i]!]))
   return records.map((record) => ({
     request_id: record.request_id,
     attempt: record.attempt,
-    outcome: outcomes.get(record) ?? 'rejected',
+    outcome: made.get(record) ?? 'rejected',
   }))
 }
 
@@ -88,9 +77,4 @@ async function settleAll(env: Env, records: UsageRecord[]): Promise<SyncResponse
 async function ticketOf(record: UsageRecord, secret: string): Promise<Ticket | null> {
   const ticket = await verifyTicket(record.ticket, secret)
   return ticket?.request_id === record.request_id && ticket.attempt === record.attempt ? ticket : null
-}
-
-function retryWhenUnavailable(error: unknown): null {
-  if (error instanceof ApiError) return null
-  throw error
 }

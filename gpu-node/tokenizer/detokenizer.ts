@@ -17,7 +17,10 @@ export class Detokenizer {
   /** A detokenizer whose deltas continue the text of `prompt_ids`. */
   static after(tokenizer: Tokenizer, prompt_ids: readonly number[]): Detokenizer {
     const detokenizer = new Detokenizer(tokenizer)
-    for (const id of prompt_ids) detokenizer.push(id)
+    let at = 0
+    while (at < prompt_ids.length && detokenizer.#at_start) detokenizer.push(prompt_ids[at++]!)
+    // Beyond the start only an unfinished code point matters: three bytes at most.
+    for (const id of prompt_ids.slice(Math.max(at, prompt_ids.length - 3))) detokenizer.push(id)
     return detokenizer
   }
 

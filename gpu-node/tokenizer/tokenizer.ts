@@ -42,6 +42,12 @@ export class Tokenizer {
     return type === 'control' || type === 'user_defined' ? id : null
   }
 
+  /** Fewer tokens than this no text of this length has: a bound that costs nothing, for texts far too long. */
+  tokensMin(text: string): number {
+    if (this.model.remove_extra_whitespaces) return 0 // it may be all spaces
+    return Math.ceil(text.length / Math.max(1, this.#merges.piece_length_max))
+  }
+
   /** Token ids of one text, without BOS. Lone surrogates count as U+FFFD. */
   encode(text: string): number[] {
     const normalized = this.#normalize(text.toWellFormed())

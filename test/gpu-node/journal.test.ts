@@ -173,7 +173,11 @@ test('acknowledged records are compacted away, and nothing else', () => {
     journal.acknowledge([{ request_id: `r${i}`, attempt: 1 }])
   }
   expect(statSync(file()).size).toBeLessThan(25_000)
-  expect(open().unacknowledged(10)).toMatchObject([{ request_id: 'open', completion_tokens: 4, outcome: 'node_lost' }])
+  const reopened = open()
+  expect(reopened.unacknowledged(10)).toMatchObject([
+    { request_id: 'open', completion_tokens: 4, outcome: 'node_lost' },
+  ])
+  expect(reopened.wasUsed('open', 1)).toBe(true)
 })
 
 test('random histories, killed at any operation, replay to what memory held', () => {

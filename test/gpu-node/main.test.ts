@@ -167,4 +167,13 @@ describe('a node that cannot start says why in one line:', () => {
     const node = await start()
     await expect(start({ port: Number(new URL(node.url).port) })).rejects.toThrow('EADDRINUSE')
   })
+
+  test('a data folder that another node uses', async () => {
+    const data_dir = temporaryFolder()
+    const node = await start({ data_dir })
+    await expect(start({ data_dir })).rejects.toThrow(`another node is using ${data_dir}`)
+    node.kill('SIGKILL')
+    await node.exited
+    await start({ data_dir })
+  })
 })

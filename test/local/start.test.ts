@@ -17,7 +17,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { codeIn, PythonSandbox } from '../../bench/python-sandbox.ts'
-import { freePort } from '../../local/postgres.ts'
+import { freePort } from '../../local/port.ts'
 import { eventually } from '../support/stack.ts'
 
 const root = dirname(dirname(import.meta.dirname))

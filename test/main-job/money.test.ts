@@ -1,6 +1,7 @@
 // What is billed when things go wrong: clients that leave, nodes that die, balances that end. Each history ends with the books.
 
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { seededRandom } from '../support/random.ts'
 import { type Customer, eventually, newCustomer, nodeStatus, startTestStack, type TestStack } from '../support/stack.ts'
 
 let stack: TestStack
@@ -75,11 +76,12 @@ test('of 64 requests at once, a balance for 10 admits exactly 10', async () => {
 })
 
 test('a client that leaves frees its blocks within 250 ms and pays within 2 s for what was generated', async () => {
+  const random = seededRandom()
   const customer = await newCustomer(stack)
   for (let round = 0; round < 8; round++) {
     const leave = new AbortController()
     const { reader, request_id } = await openStream(customer, leave.signal)
-    const bytes_read_max = Math.floor(Math.random() * 6000)
+    const bytes_read_max = random.below(6000)
     for (let read = 0; read < bytes_read_max; ) {
       const { value, done } = await reader.read()
       if (done) break

@@ -1,5 +1,5 @@
-// The door: each field of a batch is broken alone and must be refused by name; then random damage, which must be refused
-// or harmless.
+// The door: each field of a batch is broken alone and must be refused by name; then random damage, which must be
+// refused or harmless.
 #include <climits>
 #include <cmath>
 
@@ -12,8 +12,16 @@ namespace {
 const StepLimits limits = {.tokens_max = 64, .sequences_max = 4, .blocks = 40};
 
 ModelShape small_shape() {
-  return {.vocab_size = 50, .hidden_size = 12, .intermediate_size = 20, .layers = 1, .heads = 2, .kv_heads = 1,
-          .head_size = 6, .context_tokens = 128, .rope_theta = 1e4, .rms_norm_eps = 1e-5};
+  return {.vocab_size = 50,
+          .hidden_size = 12,
+          .intermediate_size = 20,
+          .layers = 1,
+          .heads = 2,
+          .kv_heads = 1,
+          .head_size = 6,
+          .context_tokens = 128,
+          .rope_theta = 1e4,
+          .rms_norm_eps = 1e-5};
 }
 
 StepBatch good_batch() {
@@ -36,7 +44,8 @@ void expect_refused(const char* field, const Damage& damage) {
   damage(batch);
   const auto check = [&] { check_batch(batch, small_shape(), limits); };
   expect(error_code(check) == "bad_batch", std::string(field) + " is not refused");
-  expect(error_text(check).starts_with(std::string(field) + ":"), "the refusal names another field: " + error_text(check));
+  expect(error_text(check).starts_with(std::string(field) + ":"),
+         "the refusal names another field: " + error_text(check));
 }
 
 void each_field_is_checked(Random&) {
@@ -105,10 +114,12 @@ void damage_one(std::vector<T>& values, const std::vector<T>& extremes, Random& 
 
 void damage_any(StepBatch& b, Random& random) {
   const std::vector<std::vector<int32_t>*> ints = {
-      &b.tokens, &b.token_counts, &b.starts, &b.block_counts, &b.block_tables, &b.rows, &b.top_k, &b.counters, &b.history,
-      &b.history_counts, &b.output_counts, &b.bias_counts, &b.bias_ids, &b.banned_counts, &b.banned_ids, &b.logprobs};
-  const std::vector<std::vector<float>*> floats = {&b.temperature, &b.top_p, &b.min_p, &b.repetition_penalty,
-                                                   &b.frequency_penalty, &b.presence_penalty, &b.bias_values};
+      &b.tokens,   &b.token_counts,  &b.starts,     &b.block_counts,   &b.block_tables,  &b.rows,
+      &b.top_k,    &b.counters,      &b.history,    &b.history_counts, &b.output_counts, &b.bias_counts,
+      &b.bias_ids, &b.banned_counts, &b.banned_ids, &b.logprobs};
+  const std::vector<std::vector<float>*> floats = {
+      &b.temperature,      &b.top_p,      &b.min_p, &b.repetition_penalty, &b.frequency_penalty,
+      &b.presence_penalty, &b.bias_values};
   const int which = random.between(0, int(ints.size() + floats.size()) - 1);
   if (which < int(ints.size()))
     damage_one(*ints[which], {INT_MIN, -1, 0, 1, 2, 16, 39, 40, 49, 50, INT_MAX}, random);

@@ -12,7 +12,9 @@ const StepLimits limits = {.tokens_max = 64, .sequences_max = 4, .blocks = 16};
 
 struct RunningEngine {
   explicit RunningEngine(Random& random, const std::string& device = "cpu")
-      : model(random_model(random_shape(random), random)), file(model, Dtype::f16), loaded(promise.get_future()),
+      : model(random_model(random_shape(random), random)),
+        file(model, Dtype::f16),
+        loaded(promise.get_future()),
         engine(model.shape, file.tensors, {.device = device, .threads = 2, .limits = limits},
                {nullptr, [this](Engine::Error error) { promise.set_value(error); }, nullptr}) {}
 

@@ -1,4 +1,5 @@
-// The smallest test frame that prints its seed: a test is a fact and a function; a failed expectation is counted and told.
+// The smallest test frame that prints its seed: a test is a fact and a function; a failed expectation is counted and
+// told.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
-// Each kernel alone, through kernels.h: fresh random inputs of odd shapes, outputs poisoned with NaN, float64 beside it;
-// and the same token alone and in company, compared bit by bit.
+// Each kernel alone, through kernels.h: fresh random inputs of odd shapes, outputs poisoned with NaN, float64 beside
+// it; and the same token alone and in company, compared bit by bit.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -36,7 +36,8 @@ struct Bench {
   }
 
   std::unique_ptr<Activations> poisoned(int columns) {
-    return activations(tokens_max, columns, Floats(size_t(tokens_max) * columns, std::numeric_limits<float>::quiet_NaN()));
+    return activations(tokens_max, columns,
+                       Floats(size_t(tokens_max) * columns, std::numeric_limits<float>::quiet_NaN()));
   }
 
   Floats rows_of(const Activations& from, int rows) {
@@ -112,8 +113,8 @@ const std::vector<int> some_row_counts = {1, 2, 7, 8, 9, 33, 120};
 
 enum class Product { store, add, swiglu };
 
-Floats run_product(Bench& b, Product kind, const Matrix& weight, const Activations& in, int rows, const Floats& residual,
-                   int columns) {
+Floats run_product(Bench& b, Product kind, const Matrix& weight, const Activations& in, int rows,
+                   const Floats& residual, int columns) {
   auto out = kind == Product::add ? b.activations(rows, columns, residual) : b.poisoned(columns);
   if (kind == Product::add) b.kernels->project_add(in, weight, *out);
   if (kind == Product::swiglu) b.kernels->gate_up_swiglu(in, weight, *out);
@@ -269,9 +270,16 @@ Doubles attend(const Bench& b, const float* q, const History& history, int visib
 // Runs qkv_rope and attention for pieces of several sequences, in however many steps, and returns each token's output.
 class AttentionRun {
  public:
-  AttentionRun(Bench& b, const Matrix& weight, const std::vector<Floats>& inputs, std::vector<std::vector<int32_t>> blocks)
-      : b_(b), weight_(weight), inputs_(inputs), blocks_(std::move(blocks)), layer_(b.kernels->make_kv_layer(b.limits.blocks)),
-        done_(inputs.size()), qkv(inputs.size()), out(inputs.size()) {}
+  AttentionRun(Bench& b, const Matrix& weight, const std::vector<Floats>& inputs,
+               std::vector<std::vector<int32_t>> blocks)
+      : b_(b),
+        weight_(weight),
+        inputs_(inputs),
+        blocks_(std::move(blocks)),
+        layer_(b.kernels->make_kv_layer(b.limits.blocks)),
+        done_(inputs.size()),
+        qkv(inputs.size()),
+        out(inputs.size()) {}
 
   // The next counts[s] tokens of sequence s.
   void step(const std::vector<int>& counts) {
@@ -337,7 +345,8 @@ void attention_is_right_and_chunk_invariant(const Device& device, Random& random
     }
 
     AttentionRun chunked(b, *weight, inputs, random_blocks(sequences, length, b.limits.blocks, random));
-    for (std::vector<int> left(sequences, length); std::any_of(left.begin(), left.end(), [](int n) { return n > 0; });) {
+    for (std::vector<int> left(sequences, length);
+         std::any_of(left.begin(), left.end(), [](int n) { return n > 0; });) {
       std::vector<int> counts;
       for (auto& rest : left) {
         counts.push_back(std::min(rest, random.between(0, 9)));

@@ -16,7 +16,8 @@ constexpr int sequence_blocks = 16;
 
 struct LoadedModel {
   LoadedModel(const Device& device, const RandomModel& random, int threads, Dtype dtype = Dtype::f32)
-      : vocab(random.shape.vocab_size), kernels(device.make(random.shape, limits, threads)),
+      : vocab(random.shape.vocab_size),
+        kernels(device.make(random.shape, limits, threads)),
         model(random.shape, limits, load(random, *kernels, dtype), *kernels) {}
 
   // The logits of each sampled row.
@@ -51,8 +52,9 @@ void logits_match_the_reference(const Device& device, Random& random) {
       for (const double value : row) highest = std::max(highest, std::abs(value));
     for (size_t t = 0; t < tokens.size(); t++)
       for (size_t i = 0; i < want[t].size(); i++)
-        expect(std::abs(got[t][i] - want[t][i]) <= 2e-3 * highest,
-               "position " + std::to_string(t) + ": got " + std::to_string(got[t][i]) + ", want " + std::to_string(want[t][i]));
+        expect(std::abs(got[t][i] - want[t][i]) <= 2e-3 * highest, "position " + std::to_string(t) + ": got " +
+                                                                       std::to_string(got[t][i]) + ", want " +
+                                                                       std::to_string(want[t][i]));
   }
 }
 
@@ -75,7 +77,8 @@ void bytes_do_not_depend_on_company(const Device& device, Random& random) {
         if (s == place)
           pieces.push_back({{tokens.begin() + start, tokens.begin() + start + count}, start, blocks[0], true});
         else
-          pieces.push_back({random_tokens(random.between(1, 4), vocab, random), random.between(0, 200), blocks[s < place ? s + 1 : s]});
+          pieces.push_back({random_tokens(random.between(1, 4), vocab, random), random.between(0, 200),
+                            blocks[s < place ? s + 1 : s]});
       }
       const auto rows = crowded.logits(pieces);
       chunked.insert(chunked.end(), rows.begin() + place, rows.begin() + place + count);

@@ -145,7 +145,8 @@ class Reference {
       const int kv = head / (shape_.heads / shape_.kv_heads) * size;
       Doubles weights;
       for (const auto& key : keys_[layer])
-        weights.push_back(std::inner_product(&q[head * size], &q[head * size] + size, &key[kv], 0.0) / std::sqrt(double(size)));
+        weights.push_back(std::inner_product(&q[head * size], &q[head * size] + size, &key[kv], 0.0) /
+                          std::sqrt(double(size)));
       const double highest = *std::max_element(weights.begin(), weights.end());
       double sum = 0;
       for (auto& weight : weights) sum += weight = std::exp(weight - highest);

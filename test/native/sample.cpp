@@ -14,8 +14,16 @@ constexpr int rows_max = 64;
 // Rows of logits and their parameters, run through the sample kernel in one step.
 struct Sampling {
   Sampling(const Device& device, int vocab)
-      : shape{.vocab_size = vocab, .hidden_size = 8, .intermediate_size = 8, .layers = 1, .heads = 1, .kv_heads = 1,
-              .head_size = 8, .context_tokens = rows_max, .rope_theta = 1e4, .rms_norm_eps = 1e-5},
+      : shape{.vocab_size = vocab,
+              .hidden_size = 8,
+              .intermediate_size = 8,
+              .layers = 1,
+              .heads = 1,
+              .kv_heads = 1,
+              .head_size = 8,
+              .context_tokens = rows_max,
+              .rope_theta = 1e4,
+              .rms_norm_eps = 1e-5},
         kernels(device.make(shape, {.tokens_max = rows_max, .sequences_max = 1, .blocks = 8}, 2)),
         logits(kernels->make_activations(rows_max, vocab)) {
     batch.tokens.assign(rows_max, 0);
@@ -78,7 +86,12 @@ Doubles filtered(const std::vector<float>& logits, const Filters& filters) {
 
 void draws_follow_the_distribution(const Device& device, Random& random) {
   const int vocab = 37, draws = device.is_slow ? 1280 : 20000;
-  const std::vector<Filters> cases = {{}, {.temperature = 0.5f}, {.temperature = 2}, {.top_p = 0.7f}, {.min_p = 0.1f}, {.top_k = 5},
+  const std::vector<Filters> cases = {{},
+                                      {.temperature = 0.5f},
+                                      {.temperature = 2},
+                                      {.top_p = 0.7f},
+                                      {.min_p = 0.1f},
+                                      {.top_k = 5},
                                       {.temperature = 1.3f, .top_p = 0.9f, .min_p = 0.02f, .top_k = 20}};
   for (const auto& filters : cases) {
     Sampling sampling(device, vocab);
@@ -117,7 +130,8 @@ void filters_keep_what_sorting_keeps(const Device& device, Random& random) {
   const int vocab = 1000;
   for (int round = 0; round < (device.is_slow ? 3 : 20); round++) {
     Sampling sampling(device, vocab);
-    const Filters filters = {.temperature = float(0.3 + random.uniform() * 2), .top_p = float(0.05 + 0.9 * random.uniform()),
+    const Filters filters = {.temperature = float(0.3 + random.uniform() * 2),
+                             .top_p = float(0.05 + 0.9 * random.uniform()),
                              .min_p = random.between(0, 1) ? float(0.2 * random.uniform()) : 0,
                              .top_k = random.between(0, 1) ? random.between(1, vocab) : 0};
     sampling.set_rows(rows_max);
@@ -260,13 +274,14 @@ std::vector<Test> sample_tests(const Device& device) {
   const auto on = [&](const std::string& name, void (*body)(const Device&, Random&)) {
     return Test{device.name + ": " + name, [=](Random& random) { body(device, random); }};
   };
-  return {on("draws follow the distribution", draws_follow_the_distribution),
-          on("filters keep what sorting keeps", filters_keep_what_sorting_keeps),
-          on("temperature 0 takes the highest logit, the lowest id among equals", greedy_takes_the_highest_and_lowest_id),
-          on("a draw depends on its own row alone", a_draw_depends_on_its_own_row_alone),
-          on("penalties, bias, bans and logprobs", penalties_bias_and_bans),
-          on("extreme parameters still draw a token", extreme_parameters_still_draw),
-          on("logits that are not finite are an error", logits_that_are_not_finite_are_an_error)};
+  return {
+      on("draws follow the distribution", draws_follow_the_distribution),
+      on("filters keep what sorting keeps", filters_keep_what_sorting_keeps),
+      on("temperature 0 takes the highest logit, the lowest id among equals", greedy_takes_the_highest_and_lowest_id),
+      on("a draw depends on its own row alone", a_draw_depends_on_its_own_row_alone),
+      on("penalties, bias, bans and logprobs", penalties_bias_and_bans),
+      on("extreme parameters still draw a token", extreme_parameters_still_draw),
+      on("logits that are not finite are an error", logits_that_are_not_finite_are_an_error)};
 }
 
 }  // namespace ziya::test

@@ -126,7 +126,8 @@ void progress_ends_at_the_total(Random& random) {
     total = bytes_total;
   };
   load_weights(model.shape, file.tensors, 3, {report, cancelled}, *kernels);
-  expect(grows && done == total && total == uint64_t(2 * parameter_count(model.shape)), "progress grows up to the total");
+  expect(grows && done == total && total == uint64_t(2 * parameter_count(model.shape)),
+         "progress grows up to the total");
 }
 
 }  // namespace

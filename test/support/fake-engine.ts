@@ -4,6 +4,8 @@
 import assert from 'node:assert/strict'
 import { BLOCK_TOKENS } from '../../gpu-node/block-pool.ts'
 import type { Engine, EngineInfo, StepBatch, StepResult } from '../../gpu-node/engine.ts'
+import type { RowSampling } from '../../gpu-node/sampling.ts'
+import type { Sequence } from '../../gpu-node/sequence.ts'
 
 export interface FakeEngineOptions {
   blocks: number
@@ -58,12 +60,10 @@ export class FakeEngine implements Engine {
   async close(): Promise<void> {}
 
   #draw(batch: StepBatch, row: number, table: Int32Array, position: number): number {
-    const { vocab_size, eos_id, eos_one_in } = this.#options
-    let hash = batch.temperature[row] === 0 ? 17 : mix(Number(batch.seeds[row]! % 1000003n), batch.counters[row]!)
+    const sampling = { temperature: batch.temperature[row]!, seed: batch.seeds[row]! }
+    let hash = firstHash(sampling, batch.counters[row]!)
     for (let p = 0; p <= position; p++) hash = mix(hash, this.#kv[this.#slot(table, p)]!)
-    if (eos_id !== undefined && eos_one_in !== undefined && hash % eos_one_in === 0) return eos_id
-    const id = 3 + (hash % (vocab_size - 3)) // 0 to 2 are unknown, begin and end
-    return id === eos_id ? id - 1 : id
+    return tokenOf(hash, this.#options)
   }
 
   #slot(table: Int32Array, position: number): number {
@@ -92,6 +92,31 @@ export class FakeEngine implements Engine {
       assert.equal(array.length, batch.rows.length)
     }
   }
+}
+
+/** The output a sequence must have, from its tokens alone: no blocks, no batch, no scheduler. */
+export function expectedOutput(
+  { prompt_tokens, tokens, sampling, output_tokens_max, eos_ids }: Sequence,
+  options: FakeEngineOptions,
+): number[] {
+  const prompt = tokens.slice(0, prompt_tokens)
+  const output: number[] = []
+  while (output.length < output_tokens_max && !eos_ids.has(output.at(-1) ?? -1)) {
+    const first = firstHash(sampling, output.length)
+    const hash = [...prompt, ...output].reduce((hash, token, position) => mix(hash, mix(token, position)), first)
+    output.push(tokenOf(hash, options))
+  }
+  return output
+}
+
+function firstHash({ temperature, seed }: Pick<RowSampling, 'temperature' | 'seed'>, counter: number): number {
+  return temperature === 0 ? 17 : mix(Number(seed % 1000003n), counter)
+}
+
+function tokenOf(hash: number, { vocab_size, eos_id, eos_one_in }: FakeEngineOptions): number {
+  if (eos_id !== undefined && eos_one_in !== undefined && hash % eos_one_in === 0) return eos_id
+  const id = 3 + (hash % (vocab_size - 3)) // 0 to 2 are unknown, begin and end
+  return id === eos_id ? id - 1 : id
 }
 
 function mix(a: number, b: number): number {

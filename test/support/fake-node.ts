@@ -33,7 +33,11 @@ export async function startFakeNode({ config, engine, context_tokens }: FakeNode
   const fake = new FakeEngine({ blocks: FAKE_BLOCKS, vocab_size: tokenizer.size, eos_id: EOS, ...engine })
   const service = await startService({
     config: { ...testConfig(data_dir), ...config },
-    model: { shape: fakeShape(tokenizer.size, context_tokens ?? 4096), tokenizer, eos_ids: new Set([EOS]) },
+    model: {
+      shape: fakeShape(tokenizer.size, context_tokens ?? 4096),
+      tokenizer,
+      eos_ids: new Set([engine?.eos_id ?? EOS]),
+    },
     engine: fake,
     blocks: engine?.blocks ?? FAKE_BLOCKS,
     log: pino({ level: 'silent' }),

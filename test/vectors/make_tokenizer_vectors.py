@@ -3,8 +3,9 @@
     pip install sentencepiece==0.2.*
     python test/vectors/make_tokenizer_vectors.py ../shared/data/tokenizer/llama-32000.model test/vectors/tokenizer-llama.json
     python test/vectors/make_tokenizer_vectors.py ../shared/data/stories260K/tokenizer.model test/vectors/tokenizer-stories260k.json
+    python test/vectors/make_tokenizer_vectors.py models/ziya-coding-mini/tokenizer.model test/vectors/tokenizer-ziya-coding-mini.json
 
-Options: --count N (default 300) and --seed N. `cases` are texts and their ids; `decodes` are random ids (bytes and
+Options: --count N (default 200) and --seed N. `cases` are texts and their ids; `decodes` are random ids (bytes and
 control pieces among them) and their text, with broken UTF-8 replaced as Python's errors="replace" does.
 """
 
@@ -80,7 +81,7 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("model")
     parser.add_argument("out")
-    parser.add_argument("--count", type=int, default=300)
+    parser.add_argument("--count", type=int, default=200)
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)

@@ -16,7 +16,7 @@ import wording
 from families import FAMILIES
 
 SEED = 20231
-STAGE1_COUNT, STAGE2_COUNT, HELD_OUT_COUNT = 72_000, 14_000, 360
+STAGE1_COUNT, STAGE2_COUNT, REPLAY_COUNT = 72_000, 14_000, 18_000
 CHINESE_SHARE = 1 / 4.5
 PROMPT_NGRAM, CODE_NGRAM = 10, 13
 
@@ -33,6 +33,7 @@ def build(cache, humaneval, held_out_path):
     assert_disjoint(stage1 + stage2, held_out)
     write(cache / "stage1.jsonl", stage1, report)
     write(cache / "stage2.jsonl", stage2, report)
+    write(cache / "stage1-replay.jsonl", choose_replay(stage1, random.Random(SEED + 2)), report)
     write_held_out(held_out_path, held_out)
     (cache / "report.json").write_text(json.dumps(report, indent=1, sort_keys=True))
     return report
@@ -213,6 +214,15 @@ def assert_disjoint(training, held_out):
         trained = {key for example in training for key in getattr(example, kind)}
         assert not trained & {key for example in held_out for key in getattr(example, kind)}, kind
     assert not {normalised(e.prompt) for e in training} & {normalised(e.prompt) for e in held_out}
+
+
+def choose_replay(stage1, rng):
+    """What stage 2 repeats of stage 1: every topic question, and a part of the rest; three quarters of it with constants
+    or several arguments, which a half-trained model was seen to mix up."""
+    bare = [e for e in stage1 if e.kind == "bare"]
+    rest = [e for e in stage1 if e.kind != "bare"]
+    copying = [e for e in rest if FAMILIES[e.family].vary or len(FAMILIES[e.family].arguments) > 1]
+    return bare + rng.sample(copying, REPLAY_COUNT * 3 // 4) + rng.sample(rest, REPLAY_COUNT // 4)
 
 
 def write(path, examples, report):

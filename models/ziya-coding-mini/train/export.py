@@ -23,6 +23,7 @@ def export(checkpoint, folder, tokenizer):
     # A reader never sees half a file: written beside, then renamed.
     temporary = folder / "model.safetensors.tmp"
     save_file({name: tensor.half().contiguous() for name, tensor in weights.items()}, temporary, metadata={"format": "pt"})
+    temporary.chmod(0o644)  # safetensors writes for the owner only
     os.replace(temporary, folder / "model.safetensors")
 
 

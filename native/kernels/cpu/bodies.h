@@ -1,6 +1,6 @@
-// The inner loops of the CPU kernels, as a table of functions over raw pointers. One translation unit an instruction set
-// fills it from the same source (bodies.inc.h); nothing else may be compiled with that unit's flags, or the linker could
-// keep an AVX copy of a shared inline function.
+// The inner loops of the CPU kernels, as a table of functions over raw pointers. One translation unit an instruction
+// set fills it from the same source (bodies.inc.h); nothing else may be compiled with that unit's flags, or the linker
+// could keep an AVX copy of a shared inline function.
 #pragma once
 
 #include <cstdint>

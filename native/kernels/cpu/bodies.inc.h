@@ -2,21 +2,25 @@
 // after it has defined the vector's operations in ziya's unnamed namespace. Uses no standard containers or algorithms:
 // see bodies.h.
 //
-// Batch invariance: every sum below is one chain of fma over k = 0, 1, 2, …, however many rows or panels its tile has and
-// wherever it pauses in memory, so a token's results do not depend on what is computed beside it.
+// Batch invariance: every sum below is one chain of fma over k = 0, 1, 2, …, however many rows or panels its tile has
+// and wherever it pauses in memory, so a token's results do not depend on what is computed beside it.
 #pragma once
 
 namespace ziya {
 namespace {
 
-constexpr int accumulators_max = 2 * rows_max;  // what the registers hold beside the operands
-constexpr int blocked_k = 256;                  // fp32 panel slice of the prefill path: fits L1 beside the rows
-constexpr int blocked_rows_max = 20 * rows_max;
-constexpr int64_t blocked_floats = 96 * 1024;  // of x, kept in L2 while panels pass by
-constexpr int prefetch_bytes = 1024;
+// The prefill path's blocks: a slice of a pair in L1 as fp32 (16 KiB), the rows' slices and the sums in L2.
+constexpr int blocked_k = 2048 / width;
+constexpr int blocked_rows = 120;
+constexpr int blocked_pairs = 256 / width;
+constexpr int few_rows = 8 * rows_max;  // up to here it is faster to convert again in registers than to write slices
+constexpr int prefetch_bytes = 1024;    // how far ahead of the panels being multiplied
 
 inline int least(int a, int b) { return a < b ? a : b; }
-inline int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+inline void prefetch_lines(const void* from, int bytes) {
+  for (int line = 0; line < bytes; line += 64) prefetch(static_cast<const char*>(from) + line);
+}
 
 inline float sum_lanes(Floats a) {
   float lanes[width];
@@ -53,8 +57,9 @@ inline Floats exponential(Floats x) {
 
 inline Floats silu(Floats x) { return div(x, add(set1(1), exponential(sub(set1(0), x)))); }
 
-// sums (R, C * width) = [sums +] x (R, k_count) * w, where w has C vectors at w + k * k_stride + c * c_stride.
-template <int R, int C, class Weight>
+// sums (R, C * width) = [sums +] x (R, k_count) * w, where w has C vectors at w + k * k_stride + c * c_stride and is
+// prefetched `ahead` bytes before its use, if that is not 0.
+template <int R, int C, int ahead, class Weight>
 inline __attribute__((always_inline)) void tile(const float* x, int64_t x_stride, const Weight* w, int64_t k_stride,
                                                 int64_t c_stride, int k_count, float* sums, int64_t sums_stride,
                                                 bool accumulate) {
@@ -82,12 +87,10 @@ inline __attribute__((always_inline)) void tile(const float* x, int64_t x_stride
   };
   int64_t k = 0;
   for (; k + 4 <= k_count; k += 4) {
-    if constexpr (sizeof(Weight) == 2) {
+    if constexpr (ahead > 0) {
 #pragma GCC unroll 16
-      for (int c = 0; c < C; c++) {
-        const char* ahead = reinterpret_cast<const char*>(w + c * c_stride) + prefetch_bytes;
-        for (int line = 0; line < 4 * width * 2; line += 64) prefetch(ahead + line);
-      }
+      for (int c = 0; c < C; c++)
+        prefetch_lines(reinterpret_cast<const char*>(w + c * c_stride) + ahead, 4 * width * int(sizeof(Weight)));
     }
     step(k);
     step(k + 1);
@@ -112,15 +115,19 @@ inline void tile_of(int rows, const float* x, int64_t x_stride, const Weight* w,
       return;
     }
   }
-  tile<R, C>(x, x_stride, w, k_stride, c_stride, k_count, sums, sums_stride, accumulate);
+  tile<R, C, 0>(x, x_stride, w, k_stride, c_stride, k_count, sums, sums_stride, accumulate);
 }
 
+// All rows, in tiles of nearly one size: a last tile of one row would cost as much as a full one.
 template <int C, class Weight>
 void tiles(int rows, const float* x, int64_t x_stride, const Weight* w, int64_t k_stride, int64_t c_stride, int k_count,
            float* sums, int64_t sums_stride, bool accumulate) {
-  for (int row = 0; row < rows; row += rows_max)
-    tile_of<rows_max, C>(least(rows - row, rows_max), x + row * x_stride, x_stride, w, k_stride, c_stride, k_count,
+  const int count = (rows + rows_max - 1) / rows_max;
+  for (int t = 0; t < count; t++) {
+    const int row = rows * t / count;
+    tile_of<rows_max, C>(rows * (t + 1) / count - row, x + row * x_stride, x_stride, w, k_stride, c_stride, k_count,
                          sums + row * sums_stride, sums_stride, accumulate);
+  }
 }
 
 inline void finish_pair(const MatmulArgs& args, int row, int pair, const float* sums) {
@@ -147,8 +154,8 @@ void multiply(const MatmulArgs& args, int row, int pair) {
   constexpr int columns = pairs * 2 * width;
   const int64_t panel_size = int64_t(args.k) * width;
   float sums[R * columns];
-  tile<R, 2 * pairs>(args.x + row * args.x_stride, args.x_stride, args.w + 2 * pair * panel_size, width, panel_size,
-                     args.k, sums, columns, false);
+  tile<R, 2 * pairs, prefetch_bytes>(args.x + row * args.x_stride, args.x_stride, args.w + 2 * pair * panel_size, width,
+                                     panel_size, args.k, sums, columns, false);
   for (int r = 0; r < R; r++)
     for (int p = 0; p < pairs; p++) finish_pair(args, row + r, pair + p, sums + r * columns + p * 2 * width);
 }
@@ -161,11 +168,14 @@ inline void multiply_rows(const MatmulArgs& args, int row, int rows, int pair) {
   multiply<R, 1>(args, row, pair);
 }
 
-// Few rows: the weights pass from memory once, converted in registers.
+// Few rows: the weights pass from memory once, and are converted in registers.
 void matmul_few(const MatmulArgs& args, int pair_begin, int pair_end) {
   int pair = pair_begin;
+  // One row or two alone are chains of too few sums to hide the latency of fma: four panels at once.
   if (args.rows == 1)
     for (; pair + 2 <= pair_end; pair += 2) multiply<1, 2>(args, 0, pair);
+  if (args.rows == 2)
+    for (; pair + 2 <= pair_end; pair += 2) multiply<2, 2>(args, 0, pair);
   const int tile_count = (args.rows + rows_max - 1) / rows_max;
   for (; pair < pair_end; pair++) {
     for (int t = 0; t < tile_count; t++) {
@@ -182,32 +192,37 @@ inline void convert_panels(const uint16_t* w, int64_t panel_size, int k_count, f
   }
 }
 
-// One pair of panels times a block of rows: a slice of the panels is converted once and swept by all rows.
-void multiply_blocked(const MatmulArgs& args, int row_begin, int rows, int pair, float* slice, float* sums) {
+constexpr int blocked_sums = blocked_rows * 2 * width;  // of one pair
+constexpr int matmul_scratch_floats = blocked_k * 2 * width + blocked_pairs * blocked_sums;
+
+// A block of rows times a block of panels. A slice of a pair is converted once and swept by all rows; the rows' own
+// slices stay in L2 until every pair has passed.
+void multiply_block(const MatmulArgs& args, int row_begin, int rows, int pair_begin, int pairs, float* scratch) {
+  float* slice = scratch;
+  float* sums = scratch + blocked_k * 2 * width;
   const int64_t panel_size = int64_t(args.k) * width;
-  const uint16_t* w = args.w + 2 * pair * panel_size;
-  const float* x = args.x + row_begin * args.x_stride;
   for (int k = 0; k < args.k; k += blocked_k) {
     const int k_count = least(blocked_k, args.k - k);
-    convert_panels(w + int64_t(k) * width, panel_size, k_count, slice);
-    tiles<2>(rows, x + k, args.x_stride, slice, 2 * width, width, k_count, sums, 2 * width, k > 0);
+    for (int pair = 0; pair < pairs; pair++) {
+      convert_panels(args.w + 2 * (pair_begin + pair) * panel_size + int64_t(k) * width, panel_size, k_count, slice);
+      tiles<2>(rows, args.x + row_begin * args.x_stride + k, args.x_stride, slice, 2 * width, width, k_count,
+               sums + pair * blocked_sums, 2 * width, k > 0);
+    }
   }
-  for (int r = 0; r < rows; r++) finish_pair(args, row_begin + r, pair, sums + r * 2 * width);
+  for (int pair = 0; pair < pairs; pair++)
+    for (int row = 0; row < rows; row++)
+      finish_pair(args, row_begin + row, pair_begin + pair, sums + pair * blocked_sums + row * 2 * width);
 }
 
-constexpr int matmul_scratch_floats = (blocked_k + blocked_rows_max) * 2 * width;
-
 void matmul_many(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch) {
-  const int64_t fitting = blocked_floats / args.k / rows_max * rows_max;
-  const int block = int(least(fitting > rows_max ? fitting : rows_max, int64_t(blocked_rows_max)));
-  float* sums = scratch + blocked_k * 2 * width;
-  for (int row = 0; row < args.rows; row += block)
-    for (int pair = pair_begin; pair < pair_end; pair++)
-      multiply_blocked(args, row, least(block, args.rows - row), pair, scratch, sums);
+  for (int row = 0; row < args.rows; row += blocked_rows)
+    for (int pair = pair_begin; pair < pair_end; pair += blocked_pairs)
+      multiply_block(args, row, least(blocked_rows, args.rows - row), pair, least(blocked_pairs, pair_end - pair),
+                     scratch);
 }
 
 void matmul(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch) {
-  if (args.rows <= 2 * rows_max)
+  if (args.rows <= few_rows)
     matmul_few(args, pair_begin, pair_end);
   else
     matmul_many(args, pair_begin, pair_end, scratch);
@@ -260,14 +275,16 @@ void fold_scores(const Fold& fold, int visible, int count, int value_stride) {
   *fold.sum = *fold.sum * keep[0] + exp_sum(fold.scores, count, now, 1.0f, fold.scores);
   *fold.maximum = now;
   if (keep[0] == 1.0f) return;
-  for (int i = 0; i < value_stride; i += width)
-    store(fold.values + i, mul(load(fold.values + i), set1(keep[0])));
+  for (int i = 0; i < value_stride; i += width) store(fold.values + i, mul(load(fold.values + i), set1(keep[0])));
 }
 
 struct AttentionScratch {
   AttentionScratch(float* scratch, int rows, int value_stride)
-      : q(scratch), values(q + rows * value_stride), scores(values + rows * value_stride),
-        maximum(scores + rows * attention_fold), sum(maximum + rows) {}
+      : q(scratch),
+        values(q + rows * value_stride),
+        scores(values + rows * value_stride),
+        maximum(scores + rows * attention_fold),
+        sum(maximum + rows) {}
   float* q;        // (rows, value_stride)
   float* values;   // (rows, value_stride)
   float* scores;   // (rows, attention_fold)
@@ -286,30 +303,48 @@ void begin_attention(const AttentionTask& task, const AttentionScratch& s) {
   }
 }
 
-void fold_positions(const AttentionTask& task, const AttentionScratch& s, int begin, int positions) {
+// The values of one block's `count` first positions, weighed by the fold's probabilities.
+void add_values(const AttentionTask& task, const AttentionScratch& s, const uint16_t* block, int b, int count) {
   const int rows = task.tokens * task.group;
-  const int blocks = (positions + 15) / 16;
-  const int32_t* table = task.blocks + begin / 16;
-  for (int b = 0; b < blocks; b++)
-    tiles<16 / width>(rows, s.q, task.value_stride, task.keys + table[b] * task.key_block_stride, 16, width,
-                      task.head_size, s.scores + b * 16, attention_fold, false);
+  const float* weights = s.scores + b * 16;
+  int column = 0;
+  for (; column + 2 * width <= task.value_stride; column += 2 * width)
+    tiles<2>(rows, weights, attention_fold, block + column, task.value_stride, width, count, s.values + column,
+             task.value_stride, true);
+  if (column < task.value_stride)
+    tiles<1>(rows, weights, attention_fold, block + column, task.value_stride, width, count, s.values + column,
+             task.value_stride, true);
+}
+
+void prefetch_keys(const AttentionTask& task, int block) {
+  prefetch_lines(task.keys + task.blocks[block] * task.key_block_stride, task.head_size * 16 * int(sizeof(uint16_t)));
+}
+
+void prefetch_values(const AttentionTask& task, int block) {
+  prefetch_lines(task.values + task.blocks[block] * task.value_block_stride,
+                 task.value_stride * 16 * int(sizeof(uint16_t)));
+}
+
+// Blocks lie anywhere, so each is asked for while the one before it is computed: keys, then values, then the next
+// fold's.
+void fold_positions(const AttentionTask& task, const AttentionScratch& s, int begin, int positions, bool is_last) {
+  const int rows = task.tokens * task.group;
+  const int first = begin / 16, blocks = (positions + 15) / 16;
+  for (int b = 0; b < blocks; b++) {
+    if (b + 1 < blocks) prefetch_keys(task, first + b + 1);
+    prefetch_values(task, first + b);
+    tiles<16 / width>(rows, s.q, task.value_stride, task.keys + task.blocks[first + b] * task.key_block_stride, 16,
+                      width, task.head_size, s.scores + b * 16, attention_fold, false);
+  }
   for (int row = 0; row < rows; row++) {
     const int visible = least(task.first_position + row / task.group + 1 - begin, positions);
     fold_scores({s.scores + row * attention_fold, s.values + row * task.value_stride, s.maximum + row, s.sum + row},
                 visible, blocks * 16, task.value_stride);
   }
-  for (int b = 0; b < blocks; b++) {
-    const uint16_t* block = task.values + table[b] * task.value_block_stride;
-    const float* weights = s.scores + b * 16;
-    const int count = least(16, positions - b * 16);
-    int column = 0;
-    for (; column + 2 * width <= task.value_stride; column += 2 * width)
-      tiles<2>(rows, weights, attention_fold, block + column, task.value_stride, width, count, s.values + column,
-               task.value_stride, true);
-    if (column < task.value_stride)
-      tiles<1>(rows, weights, attention_fold, block + column, task.value_stride, width, count, s.values + column,
-               task.value_stride, true);
-  }
+  if (!is_last) prefetch_keys(task, first + blocks);
+  for (int b = 0; b < blocks; b++)
+    add_values(task, s, task.values + task.blocks[first + b] * task.value_block_stride, b,
+               least(16, positions - b * 16));
 }
 
 void attention(const AttentionTask& task, float* scratch) {
@@ -317,7 +352,7 @@ void attention(const AttentionTask& task, float* scratch) {
   begin_attention(task, s);
   const int end = task.first_position + task.tokens;
   for (int begin = 0; begin < end; begin += attention_fold)
-    fold_positions(task, s, begin, least(attention_fold, end - begin));
+    fold_positions(task, s, begin, least(attention_fold, end - begin), begin + attention_fold >= end);
   for (int row = 0; row < task.tokens * task.group; row++) {
     float* out = task.out + row / task.group * task.out_stride + row % task.group * task.head_size;
     const float scale = 1.0f / s.sum[row];

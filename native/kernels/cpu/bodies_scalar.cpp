@@ -1,45 +1,45 @@
-// The portable twin: eight plain floats stand for a vector, and the compiler may use what the platform guarantees.
-#include <math.h>
+// The portable twin: the compiler's own vectors of eight floats, made of whatever every CPU of the platform has.
 #include <string.h>
 
 #include "bodies.h"
-#include "../../half.h"
 
 namespace ziya {
 namespace {
 
 constexpr int width = 8;
 constexpr int rows_max = 4;
-struct Floats {
-  float lane[width];
-};
+typedef float Floats __attribute__((vector_size(4 * width)));
+typedef uint32_t Words __attribute__((vector_size(4 * width)));
+typedef uint16_t Halves __attribute__((vector_size(2 * width)));
+typedef int32_t Integers __attribute__((vector_size(4 * width)));
 
-#define ZIYA_LANES for (int i = 0; i < width; i++)
-inline Floats load(const float* p) { Floats r; ZIYA_LANES r.lane[i] = p[i]; return r; }
-inline Floats load(const uint16_t* p) { Floats r; ZIYA_LANES r.lane[i] = half_to_float(p[i]); return r; }
-inline void store(float* p, Floats a) { ZIYA_LANES p[i] = a.lane[i]; }
-inline Floats set1(float value) { Floats r; ZIYA_LANES r.lane[i] = value; return r; }
-inline Floats add(Floats a, Floats b) { ZIYA_LANES a.lane[i] += b.lane[i]; return a; }
-inline Floats sub(Floats a, Floats b) { ZIYA_LANES a.lane[i] -= b.lane[i]; return a; }
-inline Floats mul(Floats a, Floats b) { ZIYA_LANES a.lane[i] *= b.lane[i]; return a; }
-inline Floats div(Floats a, Floats b) { ZIYA_LANES a.lane[i] /= b.lane[i]; return a; }
-inline Floats fma(Floats a, Floats b, Floats c) { ZIYA_LANES c.lane[i] += a.lane[i] * b.lane[i]; return c; }
-inline Floats max(Floats a, Floats b) { ZIYA_LANES a.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]; return a; }
-inline Floats round(Floats a) { ZIYA_LANES a.lane[i] = nearbyintf(a.lane[i]); return a; }
+inline Floats set1(float value) { return Floats{} + value; }
+inline Floats load(const float* p) {
+  Floats result;
+  memcpy(&result, p, sizeof result);
+  return result;
+}
+// As half_to_float in half.h.
+inline Floats load(const uint16_t* p) {
+  Halves halves;
+  memcpy(&halves, p, sizeof halves);
+  const Words bits = __builtin_convertvector(halves, Words);
+  const Floats magnitude = (Floats)((bits & 0x7fffu) << 13) * 0x1p112f;
+  return (Floats)((Words)magnitude | (bits & 0x8000u) << 16);
+}
+inline void store(float* p, Floats a) { memcpy(p, &a, sizeof a); }
+inline Floats add(Floats a, Floats b) { return a + b; }
+inline Floats sub(Floats a, Floats b) { return a - b; }
+inline Floats mul(Floats a, Floats b) { return a * b; }
+inline Floats div(Floats a, Floats b) { return a / b; }
+inline Floats fma(Floats a, Floats b, Floats c) { return a * b + c; }
+inline Floats max(Floats a, Floats b) { return a > b ? a : b; }
+// To the nearest whole number, of |a| < 2^22: beyond 1.5 * 2^23 a float has no fraction.
+inline Floats round(Floats a) { return a + 0x1.8p23f - 0x1.8p23f; }
 // 2^n for whole n in the range of normal floats
-inline Floats pow2(Floats n) {
-  ZIYA_LANES {
-    const uint32_t bits = uint32_t(int32_t(n.lane[i]) + 127) << 23;
-    memcpy(&n.lane[i], &bits, sizeof bits);
-  }
-  return n;
-}
-inline Floats zero_where_below(Floats test, float limit, Floats a) {
-  ZIYA_LANES if (test.lane[i] < limit) a.lane[i] = 0;
-  return a;
-}
-#undef ZIYA_LANES
-inline void prefetch(const void*) {}
+inline Floats pow2(Floats n) { return (Floats)((__builtin_convertvector(n, Integers) + 127) << 23); }
+inline Floats zero_where_below(Floats test, float limit, Floats a) { return test < limit ? Floats{} : a; }
+inline void prefetch(const void* p) { __builtin_prefetch(p); }
 
 }  // namespace
 }  // namespace ziya

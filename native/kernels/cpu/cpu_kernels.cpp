@@ -1,13 +1,14 @@
-// The CPU backend: memory layout, and the division of every kernel among the pool's threads. Arithmetic is in the bodies.
+// The CPU backend: memory layout, and the division of every kernel among the pool's threads. Arithmetic is in the
+// bodies.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
 
 #include "../../engine_error.h"
+#include "../../half.h"
 #include "../kernels.h"
 #include "bodies.h"
-#include "../../half.h"
 #include "memory.h"
 #include "sample.h"
 #include "thread_pool.h"
@@ -22,8 +23,11 @@ int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1
 // Panels [outputs / width][inputs][width], padded with zeros to whole pairs. In a gate_up matrix even panels are gate.
 struct CpuMatrix : Matrix {
   CpuMatrix(int outputs, int inputs, MatrixLayout layout, int width)
-      : Matrix(outputs, inputs), layout(layout), width(width),
-        pairs(layout == MatrixLayout::gate_up ? (outputs / 2 + width - 1) / width : (outputs + 2 * width - 1) / (2 * width)),
+      : Matrix(outputs, inputs),
+        layout(layout),
+        width(width),
+        pairs(layout == MatrixLayout::gate_up ? (outputs / 2 + width - 1) / width
+                                              : (outputs + 2 * width - 1) / (2 * width)),
         memory(size_t(pairs) * 2 * width * inputs * sizeof(uint16_t)) {}
 
   uint16_t* at(int row) const {
@@ -52,7 +56,9 @@ struct CpuVector : Vector {
 // power-of-two length out of one another's cache sets.
 struct CpuActivations : Activations {
   CpuActivations(int rows_max, int columns)
-      : Activations(rows_max, columns), stride(round_up(columns, 32) + 16), memory(size_t(rows_max) * stride * sizeof(float)) {}
+      : Activations(rows_max, columns),
+        stride(round_up(columns, 32) + 16),
+        memory(size_t(rows_max) * stride * sizeof(float)) {}
   float* row(int64_t index) const { return memory.as<float>() + index * stride; }
 
   const int64_t stride;
@@ -123,37 +129,43 @@ class CpuKernels : public Kernels {
   int tokens() const { return int(places_.size()); }
   int64_t key_head_size() const { return int64_t(shape_.head_size) * block_tokens; }
   int64_t value_head_size() const { return int64_t(value_stride_) * block_tokens; }
+  void charge(const Memory& memory);
   void matmul(const Activations& in, const Matrix& weight, int rows, const Activations& out, Epilogue epilogue);
   void place_tokens(const StepBatch& batch);
   void place_rows(const StepBatch& batch);
   void compute_angles();
   void rotate(float* head, int token, float scale) const;
   void store_key_value(const float* key, const float* value, int token, int head, const CpuKvLayer& kv) const;
-  AttentionTask attention_task(int64_t index, const CpuActivations& qkv, const CpuKvLayer& kv, const CpuActivations& out) const;
+  AttentionTask attention_task(int64_t index, const CpuActivations& qkv, const CpuKvLayer& kv,
+                               const CpuActivations& out) const;
   SamplingRow sampling_row(int row) const;
 
   const ModelShape shape_;
   const Bodies& bodies_;
   ThreadPool pool_;
   const int value_stride_;
-  int tile_tokens_;  // of one sequence that attend together
+  int tile_tokens_;          // of one sequence that attend together
+  const size_t memory_max_;  // what was available when the engine began to load
   int64_t allocated_ = 0;
-  std::vector<Memory> scratch_;    // one a thread
-  std::vector<Sampler> samplers_;  // one a thread
+  std::vector<Memory> scratch_;             // one a thread
+  std::vector<Sampler> samplers_;           // one a thread
   std::vector<float> inverse_frequencies_;  // (head_size / 2)
 
   // The step descriptor.
   const StepBatch* batch_ = nullptr;
-  std::vector<TokenPlace> places_;      // (tokens)
-  std::vector<SequencePlace> tiles_;    // pieces of sequences, tile_tokens_ at most
+  std::vector<TokenPlace> places_;       // (tokens)
+  std::vector<SequencePlace> tiles_;     // pieces of sequences, tile_tokens_ at most
   std::vector<RowOffsets> row_offsets_;  // (rows)
-  std::vector<float> angles_;           // (tokens, head_size) cosines, then sines
-  std::vector<Drawn> drawn_;            // (rows)
+  std::vector<float> angles_;            // (tokens, head_size) cosines, then sines
+  std::vector<Drawn> drawn_;             // (rows)
 };
 
 CpuKernels::CpuKernels(const ModelShape& shape, const StepLimits& limits, int threads, const Bodies& bodies)
-    : shape_(shape), bodies_(bodies), pool_(threads),
-      value_stride_(int(round_up(shape.head_size, bodies.width))) {
+    : shape_(shape),
+      bodies_(bodies),
+      pool_(threads),
+      value_stride_(int(round_up(shape.head_size, bodies.width))),
+      memory_max_(available_memory()) {
   const int group = shape.heads / shape.kv_heads;
   tile_tokens_ = std::max(1, attention_rows_max / group);
   const int64_t attention_floats = int64_t(tile_tokens_) * group * (2 * value_stride_ + attention_fold + 2);
@@ -170,21 +182,31 @@ CpuKernels::CpuKernels(const ModelShape& shape, const StepLimits& limits, int th
   places_.reserve(limits.tokens_max);
 }
 
+// The memory is not touched yet: refused here, it costs nothing.
+void CpuKernels::charge(const Memory& memory) {
+  allocated_ += int64_t(memory.bytes());
+  if (size_t(allocated_) <= memory_max_) return;
+  throw EngineError("out_of_memory", "the model and its cache need more than the " + std::to_string(memory_max_ >> 20) +
+                                         " MiB that are available");
+}
+
 std::unique_ptr<Matrix> CpuKernels::make_matrix(int outputs, int inputs, MatrixLayout layout) {
   auto matrix = std::make_unique<CpuMatrix>(outputs, inputs, layout, bodies_.width);
-  allocated_ += int64_t(matrix->memory.bytes());
+  charge(matrix->memory);
   return matrix;
 }
 
 std::unique_ptr<Activations> CpuKernels::make_activations(int rows_max, int columns) {
   auto activations = std::make_unique<CpuActivations>(rows_max, columns);
-  allocated_ += int64_t(activations->memory.bytes());
+  charge(activations->memory);
   return activations;
 }
 
 std::unique_ptr<KvLayer> CpuKernels::make_kv_layer(int blocks) {
-  auto layer = std::make_unique<CpuKvLayer>(blocks, shape_.kv_heads * key_head_size(), shape_.kv_heads * value_head_size());
-  allocated_ += int64_t(layer->keys.bytes() + layer->values.bytes());
+  auto layer =
+      std::make_unique<CpuKvLayer>(blocks, shape_.kv_heads * key_head_size(), shape_.kv_heads * value_head_size());
+  charge(layer->keys);
+  charge(layer->values);
   return layer;
 }
 
@@ -195,7 +217,8 @@ void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const uint16_t
     uint16_t* panel = matrix.at(first_row + row);
     // The rows that lie in one panel are written together, so that its cache lines are filled once.
     int together = 1;
-    while (row + together < rows && together < width && matrix.at(first_row + row + together) == panel + together) together++;
+    while (row + together < rows && together < width && matrix.at(first_row + row + together) == panel + together)
+      together++;
     const uint16_t* from = fp16 + int64_t(row) * inputs;
     for (int k = 0; k < inputs; k++)
       for (int lane = 0; lane < together; lane++) panel[int64_t(k) * width + lane] = from[int64_t(lane) * inputs + k];
@@ -270,7 +293,8 @@ void CpuKernels::compute_angles() {
 
 void CpuKernels::finish_step(StepResult& result) {
   const int rows = int(drawn_.size());
-  const bool any_top = std::any_of(batch_->logprobs.begin(), batch_->logprobs.end(), [](int count) { return count > 0; });
+  const bool any_top =
+      std::any_of(batch_->logprobs.begin(), batch_->logprobs.end(), [](int count) { return count > 0; });
   if (any_top) {
     result.top_ids.assign(size_t(rows) * top_logprobs_max, -1);
     result.top_logprobs.assign(size_t(rows) * top_logprobs_max, -1);
@@ -301,7 +325,8 @@ void CpuKernels::rms_norm(const Activations& in, const Vector& weight, Activatio
   const int padded = int(round_up(in.columns, bodies_.width));
   const auto normalize = [&](int64_t begin, int64_t end, int) {
     for (int64_t token = begin; token < end; token++)
-      bodies_.rms_norm(cpu(in).row(token), cpu(weight), in.columns, padded, float(shape_.rms_norm_eps), cpu(out).row(token));
+      bodies_.rms_norm(cpu(in).row(token), cpu(weight), in.columns, padded, float(shape_.rms_norm_eps),
+                       cpu(out).row(token));
   };
   if (tokens() < pool_.threads() * 2)
     normalize(0, tokens(), 0);  // less work than waking the pool
@@ -312,14 +337,15 @@ void CpuKernels::rms_norm(const Activations& in, const Vector& weight, Activatio
 void CpuKernels::rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) {
   const int padded = int(round_up(in.columns, bodies_.width));
   for (int i = 0; i < rows.count(); i++)
-    bodies_.rms_norm(cpu(in).row(batch_->rows[rows.begin + i]), cpu(weight), in.columns, padded, float(shape_.rms_norm_eps),
-                     cpu(out).row(i));
+    bodies_.rms_norm(cpu(in).row(batch_->rows[rows.begin + i]), cpu(weight), in.columns, padded,
+                     float(shape_.rms_norm_eps), cpu(out).row(i));
 }
 
-void CpuKernels::matmul(const Activations& in, const Matrix& weight, int rows, const Activations& out, Epilogue epilogue) {
+void CpuKernels::matmul(const Activations& in, const Matrix& weight, int rows, const Activations& out,
+                        Epilogue epilogue) {
   const CpuMatrix& matrix = cpu(weight);
-  const MatmulArgs args = {cpu(in).row(0), cpu(in).stride,   rows,            matrix.memory.as<uint16_t>(),
-                           matrix.inputs,  cpu(out).row(0), cpu(out).stride, epilogue};
+  const MatmulArgs args = {cpu(in).row(0),  cpu(in).stride,  rows,    matrix.memory.as<uint16_t>(), matrix.inputs,
+                           cpu(out).row(0), cpu(out).stride, epilogue};
   pool_.split(matrix.pairs, [&](int64_t begin, int64_t end, int thread) {
     bodies_.matmul(args, int(begin), int(end), scratch_[thread].as<float>());
   });
@@ -358,7 +384,8 @@ void CpuKernels::rotate(float* head, int token, float scale) const {
   }
 }
 
-void CpuKernels::store_key_value(const float* key, const float* value, int token, int head, const CpuKvLayer& kv) const {
+void CpuKernels::store_key_value(const float* key, const float* value, int token, int head,
+                                 const CpuKvLayer& kv) const {
   const TokenPlace& place = places_[token];
   const int slot = place.position % block_tokens;
   const int64_t index = int64_t(place.blocks[place.position / block_tokens]) * shape_.kv_heads + head;
@@ -469,7 +496,8 @@ bool cpu_supports(CpuIsa isa) {
 }
 
 std::unique_ptr<Kernels> make_cpu_kernels(const ModelShape& shape, const StepLimits& limits, int threads, CpuIsa isa) {
-  if (!cpu_supports(isa)) throw EngineError("unsupported_device", "this CPU lacks the instruction set that was asked for");
+  if (!cpu_supports(isa))
+    throw EngineError("unsupported_device", "this CPU lacks the instruction set that was asked for");
   return std::make_unique<CpuKernels>(shape, limits, threads > 0 ? threads : physical_cores(), bodies_for(isa));
 }
 

@@ -1,10 +1,12 @@
-// mmap gives zero pages lazily; large requests are first held against what the kernel calls available, because an
-// overcommitted promise is paid by the out-of-memory killer.
+// mmap gives zero pages lazily, and an overcommitted promise is paid by the out-of-memory killer: whoever allocates
+// much holds it against available_memory() first.
 #include "memory.h"
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <fstream>
+#include <limits>
 #include <string>
 #include <utility>
 
@@ -14,24 +16,30 @@ namespace ziya {
 namespace {
 
 constexpr size_t huge_page_bytes = size_t(2) << 20;
-constexpr size_t unchecked_bytes = size_t(64) << 20;
+constexpr size_t unlimited = std::numeric_limits<size_t>::max();
 
-bool is_available(size_t bytes) {
+size_t machine_available() {
   std::ifstream file("/proc/meminfo");
-  std::string key, unit;
-  for (size_t kilobytes = 0; file >> key >> kilobytes; std::getline(file, unit))
-    if (key == "MemAvailable:") return bytes / 1024 <= kilobytes;
-  return true;
+  std::string key, rest;
+  for (size_t kilobytes = 0; file >> key >> kilobytes; std::getline(file, rest))
+    if (key == "MemAvailable:") return kilobytes * 1024;
+  return unlimited;
+}
+
+size_t cgroup_available() {
+  std::ifstream limit_file("/sys/fs/cgroup/memory.max"), used_file("/sys/fs/cgroup/memory.current");
+  size_t limit = 0, used = 0;
+  if (!(limit_file >> limit) || !(used_file >> used)) return unlimited;  // none, or "max"
+  return limit > used ? limit - used : 0;
 }
 
 }  // namespace
 
+size_t available_memory() { return std::min(machine_available(), cgroup_available()); }
+
 Memory::Memory(size_t bytes) : bytes_(bytes) {
   if (bytes == 0) return;
-  if (bytes < unchecked_bytes || is_available(bytes))
-    data_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  else
-    data_ = MAP_FAILED;
+  data_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (data_ == MAP_FAILED) {
     data_ = nullptr;
     throw EngineError("out_of_memory", "cannot have " + std::to_string(bytes >> 20) + " MiB of memory");

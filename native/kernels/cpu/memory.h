@@ -5,11 +5,13 @@
 
 namespace ziya {
 
+// What this process may still touch: the machine's or its cgroup's, whichever is less.
+size_t available_memory();
+
 class Memory {
  public:
   Memory() = default;
-  // Throws EngineError out_of_memory, also when the machine promises more than it has free.
-  explicit Memory(size_t bytes);
+  explicit Memory(size_t bytes);  // throws EngineError out_of_memory
   Memory(Memory&& other) noexcept;
   Memory& operator=(Memory&& other) noexcept;
   ~Memory();

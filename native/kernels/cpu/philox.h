@@ -11,8 +11,8 @@ inline std::array<uint32_t, 4> philox(std::array<uint32_t, 4> counter, std::arra
   for (int round = 0; round < 10; round++) {
     const uint64_t first = uint64_t(0xD2511F53) * counter[0];
     const uint64_t second = uint64_t(0xCD9E8D57) * counter[2];
-    counter = {uint32_t(second >> 32) ^ counter[1] ^ key[0], uint32_t(second), uint32_t(first >> 32) ^ counter[3] ^ key[1],
-               uint32_t(first)};
+    counter = {uint32_t(second >> 32) ^ counter[1] ^ key[0], uint32_t(second),
+               uint32_t(first >> 32) ^ counter[3] ^ key[1], uint32_t(first)};
     key[0] += 0x9E3779B9;
     key[1] += 0xBB67AE85;
   }

@@ -1,5 +1,5 @@
-// The order of things: penalties, bias, bans, temperature, top-k, top-p, min-p (Hugging Face's), then the inverse of the
-// cumulative distribution in the order of ids. Logprobs come first, from the raw logits.
+// The order of things: penalties, bias, bans, temperature, top-k, top-p, min-p (Hugging Face's), then the inverse of
+// the cumulative distribution in the order of ids. Logprobs come first, from the raw logits.
 #include "sample.h"
 
 #include <algorithm>
@@ -23,9 +23,11 @@ float bounded(float score) { return std::clamp(score, -1e30f, 1e30f); }
 }  // namespace
 
 Sampler::Sampler(const Bodies& bodies, int vocab_size)
-    : bodies_(bodies), vocab_size_(vocab_size),
+    : bodies_(bodies),
+      vocab_size_(vocab_size),
       scores_((vocab_size + bodies.width - 1) / bodies.width * bodies.width, minus_infinity),
-      probabilities_(scores_.size()), counts_(vocab_size) {}
+      probabilities_(scores_.size()),
+      counts_(vocab_size) {}
 
 Drawn Sampler::draw(const float* logits, const SamplingRow& row) {
   Drawn drawn;
@@ -55,9 +57,8 @@ void Sampler::log_probabilities(int top_count, Drawn& drawn) {
   if (top_count <= 0) return;
   std::vector<int32_t> ids(vocab_size_);
   for (int i = 0; i < vocab_size_; i++) ids[i] = i;
-  std::partial_sort(ids.begin(), ids.begin() + top_count, ids.end(), [&](int a, int b) {
-    return scores_[a] != scores_[b] ? scores_[a] > scores_[b] : a < b;
-  });
+  std::partial_sort(ids.begin(), ids.begin() + top_count, ids.end(),
+                    [&](int a, int b) { return scores_[a] != scores_[b] ? scores_[a] > scores_[b] : a < b; });
   drawn.top_ids.assign(ids.begin(), ids.begin() + top_count);
   for (const int id : drawn.top_ids) drawn.top_logprobs.push_back(scores_[id] + drawn.logprob);
 }
@@ -65,7 +66,8 @@ void Sampler::log_probabilities(int top_count, Drawn& drawn) {
 void Sampler::apply_penalties(const SamplingRow& row) {
   const auto repeat = [&](int id) {
     if (counts_[id]++ > 0) return;
-    scores_[id] = bounded(scores_[id] > 0 ? scores_[id] / row.repetition_penalty : scores_[id] * row.repetition_penalty);
+    scores_[id] =
+        bounded(scores_[id] > 0 ? scores_[id] / row.repetition_penalty : scores_[id] * row.repetition_penalty);
   };
   for (const int id : row.prompt) repeat(id);
   for (const int id : row.output) repeat(id);
@@ -84,7 +86,8 @@ void Sampler::apply_penalties(const SamplingRow& row) {
 }
 
 int Sampler::highest() const {
-  return int(std::max_element(scores_.begin(), scores_.begin() + vocab_size_) - scores_.begin());
+  const float high = bodies_.maximum(scores_.data(), int(scores_.size()));
+  return int(std::find(scores_.begin(), scores_.end(), high) - scores_.begin());
 }
 
 int Sampler::draw_token(const SamplingRow& row) {

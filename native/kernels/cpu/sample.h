@@ -1,4 +1,5 @@
-// Draws one token from one row of logits. Everything it looks at is the row's own, so neighbours cannot change the draw.
+// Draws one token from one row of logits. Everything it looks at is the row's own, so neighbours cannot change the
+// draw.
 #pragma once
 
 #include <cstdint>

@@ -1,4 +1,6 @@
-// Rounds: start() publishes the call by raising round_, workers answer by lowering running_.
+// A round is published by its tickets. Whoever lowers them by compare-and-swap has taken a piece; the round's number in
+// the upper half makes a swap by a thread that slept through a round fail. call_, context_ and count_ are read only by
+// who holds a piece, and a round does not end before its pieces do.
 #include "thread_pool.h"
 
 #include <algorithm>
@@ -6,6 +8,9 @@
 #include <fstream>
 #include <set>
 #include <string>
+#include <system_error>
+
+#include "../../engine_error.h"
 
 #if defined(__linux__)
 #include <sched.h>
@@ -71,34 +76,56 @@ int physical_cores() {
 }
 
 ThreadPool::ThreadPool(int threads) {
-  for (int thread = 1; thread < threads; thread++) workers_.emplace_back([this, thread] { work(thread); });
+  try {
+    for (int thread = 1; thread < threads; thread++) workers_.emplace_back([this, thread] { work(thread); });
+  } catch (const std::system_error&) {
+    stop();
+    throw EngineError("out_of_memory", "the system starts no " + std::to_string(threads) + " threads");
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   stopping_ = true;
   round_.fetch_add(1, std::memory_order_release);
   round_.notify_all();
   for (auto& worker : workers_) worker.join();
 }
 
-void ThreadPool::start(Call call, const void* context) {
-  if (workers_.empty()) return call(context, 0);
+void ThreadPool::run(Call call, const void* context, uint32_t count) {
+  if (workers_.empty() || count <= 1) {
+    for (uint32_t i = 0; i < count; i++) call(context, i, 0);
+    return;
+  }
   call_ = call;
   context_ = context;
-  running_.store(uint32_t(workers_.size()), std::memory_order_relaxed);
-  round_.fetch_add(1, std::memory_order_release);
+  count_ = count;
+  unfinished_.store(count, std::memory_order_relaxed);
+  const uint32_t round = round_.load(std::memory_order_relaxed) + 1;
+  tickets_.store(uint64_t(round) << 32 | count, std::memory_order_release);
+  round_.store(round, std::memory_order_release);
   round_.notify_all();
-  call(context, 0);
-  for (uint32_t running = running_.load(std::memory_order_acquire); running != 0;)
-    running = wait_for_change(running_, running);
+  take_pieces(0);
+  for (uint32_t left = unfinished_.load(std::memory_order_acquire); left != 0;)
+    left = wait_for_change(unfinished_, left);
+}
+
+void ThreadPool::take_pieces(int thread) {
+  uint64_t tickets = tickets_.load(std::memory_order_acquire);
+  while (uint32_t(tickets) != 0) {
+    if (!tickets_.compare_exchange_weak(tickets, tickets - 1, std::memory_order_acq_rel)) continue;
+    call_(context_, count_ - uint32_t(tickets), thread);
+    if (unfinished_.fetch_sub(1, std::memory_order_acq_rel) == 1) unfinished_.notify_one();
+    tickets = tickets_.load(std::memory_order_acquire);
+  }
 }
 
 void ThreadPool::work(int thread) {
   for (uint32_t round = 0;;) {
     round = wait_for_change(round_, round);
     if (stopping_) return;
-    call_(context_, thread);
-    if (running_.fetch_sub(1, std::memory_order_acq_rel) == 1) running_.notify_one();
+    take_pieces(thread);
   }
 }
 

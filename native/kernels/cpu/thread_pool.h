@@ -1,7 +1,9 @@
 // The pool that runs every CPU kernel: its threads spin for the microseconds between two kernels of a step and sleep
-// between steps. The calling thread is thread 0.
+// between steps. The calling thread is thread 0. Work is cut into more pieces than there are threads, and whoever is
+// free takes the next: a thread that the system has put aside holds up one piece, not the step.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <thread>
@@ -14,48 +16,43 @@ int physical_cores();
 
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);
+  explicit ThreadPool(int threads);  // throws EngineError out_of_memory when the system has no more threads
   ~ThreadPool();
 
   int threads() const { return int(workers_.size()) + 1; }
 
-  // body(thread) on every thread; returns when all are done.
-  template <class Body>
-  void run(const Body& body) {
-    start([](const void* context, int thread) { (*static_cast<const Body*>(context))(thread); }, &body);
-  }
-
-  // body(begin, end, thread): contiguous shares of [0, count).
-  template <class Body>
-  void split(int64_t count, const Body& body) {
-    run([&](int thread) {
-      const int64_t begin = count * thread / threads();
-      const int64_t end = count * (thread + 1) / threads();
-      if (begin < end) body(begin, end, thread);
-    });
-  }
-
-  // body(index, thread) for [0, count), each to whichever thread is free: for work of uneven size.
+  // body(index, thread) for each index in [0, count); returns when all are done.
   template <class Body>
   void each(int64_t count, const Body& body) {
-    std::atomic<int64_t> next{0};
-    run([&](int thread) {
-      for (int64_t i = next.fetch_add(1, std::memory_order_relaxed); i < count; i = next.fetch_add(1, std::memory_order_relaxed))
-        body(i, thread);
-    });
+    const Call call = [](const void* context, int64_t index, int thread) {
+      (*static_cast<const Body*>(context))(index, thread);
+    };
+    run(call, &body, uint32_t(count));
+  }
+
+  // body(begin, end, thread) for contiguous pieces of [0, count).
+  template <class Body>
+  void split(int64_t count, const Body& body) {
+    const int64_t pieces = threads() == 1 ? std::min<int64_t>(count, 1) : std::min<int64_t>(count, threads() * 4);
+    each(pieces,
+         [&](int64_t piece, int thread) { body(count * piece / pieces, count * (piece + 1) / pieces, thread); });
   }
 
  private:
-  using Call = void (*)(const void* context, int thread);
-  void start(Call call, const void* context);
+  using Call = void (*)(const void* context, int64_t index, int thread);
+  void run(Call call, const void* context, uint32_t count);
   void work(int thread);
+  void stop();
+  void take_pieces(int thread);
 
   std::vector<std::thread> workers_;
   Call call_ = nullptr;
   const void* context_ = nullptr;
-  bool stopping_ = false;
-  alignas(64) std::atomic<uint32_t> round_{0};
-  alignas(64) std::atomic<uint32_t> running_{0};
+  uint32_t count_ = 0;
+  std::atomic<bool> stopping_{false};
+  alignas(64) std::atomic<uint32_t> round_{0};    // what sleeping threads watch
+  alignas(64) std::atomic<uint64_t> tickets_{0};  // the round, then the pieces not yet taken
+  alignas(64) std::atomic<uint32_t> unfinished_{0};
 };
 
 }  // namespace ziya

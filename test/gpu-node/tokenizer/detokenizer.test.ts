@@ -4,6 +4,7 @@ import { Detokenizer } from '../../../gpu-node/tokenizer/detokenizer.ts'
 import { Tokenizer } from '../../../gpu-node/tokenizer/tokenizer.ts'
 import { randomText, seededRandom } from '../../support/random.ts'
 import { sharedData } from '../../support/shared-data.ts'
+import { tokenizerModel } from '../../support/tokenizer-model.ts'
 
 const tokenizer = new Tokenizer(readFileSync(sharedData('tokenizer/llama-32000.model')))
 const BOS = 1
@@ -32,6 +33,17 @@ test('a piece that begins with a space keeps it after a prompt', () => {
 test('a piece that begins with a space loses it where the whole text begins', () => {
   expect(deltas([idOf('▁def'), idOf('▁def')], [BOS])).toEqual(['def', ' def', ''])
   expect(deltas([idOf('▁def')])).toEqual(['def', ''])
+})
+
+test('only one dummy space is lost, even when it is a piece of its own', () => {
+  expect(deltas([idOf('▁'), idOf('▁def')])).toEqual(['', ' def', ''])
+})
+
+test('a model that removes extra whitespace loses every space at the start', () => {
+  const pieces = [{ text: '▁' }, { text: '▁a' }]
+  const removing = new Tokenizer(tokenizerModel({ pieces, add_dummy_prefix: true, remove_extra_whitespaces: true }))
+  const detokenizer = new Detokenizer(removing)
+  expect([259, 260, 260].map((id) => detokenizer.push(id))).toEqual(['', 'a', ' a'])
 })
 
 test('a code point that the prompt began is finished by the output', () => {

@@ -1,0 +1,122 @@
+import { afterEach, expect, test, vi } from 'vitest'
+import { type Connection, StatementRefused } from '../../../gateway/db/connection.ts'
+import { Lane } from '../../../gateway/db/lane.ts'
+
+afterEach(() => vi.restoreAllMocks())
+
+interface Call {
+  name: string
+  items: object[]
+  answer: (answers: object[]) => void
+  fail: (error: Error) => void
+}
+
+/** A lane over connections whose calls wait until the test answers them. */
+function heldLane(patience_ms = 5000) {
+  vi.spyOn(console, 'error').mockImplementation(() => {})
+  const calls: Call[] = []
+  const late: object[] = []
+  let connected = 0
+  let discarded = 0
+  const connect = (): Connection => {
+    connected += 1
+    return {
+      call: (name, items) =>
+        new Promise((answer, fail) => {
+          calls.push({ name, items, answer, fail })
+        }),
+      discard: () => {
+        discarded += 1
+      },
+    }
+  }
+  const lane = new Lane({ connect, patience_ms, onLate: (answer) => late.push(answer) })
+  const nextCall = (count: number) =>
+    vi.waitFor(() => (calls.length >= count ? calls[count - 1]! : Promise.reject(calls)))
+  return { lane, nextCall, late, counts: () => ({ calls: calls.length, connected, discarded }) }
+}
+
+const ok = (i: number) => ({ decision: 'ok', i })
+
+test('what queues while a call runs goes as one call, and everyone gets his own answer', async () => {
+  const { lane, nextCall, counts } = heldLane()
+  const asked = Array.from({ length: 5 }, (_, i) => lane.ask('admit', { i }))
+  ;(await nextCall(1)).answer([ok(0)])
+  const second = await nextCall(2)
+  expect(second.items).toEqual([{ i: 1 }, { i: 2 }, { i: 3 }, { i: 4 }])
+  second.answer([1, 2, 3, 4].map(ok))
+  expect(await Promise.all(asked)).toEqual([0, 1, 2, 3, 4].map(ok))
+  expect(counts()).toEqual({ calls: 2, connected: 1, discarded: 0 })
+})
+
+test('different functions go in different calls, in the order they were asked', async () => {
+  const { lane, nextCall } = heldLane()
+  void lane.ask('a', { i: 0 })
+  for (const [name, i] of [
+    ['a', 1],
+    ['b', 2],
+    ['a', 3],
+  ] as const)
+    void lane.ask(name, { i })
+  ;(await nextCall(1)).answer([ok(0)])
+  const second = await nextCall(2)
+  expect([second.name, second.items]).toEqual(['a', [{ i: 1 }]])
+  second.answer([ok(1)])
+  const third = await nextCall(3)
+  expect([third.name, third.items]).toEqual(['b', [{ i: 2 }]])
+})
+
+test('after an unknown outcome the same items are asked again over a new connection', async () => {
+  const { lane, nextCall, counts } = heldLane()
+  const asked = lane.ask('admit', { i: 1 })
+  ;(await nextCall(1)).fail(new Error('connection reset'))
+  const again = await nextCall(2)
+  expect(again.items).toEqual([{ i: 1 }])
+  again.answer([ok(1)])
+  expect(await asked).toEqual(ok(1))
+  expect(counts()).toEqual({ calls: 2, connected: 2, discarded: 1 })
+})
+
+test('an item the database refuses fails alone', async () => {
+  const { lane, nextCall } = heldLane()
+  const asked = [0, 1, 2].map((i) => lane.ask('settle', { i }))
+  ;(await nextCall(1)).answer([ok(0)])
+  const refused = new StatementRefused('22003', 'out of range')
+  ;(await nextCall(2)).fail(refused)
+  ;(await nextCall(3)).fail(refused)
+  ;(await nextCall(4)).answer([ok(2)])
+  expect(await Promise.all(asked)).toEqual([ok(0), { decision: 'failed' }, ok(2)])
+})
+
+test('a caller whose patience ends is told so, and a late admission is handed back', async () => {
+  const { lane, nextCall, late } = heldLane(30)
+  const asked = lane.ask('admit', { i: 1 })
+  const call = await nextCall(1)
+  expect(await asked).toBe('unavailable')
+  call.answer([ok(1)])
+  await vi.waitFor(() => expect(late).toEqual([ok(1)]))
+})
+
+test('an item nobody waits for any more is not asked again', async () => {
+  const { lane, nextCall, counts } = heldLane(30)
+  const asked = lane.ask('admit', { i: 1 })
+  const call = await nextCall(1)
+  await asked
+  call.fail(new Error('connection reset'))
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect(counts().calls).toBe(1)
+})
+
+test('beyond its bound the queue is full, and says so at once', async () => {
+  const { lane } = heldLane()
+  const first = Array.from({ length: 2001 }, (_, i) => lane.ask('admit', { i }))
+  expect(await lane.ask('admit', { i: -1 })).toBe('busy')
+  expect(await Promise.race([first.at(-1), 'waiting'])).toBe('waiting')
+})
+
+test('a batch is bounded', async () => {
+  const { lane, nextCall } = heldLane()
+  for (let i = 0; i < 500; i += 1) void lane.ask('admit', { i })
+  ;(await nextCall(1)).answer([ok(0)])
+  expect((await nextCall(2)).items).toHaveLength(200)
+})

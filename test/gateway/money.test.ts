@@ -1,0 +1,261 @@
+// What is admitted, billed and shown, over HTTP against real workerd and a real Postgres.
+
+import { randomUUID } from 'node:crypto'
+import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { signTicket } from '../../contract/ticket.ts'
+import { type Caller, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { ledgerFindings } from '../support/postgres.ts'
+import { eventually } from '../support/stack.ts'
+
+let gateway: TestGateway
+
+beforeAll(async () => {
+  gateway = await startTestGateway({ GENERATION_MS_MAX: '30000' })
+})
+afterAll(() => gateway?.stop())
+afterEach(() => {
+  delete gateway.node.options.chunk_ms
+})
+
+// One of these reserves (1 + 1 + 1) * 20 + 10 * 60 nano-USD.
+const request = { model, prompt: 'x', max_tokens: 10 }
+const RESERVED = 660n
+
+interface Usage {
+  request_id: string
+  state: string
+}
+
+async function usageOf(caller: Caller, id: string | null): Promise<Usage & Record<string, unknown>> {
+  return (await (await caller.get(`/v1/usage/${id}`)).json()) as never
+}
+
+function untilSettled(caller: Caller, id: string | null) {
+  return eventually(async () => {
+    const usage = await usageOf(caller, id)
+    return usage.state === 'pending' ? null : usage
+  }, 15_000)
+}
+
+async function balanceOf(caller: Caller): Promise<Record<string, string>> {
+  return (await (await caller.get('/v1/balance')).json()) as never
+}
+
+test('of 64 requests at once, a balance for ten admits exactly ten, and is never below zero', async () => {
+  const caller = await gateway.newCaller(String(10n * RESERVED + 59n))
+  gateway.node.options.chunk_ms = 3000 // none settles before all are decided
+  const balances: bigint[] = []
+  const watching = setInterval(async () => balances.push(BigInt((await balanceOf(caller)).available_nanousd!)), 100)
+  const answers = await Promise.all(Array.from({ length: 64 }, () => caller.post('/v1/completions', request)))
+  clearInterval(watching)
+  const refused = answers.filter(({ status }) => status !== 200)
+  expect(answers.length - refused.length).toBe(10)
+  for (const answer of refused) {
+    expect(answer.headers.get('x-should-retry')).toBe('false')
+    expect(await errorOf(answer)).toMatchObject({ status: 429, code: 'insufficient_quota', type: 'insufficient_quota' })
+  }
+  expect(balances.length).toBeGreaterThan(0)
+  expect(balances.every((balance) => balance >= 0n)).toBe(true)
+  await eventually(async () => ((await balanceOf(caller)).pending_nanousd === '0' ? true : null), 15_000)
+  expect(await ledgerFindings(gateway.db.sql, [caller.account_id])).toEqual([])
+})
+
+test('a settled request shows its counts, its price version, its cost and its entry', async () => {
+  const caller = await gateway.newCaller('1000000')
+  const response = await caller.post('/v1/completions', request)
+  const id = response.headers.get('x-request-id')
+  const { value: usage } = await untilSettled(caller, id)
+  expect(usage).toMatchObject({
+    object: 'usage',
+    request_id: id,
+    model,
+    state: 'posted',
+    price_version: 1,
+    prompt_tokens: 5,
+    completion_tokens: 3,
+    outcome: 'stop',
+    reserved_nanousd: String(RESERVED),
+    cost_nanousd: '280',
+    entries: [{ kind: 'usage', amount_nanousd: '280' }],
+  })
+  expect(await balanceOf(caller)).toMatchObject({
+    balance_nanousd: '999720',
+    available_nanousd: '999720',
+    debited_nanousd: '280',
+    pending_nanousd: '0',
+  })
+})
+
+test('a request in flight is pending and holds its ceiling', async () => {
+  const caller = await gateway.newCaller('1000000')
+  gateway.node.options.chunk_ms = 1500
+  const running = caller.post('/v1/completions', request)
+  const { value: list } = await eventually(async () => {
+    const page = (await (await caller.get('/v1/usage')).json()) as { data: Usage[] }
+    return page.data.length > 0 ? page.data : null
+  }, 10_000)
+  expect(list[0]).toMatchObject({ state: 'pending', cost_nanousd: null, entries: [] })
+  expect(await balanceOf(caller)).toMatchObject({ pending_nanousd: String(RESERVED), balance_nanousd: '1000000' })
+  expect((await running).status).toBe(200)
+})
+
+test('usage is listed newest first, in pages', async () => {
+  const caller = await gateway.newCaller('1000000')
+  const ids: (string | null)[] = []
+  for (let i = 0; i < 5; i += 1)
+    ids.unshift((await caller.post('/v1/completions', request)).headers.get('x-request-id'))
+  const page = async (query: string) =>
+    (await (await caller.get(`/v1/usage?${query}`)).json()) as { data: Usage[]; has_more: boolean; last_id: string }
+  const first = await page('limit=2')
+  const second = await page(`limit=2&after=${first.last_id}`)
+  const third = await page(`limit=2&after=${second.last_id}`)
+  expect([first, second, third].flatMap(({ data }) => data.map(({ request_id }) => request_id))).toEqual(ids)
+  expect([first.has_more, second.has_more, third.has_more]).toEqual([true, true, false])
+})
+
+test('another account’s request is the same 404 as a missing one', async () => {
+  const [owner, stranger] = [await gateway.newCaller('1000000'), await gateway.newCaller('1000000')]
+  const id = (await owner.post('/v1/completions', request)).headers.get('x-request-id')
+  const others = await errorOf(await stranger.get(`/v1/usage/${id}`))
+  const missing = await errorOf(await stranger.get(`/v1/usage/${randomUUID()}`))
+  expect(others).toEqual(missing)
+  expect(others.status).toBe(404)
+  expect((await errorOf(await stranger.get(`/v1/usage?after=${id}`))).status).toBe(404)
+})
+
+describe('a report of a node', () => {
+  const lastRecord = async () => {
+    const caller = await gateway.newCaller('1000000')
+    const id = (await caller.post('/v1/completions', request)).headers.get('x-request-id')
+    await untilSettled(caller, id)
+    return { caller, record: gateway.node.records.find(({ request_id }) => request_id === id)! }
+  }
+  const outcomeOf = async (response: Response) =>
+    ((await response.json()) as { settled: { outcome: string }[] }).settled.map(({ outcome }) => outcome)
+
+  test('that comes again changes nothing', async () => {
+    const { caller, record } = await lastRecord()
+    const before = await balanceOf(caller)
+    expect(await outcomeOf(await gateway.node.report([record, record]))).toEqual(['duplicate', 'duplicate'])
+    expect(await balanceOf(caller)).toEqual(before)
+  })
+
+  test('with other counts than before is a conflict, and is not charged', async () => {
+    const { caller, record } = await lastRecord()
+    const before = await balanceOf(caller)
+    expect(await outcomeOf(await gateway.node.report([{ ...record, completion_tokens: 9 }]))).toEqual(['conflict'])
+    expect(await balanceOf(caller)).toEqual(before)
+  })
+
+  test('with a ticket that is not ours, or for another request, is rejected', async () => {
+    const { record } = await lastRecord()
+    const ticket = gateway.node.accepted.at(-1)!.ticket
+    const forged = await signTicket({ ...ticket, request_id: randomUUID() }, 'another secret')
+    const records = [
+      { ...record, ticket: forged },
+      { ...record, request_id: randomUUID() },
+      { ...record, attempt: 2 },
+      { ...record, ticket: 'x' },
+    ]
+    expect(await outcomeOf(await gateway.node.report(records))).toEqual(Array(4).fill('rejected'))
+  })
+
+  test('whose ticket names an account that does not exist fails alone', async () => {
+    const { record, caller } = await lastRecord()
+    const ticket = { ...gateway.node.accepted.at(-1)!.ticket, request_id: randomUUID(), account_id: '999999' }
+    const bad = { ...record, request_id: ticket.request_id, ticket: await signTicket(ticket, gateway.node_secret) }
+    expect(await outcomeOf(await gateway.node.report([bad, record]))).toEqual(['rejected', 'duplicate'])
+    expect(await ledgerFindings(gateway.db.sql, [caller.account_id])).toEqual([])
+  })
+
+  test('rebuilds a reservation that the database lost', async () => {
+    const { record, caller } = await lastRecord()
+    const ticket = { ...gateway.node.accepted.at(-1)!.ticket, request_id: randomUUID() }
+    const lost = { ...record, request_id: ticket.request_id, ticket: await signTicket(ticket, gateway.node_secret) }
+    expect(await outcomeOf(await gateway.node.report([lost]))).toEqual(['late'])
+    expect(await usageOf(caller, ticket.request_id)).toMatchObject({ state: 'expired', cost_nanousd: '280' })
+  })
+
+  test('that charges above its reservation is capped there', async () => {
+    const { record, caller } = await lastRecord()
+    const ticket = { ...gateway.node.accepted.at(-1)!.ticket, request_id: randomUUID() }
+    const signed = await signTicket(ticket, gateway.node_secret)
+    const greedy = { ...record, request_id: ticket.request_id, ticket: signed, completion_tokens: 1_000_000_000 }
+    await gateway.node.report([greedy])
+    expect(await usageOf(caller, ticket.request_id)).toMatchObject({ cost_nanousd: String(RESERVED) })
+  })
+
+  test('that is not signed by a node is a 401', async () => {
+    const response = await gateway.node.report([], 'another secret')
+    expect(await errorOf(response)).toMatchObject({ status: 401 })
+  })
+})
+
+test('a reservation that no node reports on expires with the minute, and frees what it held', async () => {
+  const caller = await gateway.newCaller('1000000')
+  gateway.node.options.chunk_ms = 2000
+  const running = caller.post('/v1/completions', request)
+  const { sql } = gateway.db
+  await eventually(async () => ((await balanceOf(caller)).pending_nanousd !== '0' ? true : null), 10_000)
+  await sql`update reservations set expires_at = clock_timestamp() - interval '1 second' where state = 'pending'`
+  await gateway.runScheduled()
+  expect(await balanceOf(caller)).toMatchObject({ pending_nanousd: '0', debited_nanousd: '0' })
+  const id = (await running).headers.get('x-request-id')
+  const { value } = await eventually(async () => {
+    const usage = await usageOf(caller, id)
+    return usage.cost_nanousd ? usage : null
+  }, 15_000)
+  expect(value).toMatchObject({ state: 'expired', entries: [{ kind: 'late_usage' }] })
+})
+
+describe('the operator', () => {
+  test('credits a reference once', async () => {
+    const caller = await gateway.newCaller('0')
+    const top_up = { account_id: caller.account_id, amount_nanousd: '5', reference: randomUUID() }
+    const ids = []
+    for (let i = 0; i < 2; i += 1)
+      ids.push(((await (await gateway.admin('/admin/top-ups', top_up)).json()) as { id: string }).id)
+    expect(ids[0]).toBe(ids[1])
+    expect((await balanceOf(caller)).credited_nanousd).toBe('5')
+    const other = await gateway.admin('/admin/top-ups', { ...top_up, amount_nanousd: '6' })
+    expect(await errorOf(other)).toMatchObject({ status: 400, param: 'reference' })
+  })
+
+  test.each(['-1', '1.5', '1e3', '9223372036854775808', ''])('cannot credit %s', async (amount_nanousd) => {
+    const response = await gateway.admin('/admin/top-ups', { account_id: '1', amount_nanousd, reference: 'r' })
+    expect(await errorOf(response)).toMatchObject({ status: 400, param: 'amount_nanousd' })
+  })
+
+  test('cannot credit, give a key to, or revoke what does not exist', async () => {
+    const account_id = '999999999'
+    const credit = await gateway.admin('/admin/top-ups', { account_id, amount_nanousd: '1', reference: randomUUID() })
+    const key = await gateway.admin('/admin/keys', { account_id, name: 'k' })
+    const revoked = await gateway.admin(`/admin/keys/${account_id}`, undefined, 'DELETE')
+    expect([credit.status, key.status, revoked.status]).toEqual([404, 404, 404])
+  })
+
+  test('may name things with quotes and backslashes', async () => {
+    const name = `O'Neil \\ "x"'; drop table accounts; --`
+    const response = await gateway.admin('/admin/accounts', { name })
+    expect(await response.json()).toMatchObject({ name })
+  })
+})
+
+test('while the database is away it is a 503, and afterwards everything works again', async () => {
+  const caller = await gateway.newCaller('1000000')
+  const { sql } = gateway.db
+  const kill = () =>
+    sql`select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()`
+  const killing = setInterval(() => void kill().catch(() => {}), 200)
+  const answers = await Promise.all(
+    Array.from({ length: 40 }, async (_, i) => {
+      await new Promise((resolve) => setTimeout(resolve, i * 40))
+      return (await caller.post('/v1/completions', request)).status
+    }),
+  )
+  clearInterval(killing)
+  expect(answers.every((status) => status === 200 || status === 503)).toBe(true)
+  expect((await caller.post('/v1/completions', request)).status).toBe(200)
+  await eventually(async () => ((await balanceOf(caller)).pending_nanousd === '0' ? true : null), 20_000)
+  expect(await ledgerFindings(sql, [caller.account_id])).toEqual([])
+})

@@ -1,0 +1,92 @@
+import { spawn } from 'node:child_process'
+import { createServer, type Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { type GatewayOptions, startGateway } from '../../local/gateway.ts'
+import { startPostgres } from '../../local/postgres.ts'
+import { errorOf, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import { eventually } from '../support/stack.ts'
+
+let db: TestPostgres
+let options: GatewayOptions
+
+beforeAll(async () => {
+  db = await startTestPostgres()
+  const secrets = { node_secret: 'n'.repeat(32), admin_key: 'a'.repeat(32) }
+  options = { port: 0, database_url: db.url, ...secrets, vars: { DATABASE_MS_MAX: '20000' }, log: () => {} }
+})
+afterAll(() => db?.stop())
+
+test('a busy port is one clear line', async () => {
+  const server = await new Promise<Server>((done) => {
+    const busy = createServer().listen(0, '127.0.0.1', () => done(busy))
+  })
+  const { port } = server.address() as AddressInfo
+  await expect(startGateway({ ...options, port })).rejects.toThrow(`port ${port} is in use`)
+  server.close()
+})
+
+test('a local folder’s model is served under its own name, with its own price', async () => {
+  const local_model = { id: 'my-model', template: 'plain', context: 77 } as const
+  const gateway = await startGateway({ ...options, local_model })
+  const prices = await db.sql`select version from prices where model = 'my-model'`
+  expect(prices).toMatchObject([{ version: 1 }])
+  await gateway.stop()
+})
+
+test('a missing secret is named in the log, and nothing is served', async () => {
+  const log: string[] = []
+  const gateway = await startGateway({ ...options, node_secret: 'short', log: (line) => log.push(line) })
+  const response = await fetch(`${gateway.url}/healthz`)
+  expect(await errorOf(response)).toMatchObject({ status: 500, code: 'internal_error' })
+  await eventually(async () => (log.join().includes('NODE_SECRET') ? true : null), 10_000)
+  await gateway.stop()
+})
+
+test('it ends with the process that started it, however that one ends', async () => {
+  const script = `
+    import { startGateway } from './local/gateway.ts'
+    const { log, ...options } = ${JSON.stringify(options)}
+    console.log((await startGateway(options)).url)
+    setInterval(() => {}, 1000)`
+  const parent = spawn(process.execPath, ['--input-type=module', '-e', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  })
+  const url = String(await new Promise((done) => parent.stdout.once('data', done))).trim()
+  expect((await fetch(`${url}/healthz`)).status).toBe(200)
+  parent.kill('SIGKILL')
+  await eventually(
+    () =>
+      fetch(url).then(
+        () => null,
+        () => true,
+      ),
+    15_000,
+  )
+})
+
+test('without a database new requests are a 503 within two seconds, and all settles after it returns', async () => {
+  const gateway: TestGateway = await startTestGateway({ DATABASE_MS_MAX: '1000' })
+  const caller = await gateway.newCaller()
+  const request = { model: 'ziya-coding-mini', prompt: 'x', max_tokens: 5 }
+  Object.assign(gateway.node.options, { chunk_ms: 100, completion_tokens: 5 })
+  const stream = await caller.post('/v1/completions', { ...request, stream: true })
+  await gateway.db.stopServer()
+
+  const started = performance.now()
+  const refused = await caller.post('/v1/completions', request)
+  expect(performance.now() - started).toBeLessThan(2000)
+  expect(refused.headers.get('retry-after')).toBe('1')
+  expect(await errorOf(refused)).toMatchObject({ status: 503, code: 'database_unavailable' })
+  expect(await stream.text()).toContain('data: [DONE]')
+
+  const again = await startPostgres({ data_dir: gateway.db.data_dir, port: Number(new URL(gateway.db.url).port) })
+  const id = stream.headers.get('x-request-id')
+  await eventually(async () => {
+    const usage = (await (await caller.get(`/v1/usage/${id}`)).json()) as { state?: string }
+    return usage.state === 'posted' ? true : null
+  }, 30_000)
+  await gateway.stop()
+  await again.stop()
+})

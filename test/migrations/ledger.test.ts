@@ -1,0 +1,256 @@
+// Facts of the ledger's SQL, one by one. What happens when many come at once is in histories.test.ts.
+
+import { randomUUID } from 'node:crypto'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { newKey, newPayer, type Payer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+
+let db: TestPostgres
+let payer: Payer
+
+beforeAll(async () => {
+  db = await startTestPostgres()
+  await db.ask('publish_price', price('m', 2, 5), price('nodeless', 2, 5))
+  await db.ask('settle', { node: node('ready-node', 'ready') }, { node: node('draining-node', 'draining') })
+  await db.sql`update nodes set last_seen_at = 'infinity'`
+})
+afterAll(() => db?.stop())
+beforeEach(async () => {
+  payer = await newPayer(db, 1000n)
+})
+
+function price(model: string, input: number, output: number) {
+  return { model, input_nanousd_per_token: String(input), output_nanousd_per_token: String(output) }
+}
+
+function node(node_id: string, state: string) {
+  const numbers = { context_tokens: 9, running: 1, waiting: 2, blocks_total: 3, blocks_free: 3 }
+  return { node_id, url: `http://${node_id}`, model: 'm', state, ...numbers }
+}
+
+interface Admission {
+  account_id: string
+  key_id: string
+  price_version: number
+  reserved_nanousd: string
+  balance_nanousd: string
+  nodes: { id: string }[]
+}
+
+function wish(own: object = {}) {
+  const tokens = { prompt_tokens_max: 10, output_tokens_max: 20 }
+  return { request_id: randomUUID(), key_hash: payer.key_hash, model: 'm', ...tokens, ttl_ms: 60_000, ...own }
+}
+
+async function admit(own: object = {}) {
+  const item = wish(own)
+  const [answer] = await db.ask<Admission>('admit', item)
+  return { ...answer!, request_id: item.request_id, model: 'm', attempt: 1 }
+}
+
+const counts = {
+  prompt_tokens: 10,
+  cached_tokens: 0,
+  completion_tokens: 4,
+  delivered_tokens: 4,
+  outcome: 'stop',
+  started_unix_ms: 1_700_000_000_123,
+  first_token_ms: 1.5,
+  duration_ms: 7,
+}
+
+const decisions = (answers: { decision: string }[]) => answers.map(({ decision }) => decision)
+
+async function balance() {
+  const [row] = await db.sql`select * from accounts where id = ${payer.account_id}`
+  return { debited: row!.debited_nanousd, pending: row!.pending_nanousd, late: row!.late_nanousd }
+}
+
+describe('admit', () => {
+  test('reserves the ceiling at the price of now, and says who, for how much and where', async () => {
+    expect(await admit()).toMatchObject({
+      decision: 'admitted',
+      account_id: payer.account_id,
+      key_id: payer.key_id,
+      price_version: 1,
+      reserved_nanousd: '120',
+      balance_nanousd: '1000',
+      nodes: [{ id: 'ready-node', url: 'http://ready-node', running: 1, waiting: 2 }],
+    })
+    expect(await balance()).toEqual({ debited: '0', pending: '120', late: '0' })
+  })
+
+  test('refuses in order: key, scope, model, price, money, nodes', async () => {
+    const past = { expires_at: '2020-01-01T00:00:00Z' }
+    const key = async (own: object) => (await newKey(db, payer.account_id, own)).key_hash
+    const poor = (await newPayer(db, 0n)).key_hash
+    const revoked = await newKey(db, payer.account_id, { ...past, scopes: ['usage'] })
+    await db.ask('revoke_key', { key_id: revoked.key_id })
+    const wishes = [
+      wish({ key_hash: '00'.repeat(32) }),
+      wish({ key_hash: revoked.key_hash }),
+      wish({ key_hash: await key({ ...past, scopes: ['usage'] }) }),
+      wish({ key_hash: await key({ scopes: ['usage'], models: ['other'] }) }),
+      wish({ key_hash: await key({ models: ['other'] }), model: 'priceless' }),
+      wish({ key_hash: poor, model: 'priceless' }),
+      wish({ key_hash: poor, model: 'nodeless' }),
+      wish({ model: 'nodeless' }),
+    ]
+    expect(decisions(await db.ask('admit', ...wishes))).toEqual([
+      'unknown_key',
+      'revoked_key',
+      'expired_key',
+      'missing_scope',
+      'model_not_allowed',
+      'no_price',
+      'insufficient_quota',
+      'no_node',
+    ])
+    expect(await balance()).toEqual({ debited: '0', pending: '0', late: '0' })
+  })
+
+  test('asked again by the same request id gives the same answer and holds once', async () => {
+    const item = wish()
+    const [first] = await db.ask<Admission>('admit', item)
+    expect(await db.ask('admit', item, item)).toEqual([first, first])
+    expect((await balance()).pending).toBe('120')
+  })
+
+  test('answers each item of a set in order, a refused one alone', async () => {
+    const set = [wish({ output_tokens_max: 150 }), wish({ output_tokens_max: 150 }), wish({ output_tokens_max: 10 })]
+    expect(decisions(await db.ask('admit', ...set))).toEqual(['admitted', 'insufficient_quota', 'admitted'])
+  })
+
+  test('spends to the last nano-USD and not one further', async () => {
+    const whole = wish({ prompt_tokens_max: 0, output_tokens_max: 200 })
+    const one = wish({ prompt_tokens_max: 1, output_tokens_max: 0 })
+    expect(decisions(await db.ask('admit', whole, one))).toEqual(['admitted', 'insufficient_quota'])
+  })
+
+  test('of more tokens than money can count is refused, not an error', async () => {
+    const most = Number.MAX_SAFE_INTEGER
+    expect((await admit({ prompt_tokens_max: most, output_tokens_max: most })).decision).toBe('insufficient_quota')
+  })
+
+  test('sees no node that was silent for five seconds', async () => {
+    await db.sql`update nodes set last_seen_at = clock_timestamp() - interval '5.1 seconds'`
+    expect((await admit()).decision).toBe('no_node')
+    await db.sql`update nodes set last_seen_at = 'infinity'`
+  })
+})
+
+describe('settle', () => {
+  test('turns a reservation into one entry and one usage row, and frees the rest', async () => {
+    const ticket = await admit()
+    expect(decisions(await db.ask('settle', { ...ticket, ...counts }))).toEqual(['posted'])
+    expect(await balance()).toEqual({ debited: '40', pending: '0', late: '0' })
+    const [usage] = await db.sql`select * from usage where request_id = ${ticket.request_id}`
+    expect(usage).toMatchObject({ prompt_tokens: '10', completion_tokens: '4', cost_nanousd: '40', outcome: 'stop' })
+    expect(usage!.started_at.getTime()).toBe(1_700_000_000_123)
+  })
+
+  test('of the same record twice in one set is a duplicate', async () => {
+    const item = { ...(await admit()), ...counts }
+    expect(decisions(await db.ask('settle', item, item))).toEqual(['posted', 'duplicate'])
+  })
+
+  test('is at the price of the reservation, whatever it costs since', async () => {
+    const ticket = await admit()
+    await db.ask('publish_price', price('m', 200, 500))
+    await db.ask('settle', { ...ticket, ...counts })
+    expect((await balance()).debited).toBe('40')
+    await db.ask('publish_price', price('m', 2, 5))
+  })
+
+  test('of a superseded attempt is stale, before and after the right one', async () => {
+    const ticket = await admit()
+    const second = { ...ticket, attempt: 2 }
+    expect(decisions(await db.ask('fence', second))).toEqual(['fenced'])
+    const first = { ...ticket, ...counts, completion_tokens: 9 }
+    expect(decisions(await db.ask('settle', first, { ...second, ...counts }, first))).toEqual([
+      'stale',
+      'posted',
+      'stale',
+    ])
+  })
+
+  test('of an account that is not the reservation’s is rejected', async () => {
+    const ticket = await admit()
+    const other = await newPayer(db, 10n)
+    expect(decisions(await db.ask('settle', { ...ticket, ...counts, account_id: other.account_id }))).toEqual([
+      'rejected',
+    ])
+  })
+
+  test('never charges above the reservation; the rest is written down as an anomaly', async () => {
+    const ticket = await admit()
+    await db.ask('settle', { ...ticket, ...counts, completion_tokens: 1e12 })
+    expect(await balance()).toEqual({ debited: '120', pending: '0', late: '0' })
+    const anomalies = await db.sql`select kind from anomalies where request_id = ${ticket.request_id}`
+    expect(anomalies.map(({ kind }) => kind)).toEqual(['above_reservation'])
+  })
+
+  test('after its reservation expired is late usage, even where the balance is gone', async () => {
+    const ticket = await admit({ output_tokens_max: 196, ttl_ms: -1 })
+    expect((await db.ask<{ count: number }>('expire', { count_max: 10 }))[0]!.count).toBeGreaterThan(0)
+    const again = await admit({ output_tokens_max: 196 })
+    expect(
+      decisions(await db.ask('settle', { ...ticket, ...counts }, { ...again, ...counts, completion_tokens: 196 })),
+    ).toEqual(['late', 'posted'])
+    expect(await balance()).toEqual({ debited: '1040', pending: '0', late: '40' })
+  })
+
+  test('takes a node’s heartbeat in the same call', async () => {
+    const set = [{ ...(await admit()), ...counts }, { node: node('ready-node', 'ready') }]
+    expect(decisions(await db.ask('settle', ...set))).toEqual(['posted', 'seen'])
+    await db.sql`update nodes set last_seen_at = 'infinity'`
+  })
+})
+
+describe('void', () => {
+  test('gives the money back, once', async () => {
+    const ticket = await admit()
+    expect(decisions(await db.ask('void', ticket, ticket))).toEqual(['voided', 'voided'])
+    expect((await balance()).pending).toBe('0')
+  })
+
+  test('leaves what was posted', async () => {
+    const ticket = await admit()
+    await db.ask('settle', { ...ticket, ...counts })
+    expect(decisions(await db.ask('void', ticket))).toEqual(['posted'])
+    expect((await balance()).debited).toBe('40')
+  })
+})
+
+describe('the price book', () => {
+  test('gets a new version only where a price changed', async () => {
+    const version = async (...amounts: [number, number]) =>
+      (await db.ask<{ version: number }>('publish_price', price('book', ...amounts)))[0]!.version
+    expect([await version(1, 2), await version(1, 2), await version(1, 3), await version(1, 2)]).toEqual([1, 1, 2, 3])
+  })
+
+  test.each([
+    'update prices set input_nanousd_per_token = 0',
+    'delete from prices',
+    'truncate prices cascade',
+    'update entries set amount_nanousd = 0',
+    'delete from entries',
+    'truncate entries',
+  ])('and the ledger refuse: %s', async (statement) => {
+    await expect(db.sql.unsafe(statement)).rejects.toThrow('append-only')
+  })
+})
+
+describe('the backstops hold against a statement that would', () => {
+  test('charge a reservation twice', async () => {
+    const ticket = await admit()
+    await db.ask('settle', { ...ticket, ...counts })
+    const again = db.sql`insert into entries (account_id, request_id, kind, amount_nanousd)
+      values (${payer.account_id}, ${ticket.request_id}, 'late_usage', 1)`
+    await expect(again).rejects.toThrow('entries_charge_a_reservation_once')
+  })
+
+  test('overspend an account', async () => {
+    const spend = db.sql`update accounts set pending_nanousd = 1001 where id = ${payer.account_id}`
+    await expect(spend).rejects.toThrow('never_overspent')
+  })
+})

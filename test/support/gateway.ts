@@ -1,0 +1,101 @@
+// A gateway of its own for a test file, on real workerd, with a database and one canned node; and callers of it.
+
+import { createFundedKey } from '../../local/demo-account.ts'
+import { type RunningGateway, startGateway } from '../../local/gateway.ts'
+import { type CannedNode, startCannedNode } from './canned-node.ts'
+import { startTestPostgres, type TestPostgres } from './postgres.ts'
+
+export interface TestGateway extends RunningGateway {
+  db: TestPostgres
+  node: CannedNode
+  node_secret: string
+  admin_key: string
+  /** What the gateway logged. */
+  log: string[]
+  /** A key of a new account with that much credit. */
+  newCaller(credit_nanousd?: string): Promise<Caller>
+  admin(path: string, body?: object, method?: string): Promise<Response>
+}
+
+export interface Caller {
+  api_key: string
+  account_id: string
+  key_id: string
+  get(path: string): Promise<Response>
+  post(path: string, body: unknown, init?: RequestInit): Promise<Response>
+}
+
+export const node_secret = 'node-secret-of-the-tests'
+export const admin_key = 'admin-key-of-the-tests'
+export const model = 'ziya-coding-mini'
+export const chatBody = { model, messages: [{ role: 'user', content: '写一段快速排序' }] }
+
+// The machine is shared: a deadline that a busy moment breaks would test the machine.
+export const PATIENT = { DATABASE_MS_MAX: '20000' }
+
+export async function startTestGateway(vars: Record<string, string> = {}): Promise<TestGateway> {
+  const db = await startTestPostgres()
+  const log: string[] = []
+  const secrets = { node_secret, admin_key }
+  const gateway = await startGateway({
+    port: 0,
+    database_url: db.url,
+    ...secrets,
+    vars: { ...PATIENT, ...vars },
+    log: (line) => log.push(line),
+  })
+  const node = await startCannedNode({ gateway_url: gateway.url, node_secret })
+  const admin = (path: string, body?: object, method = 'POST') =>
+    fetch(gateway.url + path, {
+      method,
+      headers: { authorization: `Bearer ${admin_key}`, 'content-type': 'application/json' },
+      ...(body && { body: JSON.stringify(body) }),
+    })
+  return {
+    ...gateway,
+    ...secrets,
+    db,
+    node,
+    log,
+    admin,
+    newCaller: async (credit_nanousd = '1000000000') => {
+      const access = { gateway_url: gateway.url, admin_key }
+      return callerOf(gateway.url, await createFundedKey(access, 'caller', credit_nanousd))
+    },
+    stop: async () => {
+      await node.stop()
+      await gateway.stop()
+      await db.stop()
+    },
+  }
+}
+
+export function callerOf(gateway_url: string, key: { api_key: string; account_id: string; key_id: string }): Caller {
+  const headers = { authorization: `Bearer ${key.api_key}` }
+  return {
+    ...key,
+    get: (path) => fetch(gateway_url + path, { headers }),
+    post: (path, body, init) =>
+      fetch(gateway_url + path, {
+        method: 'POST',
+        body: typeof body === 'string' ? body : JSON.stringify(body),
+        ...init,
+        headers: { ...headers, 'content-type': 'application/json', ...(init?.headers as Record<string, string>) },
+      }),
+  }
+}
+
+export interface ErrorAnswer {
+  status: number
+  code: string
+  param: string | null
+}
+
+/** Reads an answer that must be an error in OpenAI's shape. */
+export async function errorOf(response: Response): Promise<ErrorAnswer & { message: string; type: string }> {
+  const { error } = (await response.json()) as { error: Record<string, string | null> }
+  const fields = Object.keys(error).sort().join()
+  if (fields !== 'code,message,param,type') throw new Error(`not OpenAI's shape: ${fields}`)
+  if (!/^[0-9a-f-]{36}$/.test(response.headers.get('x-request-id') ?? '')) throw new Error('no x-request-id')
+  return { status: response.status, ...error } as ErrorAnswer & { message: string; type: string }
+}
