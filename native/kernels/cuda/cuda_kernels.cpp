@@ -56,6 +56,12 @@ struct CudaKvLayer : KvLayer {
   const KvView view;
 };
 
+// Some hundred rows of the widest matrix: long enough copies, and little memory beside small models.
+size_t upload_slot_bytes(const ModelShape& shape) {
+  const size_t widest = std::max({shape.hidden_size, shape.intermediate_size, shape.attention_columns()});
+  return std::clamp(256 * widest * sizeof(half), size_t(1) << 20, size_t(16) << 20);
+}
+
 CudaActivations& own(Activations& a) { return static_cast<CudaActivations&>(a); }
 const CudaActivations& own(const Activations& a) { return static_cast<const CudaActivations&>(a); }
 const CudaMatrix& own(const Matrix& m) { return static_cast<const CudaMatrix&>(m); }
@@ -143,6 +149,7 @@ CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, cons
       shape_(shape),
       heads_{shape.heads, shape.kv_heads, shape.head_size},
       head_stride_(round_up(shape.head_size, unit_halves)),
+      ring_(upload_slot_bytes(shape)),
       step_(shape, limits),
       angles_(size_t(shape.context_tokens) * shape.head_size * sizeof(float), "memory for the angles"),
       partials_(gemm_partials_bytes(device_.properties.multiProcessorCount), "memory for partial sums"),

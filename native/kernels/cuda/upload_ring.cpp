@@ -9,23 +9,21 @@ namespace ziya::ZIYA_DEVICE {
 namespace {
 
 constexpr int slots = 4;
-constexpr size_t slot_bytes = size_t(16) << 20;
 
 }  // namespace
 
-UploadRing::Slot::Slot()
-    : host(slot_bytes, "pinned memory for loading"), device(slot_bytes, "memory for loading") {}
+UploadRing::Slot::Slot(size_t bytes) : host(bytes, "pinned memory for loading"), device(bytes, "memory for loading") {}
 
-UploadRing::UploadRing() {
+UploadRing::UploadRing(size_t slot_bytes) : slot_bytes_(slot_bytes) {
   for (int i = 0; i < slots; i++) {
-    slots_.push_back(std::make_unique<Slot>());
+    slots_.push_back(std::make_unique<Slot>(slot_bytes));
     free_.push_back(slots_.back().get());
   }
 }
 
 void UploadRing::upload(const WeightView& to, int first_row, int rows, const uint16_t* fp16) {
   const size_t row_bytes = size_t(to.inputs) * sizeof(uint16_t);
-  const int rows_a_slot = std::max(1, int(slot_bytes / row_bytes));
+  const int rows_a_slot = std::max(1, int(slot_bytes_ / row_bytes));
   for (int row = 0; row < rows; row += rows_a_slot) {
     const int count = std::min(rows_a_slot, rows - row);
     Slot& slot = acquire();

@@ -14,14 +14,14 @@ namespace ziya::ZIYA_DEVICE {
 
 class UploadRing {
  public:
-  UploadRing();
+  explicit UploadRing(size_t slot_bytes);
   void upload(const WeightView& to, int first_row, int rows, const uint16_t* fp16);
   // Until all that was uploaded is packed.
   void synchronize();
 
  private:
   struct Slot {
-    Slot();
+    explicit Slot(size_t bytes);
     PinnedMemory host;
     DeviceMemory device;
     StreamHandle stream;
@@ -29,6 +29,7 @@ class UploadRing {
   Slot& acquire();
   void release(Slot& slot);
 
+  const size_t slot_bytes_;
   std::vector<std::unique_ptr<Slot>> slots_;
   std::mutex mutex_;
   std::condition_variable changed_;
