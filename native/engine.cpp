@@ -31,7 +31,7 @@ std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const EngineOptio
   [[maybe_unused]] const std::optional<int> device = cuda_device(options.device);
 #if defined(ZIYA_CUDA)
   if (device) return cuda::make_kernels(shape, options.limits, {.device = *device});
-  if (options.device == "auto" && cuda::device_count() > 0) return cuda::make_kernels(shape, options.limits, {});
+  if (options.device == "auto" && cuda::is_suitable(0)) return cuda::make_kernels(shape, options.limits, {});
 #endif
   if (options.device != "auto" && options.device != "cpu")
     throw EngineError("unsupported_device", "this build has no device " + options.device);

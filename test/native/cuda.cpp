@@ -44,7 +44,7 @@ Device gpu(const char* name, CudaVariant variant) {
 
 std::vector<Test> cuda_tests() {
   std::vector<Test> tests = {{"cuda: hot kernels do not spill", hot_kernels_do_not_spill}};
-  if (cuda::device_count() == 0) return tests;
+  if (!cuda::is_suitable(0)) return tests;
   const auto take = [&](const std::vector<Test>& more) { tests.insert(tests.end(), more.begin(), more.end()); };
   const Device simple = gpu("cuda, simple", CudaVariant::simple), fast = gpu("cuda", CudaVariant::fast);
   take(kernel_tests(simple));

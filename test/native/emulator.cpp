@@ -133,6 +133,42 @@ void copies_land_late(Random&) {
   expect(values_read(false) != 4, "a copy that was not is not there yet");
 }
 
+// d (16, 8) = a (16, 16) * b (8, 16)^T by one warp, its operands brought by cp.async and ldmatrix.
+void multiply_by_warp(const uint16_t* operands, float* out) {
+  auto* shared = reinterpret_cast<uint16_t*>(block->shared());
+  const int lane = int(threadIdx.x);
+  for (int unit = lane; unit < (16 + 8) * 16 / 8; unit += 32) emulator::cp_async_16(shared + unit * 8, operands + unit * 8, true);
+  emulator::cp_async_commit();
+  emulator::cp_async_wait<0>();
+  emulator::__syncwarp();
+  uint32_t a[4], b[2];
+  emulator::ldmatrix_x4(a, shared + lane % 16 * 16 + lane / 16 * 8);
+  emulator::ldmatrix_x2(b, shared + (16 + lane % 8) * 16 + lane / 8 % 2 * 8);
+  float sums[4] = {};
+  emulator::mma_m16n8k16(sums, a, b);
+  for (int i = 0; i < 4; i++) out[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sums[i];
+}
+
+void a_warp_multiplies_by_mma(Random& random) {
+  alignas(16) uint16_t operands[(16 + 8) * 16];
+  for (auto& half : operands) half = float_to_half(random.normal());
+  for (const Order order : orders) {
+    emulator::set_order(order);
+    float out[16 * 8];
+    emulator::launch_kernel("multiply_by_warp", multiply_by_warp, dim3(1), dim3(32), sizeof(operands), nullptr, &operands[0],
+                            &out[0]);
+    for (int row = 0; row < 16; row++) {
+      for (int column = 0; column < 8; column++) {
+        double want = 0;
+        for (int k = 0; k < 16; k++)
+          want += double(half_to_float(operands[row * 16 + k])) * half_to_float(operands[(16 + column) * 16 + k]);
+        expect(std::abs(out[row * 8 + column] - want) < 1e-4, "row " + std::to_string(row) + ", column " + std::to_string(column));
+      }
+    }
+  }
+  emulator::set_order(Order::round_robin);
+}
+
 void too_little_memory_is_refused_at_start(Random& random) {
   const ModelShape shape = random_shape(random);
   const StepLimits limits = {.tokens_max = 64, .sequences_max = 4, .blocks = 64};
@@ -263,6 +299,7 @@ std::vector<Test> emulator_tests() {
       {"emulator: a faulty kernel is named, not hung", faulty_kernels_are_named},
       {"emulator: a race changes the bytes", a_race_changes_the_bytes},
       {"emulator: a bulk copy lands no earlier than it may", copies_land_late},
+      {"emulator: cp.async, ldmatrix and mma multiply", a_warp_multiplies_by_mma},
       {"emulator: too little memory is refused at start", too_little_memory_is_refused_at_start},
       {"emulator: a tiny model decodes as on the CPU", a_tiny_model_decodes_as_on_the_cpu},
       {"emulator: the embedded model decodes as on the CPU", the_embedded_model_decodes_as_on_the_cpu},

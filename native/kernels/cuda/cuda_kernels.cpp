@@ -18,6 +18,7 @@ namespace {
 
 constexpr int sampled_rows_max = 64;  // that share one launch, and the scores' scratch
 constexpr int head_size_max = 256;
+constexpr int compute_capability = 9;  // the kernels are built for sm_90a
 
 struct CudaMatrix : Matrix {
   CudaMatrix(int outputs, int inputs, MatrixLayout layout)
@@ -73,7 +74,7 @@ struct DeviceChoice {
     if (device < 0 || device >= device_count())
       throw EngineError("unsupported_device", "there is no device cuda:" + std::to_string(device));
     check(cudaGetDeviceProperties(&properties, device), "the device's properties");
-    if (properties.major != 9)
+    if (properties.major != compute_capability)
       throw EngineError("unsupported_device", std::string(properties.name) + " is not of compute capability 9, which the kernels are for");
     select();
   }
@@ -368,6 +369,12 @@ void CudaKernels::sample(const Activations& logits, RowRange range) {
 int device_count() {
   int count = 0;
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+bool is_suitable(int device) {
+  cudaDeviceProp properties;
+  return device >= 0 && device < device_count() && cudaGetDeviceProperties(&properties, device) == cudaSuccess &&
+         properties.major == compute_capability;
 }
 
 std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options) {

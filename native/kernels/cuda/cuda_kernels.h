@@ -20,11 +20,13 @@ struct CudaOptions {
 // make_kernels throws EngineError unsupported_device and out_of_memory.
 namespace cuda {
 int device_count();
+bool is_suitable(int device);
 std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options);
 }  // namespace cuda
 
 namespace emulator {
 int device_count();
+bool is_suitable(int device);
 std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options);
 }  // namespace emulator
 

@@ -1,3 +1,4 @@
+// Lists of ids have their distinct ones once, so that one thread may own each: see apply_penalties in sample.cu.
 #include "step_descriptor.h"
 
 #include <algorithm>
@@ -22,11 +23,9 @@ int32_t words_max(const ModelShape& shape, const StepLimits& limits) {
 }  // namespace
 
 StepDescriptor::StepDescriptor(const ModelShape& shape, const StepLimits& limits)
-    : vocab_size_(shape.vocab_size),
-      parts_([&] {
+    : parts_([&] {
         Parts parts;
-        parts.sequences = align(sizeof(StepCounts));
-        parts.rows = align(parts.sequences + limits.sequences_max * sizeof(SequencePlace));
+        parts.rows = align(sizeof(StepCounts));
         parts.tokens = align(parts.rows + limits.tokens_max * sizeof(RowPlace));
         parts.words = align(parts.tokens + limits.tokens_max * sizeof(TokenPlace));
         return parts;
@@ -38,7 +37,6 @@ StepDescriptor::StepDescriptor(const ModelShape& shape, const StepLimits& limits
       history_counts_(shape.vocab_size) {
   char* base = memory_.as<char>();
   device_.counts = reinterpret_cast<StepCounts*>(base);
-  device_.sequences = reinterpret_cast<SequencePlace*>(base + parts_.sequences);
   device_.rows = reinterpret_cast<RowPlace*>(base + parts_.rows);
   device_.tokens = reinterpret_cast<TokenPlace*>(base + parts_.tokens);
   device_.words = reinterpret_cast<int32_t*>(base + parts_.words);
@@ -46,8 +44,8 @@ StepDescriptor::StepDescriptor(const ModelShape& shape, const StepLimits& limits
 
 void StepDescriptor::upload(const StepBatch& batch, cudaStream_t stream) {
   words_ = 0;
-  *host_.as<StepCounts>() = {int32_t(batch.tokens.size()), int32_t(batch.token_counts.size()), int32_t(batch.rows.size()), 0};
-  place_sequences(batch);
+  *host_.as<StepCounts>() = {int32_t(batch.tokens.size()), int32_t(batch.rows.size())};
+  place_tokens(batch);
   place_rows(batch);
   const size_t used = parts_.words + words_ * sizeof(int32_t);
   check(cudaMemcpyAsync(memory_.as<char>(), host_.as<char>(), used, cudaMemcpyHostToDevice, stream), "the step descriptor");
@@ -62,8 +60,7 @@ int32_t StepDescriptor::append(int32_t word) {
   return words_++;
 }
 
-void StepDescriptor::place_sequences(const StepBatch& batch) {
-  auto* sequences = reinterpret_cast<SequencePlace*>(host_.as<char>() + parts_.sequences);
+void StepDescriptor::place_tokens(const StepBatch& batch) {
   auto* tokens = reinterpret_cast<TokenPlace*>(host_.as<char>() + parts_.tokens);
   const int32_t* blocks = batch.block_tables.data();
   int32_t token = 0;
@@ -72,9 +69,8 @@ void StepDescriptor::place_sequences(const StepBatch& batch) {
     const int32_t needed = (start + count + block_tokens - 1) / block_tokens;
     for (int32_t i = 0; i < needed; i++) append(blocks[i]);
     blocks += batch.block_counts[s];
-    sequences[s] = {token, count, start, first_block};
     for (int32_t i = 0; i < count; i++, token++)
-      tokens[token] = {batch.tokens[token], start + i, int32_t(s), first_block};
+      tokens[token] = {batch.tokens[token], start + i, first_block};
   }
 }
 

@@ -18,15 +18,14 @@ class StepDescriptor {
 
  private:
   struct Parts {
-    size_t sequences, rows, tokens, words;  // byte offsets
+    size_t rows, tokens, words;  // byte offsets
   };
-  void place_sequences(const StepBatch& batch);
+  void place_tokens(const StepBatch& batch);
   void place_rows(const StepBatch& batch);
   int32_t append(int32_t word);
   void append_history(const StepBatch& batch, size_t row, size_t begin, RowPlace& place);
   void append_biases(const StepBatch& batch, size_t row, size_t begin, RowPlace& place);
 
-  const int vocab_size_;
   const Parts parts_;
   const int32_t words_max_;
   const size_t bytes_;

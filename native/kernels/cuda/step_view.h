@@ -10,15 +10,11 @@
 namespace ziya::ZIYA_DEVICE {
 
 struct StepCounts {
-  int32_t tokens, sequences, rows, splits;
+  int32_t tokens, rows;
 };
 
 struct TokenPlace {
-  int32_t id, position, sequence, first_block;  // first_block indexes words
-};
-
-struct SequencePlace {
-  int32_t first_token, tokens, start, first_block;
+  int32_t id, position, first_block;  // first_block indexes words
 };
 
 struct RowPlace {
@@ -30,10 +26,9 @@ struct RowPlace {
 
 struct StepView {
   const StepCounts* counts;
-  const TokenPlace* tokens;        // (tokens)
-  const SequencePlace* sequences;  // (sequences)
-  const RowPlace* rows;            // (rows)
-  const int32_t* words;            // block tables, histories (id, times in the output), biases (id, float bits), banned ids
+  const TokenPlace* tokens;  // (tokens)
+  const RowPlace* rows;      // (rows)
+  const int32_t* words;      // block tables, histories (id, times in the output), biases (id, float bits), banned ids
 };
 
 // One row's result.
