@@ -49,9 +49,11 @@ function dependenciesAreCurrent() {
 }
 
 function installDependencies() {
-  console.log('  installing dependencies (npm ci) …')
-  const { status } = spawnSync('npm', ['ci', '--no-audit', '--no-fund', '--loglevel=error'], { stdio: 'inherit' })
-  if (status !== 0) return 'npm ci failed; its output is above'
+  console.log('  installing dependencies (npm install) …')
+  // Not `npm ci`, which refuses a lock file without the optional binaries of other platforms; --no-save keeps the lock as it is.
+  const args = ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']
+  const { status } = spawnSync('npm', args, { stdio: 'inherit' })
+  if (status !== 0) return 'npm install failed; its output is above'
   writeFileSync(join('node_modules', '.installed-lock'), lockHash())
   return null
 }

@@ -123,16 +123,28 @@ double seconds_of(const auto& work) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+// Four streams a thread, prefetched: what one stream reads is less than what the memory gives.
+uint64_t sum_of(const uint64_t* words, int64_t lines) {
+  constexpr int streams = 4, line_words = 8, ahead = 128;
+  uint64_t sum[streams][line_words] = {};
+  const int64_t stream_words = lines / streams * line_words;
+  for (int64_t i = 0; i < stream_words; i += line_words)
+    for (int s = 0; s < streams; s++) {
+      const uint64_t* line = words + s * stream_words + i;
+      __builtin_prefetch(line + ahead);
+      for (int k = 0; k < line_words; k++) sum[s][k] += line[k];
+    }
+  uint64_t total = 0;
+  for (const auto& stream : sum)
+    for (const uint64_t part : stream) total += part;
+  return total;
+}
+
 double read_gb_per_s(ThreadPool& pool, const Memory& memory) {
   std::atomic<uint64_t> sink{0};
-  const int64_t lines = int64_t(memory.bytes() / 64);
   const double seconds = seconds_of([&] {
-    pool.split(lines, [&](int64_t begin, int64_t end, int) {
-      const uint64_t* words = memory.as<uint64_t>();
-      uint64_t sum[8] = {};
-      for (int64_t i = begin * 8; i < end * 8; i += 8)
-        for (int k = 0; k < 8; k++) sum[k] += words[i + k];
-      sink += sum[0] + sum[1] + sum[2] + sum[3] + sum[4] + sum[5] + sum[6] + sum[7];
+    pool.split(int64_t(memory.bytes() / 64), [&](int64_t begin, int64_t end, int) {
+      sink += sum_of(memory.as<uint64_t>() + begin * 8, end - begin);
     });
   });
   return double(memory.bytes()) / seconds / 1e9;
@@ -153,6 +165,8 @@ int main(int argc, char** argv) {
   const auto kernels = make_cpu_kernels(shape, limits, arguments.threads, arguments.isa);
   Model model(shape, limits, random_weights(shape, *kernels), *kernels);
   const double decode_gb = 2e-9 * double(parameter_count(shape) - int64_t(shape.vocab_size) * shape.hidden_size);
+  const double prefill_gflop =
+      2e-9 * prompt * double(parameter_count(shape) - 2 * int64_t(shape.vocab_size) * shape.hidden_size);
   std::printf("%s, %.1f M parameters, %s\n", arguments.model.c_str(), 1e-6 * double(parameter_count(shape)),
               kernels->device().c_str());
 
@@ -175,7 +189,7 @@ int main(int argc, char** argv) {
         "read %.1f GB/s | decode %.1f tok/s, %.1f GB/s, %.0f %% of read | 8 sequences %.1f tok/s | prefill 512 %.1f "
         "tok/s, %.1f GFLOP/s\n",
         read, 1 / median(single), decode_gb_per_s, 100 * decode_gb_per_s / read, sequences / median(batched),
-        prompt / prefill, decode_gb * prompt / prefill);
+        prompt / prefill, prefill_gflop / prefill);
     std::fflush(stdout);
   }
 }

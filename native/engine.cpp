@@ -42,7 +42,7 @@ std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const EngineOptio
 // next one's. Threads started from here on, the pool's and the loaders', inherit it.
 void yield_to_the_event_loop() {
 #if defined(__linux__)
-  constexpr int niceness = 5;
+  constexpr int niceness = 2;
   setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) + niceness);  // 0 is the calling thread
 #endif
 }

@@ -50,10 +50,10 @@ def is_held_out(key, one_in):
 
 
 def choose_task(family, rng, plain=False):
-    """`plain` takes the family's own names, as prompts that name nothing expect."""
+    """`plain` takes the family's own names and first options, as prompts that name nothing expect."""
     slots = {}
-    for values in family.vary.items():
-        slots |= choose_slot(*values, rng)
+    for key, values in family.vary.items():
+        slots |= choose_slot(key, list(values)[:1] if plain else list(values), rng)
     name = fill(family.names[0], slots) if plain else choose_name(family, slots, rng)
     names = [a.role for a in family.arguments] if plain else choose_arguments(family, name, rng)
     parameters = (family.id, name, tuple(names), tuple(sorted((k, str(v)) for k, v in slots.items())))
@@ -62,7 +62,7 @@ def choose_task(family, rng, plain=False):
 
 
 def choose_slot(key, values, rng):
-    value = rng.choice(list(values))
+    value = rng.choice(values)
     return value if isinstance(value, dict) else {key: str(value)}
 
 
