@@ -1,10 +1,14 @@
 // The engine's thread and its queue. Everything that can fail does so as an EngineError handed to a callback.
 #include "engine.h"
 
+#include <charconv>
 #include <chrono>
 #include <system_error>
 
 #include "kernels/cpu/thread_pool.h"
+#if defined(ZIYA_CUDA)
+#include "kernels/cuda/cuda_kernels.h"
+#endif
 
 #if defined(__linux__)
 #include <sys/resource.h>
@@ -13,7 +17,22 @@
 namespace ziya {
 namespace {
 
+// The N of cuda:N.
+std::optional<int> cuda_device(const std::string& device) {
+  const std::string prefix = "cuda:";
+  int number = 0;
+  const char* end = device.data() + device.size();
+  if (!device.starts_with(prefix)) return {};
+  const auto [parsed, error] = std::from_chars(device.data() + prefix.size(), end, number);
+  return error == std::errc() && parsed == end ? std::optional(number) : std::nullopt;
+}
+
 std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const EngineOptions& options) {
+  [[maybe_unused]] const std::optional<int> device = cuda_device(options.device);
+#if defined(ZIYA_CUDA)
+  if (device) return cuda::make_kernels(shape, options.limits, {.device = *device});
+  if (options.device == "auto" && cuda::is_suitable(0)) return cuda::make_kernels(shape, options.limits, {});
+#endif
   if (options.device != "auto" && options.device != "cpu")
     throw EngineError("unsupported_device", "this build has no device " + options.device);
   return make_cpu_kernels(shape, options.limits, options.threads, options.isa);

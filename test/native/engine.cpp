@@ -96,7 +96,7 @@ void a_bad_batch_does_not_stop_the_engine(Random& random) {
 }
 
 void an_unknown_device_is_refused(Random& random) {
-  RunningEngine running(random, "cuda:0");
+  RunningEngine running(random, "cuda:99");
   const Engine::Error error = running.loaded.get();
   expect(error && error->code == "unsupported_device", "unsupported_device");
 }

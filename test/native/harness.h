@@ -17,6 +17,8 @@ namespace ziya::test {
 struct Device {
   std::string name;
   std::function<std::unique_ptr<Kernels>(const ModelShape&, const StepLimits&, int threads)> make;
+  double precision = 1e-5;  // of what a kernel computes, relative to the sizes that it adds up
+  bool is_slow = false;     // fewer rounds of the same
 };
 
 // Random inputs of one test; seeded by the run's seed and the test's name, so that a test repeats when run alone.
@@ -57,5 +59,7 @@ std::vector<Test> sample_tests(const Device& device);
 std::vector<Test> check_tests();
 std::vector<Test> weights_tests();
 std::vector<Test> engine_tests();
+std::vector<Test> emulator_tests();  // where there is an emulator
+std::vector<Test> cuda_tests();      // where there is nvcc; on a device where there is one
 
 }  // namespace ziya::test

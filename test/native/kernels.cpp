@@ -16,9 +16,10 @@ using Floats = std::vector<float>;
 
 // The kernels of one random shape, and what every case needs around them.
 struct Bench {
-  Bench(const Device& device, Random& random, int threads = 0)
-      : random(random),
-        shape(random_shape(random)),
+  Bench(const Device& device, Random& random, int threads = 0) : Bench(device, random, random_shape(random), threads) {}
+
+  Bench(const Device& device, Random& random, const ModelShape& shape, int threads = 0)
+      : random(random), precision(device.precision), shape(shape),
         limits{.tokens_max = tokens_max, .sequences_max = tokens_max, .blocks = 200},
         kernels(device.make(shape, limits, threads > 0 ? threads : random.between(1, 3))) {}
 
@@ -78,7 +79,13 @@ struct Bench {
     kernels->begin_step(batch);
   }
 
+  void expect_near(double got, double want, double scale, const std::string& what) const {
+    const double error = std::abs(got - want);
+    expect(error <= precision * scale + 1e-6, what + ": got " + std::to_string(got) + ", want " + std::to_string(want));
+  }
+
   Random& random;
+  const double precision;
   ModelShape shape;
   const StepLimits limits;
   std::unique_ptr<Kernels> kernels;
@@ -87,11 +94,6 @@ struct Bench {
 
 Doubles row_of(const Floats& rows, int row, int columns) {
   return Doubles(rows.begin() + int64_t(row) * columns, rows.begin() + int64_t(row + 1) * columns);
-}
-
-void expect_near(double got, double want, double scale, const std::string& what) {
-  const double error = std::abs(got - want);
-  expect(error <= 1e-5 * scale + 1e-6, what + ": got " + std::to_string(got) + ", want " + std::to_string(want));
 }
 
 void expect_same_bits(const float* a, const float* b, int count, const std::string& what) {
@@ -107,6 +109,8 @@ double size_of_product(const Doubles& w, const Doubles& x, int row) {
 
 const std::vector<int> row_counts = {1, 2, 3, 4, 5, 6, 7, 8, 11, 12, 13, 24, 25, 33, 64, 101, 120};
 
+const std::vector<int> some_row_counts = {1, 2, 7, 8, 9, 33, 120};
+
 enum class Product { store, add, swiglu };
 
 Floats run_product(Bench& b, Product kind, const Matrix& weight, const Activations& in, int rows,
@@ -118,24 +122,22 @@ Floats run_product(Bench& b, Product kind, const Matrix& weight, const Activatio
   return b.rows_of(*out, rows);
 }
 
-void expect_product(Product kind, const Doubles& w, const Doubles& x, const float* out, const float* residual,
-                    int columns) {
+void expect_product(const Bench& b, Product kind, const Doubles& w, const Doubles& x, const float* out, const float* residual, int columns) {
   const Doubles want = multiply(w, x, kind == Product::swiglu ? 2 * columns : columns);
   for (int i = 0; i < columns; i++) {
     const double size = size_of_product(w, x, i);
-    if (kind == Product::store) expect_near(out[i], want[i], size, "product");
-    if (kind == Product::add)
-      expect_near(out[i], residual[i] + want[i], size + std::abs(residual[i]), "sum with product");
+    if (kind == Product::store) b.expect_near(out[i], want[i], size, "product");
+    if (kind == Product::add) b.expect_near(out[i], residual[i] + want[i], size + std::abs(residual[i]), "sum with product");
     if (kind == Product::swiglu) {
       const double up = want[columns + i], gate = want[i];
       const double sizes = (size + 1) * (size_of_product(w, x, columns + i) + 1);
-      expect_near(out[i], gate / (1 + std::exp(-gate)) * up, sizes, "swiglu");
+      b.expect_near(out[i], gate / (1 + std::exp(-gate)) * up, sizes, "swiglu");
     }
   }
 }
 
 void product_is_right_and_batch_invariant(const Device& device, Random& random, Product kind) {
-  for (const int rows : row_counts) {
+  for (const int rows : device.is_slow ? some_row_counts : row_counts) {
     Bench b(device, random);
     const int inputs = random.between(1, 700), columns = random.between(1, 150);
     Doubles w;
@@ -145,7 +147,7 @@ void product_is_right_and_batch_invariant(const Device& device, Random& random, 
     b.begin(rows);
     const Floats out = run_product(b, kind, *weight, *b.activations(rows, inputs, x), rows, residual, columns);
     for (int row = 0; row < rows; row++)
-      expect_product(kind, w, row_of(x, row, inputs), &out[row * columns], &residual[row * columns], columns);
+      expect_product(b, kind, w, row_of(x, row, inputs), &out[row * columns], &residual[row * columns], columns);
 
     const int row = random.between(0, rows - 1);
     const Floats alone_x(&x[row * inputs], &x[row * inputs] + inputs);
@@ -188,9 +190,36 @@ void rms_norm_is_right(const Device& device, Random& random) {
     const Floats rows = b.rows_of(*out, count), sampled = b.rows_of(*last, 1);
     for (int row = 0; row < count; row++) {
       const Doubles want = rms_normalize(row_of(x, row, columns), row_of(w, 0, columns), b.shape.rms_norm_eps);
-      for (int i = 0; i < columns; i++) expect_near(rows[row * columns + i], want[i], std::abs(want[i]), "rms norm");
+      for (int i = 0; i < columns; i++) b.expect_near(rows[row * columns + i], want[i], std::abs(want[i]), "rms norm");
     }
     expect_same_bits(sampled.data(), &rows[(count - 1) * columns], columns, "the sampled row differs");
+  }
+}
+
+// Rows of weights as long as the 34B has them, relative to the length of the whole result.
+void long_products_are_right(const Device& device, Random& random) {
+  for (const int rows : {1, 9, 140}) {
+    Bench b(device, random);
+    const bool is_too_slow = device.is_slow && rows > 9;
+    const int inputs = is_too_slow ? 1000 : random.one_of<int>({8192, 22016}), columns = random.between(65, 80);
+    Doubles w;
+    const auto weight = b.matrix(columns, inputs, MatrixLayout::plain, w);
+    const int checked = std::min(rows, 12);
+    const auto out_rows = b.kernels->make_activations(rows, columns), in = b.kernels->make_activations(rows, inputs);
+    const Floats x = b.random_rows(rows, inputs);
+    b.kernels->upload(*in, rows, x.data());
+    b.begin(1);
+    b.kernels->logits(*in, *weight, rows, *out_rows);
+    const Floats out = b.rows_of(*out_rows, rows);
+    double error = 0, length = 0;
+    for (int row = rows - checked; row < rows; row++) {
+      const Doubles want = multiply(w, row_of(x, row, inputs), columns);
+      for (int i = 0; i < columns; i++) {
+        error += std::pow(out[row * columns + i] - want[i], 2);
+        length += want[i] * want[i];
+      }
+    }
+    expect(std::sqrt(error / length) <= 2e-3, "relative L2 " + std::to_string(std::sqrt(error / length)));
   }
 }
 
@@ -205,9 +234,8 @@ void expect_rotated(const Bench& b, const Doubles& projected, const float* got, 
   const int queries = s.heads * s.head_size, keys = s.kv_heads * s.head_size;
   for (int head = 0; head < s.heads + s.kv_heads; head++) rotate_half(&want[head * s.head_size], s, position);
   for (int i = 0; i < queries; i++)
-    expect_near(got[i], want[i] / std::sqrt(double(s.head_size)), 4, "query at position " + std::to_string(position));
-  for (int i = queries; i < queries + keys; i++)
-    expect_near(got[i], want[i], 4, "key at position " + std::to_string(position));
+    b.expect_near(got[i], want[i] / std::sqrt(double(s.head_size)), 4, "query at position " + std::to_string(position));
+  for (int i = queries; i < queries + keys; i++) b.expect_near(got[i], want[i], 4, "key at position " + std::to_string(position));
   // What the cache holds is what the kernel computed, rounded: one unit of fp16 next to a tie would drown all else.
   Doubles key, value;
   for (int i = 0; i < keys; i++) key.push_back(rounded_to_half(got[queries + i]));
@@ -295,7 +323,7 @@ class AttentionRun {
 };
 
 void attention_is_right_and_chunk_invariant(const Device& device, Random& random) {
-  for (int round = 0; round < 12; round++) {
+  for (int round = 0; round < (device.is_slow ? 4 : 12); round++) {
     Bench b(device, random);
     const int sequences = 3, length = random.one_of<int>({1, 15, 16, 17, 40});
     Doubles w;
@@ -312,7 +340,7 @@ void attention_is_right_and_chunk_invariant(const Device& device, Random& random
         expect_rotated(b, projected, &whole.qkv[s][t * b.shape.qkv_columns()], t, history);
         const Doubles want = attend(b, &whole.qkv[s][t * b.shape.qkv_columns()], history, t + 1);
         for (size_t i = 0; i < want.size(); i++)
-          expect_near(whole.out[s][t * want.size() + i], want[i], 4, "attention at position " + std::to_string(t));
+          b.expect_near(whole.out[s][t * want.size() + i], want[i], 4, "attention at position " + std::to_string(t));
       }
     }
 
@@ -329,6 +357,39 @@ void attention_is_right_and_chunk_invariant(const Device& device, Random& random
     for (int s = 0; s < sequences; s++)
       expect_same_bits(whole.out[s].data(), chunked.out[s].data(), int(whole.out[s].size()),
                        "attention in chunks differs from the whole");
+  }
+}
+
+void every_head_size_and_group_attends(const Device& device, Random& random) {
+  for (const int head_size : {8, 32, 64, 128}) {
+    for (const int group : {1, 2, 4, 8}) {
+      ModelShape shape = random_shape(random);
+      shape.head_size = head_size;
+      shape.kv_heads = random.between(1, 2);
+      shape.heads = shape.kv_heads * group;
+      Bench b(device, random, shape);
+      const int length = random.between(17, 70);
+      Doubles w;
+      const auto weight = b.matrix(shape.qkv_columns(), shape.hidden_size, MatrixLayout::plain, w);
+      const std::vector<Floats> inputs = {b.random_rows(length, shape.hidden_size)};
+      AttentionRun run(b, *weight, inputs, random_blocks(1, length, b.limits.blocks, random));
+      run.step({length - 1});
+      run.step({1});
+      History history;
+      Doubles want;
+      for (int t = 0; t < length; t++) {
+        const float* qkv = &run.qkv[0][t * shape.qkv_columns()];
+        expect_rotated(b, multiply(w, row_of(inputs[0], t, shape.hidden_size), shape.qkv_columns()), qkv, t, history);
+        want = attend(b, qkv, history, t + 1);
+      }
+      double error = 0, size = 0;
+      for (size_t i = 0; i < want.size(); i++) {
+        error += std::pow(run.out[0][(length - 1) * want.size() + i] - want[i], 2);
+        size += want[i] * want[i];
+      }
+      expect(std::sqrt(error / size) <= 2e-3, "head size " + std::to_string(head_size) + ", group " + std::to_string(group) +
+                                                  ": relative L2 " + std::to_string(std::sqrt(error / size)));
+    }
   }
 }
 
@@ -352,8 +413,7 @@ void long_attention_is_right_and_chunk_invariant(const Device& device, Random& r
     const float* qkv = &whole.qkv[0][t * b.shape.qkv_columns()];
     expect_rotated(b, projected, qkv, t, history);
     const Doubles want = attend(b, qkv, history, t + 1);
-    for (size_t i = 0; i < want.size(); i++)
-      expect_near(whole.out[0][t * want.size() + i], want[i], 4, "long attention");
+    for (size_t i = 0; i < want.size(); i++) b.expect_near(whole.out[0][t * want.size() + i], want[i], 4, "long attention");
   }
 }
 
@@ -372,8 +432,9 @@ std::vector<Test> kernel_tests(const Device& device) {
          [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::add); }),
       on("gate, up and swiglu are right, and the same alone and in a batch",
          [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::swiglu); }),
-      on("queries and keys are rotated, attention is right, and the same in chunks",
-         attention_is_right_and_chunk_invariant),
+      on("queries and keys are rotated, attention is right, and the same in chunks", attention_is_right_and_chunk_invariant),
+      on("products as long as the 34B's are right", long_products_are_right),
+      on("every head size attends in every group", every_head_size_and_group_attends),
       on("attention over several folds is right, and the same one by one", long_attention_is_right_and_chunk_invariant),
   };
 }

@@ -58,6 +58,12 @@ std::vector<Test> all_tests() {
     take(model_tests(device));
     take(sample_tests(device));
   }
+#if defined(ZIYA_CUDA)
+  take(cuda_tests());
+#endif
+#if defined(ZIYA_HAS_EMULATOR)
+  take(emulator_tests());
+#endif
   return tests;
 }
 

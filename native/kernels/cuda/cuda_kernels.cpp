@@ -1,0 +1,384 @@
+// Memory, and which kernel does what. Everything is enqueued on one stream; only begin_step's copy, downloads and
+// finish_step touch the host.
+#include "cuda_kernels.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <mutex>
+
+#include "../../half.h"
+#include "launchers.h"
+#include "memory.h"
+#include "step_descriptor.h"
+#include "upload_ring.h"
+
+namespace ziya::ZIYA_DEVICE {
+namespace {
+
+constexpr int sampled_rows_max = 64;  // that share one launch, and the scores' scratch
+constexpr int head_size_max = 256;
+constexpr int compute_capability = 9;  // the kernels are built for sm_90a
+
+struct CudaMatrix : Matrix {
+  CudaMatrix(int outputs, int inputs, MatrixLayout layout)
+      : Matrix(outputs, inputs), view{nullptr, outputs, inputs, layout == MatrixLayout::gate_up},
+        memory(size_t(view.row_tiles()) * view.k_tiles() * tile_halves * sizeof(half), "memory for the weights"),
+        arrivals(view.row_tiles() * sizeof(int), "memory for the weights") {
+    view.tiles = memory.as<half>();
+  }
+  WeightView view;
+  DeviceMemory memory, arrivals;
+};
+
+struct CudaVector : Vector {
+  explicit CudaVector(int columns)
+      : Vector(columns), memory(round_up(columns, unit_halves) * sizeof(float), "memory for the weights") {}
+  DeviceMemory memory;
+};
+
+// Holds fp32 or fp16 rows, as the kernel that wrote it last left them.
+struct CudaActivations : Activations {
+  CudaActivations(int rows_max, int columns)
+      : Activations(rows_max, columns), stride(round_up(columns, stage_inputs)),
+        memory(size_t(padded_rows(rows_max)) * stride * sizeof(float), "memory for activations") {}
+  ActivationView view() const { return {memory.as<void>(), stride, columns, padded_rows(rows_max), is_half}; }
+
+  const int64_t stride;
+  DeviceMemory memory;
+  bool is_half = false;
+};
+
+struct CudaKvLayer : KvLayer {
+  CudaKvLayer(size_t bytes, int kv_heads, int head_stride)
+      : keys(bytes, "memory for the KV cache"), values(bytes, "memory for the KV cache"),
+        view{keys.as<half>(), values.as<half>(), kv_heads, head_stride} {}
+  DeviceMemory keys, values;
+  const KvView view;
+};
+
+// Some hundred rows of the widest matrix: long enough copies, and little memory beside small models.
+size_t upload_slot_bytes(const ModelShape& shape) {
+  const size_t widest = std::max({shape.hidden_size, shape.intermediate_size, shape.attention_columns()});
+  return std::clamp(256 * widest * sizeof(half), size_t(1) << 20, size_t(16) << 20);
+}
+
+CudaActivations& own(Activations& a) { return static_cast<CudaActivations&>(a); }
+const CudaActivations& own(const Activations& a) { return static_cast<const CudaActivations&>(a); }
+const CudaMatrix& own(const Matrix& m) { return static_cast<const CudaMatrix&>(m); }
+const float* own(const Vector& v) { return static_cast<const CudaVector&>(v).memory.as<float>(); }
+
+// Selects the device for this thread before any member allocates on it.
+struct DeviceChoice {
+  explicit DeviceChoice(int device) : device(device) {
+    if (device < 0 || device >= device_count())
+      throw EngineError("unsupported_device", "there is no device cuda:" + std::to_string(device));
+    check(cudaGetDeviceProperties(&properties, device), "the device's properties");
+    if (properties.major != compute_capability)
+      throw EngineError("unsupported_device", std::string(properties.name) + " is not of compute capability 9, which the kernels are for");
+    select();
+  }
+  void select() const { check(cudaSetDevice(device), "choosing the device"); }
+  const int device;
+  cudaDeviceProp properties;
+};
+
+class CudaKernels : public Kernels {
+ public:
+  CudaKernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options);
+  ~CudaKernels() override;
+
+  std::string device() const override {
+    return "cuda:" + std::to_string(device_.device) + " " + device_.properties.name;
+  }
+  int64_t allocated_bytes() const override { return allocated_; }
+
+  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout) override;
+  std::unique_ptr<Vector> make_vector(int columns) override;
+  std::unique_ptr<Activations> make_activations(int rows_max, int columns) override;
+  std::unique_ptr<KvLayer> make_kv_layer(int blocks) override;
+
+  void upload_rows(Matrix& to, int first_row, int rows, const uint16_t* fp16) override;
+  void upload(Vector& to, const float* values) override;
+  void upload(Activations& to, int rows, const float* values) override;
+  void download(const Activations& from, int rows, float* values) override;
+
+  void begin_step(const StepBatch& batch) override;
+  void finish_step(StepResult& result) override;
+
+  void embed(const Matrix& table, Activations& residual) override;
+  void rms_norm(const Activations& in, const Vector& weight, Activations& out) override;
+  void rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) override;
+  void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) override;
+  void attention(const Activations& qkv, const KvLayer& kv, Activations& out) override;
+  void project_add(const Activations& in, const Matrix& weight, Activations& residual) override;
+  void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) override;
+  void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) override;
+  void sample(const Activations& logits, RowRange range) override;
+
+ private:
+  int tokens() const { return int(batch_->tokens.size()); }
+  ActivationView write_as(Activations& out, bool is_half);
+  void clear(const DeviceMemory& memory);
+  void download_halves(const CudaActivations& from, int rows, float* values);
+  void multiply(Epilogue epilogue, const Activations& in, const Matrix& weight, int rows, const ActivationView& out);
+  void upload_angles();
+  void copy_top_logprobs(const DrawnToken* drawn, int rows, StepResult& result) const;
+
+  const DeviceChoice device_;
+  const CudaVariant variant_;
+  const ModelShape shape_;
+  const HeadShape heads_;
+  const int head_stride_;
+  StreamHandle stream_;
+  UploadRing ring_;
+  std::mutex upload_mutex_;
+  bool are_weights_packed_ = true;
+  StepDescriptor step_;
+  DeviceMemory angles_;  // (context, head_size) fp32
+  DeviceMemory partials_;
+  DeviceMemory scores_;  // (sampled_rows_max, vocab) fp32
+  DeviceMemory drawn_;   // (tokens_max) DrawnToken
+  PinnedMemory drawn_host_;
+  int64_t allocated_ = 0;
+  const StepBatch* batch_ = nullptr;
+};
+
+CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options)
+    : device_(options.device),
+      variant_(options.variant),
+      shape_(shape),
+      heads_{shape.heads, shape.kv_heads, shape.head_size},
+      head_stride_(round_up(shape.head_size, unit_halves)),
+      ring_(upload_slot_bytes(shape)),
+      step_(shape, limits),
+      angles_(size_t(shape.context_tokens) * shape.head_size * sizeof(float), "memory for the angles"),
+      partials_(gemm_partials_bytes(device_.properties.multiProcessorCount), "memory for partial sums"),
+      scores_(size_t(sampled_rows_max) * shape.vocab_size * sizeof(float), "memory for the scores"),
+      drawn_(limits.tokens_max * sizeof(DrawnToken), "memory for the drawn tokens"),
+      drawn_host_(limits.tokens_max * sizeof(DrawnToken), "pinned memory for the drawn tokens") {
+  if (shape.head_size > head_size_max) throw EngineError("bad_shape", "head_size is more than the CUDA kernels can have");
+  upload_angles();
+  allocated_ = step_.bytes() + int64_t(angles_.bytes() + partials_.bytes() + scores_.bytes() + drawn_.bytes());
+}
+
+CudaKernels::~CudaKernels() { cudaStreamSynchronize(stream_); }
+
+// As the CPU computes them, so that both rotate by the same floats.
+void CudaKernels::upload_angles() {
+  const int pairs = shape_.head_size / 2;
+  std::vector<float> angles(size_t(shape_.context_tokens) * shape_.head_size);
+  for (int pair = 0; pair < pairs; pair++) {
+    const float exponent = float(2 * pair) / float(shape_.head_size);
+    const float frequency = 1.0f / float(std::pow(float(shape_.rope_theta), exponent)) / float(shape_.rope_scaling_factor);
+    for (int position = 0; position < shape_.context_tokens; position++) {
+      float* row = angles.data() + int64_t(position) * shape_.head_size;
+      row[pair] = std::cos(float(position) * frequency);
+      row[pairs + pair] = std::sin(float(position) * frequency);
+    }
+  }
+  check(cudaMemcpyAsync(angles_.as<float>(), angles.data(), angles_.bytes(), cudaMemcpyHostToDevice, stream_), "the angles");
+  stream_.synchronize();
+}
+
+void CudaKernels::clear(const DeviceMemory& memory) {
+  check(cudaMemsetAsync(memory.as<void>(), 0, memory.bytes(), stream_), "clearing memory");
+  stream_.synchronize();
+  allocated_ += int64_t(memory.bytes());
+}
+
+std::unique_ptr<Matrix> CudaKernels::make_matrix(int outputs, int inputs, MatrixLayout layout) {
+  auto matrix = std::make_unique<CudaMatrix>(outputs, inputs, layout);
+  clear(matrix->memory);
+  clear(matrix->arrivals);
+  return matrix;
+}
+
+std::unique_ptr<Vector> CudaKernels::make_vector(int columns) {
+  auto vector = std::make_unique<CudaVector>(columns);
+  clear(vector->memory);
+  return vector;
+}
+
+std::unique_ptr<Activations> CudaKernels::make_activations(int rows_max, int columns) {
+  auto activations = std::make_unique<CudaActivations>(rows_max, columns);
+  clear(activations->memory);
+  return activations;
+}
+
+std::unique_ptr<KvLayer> CudaKernels::make_kv_layer(int blocks) {
+  const size_t bytes = size_t(blocks) * shape_.kv_heads * block_tokens * head_stride_ * sizeof(half);
+  auto layer = std::make_unique<CudaKvLayer>(bytes, shape_.kv_heads, head_stride_);
+  clear(layer->keys);
+  clear(layer->values);
+  return layer;
+}
+
+void CudaKernels::upload_rows(Matrix& to, int first_row, int rows, const uint16_t* fp16) {
+  device_.select();
+  ring_.upload(own(to).view, first_row, rows, fp16);
+  const std::lock_guard lock(upload_mutex_);
+  are_weights_packed_ = false;
+}
+
+void CudaKernels::upload(Vector& to, const float* values) {
+  device_.select();
+  const std::lock_guard lock(upload_mutex_);
+  const auto& memory = static_cast<CudaVector&>(to).memory;
+  check(cudaMemcpyAsync(memory.as<float>(), values, to.columns * sizeof(float), cudaMemcpyHostToDevice, stream_),
+        "a copy of weights");
+  stream_.synchronize();
+}
+
+void CudaKernels::upload(Activations& to, int rows, const float* values) {
+  const ActivationView view = write_as(to, false);
+  for (int row = 0; row < rows; row++)
+    check(cudaMemcpyAsync(view.row(row), values + int64_t(row) * to.columns, to.columns * sizeof(float),
+                          cudaMemcpyHostToDevice, stream_),
+          "a copy of activations");
+  stream_.synchronize();
+}
+
+void CudaKernels::download(const Activations& from, int rows, float* values) {
+  const ActivationView view = own(from).view();
+  if (view.is_half) return download_halves(own(from), rows, values);
+  for (int row = 0; row < rows; row++)
+    check(cudaMemcpyAsync(values + int64_t(row) * from.columns, view.row(row), from.columns * sizeof(float),
+                          cudaMemcpyDeviceToHost, stream_),
+          "a copy of activations");
+  stream_.synchronize();
+}
+
+void CudaKernels::download_halves(const CudaActivations& from, int rows, float* values) {
+  std::vector<uint16_t> halves(from.memory.bytes() / sizeof(uint16_t) / 2);
+  check(cudaMemcpyAsync(halves.data(), from.memory.as<void>(), halves.size() * sizeof(uint16_t), cudaMemcpyDeviceToHost, stream_),
+        "a copy of activations");
+  stream_.synchronize();
+  const ActivationView view = from.view();
+  for (int row = 0; row < rows; row++)
+    for (int column = 0; column < from.columns; column++)
+      values[int64_t(row) * from.columns + column] =
+          half_to_float(halves[view.at(row, column) - static_cast<half*>(view.data)]);
+}
+
+// The padding of rows is zero in both forms, so it is cleared when the form changes.
+ActivationView CudaKernels::write_as(Activations& out, bool is_half) {
+  CudaActivations& activations = own(out);
+  if (activations.is_half != is_half && activations.stride != activations.columns)
+    check(cudaMemsetAsync(activations.memory.as<void>(), 0, activations.memory.bytes(), stream_), "clearing activations");
+  activations.is_half = is_half;
+  return activations.view();
+}
+
+void CudaKernels::begin_step(const StepBatch& batch) {
+  if (!are_weights_packed_) ring_.synchronize();
+  are_weights_packed_ = true;
+  batch_ = &batch;
+  step_.upload(batch, stream_);
+}
+
+void CudaKernels::finish_step(StepResult& result) {
+  const int rows = int(batch_->rows.size());
+  const auto* drawn = drawn_host_.as<DrawnToken>();
+  check(cudaMemcpyAsync(drawn_host_.as<void>(), drawn_.as<void>(), rows * sizeof(DrawnToken), cudaMemcpyDeviceToHost, stream_),
+        "the drawn tokens");
+  stream_.synchronize();
+  for (int row = 0; row < rows; row++) {
+    if (!drawn[row].is_finite) throw EngineError("logits_not_finite", "the model computed a logit that is not finite");
+    result.tokens.push_back(drawn[row].token);
+    result.logprobs.push_back(drawn[row].logprob);
+  }
+  if (std::any_of(batch_->logprobs.begin(), batch_->logprobs.end(), [](int count) { return count > 0; }))
+    copy_top_logprobs(drawn, rows, result);
+  batch_ = nullptr;
+}
+
+void CudaKernels::copy_top_logprobs(const DrawnToken* drawn, int rows, StepResult& result) const {
+  result.top_ids.assign(size_t(rows) * top_logprobs_max, -1);
+  result.top_logprobs.assign(size_t(rows) * top_logprobs_max, -1);
+  for (int row = 0; row < rows; row++) {
+    const int64_t at = int64_t(row) * top_logprobs_max;
+    std::copy_n(drawn[row].top_ids, drawn[row].top_count, result.top_ids.begin() + at);
+    std::copy_n(drawn[row].top_logprobs, drawn[row].top_count, result.top_logprobs.begin() + at);
+  }
+}
+
+void CudaKernels::embed(const Matrix& table, Activations& residual) {
+  ZIYA_DEVICE::embed(step_.view(), tokens(), own(table).view, write_as(residual, false), stream_);
+}
+
+void CudaKernels::rms_norm(const Activations& in, const Vector& weight, Activations& out) {
+  ZIYA_DEVICE::rms_norm(own(in).view(), own(weight), float(shape_.rms_norm_eps), tokens(), write_as(out, true), stream_);
+}
+
+void CudaKernels::rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) {
+  ZIYA_DEVICE::rms_norm_rows(step_.view(), rows.begin, own(in).view(), own(weight), float(shape_.rms_norm_eps), rows.count(),
+                             write_as(out, true), stream_);
+}
+
+void CudaKernels::multiply(Epilogue epilogue, const Activations& in, const Matrix& weight, int rows,
+                           const ActivationView& out) {
+  const CudaMatrix& matrix = own(weight);
+  ActivationView from = own(in).view();
+  if (variant_ == CudaVariant::simple) return matmul(epilogue, from, matrix.view, rows, out, stream_);
+  const GemmWorkspace workspace = {partials_.as<float>(), device_.properties.multiProcessorCount};
+  if (from.is_half) return gemm(epilogue, from, matrix.view, matrix.arrivals.as<int>(), rows, out, workspace, stream_);
+  // Only what the host uploaded, in tests, is fp32 here.
+  CudaActivations converted(in.rows_max, in.columns);
+  check(cudaMemsetAsync(converted.memory.as<void>(), 0, converted.memory.bytes(), stream_), "clearing activations");
+  converted.is_half = true;
+  convert(from, converted.view(), rows, stream_);
+  gemm(epilogue, converted.view(), matrix.view, matrix.arrivals.as<int>(), rows, out, workspace, stream_);
+  stream_.synchronize();
+}
+
+void CudaKernels::qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) {
+  const ActivationView out = write_as(qkv, false);
+  multiply(Epilogue::store, in, weight, tokens(), out);
+  rope(step_.view(), tokens(), heads_, angles_.as<float>(), out, static_cast<CudaKvLayer&>(kv).view, stream_);
+}
+
+void CudaKernels::attention(const Activations& qkv, const KvLayer& kv, Activations& out) {
+  ZIYA_DEVICE::attention(step_.view(), tokens(), heads_, own(qkv).view(), static_cast<const CudaKvLayer&>(kv).view,
+                         write_as(out, true), stream_);
+}
+
+void CudaKernels::project_add(const Activations& in, const Matrix& weight, Activations& residual) {
+  multiply(Epilogue::add, in, weight, tokens(), own(residual).view());
+}
+
+void CudaKernels::gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) {
+  multiply(Epilogue::swiglu, in, weight, tokens(), write_as(out, true));
+}
+
+void CudaKernels::logits(const Activations& in, const Matrix& weight, int rows, Activations& out) {
+  multiply(Epilogue::store, in, weight, rows, write_as(out, false));
+}
+
+void CudaKernels::sample(const Activations& logits, RowRange range) {
+  for (int row = range.begin; row < range.end; row += sampled_rows_max) {
+    ActivationView rows = own(logits).view();
+    rows.data = rows.row(row - range.begin);
+    ZIYA_DEVICE::sample(step_.view(), row, rows, std::min(sampled_rows_max, range.end - row), shape_.vocab_size,
+                        scores_.as<float>(), drawn_.as<DrawnToken>() + row, stream_);
+  }
+}
+
+}  // namespace
+
+int device_count() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+bool is_suitable(int device) {
+  cudaDeviceProp properties;
+  return device >= 0 && device < device_count() && cudaGetDeviceProperties(&properties, device) == cudaSuccess &&
+         properties.major == compute_capability;
+}
+
+std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options) {
+  return std::make_unique<CudaKernels>(shape, limits, options);
+}
+
+}  // namespace ziya::ZIYA_DEVICE

@@ -1,0 +1,33 @@
+// The CUDA backend: kernels.h on one GPU, or on the emulator that stands in for one in tests.
+#pragma once
+
+#include <memory>
+
+#include "../kernels.h"
+
+namespace ziya {
+
+enum class CudaVariant {
+  fast,    // tensor cores where the shapes allow them
+  simple,  // a warp a row everywhere: the reference
+};
+
+struct CudaOptions {
+  int device = 0;
+  CudaVariant variant = CudaVariant::fast;
+};
+
+// make_kernels throws EngineError unsupported_device and out_of_memory.
+namespace cuda {
+int device_count();
+bool is_suitable(int device);
+std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options);
+}  // namespace cuda
+
+namespace emulator {
+int device_count();
+bool is_suitable(int device);
+std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options);
+}  // namespace emulator
+
+}  // namespace ziya

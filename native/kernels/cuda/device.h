@@ -1,0 +1,119 @@
+// What every .cu file includes: CUDA, or the emulator in its place (ZIYA_EMULATOR), and what both lack.
+#pragma once
+
+#if defined(ZIYA_EMULATOR)
+#include "../emulator/device.h"
+#else
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+#endif
+
+#include "error.h"
+
+// The one way to launch. Blocks may start before the kernel ahead of them has ended: see wait_for_previous_kernel.
+#define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
+  ::ziya::ZIYA_DEVICE::launch_kernel(#kernel, kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
+
+namespace ziya::ZIYA_DEVICE {
+
+__host__ __device__ constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
+__host__ __device__ constexpr int round_up(int a, int b) { return ceil_div(a, b) * b; }
+
+}  // namespace ziya::ZIYA_DEVICE
+
+#if defined(__CUDACC__) || defined(ZIYA_EMULATOR)
+#include "ptx.h"
+
+namespace ziya::ZIYA_DEVICE {
+
+constexpr int warp_size = 32;
+constexpr uint32_t all_lanes = 0xffffffffu;
+
+#if !defined(ZIYA_EMULATOR)
+template <class... Parameters, class... Arguments>
+void launch_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+                   cudaStream_t stream, Arguments... arguments) {
+  constexpr size_t shared_bytes_unasked = 48 << 10;
+  if (shared_bytes > shared_bytes_unasked)
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)), name);
+  cudaLaunchAttribute attribute = {};
+  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
+  attribute.val.programmaticStreamSerializationAllowed = 1;
+  cudaLaunchConfig_t config = {};
+  config.gridDim = grid;
+  config.blockDim = block;
+  config.dynamicSmemBytes = shared_bytes;
+  config.stream = stream;
+  config.attrs = &attribute;
+  config.numAttrs = 1;
+  check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), name);
+}
+#endif
+
+// A block's shared memory is one struct, whose size its launcher gives; all of it is dynamic.
+template <class T>
+__device__ __forceinline__ T& block_shared() {
+#if defined(ZIYA_EMULATOR)
+  return *reinterpret_cast<T*>(block->shared());
+#else
+  extern __shared__ __align__(1024) unsigned char arena[];
+  return *reinterpret_cast<T*>(arena);
+#endif
+}
+
+__device__ __forceinline__ float warp_sum(float value) {
+#pragma unroll
+  for (int mask = warp_size / 2; mask > 0; mask /= 2) value += __shfl_xor_sync(all_lanes, value, mask);
+  return value;
+}
+
+__device__ __forceinline__ float warp_max(float value) {
+#pragma unroll
+  for (int mask = warp_size / 2; mask > 0; mask /= 2) value = fmaxf(value, __shfl_xor_sync(all_lanes, value, mask));
+  return value;
+}
+
+__device__ __forceinline__ float2 halves_to_floats(uint32_t pair) {
+  __half2 halves;
+  memcpy(&halves, &pair, sizeof(pair));
+  return __half22float2(halves);
+}
+
+__device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.0f + expf(-x)); }
+
+__device__ __forceinline__ float to_float(half value) { return __half2float(value); }
+__device__ __forceinline__ float to_float(float value) { return value; }
+
+__device__ __forceinline__ half to_half_saturated(float value) {
+  constexpr float largest = 65504.0f;
+  return __float2half_rn(fmaxf(fminf(value, largest), -largest));  // NaN becomes the largest
+}
+
+__device__ __forceinline__ uint32_t floats_to_halves(float x, float y) {
+  const half pair[2] = {to_half_saturated(x), to_half_saturated(y)};
+  uint32_t result;
+  memcpy(&result, pair, sizeof(result));
+  return result;
+}
+
+__device__ __forceinline__ void store(float* to, float value) { *to = value; }
+__device__ __forceinline__ void store(half* to, float value) { *to = to_half_saturated(value); }
+
+// Eight values at an address that is a multiple of 16 bytes.
+__device__ __forceinline__ void load8(const half* from, float (&to)[8]) {
+  const uint4 words = *reinterpret_cast<const uint4*>(from);
+  const float2 a = halves_to_floats(words.x), b = halves_to_floats(words.y);
+  const float2 c = halves_to_floats(words.z), d = halves_to_floats(words.w);
+  to[0] = a.x, to[1] = a.y, to[2] = b.x, to[3] = b.y, to[4] = c.x, to[5] = c.y, to[6] = d.x, to[7] = d.y;
+}
+__device__ __forceinline__ void load8(const float* from, float (&to)[8]) {
+  const float4 a = reinterpret_cast<const float4*>(from)[0], b = reinterpret_cast<const float4*>(from)[1];
+  to[0] = a.x, to[1] = a.y, to[2] = a.z, to[3] = a.w, to[4] = b.x, to[5] = b.y, to[6] = b.z, to[7] = b.w;
+}
+__device__ __forceinline__ void store8(half* to, const float (&from)[8]) {
+  *reinterpret_cast<uint4*>(to) = make_uint4(floats_to_halves(from[0], from[1]), floats_to_halves(from[2], from[3]),
+                                             floats_to_halves(from[4], from[5]), floats_to_halves(from[6], from[7]));
+}
+
+}  // namespace ziya::ZIYA_DEVICE
+#endif

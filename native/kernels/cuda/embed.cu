@@ -1,0 +1,31 @@
+// residual (tokens, hidden) = table[token id]: fp16 rows of the table, which may also be the output matrix, to fp32.
+// The trick: none; a block a token, 16 bytes a thread.
+#include "launchers.h"
+
+namespace ziya::ZIYA_DEVICE {
+namespace {
+
+constexpr int threads = 128;
+
+__global__ void embed_kernel(StepView step, WeightView table, ActivationView residual) {
+  wait_for_previous_kernel();
+  let_next_kernel_start();
+  const int token = blockIdx.x;
+  if (token >= step.counts->tokens) return;
+  const int row = table.packed_row(step.tokens[token].id);
+  float* to = residual.row(token);
+  for (int k = threadIdx.x * unit_halves; k < table.inputs; k += threads * unit_halves) {
+    float values[unit_halves];
+    load8(table.tiles + weight_offset(row, k, table.k_tiles()), values);
+    for (int i = 0; i < unit_halves; i++)
+      if (k + i < table.inputs) to[k + i] = values[i];
+  }
+}
+
+}  // namespace
+
+void embed(const StepView& step, int tokens, const WeightView& table, const ActivationView& residual, cudaStream_t stream) {
+  LAUNCH(embed_kernel, tokens, threads, 0, stream, step, table, residual);
+}
+
+}  // namespace ziya::ZIYA_DEVICE

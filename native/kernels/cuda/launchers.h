@@ -1,0 +1,60 @@
+// One function a kernel: it owns grid and block, so no caller ever sees one. All are asynchronous on their stream.
+#pragma once
+
+#include "layout.h"
+#include "step_view.h"
+
+namespace ziya::ZIYA_DEVICE {
+
+// rows from first_row on, given as (rows, inputs) in device memory, into tiles
+void pack(const half* from, int first_row, int rows, const WeightView& to, cudaStream_t stream);
+
+// to (rows, columns) fp16 = from fp32
+void convert(const ActivationView& from, const ActivationView& to, int rows, cudaStream_t stream);
+
+// residual (tokens, hidden) fp32 = table[token id]
+void embed(const StepView& step, int tokens, const WeightView& table, const ActivationView& residual, cudaStream_t stream);
+
+// out (rows, columns) fp16 = in / rms(in) * weight
+void rms_norm(const ActivationView& in, const float* weight, float eps, int rows, const ActivationView& out,
+              cudaStream_t stream);
+// The same, where out row i is of the step's row first_row + i.
+void rms_norm_rows(const StepView& step, int first_row, const ActivationView& in, const float* weight, float eps, int rows,
+                   const ActivationView& out, cudaStream_t stream);
+
+enum class Epilogue { store, add, swiglu };
+
+// out (rows, outputs) = epilogue(in (rows, inputs) * weight^T): a warp an output
+void matmul(Epilogue epilogue, const ActivationView& in, const WeightView& weight, int rows, const ActivationView& out,
+            cudaStream_t stream);
+
+// What the tensor-core products need beside their operands.
+struct GemmWorkspace {
+  float* partials;  // gemm_partials_bytes(blocks)
+  int blocks;       // one a multiprocessor
+};
+size_t gemm_partials_bytes(int blocks);
+
+// The same as matmul, by tensor cores, for fp16 `in` only. arrivals (weight.row_tiles()) are zero, and zero again after.
+void gemm(Epilogue epilogue, const ActivationView& in, const WeightView& weight, int* arrivals, int rows,
+          const ActivationView& out, const GemmWorkspace& workspace, cudaStream_t stream);
+
+struct HeadShape {
+  int heads, kv_heads, head_size;
+  int group() const { return heads / kv_heads; }
+};
+
+// qkv (tokens, (heads + 2 kv_heads) * head_size) fp32: queries rotated and scaled in place, keys rotated, keys and values
+// written to the cache. angles (context, head_size) are cosines, then sines.
+void rope(const StepView& step, int tokens, const HeadShape& shape, const float* angles, const ActivationView& qkv,
+          const KvView& kv, cudaStream_t stream);
+
+// out (tokens, heads * head_size) fp16: a warp a query head
+void attention(const StepView& step, int tokens, const HeadShape& shape, const ActivationView& qkv, const KvView& kv,
+               const ActivationView& out, cudaStream_t stream);
+
+// drawn[i] is of the step's row first_row + i and logits row i; scores (rows, vocab) is scratch.
+void sample(const StepView& step, int first_row, const ActivationView& logits, int rows, int vocab_size, float* scores,
+            DrawnToken* drawn, cudaStream_t stream);
+
+}  // namespace ziya::ZIYA_DEVICE

@@ -1,0 +1,92 @@
+// How weights, activations and the KV cache lie in device memory.
+//
+// Weights are tiles of 64 outputs x 64 inputs, [row tile][k tile][64][64], padded with zeros, each tile in the 128-byte
+// swizzle that wgmma reads: the 16-byte unit u of row r stands at unit u ^ (r % 8). So a plain bulk copy brings a ready
+// operand, and a warp that reads one row still reads whole lines of 128 bytes. There are two tiles of K at least, because
+// a stage of the pipeline has two.
+//
+// Activations in fp16 lie alike, as the other operand: [k tile][rows][64], so that any 8, 16, ... 256 neighbouring rows of
+// a k tile are one bulk copy.
+#pragma once
+
+#include <cstdint>
+
+#include "../shape.h"
+#include "device.h"
+
+namespace ziya::ZIYA_DEVICE {
+
+constexpr int tile_rows = 64;
+constexpr int tile_inputs = 64;
+constexpr int tile_halves = tile_rows * tile_inputs;
+constexpr int unit_halves = 8;  // 16 bytes
+constexpr int row_units = tile_inputs / unit_halves;
+constexpr int stage_tiles = 2;
+constexpr int stage_inputs = stage_tiles * tile_inputs;
+constexpr int gemm_rows_max = 256;
+
+struct WeightView {
+  const half* tiles;
+  int outputs, inputs;
+  bool interleaved;  // gate and up rows alternate by eights, so that one thread's accumulators hold both
+
+  __host__ __device__ int k_tiles() const { return round_up(inputs, stage_inputs) / tile_inputs; }
+  __host__ __device__ int row_tiles() const { return ceil_div(packed_rows(), tile_rows); }
+  __host__ __device__ int packed_rows() const { return interleaved ? 2 * round_up(outputs / 2, 8) : outputs; }
+
+  // Where an output's row stands.
+  __host__ __device__ int packed_row(int row) const {
+    if (!interleaved) return row;
+    const int up = row >= outputs / 2;
+    const int local = row - up * (outputs / 2);
+    return local / 8 * 16 + up * 8 + local % 8;
+  }
+};
+
+// Offset in halves of 8 neighbouring inputs, k a multiple of 8, of a packed row.
+__host__ __device__ inline int64_t weight_offset(int row, int k, int k_tiles) {
+  const int64_t tile = int64_t(row / tile_rows) * k_tiles + k / tile_inputs;
+  const int unit = (k % tile_inputs / unit_halves) ^ (row % 8);
+  return tile * tile_halves + row % tile_rows * tile_inputs + unit * unit_halves;
+}
+
+// Rows of fp32, or of fp16 in tiles. Columns are padded with zeros, which stay so, and rows to what one product may read.
+struct ActivationView {
+  void* data;
+  int64_t stride;  // columns, padded to whole stages
+  int columns, rows_padded;
+  bool is_half;
+
+  // Of fp32.
+  __host__ __device__ float* row(int64_t index) const { return static_cast<float*>(data) + index * stride; }
+
+  // Of fp16: 8 neighbouring columns, the first a multiple of 8; or one.
+  __host__ __device__ half* unit(int64_t row, int column) const {
+    const int unit = (column % tile_inputs / unit_halves) ^ int(row % 8);
+    return static_cast<half*>(data) + (int64_t(column / tile_inputs) * rows_padded + row) * tile_inputs + unit * unit_halves;
+  }
+  __host__ __device__ half* at(int64_t row, int column) const {
+    return unit(row, column / unit_halves * unit_halves) + column % unit_halves;
+  }
+};
+
+// The rows that the product of `rows` rows is computed with.
+__host__ __device__ constexpr int gemm_rows(int rows) {
+  int n = 8;
+  while (n < rows && n < gemm_rows_max) n *= 2;
+  return n;
+}
+inline int padded_rows(int rows_max) { return round_up(rows_max, gemm_rows(rows_max)); }
+
+// keys and values (blocks, kv_heads, block_tokens, head_stride)
+struct KvView {
+  half* keys;
+  half* values;
+  int kv_heads, head_stride;
+
+  __device__ int64_t offset(int block, int head, int slot) const {
+    return ((int64_t(block) * kv_heads + head) * block_tokens + slot) * head_stride;
+  }
+};
+
+}  // namespace ziya::ZIYA_DEVICE

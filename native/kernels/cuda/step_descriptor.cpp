@@ -1,0 +1,135 @@
+// Lists of ids have their distinct ones once, so that one thread may own each: see apply_penalties in sample.cu.
+#include "step_descriptor.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace ziya::ZIYA_DEVICE {
+namespace {
+
+constexpr int64_t other_words = 1 << 20;  // biases and bans
+constexpr int64_t words_bound = int64_t(1) << 28;
+
+size_t align(size_t offset) { return (offset + 255) / 256 * 256; }
+
+// Every sequence's blocks, and for as many rows a history of distinct ids.
+int32_t words_max(const ModelShape& shape, const StepLimits& limits) {
+  const int64_t blocks = (shape.context_tokens + block_tokens - 1) / block_tokens;
+  const int64_t history = 2 * std::min(shape.vocab_size, shape.context_tokens);
+  return int32_t(std::min(limits.sequences_max * (blocks + history) + other_words, words_bound));
+}
+
+}  // namespace
+
+StepDescriptor::StepDescriptor(const ModelShape& shape, const StepLimits& limits)
+    : parts_([&] {
+        Parts parts;
+        parts.rows = align(sizeof(StepCounts));
+        parts.tokens = align(parts.rows + limits.tokens_max * sizeof(RowPlace));
+        parts.words = align(parts.tokens + limits.tokens_max * sizeof(TokenPlace));
+        return parts;
+      }()),
+      words_max_(words_max(shape, limits)),
+      bytes_(parts_.words + words_max_ * sizeof(int32_t)),
+      host_(bytes_, "pinned memory for the step descriptor"),
+      memory_(bytes_, "memory for the step descriptor"),
+      history_counts_(shape.vocab_size) {
+  char* base = memory_.as<char>();
+  device_.counts = reinterpret_cast<StepCounts*>(base);
+  device_.rows = reinterpret_cast<RowPlace*>(base + parts_.rows);
+  device_.tokens = reinterpret_cast<TokenPlace*>(base + parts_.tokens);
+  device_.words = reinterpret_cast<int32_t*>(base + parts_.words);
+}
+
+void StepDescriptor::upload(const StepBatch& batch, cudaStream_t stream) {
+  words_ = 0;
+  *host_.as<StepCounts>() = {int32_t(batch.tokens.size()), int32_t(batch.rows.size())};
+  place_tokens(batch);
+  place_rows(batch);
+  const size_t used = parts_.words + words_ * sizeof(int32_t);
+  check(cudaMemcpyAsync(memory_.as<char>(), host_.as<char>(), used, cudaMemcpyHostToDevice, stream), "the step descriptor");
+}
+
+int32_t StepDescriptor::append(int32_t word) {
+  if (words_ == words_max_) {
+    std::fill(history_counts_.begin(), history_counts_.end(), 0);
+    throw EngineError("bad_batch", "the step's histories, biases and bans are too many together");
+  }
+  reinterpret_cast<int32_t*>(host_.as<char>() + parts_.words)[words_] = word;
+  return words_++;
+}
+
+void StepDescriptor::place_tokens(const StepBatch& batch) {
+  auto* tokens = reinterpret_cast<TokenPlace*>(host_.as<char>() + parts_.tokens);
+  const int32_t* blocks = batch.block_tables.data();
+  int32_t token = 0;
+  for (size_t s = 0; s < batch.starts.size(); s++) {
+    const int32_t start = batch.starts[s], count = batch.token_counts[s], first_block = words_;
+    const int32_t needed = (start + count + block_tokens - 1) / block_tokens;
+    for (int32_t i = 0; i < needed; i++) append(blocks[i]);
+    blocks += batch.block_counts[s];
+    for (int32_t i = 0; i < count; i++, token++)
+      tokens[token] = {batch.tokens[token], start + i, first_block};
+  }
+}
+
+void StepDescriptor::place_rows(const StepBatch& batch) {
+  auto* rows = reinterpret_cast<RowPlace*>(host_.as<char>() + parts_.rows);
+  size_t history = 0, bias = 0, banned = 0;
+  for (size_t row = 0; row < batch.rows.size(); row++) {
+    RowPlace place = {};
+    place.token = batch.rows[row];
+    place.logprobs = batch.logprobs[row];
+    place.temperature = batch.temperature[row];
+    place.top_p = batch.top_p[row];
+    place.min_p = batch.min_p[row];
+    place.repetition_penalty = batch.repetition_penalty[row];
+    place.frequency_penalty = batch.frequency_penalty[row];
+    place.presence_penalty = batch.presence_penalty[row];
+    place.top_k = batch.top_k[row];
+    place.counter = batch.counters[row];
+    place.seed = batch.seeds[row];
+    append_history(batch, row, history, place);
+    append_biases(batch, row, bias, place);
+    place.banned_begin = words_;
+    place.banned_count = batch.banned_counts[row];
+    for (int32_t i = 0; i < place.banned_count; i++) append(batch.banned_ids[banned + i]);
+    history += batch.history_counts[row];
+    bias += batch.bias_counts[row];
+    banned += batch.banned_counts[row];
+    rows[row] = place;
+  }
+}
+
+void StepDescriptor::append_history(const StepBatch& batch, size_t row, size_t begin, RowPlace& place) {
+  place.history_begin = words_;
+  if (place.repetition_penalty == 1 && place.frequency_penalty == 0 && place.presence_penalty == 0) return;
+  const int32_t* ids = batch.history.data() + begin;
+  const int32_t count = batch.history_counts[row], prompt_count = count - batch.output_counts[row];
+  for (int32_t i = 0; i < count; i++) {
+    if (history_counts_[ids[i]] == 0) history_counts_[ids[i]] = 1;
+    if (i >= prompt_count) history_counts_[ids[i]]++;
+  }
+  for (int32_t i = 0; i < count; i++) {
+    if (history_counts_[ids[i]] == 0) continue;
+    append(ids[i]);
+    append(history_counts_[ids[i]] - 1);
+    history_counts_[ids[i]] = 0;
+    place.history_count++;
+  }
+}
+
+void StepDescriptor::append_biases(const StepBatch& batch, size_t row, size_t begin, RowPlace& place) {
+  place.bias_begin = words_;
+  place.bias_count = batch.bias_counts[row];
+  std::vector<size_t> order(place.bias_count);
+  for (size_t i = 0; i < order.size(); i++) order[i] = begin + i;
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return batch.bias_ids[a] < batch.bias_ids[b]; });
+  for (const size_t i : order) {
+    append(batch.bias_ids[i]);
+    append(std::bit_cast<int32_t>(batch.bias_values[i]));
+  }
+}
+
+}  // namespace ziya::ZIYA_DEVICE

@@ -1,0 +1,174 @@
+// CUDA's execution model on a CPU. A block runs on one OS thread; its CUDA threads are fibers that change places only
+// where they wait for each other. Which one goes next is an Order: a kernel whose result depends on it has a race.
+// No thread polls, so a block in which nobody can go on is reported at once, by kernel, block and barrier.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace ziya::emulator {
+
+struct dim3 {
+  constexpr dim3(unsigned x = 1, unsigned y = 1, unsigned z = 1) : x(x), y(y), z(z) {}
+  unsigned x, y, z;
+};
+
+// Of fibers, of blocks, and of the moments at which asynchronous copies land.
+enum class Order {
+  round_robin,  // the longest ready goes next; blocks ascend; copies land as they are issued
+  reversed,     // the latest ready goes next; blocks descend; copies land when nobody can go on without them, last first
+  random,       // seeded
+};
+void set_order(Order order, uint64_t seed = 1);
+
+struct Launch {
+  const char* kernel;
+  dim3 grid, block;
+  size_t shared_bytes;
+  std::function<void()> body;
+};
+// Throws std::runtime_error naming kernel, block and barrier when threads wait for each other forever, when one collective
+// is entered at two places, or when a block writes beyond its shared memory.
+void run(const Launch& launch);
+
+constexpr int warp_threads = 32;
+constexpr int warps_max = 32;
+constexpr int exchange_bytes = 64;
+constexpr int named_barriers = 16;
+
+struct Fiber;
+
+struct Barrier {
+  int expected = 0;
+  int arrived = 0;
+  const char* name = "";  // where the first to arrive did so
+  int line = 0;
+  std::vector<Fiber*> waiting;
+};
+
+// mbarrier.b64 as this emulator lays it out. The real one is as opaque.
+struct TransactionBarrier {
+  int16_t expected;
+  int16_t pending;
+  int32_t bytes_and_phase;  // bytes still to come * 2 + phase
+
+  int phase() const { return bytes_and_phase & 1; }
+  int bytes() const { return bytes_and_phase >> 1; }
+};
+static_assert(sizeof(TransactionBarrier) == 8);
+
+struct AsyncCopy {
+  void* to;
+  const void* from;  // null: zeros
+  uint32_t bytes;
+  TransactionBarrier* barrier;  // null for cp.async
+};
+
+// One wgmma.mma_async of which this thread's part is still to be computed.
+struct MatrixProduct {
+  float* sums;
+  int n;
+  uint64_t a, b;
+  bool accumulate;
+};
+
+struct Fiber {
+  void* stack_pointer = nullptr;
+  dim3 index;
+  int linear = 0;
+  bool returned = false;
+  const char* waits_at = nullptr;
+  int waits_line = 0;
+  const TransactionBarrier* waits_for = nullptr;
+  int waits_phase = 0;
+  uint32_t collectives = 0;  // of its warp, so far
+  std::vector<std::vector<AsyncCopy>> copies;         // committed groups, and last the open one
+  std::vector<std::vector<MatrixProduct>> products;  // the same
+
+  int warp() const { return linear / warp_threads; }
+  int lane() const { return linear % warp_threads; }
+};
+
+class Block {
+ public:
+  Block() = default;
+  Block(const Block&) = delete;
+  ~Block();
+
+  void run(const Launch& launch, dim3 index, uint64_t seed);
+
+  Fiber& current() { return *current_; }
+  dim3 index() const { return index_; }
+  dim3 size() const { return launch_->block; }
+  dim3 grid() const { return launch_->grid; }
+  unsigned char* shared() { return shared_; }
+  uint32_t shared_offset(const void* pointer) const;
+
+  void block_barrier(int line) { arrive_and_wait(block_barrier_, "__syncthreads", line); }
+  void named_barrier(int id, int threads);
+  void warp_barrier(const char* name) { arrive_and_wait(warp_barriers_[current_->warp()], name, 0); }
+  void warpgroup_barrier(const char* name) { arrive_and_wait(warpgroup_barriers_[current_->warp() / 4], name, 0); }
+
+  // Every lane gives a value; returns the values of the warp's lanes, valid until the lane's next collective but one.
+  template <class T>
+  const T* exchange(const T& value, const char* name) {
+    static_assert(sizeof(T) <= exchange_bytes);
+    unsigned char* slots = exchanged_[current_->collectives++ % 2][current_->warp()];
+    std::memcpy(slots + current_->lane() * sizeof(T), &value, sizeof(T));
+    warp_barrier(name);
+    return reinterpret_cast<const T*>(slots);
+  }
+
+  void start_copy(const AsyncCopy& copy);
+  void commit_copies() { current_->copies.emplace_back(); }
+  void land_committed_copies(size_t groups_left);
+  void arrive(TransactionBarrier* barrier, int arrivals, int bytes_expected);
+  void wait(const TransactionBarrier* barrier, int phase);
+
+  [[noreturn]] void fail(const std::string& what);
+
+ private:
+  static void enter();
+  void prepare(const Launch& launch, dim3 index, uint64_t seed);
+  void arrive_and_wait(Barrier& barrier, const char* name, int line);
+  void sleep(const char* where, int line);
+  void wake(Fiber* fiber);
+  void run_next(void** save);
+  Fiber* take_ready();
+  bool land_one_copy();
+  void land(const AsyncCopy& copy);
+  void complete_if_due(TransactionBarrier* barrier);
+  void check_finished();
+  std::string stuck_threads() const;
+  uint64_t next_random();
+
+  const Launch* launch_ = nullptr;
+  dim3 index_;
+  Fiber* current_ = nullptr;
+  void* scheduler_ = nullptr;  // the stack pointer of run()
+  std::string failure_;
+  uint64_t random_ = 1;
+
+  std::vector<Fiber> fibers_;
+  std::vector<Fiber*> ready_;
+  size_t ready_begin_ = 0;
+  Barrier block_barrier_;
+  Barrier warp_barriers_[warps_max];
+  Barrier warpgroup_barriers_[warps_max / 4];
+  Barrier named_barriers_[named_barriers];
+  std::vector<AsyncCopy> in_flight_;
+  alignas(64) unsigned char exchanged_[2][warps_max][warp_threads * exchange_bytes];
+
+  std::vector<unsigned char> shared_memory_;
+  unsigned char* shared_ = nullptr;
+  unsigned char* stacks_ = nullptr;
+  size_t stacks_bytes_ = 0;
+};
+
+extern thread_local Block* block;
+
+}  // namespace ziya::emulator

@@ -1,0 +1,176 @@
+#include "runtime.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <utility>
+
+namespace ziya::emulator {
+namespace {
+
+constexpr int poison = 0xff;
+constexpr size_t allocation_alignment = 256;
+
+struct Allocation {
+  unsigned char* mapping;
+  size_t mapped_bytes, bytes;
+};
+
+std::mutex mutex;
+std::map<void*, Allocation> allocations;
+int devices = 1;
+size_t memory_max = size_t(8) << 30;
+size_t in_use = 0;
+constexpr uint64_t digest_begin = 0xcbf29ce484222325u;  // FNV-1a
+uint64_t digest = digest_begin;
+
+size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+}  // namespace
+
+void set_devices(int count) { devices = count; }
+void set_memory_max(size_t bytes) { memory_max = bytes; }
+size_t memory_in_use() { return in_use; }
+uint64_t take_download_digest() { return std::exchange(digest, digest_begin); }
+
+cudaError_t cudaGetDeviceCount(int* count) {
+  *count = devices;
+  return cudaSuccess;
+}
+
+cudaError_t cudaSetDevice(int device) { return device >= 0 && device < devices ? cudaSuccess : cudaErrorInvalidValue; }
+
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
+  // Few multiprocessors, so that small tests have more tiles than blocks.
+  *properties = {"emulator", 9, 0, 6, 227 << 10, 50 << 20};
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
+  *total_bytes = memory_max;
+  *free_bytes = memory_max - in_use;
+  return cudaSuccess;
+}
+
+cudaError_t cudaMalloc(void** pointer, size_t bytes) {
+  const std::lock_guard lock(mutex);
+  *pointer = nullptr;
+  if (in_use + bytes > memory_max) return cudaErrorMemoryAllocation;
+  const size_t page = size_t(sysconf(_SC_PAGESIZE));
+  const size_t mapped = round_up(round_up(bytes, allocation_alignment), page) + page;
+  void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) return cudaErrorMemoryAllocation;
+  auto* begin = static_cast<unsigned char*>(mapping);
+  mprotect(begin + mapped - page, page, PROT_NONE);
+  unsigned char* data = begin + mapped - page - round_up(bytes, allocation_alignment);
+  std::memset(data, poison, round_up(bytes, allocation_alignment));
+  allocations[data] = {begin, mapped, bytes};
+  in_use += bytes;
+  *pointer = data;
+  return cudaSuccess;
+}
+
+cudaError_t cudaFree(void* pointer) {
+  const std::lock_guard lock(mutex);
+  const auto found = allocations.find(pointer);
+  if (pointer == nullptr) return cudaSuccess;
+  if (found == allocations.end()) return cudaErrorInvalidValue;
+  const Allocation allocation = found->second;
+  const auto* data = static_cast<unsigned char*>(pointer);
+  for (size_t i = allocation.bytes; i < round_up(allocation.bytes, allocation_alignment); i++) {
+    if (data[i] == poison) continue;
+    std::fprintf(stderr, "a kernel wrote beyond an allocation of %zu bytes\n", allocation.bytes);
+    std::abort();
+  }
+  in_use -= allocation.bytes;
+  munmap(allocation.mapping, allocation.mapped_bytes);
+  allocations.erase(found);
+  return cudaSuccess;
+}
+
+cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
+  *pointer = std::malloc(bytes);
+  return *pointer != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+}
+
+cudaError_t cudaFreeHost(void* pointer) {
+  std::free(pointer);
+  return cudaSuccess;
+}
+
+void enqueue(cudaStream_t stream, std::function<void()> operation) {
+  if (stream != nullptr && stream->capturing != nullptr)
+    stream->capturing->operations.push_back(std::move(operation));
+  else
+    operation();
+}
+
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
+  enqueue(stream, [=] {
+    std::memcpy(to, from, bytes);
+    const auto* data = static_cast<const unsigned char*>(from);
+    for (size_t i = 0; kind == cudaMemcpyDeviceToHost && i < bytes; i++) digest = (digest ^ data[i]) * 0x100000001b3u;
+  });
+  return cudaSuccess;
+}
+
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
+  enqueue(stream, [=] { std::memset(to, value, bytes); });
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
+  *stream = new Stream;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  delete stream;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
+  stream->capturing = new Graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
+  *graph = stream->capturing;
+  stream->capturing = nullptr;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
+  *executable = new Graph(*graph);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  for (const auto& operation : executable->operations) enqueue(stream, operation);
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
+  delete graph;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  delete executable;
+  return cudaSuccess;
+}
+
+cudaError_t cudaGetLastError() { return cudaSuccess; }
+
+const char* cudaGetErrorString(cudaError_t error) {
+  return error == cudaSuccess ? "no error" : error == cudaErrorMemoryAllocation ? "out of memory" : "invalid value";
+}
+
+}  // namespace ziya::emulator

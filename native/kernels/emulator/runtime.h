@@ -1,0 +1,76 @@
+// The part of the CUDA runtime that the backend uses, as operations of the host. Streams run in order and at once; a
+// graph is the list of what was asked of its stream while it was captured.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "execution.h"
+
+namespace ziya::emulator {
+
+enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorLaunchFailure = 719 };
+enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
+enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
+enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
+
+struct Graph {
+  std::vector<std::function<void()>> operations;
+};
+using cudaGraph_t = Graph*;
+using cudaGraphExec_t = Graph*;
+
+struct Stream {
+  Graph* capturing = nullptr;
+};
+using cudaStream_t = Stream*;
+struct Event {};
+using cudaEvent_t = Event*;
+
+struct cudaDeviceProp {
+  char name[256];
+  int major, minor, multiProcessorCount;
+  size_t sharedMemPerBlockOptin, l2CacheSize;
+};
+
+// Logical devices share this machine; the limit is of all memory together.
+void set_devices(int count);
+void set_memory_max(size_t bytes);
+// Device memory that has not been freed.
+size_t memory_in_use();
+// A digest of all bytes that were copied to the host since the last call.
+uint64_t take_download_digest();
+
+cudaError_t cudaGetDeviceCount(int* count);
+cudaError_t cudaSetDevice(int device);
+cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes);
+cudaError_t cudaMalloc(void** pointer, size_t bytes);  // poisoned; a page that nobody may touch follows
+cudaError_t cudaFree(void* pointer);                   // aborts when the slack after the last byte was written
+cudaError_t cudaMallocHost(void** pointer, size_t bytes);
+cudaError_t cudaFreeHost(void* pointer);
+cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream);
+cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream);
+cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags);
+cudaError_t cudaStreamDestroy(cudaStream_t stream);
+cudaError_t cudaStreamSynchronize(cudaStream_t stream);
+cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
+cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph);
+cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long flags);
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream);
+cudaError_t cudaGraphDestroy(cudaGraph_t graph);
+cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
+cudaError_t cudaGetLastError();
+const char* cudaGetErrorString(cudaError_t error);
+
+void enqueue(cudaStream_t stream, std::function<void()> operation);
+
+template <class... Parameters, class... Arguments>
+void launch_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block_size, size_t shared_bytes,
+                   cudaStream_t stream, Arguments... arguments) {
+  enqueue(stream, [=] { run({name, grid, block_size, shared_bytes, [=] { kernel(Parameters(arguments)...); }}); });
+}
+
+}  // namespace ziya::emulator

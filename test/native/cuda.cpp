@@ -1,0 +1,57 @@
+// What nvcc said of the kernels; and the shared tests on a GPU, where there is one.
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
+#include "kernels/cuda/cuda_kernels.h"
+#include "reference.h"
+
+namespace ziya::test {
+namespace {
+
+std::string report_of(const std::string& kernel) {
+  std::ifstream stream(std::string(ZIYA_PTXAS_REPORTS) + "/" + kernel + ".ptxas.txt");
+  std::stringstream text;
+  text << stream.rdbuf();
+  return text.str();
+}
+
+void hot_kernels_do_not_spill(Random&) {
+  for (const char* kernel : {"attention", "embed", "gemm", "matmul", "pack", "rms_norm", "rope"}) {
+    std::istringstream lines(report_of(kernel));
+    int functions = 0;
+    for (std::string line; std::getline(lines, line);) {
+      expect(line.find("warning") == std::string::npos, std::string(kernel) + ": " + line);
+      if (line.find("spill stores") == std::string::npos) continue;
+      functions++;
+      expect(line.find("0 bytes stack frame, 0 bytes spill stores, 0 bytes spill loads") != std::string::npos,
+             std::string(kernel) + ": " + line);
+    }
+    expect(functions > 0, std::string("no report of ") + kernel);
+  }
+}
+
+Device gpu(const char* name, CudaVariant variant) {
+  return {.name = name,
+          .make = [variant](const ModelShape& shape, const StepLimits& limits, int) {
+            return cuda::make_kernels(shape, limits, {.device = 0, .variant = variant});
+          },
+          .precision = 1e-3,
+          .is_slow = false};
+}
+
+}  // namespace
+
+std::vector<Test> cuda_tests() {
+  std::vector<Test> tests = {{"cuda: hot kernels do not spill", hot_kernels_do_not_spill}};
+  if (!cuda::is_suitable(0)) return tests;
+  const auto take = [&](const std::vector<Test>& more) { tests.insert(tests.end(), more.begin(), more.end()); };
+  const Device simple = gpu("cuda, simple", CudaVariant::simple), fast = gpu("cuda", CudaVariant::fast);
+  take(kernel_tests(simple));
+  take(kernel_tests(fast));
+  take(model_tests(fast));
+  take(sample_tests(fast));
+  return tests;
+}
+
+}  // namespace ziya::test

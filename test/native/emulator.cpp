@@ -1,0 +1,320 @@
+// The CUDA backend on the emulator: the shared tests under three orders of threads, blocks and copies, which must give the
+// same bytes; and that the emulator finds what it is there to find.
+#include <algorithm>
+#include <stdexcept>
+
+#include "kernels/cuda/cuda_kernels.h"
+#include "kernels/emulator/ptx.h"
+#include "kernels/emulator/runtime.h"
+#include "model.h"
+#include "reference.h"
+#include "safetensors.h"
+
+namespace ziya::test {
+namespace {
+
+using emulator::block;
+using emulator::dim3;
+using emulator::Order;
+
+const std::vector<Order> orders = {Order::round_robin, Order::reversed, Order::random};
+
+// The body under each order, on the same random inputs.
+Test under_every_order(const Test& test) {
+  return {test.name, [body = test.body](Random& random) {
+            const uint64_t seed = random.bits();
+            uint64_t first_digest = 0;
+            for (const Order order : orders) {
+              emulator::set_order(order, seed);
+              emulator::take_download_digest();
+              Random again(seed);
+              body(again);
+              const uint64_t digest = emulator::take_download_digest();
+              if (order == orders.front()) first_digest = digest;
+              expect(digest == first_digest, "the bytes depend on the order of threads");
+            }
+            emulator::set_order(Order::round_robin);
+          }};
+}
+
+Device emulated(const char* name, CudaVariant variant) {
+  return {.name = name,
+          .make = [variant](const ModelShape& shape, const StepLimits& limits, int) {
+            return emulator::make_kernels(shape, limits, {.device = 0, .variant = variant});
+          },
+          .precision = 1e-3,
+          .is_slow = true};
+}
+
+// What the emulator says of a kernel of 32 threads.
+std::string complaint(void (*kernel)(int*), size_t shared_bytes = 256) {
+  int out[32] = {};
+  try {
+    emulator::launch_kernel("culprit", kernel, dim3(1), dim3(32), shared_bytes, nullptr, &out[0]);
+  } catch (const std::runtime_error& error) {
+    return error.what();
+  }
+  return "";
+}
+
+void expect_complaint(const std::string& text, const std::string& part) {
+  expect(text.starts_with("kernel culprit, block (0, 0, 0): ") && text.find(part) != std::string::npos,
+         "wanted \"" + part + "\", got \"" + text + "\"");
+}
+
+void faulty_kernels_are_named(Random&) {
+  for (const Order order : orders) {
+    emulator::set_order(order);
+    expect_complaint(complaint([](int*) {
+                       if (threadIdx.x < 5)
+                         __syncthreads();
+                       else
+                         __syncthreads();
+                     }),
+                     "divergent barrier");
+    expect_complaint(complaint([](int*) {
+                       if (threadIdx.x < 31) emulator::__syncwarp();
+                     }),
+                     "31 threads wait at __syncwarp");
+    expect_complaint(complaint([](int*) {
+                       auto* barrier = reinterpret_cast<uint64_t*>(block->shared());
+                       if (threadIdx.x == 0) emulator::mbarrier_init(barrier, 2);
+                       __syncthreads();
+                       if (threadIdx.x == 0) emulator::mbarrier_arrive(barrier);
+                       emulator::mbarrier_wait(barrier, 0);
+                     }),
+                     "32 threads wait at mbarrier.wait");
+    expect_complaint(complaint([](int*) { block->shared()[256] = 1; }), "a write beyond the shared memory");
+    expect(complaint([](int* out) { out[threadIdx.x] = 1; }).empty(), "a good kernel");
+  }
+  emulator::set_order(Order::round_robin);
+}
+
+// Neighbours read what they did not wait for.
+void a_race_changes_the_bytes(Random&) {
+  const auto result_under = [](Order order) {
+    emulator::set_order(order);
+    std::vector<int> out(64);
+    const auto racy = [](int* to) {
+      int* shared = reinterpret_cast<int*>(block->shared());
+      shared[threadIdx.x] = int(threadIdx.x);
+      to[threadIdx.x] = shared[(threadIdx.x + 1) % 64];
+    };
+    emulator::launch_kernel("racy", static_cast<void (*)(int*)>(racy), dim3(1), dim3(64), 256, nullptr, out.data());
+    return out;
+  };
+  const auto forward = result_under(Order::round_robin), backward = result_under(Order::reversed);
+  emulator::set_order(Order::round_robin);
+  expect(forward != backward, "the race is seen");
+}
+
+void copies_land_late(Random&) {
+  const auto values_read = [](bool waits) {
+    emulator::set_order(Order::reversed);
+    static bool should_wait;
+    should_wait = waits;
+    alignas(16) static int from[4] = {1, 2, 3, 4};
+    int seen = 0;
+    const auto reader = [](int* to) {
+      auto* barrier = reinterpret_cast<uint64_t*>(block->shared());
+      int* data = reinterpret_cast<int*>(block->shared() + 16);
+      emulator::mbarrier_init(barrier, 1);
+      emulator::mbarrier_arrive_expect(barrier, sizeof(from));
+      emulator::bulk_copy(data, from, sizeof(from), barrier);
+      if (should_wait) emulator::mbarrier_wait(barrier, 0);
+      *to = data[3];
+      emulator::mbarrier_wait(barrier, 0);
+    };
+    emulator::launch_kernel("reader", static_cast<void (*)(int*)>(reader), dim3(1), dim3(1), 256, nullptr, &seen);
+    emulator::set_order(Order::round_robin);
+    return seen;
+  };
+  expect(values_read(true) == 4, "a copy that was waited for");
+  expect(values_read(false) != 4, "a copy that was not is not there yet");
+}
+
+// d (16, 8) = a (16, 16) * b (8, 16)^T by one warp, its operands brought by cp.async and ldmatrix.
+void multiply_by_warp(const uint16_t* operands, float* out) {
+  auto* shared = reinterpret_cast<uint16_t*>(block->shared());
+  const int lane = int(threadIdx.x);
+  for (int unit = lane; unit < (16 + 8) * 16 / 8; unit += 32) emulator::cp_async_16(shared + unit * 8, operands + unit * 8, true);
+  emulator::cp_async_commit();
+  emulator::cp_async_wait<0>();
+  emulator::__syncwarp();
+  uint32_t a[4], b[2];
+  emulator::ldmatrix_x4(a, shared + lane % 16 * 16 + lane / 16 * 8);
+  emulator::ldmatrix_x2(b, shared + (16 + lane % 8) * 16 + lane / 8 % 2 * 8);
+  float sums[4] = {};
+  emulator::mma_m16n8k16(sums, a, b);
+  for (int i = 0; i < 4; i++) out[(lane / 4 + i / 2 * 8) * 8 + lane % 4 * 2 + i % 2] = sums[i];
+}
+
+void a_warp_multiplies_by_mma(Random& random) {
+  alignas(16) uint16_t operands[(16 + 8) * 16];
+  for (auto& half : operands) half = float_to_half(random.normal());
+  for (const Order order : orders) {
+    emulator::set_order(order);
+    float out[16 * 8];
+    emulator::launch_kernel("multiply_by_warp", multiply_by_warp, dim3(1), dim3(32), sizeof(operands), nullptr, &operands[0],
+                            &out[0]);
+    for (int row = 0; row < 16; row++) {
+      for (int column = 0; column < 8; column++) {
+        double want = 0;
+        for (int k = 0; k < 16; k++)
+          want += double(half_to_float(operands[row * 16 + k])) * half_to_float(operands[(16 + column) * 16 + k]);
+        expect(std::abs(out[row * 8 + column] - want) < 1e-4, "row " + std::to_string(row) + ", column " + std::to_string(column));
+      }
+    }
+  }
+  emulator::set_order(Order::round_robin);
+}
+
+void too_little_memory_is_refused_at_start(Random& random) {
+  const ModelShape shape = random_shape(random);
+  const StepLimits limits = {.tokens_max = 64, .sequences_max = 4, .blocks = 64};
+  const size_t before = emulator::memory_in_use();
+  emulator::set_memory_max(before + (1 << 20));
+  expect(error_code([&] { emulator::make_kernels(shape, limits, {}); }) == "out_of_memory", "out_of_memory");
+  emulator::set_memory_max(size_t(8) << 30);
+  expect(emulator::memory_in_use() == before, "what was taken is given back");
+  expect(error_code([&] { emulator::make_kernels(shape, limits, {.device = 7}); }) == "unsupported_device", "no such device");
+}
+
+// The same rows of logits and parameters on both.
+void draws_are_those_of_the_cpu(Random& random) {
+  const int vocab = 700, rows = 48;
+  const ModelShape shape = {.vocab_size = vocab, .hidden_size = 8, .intermediate_size = 8, .layers = 1, .heads = 1,
+                            .kv_heads = 1, .head_size = 8, .context_tokens = 64, .rope_theta = 1e4, .rms_norm_eps = 1e-5};
+  const StepLimits limits = {.tokens_max = rows, .sequences_max = 64, .blocks = 8};
+  std::vector<float> values;
+  for (int i = 0; i < rows * vocab; i++) values.push_back(random.normal(3));
+  StepBatch batch = greedy_batch({{random_tokens(rows, vocab, random), 0, {0, 1, 2}, true}});
+  for (int row = 0; row < rows; row++) {
+    batch.temperature[row] = float(0.2 + 1.5 * random.uniform());
+    batch.top_p[row] = random.between(0, 1) ? float(0.05 + 0.9 * random.uniform()) : 1;
+    batch.min_p[row] = random.between(0, 1) ? float(0.1 * random.uniform()) : 0;
+    batch.top_k[row] = random.between(0, 1) ? random.between(1, vocab) : 0;
+    batch.repetition_penalty[row] = random.one_of<float>({1, 1.3f});
+    batch.frequency_penalty[row] = random.one_of<float>({0, 0.4f});
+    batch.presence_penalty[row] = random.one_of<float>({0, -0.4f});
+    batch.seeds[row] = random.bits();
+    batch.counters[row] = random.between(0, 1000);
+    const auto history = random_tokens(random.between(0, 60), vocab, random);
+    batch.history.insert(batch.history.end(), history.begin(), history.end());
+    batch.history_counts[row] = int(history.size());
+    batch.output_counts[row] = int(history.size()) / 2;
+    for (int i = 0; i < 3; i++) {
+      batch.bias_ids.push_back(random.between(0, 5));
+      batch.bias_values.push_back(random.normal(2));
+    }
+    batch.bias_counts[row] = 3;
+    batch.banned_ids.push_back(random.between(0, vocab - 1));
+    batch.banned_counts[row] = 1;
+    batch.logprobs[row] = random.between(-1, 20);
+  }
+  const auto draw = [&](Kernels& kernels) {
+    const auto logits = kernels.make_activations(rows, vocab);
+    kernels.upload(*logits, rows, values.data());
+    kernels.begin_step(batch);
+    kernels.sample(*logits, {0, rows});
+    StepResult result;
+    kernels.finish_step(result);
+    return result;
+  };
+  const StepResult want = draw(*make_cpu_kernels(shape, limits, 1, CpuIsa::automatic));
+  const StepResult got = draw(*emulator::make_kernels(shape, limits, {}));
+  expect(got.tokens == want.tokens, "the tokens");
+  expect(got.top_ids == want.top_ids, "the most probable ids");
+  for (int row = 0; row < rows; row++)
+    expect(std::abs(got.logprobs[row] - want.logprobs[row]) < 1e-4, "logprob of row " + std::to_string(row));
+}
+
+// One sequence, decoded greedily on the CPU and on the emulator, whose order changes with every step.
+struct GreedyPair {
+  template <class Load>
+  GreedyPair(const ModelShape& shape, const Load& load)
+      : cpu_kernels(make_cpu_kernels(shape, limits, 1, CpuIsa::automatic)), cuda_kernels(emulator::make_kernels(shape, limits, {})),
+        cpu(shape, limits, load(*cpu_kernels), *cpu_kernels), cuda(shape, limits, load(*cuda_kernels), *cuda_kernels) {
+    for (int i = 0; i < limits.blocks; i++) blocks.push_back(i);
+  }
+
+  StepResult step(Model& model, const std::vector<int32_t>& tokens, int start) {
+    const std::atomic<bool> not_cancelled{false};
+    return model.step(greedy_batch({{tokens, start, blocks}}), not_cancelled);
+  }
+
+  // Calls check(cpu, cuda) for each of `count` tokens; both continue with the CPU's.
+  template <class Check>
+  void decode(std::vector<int32_t> tokens, int count, const Check& check) {
+    int start = 0;
+    for (int i = 0; i < count; i++) {
+      emulator::set_order(orders[i % orders.size()], i);
+      const StepResult want = step(cpu, tokens, start), got = step(cuda, tokens, start);
+      check(want, got);
+      start += int(tokens.size());
+      tokens = {want.tokens[0]};
+    }
+    emulator::set_order(Order::round_robin);
+  }
+
+  const StepLimits limits = {.tokens_max = 32, .sequences_max = 1, .blocks = 8};
+  std::unique_ptr<Kernels> cpu_kernels, cuda_kernels;
+  Model cpu, cuda;
+  std::vector<int32_t> blocks;
+};
+
+void a_tiny_model_decodes_as_on_the_cpu(Random& random) {
+  const RandomModel model = random_model(random_shape(random), random);
+  GreedyPair pair(model.shape, [&](Kernels& kernels) { return load(model, kernels); });
+  pair.decode(random_tokens(20, model.shape.vocab_size, random), 32, [](const StepResult& want, const StepResult& got) {
+    const float highest = std::max(1.0f, std::abs(want.logits[want.tokens[0]]));
+    // The highest of random logits may be the highest by less than fp16 can tell.
+    const float lost = want.logits[want.tokens[0]] - want.logits[got.tokens[0]];
+    expect(lost <= 4e-3f * highest, "a token that the CPU would not take, by " + std::to_string(lost));
+  });
+}
+
+void the_embedded_model_decodes_as_on_the_cpu(Random&) {
+  const auto file = read_safetensors(ZIYA_ROOT "/models/ziya-coding-mini/model.safetensors");
+  if (!file) {
+    std::printf("no embedded model here: its greedy tokens are not compared\n");
+    return;
+  }
+  const std::atomic<bool> not_cancelled{false};
+  GreedyPair pair(file->shape(), [&](Kernels& kernels) {
+    return load_weights(file->shape(), file->tensors, 1, {nullptr, not_cancelled}, kernels);
+  });
+  std::vector<int32_t> got_ids, want_ids;
+  pair.decode({1, 300, 301, 302, 303, 304}, 64, [&](const StepResult& want, const StepResult& got) {
+    want_ids.push_back(want.tokens[0]);
+    got_ids.push_back(got.tokens[0]);
+  });
+  expect(got_ids == want_ids, "64 greedy tokens");
+}
+
+}  // namespace
+
+std::vector<Test> emulator_tests() {
+  std::vector<Test> tests = {
+      {"emulator: a faulty kernel is named, not hung", faulty_kernels_are_named},
+      {"emulator: a race changes the bytes", a_race_changes_the_bytes},
+      {"emulator: a bulk copy lands no earlier than it may", copies_land_late},
+      {"emulator: cp.async, ldmatrix and mma multiply", a_warp_multiplies_by_mma},
+      {"emulator: too little memory is refused at start", too_little_memory_is_refused_at_start},
+      {"emulator: a tiny model decodes as on the CPU", a_tiny_model_decodes_as_on_the_cpu},
+      {"emulator: the embedded model decodes as on the CPU", the_embedded_model_decodes_as_on_the_cpu},
+      under_every_order({"emulator: draws are those of the CPU", draws_are_those_of_the_cpu}),
+  };
+  const auto take = [&](const std::vector<Test>& more) {
+    for (const auto& test : more) tests.push_back(under_every_order(test));
+  };
+  const Device simple = emulated("emulator, simple", CudaVariant::simple);
+  const Device fast = emulated("emulator", CudaVariant::fast);
+  take(kernel_tests(simple));
+  take(kernel_tests(fast));
+  take(model_tests(fast));
+  take(sample_tests(fast));
+  return tests;
+}
+
+}  // namespace ziya::test
