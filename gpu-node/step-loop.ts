@@ -82,11 +82,7 @@ export class StepLoop {
   #kick(): void {
     if (this.#is_running) return
     this.#is_running = true
-    this.#run()
-      .catch((error: unknown) => this.#fail(error))
-      .finally(() => {
-        this.#is_running = false
-      })
+    this.#run().catch((error: unknown) => this.#fail(error))
   }
 
   async #run(): Promise<void> {
@@ -100,6 +96,8 @@ export class StepLoop {
       this.#deliver(this.#take(outputs)) // while the next step runs
       step = next ?? this.#begin()
     }
+    // In the same turn as the last look at the schedule: whoever starts later kicks. (After a failure it stays: nothing runs again.)
+    this.#is_running = false
   }
 
   #begin(): StepInFlight | null {
