@@ -216,6 +216,13 @@ function nodeBody(stream: boolean): string {
     max_tokens: 32,
     max_tokens_is_default: false,
     stop: [],
+    stop_token_ids: [],
+    include_stop: false,
+    min_tokens: 0,
+    ignore_eos: false,
+    logit_bias: [],
+    logprobs: null,
+    echo: false,
     sampling: { ...sampling, frequency_penalty: 0, presence_penalty: 0 },
   }
   return JSON.stringify(request)

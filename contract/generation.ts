@@ -39,8 +39,21 @@ export interface GenerateRequest {
   /** True where the caller gave no max_tokens: the node then lowers it to the room the context leaves. */
   max_tokens_is_default: boolean
   stop: string[]
+  /** Ids that end a choice as the model's own end does; below the vocabulary. */
+  stop_token_ids: number[]
+  include_stop: boolean // what ended the choice, string or id, stays in its text
+  min_tokens: number // before so many, nothing ends a choice but its max_tokens; 0 = off
+  ignore_eos: boolean // the model's own end does not end a choice
+  logit_bias: [token_id: number, bias: number][]
+  /** Alternatives a token whose log-probabilities are written, 0 to LOGPROBS_MAX; null = none, nor the token's own. */
+  logprobs: number | null
+  echo: boolean // the text begins with the prompt's; completions only, without logprobs
   sampling: SamplingParameters
 }
+
+export const LOGPROBS_MAX = 20
+export const STOP_TOKEN_IDS_MAX = 64 // fewer than any vocabulary: something is always left to draw
+export const LOGIT_BIAS_MAX = 1024
 
 export type FinishReason = 'stop' | 'length'
 

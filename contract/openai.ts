@@ -18,12 +18,36 @@ export function usageOf(counts: { prompt: number; cached: number; completion: nu
 
 type PublicFinishReason = 'stop' | 'length'
 
+/** Of a completion: one entry a token in each list. A token's offset counts code points of the choice's text. */
+export interface CompletionLogprobs {
+  tokens: string[]
+  token_logprobs: number[]
+  top_logprobs: Record<string, number>[]
+  text_offset: number[]
+}
+
+export interface ChatTopLogprob {
+  token: string
+  logprob: number
+  bytes: number[] | null // null where the token has no text
+}
+
+export interface ChatLogprobs {
+  content: (ChatTopLogprob & { top_logprobs: ChatTopLogprob[] })[]
+  refusal: null
+}
+
 export interface CompletionBody {
   id: string
   object: 'text_completion'
   created: number // unix seconds
   model: string
-  choices: { index: number; text: string; logprobs: null; finish_reason: PublicFinishReason | null }[]
+  choices: {
+    index: number
+    text: string
+    logprobs: CompletionLogprobs | null
+    finish_reason: PublicFinishReason | null
+  }[]
   usage?: Usage | null // null on the chunks of a stream that asked for usage; absent on one that did not
 }
 
@@ -35,7 +59,7 @@ export interface ChatCompletion {
   choices: {
     index: number
     message: { role: 'assistant'; content: string; refusal: null }
-    logprobs: null
+    logprobs: ChatLogprobs | null
     finish_reason: PublicFinishReason
   }[]
   usage: Usage
@@ -49,7 +73,7 @@ export interface ChatCompletionChunk {
   choices: {
     index: number
     delta: { role?: 'assistant'; content?: string }
-    logprobs: null
+    logprobs: ChatLogprobs | null
     finish_reason: PublicFinishReason | null
   }[]
   usage?: Usage | null

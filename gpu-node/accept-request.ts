@@ -2,12 +2,12 @@
 // token counts are checked against what the ticket paid for, the context, and the blocks.
 
 import { z } from 'zod'
-import type { GenerateRequest } from '../contract/generation.ts'
+import { type GenerateRequest, LOGIT_BIAS_MAX, LOGPROBS_MAX, STOP_TOKEN_IDS_MAX } from '../contract/generation.ts'
 import { type Ticket, verifyTicket } from '../contract/ticket.ts'
 import { Generation } from './generation.ts'
 import type { Model } from './load/model-folder.ts'
 import { Refusal } from './refusal.ts'
-import { samplingOfChoice } from './sampling.ts'
+import { biasOf, samplingOfChoice } from './sampling.ts'
 import { Sequence } from './sequence.ts'
 import { Detokenizer } from './tokenizer/detokenizer.ts'
 import { encodePrompt } from './tokenizer/encode-prompt.ts'
@@ -35,6 +35,13 @@ const requestSchema = z.strictObject({
   max_tokens: z.int().min(1),
   max_tokens_is_default: z.boolean(),
   stop: z.array(z.string().min(1).max(1000)).max(16),
+  stop_token_ids: z.array(token_id).max(STOP_TOKEN_IDS_MAX),
+  include_stop: z.boolean(),
+  min_tokens: z.int().min(0),
+  ignore_eos: z.boolean(),
+  logit_bias: z.array(z.tuple([token_id, z.number().min(-100).max(100)])).max(LOGIT_BIAS_MAX),
+  logprobs: z.int().min(0).max(LOGPROBS_MAX).nullable(),
+  echo: z.boolean(),
   sampling: z.strictObject({
     temperature: z.number().min(0).max(100),
     top_p: z.number().gt(0).max(1),
@@ -89,24 +96,40 @@ export function acceptRequest(request: GenerateRequest, ticket: Ticket, ticket_t
   if (request.request_id !== ticket.request_id) throw new Refusal('bad_ticket', 'The ticket is for another request.')
   const { shape, tokenizer, eos_ids } = door.model
   refuseHopeless(request, tokenizer, door.tokens_max)
+  refuseStrangeIds('stop_token_ids', request.stop_token_ids, shape.vocab_size)
+  refuseStrangeIds(
+    'logit_bias',
+    request.logit_bias.map(([id]) => id),
+    shape.vocab_size,
+  )
   const prompts = request.prompts.map((parts) => encodePrompt(parts, tokenizer, shape.vocab_size))
   const max_tokens = outputTokensMax(request, prompts, door.tokens_max)
   const prompt_tokens = prompts.reduce((sum, prompt) => sum + prompt.length, 0)
   checkCeiling('prompt', prompt_tokens, ticket.prompt_tokens_max)
   checkCeiling('output', max_tokens * request.n * prompts.length, ticket.output_tokens_max)
+  const stop_ids = new Set([...(request.ignore_eos ? [] : eos_ids), ...request.stop_token_ids])
+  const own = { output_tokens_max: max_tokens, output_tokens_min: request.min_tokens, stop_ids }
+  const bias = biasOf(request.logit_bias)
   const choices = prompts.flatMap((prompt, p) =>
     Array.from({ length: request.n }, (_, copy) => ({
       sequence: new Sequence({
         prompt,
-        output_tokens_max: max_tokens,
-        eos_ids,
-        sampling: samplingOfChoice(request.sampling, p * request.n + copy),
+        ...own,
+        sampling: { ...samplingOfChoice(request.sampling, p * request.n + copy), bias, logprobs: request.logprobs },
       }),
       detokenizer: Detokenizer.after(tokenizer, prompt),
+      echo: request.echo ? Detokenizer.textOf(tokenizer, prompt) : '',
     })),
   )
   const generation = new Generation({ ticket: ticket_text, attempt: ticket.attempt, request, prompt_tokens, choices })
   return { generation, prompt_tokens }
+}
+
+// An id that the network has no row for would be written beside the scores of this sequence's row.
+function refuseStrangeIds(param: string, ids: readonly number[], vocab_size: number): void {
+  const strange = ids.find((id) => id >= vocab_size)
+  if (strange === undefined) return
+  throw new Refusal('invalid_token_id', `Token id ${strange} is outside the vocabulary of ${vocab_size}.`, param)
 }
 
 // A text that cannot fit, however its tokens fall, is not worth the milliseconds of finding them.

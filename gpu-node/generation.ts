@@ -5,9 +5,11 @@ import type { FinishReason, GenerateRequest, Outcome } from '../contract/generat
 import { usageOf } from '../contract/openai.ts'
 import type { UsageRecord } from '../contract/sync.ts'
 import type { StepCounts } from './journal.ts'
+import { LogprobQueue, surfacesOf } from './logprobs.ts'
 import { type Answer, answerTo } from './respond/answer.ts'
+import type { SequenceOutput } from './scheduler.ts'
 import type { Sequence } from './sequence.ts'
-import { StopMatcher } from './stop.ts'
+import { StopMatcher, type StopResult } from './stop.ts'
 import type { Detokenizer } from './tokenizer/detokenizer.ts'
 
 export interface GenerationOptions {
@@ -15,7 +17,7 @@ export interface GenerationOptions {
   attempt: number
   request: GenerateRequest
   prompt_tokens: number // each prompt once
-  choices: { sequence: Sequence; detokenizer: Detokenizer }[]
+  choices: { sequence: Sequence; detokenizer: Detokenizer; echo: string }[]
 }
 
 export interface Choice {
@@ -23,6 +25,9 @@ export interface Choice {
   sequence: Sequence
   detokenizer: Detokenizer
   stops: StopMatcher
+  echo: string // the prompt's text, until it is given with the first token
+  output_tokens: number
+  logprobs: LogprobQueue
   finish_reason: FinishReason | null
 }
 
@@ -43,7 +48,9 @@ export class Generation {
     this.choices = options.choices.map((choice, index) => ({
       ...choice,
       index,
-      stops: new StopMatcher(options.request.stop),
+      stops: new StopMatcher(options.request.stop, options.request.include_stop),
+      output_tokens: 0,
+      logprobs: new LogprobQueue(),
       finish_reason: null,
     }))
   }
@@ -53,10 +60,15 @@ export class Generation {
   }
 
   /** Counts one token of a choice and turns it into text. */
-  take(choice: Choice, token: number, finish: FinishReason | null): void {
+  take(choice: Choice, { token, finish, logprobs }: Omit<SequenceOutput, 'sequence'>): void {
+    const { include_stop } = this.#options.request
     this.#completion_tokens++
+    choice.output_tokens++
     this.#first_token_ms ??= this.#elapsed()
-    const text = finish === 'stop' ? '' : choice.detokenizer.push(token) // the token that ends a sequence has no text
+    const has_text = finish !== 'stop' || include_stop // else it only says that the sequence ends
+    const surfaces = has_text && logprobs && surfacesOf(choice.detokenizer, token, logprobs)
+    const text = has_text ? choice.detokenizer.push(token) : ''
+    if (surfaces) choice.logprobs.push(text, surfaces)
     this.#advance(choice, text, finish)
     if (this.choices.every(({ finish_reason }) => finish_reason !== null)) this.#complete()
   }
@@ -100,11 +112,18 @@ export class Generation {
 
   #advance(choice: Choice, text: string, finish: FinishReason | null): void {
     const end = finish === null ? '' : choice.detokenizer.end()
-    const { text: deliverable, stopped } = choice.stops.push(text + end)
+    const { text: deliverable, stopped } = this.#upToStop(choice, text + end)
     const held = finish !== null && !stopped ? choice.stops.flush() : ''
-    this.answer.text(choice.index, deliverable + held)
     choice.finish_reason = stopped ? 'stop' : finish
+    const logprobs = choice.logprobs.release(deliverable + held, { ends: choice.finish_reason !== null, stopped })
+    this.answer.text(choice.index, choice.echo + deliverable + held, logprobs)
+    choice.echo = ''
     if (choice.finish_reason !== null) this.answer.finish(choice.index, choice.finish_reason)
+  }
+
+  #upToStop(choice: Choice, text: string): StopResult {
+    if (choice.output_tokens <= this.#options.request.min_tokens) return { text, stopped: false }
+    return choice.stops.push(text)
   }
 
   #complete(): void {

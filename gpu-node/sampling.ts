@@ -1,17 +1,43 @@
 // How the next token is drawn: from a request's parameters to the per-row arrays of a step. Randomness is counter-based,
 // (seed, index of the output token), so a neighbour in the batch never changes what a sequence draws.
 
-import type { SamplingParameters } from '../contract/generation.ts'
-import type { StepBatch } from './engine.ts'
+import { type GenerateRequest, LOGPROBS_MAX, type SamplingParameters } from '../contract/generation.ts'
+import type { StepBatch, StepResult } from './engine.ts'
 import type { Sequence } from './sequence.ts'
 
-export interface RowSampling extends Omit<SamplingParameters, 'seed'> {
+export interface DrawParameters extends Omit<SamplingParameters, 'seed'> {
   seed: bigint
 }
 
+export interface RowSampling extends DrawParameters {
+  bias: { ids: readonly number[]; values: readonly number[] }
+  logprobs: number | null // alternatives wanted; null = no log-probabilities at all
+}
+
 /** Every choice draws from a seed of its own: the request's plus its index. */
-export function samplingOfChoice(parameters: SamplingParameters, choice: number): RowSampling {
+export function samplingOfChoice(parameters: SamplingParameters, choice: number): DrawParameters {
   return { ...parameters, seed: BigInt.asUintN(64, BigInt(parameters.seed) + BigInt(choice)) }
+}
+
+export function biasOf(logit_bias: GenerateRequest['logit_bias']): RowSampling['bias'] {
+  return { ids: logit_bias.map(([id]) => id), values: logit_bias.map(([, value]) => value) }
+}
+
+/** What the model thought of the token it drew, under its raw logits: its log-probability, and the likeliest others'. */
+export interface TokenLogprobs {
+  logprob: number
+  top: { id: number; logprob: number }[]
+}
+
+const TOP_STRIDE = LOGPROBS_MAX // the engine's rows of alternatives are this long, whatever was asked for
+
+/** The log-probabilities of one sampled row, or null where its sequence wants none. */
+export function logprobsOf({ sampling }: Sequence, result: StepResult, row: number): TokenLogprobs | null {
+  if (sampling.logprobs === null) return null
+  const top = Array.from({ length: sampling.logprobs }, (_, k) => row * TOP_STRIDE + k)
+    .map((at) => ({ id: result.top_ids[at]!, logprob: result.top_logprobs[at]! }))
+    .filter(({ id }) => id >= 0) // fewer where the vocabulary is smaller
+  return { logprob: result.logprobs[row]!, top }
 }
 
 type RowArrays = Omit<
@@ -22,6 +48,7 @@ type RowArrays = Omit<
 /** The arrays of a step that have one entry a sampled row. */
 export function rowArrays(rows: readonly Sequence[]): RowArrays {
   const histories = rows.map((row) => (hasPenalty(row.sampling) ? row.tokens : []))
+  const banned = rows.map((row) => row.banned_ids)
   const floats = () => new Float32Array(rows.length)
   const ints = () => new Int32Array(rows.length)
   const arrays: RowArrays = {
@@ -38,15 +65,17 @@ export function rowArrays(rows: readonly Sequence[]): RowArrays {
     history_counts: ints(),
     output_counts: ints(),
     bias_counts: ints(),
-    bias_ids: new Int32Array(),
-    bias_values: new Float32Array(),
-    banned_counts: ints(),
-    banned_ids: new Int32Array(),
-    logprobs: ints().fill(-1),
+    bias_ids: Int32Array.from(rows.flatMap((row) => row.sampling.bias.ids)),
+    bias_values: Float32Array.from(rows.flatMap((row) => row.sampling.bias.values)),
+    banned_counts: Int32Array.from(banned, (ids) => ids.length),
+    banned_ids: concatenated(banned),
+    logprobs: Int32Array.from(rows, (row) => row.sampling.logprobs ?? NO_LOGPROBS),
   }
   for (const [i, row] of rows.entries()) fillRow(arrays, i, row, histories[i]!.length)
   return arrays
 }
+
+const NO_LOGPROBS = -1
 
 function fillRow(arrays: RowArrays, i: number, { sampling, output_tokens }: Sequence, history_count: number): void {
   arrays.temperature[i] = sampling.temperature
@@ -56,6 +85,7 @@ function fillRow(arrays: RowArrays, i: number, { sampling, output_tokens }: Sequ
   arrays.frequency_penalty[i] = sampling.frequency_penalty
   arrays.presence_penalty[i] = sampling.presence_penalty
   arrays.top_k[i] = sampling.top_k
+  arrays.bias_counts[i] = sampling.bias.ids.length
   arrays.seeds[i] = sampling.seed
   arrays.counters[i] = output_tokens
   arrays.history_counts[i] = history_count
@@ -72,6 +102,6 @@ function concatenated(lists: readonly (readonly number[])[]): Int32Array {
   return all
 }
 
-function hasPenalty(sampling: RowSampling): boolean {
+function hasPenalty(sampling: DrawParameters): boolean {
   return sampling.repetition_penalty !== 1 || sampling.frequency_penalty !== 0 || sampling.presence_penalty !== 0
 }

@@ -9,6 +9,7 @@ import type { FinishReason } from '../contract/generation.ts'
 import { buildBatch, type StepPart } from './batch.ts'
 import { BLOCK_TOKENS, BlockPool, blocksFor } from './block-pool.ts'
 import type { StepBatch, StepResult } from './engine.ts'
+import { logprobsOf, type TokenLogprobs } from './sampling.ts'
 import type { Sequence } from './sequence.ts'
 
 export interface SchedulerLimits {
@@ -27,6 +28,7 @@ export interface SequenceOutput {
   sequence: Sequence
   token: number
   finish: FinishReason | null
+  logprobs: TokenLogprobs | null
 }
 
 /** The step being put together. */
@@ -101,20 +103,21 @@ export class Scheduler {
     const outputs: SequenceOutput[] = []
     let row = 0
     for (const { sequence, tokens, samples } of step.parts) {
-      const token = samples ? result.tokens[row++]! : null
+      const drawn = samples ? row++ : null
       if (sequence.state !== 'running') continue
       sequence.computed += tokens
-      if (token !== null) outputs.push(this.#append(sequence, token))
+      if (drawn !== null) outputs.push(this.#append(sequence, result, drawn))
     }
     this.#assertBlocksAddUp()
     return outputs
   }
 
-  #append(sequence: Sequence, token: number): SequenceOutput {
+  #append(sequence: Sequence, result: StepResult, row: number): SequenceOutput {
+    const token = result.tokens[row]!
     sequence.tokens.push(token)
     const finish = finishAfter(sequence, token)
     if (finish !== null) this.#finish(sequence)
-    return { sequence, token, finish }
+    return { sequence, token, finish, logprobs: logprobsOf(sequence, result, row) }
   }
 
   // One token a stream first, so that no long prompt stalls them; then prompts, the oldest first. Only a stream can be
@@ -207,7 +210,7 @@ export class Scheduler {
 }
 
 function finishAfter(sequence: Sequence, token: number): FinishReason | null {
-  if (sequence.eos_ids.has(token)) return 'stop'
+  if (sequence.stop_ids.has(token)) return 'stop'
   return sequence.output_tokens === sequence.output_tokens_max ? 'length' : null
 }
 

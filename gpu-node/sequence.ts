@@ -3,17 +3,21 @@
 
 import type { RowSampling } from './sampling.ts'
 
+const NONE: readonly number[] = []
+
 export interface SequenceOptions {
   prompt: readonly number[]
   output_tokens_max: number
-  eos_ids: ReadonlySet<number>
+  output_tokens_min: number // before so many, none of stop_ids is drawn
+  stop_ids: ReadonlySet<number> // each ends the sequence
   sampling: RowSampling
 }
 
 export class Sequence {
   readonly prompt_tokens: number
   readonly output_tokens_max: number
-  readonly eos_ids: ReadonlySet<number>
+  readonly output_tokens_min: number
+  readonly stop_ids: ReadonlySet<number>
   readonly sampling: RowSampling
   readonly tokens: number[] // prompt, then output
   state: 'new' | 'waiting' | 'running' | 'finished' = 'new'
@@ -25,7 +29,8 @@ export class Sequence {
   constructor(options: SequenceOptions) {
     this.prompt_tokens = options.prompt.length
     this.output_tokens_max = options.output_tokens_max
-    this.eos_ids = options.eos_ids
+    this.output_tokens_min = options.output_tokens_min
+    this.stop_ids = options.stop_ids
     this.sampling = options.sampling
     this.tokens = [...options.prompt]
   }
@@ -40,5 +45,10 @@ export class Sequence {
 
   get output_tokens(): number {
     return this.tokens.length - this.prompt_tokens
+  }
+
+  /** What the next token may not be. */
+  get banned_ids(): readonly number[] {
+    return this.output_tokens < this.output_tokens_min ? [...this.stop_ids] : NONE
   }
 }

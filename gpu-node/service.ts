@@ -11,6 +11,7 @@ import type { Engine } from './engine.ts'
 import { Journal } from './journal.ts'
 import type { Model } from './load/model-folder.ts'
 import { lockFolder } from './lock-folder.ts'
+import { biasOf } from './sampling.ts'
 import { Scheduler } from './scheduler.ts'
 import { Sequence } from './sequence.ts'
 import { nodeApp, type ServerOptions } from './server.ts'
@@ -112,11 +113,10 @@ const KEEP_ALIVE_MS = 65_000
 
 // Ready means that a token was really computed, not that a port is open.
 async function generateOneToken(engine: Engine, scheduler: Scheduler): Promise<void> {
-  const sampling = { temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: 0n }
-  const penalties = { repetition_penalty: 1, frequency_penalty: 0, presence_penalty: 0 }
-  scheduler.submit(
-    new Sequence({ prompt: [0], output_tokens_max: 1, eos_ids: new Set(), sampling: { ...sampling, ...penalties } }),
-  )
+  const greedy = { temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: 0n, bias: biasOf([]), logprobs: null }
+  const sampling = { ...greedy, repetition_penalty: 1, frequency_penalty: 0, presence_penalty: 0 }
+  const limits = { output_tokens_max: 1, output_tokens_min: 0, stop_ids: new Set<number>() }
+  scheduler.submit(new Sequence({ prompt: [0], ...limits, sampling }))
   const step = scheduler.schedule()!
   scheduler.apply(step, await engine.step(step.batch))
 }

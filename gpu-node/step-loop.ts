@@ -111,9 +111,10 @@ export class StepLoop {
 
   #take(outputs: SequenceOutput[]): Iterable<Stream> {
     const touched = new Set<Stream>()
-    for (const { sequence, token, finish } of outputs) {
+    for (const output of outputs) {
+      const { sequence } = output
       const { stream, choice } = this.#by_sequence.get(sequence)!
-      stream.generation.take(choice, token, finish)
+      stream.generation.take(choice, output)
       if (choice.finish_reason !== null) this.#forget(sequence)
       touched.add(stream)
     }

@@ -3,23 +3,25 @@
 
 export interface StopResult {
   text: string // what may be delivered now
-  stopped: boolean // a stop was found; it and all after it are dropped
+  stopped: boolean // a stop was found; all after it is dropped, and it as well unless it is to be included
 }
 
 export class StopMatcher {
   readonly #stops: readonly string[]
+  readonly #include_stop: boolean
   #held = ''
 
-  constructor(stops: readonly string[]) {
+  constructor(stops: readonly string[], include_stop = false) {
+    this.#include_stop = include_stop
     this.#stops = stops.map((stop) => stop.toWellFormed()).filter((stop) => stop !== '')
   }
 
   push(text: string): StopResult {
     const buffer = this.#held + text
-    const start = this.#firstComplete(buffer)
-    if (start !== null) {
+    const found = this.#firstComplete(buffer)
+    if (found !== null) {
       this.#held = ''
-      return { text: buffer.slice(0, start), stopped: true }
+      return { text: buffer.slice(0, this.#include_stop ? found.end : found.start), stopped: true }
     }
     const keep = Math.max(0, ...this.#stops.map((stop) => heldLength(buffer, stop)))
     this.#held = buffer.slice(buffer.length - keep)
@@ -34,7 +36,7 @@ export class StopMatcher {
   }
 
   // By the end of the match, not its start: so the result does not depend on how the text was cut into pieces.
-  #firstComplete(buffer: string): number | null {
+  #firstComplete(buffer: string): { start: number; end: number } | null {
     let best: { start: number; end: number } | null = null
     for (const stop of this.#stops) {
       const start = buffer.indexOf(stop)
@@ -42,7 +44,7 @@ export class StopMatcher {
       const end = start + stop.length
       if (best === null || end < best.end || (end === best.end && start < best.start)) best = { start, end }
     }
-    return best?.start ?? null
+    return best
   }
 }
 

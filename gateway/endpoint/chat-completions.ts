@@ -1,6 +1,7 @@
 // POST /v1/chat/completions: messages, put into the model's own template.
 
 import { z } from 'zod'
+import { LOGPROBS_MAX } from '../../contract/generation.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { type GenerationEndpoint, generate } from '../generate.ts'
@@ -34,8 +35,8 @@ const body = z.strictObject({
   audio: unsupported(),
   function_call: unsupported('none'),
   functions: unsupported([]),
-  logit_bias: unsupported({}),
-  logprobs: unsupported(false),
+  logprobs: z.boolean().nullish(),
+  top_logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
   metadata: unsupported({}),
   modalities: unsupported(['text']),
   parallel_tool_calls: unsupported(),
@@ -46,7 +47,6 @@ const body = z.strictObject({
   store: unsupported(false),
   tool_choice: unsupported('none'),
   tools: unsupported([]),
-  top_logprobs: unsupported(),
   web_search_options: unsupported(),
 })
 
@@ -57,7 +57,12 @@ const endpoint: GenerationEndpoint<Body> = {
   format: (fields, own) =>
     generateRequest(
       { ...fields, max_tokens: maxTokens(fields) },
-      { ...own, shape: 'chat', prompts: [chatPrompt(own.model.template, chatOf(fields.messages))] },
+      {
+        ...own,
+        shape: 'chat',
+        prompts: [chatPrompt(own.model.template, chatOf(fields.messages))],
+        logprobs: logprobsOf(fields),
+      },
     ),
 }
 
@@ -72,6 +77,12 @@ function maxTokens({ max_tokens, max_completion_tokens }: Body): number | null |
       message: "'max_tokens' and 'max_completion_tokens' are two names of one limit; give one.",
     })
   return max_completion_tokens ?? max_tokens
+}
+
+function logprobsOf({ logprobs, top_logprobs }: Body): number | null {
+  if (logprobs) return top_logprobs ?? 0
+  if (!top_logprobs) return null
+  throw new ApiError('invalid_value', { param: 'top_logprobs', message: "'top_logprobs' needs 'logprobs': true." })
 }
 
 function chatOf(messages: Body['messages']): Chat {

@@ -2,20 +2,16 @@
 
 import { z } from 'zod'
 import type { Call } from '../env.ts'
+import { ApiError } from '../error.ts'
 import { type GenerationEndpoint, generate } from '../generate.ts'
 import { rawPrompt } from '../prompt/template.ts'
-import { generateRequest, generationFields, text, unsupported } from './generation-fields.ts'
+import { generateRequest, generationFields, text, tokenId, unsupported } from './generation-fields.ts'
 
 const PROMPTS_MAX = 64
 
-const tokens = z
-  .array(
-    z
-      .int()
-      .min(0)
-      .max(2 ** 31 - 1),
-  )
-  .min(1)
+const LOGPROBS_MAX = 5 // OpenAI's bound for completions
+
+const tokens = z.array(tokenId).min(1)
 
 const body = z.strictObject({
   ...generationFields,
@@ -23,9 +19,8 @@ const body = z.strictObject({
     error: `expected a string, token ids, or up to ${PROMPTS_MAX} of either, without NUL and lone surrogates`,
   }),
   best_of: unsupported(1),
-  echo: unsupported(false),
-  logit_bias: unsupported({}),
-  logprobs: unsupported(),
+  echo: z.boolean().nullish(),
+  logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
   suffix: unsupported(''),
 })
 
@@ -34,11 +29,27 @@ type Body = z.infer<typeof body>
 const endpoint: GenerationEndpoint<Body> = {
   schema: body,
   format: (fields, own) =>
-    generateRequest(fields, { ...own, shape: 'completion', prompts: promptsOf(fields.prompt).map(rawPrompt) }),
+    generateRequest(fields, {
+      ...own,
+      shape: 'completion',
+      prompts: promptsOf(fields.prompt).map(rawPrompt),
+      logprobs: fields.logprobs ?? null,
+      echo: echoOf(fields),
+    }),
 }
 
 export function completions(c: Call): Promise<Response> {
   return generate(c, endpoint)
+}
+
+// With both, a caller expects the prompt's own log-probabilities, which are not computed.
+function echoOf({ echo, logprobs }: Body): boolean {
+  if (echo && logprobs != null)
+    throw new ApiError('unsupported_parameter', {
+      param: 'echo',
+      message: "Unsupported parameter: 'echo' cannot be used with 'logprobs'.",
+    })
+  return echo ?? false
 }
 
 function promptsOf(prompt: Body['prompt']): (string | number[])[] {

@@ -1,7 +1,14 @@
 // The fields that both generation endpoints take, their ranges, and how they and the model's defaults become the node's request.
 
 import { z } from 'zod'
-import type { GenerateRequest, PromptPart, SamplingParameters, Shape } from '../../contract/generation.ts'
+import {
+  type GenerateRequest,
+  LOGIT_BIAS_MAX,
+  type PromptPart,
+  type SamplingParameters,
+  type Shape,
+  STOP_TOKEN_IDS_MAX,
+} from '../../contract/generation.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { ApiError } from '../error.ts'
 
@@ -18,6 +25,19 @@ const between = (low: number, high: number) => z.number().min(low).max(high).nul
 const stop = text.min(1).max(STOP_LENGTH_MAX)
 const tokenCount = z.int().min(1)
 
+/** What may be a token id; whether a model has it, its node knows. */
+export const tokenId = z
+  .int()
+  .min(0)
+  .max(2 ** 31 - 1)
+
+const TOKEN_ID_KEY = /^(0|[1-9]\d{0,8})$/
+const logitBias = z
+  .record(z.string().regex(TOKEN_ID_KEY, { error: 'expected token ids as keys' }), z.number().min(-100).max(100))
+  .refine((bias) => Object.keys(bias).length <= LOGIT_BIAS_MAX, {
+    error: `expected at most ${LOGIT_BIAS_MAX} token ids`,
+  })
+
 export const generationFields = {
   model: z.string().min(1).max(200),
   n: z.int().min(1).max(8).nullish(),
@@ -25,6 +45,11 @@ export const generationFields = {
   stop: z
     .union([stop, z.array(stop).max(STOPS_MAX)], { error: `expected up to ${STOPS_MAX} non-empty strings` })
     .nullish(),
+  stop_token_ids: z.array(tokenId).max(STOP_TOKEN_IDS_MAX).nullish(),
+  include_stop_str_in_output: z.boolean().nullish(),
+  min_tokens: z.int().min(0).nullish(),
+  ignore_eos: z.boolean().nullish(),
+  logit_bias: logitBias.nullish(),
   stream: z.boolean().nullish(),
   stream_options: z
     .strictObject({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() })
@@ -65,9 +90,16 @@ export type GenerationFields = z.infer<z.ZodObject<typeof generationFields>>
 
 export function generateRequest(
   fields: GenerationFields,
-  own: { model: CatalogModel; request_id: string; shape: Shape; prompts: PromptPart[][] },
+  own: {
+    model: CatalogModel
+    request_id: string
+    shape: Shape
+    prompts: PromptPart[][]
+    logprobs: number | null
+    echo?: boolean
+  },
 ): GenerateRequest {
-  const { model, request_id, shape, prompts } = own
+  const { model, request_id, shape, prompts, logprobs } = own
   const n = fields.n ?? 1
   const stream = fields.stream ?? false
   if (fields.stream_options && !stream)
@@ -85,8 +117,15 @@ export function generateRequest(
     prompts,
     n,
     max_tokens: maxTokens(fields, model),
+    min_tokens: minTokens(fields, model),
     max_tokens_is_default: fields.max_tokens == null,
     stop: typeof fields.stop === 'string' ? [fields.stop] : (fields.stop ?? []),
+    stop_token_ids: fields.stop_token_ids ?? [],
+    include_stop: fields.include_stop_str_in_output ?? false,
+    ignore_eos: fields.ignore_eos ?? false,
+    logit_bias: Object.entries(fields.logit_bias ?? {}).map(([id, bias]) => [Number(id), bias]),
+    logprobs,
+    echo: own.echo ?? false,
     sampling: sampling(fields, model),
   }
 }
@@ -97,6 +136,16 @@ function maxTokens({ max_tokens }: GenerationFields, model: CatalogModel): numbe
   throw new ApiError('invalid_value', {
     param: 'max_tokens',
     message: `max_tokens is ${max_tokens}, but the context of ${model.id} is ${model.context_tokens} tokens.`,
+  })
+}
+
+function minTokens(fields: GenerationFields, model: CatalogModel): number {
+  const min_tokens = fields.min_tokens ?? 0
+  const max_tokens = maxTokens(fields, model)
+  if (min_tokens <= max_tokens) return min_tokens
+  throw new ApiError('invalid_value', {
+    param: 'min_tokens',
+    message: `min_tokens is ${min_tokens}, but max_tokens is ${max_tokens}.`,
   })
 }
 

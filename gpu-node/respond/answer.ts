@@ -6,19 +6,42 @@ import type { ErrorBody, Usage } from '../../contract/openai.ts'
 import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
 
+/** One token of an answer, with the likeliest others in its place. */
+export interface TokenLogprob extends Candidate {
+  top: Candidate[]
+  offset: number // code points of the choice's text before it
+}
+
+export interface Candidate {
+  text: string
+  bytes: number[] | null // null where it has no text
+  logprob: number
+}
+
+/** What one choice says at once: text, and the tokens it is made of where log-probabilities were asked for. */
+export interface Piece {
+  text: string
+  logprobs: TokenLogprob[] | null
+}
+
 /** How one public shape spells each event. */
 export interface PublicShape {
   opening(choice: number): object | null // the chunk before a choice's first text
-  delta(choice: number, text: string): object
+  delta(choice: number, piece: Piece): object
   finish(choice: number, reason: FinishReason): object
   usage(usage: Usage): object
-  whole(choices: { text: string; finish_reason: FinishReason }[], usage: Usage): object
+  whole(choices: WholeChoice[], usage: Usage): object
+}
+
+interface WholeChoice extends Piece {
+  finish_reason: FinishReason
 }
 
 /** Collects the bytes of an answer as its events come. `take` hands out what a step made, for one socket write. */
 export interface Answer {
   readonly content_type: string
-  text(choice: number, text: string): void
+  /** `logprobs` are of the tokens that end with this text; they count only where the request asked for them. */
+  text(choice: number, text: string, logprobs?: TokenLogprob[]): void
   finish(choice: number, reason: FinishReason): void
   end(usage: Usage): void
   error(): void
@@ -29,7 +52,7 @@ export interface Answer {
 export function answerTo(request: GenerateRequest): Answer {
   const shape = request.shape === 'chat' ? chatShape(request) : completionShape(request)
   const choices = request.prompts.length * request.n
-  return request.stream ? new StreamedAnswer(shape, choices, request.include_usage) : new WholeAnswer(shape, choices)
+  return request.stream ? new StreamedAnswer(shape, choices, request) : new WholeAnswer(shape, choices, request)
 }
 
 export const KEEP_ALIVE = ': keep-alive\n\n'
@@ -39,17 +62,20 @@ class StreamedAnswer implements Answer {
   readonly #shape: PublicShape
   readonly #opened: boolean[]
   readonly #include_usage: boolean
+  readonly #has_logprobs: boolean
   #bytes = ''
 
-  constructor(shape: PublicShape, choices: number, include_usage: boolean) {
+  constructor(shape: PublicShape, choices: number, request: GenerateRequest) {
     this.#shape = shape
     this.#opened = new Array<boolean>(choices).fill(false)
-    this.#include_usage = include_usage
+    this.#include_usage = request.include_usage
+    this.#has_logprobs = request.logprobs !== null
   }
 
-  text(choice: number, text: string): void {
+  text(choice: number, text: string, logprobs: TokenLogprob[] = []): void {
     this.#open(choice)
-    if (text !== '') this.#chunk(this.#shape.delta(choice, text))
+    if (text === '' && logprobs.length === 0) return
+    this.#chunk(this.#shape.delta(choice, { text, logprobs: this.#has_logprobs ? logprobs : null }))
   }
 
   finish(choice: number, reason: FinishReason): void {
@@ -95,16 +121,22 @@ class StreamedAnswer implements Answer {
 class WholeAnswer implements Answer {
   readonly content_type = 'application/json'
   readonly #shape: PublicShape
-  readonly #choices: { text: string; finish_reason: FinishReason }[]
+  readonly #choices: WholeChoice[]
   #bytes = ''
 
-  constructor(shape: PublicShape, choices: number) {
+  constructor(shape: PublicShape, choices: number, { logprobs }: GenerateRequest) {
     this.#shape = shape
-    this.#choices = Array.from({ length: choices }, () => ({ text: '', finish_reason: 'length' }))
+    this.#choices = Array.from({ length: choices }, () => ({
+      text: '',
+      logprobs: logprobs === null ? null : [],
+      finish_reason: 'length',
+    }))
   }
 
-  text(choice: number, text: string): void {
-    this.#choices[choice]!.text += text
+  text(choice: number, text: string, logprobs: TokenLogprob[] = []): void {
+    const whole = this.#choices[choice]!
+    whole.text += text
+    whole.logprobs?.push(...logprobs)
   }
 
   finish(choice: number, reason: FinishReason): void {

@@ -5,6 +5,12 @@ import type { Tokenizer } from './tokenizer.ts'
 
 const SPACE = '\u2581'
 
+/** A token by itself: its text (a byte that is no text alone is spelled \x0a) and its bytes. */
+export interface Surface {
+  text: string
+  bytes: number[] | null
+}
+
 export class Detokenizer {
   readonly #tokenizer: Tokenizer
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true })
@@ -22,6 +28,22 @@ export class Detokenizer {
     // Beyond the start only an unfinished code point matters: three bytes at most.
     for (const id of prompt_ids.slice(Math.max(at, prompt_ids.length - 3))) detokenizer.push(id)
     return detokenizer
+  }
+
+  /** The text of a whole list of ids. */
+  static textOf(tokenizer: Tokenizer, ids: readonly number[]): string {
+    const detokenizer = new Detokenizer(tokenizer)
+    return ids.map((id) => detokenizer.push(id)).join('') + detokenizer.end()
+  }
+
+  /** What this id alone would add here, before any other is pushed; bytes are null where it has no text. */
+  surface(id: number): Surface {
+    const piece = this.#tokenizer.piece(id)
+    if (piece === undefined || piece.type === 'control') return { text: piece?.text ?? '', bytes: null }
+    if (piece.type === 'byte')
+      return { text: `\\x${piece.text.slice(3, 5).toLowerCase()}`, bytes: [byteOf(piece.text)] }
+    const text = piece.type === 'unknown' ? this.#tokenizer.model.unknown_surface : this.#spelling(piece.text)
+    return { text, bytes: [...Buffer.from(text)] }
   }
 
   /** The text this id completes; empty while a code point is unfinished. */
@@ -43,13 +65,16 @@ export class Detokenizer {
   }
 
   #spell(piece: string): string {
-    const { add_dummy_prefix, remove_extra_whitespaces } = this.#tokenizer.model
-    if (!this.#at_start || !piece.startsWith(SPACE) || !(add_dummy_prefix || remove_extra_whitespaces)) {
-      return piece.replaceAll(SPACE, ' ')
-    }
+    const text = this.#spelling(piece)
     // A model that removes extra whitespace wrote none at the start, so every leading piece of space is a dummy.
-    if (!remove_extra_whitespaces) this.#at_start = false
-    return piece.slice(SPACE.length).replaceAll(SPACE, ' ')
+    if (!this.#tokenizer.model.remove_extra_whitespaces) this.#at_start = false
+    return text
+  }
+
+  #spelling(piece: string): string {
+    const { add_dummy_prefix, remove_extra_whitespaces } = this.#tokenizer.model
+    const has_dummy = this.#at_start && piece.startsWith(SPACE) && (add_dummy_prefix || remove_extra_whitespaces)
+    return (has_dummy ? piece.slice(SPACE.length) : piece).replaceAll(SPACE, ' ')
   }
 
   #continueWith(text: string): string {

@@ -67,6 +67,22 @@ describe('the node is asked', () => {
     expect(request.sampling).toMatchObject({ ...set, frequency_penalty: -1, presence_penalty: 1 })
   })
 
+  test('for what ends an answer, what moves its logits, and its log-probabilities', async () => {
+    const none = { stop_token_ids: [], include_stop: false, min_tokens: 0, ignore_eos: false, logit_bias: [] }
+    expect(await asked('/v1/completions', completion)).toMatchObject({ ...none, logprobs: null, echo: false })
+    const ends = { stop_token_ids: [7, 8], min_tokens: 3, ignore_eos: true }
+    const set = { ...ends, include_stop_str_in_output: true, logit_bias: { 5: -100, 12: 1.5 } }
+    const asked_for = { ...ends, include_stop: true, logit_bias: [[5, -100], [12, 1.5]] } // biome-ignore format: a table
+    expect(await asked('/v1/completions', { ...completion, ...set, logprobs: 0 })).toMatchObject({
+      ...asked_for,
+      logprobs: 0,
+    })
+    expect(await asked('/v1/completions', { ...completion, echo: true })).toMatchObject({ echo: true, logprobs: null })
+    const chat = { ...chatBody, ...set, logprobs: true }
+    expect(await asked('/v1/chat/completions', chat)).toMatchObject({ ...asked_for, logprobs: 0 })
+    expect(await asked('/v1/chat/completions', { ...chat, top_logprobs: 20 })).toMatchObject({ logprobs: 20 })
+  })
+
   test('for a chat in the model’s own format', async () => {
     const request = await asked('/v1/chat/completions', { ...chatBody, max_completion_tokens: 4 })
     expect(request).toMatchObject({ shape: 'chat', max_tokens: 4 })

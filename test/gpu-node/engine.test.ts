@@ -42,6 +42,47 @@ test('the first logits are within what fp16 weights allow', async () => {
   expect(Math.max(...differences)).toBeLessThan(1e-2)
 })
 
+describe('a sampled row', () => {
+  const prompt = golden.prompt_ids
+  const drawn = async (own: Parameters<typeof makeSequence>[0]) => {
+    const scheduler = new Scheduler(LIMITS)
+    scheduler.submit(makeSequence(own))
+    const outputs = []
+    for (let step = scheduler.schedule(); step; step = scheduler.schedule()) {
+      outputs.push(...scheduler.apply(step, await engine.step(step.batch)))
+    }
+    return outputs
+  }
+  const ids = (outputs: { token: number }[]) => outputs.map(({ token }) => token)
+
+  test('follows a bias, and never draws what is banned', async () => {
+    const biased = { ...greedy, bias: { ids: [400], values: [100] } }
+    expect(ids(await drawn({ prompt, output_tokens_max: 3, sampling: biased }))).toEqual([400, 400, 400])
+    const stop_ids = new Set([400])
+    const held_off = await drawn({ prompt, output_tokens_max: 9, output_tokens_min: 4, stop_ids, sampling: biased })
+    expect(held_off).toHaveLength(5)
+    expect(ids(held_off).indexOf(400)).toBe(4)
+  })
+
+  test('has the log-probabilities of a softmax over the raw logits, the likeliest first', async () => {
+    const sampling = { ...greedy, logprobs: 20 }
+    const [first] = await drawn({ prompt, output_tokens_max: 1, sampling })
+    const { logprob, top } = first!.logprobs!
+    const scale = Math.log(golden.first_step_logits.reduce((sum, logit) => sum + Math.exp(logit), 0))
+    expect(top).toHaveLength(20)
+    expect(top[0]).toEqual({ id: first!.token, logprob })
+    for (const other of top) expect(other.logprob).toBeCloseTo(golden.first_step_logits[other.id]! - scale, 1)
+    expect(top.map((other) => other.logprob)).toEqual(top.map((other) => other.logprob).toSorted((a, b) => b - a))
+  })
+
+  test('draws the same with log-probabilities as without', async () => {
+    const sampling = { ...greedy, temperature: 1, seed: 3n }
+    const options = { prompt, output_tokens_max: 20 }
+    const plain = await drawn({ ...options, sampling })
+    expect(ids(await drawn({ ...options, sampling: { ...sampling, logprobs: 5 } }))).toEqual(ids(plain))
+  })
+})
+
 describe('the same sequence', () => {
   const random = seededRandom()
   const draw = () => {

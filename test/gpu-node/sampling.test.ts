@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { rowArrays, samplingOfChoice } from '../../gpu-node/sampling.ts'
+import { logprobsOf, rowArrays, samplingOfChoice } from '../../gpu-node/sampling.ts'
 import { greedy, makeSequence } from '../support/sequences.ts'
 
 const parameters = { ...greedy, seed: '5' }
@@ -22,6 +22,41 @@ test('rows carry their own parameters, and a history only where a penalty needs 
   expect([...rows.history]).toEqual([5, 6, 7])
   expect([...rows.history_counts]).toEqual([0, 3])
   expect([...rows.output_counts]).toEqual([0, 1])
+})
+
+test('rows carry their bias, their bans until enough is drawn, and the alternatives they want', () => {
+  const bias = { ids: [7, 8], values: [-1, 100] }
+  const limits = { output_tokens_min: 1, stop_ids: new Set([2, 9]) }
+  const plain = makeSequence({ prompt: [3] })
+  const full = makeSequence({ prompt: [3], ...limits, sampling: { ...greedy, bias, logprobs: 5 } })
+  const rows = rowArrays([plain, full])
+  expect([...rows.bias_counts]).toEqual([0, 2])
+  expect([...rows.bias_ids]).toEqual([7, 8])
+  expect([...rows.bias_values]).toEqual([-1, 100])
+  expect([...rows.banned_counts]).toEqual([0, 2])
+  expect([...rows.banned_ids]).toEqual([2, 9])
+  expect([...rows.logprobs]).toEqual([-1, 5])
+  full.tokens.push(4)
+  expect([...rowArrays([full]).banned_counts]).toEqual([0])
+})
+
+test('log-probabilities are read from the row of their sequence, padding left out', () => {
+  const top_ids = new Int32Array(40).fill(-1)
+  const top_logprobs = new Float32Array(40).fill(-1)
+  top_ids.set([5, 6], 20)
+  top_logprobs.set([-0.5, -1.5], 20)
+  const logprobs = Float32Array.of(-9, -1.5)
+  const result = { tokens: Int32Array.of(1, 6), logprobs, top_ids, top_logprobs, logits: null, seconds: 0 }
+  const wanting = (count: number | null) => makeSequence({ prompt: [3], sampling: { ...greedy, logprobs: count } })
+  expect(logprobsOf(wanting(3), result, 1)).toEqual({
+    logprob: -1.5,
+    top: [
+      { id: 5, logprob: -0.5 },
+      { id: 6, logprob: -1.5 },
+    ],
+  })
+  expect(logprobsOf(wanting(0), result, 0)).toEqual({ logprob: -9, top: [] })
+  expect(logprobsOf(wanting(null), result, 0)).toBeNull()
 })
 
 test.each(['repetition_penalty', 'frequency_penalty', 'presence_penalty'])('%s needs a history', (name) => {

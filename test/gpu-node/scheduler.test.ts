@@ -84,7 +84,7 @@ describe('a sequence ends', () => {
 
   test('at an end-of-sequence id, whichever of the list', () => {
     const { scheduler, submit } = setUp()
-    submit(makeSequence({ prompt: ids(3), eos_ids: new Set([7, 9]) }))
+    submit(makeSequence({ prompt: ids(3), stop_ids: new Set([7, 9]) }))
     const outputs = scheduler.apply(scheduler.schedule()!, result(Int32Array.of(9)))
     expect(outputs).toMatchObject([{ token: 9, finish: 'stop' }])
     expect(scheduler.schedule()).toBeNull()

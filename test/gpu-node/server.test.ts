@@ -248,6 +248,8 @@ describe('a refusal', () => {
     ['an answer longer than the context', { max_tokens: 128 }, {}, 'context_length_exceeded'],
     ['an unknown special', { prompts: [[{ special: '<human>' }]] }, {}, 'unknown_special'],
     ['an id outside the vocabulary', { prompts: [[{ tokens: [512] }]] }, {}, 'invalid_token_id'],
+    ['a bias on an id outside the vocabulary', { logit_bias: [[512, 1]] }, {}, 'invalid_token_id'],
+    ['a stop id outside the vocabulary', { stop_token_ids: [3, 512] }, {}, 'invalid_token_id'],
     ['a prompt of no tokens', { prompts: [[]] }, {}, 'bad_request'],
   ]
 
@@ -260,6 +262,22 @@ describe('a refusal', () => {
       expect((await generate(node.url)).status).toBe(200)
     },
   )
+
+  test('for an id outside the vocabulary names its parameter, and its neighbours go on', async () => {
+    const node = await startFakeNode({ engine: { step_ms: 5 } })
+    const alone = await completion(generate(node.url))
+    const neighbour = completion(generate(node.url))
+    const refused = await Promise.all([
+      generate(node.url, { logit_bias: [[2 ** 31 - 1, 100]] }),
+      generate(node.url, { stop_token_ids: [2 ** 31 - 1] }),
+    ])
+    const params = (await Promise.all(refused.map(refusal))).map(({ code, param }) => [code, param])
+    expect(params).toEqual([
+      ['invalid_token_id', 'logit_bias'],
+      ['invalid_token_id', 'stop_token_ids'],
+    ])
+    expect((await neighbour).choices).toEqual(alone.choices)
+  })
 
   test('for the context names both counts', async () => {
     const node = await startFakeNode({ context_tokens: 128 })

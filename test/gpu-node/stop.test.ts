@@ -21,6 +21,14 @@ test('a stop cut into pieces is found and none of it leaks', () => {
   expect(feed(['END'], ['a E', 'N', 'D b'])).toEqual({ delivered: ['a ', '', ''], stopped: true })
 })
 
+test('a stop that is to be included is delivered whole, and nothing after it', () => {
+  const matcher = new StopMatcher(['END', 'STOP'], true)
+  expect([matcher.push('a E'), matcher.push('ND b')]).toEqual([
+    { text: 'a ', stopped: false },
+    { text: 'END', stopped: true },
+  ])
+})
+
 test('only the longest possible beginning of a stop is held back', () => {
   expect(feed(['abac'], ['xxaba', 'b', 'z'])).toEqual({ delivered: ['xx', 'ab', 'abz', ''], stopped: false })
 })

@@ -2,6 +2,7 @@
 // so a wrong block table, position, token or neighbour changes the output.
 
 import assert from 'node:assert/strict'
+import { LOGPROBS_MAX } from '../../contract/generation.ts'
 import { BLOCK_TOKENS } from '../../gpu-node/block-pool.ts'
 import type { Engine, EngineInfo, StepBatch, StepResult } from '../../gpu-node/engine.ts'
 import type { RowSampling } from '../../gpu-node/sampling.ts'
@@ -33,8 +34,22 @@ export class FakeEngine implements Engine {
       this.#options.step_ms === undefined ? setImmediate(resolve) : setTimeout(resolve, this.#options.step_ms),
     )
     if (this.fail_next) throw this.fail_next
-    const none = { logprobs: new Float32Array(), top_ids: new Int32Array(), top_logprobs: new Float32Array() }
-    return { tokens, ...none, logits: null, seconds: 0 }
+    return { tokens, ...this.#logprobs(batch, tokens), logits: null, seconds: 0 }
+  }
+
+  // As likely as its id says, and every next id half a nat less so.
+  #logprobs(batch: StepBatch, tokens: Int32Array) {
+    const any = batch.logprobs.some((count) => count > 0)
+    const top_ids = new Int32Array(any ? tokens.length * LOGPROBS_MAX : 0).fill(-1)
+    const top_logprobs = new Float32Array(top_ids.length).fill(-1)
+    const logprobs = Float32Array.from(tokens, (token) => -(token % 8))
+    for (const [row, count] of batch.logprobs.entries()) {
+      for (let k = 0; k < count; k++) {
+        top_ids[row * LOGPROBS_MAX + k] = (tokens[row]! + k) % this.#options.vocab_size
+        top_logprobs[row * LOGPROBS_MAX + k] = logprobs[row]! - k / 2
+      }
+    }
+    return { logprobs, top_ids, top_logprobs }
   }
 
   /** The tokens a step draws, at once. */
@@ -63,7 +78,20 @@ export class FakeEngine implements Engine {
     const sampling = { temperature: batch.temperature[row]!, seed: batch.seeds[row]! }
     let hash = firstHash(sampling, batch.counters[row]!)
     for (let p = 0; p <= position; p++) hash = mix(hash, this.#kv[this.#slot(table, p)]!)
-    return tokenOf(hash, this.#options)
+    return this.#afterBiasAndBans(batch, row, tokenOf(hash, this.#options))
+  }
+
+  // A bias of 100 decides; of what is banned the next id is drawn.
+  #afterBiasAndBans(batch: StepBatch, row: number, token: number): number {
+    const at = (counts: Int32Array) => counts.subarray(0, row).reduce((a, b) => a + b, 0)
+    const bias_at = at(batch.bias_counts)
+    const values = batch.bias_values.subarray(bias_at, bias_at + batch.bias_counts[row]!)
+    const decided = values.indexOf(100)
+    const banned_at = at(batch.banned_counts)
+    const banned = batch.banned_ids.subarray(banned_at, banned_at + batch.banned_counts[row]!)
+    let drawn = decided < 0 ? token : batch.bias_ids[bias_at + decided]!
+    while (banned.includes(drawn)) drawn = (drawn + 1) % this.#options.vocab_size
+    return drawn
   }
 
   #slot(table: Int32Array, position: number): number {
@@ -88,6 +116,14 @@ export class FakeEngine implements Engine {
       batch.history.length,
       batch.history_counts.reduce((a, b) => a + b, 0),
     )
+    assert.equal(
+      batch.bias_ids.length,
+      batch.bias_counts.reduce((a, b) => a + b, 0),
+    )
+    assert.equal(
+      batch.banned_ids.length,
+      batch.banned_counts.reduce((a, b) => a + b, 0),
+    )
     for (const array of [batch.temperature, batch.top_p, batch.min_p, batch.seeds, batch.counters, batch.top_k]) {
       assert.equal(array.length, batch.rows.length)
     }
@@ -96,12 +132,12 @@ export class FakeEngine implements Engine {
 
 /** The output a sequence must have, from its tokens alone: no blocks, no batch, no scheduler. */
 export function expectedOutput(
-  { prompt_tokens, tokens, sampling, output_tokens_max, eos_ids }: Sequence,
+  { prompt_tokens, tokens, sampling, output_tokens_max, stop_ids }: Sequence,
   options: FakeEngineOptions,
 ): number[] {
   const prompt = tokens.slice(0, prompt_tokens)
   const output: number[] = []
-  while (output.length < output_tokens_max && !eos_ids.has(output.at(-1) ?? -1)) {
+  while (output.length < output_tokens_max && !stop_ids.has(output.at(-1) ?? -1)) {
     const first = firstHash(sampling, output.length)
     const hash = [...prompt, ...output].reduce((hash, token, position) => mix(hash, mix(token, position)), first)
     output.push(tokenOf(hash, options))

@@ -19,6 +19,13 @@ export function generateRequest(changes: Partial<GenerateRequest> = {}): Generat
     max_tokens: 20,
     max_tokens_is_default: false,
     stop: [],
+    stop_token_ids: [],
+    include_stop: false,
+    min_tokens: 0,
+    ignore_eos: false,
+    logit_bias: [],
+    logprobs: null,
+    echo: false,
     sampling: {
       temperature: 0,
       top_p: 1,

@@ -14,10 +14,18 @@ export const greedy: RowSampling = {
   frequency_penalty: 0,
   presence_penalty: 0,
   seed: 0n,
+  bias: { ids: [], values: [] },
+  logprobs: null,
 }
 
 export function makeSequence(options: Partial<SequenceOptions> & { prompt: readonly number[] }): Sequence {
-  return new Sequence({ output_tokens_max: 8, eos_ids: new Set([2]), sampling: greedy, ...options })
+  return new Sequence({
+    output_tokens_max: 8,
+    output_tokens_min: 0,
+    stop_ids: new Set([2]),
+    sampling: greedy,
+    ...options,
+  })
 }
 
 /** Runs sequences to their end, all submitted at once. Returns the output ids of each. */

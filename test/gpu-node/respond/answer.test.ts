@@ -102,6 +102,66 @@ describe('a chat completion', () => {
   })
 })
 
+describe('with log-probabilities', () => {
+  const byte = { text: '\\xe5', bytes: [0xe5], logprob: -2 }
+  const end = { text: '</s>', bytes: null, logprob: -4 }
+  const a = { text: ' a', bytes: [32, 97], logprob: -1 }
+  const first = { ...a, top: [a, byte], offset: 0 }
+  const second = { ...byte, top: [end], offset: 2 }
+  const request = (changes: object) => generateRequest({ response_id: 'id-1', logprobs: 2, ...changes })
+  const whole = (shape: 'completion' | 'chat') => {
+    const to = answerTo(request({ shape }))
+    to.text(0, ' a', [first])
+    to.text(0, '写', [second])
+    to.finish(0, 'stop')
+    to.end(usage)
+    return (JSON.parse(to.take()) as { choices: { logprobs: unknown }[] }).choices[0]!.logprobs
+  }
+  const streamed = (shape: 'completion' | 'chat') => {
+    const to = answerTo(request({ shape, stream: true }))
+    to.text(0, '') // nothing is out yet
+    to.text(0, ' a', [first])
+    to.text(0, '', [second]) // tokens without text are told as well
+    to.finish(0, 'stop')
+    const chunks = frames(to.take()) as { choices: { logprobs: unknown }[] }[]
+    return chunks.map((chunk) => chunk.choices[0]!.logprobs)
+  }
+  const lists = [
+    { tokens: [' a'], token_logprobs: [-1], top_logprobs: [{ ' a': -1, 'bytes:\\xe5': -2 }], text_offset: [0] },
+    {
+      tokens: ['bytes:\\xe5'],
+      token_logprobs: [-2],
+      top_logprobs: [{ '</s>': -4, 'bytes:\\xe5': -2 }],
+      text_offset: [2],
+    },
+  ]
+  const chat = {
+    a: { token: ' a', logprob: -1, bytes: [32, 97] },
+    byte: { token: '\\xe5', logprob: -2, bytes: [0xe5] },
+  }
+  const content = [
+    { ...chat.a, top_logprobs: [chat.a, chat.byte] },
+    { ...chat.byte, top_logprobs: [{ token: '</s>', logprob: -4, bytes: null }] },
+  ]
+
+  test('a completion has four lists of one length', () => {
+    const [one, two] = lists as [(typeof lists)[0], (typeof lists)[0]]
+    expect(whole('completion')).toEqual({
+      tokens: [...one.tokens, ...two.tokens],
+      token_logprobs: [-1, -2],
+      top_logprobs: [...one.top_logprobs, ...two.top_logprobs],
+      text_offset: [0, 2],
+    })
+    expect(streamed('completion')).toEqual([...lists, null])
+  })
+
+  test('a chat completion has one list of tokens', () => {
+    expect(whole('chat')).toEqual({ content, refusal: null })
+    const chunks = content.map((token) => ({ content: [token], refusal: null }))
+    expect(streamed('chat')).toEqual([null, ...chunks, null])
+  })
+})
+
 test.each(['completion', 'chat'] as const)('a streamed %s with usage has null in every chunk but the last', (shape) => {
   const chunks = frames(play(answer(shape, true, true))) as { usage?: unknown; choices: unknown[] }[]
   expect(chunks.slice(0, -2).map((chunk) => chunk.usage)).toEqual(chunks.slice(0, -2).map(() => null))
