@@ -192,6 +192,7 @@ const anyTicket = {
   request_id: randomUUID(),
   attempt: 1,
   account_id: '1',
+  cache_salt: 'salt',
   key_id: '1',
   model,
   price_version: 1,

@@ -5,6 +5,8 @@ export interface Ticket {
   request_id: string
   attempt: number
   account_id: string
+  /** Roots the account's part of the prefix cache. Only the gateway can make one, and it tells the node nothing. */
+  cache_salt: string
   key_id: string
   model: string
   price_version: number

@@ -2,7 +2,7 @@
 // enter JavaScript cost a third of the CPU). Settles nothing: the node reports what it counted, so a worker may die here.
 
 import type { GenerateRequest, NodeErrorCode } from '../contract/generation.ts'
-import { signTicket, type Ticket } from '../contract/ticket.ts'
+import { sign, signTicket, type Ticket } from '../contract/ticket.ts'
 import type { CostCeiling } from './billing/cost-ceiling.ts'
 import { type Admission, fence, giveBack, type LiveNode } from './billing/ledger.ts'
 import { type Call, settingsOf } from './env.ts'
@@ -17,7 +17,7 @@ interface Generation {
 }
 
 export async function relay(c: Call, generation: Generation): Promise<Response> {
-  const ticket = firstTicket(c, generation)
+  const ticket = await firstTicket(c, generation)
   if (c.req.raw.signal.aborted) return abandon(c, ticket)
   const { nodes } = generation.admission
   const first = pickNode(nodes)
@@ -38,11 +38,13 @@ async function abandon(c: Call, ticket: Ticket): Promise<Response> {
   return new Response(null, { status: 499 }) // nobody reads it
 }
 
-function firstTicket(c: Call, { request, admission, ceiling }: Generation): Ticket {
+async function firstTicket(c: Call, { request, admission, ceiling }: Generation): Promise<Ticket> {
   return {
     request_id: request.request_id,
     attempt: 1,
     account_id: admission.account_id,
+    // By a secret that nodes do not have: else a node could make the salt of any account it knows.
+    cache_salt: await sign(`prefix cache of ${admission.account_id}`, c.env.ADMIN_KEY),
     key_id: admission.key_id,
     model: request.model,
     price_version: admission.price_version,

@@ -108,21 +108,35 @@ export function acceptRequest(request: GenerateRequest, ticket: Ticket, ticket_t
   checkCeiling('prompt', prompt_tokens, ticket.prompt_tokens_max)
   checkCeiling('output', max_tokens * request.n * prompts.length, ticket.output_tokens_max)
   const stop_ids = new Set([...(request.ignore_eos ? [] : eos_ids), ...request.stop_token_ids])
-  const own = { output_tokens_max: max_tokens, output_tokens_min: request.min_tokens, stop_ids }
-  const bias = biasOf(request.logit_bias)
+  const own = {
+    output_tokens_max: max_tokens,
+    output_tokens_min: request.min_tokens,
+    stop_ids,
+    cache_salt: ticket.cache_salt,
+  }
+  const sampling = (choice: number) => ({
+    ...samplingOfChoice(request.sampling, choice),
+    bias: biasOf(request.logit_bias),
+    logprobs: request.logprobs,
+  })
   const choices = prompts.flatMap((prompt, p) =>
-    Array.from({ length: request.n }, (_, copy) => ({
-      sequence: new Sequence({
-        prompt,
-        ...own,
-        sampling: { ...samplingOfChoice(request.sampling, p * request.n + copy), bias, logprobs: request.logprobs },
-      }),
+    fork(
+      request.n,
+      (copy, leader) => new Sequence({ prompt, ...own, leader, sampling: sampling(p * request.n + copy) }),
+    ).map((sequence) => ({
+      sequence,
       detokenizer: Detokenizer.after(tokenizer, prompt),
       echo: request.echo ? Detokenizer.textOf(tokenizer, prompt) : '',
     })),
   )
   const generation = new Generation({ ticket: ticket_text, attempt: ticket.attempt, request, prompt_tokens, choices })
   return { generation, prompt_tokens }
+}
+
+/** The choices over one prompt: the first computes it for all. */
+function fork(n: number, make: (copy: number, leader?: Sequence) => Sequence): Sequence[] {
+  const leader = make(0)
+  return [leader, ...Array.from({ length: n - 1 }, (_, i) => make(i + 1, leader))]
 }
 
 // An id that the network has no row for would be written beside the scores of this sequence's row.

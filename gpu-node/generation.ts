@@ -104,7 +104,7 @@ export class Generation {
       ...this.counts(),
       ticket,
       prompt_tokens,
-      cached_tokens: 0,
+      cached_tokens: this.#cached_tokens,
       outcome,
       started_unix_ms: this.#started_unix_ms,
     }
@@ -131,8 +131,18 @@ export class Generation {
     this.answer.end(this.#usage())
   }
 
+  // As the prompt's own tokens: of each prompt once, for the choice that computes it.
+  get #cached_tokens(): number {
+    const leaders = this.choices.filter(({ sequence }) => sequence.leader === null)
+    return leaders.reduce((sum, { sequence }) => sum + (sequence.cached_tokens ?? 0), 0)
+  }
+
   #usage() {
-    return usageOf({ prompt: this.#options.prompt_tokens, cached: 0, completion: this.#completion_tokens })
+    return usageOf({
+      prompt: this.#options.prompt_tokens,
+      cached: this.#cached_tokens,
+      completion: this.#completion_tokens,
+    })
   }
 
   #elapsed(): number {

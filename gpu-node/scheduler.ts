@@ -2,13 +2,15 @@
 // token budget, apply() takes the step's tokens; whoever calls them runs the engine between.
 //
 // Progress is certain: what could never fit is refused at the door, and the oldest sequence is never preempted, so it
-// always finishes. A preempted sequence is computed again from its own tokens; batch-invariant kernels give the same text.
+// always finishes. A preempted sequence is computed again from its own tokens, as far as the prefix cache lost them;
+// batch-invariant kernels give the same text.
 
 import assert from 'node:assert/strict'
 import type { FinishReason } from '../contract/generation.ts'
 import { buildBatch, type StepPart } from './batch.ts'
 import { BLOCK_TOKENS, BlockPool, blocksFor } from './block-pool.ts'
 import type { StepBatch, StepResult } from './engine.ts'
+import { type CachedBlock, PrefixCache } from './prefix-cache.ts'
 import { logprobsOf, type TokenLogprobs } from './sampling.ts'
 import type { Sequence } from './sequence.ts'
 
@@ -41,11 +43,14 @@ interface Plan {
 export class Scheduler {
   readonly #limits: SchedulerLimits
   readonly #pool: BlockPool
+  readonly #cache = new PrefixCache()
   // Both in order of arrival. Sequences wait before they first run and after a preemption.
   readonly #waiting: Sequence[] = []
   readonly #running: Sequence[] = []
   #arrivals = 0
   #preemptions = 0
+  #cache_queries = 0 // tokens looked for
+  #cache_hits = 0 // tokens found
 
   constructor(limits: SchedulerLimits) {
     this.#limits = limits
@@ -57,7 +62,10 @@ export class Scheduler {
       running: this.#running.length,
       waiting: this.#waiting.length,
       blocks_total: this.#pool.total,
-      blocks_free: this.#pool.free,
+      blocks_free: this.#available, // cached ones that nobody uses included
+      blocks_cached: this.#cache.size,
+      cache_queries: this.#cache_queries,
+      cache_hits: this.#cache_hits,
       preemptions: this.#preemptions,
     }
   }
@@ -106,6 +114,7 @@ export class Scheduler {
       const drawn = samples ? row++ : null
       if (sequence.state !== 'running') continue
       sequence.computed += tokens
+      this.#cacheFullBlocks(sequence)
       if (drawn !== null) outputs.push(this.#append(sequence, result, drawn))
     }
     this.#assertBlocksAddUp()
@@ -135,22 +144,38 @@ export class Scheduler {
   #admitWaiting(plan: Plan): void {
     for (const sequence of this.#waiting.filter((candidate) => !candidate.paused)) {
       if (plan.tokens_left === 0 || this.#running.length >= this.#limits.sequences_max) return
-      if (!this.#freeForAdmission(plan, blocksFor(sequence.target))) return
-      this.#waiting.splice(this.#waiting.indexOf(sequence), 1)
-      sequence.state = 'running'
-      insertByArrival(this.#running, sequence)
-      this.#takeBlocks(sequence, sequence.target)
+      if (sequence.waits_for_leader) continue
+      const path = this.#cache.find(sequence.cache_salt, sequence.blockTokens(sequence.sharable_blocks))
+      if (!this.#freeForAdmission(plan, blocksFor(sequence.target), path)) return
+      this.#admit(sequence, path)
       this.#giveTokens(plan, sequence)
     }
   }
 
-  #freeForAdmission(plan: Plan, blocks: number): boolean {
-    while (this.#pool.free < blocks + this.#running.length) {
+  #admit(sequence: Sequence, path: CachedBlock[]): void {
+    this.#waiting.splice(this.#waiting.indexOf(sequence), 1)
+    sequence.state = 'running'
+    insertByArrival(this.#running, sequence)
+    this.#cache.use(path)
+    sequence.path = path
+    sequence.blocks = path.map(({ block }) => block)
+    sequence.computed = path.length * BLOCK_TOKENS
+    if (sequence.cached_tokens === null) {
+      sequence.cached_tokens = sequence.computed
+      this.#cache_queries += sequence.prompt_tokens
+      this.#cache_hits += sequence.computed
+    }
+    this.#takeBlocks(sequence, sequence.target)
+  }
+
+  #freeForAdmission(plan: Plan, blocks: number, path: readonly CachedBlock[]): boolean {
+    for (;;) {
+      const unused_in_path = path.filter(({ users }) => users === 0).length
+      if (this.#available - unused_in_path >= blocks - path.length + this.#running.length) return true
       const victim = this.#running.findLast((sequence) => sequence.paused)
       if (!victim) return false
       this.#preempt(plan, victim)
     }
-    return true
   }
 
   #giveTokens(plan: Plan, sequence: Sequence): void {
@@ -162,7 +187,7 @@ export class Scheduler {
   }
 
   #makeRoom(plan: Plan, sequence: Sequence, tokens: number): boolean {
-    while (this.#pool.free < blocksFor(tokens) - sequence.blocks.length) {
+    while (this.#available < blocksFor(tokens) - sequence.blocks.length) {
       const victim = this.#victimFor(sequence)
       if (!victim) return false
       this.#preempt(plan, victim)
@@ -187,7 +212,25 @@ export class Scheduler {
   }
 
   #takeBlocks(sequence: Sequence, tokens: number): void {
-    while (sequence.blocks.length < blocksFor(tokens)) sequence.blocks.push(this.#pool.take())
+    while (sequence.blocks.length < blocksFor(tokens)) sequence.blocks.push(this.#takeBlock())
+  }
+
+  #takeBlock(): number {
+    if (this.#pool.free === 0) this.#pool.giveBack([this.#cache.evict()])
+    return this.#pool.take()
+  }
+
+  // At once, not when it finishes: whoever comes meanwhile with the same beginning finds it. Two that computed the same
+  // side by side have the same bytes, so the second takes the first's block and gives up its own.
+  #cacheFullBlocks(sequence: Sequence): void {
+    const { path, blocks, cache_salt } = sequence
+    for (let i = path.length; i < Math.floor(sequence.computed / BLOCK_TOKENS); i++) {
+      const own = { tokens: sequence.blockTokensAt(i), block: blocks[i]! }
+      const cached = this.#cache.add(cache_salt, path.at(-1), own)
+      if (cached.block !== own.block) this.#pool.giveBack([own.block])
+      blocks[i] = cached.block
+      path.push(cached)
+    }
   }
 
   #finish(sequence: Sequence): void {
@@ -199,13 +242,19 @@ export class Scheduler {
   // Safe while a step in flight still uses the blocks: the engine runs steps in order, and a new owner comes later.
   #release(sequence: Sequence): void {
     this.#running.splice(this.#running.indexOf(sequence), 1)
-    this.#pool.giveBack(sequence.blocks)
+    this.#pool.giveBack(sequence.blocks.slice(sequence.path.length))
+    this.#cache.release(sequence.path)
     sequence.blocks = []
+    sequence.path = []
+  }
+
+  get #available(): number {
+    return this.#pool.free + this.#cache.unused
   }
 
   #assertBlocksAddUp(): void {
-    const held = this.#running.reduce((sum, sequence) => sum + sequence.blocks.length, 0)
-    assert.equal(this.#pool.free + held, this.#pool.total, 'free + held = total')
+    const held = this.#running.reduce((sum, { blocks, path }) => sum + blocks.length - path.length, 0)
+    assert.equal(this.#pool.free + this.#cache.size + held, this.#pool.total, 'free + cached + held = total')
   }
 }
 

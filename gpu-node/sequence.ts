@@ -1,6 +1,8 @@
 // One run of the model over one prompt. `computed` chases `target`: there is no prefill or decode phase, only how far
 // behind it is. After a preemption `computed` is 0 again and the same tokens are computed once more.
 
+import { BLOCK_TOKENS } from './block-pool.ts'
+import type { CachedBlock } from './prefix-cache.ts'
 import type { RowSampling } from './sampling.ts'
 
 const NONE: readonly number[] = []
@@ -11,6 +13,10 @@ export interface SequenceOptions {
   output_tokens_min: number // before so many, none of stop_ids is drawn
   stop_ids: ReadonlySet<number> // each ends the sequence
   sampling: RowSampling
+  /** Whose cached blocks it may use. */
+  cache_salt: string
+  /** A sequence over the same prompt that computes it first; this one waits for those blocks. */
+  leader?: Sequence | undefined
 }
 
 export class Sequence {
@@ -19,12 +25,17 @@ export class Sequence {
   readonly output_tokens_min: number
   readonly stop_ids: ReadonlySet<number>
   readonly sampling: RowSampling
+  readonly cache_salt: string
+  readonly leader: Sequence | null
   readonly tokens: number[] // prompt, then output
   state: 'new' | 'waiting' | 'running' | 'finished' = 'new'
   arrival = 0 // order of submission; a smaller one is older
   paused = false // its reader is slow: keeps its blocks, gets no tokens
   computed = 0 // leading tokens whose KV is in `blocks`
   blocks: number[] = []
+  path: CachedBlock[] = [] // its leading full blocks, as the prefix cache knows them; those behind it are its own
+  cached_tokens: number | null = null // found in the cache when it first ran
+  readonly #block_tokens: string[] = []
 
   constructor(options: SequenceOptions) {
     this.prompt_tokens = options.prompt.length
@@ -32,6 +43,8 @@ export class Sequence {
     this.output_tokens_min = options.output_tokens_min
     this.stop_ids = options.stop_ids
     this.sampling = options.sampling
+    this.cache_salt = options.cache_salt
+    this.leader = options.leader ?? null
     this.tokens = [...options.prompt]
   }
 
@@ -45,6 +58,27 @@ export class Sequence {
 
   get output_tokens(): number {
     return this.tokens.length - this.prompt_tokens
+  }
+
+  /** Blocks of its tokens that a cache may spare it. The last token is always computed: its logits are what is wanted. */
+  get sharable_blocks(): number {
+    return Math.floor((this.target - 1) / BLOCK_TOKENS)
+  }
+
+  /** The tokens of its first full blocks, as the prefix cache spells them. */
+  *blockTokens(blocks: number): Generator<string> {
+    for (let i = 0; i < blocks; i++) yield this.blockTokensAt(i)
+  }
+
+  blockTokensAt(i: number): string {
+    this.#block_tokens[i] ??= this.tokens.slice(i * BLOCK_TOKENS, (i + 1) * BLOCK_TOKENS).join()
+    return this.#block_tokens[i]
+  }
+
+  /** Whether its prompt is being computed by another, whose blocks it can then share. */
+  get waits_for_leader(): boolean {
+    if (!this.leader || this.leader.state === 'finished') return false
+    return this.leader.computed < Math.floor((this.prompt_tokens - 1) / BLOCK_TOKENS) * BLOCK_TOKENS
   }
 
   /** What the next token may not be. */

@@ -6,6 +6,7 @@ const ticket: Ticket = {
   request_id: '0b0f2a52-7a39-4c7e-8a54-7f1b8f2b9a11',
   attempt: 1,
   account_id: 'account',
+  cache_salt: 'salt',
   key_id: 'key',
   model: 'ziya-coding-mini · 写',
   price_version: 3,

@@ -136,6 +136,26 @@ describe('the node is asked', () => {
   })
 })
 
+describe('the salt of the prefix cache', () => {
+  const salt = async (who: Caller, body: object = completion) => {
+    expect((await who.post('/v1/completions', body)).status).toBe(200)
+    return gateway.node.accepted.at(-1)!.ticket.cache_salt
+  }
+
+  test('is one for an account, another for another, and tells neither', async () => {
+    const other = await gateway.newCaller()
+    const mine = await salt(caller)
+    expect(await salt(caller)).toBe(mine)
+    expect(await salt(other)).not.toBe(mine)
+    expect(mine).toMatch(/^[A-Za-z0-9_-]{43}$/)
+  })
+
+  test('cannot be set by a caller', async () => {
+    const refused = await caller.post('/v1/completions', { ...completion, cache_salt: 'x' })
+    expect(await errorOf(refused)).toMatchObject({ status: 400, code: 'unknown_parameter', param: 'cache_salt' })
+  })
+})
+
 describe('the client gets', () => {
   test('the node’s stream byte for byte, with the headers of one', async () => {
     const response = await caller.post('/v1/chat/completions', {

@@ -6,6 +6,7 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import { type Engine, loadEngine } from '../../gpu-node/engine.ts'
 import { type Model, readModelFolder } from '../../gpu-node/load/model-folder.ts'
 import { Scheduler } from '../../gpu-node/scheduler.ts'
+import { Sequence } from '../../gpu-node/sequence.ts'
 import { seededRandom } from '../support/random.ts'
 import { greedy, makeSequence, runToEnd } from '../support/sequences.ts'
 import { sharedData } from '../support/shared-data.ts'
@@ -111,6 +112,18 @@ describe('the same sequence', () => {
 
   test('gives the same tokens when its prompt comes in small chunks', async () => {
     expect(await together({ ...LIMITS, batch_tokens_max: 17 })).toEqual(alone)
+  })
+
+  test('gives the same tokens from a warm cache, and forked', async () => {
+    const scheduler = new Scheduler(LIMITS)
+    await together(LIMITS, scheduler)
+    const forked = drawn.map((make) => {
+      const leader = make()
+      return [leader, new Sequence({ ...leader, prompt: leader.tokens, leader })]
+    })
+    const outputs = await runToEnd(engine, scheduler, forked.flat())
+    expect(outputs).toEqual(alone.flatMap((output) => [output, output]))
+    expect(scheduler.status.cache_hits).toBeGreaterThan(500)
   })
 
   test('gives the same tokens after preemptions', async () => {

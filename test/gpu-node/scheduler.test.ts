@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest'
+import { BLOCK_TOKENS } from '../../gpu-node/block-pool.ts'
 import type { StepResult } from '../../gpu-node/engine.ts'
 import { Scheduler, type SchedulerLimits, type Step } from '../../gpu-node/scheduler.ts'
 import type { Sequence } from '../../gpu-node/sequence.ts'
@@ -155,22 +156,146 @@ describe('when blocks run out', () => {
   })
 })
 
+describe('the prefix cache', () => {
+  test('spares a prompt the full blocks another computed, but never its last token', () => {
+    const { step, submit } = setUp({ batch_tokens_max: 100 })
+    submit(makeSequence({ prompt: ids(40), output_tokens_max: 1 }))
+    step()
+    const [longer, same, exact] = submit(
+      makeSequence({ prompt: [...ids(40), 7], output_tokens_max: 1 }),
+      makeSequence({ prompt: ids(40), output_tokens_max: 1 }),
+      makeSequence({ prompt: ids(32), output_tokens_max: 1 }),
+    )
+    expect(counts(step())).toEqual([9, 8, 16])
+    expect([longer, same, exact].map((sequence) => sequence!.cached_tokens)).toEqual([32, 32, 16])
+  })
+
+  test('is found by who comes while the other still runs', () => {
+    const { step, submit } = setUp()
+    submit(makeSequence({ prompt: ids(20) }))
+    step()
+    submit(makeSequence({ prompt: ids(20) }))
+    expect(counts(step())).toEqual([1, 4])
+  })
+
+  test('holds what was generated too', () => {
+    const { step, submit } = setUp()
+    const [first] = submit(makeSequence({ prompt: ids(10), output_tokens_max: 8 }))
+    while (step());
+    submit(makeSequence({ prompt: [...first!.tokens.slice(0, 17), 9] }))
+    expect(counts(step())).toEqual([2])
+  })
+
+  test('tells no account what another has asked', () => {
+    const { step, submit } = setUp()
+    submit(makeSequence({ prompt: ids(32), cache_salt: 'one' }))
+    step()
+    const [other] = submit(makeSequence({ prompt: ids(32), cache_salt: 'another' }))
+    expect(counts(step())).toEqual([1, 31])
+    expect(other!.cached_tokens).toBe(0)
+  })
+
+  test('keeps one copy of what two computed side by side', () => {
+    const { scheduler, step, submit } = setUp({ batch_tokens_max: 100 })
+    const [a, b] = submit(makeSequence({ prompt: ids(33) }), makeSequence({ prompt: ids(33) }))
+    step()
+    expect(a!.blocks.slice(0, 2)).toEqual(b!.blocks.slice(0, 2))
+    expect(scheduler.status).toMatchObject({ blocks_cached: 2, blocks_free: LIMITS.blocks - 4 })
+  })
+
+  test('gives way to those that run, the longest unused first', () => {
+    const { scheduler, step, submit } = setUp({ blocks: 6, batch_tokens_max: 100 })
+    submit(makeSequence({ prompt: ids(32), output_tokens_max: 1 }))
+    step()
+    submit(makeSequence({ prompt: ids(32, 100), output_tokens_max: 1 }))
+    step()
+    submit(makeSequence({ prompt: ids(48, 200), output_tokens_max: 1 }))
+    step()
+    expect(scheduler.status).toMatchObject({ blocks_free: 6, blocks_cached: 6 })
+    const [sequence] = submit(makeSequence({ prompt: [...ids(32), 9], output_tokens_max: 1 }))
+    step()
+    expect(sequence!.cached_tokens, 'the end of the first is gone, its beginning is not').toBe(16)
+  })
+
+  test('lets a preempted sequence go on where it was, as far as its blocks are left', () => {
+    const limits = { ...LIMITS, blocks: 5, batch_tokens_max: 64 }
+    const { scheduler, step, submit } = setUp(limits)
+    const [oldest, youngest] = submit(
+      makeSequence({ prompt: ids(31), output_tokens_max: 20 }),
+      makeSequence({ prompt: ids(31, 40), output_tokens_max: 30 }),
+    )
+    while (scheduler.status.preemptions === 0) expect(step()).not.toBeNull()
+    const { target } = youngest!
+    while (oldest!.state !== 'finished') expect(step()).not.toBeNull()
+    const next = step()!
+    expect(next.parts[0]!.tokens).toBeLessThan(target)
+    expect(youngest!.cached_tokens, 'what it is billed as cached is what its prompt found at first').toBe(0)
+  })
+})
+
+describe('choices over one prompt', () => {
+  const fork = (n: number, own: Partial<Parameters<typeof makeSequence>[0]> = {}) => {
+    const options = { prompt: ids(70), output_tokens_max: 20, ...own }
+    const sampling = (copy: number) => ({ ...greedy, temperature: 1, seed: BigInt(copy) })
+    const leader = makeSequence({ ...options, sampling: sampling(0) })
+    return [
+      leader,
+      ...Array.from({ length: n - 1 }, (_, i) => makeSequence({ ...options, leader, sampling: sampling(i + 1) })),
+    ]
+  }
+
+  test('are computed once', () => {
+    const { step, submit } = setUp()
+    submit(...fork(3))
+    expect([step(), step(), step(), step()].map(counts)).toEqual([[32], [32], [6, 6, 6], [1, 1, 1]])
+  })
+
+  test('draw what separate requests draw', async () => {
+    const options = { blocks: 64, vocab_size: VOCABULARY }
+    const forked = await runToEnd(new FakeEngine(options), new Scheduler(LIMITS), fork(5))
+    const separate = fork(5).map((sequence) => expectedOutput(sequence, options))
+    expect(forked).toEqual(separate)
+    expect(new Set(forked.map(String)).size).toBe(5)
+  })
+
+  test('go on when the first of them is cancelled before the prompt is computed', () => {
+    const { scheduler, step, submit } = setUp()
+    const [leader, ...others] = submit(...fork(3))
+    step()
+    scheduler.cancel(leader!)
+    while (step());
+    expect(others.map((sequence) => sequence.output_tokens)).toEqual([20, 20])
+  })
+
+  test('do not wait where there is no full block to share', () => {
+    const { step, submit } = setUp()
+    submit(...fork(3, { prompt: ids(16) }))
+    expect(counts(step())).toEqual([16, 16])
+  })
+})
+
 test('the queue is bounded', () => {
   const { scheduler, submit } = setUp({ waiting_max: 2 })
   submit(makeSequence({ prompt: ids(1) }))
   expect([scheduler.hasRoomFor(1), scheduler.hasRoomFor(2)]).toEqual([true, false])
 })
 
-test('20,000 random operations keep every invariant, and each output is the one its own tokens give', () => {
+const OPERATIONS = Number(process.env.OPERATIONS ?? 20_000)
+
+test(`${OPERATIONS} random operations keep every invariant, and each output is the one its own tokens give`, () => {
   const random = seededRandom()
   const history = new RandomHistory(random)
-  for (let i = 0; i < 20_000; i++) history.operate()
+  for (let i = 0; i < OPERATIONS; i++) history.operate()
   history.finish()
   expect(history.scheduler.status).toMatchObject({ running: 0, waiting: 0, blocks_free: history.limits.blocks })
-  expect(history.scheduler.status.preemptions).toBeGreaterThan(100)
-  expect(history.finished).toBeGreaterThan(500)
+  expect(history.scheduler.status.preemptions).toBeGreaterThan(OPERATIONS / 200)
+  expect(history.scheduler.status.cache_hits).toBeGreaterThan(OPERATIONS)
+  expect(history.finished).toBeGreaterThan(OPERATIONS / 40)
   history.compareWithExpected()
-}, 120_000)
+}, 600_000)
+
+// Few beginnings, so that many share them; two accounts; long enough for blocks that are half of one and half of another.
+const BEGINNINGS = [40, 90, 16].map((length, i) => ids(length, 3 + 100 * i))
 
 class RandomHistory {
   readonly limits = { blocks: 24, batch_tokens_max: 40, sequences_max: 10, waiting_max: 30 }
@@ -179,6 +304,7 @@ class RandomHistory {
   readonly #engine = new FakeEngine(this.#options)
   readonly #random: Random
   readonly #all: Sequence[] = []
+  #groups: Sequence[][] = [] // what one client asked for
   readonly #ended = new Set<Sequence>()
   #live: Sequence[] = []
   #in_flight: { step: Step; tokens: Int32Array } | null = null
@@ -191,7 +317,8 @@ class RandomHistory {
   operate(): void {
     const choice = this.#random.below(100)
     if (choice < 15) this.#submit()
-    else if (choice < 18) this.#cancel()
+    else if (choice < 17) this.#cancel()
+    else if (choice < 18) this.#disconnect()
     else if (choice < 22) this.#togglePause()
     else this.#step()
     this.#checkOwners()
@@ -216,14 +343,37 @@ class RandomHistory {
   }
 
   #submit(): void {
-    if (!this.scheduler.hasRoomFor(1)) return
     const random = this.#random
-    const prompt = Array.from({ length: 1 + random.below(120) }, () => 3 + random.below(VOCABULARY - 3))
-    const sampling = random.chance(0.5) ? greedy : { ...greedy, temperature: 1, seed: BigInt(random.below(1e9)) }
-    const sequence = makeSequence({ prompt, output_tokens_max: 1 + random.below(80), sampling })
-    this.scheduler.submit(sequence)
-    this.#all.push(sequence)
-    this.#live.push(sequence)
+    const n = random.chance(0.3) ? 2 + random.below(3) : 1
+    if (!this.scheduler.hasRoomFor(n)) return
+    const prompt = [
+      ...random.pick(BEGINNINGS).slice(random.below(16) === 0 ? 1 : 0),
+      ...this.#randomIds(random.below(40)),
+    ]
+    const cache_salt = random.pick(['one', 'another'])
+    const group: Sequence[] = []
+    for (let copy = 0; copy < n; copy++) {
+      const sampling = random.chance(0.5) ? greedy : { ...greedy, temperature: 1, seed: BigInt(random.below(1e9)) }
+      const output_tokens_max = 1 + random.below(80)
+      group.push(makeSequence({ prompt, output_tokens_max, sampling, cache_salt, leader: group[0] }))
+    }
+    for (const sequence of group) this.scheduler.submit(sequence)
+    this.#groups.push(group)
+    this.#all.push(...group)
+    this.#live.push(...group)
+  }
+
+  #randomIds(length: number): number[] {
+    return Array.from({ length }, () => 3 + this.#random.below(VOCABULARY - 3))
+  }
+
+  #disconnect(): void {
+    this.#groups = this.#groups.filter((group) => group.some((sequence) => sequence.state !== 'finished'))
+    if (this.#groups.length === 0) return
+    for (const sequence of this.#random.pick(this.#groups)) {
+      this.scheduler.cancel(sequence)
+      this.#remove(sequence)
+    }
   }
 
   #cancel(): void {
@@ -272,9 +422,17 @@ class RandomHistory {
     this.#live = this.#live.filter((other) => other !== sequence)
   }
 
+  // Counted from the sequences alone. A block is written by one or read by many; nothing else is in use.
   #checkOwners(): void {
-    const held = this.#live.flatMap((sequence) => sequence.blocks)
-    expect(new Set(held).size, 'no block has two owners').toBe(held.length)
-    expect(this.scheduler.status.blocks_free + held.length, 'free + held = total').toBe(this.limits.blocks)
+    const written = this.#live.flatMap(({ blocks, path }) => blocks.slice(path.length))
+    const read = new Set(this.#live.flatMap(({ path }) => path.map(({ block }) => block)))
+    if (new Set([...written, ...read]).size !== written.length + read.size) expect.fail('a block has two writers')
+    expect(this.scheduler.status.blocks_free, 'free + cached + held = total').toBe(
+      this.limits.blocks - written.length - read.size,
+    )
+    for (const { path, blocks, computed } of this.#live) {
+      if (path.some(({ block }, i) => block !== blocks[i])) expect.fail('a path leads over the blocks it names')
+      if (computed < path.length * BLOCK_TOKENS) expect.fail('a shared block may be written')
+    }
   }
 }

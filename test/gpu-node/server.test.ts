@@ -126,6 +126,44 @@ describe('an answer', () => {
   })
 })
 
+describe('cached tokens', () => {
+  const prompts = text('a long prompt that fills more than one block '.repeat(4))
+  interface Usage {
+    prompt_tokens: number
+    prompt_tokens_details: { cached_tokens: number }
+  }
+  const usage = async (node: { url: string }, changes: Partial<GenerateRequest>, ticket = {}) =>
+    ((await (await generate(node.url, { prompts, ...changes }, { ticket })).json()) as { usage: Usage }).usage
+
+  test('are told in usage and in the record, and the text is the same', async () => {
+    const gateway = await FakeGateway.start()
+    const node = await startFakeNode({ config: { gateway_url: gateway.url } })
+    const request_id = crypto.randomUUID()
+    const [cold, warm] = [await completion(generate(node.url, { prompts })), await usage(node, { request_id })]
+    expect((await completion(generate(node.url, { prompts }))).choices).toEqual(cold.choices)
+    const { prompt_tokens } = cold.usage
+    const cached_tokens = Math.floor((prompt_tokens - 1) / 16) * 16
+    expect(warm).toMatchObject({ prompt_tokens, prompt_tokens_details: { cached_tokens } })
+    expect(await gateway.record(request_id)).toMatchObject({ prompt_tokens, cached_tokens })
+  })
+
+  test('count once a prompt, not once a choice that shares it', async () => {
+    const node = await startFakeNode()
+    expect((await usage(node, { n: 4 })).prompt_tokens_details.cached_tokens).toBe(0)
+    const again = await usage(node, { n: 4 })
+    expect(again.prompt_tokens_details.cached_tokens).toBeLessThan(again.prompt_tokens)
+  })
+
+  test('are of the same account only', async () => {
+    const node = await startFakeNode()
+    await usage(node, {}, { cache_salt: 'one' })
+    const other = await usage(node, {}, { cache_salt: 'another' })
+    expect(other.prompt_tokens_details.cached_tokens).toBe(0)
+    const same = await usage(node, {}, { cache_salt: 'one' })
+    expect(same.prompt_tokens_details.cached_tokens).toBeGreaterThan(0)
+  })
+})
+
 describe('a stream', () => {
   test('is one frame an event, with usage at its end where asked for', async () => {
     const node = await startFakeNode()

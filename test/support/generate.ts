@@ -45,6 +45,7 @@ export function ticketFor(request: GenerateRequest, changes: Partial<Ticket> = {
     request_id: request.request_id,
     attempt: 1,
     account_id: 'account',
+    cache_salt: 'salt',
     key_id: 'key',
     model: 'test-model',
     price_version: 1,

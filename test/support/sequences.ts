@@ -23,6 +23,7 @@ export function makeSequence(options: Partial<SequenceOptions> & { prompt: reado
     output_tokens_max: 8,
     output_tokens_min: 0,
     stop_ids: new Set([2]),
+    cache_salt: '',
     sampling: greedy,
     ...options,
   })
