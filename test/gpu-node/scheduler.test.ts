@@ -280,7 +280,7 @@ test('the queue is bounded', () => {
   expect([scheduler.hasRoomFor(1), scheduler.hasRoomFor(2)]).toEqual([true, false])
 })
 
-const OPERATIONS = Number(process.env.OPERATIONS ?? 20_000)
+const OPERATIONS = Number(process.env.OPERATIONS ?? 8000)
 
 test(`${OPERATIONS} random operations keep every invariant, and each output is the one its own tokens give`, () => {
   const random = seededRandom()
