@@ -20,7 +20,7 @@ function oneToken(): Generation {
     attempt: 1,
     request,
     prompt_tokens: 3,
-    choices: [{ sequence, detokenizer: silent }],
+    choices: [{ sequence, detokenizer: silent, echo: '' }],
   })
 }
 
