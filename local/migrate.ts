@@ -1,5 +1,6 @@
-// Brings a database up to date: applies migrations/*.sql in the order of their names, each once and in its own transaction.
-// What was applied is recorded with its checksum, because a migration that changed afterwards never ran as it reads.
+// Brings a database up to date. migrations/*.sql are tables: applied in the order of their names, each once, and never changed
+// afterwards, which their recorded checksums hold. migrations/functions/*.sql are `create or replace`: all of them are applied
+// again when any has changed, so a function is read in one place. All of it is one transaction.
 
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -15,37 +16,59 @@ interface Migration {
 
 const folder = fileURLToPath(new URL('../migrations/', import.meta.url))
 
-/** Applies what is missing and returns its names. Two at once wait for each other. */
-export async function migrate(database_url: string, migrations: Migration[] = readMigrations()): Promise<string[]> {
+/** Applies what is missing and returns its names; the functions together are one name. Two at once wait for each other. */
+export async function migrate(
+  database_url: string,
+  migrations: Migration[] = readMigrations(),
+  functions: Migration = readFunctions(),
+): Promise<string[]> {
   const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false, onnotice: () => {} })
   try {
-    return await sql.begin((transaction) => applyMissing(transaction, migrations))
+    return await sql.begin((transaction) => applyMissing(transaction, migrations, functions))
   } finally {
     await sql.end({ timeout: 5 })
   }
 }
 
 export function readMigrations(): Migration[] {
-  return readdirSync(folder)
-    .filter((name) => name.endsWith('.sql'))
-    .sort()
-    .map((name) => {
-      const sql = readFileSync(join(folder, name), 'utf8')
-      return { name, sql, checksum: createHash('sha256').update(sql).digest('hex') }
-    })
+  return sqlFiles(folder).map(({ name, sql }) => migration(name, sql))
 }
 
-async function applyMissing(sql: postgres.TransactionSql, migrations: Migration[]): Promise<string[]> {
+/** Every function as one text, which may name each other in any order. */
+export function readFunctions(): Migration {
+  const files = sqlFiles(join(folder, 'functions'))
+  return migration('functions', ['set local check_function_bodies = off;', ...files.map(({ sql }) => sql)].join('\n'))
+}
+
+function sqlFiles(from: string): { name: string; sql: string }[] {
+  return readdirSync(from)
+    .filter((name) => name.endsWith('.sql'))
+    .sort()
+    .map((name) => ({ name, sql: readFileSync(join(from, name), 'utf8') }))
+}
+
+function migration(name: string, sql: string): Migration {
+  return { name, sql, checksum: createHash('sha256').update(sql).digest('hex') }
+}
+
+async function applyMissing(
+  sql: postgres.TransactionSql,
+  migrations: Migration[],
+  functions: Migration,
+): Promise<string[]> {
   await sql`select pg_advisory_xact_lock(hashtext('schema_migrations'))`
   await sql`create table if not exists schema_migrations (
     name text primary key, checksum text not null, applied_at timestamptz not null default clock_timestamp())`
   const applied = await sql<{ name: string; checksum: string }[]>`select name, checksum from schema_migrations`
-  const missing = missingOf(migrations, new Map(applied.map((row) => [row.name, row.checksum])))
-  for (const migration of missing) {
-    await sql.unsafe(migration.sql)
-    await sql`insert into schema_migrations (name, checksum) values (${migration.name}, ${migration.checksum})`
+  const checksums = new Map(applied.map((row) => [row.name, row.checksum]))
+  const missing = missingOf(migrations, checksums)
+  if (checksums.get(functions.name) !== functions.checksum) missing.push(functions)
+  for (const { name, sql: text, checksum } of missing) {
+    await sql.unsafe(text)
+    await sql`insert into schema_migrations (name, checksum) values (${name}, ${checksum})
+      on conflict (name) do update set checksum = excluded.checksum, applied_at = clock_timestamp()`
   }
-  return missing.map((migration) => migration.name)
+  return missing.map(({ name }) => name)
 }
 
 function missingOf(migrations: Migration[], applied: Map<string, string>): Migration[] {

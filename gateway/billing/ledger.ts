@@ -97,7 +97,7 @@ function nullWhenUnavailable(error: unknown): null {
   throw error
 }
 
-/** One of the reads an account's key allows (migrations/0007_reads.sql). */
+/** One of the reads an account's key allows (migrations/functions/reads.sql). */
 export async function read<A>(env: Env, name: string, item: { key_hash: string }): Promise<A> {
   const [answer] = await askTeller<Decided & A>(env, name, { shard_by: item.key_hash, items: [item] })
   return unlessRefused(answer!, 'allowed')

@@ -14,7 +14,7 @@ const migration = (name: string, sql: string) => ({ name, sql, checksum: sql })
 test('a second run applies nothing', async () => {
   expect(await migrate(db.url)).toEqual([])
   const rows = await db.sql`select name from schema_migrations order by name`
-  expect(rows.map(({ name }) => name)).toEqual(readMigrations().map(({ name }) => name))
+  expect(rows.map(({ name }) => name)).toEqual([...readMigrations().map(({ name }) => name), 'functions'])
 })
 
 test('a migration that changed after it was applied is refused by name', async () => {
@@ -37,4 +37,16 @@ test('of two runs at once one applies and the other finds it done', async () => 
   const set = [migration('a.sql', 'create table once (a int)')]
   const runs = await Promise.all([migrate(db.url, set), migrate(db.url, set)])
   expect(runs.flat()).toEqual(['a.sql'])
+})
+
+test('functions that changed are replaced, and only then', async () => {
+  const answers = (n: number) => ({
+    name: 'functions',
+    sql: `create or replace function answer() returns int language sql as 'select ${n}'`,
+    checksum: String(n),
+  })
+  expect(await migrate(db.url, [], answers(1))).toEqual(['functions'])
+  expect(await migrate(db.url, [], answers(1))).toEqual([])
+  expect(await migrate(db.url, [], answers(2))).toEqual(['functions'])
+  expect(await db.sql`select answer()`).toEqual([{ answer: 2 }])
 })

@@ -2,7 +2,7 @@
 
 -- The reservation a ticket was signed for, made again where a crash lost it. It comes back expired, for nothing is held any
 -- more: its usage is then late usage. Null where the ticket and the row disagree about the account.
-create function restore(item jsonb, lost_state text) returns reservations language plpgsql as $$
+create or replace function restore(item jsonb, lost_state text) returns reservations language plpgsql as $$
 declare
   held reservations;
 begin
@@ -19,14 +19,14 @@ begin
   return case when held.account_id = (item ->> 'account_id')::bigint then held end;
 end $$;
 
-create function settle_refused(item jsonb, anomaly text) returns jsonb language plpgsql as $$
+create or replace function settle_refused(item jsonb, anomaly text) returns jsonb language plpgsql as $$
 begin
   insert into anomalies (request_id, kind, detail) values ((item ->> 'request_id')::uuid, anomaly, item);
   return jsonb_build_object('decision', anomaly);
 end $$;
 
 -- Expects the account to be locked. Items: a ticket's fields and a usage record's.
-create function settle_one(item jsonb) returns jsonb language plpgsql as $$
+create or replace function settle_one(item jsonb) returns jsonb language plpgsql as $$
 declare
   held reservations := restore(item, 'expired');
   settled usage;
@@ -80,7 +80,7 @@ begin
 end $$;
 
 -- Everything a node reports: its usage records, and itself ({node}). Durable before it is answered, for the node then forgets.
-create function settle(items jsonb) returns setof jsonb language plpgsql as $$
+create or replace function settle(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
@@ -95,58 +95,5 @@ begin
     else
       return next settle_one(item);
     end if;
-  end loop;
-end $$;
-
--- Gives held money back where nothing was generated. A lost reservation is written down as voided, so that it stays so.
-create function void(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  held reservations;
-begin
-  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
-  for item in select * from jsonb_array_elements(items) loop
-    held := restore(item, 'voided');
-    if held.state = 'pending' then
-      update reservations set state = 'voided', closed_at = clock_timestamp()
-      where request_id = held.request_id returning * into held;
-      update accounts set pending_nanousd = pending_nanousd - held.amount_nanousd where id = held.account_id;
-    end if;
-    return next jsonb_build_object('decision', coalesce(held.state, 'rejected'));
-  end loop;
-end $$;
-
--- Frees what no node ever reported, oldest first; returns how many. The hour is the database's own, read after the lock was got.
-create function expire_due(count_max int) returns int language plpgsql as $$
-declare
-  owners bigint[] := array(
-    select distinct account_id from (
-      select account_id from reservations
-      where state = 'pending' and expires_at < clock_timestamp() order by expires_at limit count_max) as due);
-  expired_count int;
-begin
-  perform lock_accounts(owners);
-  with closed as (
-    update reservations set state = 'expired', closed_at = clock_timestamp()
-    where request_id in (
-      select request_id from reservations
-      where state = 'pending' and expires_at < clock_timestamp() and account_id = any (owners)
-      order by expires_at limit count_max)
-    returning account_id, amount_nanousd),
-  freed as ( -- one row an account: an update applies only one of several matches
-    select account_id, sum(amount_nanousd)::bigint as amount_nanousd from closed group by account_id),
-  released as (
-    update accounts set pending_nanousd = pending_nanousd - freed.amount_nanousd
-    from freed where accounts.id = freed.account_id)
-  select count(*) into expired_count from closed;
-  return expired_count;
-end $$;
-
-create function expire(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    return next jsonb_build_object('decision', 'expired', 'count', expire_due((item ->> 'count_max')::int));
   end loop;
 end $$;

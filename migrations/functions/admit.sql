@@ -1,11 +1,6 @@
 -- Whether a request may run, decided in one call: key, scope, model, price, money, nodes, and then the reservation.
 
--- What tokens cost. Numeric in between, so that absurd counts become a large number and not an error.
-create function cost_nanousd(price prices, input_tokens bigint, output_tokens bigint) returns numeric language sql immutable as $$
-  select price.input_nanousd_per_token::numeric * input_tokens + price.output_nanousd_per_token::numeric * output_tokens
-$$;
-
-create function admission(held reservations, account accounts, nodes jsonb) returns jsonb language sql stable as $$
+create or replace function admission(held reservations, account accounts, nodes jsonb) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'decision', 'admitted',
     'account_id', held.account_id::text,
@@ -17,7 +12,7 @@ create function admission(held reservations, account accounts, nodes jsonb) retu
 $$;
 
 -- Expects the account to be locked. Items: {request_id, key_hash, model, prompt_tokens_max, output_tokens_max, ttl_ms}.
-create function admit_one(item jsonb) returns jsonb language plpgsql as $$
+create or replace function admit_one(item jsonb) returns jsonb language plpgsql as $$
 declare
   wanted_model text := item ->> 'model';
   key keys;
@@ -75,7 +70,7 @@ begin
 end $$;
 
 -- The commit need not reach the disk: what a crash forgets, settle rebuilds from the signed ticket.
-create function admit(items jsonb) returns setof jsonb language plpgsql as $$
+create or replace function admit(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
@@ -89,7 +84,7 @@ begin
 end $$;
 
 -- Gives the generation to the next attempt: from here on, what an earlier one reports is stale. Items: {request_id, account_id, attempt}.
-create function fence(items jsonb) returns setof jsonb language plpgsql as $$
+create or replace function fence(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin

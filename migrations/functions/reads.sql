@@ -1,6 +1,6 @@
 -- What an account may see of itself. Each call decides by the key alone, so another account's id looks like a missing one.
 
-create function read_balance(items jsonb) returns setof jsonb language plpgsql as $$
+create or replace function read_balance(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   key keys;
@@ -25,7 +25,7 @@ begin
 end $$;
 
 -- One request as its account sees it: state, counts and price; the lines of the ledger that belong to it.
-create function usage_report(held reservations) returns jsonb language sql stable as $$
+create or replace function usage_report(held reservations) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'request_id', held.request_id,
     'model', held.model,
@@ -53,7 +53,7 @@ create function usage_report(held reservations) returns jsonb language sql stabl
   where p.model = held.model and p.version = held.price_version
 $$;
 
-create function read_usage(items jsonb) returns setof jsonb language plpgsql as $$
+create or replace function read_usage(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   key keys;
@@ -72,7 +72,7 @@ begin
 end $$;
 
 -- The newest first, `limit` at most, those before `after`; one more than asked for tells whether there are more.
-create function list_usage(items jsonb) returns setof jsonb language plpgsql as $$
+create or replace function list_usage(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   key keys;

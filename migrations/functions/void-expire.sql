@@ -1,0 +1,54 @@
+-- How held money is given back where nothing was generated, or nobody reported.
+
+-- Gives held money back where nothing was generated. A lost reservation is written down as voided, so that it stays so.
+create or replace function void(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  held reservations;
+begin
+  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
+  for item in select * from jsonb_array_elements(items) loop
+    held := restore(item, 'voided');
+    if held.state = 'pending' then
+      update reservations set state = 'voided', closed_at = clock_timestamp()
+      where request_id = held.request_id returning * into held;
+      update accounts set pending_nanousd = pending_nanousd - held.amount_nanousd where id = held.account_id;
+    end if;
+    return next jsonb_build_object('decision', coalesce(held.state, 'rejected'));
+  end loop;
+end $$;
+
+-- Frees what no node ever reported, oldest first; returns how many. The hour is the database's own, read after the lock was got.
+create or replace function expire_due(count_max int) returns int language plpgsql as $$
+declare
+  owners bigint[] := array(
+    select distinct account_id from (
+      select account_id from reservations
+      where state = 'pending' and expires_at < clock_timestamp() order by expires_at limit count_max) as due);
+  expired_count int;
+begin
+  perform lock_accounts(owners);
+  with closed as (
+    update reservations set state = 'expired', closed_at = clock_timestamp()
+    where request_id in (
+      select request_id from reservations
+      where state = 'pending' and expires_at < clock_timestamp() and account_id = any (owners)
+      order by expires_at limit count_max)
+    returning account_id, amount_nanousd),
+  freed as ( -- one row an account: an update applies only one of several matches
+    select account_id, sum(amount_nanousd)::bigint as amount_nanousd from closed group by account_id),
+  released as (
+    update accounts set pending_nanousd = pending_nanousd - freed.amount_nanousd
+    from freed where accounts.id = freed.account_id)
+  select count(*) into expired_count from closed;
+  return expired_count;
+end $$;
+
+create or replace function expire(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    return next jsonb_build_object('decision', 'expired', 'count', expire_due((item ->> 'count_max')::int));
+  end loop;
+end $$;
