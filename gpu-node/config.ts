@@ -19,6 +19,7 @@ const configSchema = z
     node_id: z.string().min(1).default('node-1'),
     host: z.string().default('127.0.0.1'),
     port: z.coerce.number().int().min(0).max(65535).default(0), // 0 = any free one
+    metrics_token: z.string().min(16).optional(), // who shows it may read /metrics from elsewhere than this machine
     public_url: z.url().optional(), // where the gateway reaches this node, when not at host and port
     device: z
       .templateLiteral(['cuda:', z.int().nonnegative()])

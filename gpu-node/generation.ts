@@ -29,6 +29,10 @@ export interface Choice {
   output_tokens: number
   logprobs: LogprobQueue
   finish_reason: FinishReason | null
+  // When, on the monotonic clock, for the metrics.
+  readonly arrived_at_ms: number
+  first_token_at_ms: number | null
+  last_token_at_ms: number | null
 }
 
 export class Generation {
@@ -52,11 +56,19 @@ export class Generation {
       output_tokens: 0,
       logprobs: new LogprobQueue(),
       finish_reason: null,
+      arrived_at_ms: this.#started,
+      first_token_at_ms: null,
+      last_token_at_ms: null,
     }))
   }
 
   get outcome(): Outcome | null {
     return this.#outcome
+  }
+
+  /** Choices a prompt. */
+  get n(): number {
+    return this.#options.request.n
   }
 
   /** Counts one token of a choice and turns it into text. */

@@ -30,6 +30,7 @@ export class Sequence {
   readonly tokens: number[] // prompt, then output
   state: 'new' | 'waiting' | 'running' | 'finished' = 'new'
   arrival = 0 // order of submission; a smaller one is older
+  first_step_at_ms: number | null = null // monotonic; when its first step began
   paused = false // its reader is slow: keeps its blocks, gets no tokens
   computed = 0 // leading tokens whose KV is in `blocks`
   blocks: number[] = []

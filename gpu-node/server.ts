@@ -1,10 +1,11 @@
-// The node on the wire: POST /generate for the gateway, /healthz and /status for who watches. Guards, then the door, then
-// the step loop writes to the raw socket: what one step made for a stream is one write.
+// The node on the wire: POST /generate for the gateway, /healthz, /status and /metrics for who watches. Guards, then the
+// door, then the step loop writes to the raw socket: what one step made for a stream is one write.
 
 import type { HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
 import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
+import { HTTPException } from 'hono/http-exception'
 import type { Logger } from 'pino'
 import { TICKET_HEADER } from '../contract/generation.ts'
 import type { NodeStatus } from '../contract/sync.ts'
@@ -12,7 +13,9 @@ import type { Ticket } from '../contract/ticket.ts'
 import { type Accepted, acceptRequest, acceptTicket, type Door, parseRequest } from './accept-request.ts'
 import { Client } from './client.ts'
 import type { NodeConfig } from './config.ts'
+import { guardMetrics } from './guard-metrics.ts'
 import type { Journal } from './journal.ts'
+import type { Metrics } from './metrics.ts'
 import { Refusal } from './refusal.ts'
 import type { Scheduler } from './scheduler.ts'
 import type { StepLoop } from './step-loop.ts'
@@ -23,12 +26,13 @@ const TIMER_MS_MAX = 2 ** 31 - 1 // setTimeout takes a longer time for none at a
 export interface ServerOptions {
   config: Pick<
     NodeConfig,
-    'model_id' | 'node_secret' | 'keep_alive_ms' | 'buffer_bytes_max' | 'slow_ms_max' | 'step_ms_max'
+    'model_id' | 'node_secret' | 'metrics_token' | 'keep_alive_ms' | 'buffer_bytes_max' | 'slow_ms_max' | 'step_ms_max'
   >
   door: Door
   scheduler: Scheduler
   loop: StepLoop
   journal: Journal
+  metrics: Metrics
   status: () => NodeStatus
   state: { draining: boolean; engine_failed: boolean; url: string }
   answers: Set<HttpBindings['outgoing']> // begun and not yet taken by their readers
@@ -41,6 +45,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
 
   app.onError((error, c) => {
     if (error instanceof Refusal) return c.json(error.body, error.status)
+    if (error instanceof HTTPException) return error.getResponse()
     log.error({ err: error }, 'a request failed')
     return c.json(new Refusal('engine_failed', 'The node could not handle this request.').body, 503)
   })
@@ -50,6 +55,10 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     const health = healthOf(options)
     return c.json(health, health.ok ? 200 : 503)
   })
+
+  app.get('/metrics', guardMetrics(config.metrics_token), async (c) =>
+    c.body(await options.metrics.text(), 200, { 'content-type': options.metrics.content_type }),
+  )
 
   app.post('/generate', bodyLimit({ maxSize: BODY_BYTES_MAX, onError: refuseSize }), async (c) => {
     refuseUnlessServing(state)

@@ -11,6 +11,7 @@ import type { Engine } from './engine.ts'
 import { Journal } from './journal.ts'
 import type { Model } from './load/model-folder.ts'
 import { lockFolder } from './lock-folder.ts'
+import { Metrics } from './metrics.ts'
 import { biasOf } from './sampling.ts'
 import { Scheduler } from './scheduler.ts'
 import { Sequence } from './sequence.ts'
@@ -72,9 +73,10 @@ function assemble({ config, model, engine, log }: ServiceOptions, scheduler: Sch
     log.fatal({ err: error }, 'the engine failed')
     sync.stop().finally(() => failed.resolve(error))
   }
-  const loop = new StepLoop({ engine, scheduler, journal, on_finished: () => sync.poke(), on_failed })
+  const metrics = new Metrics({ model_name: config.model_id, tokens_max: door.tokens_max, scheduler })
+  const loop = new StepLoop({ engine, scheduler, journal, metrics, on_finished: () => sync.poke(), on_failed })
   const answers: ServerOptions['answers'] = new Set()
-  return { config, door, scheduler, loop, journal, sync, status, state, answers, log, failed: failed.promise }
+  return { config, door, scheduler, loop, journal, metrics, sync, status, state, answers, log, failed: failed.promise }
 }
 
 function statusOf(

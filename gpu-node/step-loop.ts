@@ -6,6 +6,7 @@ import type { Client } from './client.ts'
 import type { Engine, StepResult } from './engine.ts'
 import type { Choice, Generation } from './generation.ts'
 import type { Journal } from './journal.ts'
+import type { Metrics } from './metrics.ts'
 import type { Scheduler, SequenceOutput, Step } from './scheduler.ts'
 import type { Sequence } from './sequence.ts'
 
@@ -13,6 +14,7 @@ export interface StepLoopOptions {
   engine: Engine
   scheduler: Scheduler
   journal: Journal
+  metrics: Metrics
   on_finished: () => void // something finished: worth a report
   on_failed: (error: unknown) => void // the engine is lost; every client has been told
 }
@@ -93,7 +95,7 @@ export class StepLoop {
       this.#last_step_ended = performance.now()
       const outputs = this.#options.scheduler.apply(step, result)
       const next = this.#begin()
-      this.#deliver(this.#take(outputs)) // while the next step runs
+      this.#deliver(this.#take(step, outputs)) // while the next step runs
       step = next ?? this.#begin()
     }
     // In the same turn as the last look at the schedule: whoever starts later kicks. (After a failure it stays: nothing runs again.)
@@ -103,21 +105,26 @@ export class StepLoop {
   #begin(): StepInFlight | null {
     const step = this.#options.scheduler.schedule()
     if (!step) return null
-    this.#step_began = performance.now()
+    const now = performance.now()
+    this.#step_began = now
+    for (const { sequence } of step.parts) sequence.first_step_at_ms ??= now
     const result = this.#options.engine.step(step.batch)
     result.catch(() => {}) // awaited in #run, but perhaps only after a delivery
     return { ...step, result }
   }
 
-  #take(outputs: SequenceOutput[]): Iterable<Stream> {
+  #take(step: Step, outputs: SequenceOutput[]): Iterable<Stream> {
     const touched = new Set<Stream>()
+    const drawn: Choice[] = []
     for (const output of outputs) {
       const { sequence } = output
       const { stream, choice } = this.#by_sequence.get(sequence)!
       stream.generation.take(choice, output)
       if (choice.finish_reason !== null) this.#forget(sequence)
       touched.add(stream)
+      drawn.push(choice)
     }
+    this.#options.metrics.step(step.batch.tokens.length, drawn, this.#last_step_ended)
     return touched
   }
 
@@ -133,6 +140,7 @@ export class StepLoop {
     )
     for (const { generation, client } of open) client.write(generation.answer.take())
     for (const { generation, client } of ended) {
+      this.#options.metrics.ended(generation)
       client.end(generation.answer.take(), generation.outcome === 'error' ? 503 : 200)
       this.#streams.delete(generation)
     }

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest'
 import type { Client } from '../../gpu-node/client.ts'
 import { Generation } from '../../gpu-node/generation.ts'
 import type { Journal } from '../../gpu-node/journal.ts'
+import { Metrics } from '../../gpu-node/metrics.ts'
 import { Scheduler } from '../../gpu-node/scheduler.ts'
 import { StepLoop } from '../../gpu-node/step-loop.ts'
 import type { Detokenizer } from '../../gpu-node/tokenizer/detokenizer.ts'
@@ -27,7 +28,8 @@ function oneToken(): Generation {
 test('a request that arrives in the very moment the last one ends is run too', { timeout: 5000 }, async () => {
   const engine = new FakeEngine({ blocks: 8, vocab_size: 64 })
   const scheduler = new Scheduler({ blocks: 8, batch_tokens_max: 16, sequences_max: 4, waiting_max: 4 })
-  const options = { engine, scheduler, journal: unwritten, on_finished: () => {}, on_failed: () => {} }
+  const metrics = new Metrics({ model_name: 'm', tokens_max: 128, scheduler })
+  const options = { engine, scheduler, journal: unwritten, metrics, on_finished: () => {}, on_failed: () => {} }
   const loop = new StepLoop(options)
   const arrivals = 20
   const { promise: all_ended, resolve } = Promise.withResolvers<number>()
