@@ -36,7 +36,7 @@ begin
     end;
   end if;
 
-  refusal := key_refusal(key, 'generate');
+  refusal := key_refusal(key, 'generate', item);
   if refusal is not null then
     return jsonb_build_object('decision', refusal);
   end if;

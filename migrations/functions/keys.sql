@@ -8,14 +8,18 @@ begin
   perform 1 from accounts where id = any (ids) order by id for no key update;
 end $$;
 
--- Why this key may not do this, or null where it may.
-create or replace function key_refusal(key keys, scope text) returns text language plpgsql as $$
+-- Why this key may not do this, or null where it may. `item` carries the caller's address: a key that is bound to addresses is
+-- refused where none is known. The scope `admin` is every scope, on the key's own account.
+drop function if exists key_refusal(keys, text);
+create or replace function key_refusal(key keys, scope text, item jsonb default null) returns text language plpgsql as $$
 begin
   return case
     when key.id is null then 'unknown_key'
     when key.revoked_at is not null then 'revoked_key'
     when key.expires_at <= clock_timestamp() then 'expired_key'
-    when scope <> all (key.scopes) then 'missing_scope'
+    when not coalesce(key.allowed_ips is null or (item ->> 'address')::inet <<= any (key.allowed_ips), false) then
+      'address_not_allowed'
+    when not key.scopes && array[scope, 'admin'] then 'missing_scope'
   end;
 end $$;
 
@@ -27,7 +31,7 @@ begin
   for item in select * from jsonb_array_elements(items) loop
     select * into key from keys where hash = decode(item ->> 'key_hash', 'hex');
     return next jsonb_build_object(
-      'decision', coalesce(key_refusal(key, item ->> 'scope'), 'allowed'),
+      'decision', coalesce(key_refusal(key, item ->> 'scope', item), 'allowed'),
       'account_id', key.account_id::text,
       'models', to_jsonb(key.models));
   end loop;

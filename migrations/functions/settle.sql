@@ -76,6 +76,9 @@ begin
     pending_nanousd = pending_nanousd - case when in_time then held.amount_nanousd else 0 end,
     late_nanousd = late_nanousd + case when in_time then 0 else charge end
   where id = held.account_id;
+  perform correct_limits(array[row(
+    held.account_id, held.key_id, in_time, held.amount_nanousd, charge, held.tokens_max,
+    (item ->> 'prompt_tokens')::bigint + (item ->> 'completion_tokens')::bigint)::ended]);
   return jsonb_build_object('decision', case when in_time then 'posted' else 'late' end);
 end $$;
 

@@ -13,6 +13,8 @@ begin
       update reservations set state = 'voided', closed_at = clock_timestamp()
       where request_id = held.request_id returning * into held;
       update accounts set pending_nanousd = pending_nanousd - held.amount_nanousd where id = held.account_id;
+      perform correct_limits(array[row(
+        held.account_id, held.key_id, true, held.amount_nanousd, 0, held.tokens_max, 0)::ended]);
     end if;
     return next jsonb_build_object('decision', coalesce(held.state, 'rejected'));
   end loop;
@@ -26,6 +28,7 @@ declare
       select account_id from reservations
       where state = 'pending' and expires_at < clock_timestamp() order by expires_at limit count_max) as due);
   expired_count int;
+  ends ended[];
 begin
   perform lock_accounts(owners);
   with closed as (
@@ -34,13 +37,15 @@ begin
       select request_id from reservations
       where state = 'pending' and expires_at < clock_timestamp() and account_id = any (owners)
       order by expires_at limit count_max)
-    returning account_id, amount_nanousd),
+    returning account_id, key_id, amount_nanousd, tokens_max),
   freed as ( -- one row an account: an update applies only one of several matches
     select account_id, sum(amount_nanousd)::bigint as amount_nanousd from closed group by account_id),
   released as (
     update accounts set pending_nanousd = pending_nanousd - freed.amount_nanousd
     from freed where accounts.id = freed.account_id)
-  select count(*) into expired_count from closed;
+  select count(*), array_agg(row(account_id, key_id, true, amount_nanousd, 0, tokens_max, null)::ended)
+  into expired_count, ends from closed;
+  perform correct_limits(ends);
   return expired_count;
 end $$;
 
