@@ -2,6 +2,8 @@
 
 export type ModelErrorCode =
   | 'model_file_missing'
+  | 'model_file_unreadable'
+  | 'model_file_too_large'
   | 'config_invalid'
   | 'config_unsupported_architecture'
   | 'config_missing_rope_theta'
@@ -20,6 +22,14 @@ export type ModelErrorCode =
   | 'weights_missing_tensor'
   | 'weights_unknown_tensor'
   | 'weights_shape'
+  | 'weights_legacy_torch'
+  | 'weights_zip_invalid'
+  | 'weights_zip_unsupported'
+  | 'weights_pickle_invalid'
+  | 'weights_pickle_forbidden'
+  | 'weights_storage_missing'
+  | 'weights_not_contiguous'
+  | 'weights_byte_order'
   | 'tokenizer_invalid'
   | 'tokenizer_unsupported'
   | 'tokenizer_vocabulary_mismatch'

@@ -1,11 +1,12 @@
 // A Hugging Face folder as published: everything is checked by name before the first byte of weights is loaded.
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TensorSource } from '../engine.ts'
 import { Tokenizer } from '../tokenizer/tokenizer.ts'
 import { type ModelConfig, modelConfig } from './model-config.ts'
 import { ModelError, type ModelErrorCode } from './model-error.ts'
+import { readSmallFile } from './model-file.ts'
 import { findWeights } from './weights.ts'
 
 export interface Model extends ModelConfig {
@@ -49,5 +50,5 @@ function readJson(folder: string, name: string, code: ModelErrorCode): unknown {
 function readFile(folder: string, name: string): Buffer {
   const path = join(folder, name)
   if (!existsSync(path)) throw new ModelError('model_file_missing', `${folder} has no ${name}`)
-  return readFileSync(path)
+  return readSmallFile(path)
 }

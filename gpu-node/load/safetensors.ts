@@ -1,10 +1,11 @@
 // The header of a safetensors file: where each tensor lies. Nothing in it is trusted: sizes, ranges and gaps are checked
 // here, before a byte of weights is read. Format: u64 header length, JSON, data (github.com/huggingface/safetensors).
 
-import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { z } from 'zod'
 import type { TensorSource } from '../engine.ts'
+import { repeatedKey } from './json-keys.ts'
 import { ModelError } from './model-error.ts'
+import { type ModelFile, withModelFile } from './model-file.ts'
 
 const HEADER_BYTES_MAX = 16 << 20
 const DTYPE_BYTES = new Map([
@@ -19,52 +20,47 @@ const tensorSchema = z.object({
   shape: z.array(offset).max(8),
   data_offsets: z.tuple([offset, offset]),
 })
-const headerSchema = z.record(z.string(), z.unknown())
 
 /** The tensors of one file, in the order of their bytes. */
 export function readSafetensors(path: string): TensorSource[] {
-  const { header, data_start, data_bytes } = readHeader(path)
-  const tensors = Object.entries(header)
-    .filter(([name]) => name !== '__metadata__')
-    .map(([name, entry]) => tensorSource(path, name, entry, data_start))
-    .sort((a, b) => a.offset - b.offset)
-  checkLayout(path, tensors, data_start, data_bytes)
-  return tensors
+  return withModelFile(path, (file) => {
+    const { header, data_start } = readHeader(file)
+    const tensors = Object.keys(header)
+      .filter((name) => name !== '__metadata__')
+      .map((name) => tensorSource(path, name, header[name], data_start))
+      .sort((a, b) => a.offset - b.offset)
+    checkLayout(path, tensors, data_start, file.bytes - data_start)
+    return tensors
+  })
 }
 
-function readHeader(path: string) {
-  const file = openSync(path, 'r')
-  try {
-    const file_bytes = fstatSync(file).size
-    if (file_bytes < 8) throw new ModelError('weights_truncated', `${path} has ${file_bytes} bytes`)
-    const header_bytes = Number(readBytes(file, 0, 8).readBigUInt64LE())
-    if (header_bytes > HEADER_BYTES_MAX) {
-      throw new ModelError('weights_header_too_large', `${path} has a header of ${header_bytes} bytes`)
-    }
-    const data_start = 8 + header_bytes
-    if (data_start > file_bytes) throw new ModelError('weights_truncated', `${path} ends inside its header`)
-    return {
-      header: parseHeader(path, readBytes(file, 8, header_bytes)),
-      data_start,
-      data_bytes: file_bytes - data_start,
-    }
-  } finally {
-    closeSync(file)
-  }
-}
-
-function readBytes(file: number, at: number, length: number): Buffer {
-  const bytes = Buffer.alloc(length)
-  readSync(file, bytes, 0, length, at)
-  return bytes
+function readHeader(file: ModelFile): { header: Record<string, unknown>; data_start: number } {
+  if (file.bytes < 8) throw new ModelError('weights_truncated', `${file.path} has ${file.bytes} bytes`)
+  const header_bytes = Number(file.read(0, 8).readBigUInt64LE())
+  if (header_bytes > HEADER_BYTES_MAX)
+    throw new ModelError('weights_header_too_large', `${file.path} has a header of ${header_bytes} bytes`)
+  const data_start = 8 + header_bytes
+  if (data_start > file.bytes) throw new ModelError('weights_truncated', `${file.path} ends inside its header`)
+  return { header: parseHeader(file.path, file.read(8, header_bytes)), data_start }
 }
 
 function parseHeader(path: string, bytes: Buffer): Record<string, unknown> {
+  const { text, header } = parseJson(path, bytes)
+  const repeated = repeatedKey(text) // of two entries JSON.parse would keep one, and other readers the other
+  if (repeated !== null) throw new ModelError('weights_duplicate_tensor', `${path}: the header has ${repeated} twice`)
+  return header
+}
+
+function parseJson(path: string, bytes: Buffer): { text: string; header: Record<string, unknown> } {
   try {
-    return headerSchema.parse(JSON.parse(new TextDecoder('utf-8', { fatal: true }).decode(bytes)))
+    const text = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(bytes)
+    const header: unknown = JSON.parse(text)
+    if (typeof header === 'object' && header !== null && !Array.isArray(header))
+      return { text, header: header as Record<string, unknown> }
   } catch {
-    throw new ModelError('weights_header_invalid', `${path}: the header is not a JSON object`)
+    // not UTF-8, or not JSON
   }
+  throw new ModelError('weights_header_invalid', `${path}: the header is not a JSON object`)
 }
 
 function tensorSource(path: string, name: string, entry: unknown, data_start: number): TensorSource {

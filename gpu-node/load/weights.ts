@@ -1,19 +1,28 @@
 // Which tensors a LLaMA has, and that a folder has exactly these, each in its shape.
 
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { z } from 'zod'
 import type { ModelShape, TensorSource } from '../engine.ts'
 import { ModelError } from './model-error.ts'
+import { readSmallFile } from './model-file.ts'
 import { readSafetensors } from './safetensors.ts'
+import { readTorchFile } from './torch-file.ts'
 
 const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) })
 
-/** Every tensor the engine needs, from `model.safetensors` or from the shards its index names. */
+// In the order they are looked for. safetensors first: where a folder has both, they hold the same.
+const FORMATS = [
+  { whole: 'model.safetensors', read: readSafetensors },
+  { whole: 'pytorch_model.bin', read: readTorchFile },
+]
+
+/** Every tensor the engine needs, from the one file of weights or from the shards that its index names. */
 export function findWeights(folder: string, shape: ModelShape): TensorSource[] {
   const found = new Map<string, TensorSource>()
-  for (const file of weightFiles(folder)) {
-    for (const tensor of readSafetensors(join(folder, file))) {
+  const { files, read } = weightFiles(folder)
+  for (const file of files) {
+    for (const tensor of read(join(folder, file))) {
       if (found.has(tensor.name)) {
         throw new ModelError('weights_duplicate_tensor', `${tensor.name} is in two files of ${folder}`)
       }
@@ -24,26 +33,33 @@ export function findWeights(folder: string, shape: ModelShape): TensorSource[] {
   return [...expectedTensors(shape)].map(([name, expected]) => checked(found.get(name), name, expected))
 }
 
-function weightFiles(folder: string): string[] {
-  if (existsSync(join(folder, 'model.safetensors'))) return ['model.safetensors']
-  const index_path = join(folder, 'model.safetensors.index.json')
-  if (!existsSync(index_path))
-    throw new ModelError('model_file_missing', `${folder} has no model.safetensors, nor an index of one`)
-  const files = [...new Set(Object.values(readIndex(index_path)))].sort()
+function weightFiles(folder: string): { files: string[]; read: (path: string) => TensorSource[] } {
+  for (const { whole, read } of FORMATS) {
+    if (existsSync(join(folder, whole))) return { files: [whole], read }
+    const index = `${whole}.index.json`
+    if (existsSync(join(folder, index))) return { files: shardsOf(folder, index), read }
+  }
+  const names = FORMATS.map(({ whole }) => whole).join(' nor ')
+  throw new ModelError('model_file_missing', `${folder} has neither ${names}, nor an index of one`)
+}
+
+function shardsOf(folder: string, index: string): string[] {
+  const files = [...new Set(Object.values(readIndex(join(folder, index))))].sort()
   for (const file of files) {
     if (basename(file) !== file)
-      throw new ModelError('weights_index_invalid', `${index_path} names ${file}, which is not a file beside it`)
+      throw new ModelError('weights_index_invalid', `${index} names ${file}, which is not a file beside it`)
     if (!existsSync(join(folder, file)))
-      throw new ModelError('model_file_missing', `${folder} has no ${file}, which its index names`)
+      throw new ModelError('model_file_missing', `${folder} has no ${file}, which ${index} names`)
   }
   return files
 }
 
 function readIndex(path: string): Record<string, string> {
+  const text = readSmallFile(path).toString('utf8')
   try {
-    return indexSchema.parse(JSON.parse(readFileSync(path, 'utf8'))).weight_map
+    return indexSchema.parse(JSON.parse(text)).weight_map
   } catch {
-    throw new ModelError('weights_index_invalid', `${path} is not an index of safetensors`)
+    throw new ModelError('weights_index_invalid', `${path} is not an index of weights`)
   }
 }
 

@@ -1,0 +1,56 @@
+// Reading the files of a model folder: only regular ones (a pipe would never end), each small one whole and bounded, each
+// large one in ranges that lie inside it.
+
+import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
+import { ModelError } from './model-error.ts'
+
+const SMALL_FILE_BYTES_MAX = 64 << 20
+
+export interface ModelFile {
+  path: string
+  bytes: number
+  /** Exactly `length` bytes from `at`, else `weights_truncated`. */
+  read(at: number, length: number): Buffer
+}
+
+/** Opens, uses and closes. */
+export function withModelFile<T>(path: string, use: (file: ModelFile) => T): T {
+  const descriptor = open(path)
+  try {
+    const stat = fstatSync(descriptor)
+    if (!stat.isFile()) throw new ModelError('model_file_unreadable', `${path} is not a regular file`)
+    return use({ path, bytes: stat.size, read: (at, length) => readRange(path, descriptor, at, length) })
+  } finally {
+    closeSync(descriptor)
+  }
+}
+
+/** The whole of a file that is not weights. */
+export function readSmallFile(path: string): Buffer {
+  return withModelFile(path, (file) => {
+    if (file.bytes > SMALL_FILE_BYTES_MAX)
+      throw new ModelError('model_file_too_large', `${path} has ${file.bytes} bytes, more than ${SMALL_FILE_BYTES_MAX}`)
+    return file.read(0, file.bytes)
+  })
+}
+
+function open(path: string): number {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK) // does not wait for a pipe's writer
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException
+    if (code === 'ENOENT') throw new ModelError('model_file_missing', `${path} is missing`)
+    throw new ModelError('model_file_unreadable', `${path} cannot be opened: ${code}`)
+  }
+}
+
+function readRange(path: string, descriptor: number, at: number, length: number): Buffer {
+  const bytes = Buffer.alloc(length)
+  for (let done = 0; done < length; ) {
+    const got = readSync(descriptor, bytes, done, length - done, at + done)
+    if (got === 0)
+      throw new ModelError('weights_truncated', `${path} ends at byte ${at + done}, inside what it describes`)
+    done += got
+  }
+  return bytes
+}
