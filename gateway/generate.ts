@@ -10,8 +10,13 @@ import { ApiError } from './error.ts'
 import { readBody, type Schema } from './read-body.ts'
 import { relay } from './relay.ts'
 
+export interface GenerationBody {
+  model: string
+  deadline_ms?: number | null | undefined
+}
+
 /** What an endpoint adds to the path: the body it takes, and how that becomes a prompt. */
-export interface GenerationEndpoint<B extends { model: string }> {
+export interface GenerationEndpoint<B extends GenerationBody> {
   schema: Schema<B>
   format(body: B, context: { model: CatalogModel; request_id: string }): GenerateRequest
 }
@@ -19,10 +24,7 @@ export interface GenerationEndpoint<B extends { model: string }> {
 // A reservation outlives the longest generation by this much, so that only a report that comes very late finds it expired.
 const SETTLE_MS_MAX = 60_000
 
-export async function generate<B extends { model: string }>(
-  c: Call,
-  endpoint: GenerationEndpoint<B>,
-): Promise<Response> {
+export async function generate<B extends GenerationBody>(c: Call, endpoint: GenerationEndpoint<B>): Promise<Response> {
   const { catalog, generation_ms_max } = settingsOf(c.env)
   const key_hash = await authenticate(c.req.raw)
   const body = await readBody(c.req.raw, endpoint.schema)
@@ -30,13 +32,14 @@ export async function generate<B extends { model: string }>(
   if (!model) throw new ApiError('model_not_found', { param: 'model' })
 
   const request = endpoint.format(body, { model, request_id: c.var.request_id })
+  const duration_ms_max = Math.min(body.deadline_ms ?? generation_ms_max, generation_ms_max)
   const ceiling = costCeiling(request, model.context_tokens)
   const admission = await admit(c.env, {
     request_id: request.request_id,
     key_hash,
     model: model.id,
     ...ceiling,
-    ttl_ms: generation_ms_max + SETTLE_MS_MAX,
+    ttl_ms: duration_ms_max + SETTLE_MS_MAX,
   })
-  return relay(c, { request, admission, ceiling })
+  return relay(c, { request, admission, ceiling, duration_ms_max })
 }

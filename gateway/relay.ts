@@ -5,7 +5,7 @@ import type { GenerateRequest, NodeErrorCode } from '../contract/generation.ts'
 import { sign, signTicket, type Ticket } from '../contract/ticket.ts'
 import type { CostCeiling } from './billing/cost-ceiling.ts'
 import { type Admission, fence, giveBack, type LiveNode } from './billing/ledger.ts'
-import { type Call, settingsOf } from './env.ts'
+import type { Call } from './env.ts'
 import { ApiError, type ErrorCode } from './error.ts'
 import { askNode, type NodeAnswer } from './nodes/ask-node.ts'
 import { pickNode } from './nodes/pick-node.ts'
@@ -14,6 +14,7 @@ interface Generation {
   request: GenerateRequest
   admission: Admission
   ceiling: CostCeiling
+  duration_ms_max: number // since the request came
 }
 
 export async function relay(c: Call, generation: Generation): Promise<Response> {
@@ -23,7 +24,7 @@ export async function relay(c: Call, generation: Generation): Promise<Response> 
   const first = pickNode(nodes)
   let answer = first ? await attempt(c, { node: first, ticket, request: generation.request }) : 'unreachable'
   const second = pickNode(nodes.filter((node) => node !== first))
-  if (second && mayMoveOn(answer)) {
+  if (second && mayMoveOn(answer) && msLeft(c, ticket) > 0) {
     ticket.attempt += 1
     if (await fence(c.env, ticket)) answer = await attempt(c, { node: second, ticket, request: generation.request })
   }
@@ -38,7 +39,7 @@ async function abandon(c: Call, ticket: Ticket): Promise<Response> {
   return new Response(null, { status: 499 }) // nobody reads it
 }
 
-async function firstTicket(c: Call, { request, admission, ceiling }: Generation): Promise<Ticket> {
+async function firstTicket(c: Call, { request, admission, ceiling, duration_ms_max }: Generation): Promise<Ticket> {
   return {
     request_id: request.request_id,
     attempt: 1,
@@ -50,7 +51,7 @@ async function firstTicket(c: Call, { request, admission, ceiling }: Generation)
     price_version: admission.price_version,
     reserved_nanousd: admission.reserved_nanousd,
     ...ceiling,
-    duration_ms_max: settingsOf(c.env).generation_ms_max,
+    duration_ms_max,
   }
 }
 
@@ -61,12 +62,18 @@ async function attempt(
   c: Call,
   { node, ticket, request }: { node: LiveNode; ticket: Ticket; request: GenerateRequest },
 ): Promise<NodeAnswer> {
+  const duration_ms_max = Math.max(1, msLeft(c, ticket))
   return askNode(node.url, {
-    ticket: await signTicket(ticket, c.env.NODE_SECRET),
+    ticket: await signTicket({ ...ticket, duration_ms_max }, c.env.NODE_SECRET),
     request,
     client: c.req.raw.signal,
-    ms_max: ticket.duration_ms_max + GRACE_MS,
+    ms_max: duration_ms_max + GRACE_MS,
   })
+}
+
+// The ticket's deadline counts from the request's arrival; a node's from when it gets the ticket.
+function msLeft(c: Call, { duration_ms_max }: Ticket): number {
+  return duration_ms_max - (Date.now() - c.var.started_ms)
 }
 
 // Only before the first byte, and only where another node may answer otherwise.
@@ -103,6 +110,14 @@ function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError 
   if (answer === 'unreachable') return new ApiError('model_unavailable')
   const code = refusals[answer.refused.code] ?? 'internal_error'
   if (code === 'internal_error') console.error(`node refused: ${answer.refused.code}: ${answer.refused.message}`)
+  if (code === 'overloaded') return new ApiError(code, { headers: retryAfter(answer.retry_after_s) })
   const mendable = code === 'context_length_exceeded' || code === 'invalid_token_id'
   return new ApiError(code, mendable ? { message: answer.refused.message, param: answer.refused.param } : {})
+}
+
+const RETRY_S_MAX = 60
+
+// The node measured when its queue will be done; the table has the time for one that did not say.
+function retryAfter(seconds: number | null): Record<string, string> {
+  return seconds === null ? {} : { 'retry-after': String(Math.min(RETRY_S_MAX, Math.max(1, seconds))) }
 }

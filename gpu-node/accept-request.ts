@@ -70,7 +70,7 @@ export function parseRequest(text: string): GenerateRequest {
   const parsed = requestSchema.safeParse(parseJson(text))
   if (parsed.success) return parsed.data
   const { path, message } = parsed.error.issues[0]!
-  throw new Refusal('bad_request', message, path.join('.') || null)
+  throw new Refusal('bad_request', message, { param: path.join('.') || null })
 }
 
 function parseJson(text: string): unknown {
@@ -129,7 +129,7 @@ export function acceptRequest(request: GenerateRequest, ticket: Ticket, ticket_t
       echo: request.echo ? Detokenizer.textOf(tokenizer, prompt) : '',
     })),
   )
-  const generation = new Generation({ ticket: ticket_text, attempt: ticket.attempt, request, prompt_tokens, choices })
+  const generation = new Generation({ ticket: ticket_text, attempt: ticket.attempt, request, choices })
   return { generation, prompt_tokens }
 }
 
@@ -143,7 +143,7 @@ function fork(n: number, make: (copy: number, leader?: Sequence) => Sequence): S
 function refuseStrangeIds(param: string, ids: readonly number[], vocab_size: number): void {
   const strange = ids.find((id) => id >= vocab_size)
   if (strange === undefined) return
-  throw new Refusal('invalid_token_id', `Token id ${strange} is outside the vocabulary of ${vocab_size}.`, param)
+  throw new Refusal('invalid_token_id', `Token id ${strange} is outside the vocabulary of ${vocab_size}.`, { param })
 }
 
 // A text that cannot fit, however its tokens fall, is not worth the milliseconds of finding them.
@@ -157,7 +157,7 @@ function refuseHopeless(request: GenerateRequest, tokenizer: Model['tokenizer'],
 function outputTokensMax(request: GenerateRequest, prompts: number[][], tokens_max: number): number {
   const longest = Math.max(...prompts.map((prompt) => prompt.length))
   if (prompts.some((prompt) => prompt.length === 0))
-    throw new Refusal('bad_request', 'A prompt has no tokens.', 'prompts')
+    throw new Refusal('bad_request', 'A prompt has no tokens.', { param: 'prompts' })
   const room = tokens_max - longest
   if (request.max_tokens_is_default && room >= 1) return Math.min(request.max_tokens, room)
   if (request.max_tokens <= room) return request.max_tokens
@@ -169,7 +169,7 @@ function contextExceeded(tokens_max: number, prompt_tokens: string, max_tokens: 
     'context_length_exceeded',
     `This model's maximum context length is ${tokens_max} tokens. However, the prompt has ${prompt_tokens} tokens and ` +
       `the completion may have ${max_tokens}.`,
-    'prompt',
+    { param: 'prompt' },
   )
 }
 

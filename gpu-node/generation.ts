@@ -16,7 +16,6 @@ export interface GenerationOptions {
   ticket: string // as it came
   attempt: number
   request: GenerateRequest
-  prompt_tokens: number // each prompt once
   choices: { sequence: Sequence; detokenizer: Detokenizer; echo: string }[]
 }
 
@@ -111,11 +110,10 @@ export class Generation {
   }
 
   record(outcome: Outcome): UsageRecord {
-    const { ticket, prompt_tokens } = this.#options
     return {
       ...this.counts(),
-      ticket,
-      prompt_tokens,
+      ticket: this.#options.ticket,
+      prompt_tokens: this.#prompt_tokens,
       cached_tokens: this.#cached_tokens,
       outcome,
       started_unix_ms: this.#started_unix_ms,
@@ -143,15 +141,23 @@ export class Generation {
     this.answer.end(this.#usage())
   }
 
-  // As the prompt's own tokens: of each prompt once, for the choice that computes it.
+  // Of each prompt once, for the choice that computes it. One whose turn never came costs nothing.
+  get #prompt_tokens(): number {
+    const begun = this.#leaders.filter(({ first_step_at_ms }) => first_step_at_ms !== null)
+    return begun.reduce((sum, { prompt_tokens }) => sum + prompt_tokens, 0)
+  }
+
   get #cached_tokens(): number {
-    const leaders = this.choices.filter(({ sequence }) => sequence.leader === null)
-    return leaders.reduce((sum, { sequence }) => sum + (sequence.cached_tokens ?? 0), 0)
+    return this.#leaders.reduce((sum, { cached_tokens }) => sum + (cached_tokens ?? 0), 0)
+  }
+
+  get #leaders(): Sequence[] {
+    return this.choices.map(({ sequence }) => sequence).filter(({ leader }) => leader === null)
   }
 
   #usage() {
     return usageOf({
-      prompt: this.#options.prompt_tokens,
+      prompt: this.#prompt_tokens,
       cached: this.#cached_tokens,
       completion: this.#completion_tokens,
     })

@@ -17,16 +17,26 @@ const STATUS: Record<NodeErrorCode, 400 | 401 | 503> = {
 export class Refusal extends Error {
   readonly code: NodeErrorCode
   readonly param: string | null
+  readonly retry_after_s: number | null
 
-  constructor(code: NodeErrorCode, message: string, param: string | null = null) {
+  constructor(
+    code: NodeErrorCode,
+    message: string,
+    { param = null, retry_after_s = null }: { param?: string | null; retry_after_s?: number | null } = {},
+  ) {
     super(message)
     this.name = 'Refusal'
     this.code = code
     this.param = param
+    this.retry_after_s = retry_after_s
   }
 
   get status(): 400 | 401 | 503 {
     return STATUS[this.code]
+  }
+
+  get headers(): Record<string, string> {
+    return this.retry_after_s === null ? {} : { 'retry-after': String(this.retry_after_s) }
   }
 
   get body(): NodeError {

@@ -75,8 +75,9 @@ export class Scheduler {
     return this.#pool.total * BLOCK_TOKENS
   }
 
+  /** An empty queue takes any one request, so that none is refused for ever. */
   hasRoomFor(sequences: number): boolean {
-    return this.#waiting.length + sequences <= this.#limits.waiting_max
+    return this.#waiting.length === 0 || this.#waiting.length + sequences <= this.#limits.waiting_max
   }
 
   submit(sequence: Sequence): void {

@@ -7,7 +7,7 @@ import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { HTTPException } from 'hono/http-exception'
 import type { Logger } from 'pino'
-import { TICKET_HEADER } from '../contract/generation.ts'
+import { type GenerateRequest, TICKET_HEADER } from '../contract/generation.ts'
 import type { NodeStatus } from '../contract/sync.ts'
 import type { Ticket } from '../contract/ticket.ts'
 import { type Accepted, acceptRequest, acceptTicket, type Door, parseRequest } from './accept-request.ts'
@@ -44,7 +44,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
   const app = new Hono<{ Bindings: HttpBindings }>()
 
   app.onError((error, c) => {
-    if (error instanceof Refusal) return c.json(error.body, error.status)
+    if (error instanceof Refusal) return c.json(error.body, error.status, error.headers)
     if (error instanceof HTTPException) return error.getResponse()
     log.error({ err: error }, 'a request failed')
     return c.json(new Refusal('engine_failed', 'The node could not handle this request.').body, 503)
@@ -65,8 +65,11 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     const ticket_text = c.req.header(TICKET_HEADER)
     const ticket = await acceptTicket(ticket_text, config.model_id, config.node_secret)
     const request = parseRequest(await c.req.text())
+    // From here to the start nothing is awaited: one ticket, one start; what has room now has it then.
+    refuseUnlessServing(state)
+    refuseUnlessRoom(options, request)
     const accepted = acceptRequest(request, ticket, ticket_text!, options.door)
-    takeIn(options, accepted, ticket, ticket_text!) // from here to the start nothing is awaited: one ticket, one start
+    takeIn(options, accepted, ticket, ticket_text!)
     start(options, accepted, ticket, { outgoing: c.env.outgoing, streams: request.stream })
     return RESPONSE_ALREADY_SENT
   })
@@ -82,11 +85,15 @@ function refuseUnlessServing(state: ServerOptions['state']): void {
   if (state.draining) throw new Refusal('draining', 'This node is shutting down.')
 }
 
-function takeIn({ scheduler, journal, state }: ServerOptions, accepted: Accepted, ticket: Ticket, text: string): void {
+// Before its prompt is read: what is refused should cost little.
+function refuseUnlessRoom({ scheduler, loop }: ServerOptions, { prompts, n }: GenerateRequest): void {
+  if (scheduler.hasRoomFor(prompts.length * n)) return
+  throw new Refusal('overloaded', 'The queue is full.', { retry_after_s: loop.queue_s })
+}
+
+function takeIn({ journal }: ServerOptions, accepted: Accepted, ticket: Ticket, text: string): void {
   const { request_id, attempt, duration_ms_max } = ticket
-  refuseUnlessServing(state)
   if (journal.wasUsed(request_id, attempt)) throw new Refusal('bad_ticket', 'The ticket was already used.')
-  if (!scheduler.hasRoomFor(accepted.generation.choices.length)) throw new Refusal('overloaded', 'The queue is full.')
   const { prompt_tokens } = accepted
   if (!journal.accept({ ticket: text, request_id, attempt, prompt_tokens, duration_ms_max })) {
     throw new Refusal('overloaded', 'The journal of this node is full.')

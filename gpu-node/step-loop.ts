@@ -3,6 +3,7 @@
 
 import type { Outcome } from '../contract/generation.ts'
 import type { Client } from './client.ts'
+import { DrainRate } from './drain-rate.ts'
 import type { Engine, StepResult } from './engine.ts'
 import type { Choice, Generation } from './generation.ts'
 import type { Journal } from './journal.ts'
@@ -30,6 +31,7 @@ export class StepLoop {
   readonly #options: StepLoopOptions
   readonly #streams = new Map<Generation, Stream>()
   readonly #by_sequence = new Map<Sequence, { stream: Stream; choice: Choice }>()
+  readonly #rate = new DrainRate()
   #is_running = false
   #step_began: number | null = null // while one is in flight
   #last_step_ended = performance.now()
@@ -47,6 +49,11 @@ export class StepLoop {
 
   get last_step_age_ms(): number {
     return Math.round(performance.now() - this.#last_step_ended)
+  }
+
+  /** After how many seconds what waits now is likely to be done. */
+  get queue_s(): number {
+    return this.#rate.secondsFor(this.#by_sequence.keys().filter(({ state }) => state === 'waiting'))
   }
 
   start(generation: Generation, client: Client): void {
@@ -91,8 +98,9 @@ export class StepLoop {
     let step = this.#begin()
     while (step) {
       const result = await step.result
-      this.#step_began = null
       this.#last_step_ended = performance.now()
+      this.#rate.step(step.batch.tokens.length, (this.#last_step_ended - this.#step_began!) / 1000)
+      this.#step_began = null
       const outputs = this.#options.scheduler.apply(step, result)
       const next = this.#begin()
       this.#deliver(this.#take(step, outputs)) // while the next step runs
@@ -120,7 +128,10 @@ export class StepLoop {
       const { sequence } = output
       const { stream, choice } = this.#by_sequence.get(sequence)!
       stream.generation.take(choice, output)
-      if (choice.finish_reason !== null) this.#forget(sequence)
+      if (choice.finish_reason !== null) {
+        this.#forget(sequence)
+        this.#rate.ended(choice.output_tokens)
+      }
       touched.add(stream)
       drawn.push(choice)
     }

@@ -42,6 +42,8 @@ export const generationFields = {
   model: z.string().min(1).max(200),
   n: z.int().min(1).max(8).nullish(),
   max_tokens: tokenCount.nullish(),
+  // From the arrival of the request; what there is by then is the answer. It cannot put off the longest a generation may take.
+  deadline_ms: z.int().min(1).nullish(),
   stop: z
     .union([stop, z.array(stop).max(STOPS_MAX)], { error: `expected up to ${STOPS_MAX} non-empty strings` })
     .nullish(),

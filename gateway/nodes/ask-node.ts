@@ -2,7 +2,12 @@
 
 import { ACCEPTED_HEADER, type GenerateRequest, type NodeError, TICKET_HEADER } from '../../contract/generation.ts'
 
-export type NodeAnswer = { accepted: Response } | { refused: NodeError['error'] } | 'unreachable'
+export type NodeAnswer = { accepted: Response } | RefusedByNode | 'unreachable'
+
+interface RefusedByNode {
+  refused: NodeError['error']
+  retry_after_s: number | null
+}
 
 export async function askNode(
   url: string,
@@ -18,15 +23,16 @@ export async function askNode(
   const headers = { 'content-type': 'application/json', [TICKET_HEADER]: ticket }
   try {
     const answer = await fetch(`${url}/generate`, { method: 'POST', headers, body: JSON.stringify(request), signal })
-    return answer.headers.get(ACCEPTED_HEADER) === '1' ? { accepted: answer } : { refused: await refusalOf(answer) }
+    return answer.headers.get(ACCEPTED_HEADER) === '1' ? { accepted: answer } : await refusalOf(answer)
   } catch (error) {
     if (client.aborted) throw error
     return 'unreachable'
   }
 }
 
-async function refusalOf(answer: Response): Promise<NodeError['error']> {
+async function refusalOf(answer: Response): Promise<RefusedByNode> {
   const { error } = (await answer.json()) as Partial<NodeError>
   if (!error) throw new Error(`a node answered ${answer.status} without an error`)
-  return error
+  const retry_after_s = Number(answer.headers.get('retry-after') ?? Number.NaN)
+  return { refused: error, retry_after_s: Number.isInteger(retry_after_s) ? retry_after_s : null }
 }

@@ -22,7 +22,9 @@ function specialId(text: string, tokenizer: Tokenizer): number {
 
 function checkedId(id: number, vocab_size: number): number {
   if (id >= vocab_size) {
-    throw new Refusal('invalid_token_id', `Token id ${id} is outside the vocabulary of ${vocab_size}.`, 'prompt')
+    throw new Refusal('invalid_token_id', `Token id ${id} is outside the vocabulary of ${vocab_size}.`, {
+      param: 'prompt',
+    })
   }
   return id
 }

@@ -222,6 +222,51 @@ describe('a node that refuses', () => {
   })
 })
 
+describe('a node that is overloaded', () => {
+  test.each([
+    ['17', '17'],
+    ['0', '1'],
+    ['3600', '60'],
+    ['tomorrow', '1'],
+    [undefined, '1'],
+  ])('and says %s has the client come back after %s seconds', async (said, told) => {
+    Object.assign(gateway.node.options, { refuse: 'overloaded', retry_after: said })
+    const response = await caller.post('/v1/completions', completion)
+    delete gateway.node.options.retry_after
+    expect(await errorOf(response)).toMatchObject({ status: 503, code: 'overloaded' })
+    expect(response.headers.get('retry-after')).toBe(told)
+  })
+})
+
+describe('a deadline', () => {
+  const ticketFor = async (path: string, body: object) => {
+    await asked(path, body)
+    return gateway.node.accepted.at(-1)!.ticket
+  }
+
+  test.each([
+    ['/v1/completions', completion],
+    ['/v1/chat/completions', chatBody],
+  ])('of the caller (%s) is what the node may take, less what went before', async (path, body) => {
+    const { duration_ms_max } = await ticketFor(path, { ...body, deadline_ms: 25_000 })
+    expect(duration_ms_max).toBeGreaterThan(0)
+    expect(duration_ms_max).toBeLessThanOrEqual(25_000)
+  })
+
+  test('that none gave, or a later one, is the longest a generation may take', async () => {
+    for (const deadline_ms of [undefined, null, 2 ** 40]) {
+      const { duration_ms_max } = await ticketFor('/v1/completions', { ...completion, deadline_ms })
+      expect(duration_ms_max).toBeLessThanOrEqual(600_000)
+      expect(duration_ms_max).toBeGreaterThan(500_000)
+    }
+  })
+
+  test('that is over before a node is asked leaves it one millisecond', async () => {
+    const tickets = [1, 2, 3].map(() => ticketFor('/v1/completions', { ...completion, deadline_ms: 1 }))
+    for (const { duration_ms_max } of await Promise.all(tickets)) expect(duration_ms_max).toBe(1)
+  })
+})
+
 describe('with two nodes', () => {
   test('the other one answers when the first refuses for now, and the first can no longer settle', async () => {
     const options = { gateway_url: gateway.url, node_secret: gateway.node_secret }

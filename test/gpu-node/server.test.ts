@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs'
 import { request as httpRequest } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import type { GenerateRequest, PromptPart } from '../../contract/generation.ts'
 import { signTicket } from '../../contract/ticket.ts'
 import { FakeGateway } from '../support/fake-gateway.ts'
@@ -30,6 +30,13 @@ async function until(is_so: () => Promise<boolean>, milliseconds: number): Promi
     if (performance.now() > deadline) throw new Error(`not so within ${milliseconds} ms`)
     await sleep(5)
   }
+}
+
+/** However the test ends: a stream nobody ends would hold up the drain. */
+function abortedInTheEnd(): AbortController {
+  const controller = new AbortController()
+  onTestFinished(() => controller.abort())
+  return controller
 }
 
 describe('an answer', () => {
@@ -217,6 +224,40 @@ describe('a stream', () => {
   })
 })
 
+describe('a deadline that comes while a request still waits', () => {
+  test.each([true, false])(
+    '(streaming: %s) ends it with an answer of no tokens, which costs nothing',
+    async (stream) => {
+      const gateway = await FakeGateway.start()
+      const node = await startFakeNode({
+        engine: { step_ms: 5 },
+        config: { sequences_max: 1, gateway_url: gateway.url },
+      })
+      const leaving = abortedInTheEnd()
+      const running = generate(node.url, { stream: true, max_tokens: 3000 }, { signal: leaving.signal })
+      await until(async () => (await node.status()).running === 1, 2000)
+      const request_id = crypto.randomUUID()
+      const request = { request_id, stream, include_usage: stream, max_tokens: 2000, n: 2 }
+      const text = await (await generate(node.url, request, { ticket: { duration_ms_max: 60 } })).text()
+      const bodies = stream ? framesOf(text) : [JSON.parse(text) as ReturnType<typeof framesOf>[number]]
+      const said = bodies.filter((body) => body !== '[DONE]')
+      expect(bodies.at(-1) === '[DONE]').toBe(stream)
+      const reasons = said.flatMap(({ choices }) => choices.map(({ finish_reason }) => finish_reason)).filter(Boolean)
+      expect(reasons).toEqual(['length', 'length'])
+      expect(said.at(-1)!.usage).toMatchObject({ prompt_tokens: 0, completion_tokens: 0 })
+      expect(await gateway.record(request_id)).toMatchObject({
+        outcome: 'deadline',
+        prompt_tokens: 0,
+        cached_tokens: 0,
+        completion_tokens: 0,
+      })
+      expect(await node.status()).toMatchObject({ running: 1, waiting: 0 })
+      leaving.abort()
+      await running
+    },
+  )
+})
+
 describe('a client that leaves', () => {
   test.each([true, false])(
     '(streaming: %s) frees its blocks within 250 ms and is billed what was made',
@@ -391,6 +432,43 @@ describe('a refusal', () => {
     const refused = responses.filter(({ status }) => status === 503)
     for (const response of refused)
       expect(await refusal(response)).toMatchObject({ code: 'overloaded', accepted: null })
+  })
+
+  test('for a full queue says when to come back, by what waits and how fast it is worked off', async () => {
+    const node = await startFakeNode({ engine: { step_ms: 10 }, config: { sequences_max: 1, waiting_max: 30 } })
+    await (await generate(node.url, { max_tokens: 50 })).json() // at most 100 tokens a second, and its prompt
+    const leaving = abortedInTheEnd()
+    const open = (changes: Partial<GenerateRequest>) =>
+      generate(node.url, { stream: true, ...changes }, { signal: leaving.signal })
+    await open({ max_tokens: 3000 })
+    await until(async () => (await node.status()).running === 1, 2000)
+    await Promise.all(Array.from({ length: 30 }, () => open({ max_tokens: 50 })))
+    const refused = await generate(node.url)
+    expect(refused.status).toBe(503)
+    const retry_after_s = Number(refused.headers.get('retry-after'))
+    expect(Number.isInteger(retry_after_s)).toBe(true)
+    expect(retry_after_s).toBeGreaterThanOrEqual(12) // 30 × 50 tokens and their prompts, at no more than 140 a second
+    expect(retry_after_s).toBeLessThanOrEqual(60)
+  })
+
+  test('for a full queue comes before the prompt is read', async () => {
+    const node = await startFakeNode({ engine: { step_ms: 5 }, config: { sequences_max: 1, waiting_max: 1 } })
+    const leaving = abortedInTheEnd()
+    const open = () => generate(node.url, { stream: true, max_tokens: 3000 }, { signal: leaving.signal })
+    await open()
+    await until(async () => (await node.status()).running === 1, 2000)
+    await open()
+    const unreadable = { prompts: [[{ special: 'no such piece' }]] }
+    expect(await refusal(await generate(node.url, unreadable))).toMatchObject({ status: 503, code: 'overloaded' })
+    leaving.abort()
+    await until(async () => (await node.status()).running === 0, 2000)
+    expect(await refusal(await generate(node.url, unreadable))).toMatchObject({ status: 400, code: 'unknown_special' })
+  })
+
+  test('comes to no request for its number of choices alone: an empty queue takes it', async () => {
+    const node = await startFakeNode({ config: { sequences_max: 2, waiting_max: 3 } })
+    const body = await completion(generate(node.url, { n: 8, max_tokens: 3 }))
+    expect(body.usage.completion_tokens).toBe(24)
   })
 })
 

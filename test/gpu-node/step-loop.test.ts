@@ -20,7 +20,6 @@ function oneToken(): Generation {
     ticket: '',
     attempt: 1,
     request,
-    prompt_tokens: 3,
     choices: [{ sequence, detokenizer: silent, echo: '' }],
   })
 }

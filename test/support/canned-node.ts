@@ -26,6 +26,8 @@ export interface CannedNodeOptions {
   chunk_ms?: number
   /** Refuse every generation with this. */
   refuse?: NodeErrorCode
+  /** What its refusals say of when to come back. */
+  retry_after?: string
   /** False: reports nothing by itself. */
   sync?: boolean
 }
@@ -108,7 +110,7 @@ export class CannedNode {
     const signed = String(req.headers[TICKET_HEADER] ?? '')
     const ticket = await verifyTicket(signed, this.options.node_secret)
     const refused = ticket ? this.options.refuse : 'bad_ticket'
-    if (!ticket || refused) return refuse(res, refused ?? 'bad_ticket')
+    if (!ticket || refused) return refuse(res, refused ?? 'bad_ticket', this.options.retry_after)
     const request = JSON.parse(body) as GenerateRequest
     this.accepted.push({ request, ticket, signed })
     const tokens = Math.min(this.options.completion_tokens ?? 3, request.max_tokens)
@@ -207,8 +209,8 @@ function event(data: object): string {
   return `data: ${JSON.stringify(data)}\n\n`
 }
 
-function refuse(res: ServerResponse, code: NodeErrorCode): void {
-  res.writeHead(400, { 'content-type': 'application/json' })
+function refuse(res: ServerResponse, code: NodeErrorCode, retry_after?: string): void {
+  res.writeHead(400, { 'content-type': 'application/json', ...(retry_after && { 'retry-after': retry_after }) })
   res.end(JSON.stringify({ error: { code, message: `the node refuses: ${code}`, param: null } }))
 }
 
