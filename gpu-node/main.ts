@@ -2,7 +2,7 @@
 // when it cannot start, one line that says why.
 
 import { pino } from 'pino'
-import { engineOptions, readConfig } from './config.ts'
+import { engineOptions, type NodeConfig, readConfig } from './config.ts'
 import { loadEngine } from './engine.ts'
 import { readModelFolder } from './load/model-folder.ts'
 import { type Service, startService } from './service.ts'
@@ -11,14 +11,14 @@ import { type Service, startService } from './service.ts'
 process.once('disconnect', dieQuietly)
 
 try {
-  runUntilDone(await start())
+  const config = readConfig(process.argv.slice(2), process.env)
+  runUntilDone(await start(config), config)
 } catch (error) {
   console.error(oneLine(error))
   process.exit(1)
 }
 
-async function start(): Promise<Service> {
-  const config = readConfig(process.argv.slice(2), process.env)
+async function start(config: NodeConfig): Promise<Service> {
   const model = readModelFolder(config.model_dir)
   const options = engineOptions(config, model.shape)
   const engine = await loadEngine(model.shape, model.tensors, options, progressPrinter())
@@ -30,8 +30,12 @@ async function start(): Promise<Service> {
   return service
 }
 
-function runUntilDone(service: Service): void {
+// For the last report and the step in flight, beside what drains.
+const LEAVE_MS_MAX = 15_000
+
+function runUntilDone(service: Service, { drain_ms_max }: NodeConfig): void {
   const leave = () => {
+    setTimeout(() => dieOf(new Error('draining took too long')), drain_ms_max + LEAVE_MS_MAX).unref()
     service.drain().then(() => process.exit(0), dieOf)
   }
   process.once('SIGTERM', leave)

@@ -21,7 +21,7 @@ import { Sync } from './sync.ts'
 
 export interface Service {
   url: string
-  /** Stops accepting, finishes what runs, reports once more. */
+  /** Stops accepting, finishes what runs or ends it when its time is up, reports once more. */
   drain(): Promise<void>
   /** Resolves with the engine's error once every client was told and the journal reported. */
   failed: Promise<unknown>
@@ -99,13 +99,24 @@ function statusOf(
   }
 }
 
-async function drain({ state, loop, sync, journal, answers }: Parts, server: Server): Promise<void> {
+// Readers have the rest of the time, or this.
+const READ_MS_MIN = 1000
+
+async function drain({ config, state, loop, sync, journal, answers }: Parts, server: Server): Promise<void> {
+  const until = performance.now() + config.drain_ms_max
   state.draining = true
   sync.poke()
+  const time_is_up = setTimeout(() => loop.stopAll('deadline'), config.drain_ms_max)
   await loop.whenIdle()
+  clearTimeout(time_is_up)
   await sync.stop()
   journal.close()
-  await Promise.all([...answers].map((answer) => once(answer, 'close'))) // a reader may be slow, but not for ever
+  const cut_off = setTimeout(
+    () => answers.forEach((answer) => void answer.destroy()),
+    Math.max(READ_MS_MIN, until - performance.now()),
+  )
+  await Promise.all([...answers].map((answer) => once(answer, 'close')))
+  clearTimeout(cut_off)
   server.close()
   server.closeAllConnections()
 }

@@ -77,6 +77,10 @@ export class StepLoop {
     this.#kick() // the blocks may be what others wait for
   }
 
+  stopAll(outcome: 'deadline' | 'error'): void {
+    for (const generation of [...this.#streams.keys()]) this.stop(generation, outcome)
+  }
+
   /** A paused generation keeps its place and gets no tokens. */
   setPaused(generation: Generation, paused: boolean): void {
     for (const { sequence } of generation.choices) sequence.paused = paused
@@ -166,7 +170,7 @@ export class StepLoop {
 
   // An engine error is final (a CUDA error is sticky): tell every client, keep the meter right, leave the rest to a restart.
   #fail(error: unknown): void {
-    for (const { generation } of [...this.#streams.values()]) this.stop(generation, 'error')
+    this.stopAll('error')
     this.#options.on_failed(error)
   }
 }

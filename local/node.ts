@@ -27,12 +27,13 @@ export interface LocalNode {
 
 // A node that has not drained by then is killed; its journal settles the rest after the next start.
 const STOP_MS_MAX = 15_000
+const DRAIN_MS_MAX = 8_000
 
 type Child = ChildProcessByStdio<null, Readable, Readable>
 
 /** Rejects with the process's own line where it cannot start. */
 export async function startNode({ node_secret, flags, ...options }: NodeOptions): Promise<LocalNode> {
-  const settings = Object.entries({ ...options, ...flags })
+  const settings = Object.entries({ drain_ms_max: DRAIN_MS_MAX, ...options, ...flags })
   const [command, ...args] = diesWithParent('SIGTERM', [
     process.execPath,
     join(import.meta.dirname, '../gpu-node/main.ts'),

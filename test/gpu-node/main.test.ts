@@ -103,6 +103,21 @@ describe('a node', () => {
   })
 })
 
+test('a drain on SIGTERM takes no longer than it may, whoever does not read', async () => {
+  const gateway = await FakeGateway.start()
+  const flags = { threads: 1, drain_ms_max: 500, buffer_bytes_max: 10_000 }
+  const node = await start({ gateway_url: gateway.url, flags })
+  const request_id = crypto.randomUUID()
+  const request = { request_id, prompts: BOS, n: 64, max_tokens: 500, stream: true, response_id: 'x'.repeat(200) }
+  const unread = await generate(node.url, request) // some 10 MB, of which a few fit into what lies between the two
+  expect(unread.status).toBe(200)
+  node.kill('SIGTERM')
+  expect(await node.exited).toEqual({ code: 0, signal: null })
+  expect(await gateway.record(request_id, 0)).toMatchObject({ outcome: 'deadline' })
+  expect(gateway.reports.at(-1)!.node.state).toBe('draining')
+  await unread.body!.cancel().catch(() => {})
+}, 20_000)
+
 test('what was generated before a SIGKILL is settled after a restart, as the journal last counted it', async () => {
   const gateway = await FakeGateway.start()
   gateway.status = 503 // nothing is settled before the crash

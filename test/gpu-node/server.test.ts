@@ -1,7 +1,7 @@
 // The node over HTTP with a fake engine: what a gateway can rely on.
 
 import { readFileSync } from 'node:fs'
-import { request as httpRequest } from 'node:http'
+import { request as httpRequest, type IncomingMessage } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -30,6 +30,17 @@ async function until(is_so: () => Promise<boolean>, milliseconds: number): Promi
     if (performance.now() > deadline) throw new Error(`not so within ${milliseconds} ms`)
     await sleep(5)
   }
+}
+
+/** An answer that begins and is not read. */
+async function unreadAnswer(url: string, request: GenerateRequest): Promise<IncomingMessage> {
+  const headers = { 'x-ticket': await signTicket(ticketFor(request), NODE_SECRET) }
+  return new Promise((resolve, reject) => {
+    httpRequest(`${url}/generate`, { method: 'POST', headers })
+      .on('response', (response) => resolve(response.pause().on('error', () => {})))
+      .on('error', reject)
+      .end(JSON.stringify(request))
+  })
 }
 
 /** However the test ends: a stream nobody ends would hold up the drain. */
@@ -302,12 +313,7 @@ test('a slow reader is paused without hurting others, and cut off in the end', a
   const node = await startFakeNode({ config, engine: { blocks: 4096 } })
   // Long names make long frames: what the kernel buffers between two sockets takes some megabytes to fill.
   const request = generateRequest({ stream: true, n: 30, max_tokens: 2000, response_id: 'x'.repeat(200) })
-  const slow = httpRequest(`${node.url}/generate`, {
-    method: 'POST',
-    headers: { 'x-ticket': await signTicket(ticketFor(request), NODE_SECRET) },
-  })
-  slow.on('response', (response) => response.pause()).on('error', () => {})
-  slow.end(JSON.stringify(request))
+  await unreadAnswer(node.url, request)
   const others = await Promise.all([1, 2, 3].map(() => completion(generate(node.url, { max_tokens: 30 }))))
   expect(others.map((body) => body.usage.completion_tokens)).toEqual([30, 30, 30])
   const record = await gateway.record(request.request_id, 30_000)
@@ -483,6 +489,40 @@ test('a drained node finishes what runs, refuses what comes, and reports all of 
   await drained
   expect((await gateway.record(request_id, 0)).completion_tokens).toBe(40)
   expect(gateway.reports.at(-1)!.node.state).toBe('draining')
+})
+
+test('a drain whose time is up ends what still runs or waits with what there is, and reports it', async () => {
+  const gateway = await FakeGateway.start()
+  const config = { drain_ms_max: 150, sequences_max: 1, gateway_url: gateway.url }
+  const node = await startFakeNode({ engine: { step_ms: 20 }, config })
+  const [running_id, waiting_id] = [crypto.randomUUID(), crypto.randomUUID()]
+  const request = { stream: true, max_tokens: 3000, include_usage: true } // of a minute
+  const running = await generate(node.url, { ...request, request_id: running_id })
+  await until(async () => (await node.status()).running === 1, 2000)
+  const waiting = await generate(node.url, { ...request, request_id: waiting_id })
+  const drained = node.drain()
+  const frames = framesOf(await running.text())
+  expect(frames.at(-1)).toBe('[DONE]')
+  expect(frames.at(-3)).toMatchObject({ choices: [{ finish_reason: 'length' }] })
+  expect(framesOf(await waiting.text()).at(-1)).toBe('[DONE]')
+  await drained
+  const record = await gateway.record(running_id, 0)
+  expect(record).toMatchObject({ outcome: 'deadline' })
+  expect(frames.at(-2)).toMatchObject({ usage: { completion_tokens: record.completion_tokens } })
+  expect(record.completion_tokens).toBeGreaterThan(0)
+  expect(await gateway.record(waiting_id, 0)).toMatchObject({ outcome: 'deadline', completion_tokens: 0 })
+})
+
+test('a drain does not wait for a reader that never reads', async () => {
+  const node = await startFakeNode({
+    config: { drain_ms_max: 200, buffer_bytes_max: 10_000 },
+    engine: { blocks: 4096 },
+  })
+  const request = generateRequest({ stream: true, n: 30, max_tokens: 2000, response_id: 'x'.repeat(200) })
+  const reader = await unreadAnswer(node.url, request)
+  await until(async () => (await node.status()).running === 30, 2000)
+  await node.drain()
+  expect(reader.destroyed).toBe(false) // it was cut off, and has not looked yet
 })
 
 test('the journal holds what was written before it was written', async () => {
