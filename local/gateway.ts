@@ -85,12 +85,13 @@ async function bundle(main: string): Promise<string> {
   return outputFiles[0]!.text
 }
 
-/** Makes the catalog's prices those of the database: a new version where one differs. */
+/** Gives each model that has no list price yet the catalog's. Later ones are the operator's to publish. */
 async function publishPrices({ database_url, local_model }: GatewayOptions): Promise<void> {
   const items = Array.from(catalogWith(local_model ?? null).values(), ({ id, price }) => ({
     model: id,
     input_nanousd_per_token: String(price.input_nanousd_per_token),
     output_nanousd_per_token: String(price.output_nanousd_per_token),
+    only_first: true,
   }))
   const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
   try {

@@ -43,13 +43,13 @@ begin
   if key.models is not null and wanted_model <> all (key.models) then
     return jsonb_build_object('decision', 'model_not_allowed');
   end if;
-  price := price_now(wanted_model);
+  price := price_at(wanted_model, key.account_id, clock_timestamp());
   if price.model is null then
     return jsonb_build_object('decision', 'no_price');
   end if;
 
   nodes := live_nodes(wanted_model);
-  amount := cost_nanousd(price, (item ->> 'prompt_tokens_max')::bigint, (item ->> 'output_tokens_max')::bigint);
+  amount := cost_nanousd(price, (item ->> 'prompt_tokens_max')::bigint, 0, (item ->> 'output_tokens_max')::bigint);
   update accounts set pending_nanousd = pending_nanousd + (case when nodes = '[]' then 0 else amount end)::bigint
   where id = key.account_id
     and debited_nanousd + pending_nanousd + amount <= credited_nanousd + overdraft_nanousd
@@ -73,11 +73,13 @@ end $$;
 create or replace function admit(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
+  owners bigint[] := array(
+    select account_id from keys
+    where hash in (select decode(i ->> 'key_hash', 'hex') from jsonb_array_elements(items) as i));
 begin
   perform set_config('synchronous_commit', 'off', true);
-  perform lock_accounts(array(
-    select account_id from keys
-    where hash in (select decode(i ->> 'key_hash', 'hex') from jsonb_array_elements(items) as i)));
+  perform lock_accounts(owners);
+  perform expire_grants(owners); -- what has ended is not spent, though the cron has not come yet
   for item in select * from jsonb_array_elements(items) loop
     return next admit_one(item);
   end loop;

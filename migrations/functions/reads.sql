@@ -36,6 +36,7 @@ create or replace function usage_report(held reservations) returns jsonb languag
     'reserved_nanousd', held.amount_nanousd::text,
     'price_version', held.price_version,
     'input_nanousd_per_token', p.input_nanousd_per_token::text,
+    'cached_input_nanousd_per_token', p.cached_input_nanousd_per_token::text,
     'output_nanousd_per_token', p.output_nanousd_per_token::text,
     'prompt_tokens', u.prompt_tokens,
     'cached_tokens', u.cached_tokens,
@@ -47,9 +48,10 @@ create or replace function usage_report(held reservations) returns jsonb languag
     'cost_nanousd', u.cost_nanousd::text,
     'entries', (
       select coalesce(jsonb_agg(jsonb_build_object(
-        'id', e.id::text, 'kind', e.kind, 'amount_nanousd', e.amount_nanousd::text) order by e.id), '[]')
+        'id', e.id::text, 'sequence', e.sequence, 'kind', e.kind, 'amount_nanousd', e.amount_nanousd::text)
+        order by e.sequence), '[]')
       from entries e where e.request_id = held.request_id))
-  from prices p left join usage u on u.request_id = held.request_id
+  from prices p left join usage u on u.request_id = held.request_id and u.settled_at = held.settled_at
   where p.model = held.model and p.version = held.price_version
 $$;
 

@@ -1,102 +1,179 @@
--- How a reservation ends. Terminal states are never left; nothing is charged twice, above its reservation, or after a void.
+-- How a reservation ends with a charge. Terminal states are never left; nothing is charged twice, above its reservation, or after a
+-- void. A call is settled as sets, not one by one: each step below is one statement over all of them.
 
--- The reservation a ticket was signed for, made again where a crash lost it. It comes back expired, for nothing is held any
--- more: its usage is then late usage. Null where the ticket and the row disagree about the account.
-create or replace function restore(item jsonb, lost_state text) returns reservations language plpgsql as $$
-declare
-  held reservations;
+-- Items: a ticket's fields and a usage record's. `place` is an item's place in the call.
+create or replace function settle_items(items jsonb) returns table (
+  place int, item jsonb, request_id uuid, account_id bigint, attempt int, prompt_tokens bigint, cached_tokens bigint,
+  completion_tokens bigint
+) language sql immutable as $$
+  select place::int, item, (item ->> 'request_id')::uuid, (item ->> 'account_id')::bigint, (item ->> 'attempt')::int,
+    (item ->> 'prompt_tokens')::bigint, (item ->> 'cached_tokens')::bigint, (item ->> 'completion_tokens')::bigint
+  from jsonb_array_elements(items) with ordinality as listed (item, place)
+$$;
+
+-- The reservations tickets were signed for, made again where a crash lost them. They come back in a state that holds nothing: what
+-- was used of an expired one is late usage, and a voided one is never charged.
+create or replace function restore(items jsonb, lost_state text) returns void language plpgsql as $$
 begin
-  select * into held from reservations where request_id = (item ->> 'request_id')::uuid;
-  if not found then
-    insert into reservations
-      (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, expires_at, closed_at)
-    values (
-      (item ->> 'request_id')::uuid, (item ->> 'account_id')::bigint, (item ->> 'key_id')::bigint, item ->> 'model',
-      (item ->> 'price_version')::int, (item ->> 'reserved_nanousd')::bigint, (item ->> 'attempt')::int, lost_state,
-      clock_timestamp(), clock_timestamp())
-    returning * into held;
-  end if;
-  return case when held.account_id = (item ->> 'account_id')::bigint then held end;
+  insert into reservations
+    (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, expires_at, closed_at)
+  select distinct on (i.request_id)
+    i.request_id, i.account_id, (item ->> 'key_id')::bigint, item ->> 'model', (item ->> 'price_version')::int,
+    (item ->> 'reserved_nanousd')::bigint, i.attempt, lost_state, clock_timestamp(), clock_timestamp()
+  from settle_items(items) as i
+  where not exists (select from reservations r where r.request_id = i.request_id)
+  order by i.request_id, i.place
+  on conflict (request_id) do nothing;
 end $$;
 
-create or replace function settle_refused(item jsonb, anomaly text) returns jsonb language plpgsql as $$
+-- What each item is to become. Expects the accounts to be locked and each request once.
+create or replace function decide_settlements(items jsonb) returns settlement[] language plpgsql as $$
 begin
-  insert into anomalies (request_id, kind, detail) values ((item ->> 'request_id')::uuid, anomaly, item);
-  return jsonb_build_object('decision', anomaly);
+  return (
+    select array_agg((
+      i.place,
+      case
+        when r.request_id is null then 'rejected' -- the ticket and the reservation disagree about the account
+        when u.request_id is not null then case
+          when (u.attempt, u.prompt_tokens, u.cached_tokens, u.completion_tokens) =
+               (i.attempt, i.prompt_tokens, i.cached_tokens, i.completion_tokens) then 'duplicate'
+          when u.attempt <> i.attempt then 'stale'
+          else 'conflict'
+        end
+        when r.state = 'voided' then 'voided'
+        when r.attempt <> i.attempt then 'stale'
+        when r.state = 'pending' then 'posted'
+        else 'late'
+      end,
+      i.request_id, i.account_id, r.key_id, r.model, r.price_version, i.attempt, r.amount_nanousd,
+      least(cost_nanousd(p, i.prompt_tokens, i.cached_tokens, i.completion_tokens), r.amount_nanousd)::bigint,
+      i.prompt_tokens, i.cached_tokens, i.completion_tokens, r.created_at, r.tokens_max)::settlement order by i.place)
+    from settle_items(items) as i
+    left join reservations r on r.request_id = i.request_id and r.account_id = i.account_id
+    left join usage u on u.request_id = r.request_id and u.settled_at = r.settled_at
+    left join prices p on p.model = r.model and p.version = r.price_version);
 end $$;
 
--- Expects the account to be locked. Items: a ticket's fields and a usage record's.
-create or replace function settle_one(item jsonb) returns jsonb language plpgsql as $$
-declare
-  held reservations := restore(item, 'expired');
-  settled usage;
-  price prices;
-  cost numeric;
-  charge bigint;
-  in_time boolean := held.state = 'pending';
+-- Kept for a person: what should not happen, and what was used beyond its reservation and is charged to nobody.
+create or replace function note_anomalies(settled settlement[], items jsonb) returns void language plpgsql as $$
 begin
-  if held.request_id is null then
-    return settle_refused(item, 'rejected');
-  end if;
-  select * into settled from usage where request_id = held.request_id;
-  if found then
-    if (settled.attempt, settled.prompt_tokens, settled.completion_tokens) =
-       ((item ->> 'attempt')::int, (item ->> 'prompt_tokens')::bigint, (item ->> 'completion_tokens')::bigint) then
-      return jsonb_build_object('decision', 'duplicate');
-    end if;
-    return settle_refused(item, case when settled.attempt <> (item ->> 'attempt')::int then 'stale' else 'conflict' end);
-  end if;
-  if held.state = 'voided' then
-    return jsonb_build_object('decision', 'voided');
-  end if;
-  if held.attempt <> (item ->> 'attempt')::int then
-    return settle_refused(item, 'stale');
-  end if;
+  insert into anomalies (request_id, kind, detail)
+  select i.request_id, case when decision in ('posted', 'late') then 'above_reservation' else decision end, i.item
+  from unnest(settled) as s
+  join settle_items(items) as i using (place)
+  left join prices p on p.model = s.model and p.version = s.price_version
+  where decision in ('rejected', 'stale', 'conflict')
+    or decision in ('posted', 'late') and cost_nanousd(p, i.prompt_tokens, i.cached_tokens, i.completion_tokens) > charge_nanousd;
+end $$;
 
-  select * into price from prices where model = held.model and version = held.price_version;
-  cost := cost_nanousd(price, (item ->> 'prompt_tokens')::bigint, (item ->> 'completion_tokens')::bigint);
-  charge := least(cost, held.amount_nanousd)::bigint;
-  if cost > charge then
-    perform settle_refused(item, 'above_reservation');
-  end if;
+-- Closes the reservations, and writes down what was used and what it costs: a row and an entry each. Entries are numbered on from
+-- the last of their account, which is locked.
+create or replace function book_usage(settled settlement[], items jsonb, moment timestamptz) returns void language plpgsql as $$
+begin
+  with made as (select * from unnest(settled) as s where decision in ('posted', 'late')),
+  closed as (
+    update reservations r set
+      state = case when r.state = 'pending' then 'posted' else r.state end, closed_at = coalesce(r.closed_at, moment),
+      settled_at = moment
+    from made where r.request_id = made.request_id),
+  used as (
+    insert into usage
+      (request_id, account_id, attempt, prompt_tokens, cached_tokens, completion_tokens, delivered_tokens, outcome, started_at,
+       first_token_ms, duration_ms, cost_nanousd, settled_at)
+    select made.request_id, made.account_id, made.attempt, made.prompt_tokens, made.cached_tokens, made.completion_tokens,
+      (item ->> 'delivered_tokens')::bigint, item ->> 'outcome',
+      to_timestamp((item ->> 'started_unix_ms')::double precision / 1000), (item ->> 'first_token_ms')::double precision,
+      (item ->> 'duration_ms')::double precision, charge_nanousd, moment
+    from made join settle_items(items) as i using (place))
+  insert into entries (account_id, sequence, request_id, kind, amount_nanousd, created_at)
+  select made.account_id, entry_count + row_number() over (partition by made.account_id order by place), request_id,
+    case decision when 'posted' then 'usage' else 'late_usage' end, charge_nanousd, moment
+  from made join accounts on accounts.id = made.account_id
+  order by place;
+end $$;
 
-  update reservations set state = 'posted', closed_at = clock_timestamp() where request_id = held.request_id and in_time;
-  insert into usage
-    (request_id, account_id, attempt, prompt_tokens, cached_tokens, completion_tokens, delivered_tokens, outcome,
-     started_at, first_token_ms, duration_ms, cost_nanousd)
-  values (
-    held.request_id, held.account_id, held.attempt, (item ->> 'prompt_tokens')::bigint, (item ->> 'cached_tokens')::bigint,
-    (item ->> 'completion_tokens')::bigint, (item ->> 'delivered_tokens')::bigint, item ->> 'outcome',
-    to_timestamp((item ->> 'started_unix_ms')::double precision / 1000), (item ->> 'first_token_ms')::double precision,
-    (item ->> 'duration_ms')::double precision, charge);
-  insert into entries (account_id, request_id, kind, amount_nanousd)
-  values (held.account_id, held.request_id, case when in_time then 'usage' else 'late_usage' end, charge);
+-- One update an account, and one a row of the day: an update applies only one of several matches.
+create or replace function add_up_usage(settled settlement[], moment timestamptz) returns void language plpgsql as $$
+begin
+  with made as (select * from unnest(settled) as s where decision in ('posted', 'late')),
+  days as (
+    insert into usage_daily as d
+    select account_id, (moment at time zone 'UTC')::date, key_id, model, price_version, count(*), sum(prompt_tokens),
+      sum(cached_tokens), sum(completion_tokens), sum(charge_nanousd)
+    from made group by account_id, key_id, model, price_version
+    on conflict (account_id, day, key_id, model, price_version) do update set
+      request_count = d.request_count + excluded.request_count,
+      prompt_tokens = d.prompt_tokens + excluded.prompt_tokens,
+      cached_tokens = d.cached_tokens + excluded.cached_tokens,
+      completion_tokens = d.completion_tokens + excluded.completion_tokens,
+      cost_nanousd = d.cost_nanousd + excluded.cost_nanousd)
   update accounts set
-    debited_nanousd = debited_nanousd + charge,
-    pending_nanousd = pending_nanousd - case when in_time then held.amount_nanousd else 0 end,
-    late_nanousd = late_nanousd + case when in_time then 0 else charge end
-  where id = held.account_id;
-  perform correct_limits(array[row(
-    held.account_id, held.key_id, in_time, held.amount_nanousd, charge, held.tokens_max,
-    (item ->> 'prompt_tokens')::bigint + (item ->> 'completion_tokens')::bigint)::ended]);
-  return jsonb_build_object('decision', case when in_time then 'posted' else 'late' end);
+    entry_count = entry_count + made_count,
+    debited_nanousd = debited_nanousd + charged_nanousd,
+    pending_nanousd = pending_nanousd - freed_nanousd,
+    late_nanousd = late_nanousd + charged_late_nanousd
+  from (
+    select account_id, count(*) as made_count, sum(charge_nanousd)::bigint as charged_nanousd,
+      coalesce(sum(held_nanousd) filter (where decision = 'posted'), 0)::bigint as freed_nanousd,
+      coalesce(sum(charge_nanousd) filter (where decision = 'late'), 0)::bigint as charged_late_nanousd
+    from made group by account_id) as sums
+  where accounts.id = sums.account_id;
 end $$;
+
+-- What the charges mean to the limits of keys and accounts.
+create or replace function ends_of(settled settlement[]) returns ended[] language sql immutable as $$
+  select array_agg(row(
+    account_id, key_id, decision = 'posted', held_nanousd, charge_nanousd, tokens_max, prompt_tokens + completion_tokens)::ended)
+  from unnest(settled) where decision in ('posted', 'late')
+$$;
+
+-- Settles items of which each names another request.
+create or replace function settle_set(items jsonb) returns settlement[] language plpgsql as $$
+declare
+  moment timestamptz := clock_timestamp();
+  settled settlement[];
+begin
+  perform restore(items, 'expired');
+  settled := decide_settlements(items);
+  perform note_anomalies(settled, items);
+  perform book_usage(settled, items, moment);
+  perform add_up_usage(settled, moment);
+  perform spend_grants_on_usage(settled);
+  perform correct_limits(ends_of(settled));
+  return settled;
+end $$;
+
+-- The items that name a request for the n-th time in this call, for each n: a request is settled in the order it was reported.
+create or replace function settle_rounds(items jsonb) returns table (round bigint, places int[], round_items jsonb) language sql immutable as $$
+  select round, array_agg(place order by place), jsonb_agg(item order by place)
+  from (
+    select place, item, row_number() over (partition by request_id order by place) as round
+    from settle_items(items) where item ? 'request_id') as numbered
+  group by round order by round
+$$;
 
 -- Everything a node reports: its usage records, and itself ({node}). Durable before it is answered, for the node then forgets.
-create or replace function settle(items jsonb) returns setof jsonb language plpgsql as $$
+create or replace function settle(items jsonb) returns setof jsonb language plpgsql
+  -- A plan that was made while the tables were small must not read them whole once they are large.
+  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
-  item jsonb;
+  answers jsonb[] := array_fill('{"decision": "seen"}'::jsonb, array[jsonb_array_length(items)]);
+  report jsonb;
+  places int[];
+  round_items jsonb;
+  settled settlement;
 begin
   if not jsonb_path_exists(items, '$[*].request_id') then
     perform set_config('synchronous_commit', 'off', true); -- a heartbeat is worth no disk write
   end if;
   perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
-  for item in select * from jsonb_array_elements(items) loop
-    if item ? 'node' then
-      perform heartbeat(item -> 'node');
-      return next jsonb_build_object('decision', 'seen');
-    else
-      return next settle_one(item);
-    end if;
+  for places, round_items in select r.places, r.round_items from settle_rounds(items) as r loop
+    foreach settled in array settle_set(round_items) loop
+      answers[places[settled.place]] := jsonb_build_object('decision', settled.decision);
+    end loop;
   end loop;
+  for report in select i -> 'node' from jsonb_array_elements(items) as i where i ? 'node' loop
+    perform heartbeat(report);
+  end loop;
+  return query select unnest(answers);
 end $$;

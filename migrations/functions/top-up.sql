@@ -1,29 +1,154 @@
--- Money in.
+-- Money that moves otherwise than by usage: in by top-ups, grants, refunds and adjustments, out by adjustments and grants that end.
 
+-- Books one entry and what it does to its account, which must be locked. Who calls it has made sure that the balance covers a debit.
+create or replace function book_entry(line entries) returns entries language plpgsql as $$
+declare
+  is_credit boolean := line.kind in ('top_up', 'grant', 'refund', 'adjustment_credit');
+  is_late boolean := line.kind = 'adjustment_late_debit';
+begin
+  update accounts set
+    entry_count = entry_count + 1,
+    credited_nanousd = credited_nanousd + case when is_credit then line.amount_nanousd else 0 end,
+    debited_nanousd = debited_nanousd + case when is_credit then 0 else line.amount_nanousd end,
+    late_nanousd = late_nanousd + case when is_late then line.amount_nanousd else 0 end
+  where id = line.account_id returning entry_count into line.sequence;
+  insert into entries (account_id, sequence, request_id, kind, amount_nanousd, reference, note)
+  values (line.account_id, line.sequence, line.request_id, line.kind, line.amount_nanousd, line.reference, line.note)
+  returning * into line;
+  return line;
+end $$;
+
+create or replace function new_entry(item jsonb, kind text) returns entries language sql stable as $$
+  select jsonb_populate_record(null::entries, item - array['id', 'sequence', 'created_at'] || jsonb_build_object('kind', kind))
+$$;
+
+-- What was booked under the item's reference already, as an answer: the same, or something else. Null where nothing was.
+create or replace function booked_before(item jsonb, kinds text[], done text) returns jsonb language plpgsql as $$
+declare
+  entry entries;
+begin
+  select * into entry from entries where reference = item ->> 'reference';
+  return case when found then jsonb_build_object(
+    'decision', case
+      when entry.kind = any (kinds)
+        and entry.account_id = coalesce((item ->> 'account_id')::bigint, entry.account_id)
+        and entry.request_id is not distinct from (item ->> 'request_id')::uuid
+        and entry.amount_nanousd = coalesce((item ->> 'amount_nanousd')::bigint, entry.amount_nanousd) then done
+      else 'reference_taken' end,
+    'entry_id', entry.id::text, 'account_id', entry.account_id::text, 'kind', entry.kind,
+    'amount_nanousd', entry.amount_nanousd::text) end;
+end $$;
+
+create or replace function booked(entry entries, done text) returns jsonb language sql immutable as $$
+  select jsonb_build_object(
+    'decision', done, 'entry_id', entry.id::text, 'account_id', entry.account_id::text, 'kind', entry.kind,
+    'amount_nanousd', entry.amount_nanousd::text)
+$$;
+
+-- Items: {account_id, amount_nanousd, reference}. A reference is booked once, whatever it is asked for.
 create or replace function top_up(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
+begin
+  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
+  for item in select * from jsonb_array_elements(items) loop
+    return next coalesce(
+      booked_before(item, array['top_up'], 'credited'),
+      (select booked(book_entry(new_entry(item, 'top_up')), 'credited')
+       from accounts where id = (item ->> 'account_id')::bigint),
+      '{"decision": "unknown_account"}');
+  end loop;
+end $$;
+
+-- Items: {account_id, amount_nanousd, reference, expires_at, note}.
+create or replace function give_grant(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  answer jsonb;
+begin
+  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
+  for item in select * from jsonb_array_elements(items) loop
+    answer := booked_before(item, array['grant'], 'granted');
+    if answer is null and exists (select from accounts where id = (item ->> 'account_id')::bigint) then
+      answer := booked(book_entry(new_entry(item, 'grant')), 'granted');
+      insert into grants (entry_id, account_id, amount_nanousd, expires_at)
+      values ((answer ->> 'entry_id')::bigint, (item ->> 'account_id')::bigint, (item ->> 'amount_nanousd')::bigint,
+        (item ->> 'expires_at')::timestamptz);
+    end if;
+    return next coalesce(answer, '{"decision": "unknown_account"}');
+  end loop;
+end $$;
+
+-- Gives back what a request was charged, or a part of it: with what was given back before, never more than that. What a refund
+-- gives is credit like a top-up's, also where a grant had paid. Items: {account_id, request_id, amount_nanousd (null: all that is
+-- left), reference, note}.
+create or replace function refund(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  answer jsonb;
+  charged bigint;
+  refunded bigint;
+  amount bigint;
+begin
+  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
+  for item in select * from jsonb_array_elements(items) loop
+    answer := booked_before(item, array['refund'], 'refunded');
+    if answer is null then
+      select amount_nanousd into charged from entries
+      where request_id = (item ->> 'request_id')::uuid and account_id = (item ->> 'account_id')::bigint
+        and kind in ('usage', 'late_usage');
+      select coalesce(sum(amount_nanousd), 0) into refunded from entries
+      where request_id = (item ->> 'request_id')::uuid and kind = 'refund';
+      amount := coalesce((item ->> 'amount_nanousd')::bigint, charged - refunded);
+      answer := case
+        when charged is null then '{"decision": "not_charged"}'
+        when amount > charged - refunded or amount = 0 then
+          jsonb_build_object('decision', 'above_charge', 'refundable_nanousd', (charged - refunded)::text)
+      end;
+    end if;
+    if answer is null then
+      item := item || jsonb_build_object('amount_nanousd', amount::text);
+      answer := booked(book_entry(new_entry(item, 'refund')), 'refunded');
+    end if;
+    return next answer;
+  end loop;
+end $$;
+
+-- An operator's correction. A debit beyond what is available is refused, unless it may leave the account in debt: then all of it
+-- counts as late. Items: {account_id, direction: credit | debit, amount_nanousd, reference, note, may_overdraw}.
+create or replace function adjust(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  answer jsonb;
+  account accounts;
+  amount bigint;
+  wanted_kind text;
   entry entries;
 begin
   perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
   for item in select * from jsonb_array_elements(items) loop
-    insert into entries (account_id, kind, amount_nanousd, reference)
-    select id, 'top_up', (item ->> 'amount_nanousd')::bigint, item ->> 'reference'
-    from accounts where id = (item ->> 'account_id')::bigint
-    on conflict (reference) where kind = 'top_up' do nothing
-    returning * into entry;
-    if found then
-      update accounts set credited_nanousd = credited_nanousd + entry.amount_nanousd where id = entry.account_id;
-    else
-      select * into entry from entries where reference = item ->> 'reference' and kind = 'top_up';
+    amount := (item ->> 'amount_nanousd')::bigint;
+    answer := booked_before(item, case item ->> 'direction'
+      when 'credit' then array['adjustment_credit'] else array['adjustment_debit', 'adjustment_late_debit'] end, 'adjusted');
+    perform expire_grants(array[(item ->> 'account_id')::bigint]);
+    select * into account from accounts where id = (item ->> 'account_id')::bigint;
+    wanted_kind := case
+      when item ->> 'direction' = 'credit' then 'adjustment_credit'
+      when account.debited_nanousd + account.pending_nanousd + amount::numeric
+        <= account.credited_nanousd + account.overdraft_nanousd then 'adjustment_debit'
+      when (item ->> 'may_overdraw')::boolean then 'adjustment_late_debit'
+    end;
+    answer := coalesce(answer, case
+      when account.id is null then '{"decision": "unknown_account"}'::jsonb
+      when wanted_kind is null then '{"decision": "insufficient_balance"}'
+    end);
+    if answer is null then
+      entry := book_entry(new_entry(item, wanted_kind));
+      if entry.kind <> 'adjustment_credit' then
+        perform spend_grants(entry.id, entry.account_id, entry.amount_nanousd, clock_timestamp());
+      end if;
+      answer := booked(entry, 'adjusted');
     end if;
-    return next jsonb_build_object(
-      'decision', case
-        when entry.id is null then 'unknown_account'
-        when (entry.account_id, entry.amount_nanousd) =
-             ((item ->> 'account_id')::bigint, (item ->> 'amount_nanousd')::bigint) then 'credited'
-        else 'reference_taken'
-      end,
-      'entry_id', entry.id::text);
+    return next answer;
   end loop;
 end $$;

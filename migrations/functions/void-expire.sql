@@ -7,8 +7,10 @@ declare
   held reservations;
 begin
   perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
+  perform restore(items, 'voided');
   for item in select * from jsonb_array_elements(items) loop
-    held := restore(item, 'voided');
+    select * into held from reservations
+    where request_id = (item ->> 'request_id')::uuid and account_id = (item ->> 'account_id')::bigint;
     if held.state = 'pending' then
       update reservations set state = 'voided', closed_at = clock_timestamp()
       where request_id = held.request_id returning * into held;

@@ -234,7 +234,7 @@ describe('the price book', () => {
     'truncate prices cascade',
     'update entries set amount_nanousd = 0',
     'delete from entries',
-    'truncate entries',
+    'truncate entries cascade',
   ])('and the ledger refuse: %s', async (statement) => {
     await expect(db.sql.unsafe(statement)).rejects.toThrow('append-only')
   })
@@ -244,8 +244,8 @@ describe('the backstops hold against a statement that would', () => {
   test('charge a reservation twice', async () => {
     const ticket = await admit()
     await db.ask('settle', { ...ticket, ...counts })
-    const again = db.sql`insert into entries (account_id, request_id, kind, amount_nanousd)
-      values (${payer.account_id}, ${ticket.request_id}, 'late_usage', 1)`
+    const again = db.sql`insert into entries (account_id, sequence, request_id, kind, amount_nanousd)
+      values (${payer.account_id}, 99, ${ticket.request_id}, 'late_usage', 1)`
     await expect(again).rejects.toThrow('entries_charge_a_reservation_once')
   })
 

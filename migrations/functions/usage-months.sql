@@ -1,0 +1,32 @@
+-- Partitions of usage, made before their month begins. The month of rows that came too early for theirs is made around them.
+
+create or replace function add_usage_month(first_day date) returns void language plpgsql security definer set search_path = public as $$
+declare
+  name text := 'usage_' || to_char(first_day, 'YYYY_MM');
+  starts timestamptz := first_day::timestamp at time zone 'UTC';
+  ends timestamptz := (first_day + interval '1 month') at time zone 'UTC';
+begin
+  if to_regclass(name) is not null then
+    return;
+  end if;
+  execute format('create table %I (like usage including all)', name);
+  execute format(
+    'with early as (delete from usage_default where settled_at >= %L and settled_at < %L returning *) insert into %I select * from early',
+    starts, ends, name);
+  execute format('alter table usage attach partition %I for values from (%L) to (%L)', name, starts, ends);
+end $$;
+
+-- Items: {months_ahead}.
+create or replace function add_usage_months(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  this_month date := date_trunc('month', clock_timestamp() at time zone 'UTC');
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    perform add_usage_month((this_month + ahead * interval '1 month')::date)
+    from generate_series(0, (item ->> 'months_ahead')::int) as ahead;
+    return next '{"decision": "added"}';
+  end loop;
+end $$;
+
+select add_usage_months('[{"months_ahead": 2}]');
