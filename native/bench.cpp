@@ -76,8 +76,9 @@ void fill(Kernels& kernels, Matrix& matrix, uint64_t& state) {
   }
 }
 
-Weights random_weights(const ModelShape& shape, Kernels& kernels) {
-  Weights weights = allocate_weights(shape, kernels);
+Weights random_weights(const ModelShape& shape, const Devices& devices) {
+  Kernels& kernels = devices.first();
+  Weights weights = allocate_weights(shape, devices);
   const std::vector<float> ones(shape.hidden_size, 1.0f);
   uint64_t state = 1;
   fill(kernels, *weights.embedding, state);
@@ -162,13 +163,13 @@ int main(int argc, char** argv) {
   const ModelShape shape = shape_of(arguments.model);
   const int sequences = 8, prompt = 512, blocks_each = (prompt + arguments.tokens) / block_tokens + 2;
   const StepLimits limits = {.tokens_max = prompt, .sequences_max = sequences, .blocks = sequences * blocks_each};
-  const auto kernels = make_cpu_kernels(shape, limits, arguments.threads, arguments.isa);
-  Model model(shape, limits, random_weights(shape, *kernels), *kernels);
+  const Devices devices(make_cpu_kernels(shape, limits, arguments.threads, arguments.isa), shape.layers);
+  Model model(shape, limits, random_weights(shape, devices), devices);
   const double decode_gb = 2e-9 * double(parameter_count(shape) - int64_t(shape.vocab_size) * shape.hidden_size);
   const double prefill_gflop =
       2e-9 * prompt * double(parameter_count(shape) - 2 * int64_t(shape.vocab_size) * shape.hidden_size);
   std::printf("%s, %.1f M parameters, %s\n", arguments.model.c_str(), 1e-6 * double(parameter_count(shape)),
-              kernels->device().c_str());
+              devices.name().c_str());
 
   ThreadPool pool(arguments.threads > 0 ? arguments.threads : physical_cores());
   Memory memory(size_t(1) << 30);

@@ -3,6 +3,7 @@
 
 #include <charconv>
 #include <chrono>
+#include <string_view>
 #include <system_error>
 
 #include "kernels/cpu/thread_pool.h"
@@ -17,25 +18,50 @@
 namespace ziya {
 namespace {
 
-// The N of cuda:N.
-std::optional<int> cuda_device(const std::string& device) {
-  const std::string prefix = "cuda:";
-  int number = 0;
-  const char* end = device.data() + device.size();
-  if (!device.starts_with(prefix)) return {};
-  const auto [parsed, error] = std::from_chars(device.data() + prefix.size(), end, number);
-  return error == std::errc() && parsed == end ? std::optional(number) : std::nullopt;
+// The numbers of cuda:N,M,...; empty where the name is not of that form.
+std::vector<int> cuda_numbers(const std::string& device) {
+  std::string_view rest = device;
+  if (!rest.starts_with("cuda:")) return {};
+  rest.remove_prefix(4);
+  std::vector<int> numbers;
+  while (!rest.empty()) {
+    rest.remove_prefix(1);  // the colon, then commas
+    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), numbers.emplace_back());
+    rest.remove_prefix(size_t(end - rest.data()));
+    if (error != std::errc() || (!rest.empty() && rest.front() != ',')) return {};
+  }
+  return numbers;
 }
 
-std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const EngineOptions& options) {
-  [[maybe_unused]] const std::optional<int> device = cuda_device(options.device);
 #if defined(ZIYA_CUDA)
-  if (device) return cuda::make_kernels(shape, options.limits, {.device = *device});
-  if (options.device == "auto" && cuda::is_suitable(0)) return cuda::make_kernels(shape, options.limits, {});
+// The first GPUs that hold the weights and the KV cache together, leaving some memory for the rest. None where not even all do.
+std::vector<int> gpus_for(const ModelShape& shape, const StepLimits& limits) {
+  constexpr double usable = 0.92;
+  const double kv_bytes = 4.0 * limits.blocks * block_tokens * shape.layers * shape.kv_heads * shape.head_size;
+  double missing = 2.0 * double(parameter_count(shape)) + kv_bytes;
+  std::vector<int> numbers;
+  for (int device = 0; missing > 0 && cuda::is_suitable(device) && device < shape.layers; device++) {
+    numbers.push_back(device);
+    missing -= usable * double(cuda::free_bytes(device));
+  }
+  return missing > 0 ? std::vector<int>() : numbers;
+}
 #endif
-  if (options.device != "auto" && options.device != "cpu")
-    throw EngineError("unsupported_device", "this build has no device " + options.device);
-  return make_cpu_kernels(shape, options.limits, options.threads, options.isa);
+
+Devices make_devices(const ModelShape& shape, const EngineOptions& options) {
+  std::vector<int> numbers = cuda_numbers(options.device);
+  if (int(numbers.size()) > shape.layers) throw EngineError("unsupported_device", "more devices than layers");
+  std::vector<std::unique_ptr<Kernels>> kernels;
+#if defined(ZIYA_CUDA)
+  if (options.device == "auto") numbers = gpus_for(shape, options.limits);
+  for (const int number : numbers) kernels.push_back(cuda::make_kernels(shape, options.limits, {.device = number}));
+#endif
+  if (kernels.empty()) {
+    if (options.device != "auto" && options.device != "cpu")
+      throw EngineError("unsupported_device", "this build has no device " + options.device);
+    kernels.push_back(make_cpu_kernels(shape, options.limits, options.threads, options.isa));
+  }
+  return {std::move(kernels), shape.layers};
 }
 
 // Where the cores are few, the event loop that writes the last step's tokens goes before the threads that compute the
@@ -106,21 +132,21 @@ void Engine::run() {
     while (auto job = next_job()) run_job(std::move(*job));
   refuse_waiting();
   model_.reset();
-  kernels_.reset();
+  devices_.reset();
   if (events_.on_closed) events_.on_closed();
 }
 
 bool Engine::load() {
   const Error error = error_of([&] {
     check_shape(shape_, options_.limits);
-    kernels_ = make_kernels(shape_, options_);
-    info_.device = kernels_->device();
+    devices_.emplace(make_devices(shape_, options_));
+    info_.device = devices_->name();
     const int threads = options_.threads > 0 ? options_.threads : physical_cores();
     const LoadProgress progress = {events_.on_progress, cancelled_};
-    Weights weights = load_weights(shape_, tensors_, threads, progress, *kernels_);
-    info_.weight_bytes = kernels_->allocated_bytes();
+    Weights weights = load_weights(shape_, tensors_, threads, progress, *devices_);
+    info_.weight_bytes = devices_->allocated_bytes();
     info_.parameters = parameter_count(shape_);
-    model_ = std::make_unique<Model>(shape_, options_.limits, std::move(weights), *kernels_);
+    model_ = std::make_unique<Model>(shape_, options_.limits, std::move(weights), *devices_);
     info_.kv_bytes = model_->kv_bytes();
   });
   if (events_.on_loaded) events_.on_loaded(error);

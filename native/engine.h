@@ -19,7 +19,7 @@
 namespace ziya {
 
 struct EngineOptions {
-  std::string device;  // auto, cpu, cuda:N
+  std::string device;  // auto, cpu, cuda:N, or cuda:N,M,... by ranges of layers
   int threads = 0;     // 0 = physical cores
   CpuIsa isa = CpuIsa::automatic;
   StepLimits limits;
@@ -79,7 +79,7 @@ class Engine {
   const Events events_;
   EngineInfo info_;
 
-  std::unique_ptr<Kernels> kernels_;
+  std::optional<Devices> devices_;
   std::unique_ptr<Model> model_;
 
   std::mutex mutex_;

@@ -5,13 +5,13 @@
 #include <memory>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "devices.h"
 
 namespace ziya {
 
 class KvCache {
  public:
-  KvCache(const ModelShape& shape, int blocks, Kernels& kernels);
+  KvCache(const ModelShape& shape, int blocks, const Devices& devices);
   KvLayer& layer(int index) { return *layers_[index]; }
   int64_t bytes() const { return bytes_; }
 

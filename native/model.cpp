@@ -1,4 +1,5 @@
-// Seven kernels a layer; logits only for the rows that are sampled, a bounded number at a time.
+// Seven kernels a layer; logits only for the rows that are sampled, a bounded number at a time. Each device computes its
+// layers and hands the residual stream to the next.
 #include "model.h"
 
 #include <algorithm>
@@ -6,60 +7,72 @@
 #include "engine_error.h"
 
 namespace ziya {
-namespace {
+Model::Stage::Stage(const ModelShape& shape, const StepLimits& limits, const DeviceRange& range)
+    : kernels(range.kernels),
+      layers(range.layers),
+      residual(kernels.make_activations(limits.tokens_max, shape.hidden_size)),
+      normed(kernels.make_activations(limits.tokens_max, shape.hidden_size)),
+      qkv(kernels.make_activations(limits.tokens_max, shape.qkv_columns())),
+      attended(kernels.make_activations(limits.tokens_max, shape.attention_columns())),
+      inner(kernels.make_activations(limits.tokens_max, shape.intermediate_size)) {}
 
-constexpr int logit_rows_max = 64;
-
-}  // namespace
-
-Model::Model(const ModelShape& shape, const StepLimits& limits, Weights weights, Kernels& kernels)
-    : shape_(shape), kernels_(kernels), weights_(std::move(weights)), kv_cache_(shape, limits.blocks, kernels) {
-  const int tokens = limits.tokens_max;
-  residual_ = kernels.make_activations(tokens, shape.hidden_size);
-  normed_ = kernels.make_activations(tokens, shape.hidden_size);
-  qkv_ = kernels.make_activations(tokens, shape.qkv_columns());
-  attended_ = kernels.make_activations(tokens, shape.attention_columns());
-  inner_ = kernels.make_activations(tokens, shape.intermediate_size);
-  normed_rows_ = kernels.make_activations(std::min(tokens, logit_rows_max), shape.hidden_size);
-  logits_ = kernels.make_activations(std::min(tokens, logit_rows_max), shape.vocab_size);
+Model::Model(const ModelShape& shape, const StepLimits& limits, Weights weights, const Devices& devices)
+    : shape_(shape), weights_(std::move(weights)), kv_cache_(shape, limits.blocks, devices) {
+  for (const DeviceRange& range : devices.ranges()) stages_.emplace_back(shape, limits, range);
+  const int rows = std::min(limits.tokens_max, logit_rows_max);
+  normed_rows_ = devices.last().make_activations(rows, shape.hidden_size);
+  logits_ = devices.last().make_activations(rows, shape.vocab_size);
 }
 
 StepResult Model::step(const StepBatch& batch, const std::atomic<bool>& cancelled) {
   StepResult result;
-  kernels_.begin_step(batch);
-  kernels_.embed(*weights_.embedding, *residual_);
-  for (int layer = 0; layer < shape_.layers; layer++) {
-    if (cancelled.load(std::memory_order_relaxed))
-      throw EngineError("engine_closed", "the engine was closed during a step");
-    run_layer(layer);
-  }
-  sample_rows(batch, result);
-  kernels_.finish_step(result);
+  for (const Stage& stage : stages_) run_stage(stage, batch, cancelled, result);
+  stages_.back().kernels.finish_step(result);
   return result;
 }
 
-void Model::run_layer(int index) {
-  const LayerWeights& weights = weights_.layers[index];
-  KvLayer& kv = kv_cache_.layer(index);
-  kernels_.rms_norm(*residual_, *weights.attention_norm, *normed_);
-  kernels_.qkv_rope(*normed_, *weights.qkv, *qkv_, kv);
-  kernels_.attention(*qkv_, kv, *attended_);
-  kernels_.project_add(*attended_, *weights.attention_out, *residual_);
-  kernels_.rms_norm(*residual_, *weights.mlp_norm, *normed_);
-  kernels_.gate_up_swiglu(*normed_, *weights.gate_up, *inner_);
-  kernels_.project_add(*inner_, *weights.down, *residual_);
+void Model::run_stage(const Stage& stage, const StepBatch& batch, const std::atomic<bool>& cancelled, StepResult& result) {
+  const bool is_first = &stage == &stages_.front(), is_last = &stage == &stages_.back();
+  stage.kernels.begin_step(batch);
+  if (!is_first) {
+    const Stage& before = *(&stage - 1);
+    stage.kernels.receive(before.kernels, *before.residual, int(batch.tokens.size()), *stage.residual);
+  }
+  if (!stage.kernels.begin_recording()) return;
+  if (is_first) stage.kernels.embed(*weights_.embedding, *stage.residual);
+  for (int layer = stage.layers.begin; layer < stage.layers.end; layer++) {
+    if (cancelled.load(std::memory_order_relaxed))
+      throw EngineError("engine_closed", "the engine was closed during a step");
+    run_layer(stage, layer);
+  }
+  if (is_last) sample_rows(stage, batch, result);
+  stage.kernels.end_recording();
 }
 
-void Model::sample_rows(const StepBatch& batch, StepResult& result) {
+void Model::run_layer(const Stage& stage, int index) {
+  const LayerWeights& weights = weights_.layers[index];
+  KvLayer& kv = kv_cache_.layer(index);
+  Kernels& kernels = stage.kernels;
+  kernels.rms_norm(*stage.residual, *weights.attention_norm, *stage.normed);
+  kernels.qkv_rope(*stage.normed, *weights.qkv, *stage.qkv, kv);
+  kernels.attention(*stage.qkv, kv, *stage.attended);
+  kernels.project_add(*stage.attended, *weights.attention_out, *stage.residual);
+  kernels.rms_norm(*stage.residual, *weights.mlp_norm, *stage.normed);
+  kernels.gate_up_swiglu(*stage.normed, *weights.gate_up, *stage.inner);
+  kernels.project_add(*stage.inner, *weights.down, *stage.residual);
+}
+
+void Model::sample_rows(const Stage& last, const StepBatch& batch, StepResult& result) {
+  Kernels& kernels = last.kernels;
   const int rows = int(batch.rows.size());
   if (batch.want_logits) result.logits.resize(size_t(rows) * shape_.vocab_size);
   for (int begin = 0; begin < rows; begin += logits_->rows_max) {
     const RowRange range = {begin, std::min(rows, begin + logits_->rows_max)};
-    kernels_.rms_norm_rows(*residual_, *weights_.final_norm, range, *normed_rows_);
-    kernels_.logits(*normed_rows_, weights_.output(), range.count(), *logits_);
+    kernels.rms_norm_rows(*last.residual, *weights_.final_norm, range, *normed_rows_);
+    kernels.logits(*normed_rows_, weights_.output(), range.count(), *logits_);
     if (batch.want_logits)
-      kernels_.download(*logits_, range.count(), result.logits.data() + int64_t(begin) * shape_.vocab_size);
-    kernels_.sample(*logits_, range);
+      kernels.download(*logits_, range.count(), result.logits.data() + int64_t(begin) * shape_.vocab_size);
+    kernels.sample(*logits_, range);
   }
 }
 

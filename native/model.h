@@ -3,6 +3,7 @@
 
 #include <atomic>
 #include <memory>
+#include <vector>
 
 #include "kernels/kernels.h"
 #include "kv_cache.h"
@@ -12,7 +13,7 @@ namespace ziya {
 
 class Model {
  public:
-  Model(const ModelShape& shape, const StepLimits& limits, Weights weights, Kernels& kernels);
+  Model(const ModelShape& shape, const StepLimits& limits, Weights weights, const Devices& devices);
 
   // The batch is already checked. `cancelled` is looked at between layers; a cancelled step throws engine_closed.
   StepResult step(const StepBatch& batch, const std::atomic<bool>& cancelled);
@@ -20,20 +21,27 @@ class Model {
   int64_t kv_bytes() const { return kv_cache_.bytes(); }
 
  private:
-  void run_layer(int index);
-  void sample_rows(const StepBatch& batch, StepResult& result);
+  // What one device computes, and with what.
+  struct Stage {
+    Stage(const ModelShape& shape, const StepLimits& limits, const DeviceRange& range);
+    Kernels& kernels;
+    const LayerRange layers;
+    std::unique_ptr<Activations> residual;  // (tokens, hidden)
+    std::unique_ptr<Activations> normed;    // (tokens, hidden)
+    std::unique_ptr<Activations> qkv;       // (tokens, (heads + 2 kv_heads) * head_size)
+    std::unique_ptr<Activations> attended;  // (tokens, heads * head_size)
+    std::unique_ptr<Activations> inner;     // (tokens, intermediate)
+  };
+  void run_stage(const Stage& stage, const StepBatch& batch, const std::atomic<bool>& cancelled, StepResult& result);
+  void run_layer(const Stage& stage, int index);
+  void sample_rows(const Stage& last, const StepBatch& batch, StepResult& result);
 
   const ModelShape shape_;
-  Kernels& kernels_;
   Weights weights_;
   KvCache kv_cache_;
-  std::unique_ptr<Activations> residual_;     // (tokens, hidden)
-  std::unique_ptr<Activations> normed_;       // (tokens, hidden)
-  std::unique_ptr<Activations> qkv_;          // (tokens, (heads + 2 kv_heads) * head_size)
-  std::unique_ptr<Activations> attended_;     // (tokens, heads * head_size)
-  std::unique_ptr<Activations> inner_;        // (tokens, intermediate)
-  std::unique_ptr<Activations> normed_rows_;  // (logit_rows_max, hidden)
-  std::unique_ptr<Activations> logits_;       // (logit_rows_max, vocab)
+  std::vector<Stage> stages_;
+  std::unique_ptr<Activations> normed_rows_;  // (logit_rows_max, hidden), on the last device
+  std::unique_ptr<Activations> logits_;       // (logit_rows_max, vocab), there too
 };
 
 }  // namespace ziya

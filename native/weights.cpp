@@ -27,6 +27,7 @@ constexpr float half_round_limit = 65520.0f;  // from here on, rounding to fp16 
 
 // Where one tensor goes: rows of a matrix, or a vector.
 struct Placement {
+  Kernels* kernels;
   const TensorSource* source;
   Matrix* matrix = nullptr;
   int first_row = 0;
@@ -46,12 +47,18 @@ float bf16_to_float(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) 
 
 class Plan {
  public:
-  Plan(const ModelShape& shape, const std::vector<TensorSource>& tensors, Weights& weights) {
+  Plan(const ModelShape& shape, const std::vector<TensorSource>& tensors, Weights& weights, const Devices& devices) {
     for (const auto& tensor : tensors) sources_[tensor.name] = &tensor;
-    place_matrix("model.embed_tokens.weight", *weights.embedding, 0, shape.vocab_size);
-    for (int layer = 0; layer < shape.layers; layer++) place_layer(shape, layer, weights.layers[layer]);
+    const std::string embedding = "model.embed_tokens.weight";
+    kernels_ = &devices.first();
+    place_matrix(embedding, *weights.embedding, 0, shape.vocab_size);
+    for (int layer = 0; layer < shape.layers; layer++) {
+      kernels_ = &devices.of_layer(layer);
+      place_layer(shape, layer, weights.layers[layer]);
+    }
+    kernels_ = &devices.last();
     place_vector("model.norm.weight", *weights.final_norm);
-    if (weights.head) place_matrix("lm_head.weight", *weights.head, 0, shape.vocab_size);
+    if (weights.head) place_matrix(shape.tied_embeddings ? embedding : "lm_head.weight", *weights.head, 0, shape.vocab_size);
   }
 
   std::vector<Slice> slices() const {
@@ -88,11 +95,11 @@ class Plan {
   }
 
   void place_matrix(const std::string& name, Matrix& to, int first_row, int rows) {
-    placements_.push_back({source(name, {rows, to.inputs}), &to, first_row, nullptr, rows, to.inputs});
+    placements_.push_back({kernels_, source(name, {rows, to.inputs}), &to, first_row, nullptr, rows, to.inputs});
   }
 
   void place_vector(const std::string& name, Vector& to) {
-    placements_.push_back({source(name, {to.columns}), nullptr, 0, &to, 1, to.columns});
+    placements_.push_back({kernels_, source(name, {to.columns}), nullptr, 0, &to, 1, to.columns});
   }
 
   const TensorSource* source(const std::string& name, const std::vector<int64_t>& shape) const {
@@ -107,6 +114,7 @@ class Plan {
   }
 
   std::unordered_map<std::string, const TensorSource*> sources_;
+  Kernels* kernels_ = nullptr;  // where what is placed goes
   std::vector<Placement> placements_;
 };
 
@@ -138,8 +146,7 @@ class File {
 // A thread's buffers, reused from slice to slice.
 class SliceLoader {
  public:
-  SliceLoader(const std::unordered_map<std::string, std::unique_ptr<File>>& files, Kernels& kernels)
-      : files_(files), kernels_(kernels) {}
+  explicit SliceLoader(const std::unordered_map<std::string, std::unique_ptr<File>>& files) : files_(files) {}
 
   // Returns the bytes read.
   uint64_t load(const Slice& slice) {
@@ -161,7 +168,7 @@ class SliceLoader {
     if (to.source->dtype == Dtype::f16) check_halves(to, count);
     widen(to.source->dtype, count);
     check(to, count, 3.0e38f);
-    kernels_.upload(*to.vector, floats_.data());
+    to.kernels->upload(*to.vector, floats_.data());
   }
 
   void load_rows(const Slice& slice, int64_t count) {
@@ -174,7 +181,7 @@ class SliceLoader {
       halves_.resize(count);
       for (int64_t i = 0; i < count; i++) halves_[i] = float_to_half(floats_[i]);
     }
-    kernels_.upload_rows(*to.matrix, to.first_row + slice.row_begin, slice.row_end - slice.row_begin, halves_.data());
+    to.kernels->upload_rows(*to.matrix, to.first_row + slice.row_begin, slice.row_end - slice.row_begin, halves_.data());
   }
 
   void widen(Dtype dtype, int64_t count) {
@@ -214,7 +221,6 @@ class SliceLoader {
   }
 
   const std::unordered_map<std::string, std::unique_ptr<File>>& files_;
-  Kernels& kernels_;
   std::vector<uint8_t> raw_;
   std::vector<uint16_t> halves_;
   std::vector<float> floats_;
@@ -268,11 +274,12 @@ class SliceQueue {
 
 }  // namespace
 
-Weights allocate_weights(const ModelShape& shape, Kernels& kernels) {
+Weights allocate_weights(const ModelShape& shape, const Devices& devices) {
   const int hidden = shape.hidden_size;
   Weights weights;
-  weights.embedding = kernels.make_matrix(shape.vocab_size, hidden, MatrixLayout::plain);
+  weights.embedding = devices.first().make_matrix(shape.vocab_size, hidden, MatrixLayout::plain);
   for (int i = 0; i < shape.layers; i++) {
+    Kernels& kernels = devices.of_layer(i);
     LayerWeights layer;
     layer.attention_norm = kernels.make_vector(hidden);
     layer.qkv = kernels.make_matrix(shape.qkv_columns(), hidden, MatrixLayout::plain);
@@ -282,8 +289,9 @@ Weights allocate_weights(const ModelShape& shape, Kernels& kernels) {
     layer.down = kernels.make_matrix(hidden, shape.intermediate_size, MatrixLayout::plain);
     weights.layers.push_back(std::move(layer));
   }
-  weights.final_norm = kernels.make_vector(hidden);
-  if (!shape.tied_embeddings) weights.head = kernels.make_matrix(shape.vocab_size, hidden, MatrixLayout::plain);
+  weights.final_norm = devices.last().make_vector(hidden);
+  if (!shape.tied_embeddings || &devices.first() != &devices.last())
+    weights.head = devices.last().make_matrix(shape.vocab_size, hidden, MatrixLayout::plain);
   return weights;
 }
 
@@ -295,21 +303,21 @@ int64_t parameter_count(const ModelShape& shape) {
 }
 
 Weights load_weights(const ModelShape& shape, const std::vector<TensorSource>& tensors, int threads,
-                     const LoadProgress& progress, Kernels& kernels) {
+                     const LoadProgress& progress, const Devices& devices) {
   std::unordered_map<std::string, std::unique_ptr<File>> files;
   for (const auto& tensor : tensors)
     if (!files.contains(tensor.path)) files.emplace(tensor.path, std::make_unique<File>(tensor.path));
 
-  Weights weights = allocate_weights(shape, kernels);
-  const Plan plan(shape, tensors, weights);
+  Weights weights = allocate_weights(shape, devices);
+  const Plan plan(shape, tensors, weights, devices);
   SliceQueue queue(plan.slices(), plan.bytes_total(), progress);
   std::vector<std::thread> loaders;
   try {
-    for (int i = 1; i < threads; i++) loaders.emplace_back([&] { queue.drain(SliceLoader(files, kernels)); });
+    for (int i = 1; i < threads; i++) loaders.emplace_back([&] { queue.drain(SliceLoader(files)); });
   } catch (const std::system_error&) {
     // Fewer threads load more slowly.
   }
-  queue.drain(SliceLoader(files, kernels));
+  queue.drain(SliceLoader(files));
   for (auto& loader : loaders) loader.join();
   queue.throw_error();
   return weights;

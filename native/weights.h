@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "kernels/kernels.h"
+#include "devices.h"
 
 namespace ziya {
 
@@ -37,7 +37,7 @@ struct Weights {
   std::unique_ptr<Matrix> embedding;  // (vocab, hidden)
   std::vector<LayerWeights> layers;
   std::unique_ptr<Vector> final_norm;  // (hidden)
-  std::unique_ptr<Matrix> head;        // (vocab, hidden); null when it is the embedding
+  std::unique_ptr<Matrix> head;        // (vocab, hidden); null when it is the embedding on the same device
   const Matrix& output() const { return head ? *head : *embedding; }
 };
 
@@ -48,13 +48,13 @@ struct LoadProgress {
 };
 
 // Zero weights in the right shapes.
-Weights allocate_weights(const ModelShape& shape, Kernels& kernels);
+Weights allocate_weights(const ModelShape& shape, const Devices& devices);
 
 int64_t parameter_count(const ModelShape& shape);
 
 // Throws EngineError weights_missing_tensor, weights_read, weights_overflow, weights_not_finite, bad_shape,
 // out_of_memory; engine_closed when cancelled.
 Weights load_weights(const ModelShape& shape, const std::vector<TensorSource>& tensors, int threads,
-                     const LoadProgress& progress, Kernels& kernels);
+                     const LoadProgress& progress, const Devices& devices);
 
 }  // namespace ziya

@@ -45,8 +45,9 @@ void fill(Kernels& kernels, Matrix& matrix) {
     kernels.upload_rows(matrix, row, std::min(256, matrix.outputs - row), slice.data());
 }
 
-Weights random_weights(const ModelShape& shape, Kernels& kernels) {
-  Weights weights = allocate_weights(shape, kernels);
+Weights random_weights(const ModelShape& shape, const Devices& devices) {
+  Kernels& kernels = devices.first();
+  Weights weights = allocate_weights(shape, devices);
   const std::vector<float> ones(shape.hidden_size, 1.0f);
   std::vector<std::thread> threads;
   fill(kernels, *weights.embedding);
@@ -146,8 +147,8 @@ void bench_gemm(const Arguments& arguments) {
 struct Bench {
   Bench(const Arguments& arguments, int tokens, int sequences, int blocks)
       : shape(shape_of_34b(arguments.layers)), limits{.tokens_max = tokens, .sequences_max = sequences, .blocks = blocks},
-        kernels(cuda::make_kernels(shape, limits, {.device = 0, .variant = arguments.variant})),
-        model(shape, limits, random_weights(shape, *kernels), *kernels) {}
+        devices(cuda::make_kernels(shape, limits, {.device = 0, .variant = arguments.variant}), shape.layers),
+        model(shape, limits, random_weights(shape, devices), devices) {}
 
   double step_seconds(const StepBatch& batch) {
     return seconds_of([&] { model.step(batch, not_cancelled); });
@@ -155,7 +156,7 @@ struct Bench {
 
   const ModelShape shape;
   const StepLimits limits;
-  std::unique_ptr<Kernels> kernels;
+  const Devices devices;
   Model model;
   const std::atomic<bool> not_cancelled{false};
 };

@@ -45,6 +45,9 @@ enum class MatrixLayout {
   gate_up,  // outputs are gate rows, then as many up rows; gate_up_swiglu needs row i of both together
 };
 
+// Rows that logits and sample take at a time, at most.
+constexpr int logit_rows_max = 64;
+
 struct RowRange {
   int begin = 0;
   int end = 0;
@@ -75,6 +78,14 @@ class Kernels {
   virtual void begin_step(const StepBatch& batch) = 0;
   // Waits for the device, then fills the result's tokens and logprobs.
   virtual void finish_step(StepResult& result) = 0;
+
+  // to (rows, columns) = from, which is of another device. All that this device does afterwards waits for it.
+  virtual void receive(const Kernels& other, const Activations& from, int rows, Activations& to) = 0;
+
+  // A device may record what a step enqueues and replay it for other steps of the same size. False where it just did so:
+  // else kernels are called as ever, and nothing but kernels until end_recording.
+  virtual bool begin_recording() { return true; }
+  virtual void end_recording() {}
 
   // residual (tokens, hidden) = table[token id]
   virtual void embed(const Matrix& table, Activations& residual) = 0;

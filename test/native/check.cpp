@@ -130,8 +130,8 @@ void damage_any(StepBatch& b, Random& random) {
 // Built with the address sanitizer, this is what shows that nothing that passes the door touches foreign memory.
 void random_damage_is_refused_or_harmless(Random& random) {
   const RandomModel weights = random_model(small_shape(), random);
-  const auto kernels = make_cpu_kernels(weights.shape, limits, 2, CpuIsa::automatic);
-  Model model(weights.shape, limits, load(weights, *kernels), *kernels);
+  const Devices devices(make_cpu_kernels(weights.shape, limits, 2, CpuIsa::automatic), weights.shape.layers);
+  Model model(weights.shape, limits, load(weights, devices), devices);
   const std::atomic<bool> cancelled{false};
   int refused = 0;
   for (int round = 0; round < 3000; round++) {

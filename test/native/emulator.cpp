@@ -233,8 +233,9 @@ void draws_are_those_of_the_cpu(Random& random) {
 struct GreedyPair {
   template <class Load>
   GreedyPair(const ModelShape& shape, const Load& load)
-      : cpu_kernels(make_cpu_kernels(shape, limits, 1, CpuIsa::automatic)), cuda_kernels(emulator::make_kernels(shape, limits, {})),
-        cpu(shape, limits, load(*cpu_kernels), *cpu_kernels), cuda(shape, limits, load(*cuda_kernels), *cuda_kernels) {
+      : cpu_device(make_cpu_kernels(shape, limits, 1, CpuIsa::automatic), shape.layers),
+        cuda_device(emulator::make_kernels(shape, limits, {}), shape.layers), cpu(shape, limits, load(cpu_device), cpu_device),
+        cuda(shape, limits, load(cuda_device), cuda_device) {
     for (int i = 0; i < limits.blocks; i++) blocks.push_back(i);
   }
 
@@ -258,14 +259,43 @@ struct GreedyPair {
   }
 
   const StepLimits limits = {.tokens_max = 32, .sequences_max = 1, .blocks = 8};
-  std::unique_ptr<Kernels> cpu_kernels, cuda_kernels;
+  const Devices cpu_device, cuda_device;
   Model cpu, cuda;
   std::vector<int32_t> blocks;
 };
 
+// Batches of every bucket's sizes, with whatever came before still in the padding.
+void recorded_steps_give_the_same_bytes(Random& random) {
+  const StepLimits limits = {.tokens_max = 128, .sequences_max = 128, .blocks = 256};
+  const RandomModel model = random_model(random_shape(random), random);
+  const auto devices = [&](bool records_steps) {
+    return Devices(emulator::make_kernels(model.shape, limits, {.records_steps = records_steps}), model.shape.layers);
+  };
+  const Devices plain = devices(false), recording = devices(true);
+  Model want_model(model.shape, limits, load(model, plain), plain), got_model(model.shape, limits, load(model, recording), recording);
+  const std::atomic<bool> not_cancelled{false};
+  std::vector<int> positions(limits.sequences_max);
+  const int launches_before = emulator::graph_launches();
+  for (const int sequences : {3, 1, 100, 8, 65, 7, 128, 2, 64, 66, 1, 9}) {
+    std::vector<Piece> pieces;
+    for (int s = 0; s < sequences; s++)
+      pieces.push_back({random_tokens(1, model.shape.vocab_size, random), positions[s]++, {2 * s, 2 * s + 1}});
+    StepBatch batch = greedy_batch(pieces);
+    batch.want_logits = false;
+    for (auto& temperature : batch.temperature) temperature = float(random.between(0, 1));
+    for (auto& seed : batch.seeds) seed = random.bits();
+    for (auto& count : batch.logprobs) count = random.between(-1, 3);
+    const StepResult want = want_model.step(batch, not_cancelled), got = got_model.step(batch, not_cancelled);
+    const std::string what = "of " + std::to_string(sequences) + " sequences";
+    expect(got.tokens == want.tokens, "the tokens " + what);
+    expect(got.logprobs == want.logprobs && got.top_ids == want.top_ids, "the logprobs " + what);
+  }
+  expect(emulator::graph_launches() - launches_before == 12, "every step was a graph");
+}
+
 void a_tiny_model_decodes_as_on_the_cpu(Random& random) {
   const RandomModel model = random_model(random_shape(random), random);
-  GreedyPair pair(model.shape, [&](Kernels& kernels) { return load(model, kernels); });
+  GreedyPair pair(model.shape, [&](const Devices& devices) { return load(model, devices); });
   pair.decode(random_tokens(20, model.shape.vocab_size, random), 32, [](const StepResult& want, const StepResult& got) {
     const float highest = std::max(1.0f, std::abs(want.logits[want.tokens[0]]));
     // The highest of random logits may be the highest by less than fp16 can tell.
@@ -281,8 +311,8 @@ void the_embedded_model_decodes_as_on_the_cpu(Random&) {
     return;
   }
   const std::atomic<bool> not_cancelled{false};
-  GreedyPair pair(file->shape(), [&](Kernels& kernels) {
-    return load_weights(file->shape(), file->tensors, 1, {nullptr, not_cancelled}, kernels);
+  GreedyPair pair(file->shape(), [&](const Devices& devices) {
+    return load_weights(file->shape(), file->tensors, 1, {nullptr, not_cancelled}, devices);
   });
   std::vector<int32_t> got_ids, want_ids;
   pair.decode({1, 300, 301, 302, 303, 304}, 64, [&](const StepResult& want, const StepResult& got) {
@@ -301,6 +331,7 @@ std::vector<Test> emulator_tests() {
       {"emulator: a bulk copy lands no earlier than it may", copies_land_late},
       {"emulator: cp.async, ldmatrix and mma multiply", a_warp_multiplies_by_mma},
       {"emulator: too little memory is refused at start", too_little_memory_is_refused_at_start},
+      {"emulator: recorded steps give the same bytes", recorded_steps_give_the_same_bytes},
       {"emulator: a tiny model decodes as on the CPU", a_tiny_model_decodes_as_on_the_cpu},
       {"emulator: the embedded model decodes as on the CPU", the_embedded_model_decodes_as_on_the_cpu},
       under_every_order({"emulator: draws are those of the CPU", draws_are_those_of_the_cpu}),

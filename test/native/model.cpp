@@ -15,10 +15,16 @@ const std::atomic<bool> not_cancelled{false};
 constexpr int sequence_blocks = 16;
 
 struct LoadedModel {
-  LoadedModel(const Device& device, const RandomModel& random, int threads, Dtype dtype = Dtype::f32)
+  LoadedModel(const Device& device, const RandomModel& random, int threads, Dtype dtype = Dtype::f32, int device_count = 1)
       : vocab(random.shape.vocab_size),
-        kernels(device.make(random.shape, limits, threads)),
-        model(random.shape, limits, load(random, *kernels, dtype), *kernels) {}
+        devices(several(device, random.shape, threads, device_count), random.shape.layers),
+        model(random.shape, limits, load(random, devices, dtype), devices) {}
+
+  static std::vector<std::unique_ptr<Kernels>> several(const Device& device, const ModelShape& shape, int threads, int count) {
+    std::vector<std::unique_ptr<Kernels>> kernels;
+    for (int i = 0; i < count; i++) kernels.push_back(device.make(shape, limits, threads));
+    return kernels;
+  }
 
   // The logits of each sampled row.
   std::vector<std::vector<float>> logits(const std::vector<Piece>& pieces) {
@@ -29,9 +35,9 @@ struct LoadedModel {
     return rows;
   }
 
-  const StepLimits limits = {.tokens_max = 256, .sequences_max = 64, .blocks = 600};
+  static constexpr StepLimits limits = {.tokens_max = 256, .sequences_max = 64, .blocks = 600};
   const int vocab;
-  std::unique_ptr<Kernels> kernels;
+  const Devices devices;
   Model model;
 };
 
@@ -100,6 +106,26 @@ void more_rows_than_the_logits_hold(const Device& device, Random& random) {
   expect_same(all.back(), last[0], "the last row is the same");
 }
 
+// Ranges of layers on devices of their own; the same device stands for all of them here.
+void bytes_do_not_depend_on_the_number_of_devices(const Device& device, Random& random) {
+  for (const bool tied : {false, true}) {
+    ModelShape shape = random_shape(random);
+    shape.layers = random.between(2, 4);
+    shape.tied_embeddings = tied;
+    const RandomModel random_weights = random_model(shape, random);
+    LoadedModel one(device, random_weights, 1);
+    LoadedModel several(device, random_weights, 1, Dtype::f32, random.between(2, shape.layers));
+    const auto tokens = random_tokens(40, shape.vocab_size, random);
+    const auto blocks = random_blocks(1, 256, 600, random)[0];
+    const auto want = one.logits({{tokens, 0, blocks, true}});
+    for (const int begin : {0, 25}) {
+      const int end = begin == 0 ? 25 : 40;
+      const auto got = several.logits({{{tokens.begin() + begin, tokens.begin() + end}, begin, blocks, true}});
+      for (int t = begin; t < end; t++) expect_same(want[t], got[t - begin], "position " + std::to_string(t));
+    }
+  }
+}
+
 void a_cancelled_step_ends(const Device& device, Random& random) {
   const RandomModel random_weights = random_model(random_shape(random), random);
   LoadedModel loaded(device, random_weights, 2);
@@ -117,6 +143,7 @@ std::vector<Test> model_tests(const Device& device) {
   return {on("a model's logits match float64", logits_match_the_reference),
           on("a token's logits are the same bytes alone, in any batch, in any chunks", bytes_do_not_depend_on_company),
           on("more rows than the logits' buffer has are sampled in parts", more_rows_than_the_logits_hold),
+          on("several devices give the same bytes as one", bytes_do_not_depend_on_the_number_of_devices),
           on("a cancelled step ends between layers", a_cancelled_step_ends)};
 }
 

@@ -196,10 +196,10 @@ ModelFile::ModelFile(const RandomModel& model, Dtype dtype) {
 
 ModelFile::~ModelFile() { unlink(path.c_str()); }
 
-Weights load(const RandomModel& model, Kernels& kernels, Dtype dtype, int threads) {
+Weights load(const RandomModel& model, const Devices& devices, Dtype dtype, int threads) {
   const ModelFile file(model, dtype);
   const std::atomic<bool> cancelled{false};
-  return load_weights(model.shape, file.tensors, threads, {nullptr, cancelled}, kernels);
+  return load_weights(model.shape, file.tensors, threads, {nullptr, cancelled}, devices);
 }
 
 StepBatch greedy_batch(const std::vector<Piece>& pieces) {

@@ -44,7 +44,7 @@ class ModelFile {
   std::string path;
 };
 
-Weights load(const RandomModel& model, Kernels& kernels, Dtype dtype = Dtype::f32, int threads = 2);
+Weights load(const RandomModel& model, const Devices& devices, Dtype dtype = Dtype::f32, int threads = 2);
 
 // Some tokens of one sequence, with the blocks of the whole sequence.
 struct Piece {

@@ -23,9 +23,9 @@ RandomModel small_model(Random& random) {
 }
 
 std::string load_code(const RandomModel& model, const std::vector<TensorSource>& tensors, bool cancel = false) {
-  const auto kernels = make_cpu_kernels(model.shape, limits, 1, CpuIsa::automatic);
+  const Devices devices(make_cpu_kernels(model.shape, limits, 1, CpuIsa::automatic), model.shape.layers);
   const std::atomic<bool> cancelled{cancel};
-  return error_code([&] { load_weights(model.shape, tensors, 2, {nullptr, cancelled}, *kernels); });
+  return error_code([&] { load_weights(model.shape, tensors, 2, {nullptr, cancelled}, devices); });
 }
 
 void each_fault_has_its_code(Random& random) {
@@ -98,8 +98,8 @@ void infinity_in_fp16_is_refused(Random& random) {
 }
 
 std::vector<float> first_logits(const RandomModel& model, Dtype dtype, int threads) {
-  const auto kernels = make_cpu_kernels(model.shape, limits, threads, CpuIsa::automatic);
-  Model loaded(model.shape, limits, load(model, *kernels, dtype, threads), *kernels);
+  const Devices devices(make_cpu_kernels(model.shape, limits, threads, CpuIsa::automatic), model.shape.layers);
+  Model loaded(model.shape, limits, load(model, devices, dtype, threads), devices);
   const std::atomic<bool> cancelled{false};
   return loaded.step(greedy_batch({{{0, 1}, 0, {1}}}), cancelled).logits;
 }
@@ -116,7 +116,7 @@ void types_and_threads_give_the_same_weights(Random& random) {
 void progress_ends_at_the_total(Random& random) {
   const RandomModel model = small_model(random);
   const ModelFile file(model, Dtype::f16);
-  const auto kernels = make_cpu_kernels(model.shape, limits, 1, CpuIsa::automatic);
+  const Devices devices(make_cpu_kernels(model.shape, limits, 1, CpuIsa::automatic), model.shape.layers);
   const std::atomic<bool> cancelled{false};
   uint64_t before = 0, done = 0, total = 0;
   bool grows = true;
@@ -125,7 +125,7 @@ void progress_ends_at_the_total(Random& random) {
     before = done = bytes_done;
     total = bytes_total;
   };
-  load_weights(model.shape, file.tensors, 3, {report, cancelled}, *kernels);
+  load_weights(model.shape, file.tensors, 3, {report, cancelled}, devices);
   expect(grows && done == total && total == uint64_t(2 * parameter_count(model.shape)),
          "progress grows up to the total");
 }

@@ -113,6 +113,7 @@ class CpuKernels : public Kernels {
   void download(const Activations& from, int rows, float* values) override;
 
   void begin_step(const StepBatch& batch) override;
+  void receive(const Kernels& other, const Activations& from, int rows, Activations& to) override;
   void finish_step(StepResult& result) override;
 
   void embed(const Matrix& table, Activations& residual) override;
@@ -245,6 +246,10 @@ void CpuKernels::begin_step(const StepBatch& batch) {
   place_tokens(batch);
   place_rows(batch);
   compute_angles();
+}
+
+void CpuKernels::receive(const Kernels&, const Activations& from, int rows, Activations& to) {
+  for (int row = 0; row < rows; row++) std::copy_n(cpu(from).row(row), from.columns, cpu(to).row(row));
 }
 
 void CpuKernels::place_tokens(const StepBatch& batch) {

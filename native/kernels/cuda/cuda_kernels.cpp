@@ -1,10 +1,14 @@
 // Memory, and which kernel does what. Everything is enqueued on one stream; only begin_step's copy, downloads and
 // finish_step touch the host.
+//
+// A decode step is recorded as a graph, launched with as many tokens as its bucket holds; kernels read the true counts from
+// the step descriptor and leave the rest alone. So a handful of graphs serves every batch.
 #include "cuda_kernels.h"
 
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <map>
 #include <mutex>
 
 #include "../../half.h"
@@ -16,7 +20,6 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int sampled_rows_max = 64;  // that share one launch, and the scores' scratch
 constexpr int head_size_max = 256;
 constexpr int compute_capability = 9;  // the kernels are built for sm_90a
 
@@ -105,6 +108,9 @@ class CudaKernels : public Kernels {
 
   void begin_step(const StepBatch& batch) override;
   void finish_step(StepResult& result) override;
+  void receive(const Kernels& other, const Activations& from, int rows, Activations& to) override;
+  bool begin_recording() override;
+  void end_recording() override;
 
   void embed(const Matrix& table, Activations& residual) override;
   void rms_norm(const Activations& in, const Vector& weight, Activations& out) override;
@@ -117,7 +123,9 @@ class CudaKernels : public Kernels {
   void sample(const Activations& logits, RowRange range) override;
 
  private:
-  int tokens() const { return int(batch_->tokens.size()); }
+  int tokens() const { return is_recording_ ? bucket_ : int(batch_->tokens.size()); }
+  int logit_rows(int rows) const { return is_recording_ ? std::min(bucket_, logit_rows_max) : rows; }
+  bool can_record() const;
   ActivationView write_as(Activations& out, bool is_half);
   void clear(const DeviceMemory& memory);
   void download_halves(const CudaActivations& from, int rows, float* values);
@@ -127,26 +135,35 @@ class CudaKernels : public Kernels {
 
   const DeviceChoice device_;
   const CudaVariant variant_;
+  const bool records_steps_;
+  const int tokens_max_;
   const ModelShape shape_;
   const HeadShape heads_;
   const int head_stride_;
   StreamHandle stream_;
+  EventHandle computed_;
   UploadRing ring_;
   std::mutex upload_mutex_;
   bool are_weights_packed_ = true;
   StepDescriptor step_;
   DeviceMemory angles_;  // (context, head_size) fp32
   DeviceMemory partials_;
-  DeviceMemory scores_;  // (sampled_rows_max, vocab) fp32
+  DeviceMemory scores_;  // (logit_rows_max, vocab) fp32
   DeviceMemory drawn_;   // (tokens_max) DrawnToken
   PinnedMemory drawn_host_;
   int64_t allocated_ = 0;
   const StepBatch* batch_ = nullptr;
+  // By tokens of the bucket and parts of the logits. After the memory that they name, so that they go first.
+  std::map<std::pair<int, int>, Recording> recordings_;
+  bool is_recording_ = false;
+  int bucket_ = 0;  // of the step's tokens
 };
 
 CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options)
     : device_(options.device),
       variant_(options.variant),
+      records_steps_(options.records_steps),
+      tokens_max_(limits.tokens_max),
       shape_(shape),
       heads_{shape.heads, shape.kv_heads, shape.head_size},
       head_stride_(round_up(shape.head_size, unit_halves)),
@@ -154,7 +171,7 @@ CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, cons
       step_(shape, limits),
       angles_(size_t(shape.context_tokens) * shape.head_size * sizeof(float), "memory for the angles"),
       partials_(gemm_partials_bytes(device_.properties.multiProcessorCount), "memory for partial sums"),
-      scores_(size_t(sampled_rows_max) * shape.vocab_size * sizeof(float), "memory for the scores"),
+      scores_(size_t(logit_rows_max) * shape.vocab_size * sizeof(float), "memory for the scores"),
       drawn_(limits.tokens_max * sizeof(DrawnToken), "memory for the drawn tokens"),
       drawn_host_(limits.tokens_max * sizeof(DrawnToken), "pinned memory for the drawn tokens") {
   if (shape.head_size > head_size_max) throw EngineError("bad_shape", "head_size is more than the CUDA kernels can have");
@@ -188,6 +205,7 @@ void CudaKernels::clear(const DeviceMemory& memory) {
 }
 
 std::unique_ptr<Matrix> CudaKernels::make_matrix(int outputs, int inputs, MatrixLayout layout) {
+  device_.select();
   auto matrix = std::make_unique<CudaMatrix>(outputs, inputs, layout);
   clear(matrix->memory);
   clear(matrix->arrivals);
@@ -195,18 +213,21 @@ std::unique_ptr<Matrix> CudaKernels::make_matrix(int outputs, int inputs, Matrix
 }
 
 std::unique_ptr<Vector> CudaKernels::make_vector(int columns) {
+  device_.select();
   auto vector = std::make_unique<CudaVector>(columns);
   clear(vector->memory);
   return vector;
 }
 
 std::unique_ptr<Activations> CudaKernels::make_activations(int rows_max, int columns) {
+  device_.select();
   auto activations = std::make_unique<CudaActivations>(rows_max, columns);
   clear(activations->memory);
   return activations;
 }
 
 std::unique_ptr<KvLayer> CudaKernels::make_kv_layer(int blocks) {
+  device_.select();
   const size_t bytes = size_t(blocks) * shape_.kv_heads * block_tokens * head_stride_ * sizeof(half);
   auto layer = std::make_unique<CudaKvLayer>(bytes, shape_.kv_heads, head_stride_);
   clear(layer->keys);
@@ -271,10 +292,47 @@ ActivationView CudaKernels::write_as(Activations& out, bool is_half) {
 }
 
 void CudaKernels::begin_step(const StepBatch& batch) {
+  device_.select();
+  std::erase_if(recordings_, [](const auto& entry) { return !entry.second.has_ended(); });  // of a step that was cancelled
   if (!are_weights_packed_) ring_.synchronize();
   are_weights_packed_ = true;
   batch_ = &batch;
   step_.upload(batch, stream_);
+}
+
+void CudaKernels::receive(const Kernels& other, const Activations& from, int rows, Activations& to) {
+  const auto& sender = static_cast<const CudaKernels&>(other);
+  const ActivationView source = own(from).view(), target = write_as(to, false);
+  check(cudaEventRecord(sender.computed_, sender.stream_), "the end of the layers before");
+  check(cudaStreamWaitEvent(stream_, sender.computed_, 0), "the end of the layers before");
+  check(cudaMemcpyPeerAsync(target.data, device_.device, source.data, sender.device_.device,
+                            size_t(rows) * source.stride * sizeof(float), stream_),
+        "a copy between devices");
+}
+
+// Decode steps: each token is sampled. Others are too long for a launch to matter.
+bool CudaKernels::can_record() const {
+  return records_steps_ && !batch_->want_logits && batch_->rows.size() == batch_->tokens.size() &&
+         batch_->tokens.size() <= size_t(gemm_rows_max) && gemm_rows(int(batch_->tokens.size())) <= tokens_max_;
+}
+
+bool CudaKernels::begin_recording() {
+  if (!can_record()) return true;
+  const int rows = int(batch_->rows.size());
+  bucket_ = gemm_rows(rows);
+  const auto [recording, is_new] =
+      recordings_.try_emplace({bucket_, ceil_div(rows, logit_rows_max)}, static_cast<cudaStream_t>(stream_));
+  is_recording_ = is_new;
+  if (!is_new) recording->second.launch();
+  return is_new;
+}
+
+void CudaKernels::end_recording() {
+  if (!is_recording_) return;
+  is_recording_ = false;
+  Recording& recording = recordings_.at({bucket_, ceil_div(int(batch_->rows.size()), logit_rows_max)});
+  recording.end();
+  recording.launch();
 }
 
 void CudaKernels::finish_step(StepResult& result) {
@@ -312,7 +370,7 @@ void CudaKernels::rms_norm(const Activations& in, const Vector& weight, Activati
 }
 
 void CudaKernels::rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) {
-  ZIYA_DEVICE::rms_norm_rows(step_.view(), rows.begin, own(in).view(), own(weight), float(shape_.rms_norm_eps), rows.count(),
+  ZIYA_DEVICE::rms_norm_rows(step_.view(), rows.begin, own(in).view(), own(weight), float(shape_.rms_norm_eps), logit_rows(rows.count()),
                              write_as(out, true), stream_);
 }
 
@@ -352,16 +410,12 @@ void CudaKernels::gate_up_swiglu(const Activations& in, const Matrix& weight, Ac
 }
 
 void CudaKernels::logits(const Activations& in, const Matrix& weight, int rows, Activations& out) {
-  multiply(Epilogue::store, in, weight, rows, write_as(out, false));
+  multiply(Epilogue::store, in, weight, logit_rows(rows), write_as(out, false));
 }
 
 void CudaKernels::sample(const Activations& logits, RowRange range) {
-  for (int row = range.begin; row < range.end; row += sampled_rows_max) {
-    ActivationView rows = own(logits).view();
-    rows.data = rows.row(row - range.begin);
-    ZIYA_DEVICE::sample(step_.view(), row, rows, std::min(sampled_rows_max, range.end - row), shape_.vocab_size,
-                        scores_.as<float>(), drawn_.as<DrawnToken>() + row, stream_);
-  }
+  ZIYA_DEVICE::sample(step_.view(), range.begin, own(logits).view(), logit_rows(range.count()), shape_.vocab_size,
+                      scores_.as<float>(), drawn_.as<DrawnToken>() + range.begin, stream_);
 }
 
 }  // namespace
@@ -369,6 +423,13 @@ void CudaKernels::sample(const Activations& logits, RowRange range) {
 int device_count() {
   int count = 0;
   return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+int64_t free_bytes(int device) {
+  size_t free = 0, total = 0;
+  check(cudaSetDevice(device), "choosing the device");
+  check(cudaMemGetInfo(&free, &total), "the device's memory");
+  return int64_t(free);
 }
 
 bool is_suitable(int device) {

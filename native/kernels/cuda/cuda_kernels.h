@@ -15,18 +15,21 @@ enum class CudaVariant {
 struct CudaOptions {
   int device = 0;
   CudaVariant variant = CudaVariant::fast;
+  bool records_steps = true;  // decode steps, as graphs
 };
 
 // make_kernels throws EngineError unsupported_device and out_of_memory.
 namespace cuda {
 int device_count();
 bool is_suitable(int device);
+int64_t free_bytes(int device);
 std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options);
 }  // namespace cuda
 
 namespace emulator {
 int device_count();
 bool is_suitable(int device);
+int64_t free_bytes(int device);
 std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options);
 }  // namespace emulator
 

@@ -1,4 +1,4 @@
-// Device and pinned host memory that frees itself. All of it is asked for at start.
+// What CUDA gives and takes back: device and pinned host memory, all of it asked for at start; streams, events, graphs.
 #pragma once
 
 #include <cstddef>
@@ -55,6 +55,47 @@ class StreamHandle {
 
  private:
   cudaStream_t stream_ = nullptr;
+};
+
+class EventHandle {
+ public:
+  EventHandle() { check(cudaEventCreateWithFlags(&event_, cudaEventDisableTiming), "an event"); }
+  EventHandle(const EventHandle&) = delete;
+  ~EventHandle() { cudaEventDestroy(event_); }
+  operator cudaEvent_t() const { return event_; }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
+// What a stream was asked to do from here on until end(), which can then be launched at once, again and again.
+class Recording {
+ public:
+  explicit Recording(cudaStream_t stream) : stream_(stream) {
+    check(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal), "recording a step");
+  }
+  Recording(const Recording&) = delete;
+  ~Recording() {
+    if (executable_ == nullptr) {  // left in its middle
+      cudaGraph_t graph = nullptr;
+      if (cudaStreamEndCapture(stream_, &graph) == cudaSuccess) cudaGraphDestroy(graph);
+    } else {
+      cudaGraphExecDestroy(executable_);
+    }
+  }
+  void end() {
+    cudaGraph_t graph = nullptr;
+    check(cudaStreamEndCapture(stream_, &graph), "recording a step");
+    const cudaError_t error = cudaGraphInstantiate(&executable_, graph, 0);
+    cudaGraphDestroy(graph);
+    check(error, "recording a step");
+  }
+  bool has_ended() const { return executable_ != nullptr; }
+  void launch() const { check(cudaGraphLaunch(executable_, stream_), "replaying a step"); }
+
+ private:
+  const cudaStream_t stream_;
+  cudaGraphExec_t executable_ = nullptr;
 };
 
 }  // namespace ziya::ZIYA_DEVICE

@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -26,6 +27,7 @@ std::map<void*, Allocation> allocations;
 int devices = 1;
 size_t memory_max = size_t(8) << 30;
 size_t in_use = 0;
+std::atomic<int> launched_graphs{0};
 constexpr uint64_t digest_begin = 0xcbf29ce484222325u;  // FNV-1a
 uint64_t digest = digest_begin;
 
@@ -36,6 +38,7 @@ size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) /
 void set_devices(int count) { devices = count; }
 void set_memory_max(size_t bytes) { memory_max = bytes; }
 size_t memory_in_use() { return in_use; }
+int graph_launches() { return launched_graphs; }
 uint64_t take_download_digest() { return std::exchange(digest, digest_begin); }
 
 cudaError_t cudaGetDeviceCount(int* count) {
@@ -119,6 +122,10 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
   return cudaSuccess;
 }
 
+cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t stream) {
+  return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
+}
+
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
   enqueue(stream, [=] { std::memset(to, value, bytes); });
   return cudaSuccess;
@@ -135,6 +142,20 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+
+// Streams run at once, so nothing is left to wait for.
+cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
+  *event = new Event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventDestroy(cudaEvent_t event) {
+  delete event;
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   stream->capturing = new Graph;
@@ -153,6 +174,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
 }
 
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+  launched_graphs++;
   for (const auto& operation : executable->operations) enqueue(stream, operation);
   return cudaSuccess;
 }
