@@ -1,11 +1,9 @@
 // The settings of a node: command line flags, then ZIYA_NODE_* from the environment, then defaults. Checked once; a bad
 // value is an error that names it.
 
-import { freemem } from 'node:os'
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import { BLOCK_TOKENS, blocksFor } from './block-pool.ts'
-import type { EngineOptions, ModelShape } from './engine.ts'
+import type { EngineOptions } from './engine.ts'
 
 const count = z.coerce.number().int().positive()
 
@@ -22,8 +20,8 @@ const configSchema = z
     metrics_token: z.string().min(16).optional(), // who shows it may read /metrics from elsewhere than this machine
     public_url: z.url().optional(), // where the gateway reaches this node, when not at host and port
     device: z
-      .templateLiteral(['cuda:', z.int().nonnegative()])
-      .or(z.enum(['auto', 'cpu']))
+      .string()
+      .regex(/^(auto|cpu|cuda:\d+(,\d+)*)$/, 'must be auto, cpu, cuda:N, or cuda:N,M,… for ranges of layers')
       .default('auto'),
     threads: z.coerce.number().int().nonnegative().default(0), // 0 = physical cores
     blocks: z.literal('auto').or(count).default('auto'),
@@ -59,17 +57,7 @@ export function readConfig(arguments_: string[], environment: NodeJS.ProcessEnv)
   throw new Error(`--${path.join('.').replaceAll('_', '-')}: ${message}`)
 }
 
-/** Enough blocks for every sequence at full context, where half of the free memory holds that; at least one full context. */
-export function engineOptions(config: NodeConfig, shape: ModelShape): EngineOptions {
-  const context_blocks = blocksFor(shape.context_tokens)
-  const block_bytes = BLOCK_TOKENS * shape.layers * shape.kv_heads * shape.head_size * 2 * 2 // keys and values, fp16
-  const affordable = Math.floor(freemem() / 2 / block_bytes)
-  const auto = Math.max(context_blocks, Math.min(config.sequences_max * context_blocks, affordable))
-  return {
-    device: config.device,
-    threads: config.threads,
-    blocks: config.blocks === 'auto' ? auto : config.blocks,
-    batch_tokens_max: config.batch_tokens_max,
-    sequences_max: config.sequences_max,
-  }
+export function engineOptions(config: NodeConfig): EngineOptions {
+  const { device, threads, batch_tokens_max, sequences_max } = config
+  return { device, threads, blocks: config.blocks === 'auto' ? 0 : config.blocks, batch_tokens_max, sequences_max }
 }

@@ -29,9 +29,9 @@ export interface TensorSource {
 }
 
 export interface EngineOptions {
-  device: 'auto' | 'cpu' | `cuda:${number}`
+  device: string // auto, cpu, cuda:N, or cuda:N,M,… by ranges of layers
   threads: number // 0 = physical cores
-  blocks: number // of BLOCK_TOKENS each
+  blocks: number // of BLOCK_TOKENS each; 0 = every sequence at full context, or what the memory holds of that
   batch_tokens_max: number
   sequences_max: number
   isa?: 'auto' | 'avx512' | 'avx2' | 'scalar'
@@ -79,6 +79,7 @@ export interface EngineInfo {
   weight_bytes: number
   kv_bytes: number
   parameters: number
+  blocks: number
 }
 
 /** What the scheduler drives. Failures are `Error`s with a `code`; after one the engine is of no more use. */

@@ -20,12 +20,11 @@ try {
 
 async function start(config: NodeConfig): Promise<Service> {
   const model = readModelFolder(config.model_dir)
-  const options = engineOptions(config, model.shape)
-  const engine = await loadEngine(model.shape, model.tensors, options, progressPrinter())
+  const engine = await loadEngine(model.shape, model.tensors, engineOptions(config), progressPrinter())
   // Standard output is the ready line's; the log goes to standard error, and never holds a prompt.
   const log = pino({ level: config.log_level, base: { node_id: config.node_id } }, pino.destination(2))
-  const service = await startService({ config, model, engine, blocks: options.blocks, log })
-  log.info({ ...engine.info, blocks: options.blocks, url: service.url }, 'ready')
+  const service = await startService({ config, model, engine, blocks: engine.info.blocks, log })
+  log.info({ ...engine.info, url: service.url }, 'ready')
   console.log(JSON.stringify({ ready: true, url: service.url }))
   return service
 }

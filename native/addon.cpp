@@ -134,19 +134,13 @@ ziya::CpuIsa isa_of(const Napi::Object& object) {
   throw wrong(object, "isa", "auto, avx512, avx2 or scalar");
 }
 
-bool is_device(const std::string& name) {
-  if (name == "auto" || name == "cpu") return true;
-  const std::string prefix = "cuda:";
-  return name.starts_with(prefix) && name.size() > prefix.size() &&
-         name.find_first_not_of("0123456789", prefix.size()) == std::string::npos;
-}
-
 ziya::EngineOptions options_of(const Napi::Value& value) {
   constexpr double threads_max = 1024;
   const Napi::Object object = object_of(value, "options");
   ziya::EngineOptions options;
   options.device = string_of(object, "device");
-  if (!is_device(options.device)) throw wrong(object, "device", "auto, cpu or cuda:N");
+  if (options.device != "auto" && options.device != "cpu" && ziya::cuda_numbers(options.device).empty())
+    throw wrong(object, "device", "auto, cpu, cuda:N or cuda:N,M,...");
   options.threads = int(whole_of(object, "threads", threads_max));
   options.isa = isa_of(object);
   options.limits.blocks = int_of(object, "blocks");
@@ -459,6 +453,7 @@ Napi::Value NativeEngine::info(const Napi::CallbackInfo& info) {
   object.Set("weight_bytes", double(known.weight_bytes));
   object.Set("kv_bytes", double(known.kv_bytes));
   object.Set("parameters", double(known.parameters));
+  object.Set("blocks", known.blocks);
   return object;
 }
 

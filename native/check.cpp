@@ -150,7 +150,7 @@ void check_shape(const ModelShape& shape, const StepLimits& limits) {
   require_shape(std::isfinite(shape.rms_norm_eps) && shape.rms_norm_eps >= 0, "rms_norm_eps");
   require_shape(in_range(limits.tokens_max), "batch_tokens_max");
   require_shape(in_range(limits.sequences_max), "sequences_max");
-  require_shape(in_range(limits.blocks), "blocks");
+  require_shape(limits.blocks == 0 || in_range(limits.blocks), "blocks");
 }
 
 void check_batch(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits) {

@@ -1,11 +1,13 @@
 // The engine's thread and its queue. Everything that can fail does so as an EngineError handed to a callback.
 #include "engine.h"
 
+#include <algorithm>
 #include <charconv>
 #include <chrono>
 #include <string_view>
 #include <system_error>
 
+#include "kernels/cpu/memory.h"
 #include "kernels/cpu/thread_pool.h"
 #if defined(ZIYA_CUDA)
 #include "kernels/cuda/cuda_kernels.h"
@@ -18,49 +20,62 @@
 namespace ziya {
 namespace {
 
-// The numbers of cuda:N,M,...; empty where the name is not of that form.
-std::vector<int> cuda_numbers(const std::string& device) {
-  std::string_view rest = device;
-  if (!rest.starts_with("cuda:")) return {};
-  rest.remove_prefix(4);
-  std::vector<int> numbers;
-  while (!rest.empty()) {
-    rest.remove_prefix(1);  // the colon, then commas
-    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), numbers.emplace_back());
-    rest.remove_prefix(size_t(end - rest.data()));
-    if (error != std::errc() || (!rest.empty() && rest.front() != ',')) return {};
-  }
-  return numbers;
+constexpr double usable_memory = 0.92;  // of a GPU; the rest is the driver's, the kernels' and the workspace's
+
+double block_bytes(const ModelShape& shape) {
+  return 4.0 * block_tokens * shape.layers * shape.kv_heads * shape.head_size;  // keys and values, fp16
 }
 
+int context_blocks(const ModelShape& shape) { return (shape.context_tokens + block_tokens - 1) / block_tokens; }
+
 #if defined(ZIYA_CUDA)
-// The first GPUs that hold the weights and the KV cache together, leaving some memory for the rest. None where not even all do.
-std::vector<int> gpus_for(const ModelShape& shape, const StepLimits& limits) {
-  constexpr double usable = 0.92;
-  const double kv_bytes = 4.0 * limits.blocks * block_tokens * shape.layers * shape.kv_heads * shape.head_size;
-  double missing = 2.0 * double(parameter_count(shape)) + kv_bytes;
+// The first GPUs that hold the weights and the KV cache together. None where not even all do.
+std::vector<int> gpus_for(const ModelShape& shape, int blocks) {
+  double missing = 2.0 * double(parameter_count(shape)) + block_bytes(shape) * (blocks > 0 ? blocks : context_blocks(shape));
   std::vector<int> numbers;
   for (int device = 0; missing > 0 && cuda::is_suitable(device) && device < shape.layers; device++) {
     numbers.push_back(device);
-    missing -= usable * double(cuda::free_bytes(device));
+    missing -= usable_memory * double(cuda::free_bytes(device));
   }
   return missing > 0 ? std::vector<int>() : numbers;
 }
 #endif
 
-Devices make_devices(const ModelShape& shape, const EngineOptions& options) {
-  std::vector<int> numbers = cuda_numbers(options.device);
+// The GPUs that the options ask for; none for the CPU.
+std::vector<int> gpus_of(const ModelShape& shape, const EngineOptions& options) {
+  if (options.device == "cpu") return {};
+#if defined(ZIYA_CUDA)
+  if (options.device == "auto") return gpus_for(shape, options.limits.blocks);
+  const std::vector<int> numbers = cuda_numbers(options.device);
   if (int(numbers.size()) > shape.layers) throw EngineError("unsupported_device", "more devices than layers");
+  for (const int number : numbers)
+    if (!cuda::is_suitable(number))
+      throw EngineError("unsupported_device", "there is no cuda:" + std::to_string(number) + " of compute capability 9");
+  return numbers;
+#else
+  if (options.device == "auto") return {};
+  throw EngineError("unsupported_device", "this build has no device " + options.device);
+#endif
+}
+
+// Every sequence at full context where the memory holds that; at least one, which may turn out not to fit.
+int blocks_for(const ModelShape& shape, const StepLimits& limits, [[maybe_unused]] const std::vector<int>& gpus) {
+  double memory = 0.5 * double(available_memory());
+#if defined(ZIYA_CUDA)
+  if (!gpus.empty()) memory = 0;
+  for (const int gpu : gpus) memory += usable_memory * double(cuda::free_bytes(gpu));
+#endif
+  const double affordable = (memory - 2.0 * double(parameter_count(shape))) / block_bytes(shape);
+  const double wanted = double(limits.sequences_max) * context_blocks(shape);
+  return std::max(context_blocks(shape), int(std::min({wanted, affordable, double(1 << 24)})));
+}
+
+Devices make_devices(const ModelShape& shape, const EngineOptions& options, [[maybe_unused]] const std::vector<int>& gpus) {
   std::vector<std::unique_ptr<Kernels>> kernels;
 #if defined(ZIYA_CUDA)
-  if (options.device == "auto") numbers = gpus_for(shape, options.limits);
-  for (const int number : numbers) kernels.push_back(cuda::make_kernels(shape, options.limits, {.device = number}));
+  for (const int gpu : gpus) kernels.push_back(cuda::make_kernels(shape, options.limits, {.device = gpu}));
 #endif
-  if (kernels.empty()) {
-    if (options.device != "auto" && options.device != "cpu")
-      throw EngineError("unsupported_device", "this build has no device " + options.device);
-    kernels.push_back(make_cpu_kernels(shape, options.limits, options.threads, options.isa));
-  }
+  if (kernels.empty()) kernels.push_back(make_cpu_kernels(shape, options.limits, options.threads, options.isa));
   return {std::move(kernels), shape.layers};
 }
 
@@ -87,6 +102,20 @@ Engine::Error error_of(const Function& function) {
 }
 
 }  // namespace
+
+std::vector<int> cuda_numbers(const std::string& device) {
+  std::string_view rest = device;
+  if (!rest.starts_with("cuda:")) return {};
+  rest.remove_prefix(4);
+  std::vector<int> numbers;
+  while (!rest.empty()) {
+    rest.remove_prefix(1);  // the colon, then commas
+    const auto [end, error] = std::from_chars(rest.data(), rest.data() + rest.size(), numbers.emplace_back());
+    rest.remove_prefix(size_t(end - rest.data()));
+    if (error != std::errc() || (!rest.empty() && rest.front() != ',')) return {};
+  }
+  return numbers;
+}
 
 Engine::Engine(const ModelShape& shape, std::vector<TensorSource> tensors, const EngineOptions& options, Events events)
     : shape_(shape), tensors_(std::move(tensors)), options_(options), events_(std::move(events)) {
@@ -139,7 +168,10 @@ void Engine::run() {
 bool Engine::load() {
   const Error error = error_of([&] {
     check_shape(shape_, options_.limits);
-    devices_.emplace(make_devices(shape_, options_));
+    const std::vector<int> gpus = gpus_of(shape_, options_);
+    if (options_.limits.blocks == 0) options_.limits.blocks = blocks_for(shape_, options_.limits, gpus);
+    info_.blocks = options_.limits.blocks;
+    devices_.emplace(make_devices(shape_, options_, gpus));
     info_.device = devices_->name();
     const int threads = options_.threads > 0 ? options_.threads : physical_cores();
     const LoadProgress progress = {events_.on_progress, cancelled_};

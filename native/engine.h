@@ -22,7 +22,7 @@ struct EngineOptions {
   std::string device;  // auto, cpu, cuda:N, or cuda:N,M,... by ranges of layers
   int threads = 0;     // 0 = physical cores
   CpuIsa isa = CpuIsa::automatic;
-  StepLimits limits;
+  StepLimits limits;   // blocks 0 = every sequence at full context, or what the memory holds of that
 };
 
 struct EngineInfo {
@@ -30,7 +30,11 @@ struct EngineInfo {
   int64_t weight_bytes = 0;
   int64_t kv_bytes = 0;
   int64_t parameters = 0;
+  int blocks = 0;
 };
+
+// The N of cuda:N, or N, M, ... of cuda:N,M,...; empty where the name is not of that form.
+std::vector<int> cuda_numbers(const std::string& device);
 
 // Throw EngineError bad_shape and bad_batch, naming the field.
 void check_shape(const ModelShape& shape, const StepLimits& limits);
@@ -75,7 +79,7 @@ class Engine {
 
   const ModelShape shape_;
   const std::vector<TensorSource> tensors_;
-  const EngineOptions options_;
+  EngineOptions options_;
   const Events events_;
   EngineInfo info_;
 

@@ -35,27 +35,13 @@ test('an unknown flag is refused', () => {
   expect(() => readConfig([...flags(), '--modle=x'], {})).toThrow('--modle')
 })
 
-test('a GPU is named by its number', () => {
+test('GPUs are named by their numbers', () => {
   expect(readConfig(flags({ device: 'cuda:1' }), {}).device).toBe('cuda:1')
+  expect(readConfig(flags({ device: 'cuda:0,1' }), {}).device).toBe('cuda:0,1')
+  expect(() => readConfig(flags({ device: 'cuda:0,' }), {})).toThrow('--device: must be auto, cpu, cuda:N')
 })
 
-const shape = {
-  vocab_size: 10,
-  hidden_size: 8,
-  intermediate_size: 8,
-  layers: 2,
-  heads: 2,
-  kv_heads: 2,
-  head_size: 4,
-  context_tokens: 100,
-  rope_theta: 1e4,
-  rope_scaling_factor: 1,
-  rms_norm_eps: 1e-5,
-  tied_embeddings: false,
-}
-
-test('blocks hold every sequence at full context where memory allows, and always one', () => {
-  const config = readConfig(flags({ 'sequences-max': '3' }), {})
-  expect(engineOptions(config, shape).blocks).toBe(3 * 7)
-  expect(engineOptions(config, { ...shape, layers: 2 ** 40 }).blocks).toBe(7)
+test('without a number of blocks the engine decides', () => {
+  expect(engineOptions(readConfig(flags(), {})).blocks).toBe(0)
+  expect(engineOptions(readConfig(flags({ blocks: '7' }), {})).blocks).toBe(7)
 })

@@ -11,7 +11,7 @@ namespace {
 const StepLimits limits = {.tokens_max = 64, .sequences_max = 4, .blocks = 16};
 
 struct RunningEngine {
-  explicit RunningEngine(Random& random, const std::string& device = "cpu")
+  explicit RunningEngine(Random& random, const std::string& device = "cpu", const StepLimits& limits = ziya::test::limits)
       : model(random_model(random_shape(random), random)),
         file(model, Dtype::f16),
         loaded(promise.get_future()),
@@ -101,6 +101,20 @@ void an_unknown_device_is_refused(Random& random) {
   expect(error && error->code == "unsupported_device", "unsupported_device");
 }
 
+void without_a_number_of_blocks_all_sequences_fit(Random& random) {
+  RunningEngine running(random, "cpu", {.tokens_max = 64, .sequences_max = 4, .blocks = 0});
+  expect(!running.loaded.get(), "it loads");
+  const int a_context = (running.model.shape.context_tokens + block_tokens - 1) / block_tokens;
+  expect(running.engine.info().blocks == 4 * a_context, "four full contexts");
+}
+
+void devices_are_numbers(Random&) {
+  expect(cuda_numbers("cuda:0") == std::vector<int>({0}), "one");
+  expect(cuda_numbers("cuda:1,12,0") == std::vector<int>({1, 12, 0}), "several");
+  for (const char* bad : {"", "cuda", "cuda:", "cuda:,", "cuda:1,", "cuda:1,,2", "cuda:x", "cuda:1 ", "cpu", "cuda:99999999999"})
+    expect(cuda_numbers(bad).empty(), bad);
+}
+
 void too_much_memory_is_refused(Random& random) {
   const RandomModel model = random_model(random_shape(random), random);
   const ModelFile file(model, Dtype::f16);
@@ -123,6 +137,8 @@ std::vector<Test> engine_tests() {
           {"an engine may be destroyed at any moment", destroyed_at_any_moment},
           {"a bad batch does not stop the engine", a_bad_batch_does_not_stop_the_engine},
           {"an unknown device is refused", an_unknown_device_is_refused},
+          {"without a number of blocks there are enough for all sequences", without_a_number_of_blocks_all_sequences_fit},
+          {"devices are numbers", devices_are_numbers},
           {"more memory than there is, is refused", too_much_memory_is_refused}};
 }
 

@@ -17,7 +17,7 @@ export interface FakeEngineOptions {
 }
 
 export class FakeEngine implements Engine {
-  readonly info: EngineInfo = { device: 'fake', weight_bytes: 0, kv_bytes: 0, parameters: 0 }
+  readonly info: EngineInfo = { device: 'fake', weight_bytes: 0, kv_bytes: 0, parameters: 0, blocks: 0 }
   readonly #options: FakeEngineOptions
   readonly #kv: Int32Array // (blocks, BLOCK_TOKENS) hash of token and position; −1 = never written
   fail_next: Error | null = null
