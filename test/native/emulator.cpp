@@ -1,6 +1,8 @@
 // The CUDA backend on the emulator: the shared tests under three orders of threads, blocks and copies, which must give the
 // same bytes; and that the emulator finds what it is there to find.
 #include <algorithm>
+#include <cmath>
+#include <set>
 #include <stdexcept>
 
 #include "kernels/cuda/cuda_kernels.h"
@@ -264,6 +266,27 @@ struct GreedyPair {
   std::vector<int32_t> blocks;
 };
 
+// Each weight, read back as a product with a row that is 1 in one place.
+void random_weights_are_normal(Random& random) {
+  const ModelShape shape = random_shape(random);
+  const auto kernels = emulator::make_kernels(shape, {.tokens_max = 64, .sequences_max = 1, .blocks = 8}, {});
+  const int outputs = random.between(40, 100), inputs = random.between(30, 64);
+  const auto matrix = kernels->make_matrix(outputs, inputs, MatrixLayout::plain);
+  emulator::fill(*kernels, *matrix, random.bits(), 0.5f);
+  std::vector<float> units(size_t(inputs) * inputs), weights(size_t(inputs) * outputs);
+  for (int i = 0; i < inputs; i++) units[i * inputs + i] = 1;
+  const auto in = kernels->make_activations(inputs, inputs), out = kernels->make_activations(inputs, outputs);
+  kernels->upload(*in, inputs, units.data());
+  kernels->logits(*in, *matrix, inputs, *out);
+  kernels->download(*out, inputs, weights.data());
+  double sum = 0, squares = 0;
+  for (const float weight : weights) sum += weight, squares += weight * weight;
+  const double count = double(weights.size()), bound = 5 / std::sqrt(count);
+  expect(std::abs(sum / count) < 0.5 * bound, "mean " + std::to_string(sum / count));
+  expect(std::abs(squares / count / 0.25 - 1) < 2 * bound, "variance " + std::to_string(squares / count));
+  expect(std::set<float>(weights.begin(), weights.end()).size() > weights.size() / 3, "different ones");
+}
+
 // Batches of every bucket's sizes, with whatever came before still in the padding.
 void recorded_steps_give_the_same_bytes(Random& random) {
   const StepLimits limits = {.tokens_max = 128, .sequences_max = 128, .blocks = 256};
@@ -331,6 +354,7 @@ std::vector<Test> emulator_tests() {
       {"emulator: a bulk copy lands no earlier than it may", copies_land_late},
       {"emulator: cp.async, ldmatrix and mma multiply", a_warp_multiplies_by_mma},
       {"emulator: too little memory is refused at start", too_little_memory_is_refused_at_start},
+      {"emulator: random weights are normal", random_weights_are_normal},
       {"emulator: recorded steps give the same bytes", recorded_steps_give_the_same_bytes},
       {"emulator: a tiny model decodes as on the CPU", a_tiny_model_decodes_as_on_the_cpu},
       {"emulator: the embedded model decodes as on the CPU", the_embedded_model_decodes_as_on_the_cpu},

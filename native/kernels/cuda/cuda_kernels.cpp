@@ -112,6 +112,11 @@ class CudaKernels : public Kernels {
   bool begin_recording() override;
   void end_recording() override;
 
+  void fill(const CudaMatrix& matrix, uint64_t seed, float deviation) {
+    device_.select();
+    ZIYA_DEVICE::fill(matrix.view, seed, deviation, stream_);
+  }
+
   void embed(const Matrix& table, Activations& residual) override;
   void rms_norm(const Activations& in, const Vector& weight, Activations& out) override;
   void rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) override;
@@ -436,6 +441,10 @@ bool is_suitable(int device) {
   cudaDeviceProp properties;
   return device >= 0 && device < device_count() && cudaGetDeviceProperties(&properties, device) == cudaSuccess &&
          properties.major == compute_capability;
+}
+
+void fill(Kernels& kernels, Matrix& matrix, uint64_t seed, float deviation) {
+  static_cast<CudaKernels&>(kernels).fill(own(matrix), seed, deviation);
 }
 
 std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options) {

@@ -24,6 +24,8 @@ int device_count();
 bool is_suitable(int device);
 int64_t free_bytes(int device);
 std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options);
+// Random weights, normal(0, deviation), made on the device of the kernels that made the matrix: for measurements.
+void fill(Kernels& kernels, Matrix& matrix, uint64_t seed, float deviation);
 }  // namespace cuda
 
 namespace emulator {
@@ -31,6 +33,7 @@ int device_count();
 bool is_suitable(int device);
 int64_t free_bytes(int device);
 std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options);
+void fill(Kernels& kernels, Matrix& matrix, uint64_t seed, float deviation);
 }  // namespace emulator
 
 }  // namespace ziya

@@ -9,6 +9,9 @@ namespace ziya::ZIYA_DEVICE {
 // rows from first_row on, given as (rows, inputs) in device memory, into tiles
 void pack(const half* from, int first_row, int rows, const WeightView& to, cudaStream_t stream);
 
+// to = normal(0, deviation), for measurements
+void fill(const WeightView& to, uint64_t seed, float deviation, cudaStream_t stream);
+
 // to (rows, columns) fp16 = from fp32
 void convert(const ActivationView& from, const ActivationView& to, int rows, cudaStream_t stream);
 

@@ -5,6 +5,7 @@
 // doubles in a fixed order, so the token differs from the CPU's only if a draw falls within rounding of a boundary.
 #include "block_reduce.h"
 #include "launchers.h"
+#include "philox.h"
 
 namespace ziya::ZIYA_DEVICE {
 namespace {
@@ -41,19 +42,9 @@ __device__ float exponential(float x) {
   return y * __uint_as_float(uint32_t(int(n) + 127) << 23);
 }
 
-// Philox4x32-10, as cpu/philox.h.
 __device__ double uniform(uint64_t seed, uint32_t counter) {
-  uint32_t c[4] = {counter, 0, 0, 0};
-  uint32_t key[2] = {uint32_t(seed), uint32_t(seed >> 32)};
-  for (int round = 0; round < 10; round++) {
-    const uint64_t first = uint64_t(0xD2511F53u) * c[0], second = uint64_t(0xCD9E8D57u) * c[2];
-    const uint32_t next[4] = {uint32_t(second >> 32) ^ c[1] ^ key[0], uint32_t(second),
-                              uint32_t(first >> 32) ^ c[3] ^ key[1], uint32_t(first)};
-    for (int i = 0; i < 4; i++) c[i] = next[i];
-    key[0] += 0x9E3779B9u;
-    key[1] += 0xBB67AE85u;
-  }
-  return double((uint64_t(c[0]) << 32 | c[1]) >> 11) * 0x1p-53;
+  const Random128 bits = philox({counter, 0, 0, 0}, seed);
+  return double((uint64_t(bits.word[0]) << 32 | bits.word[1]) >> 11) * 0x1p-53;
 }
 
 // Orders as (score, then the lower id first); scores of any sign.

@@ -1,0 +1,42 @@
+// Random weights for measurements: weight (row, column) = normal(0, deviation), drawn by Philox counted by row and column, so
+// that it does not depend on the grid. The trick: one draw of 128 bits is two Box-Muller pairs, four neighbouring weights.
+#include "launchers.h"
+#include "philox.h"
+
+namespace ziya::ZIYA_DEVICE {
+namespace {
+
+constexpr int threads = 256;
+constexpr int drawn_together = 4;
+
+__device__ void normal_pair(uint32_t a, uint32_t b, float* to) {
+  const float radius = sqrtf(-2.0f * logf((float(a >> 8) + 0.5f) * 0x1p-24f));
+  const float angle = 6.28318530718f * float(b >> 8) * 0x1p-24f;
+  to[0] = radius * cosf(angle);
+  to[1] = radius * sinf(angle);
+}
+
+__global__ void fill_kernel(WeightView to, uint64_t seed, float deviation) {
+  wait_for_previous_kernel();
+  const int row = blockIdx.x;
+  for (int k = threadIdx.x * unit_halves; k < to.inputs; k += threads * unit_halves) {
+    half unit[unit_halves];
+    for (int i = 0; i < unit_halves; i += drawn_together) {
+      const Random128 bits = philox({uint32_t(row), uint32_t(k + i), 0, 0}, seed);
+      float normal[drawn_together];
+      normal_pair(bits.word[0], bits.word[1], normal);
+      normal_pair(bits.word[2], bits.word[3], normal + 2);
+      for (int j = 0; j < drawn_together; j++)
+        unit[i + j] = k + i + j < to.inputs ? __float2half_rn(normal[j] * deviation) : __float2half_rn(0);
+    }
+    memcpy(const_cast<half*>(to.tiles) + weight_offset(to.packed_row(row), k, to.k_tiles()), unit, sizeof(unit));
+  }
+}
+
+}  // namespace
+
+void fill(const WeightView& to, uint64_t seed, float deviation, cudaStream_t stream) {
+  LAUNCH(fill_kernel, to.outputs, threads, 0, stream, to, seed, deviation);
+}
+
+}  // namespace ziya::ZIYA_DEVICE
