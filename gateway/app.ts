@@ -1,14 +1,15 @@
 // Every guard and endpoint in order: the table of contents. What a request goes through stands in the endpoint it reaches.
 
 import { Hono } from 'hono'
-import { createAccount } from './endpoint/admin-accounts.ts'
-import { createApiKey, revokeApiKey } from './endpoint/admin-keys.ts'
+import { clientAddress } from './auth/client-address.ts'
+import { createAccount, listAccounts, ownAccount, retrieveAccount, updateAccount } from './endpoint/admin-accounts.ts'
 import { createTopUp } from './endpoint/admin-top-ups.ts'
 import { balance } from './endpoint/balance.ts'
 import { chatCompletions } from './endpoint/chat-completions.ts'
 import { completions } from './endpoint/completions.ts'
 import { health } from './endpoint/health.ts'
 import { internalSync } from './endpoint/internal-sync.ts'
+import { leakKey, operatorsKeys, ownKeys } from './endpoint/keys.ts'
 import { listModels, retrieveModel } from './endpoint/models.ts'
 import { listUsage, retrieveUsage } from './endpoint/usage.ts'
 import type { App, Call } from './env.ts'
@@ -21,6 +22,8 @@ export const app = new Hono<App>()
 app.use(async (c, next) => {
   c.set('request_id', crypto.randomUUID())
   c.set('started_ms', Date.now())
+  c.set('operation', { id: c.var.request_id, seed: null })
+  c.set('address', clientAddress(c.req.raw))
   await next()
   c.res.headers.set('x-request-id', c.var.request_id)
 })
@@ -32,11 +35,18 @@ endpoint('/v1/models/:id', { GET: retrieveModel })
 endpoint('/v1/usage', { GET: listUsage })
 endpoint('/v1/usage/:request_id', { GET: retrieveUsage })
 endpoint('/v1/balance', { GET: balance })
+endpoint('/v1/account', { GET: ownAccount })
+endpoint('/v1/keys', { GET: ownKeys.list, POST: ownKeys.create })
+endpoint('/v1/keys/leak', { POST: leakKey })
+endpoint('/v1/keys/:id', { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke })
+endpoint('/v1/keys/:id/rotate', { POST: ownKeys.rotate })
 endpoint('/healthz', { GET: health })
 endpoint('/internal/sync', { POST: internalSync })
-endpoint('/admin/accounts', { POST: createAccount })
-endpoint('/admin/keys', { POST: createApiKey })
-endpoint('/admin/keys/:id', { DELETE: revokeApiKey })
+endpoint('/admin/accounts', { GET: listAccounts, POST: createAccount })
+endpoint('/admin/accounts/:id', { GET: retrieveAccount, PATCH: updateAccount })
+endpoint('/admin/keys', { GET: operatorsKeys.list, POST: operatorsKeys.create })
+endpoint('/admin/keys/:id', { GET: operatorsKeys.retrieve, PATCH: operatorsKeys.update, DELETE: operatorsKeys.revoke })
+endpoint('/admin/keys/:id/rotate', { POST: operatorsKeys.rotate })
 endpoint('/admin/top-ups', { POST: createTopUp })
 
 app.notFound(() => errorResponse(new ApiError('not_found')))

@@ -21,7 +21,14 @@ export interface Env {
 export type Call = Context<App>
 export interface App {
   Bindings: Env
-  Variables: { request_id: string; started_ms: number }
+  Variables: { request_id: string; started_ms: number; operation: Operation; address: string | null }
+}
+
+/** What a call does, by a name that stays when it is asked for again (limits/idempotency.ts); else by the request's own. */
+export interface Operation {
+  id: string
+  /** What a secret of this call is made from, so that it is the same when asked for again; null: it is random. */
+  seed: string | null
 }
 
 /** As much of a Durable Object namespace as is used. */

@@ -4,7 +4,7 @@
 import type { ErrorBody, ErrorType } from '../contract/openai.ts'
 
 interface Refusal {
-  status: 400 | 401 | 403 | 404 | 405 | 413 | 415 | 429 | 500 | 503
+  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503
   type: ErrorType
   message: string
   /** Set where asking again may help, and after how long. Without it the client is told not to. */
@@ -26,6 +26,27 @@ const table = {
   invalid_token_id: { status: 400, type: 'invalid_request_error', message: 'A token id is not in the vocabulary.' },
   invalid_api_key: { status: 401, type: 'invalid_request_error', message: 'The API key is missing or not valid.' },
   missing_scope: { status: 403, type: 'permission_error', message: 'This key does not have the scope for this.' },
+  address_not_allowed: {
+    status: 403,
+    type: 'permission_error',
+    message: 'This key may not be used from this address.',
+  },
+  exceeds_own_key: {
+    status: 403,
+    type: 'permission_error',
+    message: 'A key can neither give another more than it has, nor change one that has more.',
+  },
+  too_many_keys: {
+    status: 400,
+    type: 'invalid_request_error',
+    message: 'This account has as many keys as it may. Revoke some.',
+  },
+  already_revoked: { status: 400, type: 'invalid_request_error', message: 'This key has been revoked or has expired.' },
+  overdraft_in_use: {
+    status: 400,
+    type: 'invalid_request_error',
+    message: 'overdraft_nanousd cannot be less than what of it is in use.',
+  },
   model_not_allowed: { status: 403, type: 'permission_error', message: 'This key may not use this model.' },
   not_found: { status: 404, type: 'invalid_request_error', message: 'There is nothing here.' },
   model_not_found: { status: 404, type: 'invalid_request_error', message: 'This model does not exist.' },

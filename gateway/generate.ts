@@ -1,7 +1,7 @@
 // THE path of a request. Everything a generation goes through, in order; both public shapes take it.
 
 import type { GenerateRequest } from '../contract/generation.ts'
-import { authenticate } from './auth/authenticate.ts'
+import { identify } from './auth/authenticate.ts'
 import { costCeiling } from './billing/cost-ceiling.ts'
 import { admit } from './billing/ledger.ts'
 import type { CatalogModel } from './catalog.ts'
@@ -26,7 +26,7 @@ const SETTLE_MS_MAX = 60_000
 
 export async function generate<B extends GenerationBody>(c: Call, endpoint: GenerationEndpoint<B>): Promise<Response> {
   const { catalog, generation_ms_max } = settingsOf(c.env)
-  const key_hash = await authenticate(c.req.raw)
+  const caller = await identify(c)
   const body = await readBody(c.req.raw, endpoint.schema)
   const model = catalog.get(body.model)
   if (!model) throw new ApiError('model_not_found', { param: 'model' })
@@ -36,7 +36,7 @@ export async function generate<B extends GenerationBody>(c: Call, endpoint: Gene
   const ceiling = costCeiling(request, model.context_tokens)
   const admission = await admit(c.env, {
     request_id: request.request_id,
-    key_hash,
+    ...caller,
     model: model.id,
     ...ceiling,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,

@@ -1,8 +1,19 @@
 // Who asks. Malformed keys end here; whether a well-formed one is known, valid and has the scope, the database call decides
 // that comes anyway (admit, or a read), so that authentication costs no call of its own.
 
+import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { isWellFormed, sha256Hex } from './key.ts'
+
+/** Who asks, as the database is asked about them: the key by its hash, and from where. */
+export interface Caller {
+  key_hash: string
+  address: string | null
+}
+
+export async function identify(c: Call): Promise<Caller> {
+  return { key_hash: await authenticate(c.req.raw), address: c.var.address }
+}
 
 /** The hash of the caller's key; the key itself goes no further. */
 export async function authenticate(request: Request): Promise<string> {

@@ -15,7 +15,23 @@ export interface StoredKey {
 
 /** A new key: shown once. About 178 bits of randomness. */
 export function createKey(): string {
-  const body = PREFIX + randomBase62(RANDOM_LENGTH)
+  let random = ''
+  while (random.length < RANDOM_LENGTH) random += base62(crypto.getRandomValues(new Uint8Array(RANDOM_LENGTH)))
+  return withChecksum(random)
+}
+
+/** The key of a secret seed: the same each time. */
+export async function keyOfSeed(seed: string): Promise<string> {
+  let random = ''
+  for (let block = 0; random.length < RANDOM_LENGTH; block += 1) {
+    const text = new TextEncoder().encode(`${block} of the key of ${seed}`)
+    random += base62(new Uint8Array(await crypto.subtle.digest('SHA-512', text)))
+  }
+  return withChecksum(random)
+}
+
+function withChecksum(random: string): string {
+  const body = PREFIX + random.slice(0, RANDOM_LENGTH)
   return body + checksum(body)
 }
 
@@ -33,14 +49,11 @@ export async function sha256Hex(text: string): Promise<string> {
 }
 
 // Bytes from 248 up are dropped: 248 is the last multiple of 62, so every character is equally likely.
-function randomBase62(length: number): string {
-  let text = ''
-  while (text.length < length) {
-    for (const byte of crypto.getRandomValues(new Uint8Array(length))) {
-      if (byte < 248 && text.length < length) text += ALPHABET[byte % 62]
-    }
-  }
-  return text
+function base62(bytes: Uint8Array): string {
+  return Array.from(
+    bytes.filter((byte) => byte < 248),
+    (byte) => ALPHABET[byte % 62],
+  ).join('')
 }
 
 function checksum(text: string): string {

@@ -26,6 +26,7 @@ export interface Admission {
 interface AdmissionRequest extends CostCeiling {
   request_id: string
   key_hash: string
+  address: string | null
   model: string
   ttl_ms: number
 }
@@ -35,6 +36,12 @@ const refusals: Record<string, ErrorCode> = {
   revoked_key: 'invalid_api_key',
   expired_key: 'invalid_api_key',
   missing_scope: 'missing_scope',
+  address_not_allowed: 'address_not_allowed',
+  exceeds_own_key: 'exceeds_own_key',
+  too_many_keys: 'too_many_keys',
+  already_revoked: 'already_revoked',
+  overdraft_in_use: 'overdraft_in_use',
+  unknown_account: 'not_found',
   model_not_allowed: 'model_not_allowed',
   no_price: 'model_unavailable',
   no_node: 'model_unavailable',
@@ -99,11 +106,23 @@ function nullWhenUnavailable(error: unknown): null {
 
 /** One of the reads an account's key allows (migrations/functions/reads.sql). */
 export async function read<A>(env: Env, name: string, item: { key_hash: string }): Promise<A> {
-  const [answer] = await askTeller<Decided & A>(env, name, { shard_by: item.key_hash, items: [item] })
-  return unlessRefused(answer!, 'allowed')
+  return ask(env, name, item)
 }
 
-function unlessRefused<A extends Decided>(answer: A, wanted: string): A {
+/** Asks for one thing, as a key of an account or as the operator; throws the refusal where the answer is not `wanted`. */
+export async function ask<A>(
+  env: Env,
+  name: string,
+  item: { key_hash: string } | { operator: true },
+  wanted = 'allowed',
+): Promise<A> {
+  const shard_by = 'key_hash' in item ? item.key_hash : 'admin'
+  const [answer] = await askTeller<Decided & A>(env, name, { shard_by, items: [item] })
+  return unlessRefused(answer!, wanted)
+}
+
+function unlessRefused<A extends Decided & { param?: string }>(answer: A, wanted: string): A {
   if (answer.decision === wanted) return answer
-  throw new ApiError(refusals[answer.decision] ?? 'internal_error')
+  const param = answer.param ?? (answer.decision === 'unknown_account' ? 'account_id' : null)
+  throw new ApiError(refusals[answer.decision] ?? 'internal_error', { param })
 }

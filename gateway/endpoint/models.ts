@@ -1,8 +1,8 @@
 // GET /v1/models and /v1/models/{id}: what the catalog offers, with its price.
 
 import type { Model } from '../../contract/openai.ts'
-import { authenticate } from '../auth/authenticate.ts'
-import { read } from '../billing/ledger.ts'
+import { identify } from '../auth/authenticate.ts'
+import { ask } from '../billing/ledger.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { type Call, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
@@ -20,8 +20,8 @@ export async function retrieveModel(c: Call): Promise<Response> {
 }
 
 async function authenticateGenerator(c: Call): Promise<void> {
-  const item = { key_hash: await authenticate(c.req.raw), scope: 'generate' }
-  await read(c.env, 'authenticate', item)
+  const item = { ...(await identify(c)), scope: 'generate' }
+  await ask(c.env, 'authenticate', item)
 }
 
 function publicModel(model: CatalogModel): Model {

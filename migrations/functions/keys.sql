@@ -37,51 +37,275 @@ begin
   end loop;
 end $$;
 
-create or replace function create_account(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  account accounts;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    insert into accounts (name, created_by, overdraft_nanousd)
-    values (item ->> 'name', (item ->> 'created_by')::uuid, (item ->> 'overdraft_nanousd')::bigint)
-    on conflict (created_by) do nothing;
-    select * into account from accounts where created_by = (item ->> 'created_by')::uuid;
-    return next jsonb_build_object('decision', 'created', 'account_id', account.id::text);
-  end loop;
-end $$;
+-- Time as it travels: ISO 8601, in UTC, to the millisecond.
+create or replace function iso(moment timestamptz) returns text language sql immutable as $$
+  select to_char(moment at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
+$$;
 
+-- A key as it is shown: everything but what could be used.
+create or replace function key_report(key keys) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'id', key.id::text,
+    'account_id', key.account_id::text,
+    'name', key.name,
+    'prefix', key.prefix,
+    'last_four', key.last_four,
+    'scopes', to_jsonb(key.scopes),
+    'models', to_jsonb(key.models),
+    'tags', to_jsonb(key.tags),
+    'allowed_ips', to_jsonb(key.allowed_ips::text[]),
+    'requests_per_minute', key.requests_per_minute,
+    'tokens_per_minute', key.tokens_per_minute,
+    'requests_in_flight_max', key.requests_in_flight_max,
+    'monthly_spend_cap_nanousd', key.monthly_spend_cap_nanousd::text,
+    'requests_in_flight', m.requests_in_flight,
+    'charged_this_month_nanousd', (case when m.month = this_month() then m.charged_nanousd else 0 end)::text,
+    'created_at', iso(key.created_at),
+    'last_used_at', iso(m.last_used_at),
+    'expires_at', iso(key.expires_at),
+    'revoked_at', iso(key.revoked_at),
+    'rotated_from', key.rotated_from::text)
+  from meters m where m.account_id = key.account_id and m.key_id = coalesce(key.metered_as, key.id)
+$$;
+
+-- Who asks about keys: a key of the account, with the scope for it, or the operator ({operator: true}), whose asker is null.
+create or replace function asker_of(item jsonb) returns keys language sql stable as $$
+  select k from keys k where hash = decode(item ->> 'key_hash', 'hex') and not item ? 'operator'
+$$;
+
+create or replace function asker_refusal(asker keys, item jsonb, scope text default 'keys') returns text language sql as $$
+  select case when item -> 'operator' = 'true' then null else key_refusal(asker, scope, item) end
+$$;
+
+-- The key that is asked about: of another account it is as good as missing.
+create or replace function key_asked_about(item jsonb, asker keys) returns keys language sql stable as $$
+  select k from keys k where id = (item ->> 'key_id')::bigint and (asker.id is null or account_id = asker.account_id)
+$$;
+
+-- The field in which a key would get more than the one that makes it has, or null. The operator may give anything.
+create or replace function exceeds(asker keys, wanted keys) returns text language sql stable as $$
+  select case
+    when asker.id is null then null
+    when not (asker.scopes @> wanted.scopes or 'admin' = any (asker.scopes)) then 'scopes'
+    when asker.models is not null and not coalesce(wanted.models <@ asker.models, false) then 'models'
+    when asker.allowed_ips is not null and (wanted.allowed_ips is null or exists (
+      select from unnest(wanted.allowed_ips) as range where not range <<= any (asker.allowed_ips))) then 'allowed_ips'
+    when asker.requests_per_minute < coalesce(wanted.requests_per_minute, 9e18) then 'requests_per_minute'
+    when asker.tokens_per_minute < coalesce(wanted.tokens_per_minute, 9e18) then 'tokens_per_minute'
+    when asker.requests_in_flight_max < coalesce(wanted.requests_in_flight_max, 9e18) then 'requests_in_flight_max'
+    when asker.monthly_spend_cap_nanousd < coalesce(wanted.monthly_spend_cap_nanousd, 9e18) then 'monthly_spend_cap_nanousd'
+    when asker.expires_at < coalesce(wanted.expires_at, 'infinity') then 'expires_at'
+  end
+$$;
+
+create or replace function keys_max() returns int language sql immutable as $$ select 1000 $$; -- of one account, revoked ones not counted
+
+-- What is not said a key inherits from the one that makes it. Asked again with the same hash it is the same key.
 create or replace function create_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
-  key_id bigint;
+  asker keys;
+  refusal text;
+  key keys;
+  owner bigint;
 begin
   for item in select * from jsonb_array_elements(items) loop
-    insert into keys (account_id, name, hash, prefix, last_four, scopes, models, expires_at)
-    select
-      id, item ->> 'name', decode(item ->> 'hash', 'hex'), item ->> 'prefix', item ->> 'last_four',
-      array(select jsonb_array_elements_text(item -> 'scopes')),
-      case when item -> 'models' <> 'null' then array(select jsonb_array_elements_text(item -> 'models')) end,
-      (item ->> 'expires_at')::timestamptz
-    from accounts where id = (item ->> 'account_id')::bigint
-    on conflict (hash) do nothing;
-    select id into key_id from keys
-    where hash = decode(item ->> 'hash', 'hex') and account_id = (item ->> 'account_id')::bigint;
-    return next jsonb_build_object(
-      'decision', case when key_id is null then 'unknown_account' else 'created' end, 'key_id', key_id::text);
+    asker := asker_of(item);
+    refusal := asker_refusal(asker, item);
+    owner := coalesce(asker.account_id, (item ->> 'account_id')::bigint);
+    perform lock_accounts(array[owner]);
+    key := jsonb_populate_record(asker, item);
+    key.tags := coalesce(case when item ? 'tags' then key.tags end, '{}'); -- of this key alone
+    refusal := coalesce(refusal, case when not exists (select from accounts where id = owner) then 'unknown_account' end);
+    if refusal is null and exists (select from keys where hash = decode(item ->> 'hash', 'hex')) then
+      select * into key from keys where hash = decode(item ->> 'hash', 'hex') and account_id = owner;
+      return next jsonb_build_object('decision', 'created', 'key_id', key.id::text, 'key', key_report(key));
+    elsif refusal is not null then
+      return next jsonb_build_object('decision', refusal);
+    elsif exceeds(asker, key) is not null then
+      return next jsonb_build_object('decision', 'exceeds_own_key', 'param', exceeds(asker, key));
+    elsif (select count(*) from keys where account_id = owner and revoked_at is null) >= keys_max() then
+      return next jsonb_build_object('decision', 'too_many_keys');
+    else
+      key.hash := decode(item ->> 'hash', 'hex');
+      key.account_id := owner;
+      key.metered_as := null;
+      key.rotated_from := null;
+      key := insert_key(key);
+      return next jsonb_build_object('decision', 'created', 'key_id', key.id::text, 'key', key_report(key));
+    end if;
   end loop;
 end $$;
 
+create or replace function insert_key(key keys) returns keys language sql as $$
+  insert into keys
+    (account_id, name, hash, prefix, last_four, scopes, models, expires_at, tags, allowed_ips, requests_per_minute,
+     tokens_per_minute, requests_in_flight_max, monthly_spend_cap_nanousd, rotated_from, metered_as)
+  values (
+    key.account_id, key.name, key.hash, key.prefix, key.last_four, key.scopes, key.models, key.expires_at, key.tags,
+    key.allowed_ips, key.requests_per_minute, key.tokens_per_minute, key.requests_in_flight_max,
+    key.monthly_spend_cap_nanousd, key.rotated_from, key.metered_as)
+  returning *
+$$;
+
+-- The newest first, `limit` at most, those before `after`; one more than asked for tells whether there are more.
+create or replace function list_keys(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  asker keys;
+  refusal text;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    asker := asker_of(item);
+    refusal := asker_refusal(asker, item);
+    return next jsonb_build_object('decision', coalesce(refusal, 'allowed'), 'keys', (
+      select coalesce(jsonb_agg(key_report(k) order by k.id desc), '[]') from (
+        select * from keys
+        where refusal is null
+          and account_id = coalesce(asker.account_id, (item ->> 'account_id')::bigint)
+          and (item ->> 'after' is null or id < (item ->> 'after')::bigint)
+        order by id desc limit (item ->> 'limit')::int + 1) as k));
+  end loop;
+end $$;
+
+create or replace function read_key(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  asker keys;
+  refusal text;
+  key keys;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    asker := asker_of(item);
+    refusal := asker_refusal(asker, item);
+    key := key_asked_about(item, asker);
+    refusal := coalesce(refusal, case when key.id is null then 'not_found' end);
+    return next jsonb_build_object('decision', coalesce(refusal, 'allowed'), 'key', case when refusal is null then key_report(key) end);
+  end loop;
+end $$;
+
+-- A key changes no key that has more than itself, and gives none more than it has.
+create or replace function update_key(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  asker keys;
+  refusal text;
+  key keys;
+  wanted keys;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    asker := asker_of(item);
+    refusal := asker_refusal(asker, item);
+    key := key_asked_about(item, asker);
+    perform lock_accounts(array[key.account_id]);
+    select * into key from keys where id = key.id; -- as it is under the lock
+    wanted := jsonb_populate_record(key, item -> 'fields');
+    if coalesce(refusal, case when key.id is null then 'not_found' end) is not null then
+      return next jsonb_build_object('decision', coalesce(refusal, 'not_found'));
+    elsif key.revoked_at is not null then
+      return next jsonb_build_object('decision', 'already_revoked');
+    elsif coalesce(exceeds(asker, key), exceeds(asker, wanted)) is not null then
+      return next jsonb_build_object('decision', 'exceeds_own_key', 'param', coalesce(exceeds(asker, key), exceeds(asker, wanted)));
+    else
+      update keys set
+        name = wanted.name, scopes = wanted.scopes, models = wanted.models, expires_at = wanted.expires_at,
+        tags = wanted.tags, allowed_ips = wanted.allowed_ips, requests_per_minute = wanted.requests_per_minute,
+        tokens_per_minute = wanted.tokens_per_minute, requests_in_flight_max = wanted.requests_in_flight_max,
+        monthly_spend_cap_nanousd = wanted.monthly_spend_cap_nanousd
+      where id = key.id returning * into key;
+      return next jsonb_build_object('decision', 'allowed', 'key', key_report(key));
+    end if;
+  end loop;
+end $$;
+
+-- A new key in the place of another, which goes on to work for a while. Asked again with the same hash it is the same key.
+create or replace function rotate_key(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  asker keys;
+  refusal text;
+  key keys;
+  successor keys;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    asker := asker_of(item);
+    refusal := asker_refusal(asker, item);
+    key := key_asked_about(item, asker);
+    perform lock_accounts(array[key.account_id]);
+    select * into key from keys where id = key.id;
+    select * into successor from keys where rotated_from = key.id and hash = decode(item ->> 'hash', 'hex');
+    if coalesce(refusal, case when key.id is null then 'not_found' end) is not null then
+      return next jsonb_build_object('decision', coalesce(refusal, 'not_found'));
+    elsif successor.id is null and (key.revoked_at is not null or key.expires_at <= clock_timestamp()) then
+      return next jsonb_build_object('decision', 'already_revoked');
+    elsif exceeds(asker, key) is not null then
+      return next jsonb_build_object('decision', 'exceeds_own_key', 'param', exceeds(asker, key));
+    else
+      if successor.id is null then
+        successor := jsonb_populate_record(key, jsonb_build_object('prefix', item -> 'prefix', 'last_four', item -> 'last_four'));
+        successor.hash := decode(item ->> 'hash', 'hex');
+        successor.rotated_from := key.id;
+        successor.metered_as := coalesce(key.metered_as, key.id);
+        successor := insert_key(successor);
+        update keys set expires_at = least(expires_at, clock_timestamp() + (item ->> 'overlap_s')::bigint * interval '1 second')
+        where id = key.id;
+      end if;
+      return next jsonb_build_object('decision', 'created', 'key', key_report(successor));
+    end if;
+  end loop;
+end $$;
+
+-- Under the account's lock: what was admitted before is seen here and stopped, what comes later is refused there.
+create or replace function revoke(revoked keys) returns keys language plpgsql as $$
+declare
+  key keys;
+begin
+  perform lock_accounts(array[revoked.account_id]);
+  update keys set revoked_at = coalesce(revoked_at, clock_timestamp()) where id = revoked.id returning * into key;
+  update reservations set stopped_at = clock_timestamp()
+  where account_id = key.account_id and key_id = key.id and state = 'pending' and stopped_at is null
+    and created_at > clock_timestamp() - interval '1 day'; -- none is pending so long: the index is of times
+  return key;
+end $$;
+
+-- Any key with the scope may revoke any of its account: that takes nothing that a limit protects.
 create or replace function revoke_key(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  asker keys;
+  refusal text;
+  key keys;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    asker := asker_of(item);
+    refusal := asker_refusal(asker, item);
+    key := key_asked_about(item, asker);
+    refusal := coalesce(refusal, case when key.id is null then 'not_found' end);
+    if refusal is null then
+      key := revoke(key);
+    end if;
+    return next jsonb_build_object(
+      'decision', coalesce(refusal, 'revoked'), 'key', case when refusal is null then key_report(key) end);
+  end loop;
+end $$;
+
+-- Whoever holds a key may end it, from wherever and whatever else it may do. Its owner is told.
+create or replace function leak_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   key keys;
 begin
   for item in select * from jsonb_array_elements(items) loop
-    update keys set revoked_at = coalesce(revoked_at, clock_timestamp())
-    where id = (item ->> 'key_id')::bigint
-    returning * into key;
-    return next jsonb_build_object(
-      'decision', case when key.id is null then 'unknown_key' else 'revoked' end, 'revoked_at', key.revoked_at);
+    select * into key from keys where hash = decode(item ->> 'key_hash', 'hex');
+    if key.id is null then
+      return next jsonb_build_object('decision', 'unknown_key');
+    else
+      if key.revoked_at is null then
+        key := revoke(key);
+        insert into outbox (account_id, kind, payload)
+        values (key.account_id, 'key.leaked', jsonb_build_object('key_id', key.id::text, 'name', key.name, 'last_four', key.last_four));
+      end if;
+      return next jsonb_build_object('decision', 'revoked', 'key_id', key.id::text, 'revoked_at', iso(key.revoked_at));
+    end if;
   end loop;
 end $$;

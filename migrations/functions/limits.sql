@@ -70,12 +70,12 @@ begin
     tokens_level = corrected(m.tokens_level, m.tokens_per_minute, e.tokens, moment_us - m.levels_at_us)
   from (
     select
-      account_id, coalesce(key_id, 0) as key_id, -- of each key, and of the account
+      e.account_id, coalesce(coalesce(k.metered_as, k.id), 0) as key_id, -- of each key, and of the account
       count(*) filter (where was_pending) as places,
       coalesce(sum(amount_nanousd) filter (where was_pending), 0)::bigint as held_nanousd,
       coalesce(sum(charged_nanousd), 0)::bigint as charged_nanousd,
       coalesce(sum(tokens - tokens_max) filter (where was_pending), 0)::bigint as tokens
-    from unnest(ends)
-    group by grouping sets ((account_id, key_id), (account_id))) as e
+    from unnest(ends) as e join keys k on k.id = e.key_id
+    group by grouping sets ((e.account_id, coalesce(k.metered_as, k.id)), (e.account_id))) as e
   where m.account_id = e.account_id and m.key_id = e.key_id;
 end $$;

@@ -309,7 +309,7 @@ describe('a path that is refused', () => {
     ['/v1/completions', 'GET', 'POST'],
     ['/v1/models', 'DELETE', 'GET, HEAD'],
     ['/healthz', 'POST', 'GET, HEAD'],
-    ['/admin/keys/1', 'GET', 'DELETE'],
+    ['/admin/keys/1', 'POST', 'GET, HEAD, PATCH, DELETE'],
   ])('%s with %s is a 405 that allows %s', async (path, method, allow) => {
     const response = await fetch(gateway.url + path, { method })
     expect(response.headers.get('allow')).toBe(allow)

@@ -42,7 +42,10 @@ export async function startTestGateway(vars: Record<string, string> = {}): Promi
     database_url: db.url,
     ...secrets,
     vars: { ...PATIENT, ...vars },
-    log: (line) => log.push(line),
+    log: (line) => {
+      log.push(line)
+      if (process.env.GATEWAY_LOG) console.log(line)
+    },
   })
   const node = await startCannedNode({ gateway_url: gateway.url, node_secret })
   const admin = (path: string, body?: object, method = 'POST') =>

@@ -62,6 +62,7 @@ export async function newKey(db: TestPostgres, account_id: string, own: object =
   const hash = createHash('sha256').update(randomUUID()).digest('hex')
   const fields = { name: 'key', hash, prefix: 'zc_live_test', last_four: 'test', scopes: ['generate', 'usage'] }
   const [key] = await db.ask<{ key_id: string }>('create_key', {
+    operator: true,
     account_id,
     ...fields,
     models: null,

@@ -1,0 +1,93 @@
+-- Accounts: who pays, and what all of its keys together may take.
+
+create or replace function account_report(account accounts) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'id', account.id::text,
+    'name', account.name,
+    'created_at', iso(account.created_at),
+    'overdraft_nanousd', account.overdraft_nanousd::text,
+    'balance_nanousd', (account.credited_nanousd - account.debited_nanousd)::text,
+    'available_nanousd',
+      (account.credited_nanousd + account.overdraft_nanousd - account.debited_nanousd - account.pending_nanousd)::text,
+    'requests_per_minute', account.requests_per_minute,
+    'tokens_per_minute', account.tokens_per_minute,
+    'requests_in_flight_max', account.requests_in_flight_max,
+    'monthly_spend_cap_nanousd', account.monthly_spend_cap_nanousd::text,
+    'requests_in_flight', m.requests_in_flight,
+    'charged_this_month_nanousd', (case when m.month = this_month() then m.charged_nanousd else 0 end)::text)
+  from meters m where m.account_id = account.id and m.key_id = 0
+$$;
+
+-- Asked again by the same request it is the same account.
+create or replace function create_account(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  account accounts;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    insert into accounts
+      (name, created_by, overdraft_nanousd, requests_per_minute, tokens_per_minute, requests_in_flight_max, monthly_spend_cap_nanousd)
+    select
+      name, created_by, coalesce(overdraft_nanousd, 0), requests_per_minute, tokens_per_minute, requests_in_flight_max,
+      monthly_spend_cap_nanousd
+    from jsonb_populate_record(null::accounts, item)
+    on conflict (created_by) do nothing;
+    select * into account from accounts where created_by = (item ->> 'created_by')::uuid;
+    return next jsonb_build_object(
+      'decision', 'created', 'account_id', account.id::text, 'account', account_report(account));
+  end loop;
+end $$;
+
+create or replace function list_accounts(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    return next jsonb_build_object('decision', 'allowed', 'accounts', (
+      select coalesce(jsonb_agg(account_report(a) order by a.id desc), '[]') from (
+        select * from accounts where item ->> 'after' is null or id < (item ->> 'after')::bigint
+        order by id desc limit (item ->> 'limit')::int + 1) as a));
+  end loop;
+end $$;
+
+create or replace function read_account(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  asker keys;
+  refusal text;
+  account accounts;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    asker := asker_of(item);
+    refusal := asker_refusal(asker, item, 'usage');
+    select * into account from accounts where id = coalesce(asker.account_id, (item ->> 'account_id')::bigint);
+    refusal := coalesce(refusal, case when account.id is null then 'not_found' end);
+    return next jsonb_build_object(
+      'decision', coalesce(refusal, 'allowed'), 'account', case when refusal is null then account_report(account) end);
+  end loop;
+end $$;
+
+-- An overdraft that is in use cannot be taken away.
+create or replace function update_account(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  account accounts;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    perform lock_accounts(array[(item ->> 'account_id')::bigint]);
+    update accounts a set
+      name = wanted.name, overdraft_nanousd = wanted.overdraft_nanousd, requests_per_minute = wanted.requests_per_minute,
+      tokens_per_minute = wanted.tokens_per_minute, requests_in_flight_max = wanted.requests_in_flight_max,
+      monthly_spend_cap_nanousd = wanted.monthly_spend_cap_nanousd
+    from accounts old, jsonb_populate_record(old, item -> 'fields') as wanted
+    where old.id = (item ->> 'account_id')::bigint and a.id = old.id
+      and a.debited_nanousd - a.late_nanousd + a.pending_nanousd <= a.credited_nanousd::numeric + wanted.overdraft_nanousd
+    returning a.* into account;
+    return next case
+      when account.id is not null then jsonb_build_object('decision', 'allowed', 'account', account_report(account))
+      when exists (select from accounts where id = (item ->> 'account_id')::bigint) then
+        jsonb_build_object('decision', 'overdraft_in_use')
+      else jsonb_build_object('decision', 'not_found')
+    end;
+  end loop;
+end $$;
