@@ -225,6 +225,7 @@ function nodeBody(stream: boolean): string {
     logprobs: null,
     echo: false,
     sampling: { ...sampling, frequency_penalty: 0, presence_penalty: 0 },
+    priority: 'interactive',
   }
   return JSON.stringify(request)
 }

@@ -10,6 +10,9 @@ export type PromptPart =
 /** The public shape the node writes: an OpenAI completion or chat completion. */
 export type Shape = 'completion' | 'chat'
 
+/** Interactive requests go before those of a batch, which wait a bounded while. */
+export type Priority = 'interactive' | 'batch'
+
 /** Sampling parameters. Defaults are filled in by the gateway from the catalog, so none is optional here. */
 export interface SamplingParameters {
   temperature: number // 0 = greedy
@@ -49,6 +52,7 @@ export interface GenerateRequest {
   logprobs: number | null
   echo: boolean // the text begins with the prompt's; completions only, without logprobs
   sampling: SamplingParameters
+  priority: Priority
 }
 
 export const LOGPROBS_MAX = 20

@@ -55,6 +55,7 @@ const requestSchema = z.strictObject({
     presence_penalty: z.number().min(-100).max(100),
     seed: z.string().regex(/^\d{1,20}$/),
   }),
+  priority: z.enum(['interactive', 'batch']),
 })
 
 /** The ticket in a header's text, for this node's model; refuses `bad_ticket`. */
@@ -112,6 +113,7 @@ export function acceptRequest(request: GenerateRequest, ticket: Ticket, ticket_t
     output_tokens_max: max_tokens,
     output_tokens_min: request.min_tokens,
     stop_ids,
+    priority: request.priority,
     cache_salt: ticket.cache_salt,
   }
   const sampling = (choice: number) => ({

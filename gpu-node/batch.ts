@@ -2,31 +2,42 @@
 
 import { blocksFor } from './block-pool.ts'
 import type { StepBatch } from './engine.ts'
-import { rowArrays } from './sampling.ts'
+import { type Row, rowArrays } from './sampling.ts'
 import type { Sequence } from './sequence.ts'
 
 /** A sequence's share of a step. */
 export interface StepPart {
   sequence: Sequence
-  tokens: number
+  tokens: number // of its own, not yet computed
   samples: boolean // it reaches its target, so its last row draws a token
+  /** Guesses at the tokens after its own, computed with them: each has a row, that draws the token after it. */
+  draft: readonly number[]
 }
 
 export function buildBatch(parts: readonly StepPart[]): StepBatch {
-  const sampled = parts.filter((part) => part.samples).map((part) => part.sequence)
+  const rows = rowsOf(parts)
   const batch: StepBatch = {
-    tokens: new Int32Array(sum(parts, (part) => part.tokens)),
+    tokens: new Int32Array(sum(parts, ({ tokens, draft }) => tokens + draft.length)),
     token_counts: new Int32Array(parts.length),
     starts: new Int32Array(parts.length),
     block_counts: new Int32Array(parts.length),
     block_tables: new Int32Array(sum(parts, blocksOf)),
-    rows: new Int32Array(sampled.length),
-    ...rowArrays(sampled),
+    rows: new Int32Array(rows.length),
+    ...rowArrays(rows),
     want_logits: false,
   }
   const filled = { tokens: 0, blocks: 0, rows: 0 }
-  for (const [i, part] of parts.entries()) fillPart(batch, i, part, filled)
+  for (let i = 0; i < parts.length; i++) fillPart(batch, i, parts[i]!, filled)
   return batch
+}
+
+function rowsOf(parts: readonly StepPart[]): Row[] {
+  const rows: Row[] = []
+  for (const { sequence, samples, draft } of parts) {
+    if (!samples) continue
+    for (let drafted = 0; drafted <= draft.length; drafted++) rows.push({ sequence, draft, drafted })
+  }
+  return rows
 }
 
 function fillPart(
@@ -37,16 +48,20 @@ function fillPart(
 ): void {
   const { computed, tokens, blocks } = part.sequence
   const block_count = blocksOf(part)
-  batch.token_counts[i] = part.tokens
+  batch.token_counts[i] = part.tokens + part.draft.length
   batch.starts[i] = computed
   batch.block_counts[i] = block_count
   for (let k = 0; k < part.tokens; k++) batch.tokens[filled.tokens++] = tokens[computed + k]!
-  for (let k = 0; k < block_count; k++) batch.block_tables[filled.blocks++] = blocks[k]!
   if (part.samples) batch.rows[filled.rows++] = filled.tokens - 1
+  for (const token of part.draft) {
+    batch.rows[filled.rows++] = filled.tokens
+    batch.tokens[filled.tokens++] = token
+  }
+  for (let k = 0; k < block_count; k++) batch.block_tables[filled.blocks++] = blocks[k]!
 }
 
-function blocksOf({ sequence, tokens }: StepPart): number {
-  return blocksFor(sequence.computed + tokens)
+function blocksOf({ sequence, tokens, draft }: StepPart): number {
+  return blocksFor(sequence.computed + tokens + draft.length)
 }
 
 function sum(parts: readonly StepPart[], of: (part: StepPart) => number): number {

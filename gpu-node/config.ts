@@ -28,6 +28,7 @@ const configSchema = z
     batch_tokens_max: count.default(512),
     sequences_max: count.default(64),
     waiting_max: count.default(256),
+    speculation: z.enum(['off', 'prompt-lookup']).default('prompt-lookup'), // no setting changes a text
     keep_alive_ms: count.default(1000),
     buffer_bytes_max: count.default(256 << 10),
     slow_ms_max: count.default(30_000),

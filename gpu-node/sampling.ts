@@ -45,10 +45,17 @@ type RowArrays = Omit<
   'tokens' | 'token_counts' | 'starts' | 'block_counts' | 'block_tables' | 'rows' | 'want_logits'
 >
 
-/** The arrays of a step that have one entry a sampled row. */
-export function rowArrays(rows: readonly Sequence[]): RowArrays {
-  const histories = rows.map((row) => (hasPenalty(row.sampling) ? row.tokens : []))
-  const banned = rows.map((row) => row.banned_ids)
+/** One token to draw: the one after a sequence's own and the first `drafted` of its draft. */
+export interface Row {
+  sequence: Sequence
+  draft: readonly number[]
+  drafted: number
+}
+
+/** The arrays of a step that have one entry a sampled row. A drafted token counts as output for the rows after it. */
+export function rowArrays(rows: readonly Row[]): RowArrays {
+  const banned = rows.map(({ sequence, drafted }) => sequence.bannedIds(drafted))
+  const history_counts = Int32Array.from(rows, historyCount)
   const floats = () => new Float32Array(rows.length)
   const ints = () => new Int32Array(rows.length)
   const arrays: RowArrays = {
@@ -61,23 +68,25 @@ export function rowArrays(rows: readonly Sequence[]): RowArrays {
     top_k: ints(),
     seeds: new BigUint64Array(rows.length),
     counters: ints(),
-    history: concatenated(histories),
-    history_counts: ints(),
+    history: histories(rows, history_counts),
+    history_counts,
     output_counts: ints(),
     bias_counts: ints(),
-    bias_ids: Int32Array.from(rows.flatMap((row) => row.sampling.bias.ids)),
-    bias_values: Float32Array.from(rows.flatMap((row) => row.sampling.bias.values)),
+    bias_ids: Int32Array.from(rows.flatMap(({ sequence }) => sequence.sampling.bias.ids)),
+    bias_values: Float32Array.from(rows.flatMap(({ sequence }) => sequence.sampling.bias.values)),
     banned_counts: Int32Array.from(banned, (ids) => ids.length),
-    banned_ids: concatenated(banned),
-    logprobs: Int32Array.from(rows, (row) => row.sampling.logprobs ?? NO_LOGPROBS),
+    banned_ids: Int32Array.from(banned.flat()),
+    logprobs: ints(),
   }
-  for (const [i, row] of rows.entries()) fillRow(arrays, i, row, histories[i]!.length)
+  for (let i = 0; i < rows.length; i++) fillRow(arrays, i, rows[i]!)
   return arrays
 }
 
 const NO_LOGPROBS = -1
 
-function fillRow(arrays: RowArrays, i: number, { sampling, output_tokens }: Sequence, history_count: number): void {
+function fillRow(arrays: RowArrays, i: number, { sequence, drafted }: Row): void {
+  const { sampling } = sequence
+  const output_tokens = sequence.output_tokens + drafted
   arrays.temperature[i] = sampling.temperature
   arrays.top_p[i] = sampling.top_p
   arrays.min_p[i] = sampling.min_p
@@ -88,16 +97,22 @@ function fillRow(arrays: RowArrays, i: number, { sampling, output_tokens }: Sequ
   arrays.bias_counts[i] = sampling.bias.ids.length
   arrays.seeds[i] = sampling.seed
   arrays.counters[i] = output_tokens
-  arrays.history_counts[i] = history_count
-  arrays.output_counts[i] = history_count > 0 ? output_tokens : 0
+  arrays.output_counts[i] = arrays.history_counts[i]! > 0 ? output_tokens : 0
+  arrays.logprobs[i] = sampling.logprobs ?? NO_LOGPROBS
 }
 
-function concatenated(lists: readonly (readonly number[])[]): Int32Array {
-  const all = new Int32Array(lists.reduce((sum, list) => sum + list.length, 0))
+function historyCount({ sequence, drafted }: Row): number {
+  return hasPenalty(sequence.sampling) ? sequence.target + drafted : 0
+}
+
+function histories(rows: readonly Row[], counts: Int32Array): Int32Array {
+  const all = new Int32Array(counts.reduce((sum, count) => sum + count, 0))
   let at = 0
-  for (const list of lists) {
-    all.set(list, at)
-    at += list.length
+  for (const [i, { sequence, draft, drafted }] of rows.entries()) {
+    if (counts[i] === 0) continue
+    all.set(sequence.tokens, at)
+    for (let k = 0; k < drafted; k++) all[at + sequence.target + k] = draft[k]!
+    at += counts[i]!
   }
   return all
 }

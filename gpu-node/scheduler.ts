@@ -1,9 +1,10 @@
 // Decides what each step computes: continuous batching without phases. A pure state machine: schedule() hands out one
-// token budget, apply() takes the step's tokens; whoever calls them runs the engine between.
+// token budget, apply() takes the step's tokens; whoever calls them runs the engine between, and says what a step costs.
 //
 // Progress is certain: what could never fit is refused at the door, and the oldest sequence is never preempted, so it
-// always finishes. A preempted sequence is computed again from its own tokens, as far as the prefix cache lost them;
-// batch-invariant kernels give the same text.
+// always finishes. Interactive sequences go first, and each of a batch lets only so many later ones pass. A preempted
+// sequence is computed again from its own tokens, as far as the prefix cache lost them; batch-invariant kernels give the
+// same text. So do drafts: a drafted token is kept where it is the one that its position draws, whatever the parameters.
 
 import assert from 'node:assert/strict'
 import type { FinishReason } from '../contract/generation.ts'
@@ -13,13 +14,21 @@ import type { StepBatch, StepResult } from './engine.ts'
 import { type CachedBlock, PrefixCache } from './prefix-cache.ts'
 import { logprobsOf, type TokenLogprobs } from './sampling.ts'
 import type { Sequence } from './sequence.ts'
+import { promptTokensBeside, type StepCost, worthwhileChance } from './step-cost.ts'
 
 export interface SchedulerLimits {
   blocks: number
   batch_tokens_max: number
   sequences_max: number // that run together
   waiting_max: number
+  speculation?: 'off' | 'prompt-lookup' // off by default
 }
+
+// A sequence of a batch is overtaken by no more than so many that come after it: then it is as old as they are.
+const BATCH_OVERTAKEN_MAX = 128
+
+const DRAFT_TOKENS_MAX = 7 // eight positions are the narrowest product of the GPU's tensor cores, and what an abort may waste
+const DRAFTING_SEQUENCES_MAX = 16 // beside more, a draft hardly pays, and looking for them takes time
 
 export interface Step {
   parts: StepPart[]
@@ -35,22 +44,24 @@ export interface SequenceOutput {
 
 /** The step being put together. */
 interface Plan {
-  tokens: Map<Sequence, number>
+  parts: Map<Sequence, StepPart>
   tokens_left: number
-  preempted: boolean
+  admits: boolean // who waits may come in: nobody gave way to a stream, and nobody waits in vain
 }
 
 export class Scheduler {
   readonly #limits: SchedulerLimits
   readonly #pool: BlockPool
   readonly #cache = new PrefixCache()
-  // Both in order of arrival. Sequences wait before they first run and after a preemption.
+  // Both in order of rank. Sequences wait before they first run and after a preemption.
   readonly #waiting: Sequence[] = []
   readonly #running: Sequence[] = []
   #arrivals = 0
   #preemptions = 0
   #cache_queries = 0 // tokens looked for
   #cache_hits = 0 // tokens found
+  #drafts_proposed = 0 // tokens
+  #drafts_accepted = 0
 
   constructor(limits: SchedulerLimits) {
     this.#limits = limits
@@ -67,6 +78,8 @@ export class Scheduler {
       cache_queries: this.#cache_queries,
       cache_hits: this.#cache_hits,
       preemptions: this.#preemptions,
+      drafts_proposed: this.#drafts_proposed,
+      drafts_accepted: this.#drafts_accepted,
     }
   }
 
@@ -84,8 +97,9 @@ export class Scheduler {
     assert(sequence.state === 'new' && sequence.prompt_tokens > 0)
     assert(sequence.prompt_tokens + sequence.output_tokens_max <= this.tokens_max, 'the door lets in only what fits')
     sequence.arrival = this.#arrivals++
+    sequence.rank = sequence.arrival + (sequence.priority === 'batch' ? BATCH_OVERTAKEN_MAX + 0.5 : 0)
     sequence.state = 'waiting'
-    this.#waiting.push(sequence)
+    insertByRank(this.#waiting, sequence)
   }
 
   /** Ends a sequence from outside; its blocks are free at once. A token that a step in flight draws for it is dropped. */
@@ -93,17 +107,19 @@ export class Scheduler {
     if (sequence.state !== 'finished') this.#finish(sequence)
   }
 
-  /** The next step, or null when nothing can run. Called only while no step is in flight. */
-  schedule(): Step | null {
-    const plan: Plan = { tokens: new Map(), tokens_left: this.#limits.batch_tokens_max, preempted: false }
-    this.#continueRunning(plan)
-    if (!plan.preempted) this.#admitWaiting(plan)
-    if (plan.tokens.size === 0) return null
-    const parts = [...plan.tokens].map(([sequence, tokens]) => ({
-      sequence,
-      tokens,
-      samples: tokens === sequence.remaining,
-    }))
+  /**
+   * The next step, or null when nothing can run. Called only while no step is in flight. The cost is an estimate, null where
+   * there is none: it decides how much of a prompt and of drafts the step takes along.
+   */
+  schedule(cost: StepCost | null = null): Step | null {
+    const plan: Plan = { parts: new Map(), tokens_left: this.#limits.batch_tokens_max, admits: true }
+    this.#continueStreams(plan)
+    if (plan.parts.size > 0 && cost)
+      plan.tokens_left = Math.min(plan.tokens_left, promptTokensBeside(plan.parts.size, cost))
+    this.#computePrompts(plan)
+    if (plan.parts.size === 0) return null
+    const parts = [...plan.parts.values()]
+    if (cost && this.#limits.speculation === 'prompt-lookup') this.#draft(parts, plan.tokens_left, cost)
     return { parts, batch: buildBatch(parts) }
   }
 
@@ -111,52 +127,71 @@ export class Scheduler {
   apply(step: Step, result: StepResult): SequenceOutput[] {
     const outputs: SequenceOutput[] = []
     let row = 0
-    for (const { sequence, tokens, samples } of step.parts) {
-      const drawn = samples ? row++ : null
+    for (const part of step.parts) {
+      const { sequence, samples, draft } = part
+      const first_row = row
+      if (samples) row += 1 + draft.length
       if (sequence.state !== 'running') continue
-      sequence.computed += tokens
+      sequence.computed += part.tokens
+      const ends = samples && this.#append(part, result, first_row, outputs)
       this.#cacheFullBlocks(sequence)
-      if (drawn !== null) outputs.push(this.#append(sequence, result, drawn))
+      if (ends) this.#finish(sequence)
     }
     this.#assertBlocksAddUp()
     return outputs
   }
 
-  #append(sequence: Sequence, result: StepResult, row: number): SequenceOutput {
-    const token = result.tokens[row]!
-    sequence.tokens.push(token)
-    const finish = finishAfter(sequence, token)
-    if (finish !== null) this.#finish(sequence)
-    return { sequence, token, finish, logprobs: logprobsOf(sequence, result, row) }
+  // Row after row, for as long as what was drafted is what was drawn. What a wrong draft left in the blocks is written
+  // over, and is never seen as computed, so the prefix cache holds none of it.
+  #append({ sequence, draft }: StepPart, result: StepResult, first_row: number, outputs: SequenceOutput[]): boolean {
+    for (let i = 0; ; i++) {
+      const token = result.tokens[first_row + i]!
+      sequence.tokens.push(token)
+      const finish = finishAfter(sequence, token)
+      outputs.push({ sequence, token, finish, logprobs: logprobsOf(sequence, result, first_row + i) })
+      if (finish !== null) return true
+      if (token !== draft[i]) return false
+      sequence.computed++
+      this.#drafts_accepted++
+    }
   }
 
-  // One token a stream first, so that no long prompt stalls them; then prompts, the oldest first. Only a stream can be
-  // short of a block, since a prompt comes in with all of its own; and who gives way is younger, so its turn is yet to come.
-  #continueRunning(plan: Plan): void {
-    const runnable = this.#running.filter((sequence) => !sequence.paused)
-    const decodes = runnable.filter((sequence) => sequence.remaining === 1)
-    const prefills = runnable.filter((sequence) => sequence.remaining > 1)
-    for (const sequence of [...decodes, ...prefills]) {
+  // One token a stream first, so that no long prompt stalls them. Only a stream can be short of a block, since a prompt
+  // comes in with all of its own.
+  #continueStreams(plan: Plan): void {
+    for (const sequence of this.#running.slice()) {
+      const runs = sequence.state === 'running' && !sequence.paused && sequence.remaining === 1
+      if (runs && this.#makeRoom(plan, sequence)) this.#giveTokens(plan, sequence)
+    }
+  }
+
+  // Whoever waits comes in, and is computed, before those that are behind it in rank.
+  #computePrompts(plan: Plan): void {
+    for (const sequence of this.#running.slice()) {
+      if (sequence.paused || sequence.remaining === 1) continue
+      this.#admitWaiting(plan, sequence.rank)
       if (sequence.state === 'running') this.#giveTokens(plan, sequence)
     }
+    this.#admitWaiting(plan, Number.POSITIVE_INFINITY)
   }
 
   // A new sequence comes in when its whole prompt fits and every running one could still take its next block.
-  #admitWaiting(plan: Plan): void {
-    for (const sequence of this.#waiting.filter((candidate) => !candidate.paused)) {
-      if (plan.tokens_left === 0 || this.#running.length >= this.#limits.sequences_max) return
-      if (sequence.waits_for_leader) continue
-      const path = this.#cache.find(sequence.cache_salt, sequence.blockTokens(sequence.sharable_blocks))
-      if (!this.#freeForAdmission(plan, blocksFor(sequence.target), path)) return
-      this.#admit(sequence, path)
-      this.#giveTokens(plan, sequence)
+  #admitWaiting(plan: Plan, rank_max: number): void {
+    for (let i = 0; plan.admits && plan.tokens_left > 0; ) {
+      const sequence = this.#waiting[i]
+      if (!sequence || sequence.rank > rank_max) return
+      if (sequence.paused || sequence.waits_for_leader) i++
+      else plan.admits = this.#admit(plan, sequence)
     }
   }
 
-  #admit(sequence: Sequence, path: CachedBlock[]): void {
+  #admit(plan: Plan, sequence: Sequence): boolean {
+    if (!this.#makePlace(plan, sequence)) return false
+    const path = this.#cache.find(sequence.cache_salt, sequence.blockTokens(sequence.sharable_blocks))
+    while (!this.#hasBlocksFor(sequence, path)) if (!this.#preemptFor(plan, sequence)) return false
     this.#waiting.splice(this.#waiting.indexOf(sequence), 1)
     sequence.state = 'running'
-    insertByArrival(this.#running, sequence)
+    insertByRank(this.#running, sequence)
     this.#cache.use(path)
     sequence.path = path
     sequence.blocks = path.map(({ block }) => block)
@@ -167,49 +202,94 @@ export class Scheduler {
       this.#cache_hits += sequence.computed
     }
     this.#takeBlocks(sequence, sequence.target)
+    this.#giveTokens(plan, sequence)
+    return true
   }
 
-  #freeForAdmission(plan: Plan, blocks: number, path: readonly CachedBlock[]): boolean {
-    for (;;) {
-      const unused_in_path = path.filter(({ users }) => users === 0).length
-      if (this.#available - unused_in_path >= blocks - path.length + this.#running.length) return true
-      const victim = this.#running.findLast((sequence) => sequence.paused)
-      if (!victim) return false
-      this.#preempt(plan, victim)
-    }
+  #makePlace(plan: Plan, sequence: Sequence): boolean {
+    return this.#running.length < this.#limits.sequences_max || this.#preemptFor(plan, sequence)
+  }
+
+  #hasBlocksFor(sequence: Sequence, path: readonly CachedBlock[]): boolean {
+    const unused_in_path = path.filter(({ users }) => users === 0).length
+    const wanted = blocksFor(sequence.target) - path.length + this.#running.length
+    return this.#available - unused_in_path >= wanted
+  }
+
+  // Who waits takes the place of a slow reader, and an interactive one that of a batch, unless that was passed often enough.
+  #preemptFor(plan: Plan, { priority, rank }: Sequence): boolean {
+    const oldest = this.#oldest
+    const victim =
+      this.#running.findLast(({ paused }) => paused) ??
+      this.#running.findLast(
+        (other) => priority === 'interactive' && other.priority === 'batch' && other.rank > rank && other !== oldest,
+      )
+    if (victim) this.#preempt(plan, victim)
+    return victim !== undefined
   }
 
   #giveTokens(plan: Plan, sequence: Sequence): void {
     const tokens = Math.min(sequence.remaining, plan.tokens_left)
-    if (tokens === 0 || !this.#makeRoom(plan, sequence, sequence.computed + tokens)) return
+    if (tokens === 0) return
     this.#takeBlocks(sequence, sequence.computed + tokens)
-    plan.tokens.set(sequence, tokens)
+    plan.parts.set(sequence, { sequence, tokens, samples: tokens === sequence.remaining, draft: [] })
     plan.tokens_left -= tokens
   }
 
-  #makeRoom(plan: Plan, sequence: Sequence, tokens: number): boolean {
-    while (this.#available < blocksFor(tokens) - sequence.blocks.length) {
+  // Only beside few streams and no prompt, and with no block that a running sequence may want.
+  #draft(parts: readonly StepPart[], tokens_left: number, cost: StepCost): void {
+    if (parts.length > DRAFTING_SEQUENCES_MAX || parts.some(({ tokens }) => tokens > 1)) return
+    const chance_min = worthwhileChance(parts.length, cost)
+    for (const part of parts) {
+      const { sequence } = part
+      const blocks = sequence.blocks.length + Math.max(this.#available - this.#running.length, 0)
+      const room = Math.min(blocks * BLOCK_TOKENS - sequence.target, tokens_left, DRAFT_TOKENS_MAX)
+      part.draft = sequence.propose(room, chance_min)
+      this.#takeBlocks(sequence, sequence.target + part.draft.length)
+      tokens_left -= part.draft.length
+      this.#drafts_proposed += part.draft.length
+    }
+  }
+
+  #makeRoom(plan: Plan, sequence: Sequence): boolean {
+    while (this.#available < blocksFor(sequence.target) - sequence.blocks.length) {
       const victim = this.#victimFor(sequence)
       if (!victim) return false
       this.#preempt(plan, victim)
+      plan.admits = false
     }
     return true
   }
 
-  // Nobody reads a paused stream, so it gives way first, whatever its age; else the youngest, and never an older one.
+  // Nobody reads a paused stream, so it gives way first, whatever its age; else the last in rank, and never one before
+  // this one, except to the oldest, which nobody holds up.
   #victimFor(sequence: Sequence): Sequence | undefined {
-    const youngest = this.#running.at(-1)!
-    return this.#running.findLast((other) => other.paused) ?? (youngest === sequence ? undefined : youngest)
+    const oldest = this.#oldest
+    return (
+      this.#running.findLast(({ paused }) => paused) ??
+      this.#running.findLast(
+        (other) => other !== sequence && other !== oldest && (other.rank > sequence.rank || sequence === oldest),
+      )
+    )
+  }
+
+  /** Of those that run and are read. */
+  get #oldest(): Sequence | null {
+    let oldest: Sequence | null = null
+    for (const sequence of this.#running) {
+      if (!sequence.paused && (oldest === null || sequence.arrival < oldest.arrival)) oldest = sequence
+    }
+    return oldest
   }
 
   #preempt(plan: Plan, sequence: Sequence): void {
-    assert(!plan.tokens.has(sequence), 'only what runs later in the step gives way')
-    plan.preempted = true
+    plan.tokens_left += plan.parts.get(sequence)?.tokens ?? 0
+    plan.parts.delete(sequence)
     this.#preemptions++
     this.#release(sequence)
     sequence.computed = 0
     sequence.state = 'waiting'
-    insertByArrival(this.#waiting, sequence)
+    insertByRank(this.#waiting, sequence)
   }
 
   #takeBlocks(sequence: Sequence, tokens: number): void {
@@ -264,7 +344,7 @@ function finishAfter(sequence: Sequence, token: number): FinishReason | null {
   return sequence.output_tokens === sequence.output_tokens_max ? 'length' : null
 }
 
-function insertByArrival(list: Sequence[], sequence: Sequence): void {
-  const older = list.findLastIndex((other) => other.arrival < sequence.arrival)
-  list.splice(older + 1, 0, sequence)
+function insertByRank(list: Sequence[], sequence: Sequence): void {
+  const before = list.findLastIndex((other) => other.rank < sequence.rank)
+  list.splice(before + 1, 0, sequence)
 }

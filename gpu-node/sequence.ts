@@ -1,8 +1,10 @@
 // One run of the model over one prompt. `computed` chases `target`: there is no prefill or decode phase, only how far
 // behind it is. After a preemption `computed` is 0 again and the same tokens are computed once more.
 
+import type { Priority } from '../contract/generation.ts'
 import { BLOCK_TOKENS } from './block-pool.ts'
 import type { CachedBlock } from './prefix-cache.ts'
+import { PromptLookup } from './prompt-lookup.ts'
 import type { RowSampling } from './sampling.ts'
 
 const NONE: readonly number[] = []
@@ -13,6 +15,7 @@ export interface SequenceOptions {
   output_tokens_min: number // before so many, none of stop_ids is drawn
   stop_ids: ReadonlySet<number> // each ends the sequence
   sampling: RowSampling
+  priority: Priority
   /** Whose cached blocks it may use. */
   cache_salt: string
   /** A sequence over the same prompt that computes it first; this one waits for those blocks. */
@@ -25,11 +28,13 @@ export class Sequence {
   readonly output_tokens_min: number
   readonly stop_ids: ReadonlySet<number>
   readonly sampling: RowSampling
+  readonly priority: Priority
   readonly cache_salt: string
   readonly leader: Sequence | null
   readonly tokens: number[] // prompt, then output
   state: 'new' | 'waiting' | 'running' | 'finished' = 'new'
   arrival = 0 // order of submission; a smaller one is older
+  rank = 0 // whose turn it is: by priority and age; a smaller one goes first
   first_step_at_ms: number | null = null // monotonic; when its first step began
   paused = false // its reader is slow: keeps its blocks, gets no tokens
   computed = 0 // leading tokens whose KV is in `blocks`
@@ -37,6 +42,7 @@ export class Sequence {
   path: CachedBlock[] = [] // its leading full blocks, as the prefix cache knows them; those behind it are its own
   cached_tokens: number | null = null // found in the cache when it first ran
   readonly #block_tokens: string[] = []
+  #lookup: PromptLookup | null = null
 
   constructor(options: SequenceOptions) {
     this.prompt_tokens = options.prompt.length
@@ -44,6 +50,7 @@ export class Sequence {
     this.output_tokens_min = options.output_tokens_min
     this.stop_ids = options.stop_ids
     this.sampling = options.sampling
+    this.priority = options.priority
     this.cache_salt = options.cache_salt
     this.leader = options.leader ?? null
     this.tokens = [...options.prompt]
@@ -82,8 +89,16 @@ export class Sequence {
     return this.leader.computed < Math.floor((this.prompt_tokens - 1) / BLOCK_TOKENS) * BLOCK_TOKENS
   }
 
-  /** What the next token may not be. */
-  get banned_ids(): readonly number[] {
-    return this.output_tokens < this.output_tokens_min ? [...this.stop_ids] : NONE
+  /** What the token after so many more may not be. */
+  bannedIds(more: number): readonly number[] {
+    return this.output_tokens + more < this.output_tokens_min ? [...this.stop_ids] : NONE
+  }
+
+  /** What may come after its tokens, for as long as that is at least so likely, goes on, and is no more than `max`. */
+  propose(max: number, chance_min: number): readonly number[] {
+    this.#lookup ??= new PromptLookup(this.tokens)
+    const draft = this.#lookup.propose(Math.min(max, this.output_tokens_max - this.output_tokens - 1), chance_min)
+    const end = draft.findIndex((token) => this.stop_ids.has(token))
+    return end < 0 ? draft : draft.slice(0, end)
   }
 }

@@ -129,7 +129,7 @@ async function generateOneToken(engine: Engine, scheduler: Scheduler): Promise<v
   const greedy = { temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: 0n, bias: biasOf([]), logprobs: null }
   const sampling = { ...greedy, repetition_penalty: 1, frequency_penalty: 0, presence_penalty: 0 }
   const limits = { output_tokens_max: 1, output_tokens_min: 0, stop_ids: new Set<number>(), cache_salt: '' }
-  scheduler.submit(new Sequence({ prompt: [0], ...limits, sampling }))
+  scheduler.submit(new Sequence({ prompt: [0], ...limits, priority: 'interactive', sampling }))
   const step = scheduler.schedule()!
   scheduler.apply(step, await engine.step(step.batch))
 }

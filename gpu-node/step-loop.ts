@@ -10,6 +10,7 @@ import type { Journal } from './journal.ts'
 import type { Metrics } from './metrics.ts'
 import type { Scheduler, SequenceOutput, Step } from './scheduler.ts'
 import type { Sequence } from './sequence.ts'
+import { StepCostEstimate } from './step-cost.ts'
 
 export interface StepLoopOptions {
   engine: Engine
@@ -30,6 +31,7 @@ type StepInFlight = Step & { result: Promise<StepResult> }
 export class StepLoop {
   readonly #options: StepLoopOptions
   readonly #streams = new Map<Generation, Stream>()
+  readonly #cost = new StepCostEstimate()
   readonly #by_sequence = new Map<Sequence, { stream: Stream; choice: Choice }>()
   readonly #rate = new DrainRate()
   #is_running = false
@@ -103,7 +105,9 @@ export class StepLoop {
     while (step) {
       const result = await step.result
       this.#last_step_ended = performance.now()
-      this.#rate.step(step.batch.tokens.length, (this.#last_step_ended - this.#step_began!) / 1000)
+      const step_ms = this.#last_step_ended - this.#step_began!
+      this.#rate.step(step.batch.tokens.length, step_ms / 1000)
+      this.#cost.observe(step.batch.tokens.length, step_ms)
       this.#step_began = null
       const outputs = this.#options.scheduler.apply(step, result)
       const next = this.#begin()
@@ -115,7 +119,7 @@ export class StepLoop {
   }
 
   #begin(): StepInFlight | null {
-    const step = this.#options.scheduler.schedule()
+    const step = this.#options.scheduler.schedule(this.#cost.cost)
     if (!step) return null
     const now = performance.now()
     this.#step_began = now
@@ -129,11 +133,12 @@ export class StepLoop {
     const touched = new Set<Stream>()
     const drawn: Choice[] = []
     for (const output of outputs) {
-      const { sequence } = output
-      const { stream, choice } = this.#by_sequence.get(sequence)!
+      const known = this.#by_sequence.get(output.sequence)
+      if (!known) continue // a stop string ended it, in the same step
+      const { stream, choice } = known
       stream.generation.take(choice, output)
       if (choice.finish_reason !== null) {
-        this.#forget(sequence)
+        this.#forget(output.sequence)
         this.#rate.ended(choice.output_tokens)
       }
       touched.add(stream)

@@ -129,6 +129,7 @@ export function generateRequest(
     logprobs,
     echo: own.echo ?? false,
     sampling: sampling(fields, model),
+    priority: 'interactive',
   }
 }
 

@@ -1,6 +1,10 @@
 import { expect, test } from 'vitest'
 import { logprobsOf, rowArrays, samplingOfChoice } from '../../gpu-node/sampling.ts'
+import type { Sequence } from '../../gpu-node/sequence.ts'
 import { greedy, makeSequence } from '../support/sequences.ts'
+
+const rowsOf = (...sequences: Sequence[]) =>
+  rowArrays(sequences.map((sequence) => ({ sequence, draft: [], drafted: 0 })))
 
 const parameters = { ...greedy, seed: '5' }
 
@@ -16,7 +20,7 @@ test('rows carry their own parameters, and a history only where a penalty needs 
   const plain = makeSequence({ prompt: [3, 4] })
   const penalised = makeSequence({ prompt: [5, 6], sampling: { ...greedy, temperature: 0.5, presence_penalty: 1 } })
   penalised.tokens.push(7)
-  const rows = rowArrays([plain, penalised])
+  const rows = rowsOf(plain, penalised)
   expect([...rows.temperature]).toEqual([0, 0.5])
   expect([...rows.counters]).toEqual([0, 1])
   expect([...rows.history]).toEqual([5, 6, 7])
@@ -29,7 +33,7 @@ test('rows carry their bias, their bans until enough is drawn, and the alternati
   const limits = { output_tokens_min: 1, stop_ids: new Set([2, 9]) }
   const plain = makeSequence({ prompt: [3] })
   const full = makeSequence({ prompt: [3], ...limits, sampling: { ...greedy, bias, logprobs: 5 } })
-  const rows = rowArrays([plain, full])
+  const rows = rowsOf(plain, full)
   expect([...rows.bias_counts]).toEqual([0, 2])
   expect([...rows.bias_ids]).toEqual([7, 8])
   expect([...rows.bias_values]).toEqual([-1, 100])
@@ -37,7 +41,21 @@ test('rows carry their bias, their bans until enough is drawn, and the alternati
   expect([...rows.banned_ids]).toEqual([2, 9])
   expect([...rows.logprobs]).toEqual([-1, 5])
   full.tokens.push(4)
-  expect([...rowArrays([full]).banned_counts]).toEqual([0])
+  expect([...rowsOf(full).banned_counts]).toEqual([0])
+})
+
+test('a row behind drafted tokens is as if they were drawn: penalised, counted, and free of bans once they are enough', () => {
+  const own = { output_tokens_min: 3, stop_ids: new Set([2]), sampling: { ...greedy, repetition_penalty: 2 } }
+  const sequence = makeSequence({ prompt: [5, 6], ...own })
+  sequence.tokens.push(7)
+  const rows = rowArrays([0, 1, 2].map((drafted) => ({ sequence, draft: [8, 9], drafted })))
+  const after = [[], [8], [8, 9]].map((drawn) => {
+    const separate = makeSequence({ prompt: [5, 6], ...own })
+    separate.tokens.push(7, ...drawn)
+    return rowsOf(separate)
+  })
+  for (const name of ['counters', 'history', 'history_counts', 'output_counts', 'banned_counts', 'banned_ids'] as const)
+    expect([...rows[name]], name).toEqual(after.flatMap((alone) => [...alone[name]]))
 })
 
 test('log-probabilities are read from the row of their sequence, padding left out', () => {
@@ -60,6 +78,6 @@ test('log-probabilities are read from the row of their sequence, padding left ou
 })
 
 test.each(['repetition_penalty', 'frequency_penalty', 'presence_penalty'])('%s needs a history', (name) => {
-  const rows = rowArrays([makeSequence({ prompt: [3, 4], sampling: { ...greedy, [name]: 0.5 } })])
+  const rows = rowsOf(makeSequence({ prompt: [3, 4], sampling: { ...greedy, [name]: 0.5 } }))
   expect([...rows.history_counts]).toEqual([2])
 })

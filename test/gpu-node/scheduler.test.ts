@@ -1,10 +1,8 @@
 import { describe, expect, test } from 'vitest'
-import { BLOCK_TOKENS } from '../../gpu-node/block-pool.ts'
 import type { StepResult } from '../../gpu-node/engine.ts'
 import { Scheduler, type SchedulerLimits, type Step } from '../../gpu-node/scheduler.ts'
 import type { Sequence } from '../../gpu-node/sequence.ts'
 import { expectedOutput, FakeEngine } from '../support/fake-engine.ts'
-import { type Random, seededRandom } from '../support/random.ts'
 import { greedy, makeSequence, runToEnd } from '../support/sequences.ts'
 
 const LIMITS: SchedulerLimits = { blocks: 64, batch_tokens_max: 32, sequences_max: 8, waiting_max: 100 }
@@ -156,6 +154,69 @@ describe('when blocks run out', () => {
   })
 })
 
+describe('priority', () => {
+  const interactive = (from: number) => makeSequence({ prompt: ids(4, from) })
+  const batch = (from: number) => makeSequence({ prompt: ids(4, from), priority: 'batch', output_tokens_max: 40 })
+  const running = (scheduler: Scheduler, sequences: Sequence[]) => {
+    scheduler.schedule()
+    return sequences.map(({ state }) => state === 'running')
+  }
+
+  test('lets interactive sequences in before those of a batch, each in order of arrival', () => {
+    const { scheduler, submit } = setUp({ sequences_max: 3 })
+    const all = submit(batch(1), batch(10), interactive(20), interactive(30))
+    expect(running(scheduler, all)).toEqual([true, false, true, true])
+  })
+
+  test('gives an interactive sequence the place of the youngest of a batch, never that of the oldest of all', () => {
+    const { scheduler, step, submit } = setUp({ sequences_max: 3 })
+    const [oldest, older, youngest] = submit(batch(1), batch(10), batch(20))
+    step()
+    const first = submit(interactive(30))
+    step()
+    expect([oldest!, older!, youngest!, ...first].map(({ state }) => state === 'running')).toEqual([
+      true,
+      true,
+      false,
+      true,
+    ])
+    submit(interactive(40), interactive(50))
+    step()
+    expect([oldest!.state, older!.state]).toEqual(['running', 'waiting'])
+    expect(scheduler.status).toMatchObject({ running: 3, waiting: 3, preemptions: 2 })
+  })
+
+  test('computes an interactive prompt before that of a batch', () => {
+    const { step, submit } = setUp()
+    const [of_batch] = submit(makeSequence({ prompt: ids(60), priority: 'batch' }))
+    step()
+    const [second] = submit(makeSequence({ prompt: ids(30, 100) }))
+    const parts = step()!.parts.map(({ sequence, tokens }) => [sequence, tokens])
+    expect(parts).toEqual([
+      [second, 30],
+      [of_batch, 2],
+    ])
+  })
+
+  // However many come: one that arrives for each that ends, for ever.
+  test('starves no batch: it is overtaken by no more than 128', () => {
+    const { step, submit, scheduler } = setUp({ sequences_max: 2, waiting_max: 1000 })
+    submit(interactive(1), interactive(2))
+    const [waits] = submit(makeSequence({ prompt: ids(4, 50), priority: 'batch', output_tokens_max: 8 }))
+    let overtaken = 0
+    for (let i = 0; waits!.state !== 'finished'; i++) {
+      expect(overtaken).toBeLessThanOrEqual(128)
+      while (scheduler.status.running + scheduler.status.waiting < 12) submit(interactive(i % 300))
+      const before = waits!.state
+      const ended = step()!.outputs.filter(
+        ({ finish, sequence }) => finish !== null && sequence.arrival > waits!.arrival,
+      )
+      if (before === 'waiting') overtaken += ended.length
+    }
+    expect(overtaken).toBeGreaterThan(100)
+  })
+})
+
 describe('the prefix cache', () => {
   test('spares a prompt the full blocks another computed, but never its last token', () => {
     const { step, submit } = setUp({ batch_tokens_max: 100 })
@@ -279,160 +340,3 @@ test('the queue is bounded', () => {
   submit(makeSequence({ prompt: ids(1) }))
   expect([scheduler.hasRoomFor(1), scheduler.hasRoomFor(2)]).toEqual([true, false])
 })
-
-const OPERATIONS = Number(process.env.OPERATIONS ?? 8000)
-
-test(`${OPERATIONS} random operations keep every invariant, and each output is the one its own tokens give`, () => {
-  const random = seededRandom()
-  const history = new RandomHistory(random)
-  for (let i = 0; i < OPERATIONS; i++) history.operate()
-  history.finish()
-  expect(history.scheduler.status).toMatchObject({ running: 0, waiting: 0, blocks_free: history.limits.blocks })
-  expect(history.scheduler.status.preemptions).toBeGreaterThan(OPERATIONS / 200)
-  expect(history.scheduler.status.cache_hits).toBeGreaterThan(OPERATIONS)
-  expect(history.finished).toBeGreaterThan(OPERATIONS / 40)
-  history.compareWithExpected()
-}, 600_000)
-
-// Few beginnings, so that many share them; two accounts; long enough for blocks that are half of one and half of another.
-const BEGINNINGS = [40, 90, 16].map((length, i) => ids(length, 3 + 100 * i))
-
-class RandomHistory {
-  readonly limits = { blocks: 24, batch_tokens_max: 40, sequences_max: 10, waiting_max: 30 }
-  readonly scheduler = new Scheduler(this.limits)
-  readonly #options = { blocks: this.limits.blocks, vocab_size: VOCABULARY, eos_id: 2, eos_one_in: 60 }
-  readonly #engine = new FakeEngine(this.#options)
-  readonly #random: Random
-  readonly #all: Sequence[] = []
-  #groups: Sequence[][] = [] // what one client asked for
-  readonly #ended = new Set<Sequence>()
-  #live: Sequence[] = []
-  #in_flight: { step: Step; tokens: Int32Array } | null = null
-  finished = 0
-
-  constructor(random: Random) {
-    this.#random = random
-  }
-
-  operate(): void {
-    const choice = this.#random.below(100)
-    if (choice < 15) this.#submit()
-    else if (choice < 17) this.#cancel()
-    else if (choice < 18) this.#disconnect()
-    else if (choice < 22) this.#togglePause()
-    else this.#step()
-    this.#checkOwners()
-  }
-
-  finish(): void {
-    for (const sequence of this.#live) sequence.paused = false
-    for (let steps = 0; this.#live.length > 0; steps++) {
-      expect(steps, 'the rest finishes in bounded time').toBeLessThan(20_000)
-      this.#step()
-      this.#checkOwners()
-    }
-    if (this.#in_flight) this.#step()
-  }
-
-  compareWithExpected(): void {
-    for (const sequence of this.#all) {
-      const expected = expectedOutput(sequence, this.#options)
-      const output = sequence.tokens.slice(sequence.prompt_tokens)
-      expect(output).toEqual(this.#ended.has(sequence) ? expected : expected.slice(0, output.length)) // else cancelled
-    }
-  }
-
-  #submit(): void {
-    const random = this.#random
-    const n = random.chance(0.3) ? 2 + random.below(3) : 1
-    if (!this.scheduler.hasRoomFor(n)) return
-    const prompt = [
-      ...random.pick(BEGINNINGS).slice(random.below(16) === 0 ? 1 : 0),
-      ...this.#randomIds(random.below(40)),
-    ]
-    const cache_salt = random.pick(['one', 'another'])
-    const group: Sequence[] = []
-    for (let copy = 0; copy < n; copy++) {
-      const sampling = random.chance(0.5) ? greedy : { ...greedy, temperature: 1, seed: BigInt(random.below(1e9)) }
-      const output_tokens_max = 1 + random.below(80)
-      group.push(makeSequence({ prompt, output_tokens_max, sampling, cache_salt, leader: group[0] }))
-    }
-    for (const sequence of group) this.scheduler.submit(sequence)
-    this.#groups.push(group)
-    this.#all.push(...group)
-    this.#live.push(...group)
-  }
-
-  #randomIds(length: number): number[] {
-    return Array.from({ length }, () => 3 + this.#random.below(VOCABULARY - 3))
-  }
-
-  #disconnect(): void {
-    this.#groups = this.#groups.filter((group) => group.some((sequence) => sequence.state !== 'finished'))
-    if (this.#groups.length === 0) return
-    for (const sequence of this.#random.pick(this.#groups)) {
-      this.scheduler.cancel(sequence)
-      this.#remove(sequence)
-    }
-  }
-
-  #cancel(): void {
-    if (this.#live.length === 0) return
-    const sequence = this.#random.pick(this.#live)
-    this.scheduler.cancel(sequence)
-    this.#remove(sequence)
-  }
-
-  #togglePause(): void {
-    if (this.#live.length === 0) return
-    const sequence = this.#random.pick(this.#live)
-    sequence.paused = !sequence.paused
-  }
-
-  // A step begins in one operation and ends in a later one, so that others fall between.
-  #step(): void {
-    if (this.#in_flight) this.#endStep(this.#in_flight)
-    else this.#beginStep()
-  }
-
-  #beginStep(): void {
-    const oldest = this.#live.filter((s) => s.state === 'running' && !s.paused).sort((a, b) => a.arrival - b.arrival)[0]
-    const step = this.scheduler.schedule()
-    if (oldest) expect(oldest.state, 'the oldest is never preempted').toBe('running')
-    if (oldest)
-      expect(
-        step?.parts.some((part) => part.sequence === oldest),
-        'the oldest goes on',
-      ).toBe(true)
-    if (step) this.#in_flight = { step, tokens: this.#engine.compute(step.batch) }
-  }
-
-  #endStep({ step, tokens }: { step: Step; tokens: Int32Array }): void {
-    this.#in_flight = null
-    for (const { sequence, finish } of this.scheduler.apply(step, result(tokens))) {
-      expect(this.#live.includes(sequence), 'only what lives has output, and it ends once').toBe(true)
-      if (finish === null) continue
-      this.#ended.add(sequence)
-      this.#remove(sequence)
-      this.finished++
-    }
-  }
-
-  #remove(sequence: Sequence): void {
-    this.#live = this.#live.filter((other) => other !== sequence)
-  }
-
-  // Counted from the sequences alone. A block is written by one or read by many; nothing else is in use.
-  #checkOwners(): void {
-    const written = this.#live.flatMap(({ blocks, path }) => blocks.slice(path.length))
-    const read = new Set(this.#live.flatMap(({ path }) => path.map(({ block }) => block)))
-    if (new Set([...written, ...read]).size !== written.length + read.size) expect.fail('a block has two writers')
-    expect(this.scheduler.status.blocks_free, 'free + cached + held = total').toBe(
-      this.limits.blocks - written.length - read.size,
-    )
-    for (const { path, blocks, computed } of this.#live) {
-      if (path.some(({ block }, i) => block !== blocks[i])) expect.fail('a path leads over the blocks it names')
-      if (computed < path.length * BLOCK_TOKENS) expect.fail('a shared block may be written')
-    }
-  }
-}

@@ -382,7 +382,7 @@ describe('a refusal', () => {
   })
 
   const malformed: [string, (request: GenerateRequest) => unknown, string | null][] = [
-    ['an unknown field', (r) => ({ ...r, priority: 1 }), null],
+    ['an unknown field', (r) => ({ ...r, urgency: 1 }), null],
     ['a missing field', ({ n, ...r }) => r, 'n'],
     ['a wrong type', (r) => ({ ...r, max_tokens: '5' }), 'max_tokens'],
     ['a negative number', (r) => ({ ...r, max_tokens: -1 }), 'max_tokens'],

@@ -14,18 +14,21 @@ export interface FakeEngineOptions {
   eos_id?: number
   eos_one_in?: number // how often a draw is the eos; never by default
   step_ms?: number
+  period_tokens?: number // three of four draws repeat what stands so far back: something for prompt lookup to find
 }
 
 export class FakeEngine implements Engine {
   readonly info: EngineInfo = { device: 'fake', weight_bytes: 0, kv_bytes: 0, parameters: 0, blocks: 0 }
   readonly #options: FakeEngineOptions
   readonly #kv: Int32Array // (blocks, BLOCK_TOKENS) hash of token and position; −1 = never written
+  readonly #ids: Int32Array // (blocks, BLOCK_TOKENS)
   fail_next: Error | null = null
   steps = 0
 
   constructor(options: FakeEngineOptions) {
     this.#options = options
     this.#kv = new Int32Array(options.blocks * BLOCK_TOKENS).fill(-1)
+    this.#ids = new Int32Array(this.#kv.length)
   }
 
   async step(batch: StepBatch): Promise<StepResult> {
@@ -63,7 +66,9 @@ export class FakeEngine implements Engine {
       const table = batch.block_tables.subarray(block_at, block_at + batch.block_counts[i]!)
       block_at += table.length
       for (let k = 0; k < count; k++, token_at++) {
-        this.#kv[this.#slot(table, batch.starts[i]! + k)] = mix(batch.tokens[token_at]!, batch.starts[i]! + k)
+        const slot = this.#slot(table, batch.starts[i]! + k)
+        this.#kv[slot] = mix(batch.tokens[token_at]!, batch.starts[i]! + k)
+        this.#ids[slot] = batch.tokens[token_at]!
         if (batch.rows[drawn.length] === token_at)
           drawn.push(this.#draw(batch, drawn.length, table, batch.starts[i]! + k))
       }
@@ -78,7 +83,8 @@ export class FakeEngine implements Engine {
     const sampling = { temperature: batch.temperature[row]!, seed: batch.seeds[row]! }
     let hash = firstHash(sampling, batch.counters[row]!)
     for (let p = 0; p <= position; p++) hash = mix(hash, this.#kv[this.#slot(table, p)]!)
-    return this.#afterBiasAndBans(batch, row, tokenOf(hash, this.#options))
+    const idAt = (p: number) => this.#ids[this.#slot(table, p)]!
+    return this.#afterBiasAndBans(batch, row, nextToken(hash, position + 1, idAt, this.#options))
   }
 
   // A bias of 100 decides; of what is banned the next id is drawn.
@@ -140,13 +146,25 @@ export function expectedOutput(
   while (output.length < output_tokens_max && !stop_ids.has(output.at(-1) ?? -1)) {
     const first = firstHash(sampling, output.length)
     const hash = [...prompt, ...output].reduce((hash, token, position) => mix(hash, mix(token, position)), first)
-    output.push(tokenOf(hash, options))
+    const all = [...prompt, ...output]
+    output.push(nextToken(hash, all.length, (position) => all[position]!, options))
   }
   return output
 }
 
 function firstHash({ temperature, seed }: Pick<RowSampling, 'temperature' | 'seed'>, counter: number): number {
   return temperature === 0 ? 17 : mix(Number(seed % 1000003n), counter)
+}
+
+function nextToken(
+  hash: number,
+  position: number,
+  idAt: (position: number) => number,
+  options: FakeEngineOptions,
+): number {
+  const { period_tokens = Number.POSITIVE_INFINITY, eos_id } = options
+  const token = tokenOf(hash, options)
+  return token !== eos_id && hash % 4 > 0 && position >= period_tokens ? idAt(position - period_tokens) : token
 }
 
 function tokenOf(hash: number, { vocab_size, eos_id, eos_one_in }: FakeEngineOptions): number {

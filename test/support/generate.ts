@@ -36,6 +36,7 @@ export function generateRequest(changes: Partial<GenerateRequest> = {}): Generat
       presence_penalty: 0,
       seed: '1',
     },
+    priority: 'interactive',
     ...changes,
   }
 }

@@ -24,6 +24,7 @@ export function makeSequence(options: Partial<SequenceOptions> & { prompt: reado
     output_tokens_min: 0,
     stop_ids: new Set([2]),
     cache_salt: '',
+    priority: 'interactive',
     sampling: greedy,
     ...options,
   })

@@ -1,0 +1,65 @@
+// Ways to break what the scheduler's random operations hold: one line of the source replaced by another. Each must be caught.
+
+export interface Mutation {
+  what: string
+  file: string // of gpu-node/
+  line: string // part of one line, which is there once
+  becomes: string
+}
+
+export const mutations: Mutation[] = [
+  {
+    what: 'a returned block is forgotten',
+    file: 'block-pool.ts',
+    line: 'this.#free.push(block)',
+    becomes: 'if (block !== 3) this.#free.push(block)',
+  },
+  {
+    what: 'a sequence that ends gives back the blocks it shares, too',
+    file: 'scheduler.ts',
+    line: 'this.#pool.giveBack(sequence.blocks.slice(sequence.path.length))',
+    becomes: 'this.#pool.giveBack(sequence.blocks)',
+  },
+  {
+    what: 'a block computed twice is kept twice',
+    file: 'scheduler.ts',
+    line: 'if (cached.block !== own.block) this.#pool.giveBack([own.block])',
+    becomes: '',
+  },
+  {
+    what: 'a block in use counts as unused',
+    file: 'prefix-cache.ts',
+    line: 'if (--cached.users === 0) this.#append(cached)',
+    becomes: 'if (--cached.users <= 1) this.#append(cached)',
+  },
+  {
+    what: 'what one gives up is evicted though another uses it',
+    file: 'prefix-cache.ts',
+    line: 'for (const cached of path) if (cached.users++ === 0) this.#unlink(cached)',
+    becomes: 'for (const cached of path) if (cached.users === 0) { cached.users++; this.#unlink(cached) }',
+  },
+  {
+    what: 'a sequence keeps the block that it gave up for the one in the cache',
+    file: 'scheduler.ts',
+    line: 'blocks[i] = cached.block',
+    becomes: '',
+  },
+  {
+    what: 'a preempted sequence believes its blocks',
+    file: 'scheduler.ts',
+    line: 'sequence.blocks = []',
+    becomes: '',
+  },
+  {
+    what: 'a draft that was wrong counts as computed',
+    file: 'scheduler.ts',
+    line: 'if (token !== draft[i]) return false',
+    becomes: 'if (i === draft.length) return false; if (token !== draft[i]) return (sequence.computed++, false)',
+  },
+  {
+    what: 'drafts have no blocks of their own',
+    file: 'scheduler.ts',
+    line: 'this.#takeBlocks(sequence, sequence.target + part.draft.length)',
+    becomes: '',
+  },
+]
