@@ -1,5 +1,6 @@
 // How fast the engine is on this machine, beside how fast the machine reads memory in the same run. Random weights.
 // usage: engine-bench [--model 1.1b|125m] [--threads N] [--isa auto|avx512|avx2|scalar] [--tokens N] [--rounds N]
+//        engine-bench --read RUNS [--threads N]: only how fast memory is read, the median in GB/s
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -19,7 +20,7 @@ using Clock = std::chrono::steady_clock;
 
 struct Arguments {
   std::string model = "125m";
-  int threads = 0, tokens = 32, rounds = 3;
+  int threads = 0, tokens = 32, rounds = 3, read_runs = 0;
   CpuIsa isa = CpuIsa::automatic;
 };
 
@@ -34,6 +35,7 @@ Arguments parse(int argc, char** argv) {
     if (name == "--threads") arguments.threads = std::stoi(value);
     if (name == "--tokens") arguments.tokens = std::stoi(value);
     if (name == "--rounds") arguments.rounds = std::stoi(value);
+    if (name == "--read") arguments.read_runs = std::stoi(value);
     if (name == "--isa") arguments.isa = isa_names.at(value);
   }
   return arguments;
@@ -156,10 +158,23 @@ double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
+void print_read(ThreadPool& pool, const Memory& memory, int runs) {
+  std::vector<double> read;
+  for (int run = 0; run < runs; run++) read.push_back(read_gb_per_s(pool, memory));
+  std::printf("%.2f\n", median(read));
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
   const Arguments arguments = parse(argc, argv);
+  ThreadPool pool(arguments.threads > 0 ? arguments.threads : physical_cores());
+  Memory memory(size_t(1) << 30);
+  std::memset(memory.as<char>(), 1, memory.bytes());
+  if (arguments.read_runs > 0) {
+    print_read(pool, memory, arguments.read_runs);
+    return 0;
+  }
   const ModelShape shape = shape_of(arguments.model);
   const int sequences = 8, prompt = 512, blocks_each = (prompt + arguments.tokens) / block_tokens + 2;
   const StepLimits limits = {.tokens_max = prompt, .sequences_max = sequences, .blocks = sequences * blocks_each};
@@ -171,9 +186,6 @@ int main(int argc, char** argv) {
   std::printf("%s, %.1f M parameters, %s\n", arguments.model.c_str(), 1e-6 * double(parameter_count(shape)),
               devices.name().c_str());
 
-  ThreadPool pool(arguments.threads > 0 ? arguments.threads : physical_cores());
-  Memory memory(size_t(1) << 30);
-  std::memset(memory.as<char>(), 1, memory.bytes());
   const std::atomic<bool> cancelled{false};
 
   for (int round = 0; round < arguments.rounds; round++) {

@@ -11,7 +11,10 @@ interface Import {
   to: string // path from the root, or a package's name
 }
 
-const typescript = globSync('{contract,gateway,gpu-node,local,bench}/**/*.ts', { cwd: root }).flatMap((from) =>
+const typescript = globSync('{contract,gateway,gpu-node,local,bench}/**/*.ts', {
+  cwd: root,
+  exclude: ['bench/peers/node_modules/**'],
+}).flatMap((from) =>
   [...readFileSync(join(root, from), 'utf8').matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(
     ([, name]): Import => ({ from, to: name!.startsWith('.') ? normalize(join(dirname(from), name!)) : name! }),
   ),

@@ -1,0 +1,70 @@
+// Our engine as a contender: the node's own loader, scheduler and addon, without its HTTP.
+//   ziya.ts MODEL_FOLDER THREADS SEQUENCES_MAX
+
+import { loadEngine } from '../../gpu-node/engine.ts'
+import { readModelFolder } from '../../gpu-node/load/model-folder.ts'
+import { Scheduler, type SequenceOutput } from '../../gpu-node/scheduler.ts'
+import { Sequence } from '../../gpu-node/sequence.ts'
+import { type Contender, PROMPT_TOKENS, promptOf, serveContender } from './contender.ts'
+
+const limits = { blocks: 1024, batch_tokens_max: 512, sequences_max: Number(process.argv[4]), waiting_max: 64 }
+const model = readModelFolder(process.argv[2]!)
+const options = { ...limits, device: 'cpu' as const, threads: Number(process.argv[3]) }
+const engine = await loadEngine(model.shape, model.tensors, options, () => {})
+const scheduler = new Scheduler(limits)
+let salt = 0
+
+serveContender({ prefill, decode, greedy } satisfies Contender)
+
+async function prefill(tokens: number): Promise<number> {
+  submit(promptOf(tokens, salt++), 1)
+  const start = performance.now()
+  await step()
+  return (1000 * tokens) / (performance.now() - start)
+}
+
+async function decode(count: number, tokens: number): Promise<number> {
+  for (let i = 0; i < count; i++) submit(promptOf(PROMPT_TOKENS, salt++), tokens + 1)
+  await step()
+  const start = performance.now()
+  for (let i = 0; i < tokens; i++) await step()
+  return (1000 * count * tokens) / (performance.now() - start)
+}
+
+async function greedy(prompt: number[], tokens: number): Promise<{ token: number; logprob: number }[]> {
+  submit(prompt, tokens)
+  const drawn: { token: number; logprob: number }[] = []
+  while (drawn.length < tokens) {
+    for (const { token, logprobs } of await step()) drawn.push({ token, logprob: logprobs!.logprob })
+  }
+  return drawn
+}
+
+function submit(prompt: number[], output_tokens_max: number): void {
+  scheduler.submit(
+    new Sequence({
+      prompt,
+      output_tokens_max,
+      output_tokens_min: 0,
+      stop_ids: new Set(),
+      cache_salt: `${salt}`,
+      sampling: {
+        temperature: 0,
+        top_p: 1,
+        min_p: 0,
+        top_k: 0,
+        repetition_penalty: 1,
+        frequency_penalty: 0,
+        presence_penalty: 0,
+        seed: 0n,
+        bias: { ids: [], values: [] },
+        logprobs: 0,
+      },
+    }),
+  )
+}
+
+async function step(): Promise<SequenceOutput[]> {
+  const step = scheduler.schedule()!
+  return scheduler.apply(step, await engine.step(step.batch))
+}
