@@ -138,6 +138,7 @@ begin
   perform note_anomalies(settled, items);
   perform book_usage(settled, items, moment);
   perform add_up_usage(settled, moment);
+  perform alert_debits(settled);
   perform spend_grants_on_usage(settled);
   perform correct_limits(ends_of(settled));
   return settled;

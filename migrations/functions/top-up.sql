@@ -10,11 +10,16 @@ begin
     entry_count = entry_count + 1,
     credited_nanousd = credited_nanousd + case when is_credit then line.amount_nanousd else 0 end,
     debited_nanousd = debited_nanousd + case when is_credit then 0 else line.amount_nanousd end,
-    late_nanousd = late_nanousd + case when is_late then line.amount_nanousd else 0 end
+    late_nanousd = late_nanousd + case when is_late then line.amount_nanousd else 0 end,
+    alert_base_nanousd = case when line.kind in ('top_up', 'grant')
+      then credited_nanousd + line.amount_nanousd - debited_nanousd else alert_base_nanousd end
   where id = line.account_id returning entry_count into line.sequence;
   insert into entries (account_id, sequence, request_id, kind, amount_nanousd, reference, note)
   values (line.account_id, line.sequence, line.request_id, line.kind, line.amount_nanousd, line.reference, line.note)
   returning * into line;
+  if not is_credit then
+    perform alert_debit(line.account_id, line.amount_nanousd);
+  end if;
   return line;
 end $$;
 

@@ -33,8 +33,11 @@ export const chatBody = { model, messages: [{ role: 'user', content: '写一段�
 // The machine is shared: a deadline that a busy moment breaks would test the machine.
 export const PATIENT = { DATABASE_MS_MAX: '20000' }
 
-export async function startTestGateway(vars: Record<string, string> = {}): Promise<TestGateway> {
-  const db = await startTestPostgres()
+export async function startTestGateway(
+  vars: Record<string, string> = {},
+  prepare?: (database_url: string) => Promise<void>,
+): Promise<TestGateway> {
+  const db = await startTestPostgres(prepare)
   const log: string[] = []
   const secrets = { node_secret, admin_key }
   const gateway = await startGateway({

@@ -17,10 +17,12 @@ export interface TestPostgres extends RunningPostgres {
   ask<A = { decision: string }>(name: string, ...items: object[]): Promise<(A & { decision: string })[]>
 }
 
-export async function startTestPostgres(): Promise<TestPostgres> {
+/** `prepare` is called with its URL while it is still empty. */
+export async function startTestPostgres(prepare?: (url: string) => Promise<void>): Promise<TestPostgres> {
   const folder = mkdtempSync(join(tmpdir(), 'ziya-postgres-'))
   const data_dir = join(folder, 'data')
   const running = await startPostgres({ data_dir, durable: false })
+  await prepare?.(running.url)
   await migrate(running.url)
   const sql = postgres(running.url, { max: 4, prepare: false, fetch_types: false, onnotice: () => {} })
   return {

@@ -1,0 +1,102 @@
+-- How an account pays, and the warnings when what it has left falls. What is left is the balance and the overdraft; what is held
+-- for requests in flight does not count, because most of it comes back.
+
+-- The thresholds that a debit of so much has just crossed. Before and after are known in the statement that moves the money, so
+-- nothing need remember what has been said: one is crossed again only after a credit lifted the account above it.
+create or replace function crossed_thresholds(account accounts, debit_nanousd bigint) returns setof threshold language sql immutable as $$
+  select percent, nanousd from (
+    select null::int as percent, unnest(account.alert_amounts_nanousd) as nanousd
+    union all
+    select percent, trunc((account.alert_base_nanousd + account.overdraft_nanousd)::numeric * percent / 100)::bigint
+    from unnest(account.alert_percents) as percent
+    where account.alert_base_nanousd + account.overdraft_nanousd > 0) as thresholds
+  where left_nanousd(account) <= nanousd and left_nanousd(account) + debit_nanousd > nanousd
+$$;
+
+create or replace function left_nanousd(account accounts) returns bigint language sql immutable as $$
+  select account.credited_nanousd + account.overdraft_nanousd - account.debited_nanousd
+$$;
+
+-- Warns of a debit that is in the account's row already: an event for each threshold.
+create or replace function alert_debit(owner bigint, debit_nanousd bigint) returns void language plpgsql as $$
+begin
+  insert into outbox (account_id, kind, payload)
+  select a.id, 'balance.low', low_balance(a, c)
+  from accounts a, crossed_thresholds(a, debit_nanousd) as c where a.id = owner;
+end $$;
+
+-- The same for the charges of a settled set, each account's as one debit.
+create or replace function alert_debits(settled settlement[]) returns void language plpgsql as $$
+begin
+  insert into outbox (account_id, kind, payload)
+  select a.id, 'balance.low', low_balance(a, c)
+  from (
+    select account_id, sum(charge_nanousd)::bigint as debit_nanousd
+    from unnest(settled) where decision in ('posted', 'late') group by account_id) as debits
+  join accounts a on a.id = account_id, crossed_thresholds(a, debit_nanousd) as c;
+end $$;
+
+create or replace function low_balance(account accounts, crossed threshold) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'threshold_percent', crossed.percent, 'threshold_nanousd', crossed.nanousd::text, 'left_nanousd', left_nanousd(account)::text)
+$$;
+
+create or replace function billing_report(account accounts) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'account_id', account.id::text,
+    'billing_mode', account.billing_mode,
+    'overdraft_nanousd', account.overdraft_nanousd::text,
+    'left_nanousd', left_nanousd(account)::text,
+    'alert_percents', to_jsonb(account.alert_percents),
+    'alert_amounts_nanousd', (select coalesce(jsonb_agg(amount::text), '[]') from unnest(account.alert_amounts_nanousd) as amount),
+    'stripe_customer_id', account.stripe_customer_id,
+    'invoiced_until', iso(account.invoiced_until))
+$$;
+
+create or replace function read_billing(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  asker keys;
+  refusal text;
+  account accounts;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    asker := asker_of(item);
+    select * into account from accounts where id = coalesce(asker.account_id, (item ->> 'account_id')::bigint);
+    refusal := coalesce(asker_refusal(asker, item, 'usage'), case when account.id is null then 'not_found' end);
+    return next jsonb_build_object('decision', coalesce(refusal, 'allowed'))
+      || case when refusal is null then jsonb_build_object('billing', billing_report(account)) else '{}' end;
+  end loop;
+end $$;
+
+-- Items: {account_id, fields}: what is not among the fields stays. A customer of Stripe's pays for one account.
+create or replace function update_billing(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+  fields jsonb;
+  account accounts;
+begin
+  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
+  for item in select * from jsonb_array_elements(items) loop
+    fields := item -> 'fields';
+    if exists (
+      select from accounts
+      where stripe_customer_id = fields ->> 'stripe_customer_id' and id <> (item ->> 'account_id')::bigint) then
+      return next '{"decision": "customer_taken"}';
+      continue;
+    end if;
+    update accounts set
+      billing_mode = coalesce(fields ->> 'billing_mode', billing_mode),
+      alert_percents = case when fields ? 'alert_percents'
+        then array(select jsonb_array_elements_text(fields -> 'alert_percents')::int) else alert_percents end,
+      alert_amounts_nanousd = case when fields ? 'alert_amounts_nanousd'
+        then array(select jsonb_array_elements_text(fields -> 'alert_amounts_nanousd')::bigint) else alert_amounts_nanousd end,
+      stripe_customer_id = case when fields ? 'stripe_customer_id' then fields ->> 'stripe_customer_id' else stripe_customer_id end
+    where id = (item ->> 'account_id')::bigint returning * into account;
+    if account.id is not null then
+      perform follow_metering(account);
+    end if;
+    return next case when account.id is null then '{"decision": "not_found"}'
+      else jsonb_build_object('decision', 'allowed', 'billing', billing_report(account)) end;
+  end loop;
+end $$;
