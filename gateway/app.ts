@@ -5,12 +5,16 @@ import { clientAddress } from './auth/client-address.ts'
 import { createAccount, listAccounts, ownAccount, retrieveAccount, updateAccount } from './endpoint/admin-accounts.ts'
 import { createTopUp } from './endpoint/admin-top-ups.ts'
 import { balance } from './endpoint/balance.ts'
+import { ownBilling, retrieveBilling, updateBilling } from './endpoint/billing.ts'
 import { chatCompletions } from './endpoint/chat-completions.ts'
+import { createCheckoutSession } from './endpoint/checkout.ts'
 import { completions } from './endpoint/completions.ts'
 import { health } from './endpoint/health.ts'
 import { internalSync } from './endpoint/internal-sync.ts'
+import { operatorsInvoices, ownInvoices } from './endpoint/invoices.ts'
 import { leakKey, operatorsKeys, ownKeys } from './endpoint/keys.ts'
 import { listModels, retrieveModel } from './endpoint/models.ts'
+import { stripeWebhook } from './endpoint/stripe-webhook.ts'
 import { listUsage, retrieveUsage } from './endpoint/usage.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
@@ -40,10 +44,18 @@ endpoint('/v1/keys', { GET: ownKeys.list, POST: ownKeys.create })
 endpoint('/v1/keys/leak', { POST: leakKey })
 endpoint('/v1/keys/:id', { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke })
 endpoint('/v1/keys/:id/rotate', { POST: ownKeys.rotate })
+endpoint('/v1/billing', { GET: ownBilling })
+endpoint('/v1/invoices', { GET: ownInvoices.list })
+endpoint('/v1/invoices/:id', { GET: ownInvoices.retrieve })
+endpoint('/v1/top-ups/checkout', { POST: createCheckoutSession })
 endpoint('/healthz', { GET: health })
 endpoint('/internal/sync', { POST: internalSync })
+endpoint('/stripe/webhook', { POST: stripeWebhook })
 endpoint('/admin/accounts', { GET: listAccounts, POST: createAccount })
 endpoint('/admin/accounts/:id', { GET: retrieveAccount, PATCH: updateAccount })
+endpoint('/admin/accounts/:id/billing', { GET: retrieveBilling, PATCH: updateBilling })
+endpoint('/admin/invoices', { GET: operatorsInvoices.list })
+endpoint('/admin/invoices/:id', { GET: operatorsInvoices.retrieve })
 endpoint('/admin/keys', { GET: operatorsKeys.list, POST: operatorsKeys.create })
 endpoint('/admin/keys/:id', { GET: operatorsKeys.retrieve, PATCH: operatorsKeys.update, DELETE: operatorsKeys.revoke })
 endpoint('/admin/keys/:id/rotate', { POST: operatorsKeys.rotate })

@@ -15,6 +15,12 @@ export interface Env {
   DATABASE_MS_MAX: string
   GENERATION_MS_MAX: string
   LOCAL_MODEL?: string
+  /** Without these three nothing is sold by Stripe, told by it, or metered there. */
+  STRIPE_SECRET_KEY?: string
+  STRIPE_WEBHOOK_SECRET?: string
+  STRIPE_METER_ID?: string
+  STRIPE_METER_EVENT: string
+  STRIPE_API_URL: string
 }
 
 /** One request on its way through the worker. */
@@ -63,6 +69,11 @@ const bindings = z.object({
   TELLER_SHARDS: count,
   DATABASE_MS_MAX: count,
   GENERATION_MS_MAX: count,
+  STRIPE_SECRET_KEY: z.string().min(1).optional(),
+  STRIPE_WEBHOOK_SECRET: z.string().min(1).optional(),
+  STRIPE_METER_ID: z.string().min(1).optional(),
+  STRIPE_METER_EVENT: z.string().min(1).max(100),
+  STRIPE_API_URL: z.url({ protocol: /^https?$/ }),
   LOCAL_MODEL: z
     .string()
     .transform((text) => localModel.parse(JSON.parse(text)))

@@ -57,12 +57,33 @@ const table = {
     type: 'invalid_request_error',
     message: 'The body must be JSON (content-type: application/json), without content-encoding.',
   },
+  invalid_signature: {
+    status: 400,
+    type: 'invalid_request_error',
+    message: 'The signature of this event is missing, not valid or too old.',
+  },
+  customer_taken: {
+    status: 400,
+    type: 'invalid_request_error',
+    message: 'This customer pays for another account already.',
+  },
+  payments_not_configured: {
+    status: 404,
+    type: 'invalid_request_error',
+    message: 'Payments by Stripe are not set up on this server.',
+  },
   insufficient_quota: {
     status: 429,
     type: 'insufficient_quota',
     message: 'The balance of this account does not cover the most this request could cost.',
   },
   internal_error: { status: 500, type: 'server_error', message: 'Something went wrong on our side.', retry_after_s: 1 },
+  payments_unavailable: {
+    status: 503,
+    type: 'server_error',
+    message: 'Stripe does not answer now. Nothing was charged. Try again.',
+    retry_after_s: 5,
+  },
   overloaded: { status: 503, type: 'server_error', message: 'Too much is waiting. Try again.', retry_after_s: 1 },
   model_unavailable: { status: 503, type: 'server_error', message: 'No node serves this model now.', retry_after_s: 2 },
   database_unavailable: {

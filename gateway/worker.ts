@@ -1,7 +1,9 @@
-// The worker's entry: requests, and each minute the reservations nobody reported on.
+// The worker's entry: requests, and what is due each minute.
 
 import type { ScheduledController } from '@cloudflare/workers-types'
 import { app } from './app.ts'
+import { closeInvoices } from './billing/close-invoices.ts'
+import { pushMeter } from './billing/stripe-meter.ts'
 import { askTeller } from './db/ask-teller.ts'
 import type { Env } from './env.ts'
 
@@ -10,6 +12,16 @@ export { Teller } from './teller.ts'
 export default {
   fetch: app.fetch,
   async scheduled(_event: ScheduledController, env: Env): Promise<void> {
-    await askTeller(env, 'expire', { shard_by: 'expire', items: [{ count_max: 10_000 }] })
+    const done = await Promise.allSettled(duties.map((duty) => duty(env)))
+    const failed = done.filter((duty) => duty.status === 'rejected')
+    for (const { reason } of failed) console.error('scheduled:', reason)
+    if (failed.length > 0) throw new Error(`${failed.length} of ${duties.length} duties failed`)
   },
+}
+
+// One that fails keeps no other from being done. All may be repeated, and cut off anywhere.
+const duties = [expireReservations, closeInvoices, pushMeter]
+
+async function expireReservations(env: Env): Promise<void> {
+  await askTeller(env, 'expire', { shard_by: 'expire', items: [{ count_max: 10_000 }] })
 }

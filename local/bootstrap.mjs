@@ -1,4 +1,4 @@
-// The first file of `npm start` and `npm test`: plain JavaScript, because a fresh clone has no dependencies yet and may run
+// The first file of every npm script: plain JavaScript, because a fresh clone has no dependencies yet and may run
 // an older Node. It installs what is missing, builds the native addon, and goes on in Node 24 (the npm package `node`).
 
 import { spawn, spawnSync } from 'node:child_process'
@@ -16,13 +16,14 @@ const entries = {
   start: ['local/start.ts'],
   test: ['node_modules/vitest/vitest.mjs', 'run'],
   'pass-at-1': ['bench/pass-at-1.ts'],
+  admin: ['local/admin.ts'],
 }
 
 const [entry, ...rest] = process.argv.slice(2)
 process.chdir(root)
 mkdirSync(local, { recursive: true })
 stage('dependencies', dependenciesAreCurrent, installDependencies)
-stage('native addon', () => false, buildAddon)
+if (entry !== 'admin') stage('native addon', () => false, buildAddon)
 runInNode24([...entries[entry], ...rest])
 
 /** Runs one stage, or says that nothing was to do; a failure ends the process with one clear line. */
@@ -34,6 +35,7 @@ function stage(name, isCurrent, run) {
     console.error(`✗ ${name}: ${failure}`)
     process.exit(1)
   }
+  if (entry === 'admin' && current) return // its output may be read by a program
   console.log(
     `✓ ${name.padEnd(14)} ${((performance.now() - started) / 1000).toFixed(1).padStart(5)} s${current ? '  (unchanged)' : ''}`,
   )

@@ -41,6 +41,7 @@ const refusals: Record<string, ErrorCode> = {
   too_many_keys: 'too_many_keys',
   already_revoked: 'already_revoked',
   overdraft_in_use: 'overdraft_in_use',
+  customer_taken: 'customer_taken',
   unknown_account: 'not_found',
   model_not_allowed: 'model_not_allowed',
   no_price: 'model_unavailable',

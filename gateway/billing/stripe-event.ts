@@ -1,0 +1,88 @@
+// What an event of Stripe's means for the ledger: a payment, something taken back of one or returned after all, or nothing. Each
+// is named by Stripe's own id of what happened, not of the event, so that events may come twice, late and in any order.
+
+import type Stripe from 'stripe'
+
+export type LedgerEvent = { name: 'stripe_payment'; item: Payment } | { name: 'stripe_reversal'; item: Reversal }
+
+interface Payment {
+  payment: string // Stripe's payment intent
+  account_id: string | null // null: whose customer it is
+  customer_id: string | null
+  amount_nanousd: string
+}
+
+interface Reversal {
+  reference: string // a refund or a dispute
+  payment: string
+  amount_nanousd: string
+  /** True where it did not come to pass: the money is with us, whether or not we heard that it had been taken. */
+  returned: boolean
+}
+
+export function ledgerEvent(event: Stripe.Event): LedgerEvent | null {
+  switch (event.type) {
+    case 'checkout.session.completed':
+    case 'checkout.session.async_payment_succeeded':
+      return purchase(event.data.object)
+    case 'payment_intent.succeeded': // of an invoice too, by which a postpaid account pays
+      return payment(event.data.object)
+    case 'refund.created':
+    case 'refund.updated':
+    case 'refund.failed':
+    case 'charge.refund.updated':
+      return refund(event.data.object)
+    case 'charge.dispute.funds_withdrawn':
+      return reversal(event.data.object, false)
+    case 'charge.dispute.funds_reinstated':
+      return reversal(event.data.object, true)
+    default:
+      return null
+  }
+}
+
+function purchase(session: Stripe.Checkout.Session): LedgerEvent | null {
+  const { payment_status, currency, amount_total, metadata, payment_intent } = session
+  if (payment_status !== 'paid' || currency !== 'usd' || !amount_total || !payment_intent) return null
+  return credit(idOf(payment_intent), amount_total, { account_id: metadata?.account_id, customer_id: null })
+}
+
+function payment({ id, amount_received, currency, metadata, customer }: Stripe.PaymentIntent): LedgerEvent | null {
+  if (currency !== 'usd' || amount_received <= 0) return null
+  return credit(id, amount_received, { account_id: metadata.account_id, customer_id: customer && idOf(customer) })
+}
+
+// Metadata is a person's to write: what is no id of ours names no account.
+function credit(
+  id: string,
+  cents: number,
+  payer: { account_id: string | undefined; customer_id: string | null },
+): LedgerEvent | null {
+  const account_id = /^[1-9]\d{0,17}$/.test(payer.account_id ?? '') ? payer.account_id! : null
+  if (!account_id && !payer.customer_id) return null
+  const customer_id = account_id ? null : payer.customer_id
+  return { name: 'stripe_payment', item: { payment: id, account_id, customer_id, amount_nanousd: nanousd(cents) } }
+}
+
+function refund(object: Stripe.Refund): LedgerEvent | null {
+  if (object.status === 'succeeded') return reversal(object, false)
+  // One that had succeeded can fail later.
+  return object.status === 'failed' || object.status === 'canceled' ? reversal(object, true) : null
+}
+
+function reversal(object: Stripe.Refund | Stripe.Dispute, returned: boolean): LedgerEvent | null {
+  const { id: reference, payment_intent, amount, currency } = object
+  if (!payment_intent || currency !== 'usd' || amount <= 0) return null
+  const item = { reference, payment: idOf(payment_intent), amount_nanousd: nanousd(amount), returned }
+  return { name: 'stripe_reversal', item }
+}
+
+const NANOUSD_PER_CENT = 10_000_000n
+
+function nanousd(cents: number): string {
+  return String(BigInt(cents) * NANOUSD_PER_CENT)
+}
+
+function idOf(object: string | { id: string }): string {
+  return typeof object === 'string' ? object : object.id
+}

@@ -1,0 +1,110 @@
+// Pushes what postpaid accounts used to Stripe's meter, and compares both sides a day after. The meter counts nano-USD, so the
+// price book stays ours and Stripe's invoice is exact to the cent it rounds to. What is sent, and whether it may be sent again, the
+// database decides (migrations/functions/stripe.sql); here it is carried over.
+
+import type Stripe from 'stripe'
+import { askTeller, type Decided } from '../db/ask-teller.ts'
+import type { Env } from '../env.ts'
+import { describe, stripeOf } from './stripe.ts'
+
+interface MeterEvent {
+  account_id: string
+  customer_id: string | null
+  hour_unix_s: number
+  revision: number
+  attempt: number
+  value_nanousd: string
+}
+
+interface MeterDay {
+  account_id: string
+  customer_id: string | null
+  day_unix_s: number
+}
+
+// Of a run of a minute: Cloudflare gives one a thousand calls, Stripe a thousand a second and one at a time for each customer.
+const EVENTS_MAX = 400
+const DAYS_MAX = 100
+const AT_ONCE = 8
+const DAY_S = 86_400
+
+/** All of it may be repeated, and cut off anywhere. */
+export async function pushMeter(env: Env): Promise<void> {
+  if (!env.STRIPE_SECRET_KEY || !env.STRIPE_METER_ID) return
+  const stripe = await stripeOf(env)
+  await ask(env, 'collect_metering', { count_max: 500 })
+  const { events } = await ask<{ events: MeterEvent[] }>(env, 'claim_meter_events', { count_max: EVENTS_MAX })
+  await inTurn(events, (event) => send(env, stripe, event))
+  const { days } = await ask<{ days: MeterDay[] }>(env, 'due_meter_days', { count_max: DAYS_MAX })
+  await inTurn(days, (day) => reconcile(env, stripe, day))
+}
+
+/** One after another for each account, several accounts at once. */
+async function inTurn<T extends { account_id: string }>(items: T[], run: (item: T) => Promise<void>): Promise<void> {
+  const accounts = Array.from(Map.groupBy(items, ({ account_id }) => account_id).values())
+  const worker = async () => {
+    for (let own = accounts.pop(); own; own = accounts.pop()) for (const item of own) await run(item)
+  }
+  await Promise.all(Array.from({ length: AT_ONCE }, worker))
+}
+
+async function send(env: Env, stripe: Stripe, event: MeterEvent): Promise<void> {
+  const { account_id, customer_id, hour_unix_s, revision, attempt, value_nanousd } = event
+  if (!customer_id) return
+  const identifier = `usage-${account_id}-${hour_unix_s}-${revision}`
+  const state = await outcomeOf(
+    stripe.billing.meterEvents.create(
+      {
+        event_name: env.STRIPE_METER_EVENT,
+        identifier,
+        timestamp: hour_unix_s,
+        payload: { stripe_customer_id: customer_id, value: value_nanousd },
+      },
+      // Stripe repeats an answer for a key, a 500 too: so each attempt has its own, and the identifier makes it count once.
+      { idempotencyKey: `${identifier}-${attempt}` },
+    ),
+  )
+  if (state) await ask(env, 'note_meter_event', { account_id, hour_unix_s, revision, ...state })
+}
+
+/** What is known now; null where it must be asked again. */
+async function outcomeOf(call: Promise<unknown>): Promise<{ state: 'sent' | 'rejected'; error: string | null } | null> {
+  try {
+    await call
+    return { state: 'sent', error: null }
+  } catch (error) {
+    const { statusCode, code, message } = error as Partial<Stripe.errors.StripeError>
+    const known = code === 'duplicate_meter_event' || message?.startsWith('An event already exists with identifier')
+    if (statusCode === 400 && known) return { state: 'sent', error: null }
+    console.error(`stripe: meter event: ${describe(error)}`)
+    return statusCode === 400 ? { state: 'rejected', error: describe(error) } : null
+  }
+}
+
+async function reconcile(env: Env, stripe: Stripe, { account_id, customer_id, day_unix_s }: MeterDay): Promise<void> {
+  if (!customer_id) return
+  try {
+    const { data } = await stripe.billing.meters.listEventSummaries(env.STRIPE_METER_ID!, {
+      customer: customer_id,
+      start_time: day_unix_s,
+      end_time: day_unix_s + DAY_S,
+      value_grouping_window: 'day',
+    })
+    // A sum of whole numbers below 2^53, which is nine million dollars a day: exact in the number that it comes as.
+    const counted_nanousd = String(data.reduce((sum, { aggregated_value }) => sum + BigInt(aggregated_value), 0n))
+    const { decision, missing_nanousd } = await ask<Decided & { missing_nanousd: string }>(env, 'reconcile_meter_day', {
+      account_id,
+      day_unix_s,
+      counted_nanousd,
+    })
+    if (decision === 'corrected')
+      console.error(`stripe: account ${account_id} is corrected by ${missing_nanousd} nano-USD of day ${day_unix_s}`)
+  } catch (error) {
+    console.error(`stripe: reconcile: ${describe(error)}`) // due again with the next run
+  }
+}
+
+async function ask<A>(env: Env, name: string, item: object): Promise<A> {
+  const [answer] = await askTeller<Decided & A>(env, name, { shard_by: 'stripe', items: [item] })
+  return answer!
+}
