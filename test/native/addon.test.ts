@@ -6,11 +6,12 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
-import { Worker } from 'node:worker_threads'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Engine, type EngineOptions, loadEngine, type StepBatch } from '../../gpu-node/engine.ts'
 import { type Model, readModelFolder } from '../../gpu-node/load/model-folder.ts'
+import { seededRandom } from '../support/random.ts'
 import { sharedData } from '../support/shared-data.ts'
+import type { LivesResult } from './engine-lives.ts'
 
 const BLOCKS = 64
 const addon_path = join(import.meta.dirname, '../../native/build/ziya.node')
@@ -279,16 +280,12 @@ describe('close', () => {
 
 describe('the end of a thread or process', () => {
   const program = `
-    const { workerData, parentPort } = require('node:worker_threads')
-    const { addon_path, shape, tensors, options, batch } = workerData ?? JSON.parse(process.env.ENGINE, (key, value) =>
+    const { addon_path, shape, tensors, options, batch } = JSON.parse(process.env.ENGINE, (key, value) =>
       value?.typed ? new globalThis[value.typed](value.values.map((v) => value.typed === 'BigUint64Array' ? BigInt(v) : v)) : value)
     const { NativeEngine } = require(addon_path)
-    const mode = process.env.MODE ?? 'terminated'
-    parentPort?.postMessage('loading')
     NativeEngine.load(shape, tensors, options, () => {}).then(async (engine) => {
-      if (mode === 'idle') return
-      if (mode === 'exit') { engine.step(batch); setTimeout(() => process.exit(0), 2) }
-      parentPort?.postMessage('stepping')
+      if (process.env.MODE === 'idle') return
+      setTimeout(() => process.exit(0), 2)
       for (;;) await engine.step(batch)
     })`
   const data = () => ({ addon_path, shape: model.shape, tensors: model.tensors, options, batch: manyTokens() })
@@ -310,44 +307,20 @@ describe('the end of a thread or process', () => {
     for (let round = 0; round < 5; round++) expect(runChild('exit')).toMatchObject({ status: 0, stderr: '' })
   })
 
-  async function terminateOne(number: number): Promise<number> {
-    const worker = new Worker(program, { eval: true, workerData: data() })
-    const wanted = number % 4 === 0 ? 'loading' : 'stepping'
-    await new Promise<void>((resolve, reject) => {
-      worker.on('message', (message) => message === wanted && resolve())
-      worker.on('error', reject)
-    })
-    await new Promise((resolve) => setTimeout(resolve, (number % 10) / 2))
-    return worker.terminate()
-  }
-
-  test('100 workers are terminated while they load or step', async () => {
-    for (let number = 0; number < 100; number += 5) {
-      const codes = await Promise.all(range(number, number + 5).map(terminateOne))
-      expect(codes).toEqual([1, 1, 1, 1, 1])
-    }
-    expect(await codeOf(engine.step(oneToken()))).toBe('ok')
-  }, 240_000)
-
-  test('an engine that is forgotten, idle or busy, is collected without harm', async () => {
-    const collect = `
-      const { addon_path, shape, tensors, options } = JSON.parse(process.env.ENGINE)
-      const { NativeEngine } = require(addon_path)
-      ;(async () => {
-        for (let i = 0; i < 10; i++) {
-          await NativeEngine.load(shape, tensors, options, () => {})
-          await new Promise(setImmediate)
-          globalThis.gc()
-        }
-      })()`
-    const env = { ...process.env, ENGINE: JSON.stringify({ ...data(), batch: null }) }
-    const child = spawnSync(process.execPath, ['--expose-gc', '-e', collect], {
-      env,
-      timeout: 20_000,
+  test('1,000 engines that are made, aborted, closed, forgotten or ended with their thread leave nothing', () => {
+    const { seed } = seededRandom()
+    const given = { model_dir: sharedData('stories260K'), seed, lives: 800, worker_lives: 200 }
+    const program = join(import.meta.dirname, 'engine-lives.ts')
+    const child = spawnSync(process.execPath, ['--expose-gc', program, JSON.stringify(given)], {
+      timeout: 230_000,
       encoding: 'utf8',
     })
-    expect(child).toMatchObject({ status: 0, stderr: '' })
-  })
+    expect(child).toMatchObject({ status: 0, signal: null, stderr: '' })
+    const { lives, threads, files, unexpected } = JSON.parse(child.stdout.trim().split('\n').at(-1)!) as LivesResult
+    expect({ lives, unexpected }).toEqual({ lives: 1000, unexpected: [] })
+    expect(threads[1]).toBeLessThanOrEqual(threads[0])
+    expect(files[1]).toBeLessThanOrEqual(files[0])
+  }, 240_000)
 })
 
 describe('the event loop', () => {
