@@ -144,17 +144,14 @@ export class Metrics {
     gauge('num_requests_waiting', 'Choices that wait for a place in it.', ({ waiting }) => waiting)
     gauge('kv_cache_usage_perc', 'KV blocks in use; 1 is all of them.', held)
     gauge('gpu_cache_usage_perc', 'The name before vLLM 0.10 of kv_cache_usage_perc.', held)
-    this.#total(
-      'num_preemptions',
-      'Choices that gave their blocks back before their end.',
-      () => scheduler.status.preemptions,
-    )
-    this.#total(
-      'prefix_cache_queries',
-      'Prompt tokens looked for in the prefix cache.',
-      () => scheduler.status.cache_queries,
-    )
-    this.#total('prefix_cache_hits', 'Prompt tokens found in it.', () => scheduler.status.cache_hits)
+    const total = (name: string, help: string, value: (status: Scheduler['status']) => number) =>
+      this.#total(name, help, () => value(scheduler.status))
+    total('num_preemptions', 'Choices that gave their blocks back before their end.', ({ preemptions }) => preemptions)
+    total('prefix_cache_queries', 'Prompt tokens looked for in the prefix cache.', ({ cache_queries }) => cache_queries)
+    total('prefix_cache_hits', 'Prompt tokens found in it.', ({ cache_hits }) => cache_hits)
+    total('spec_decode_num_drafts', 'Guesses at what comes next.', ({ drafts }) => drafts)
+    total('spec_decode_num_draft_tokens', 'Tokens guessed.', ({ drafts_proposed }) => drafts_proposed)
+    total('spec_decode_num_accepted_tokens', 'Tokens guessed right.', ({ drafts_accepted }) => drafts_accepted)
   }
 
   #histogram(name: string, help: string, buckets: number[]): Histogram {

@@ -60,6 +60,7 @@ export class Scheduler {
   #preemptions = 0
   #cache_queries = 0 // tokens looked for
   #cache_hits = 0 // tokens found
+  #drafts = 0
   #drafts_proposed = 0 // tokens
   #drafts_accepted = 0
 
@@ -78,6 +79,7 @@ export class Scheduler {
       cache_queries: this.#cache_queries,
       cache_hits: this.#cache_hits,
       preemptions: this.#preemptions,
+      drafts: this.#drafts,
       drafts_proposed: this.#drafts_proposed,
       drafts_accepted: this.#drafts_accepted,
     }
@@ -247,6 +249,7 @@ export class Scheduler {
       part.draft = sequence.propose(room, chance_min)
       this.#takeBlocks(sequence, sequence.target + part.draft.length)
       tokens_left -= part.draft.length
+      if (part.draft.length > 0) this.#drafts++
       this.#drafts_proposed += part.draft.length
     }
   }

@@ -62,6 +62,7 @@ const BOARD = [
 const OTHER_BOARDS = [
   ...['gpu_cache_usage_perc', 'time_per_output_token_seconds_bucket', 'num_preemptions_total'],
   ...['prefix_cache_queries_total', 'prefix_cache_hits_total', 'iteration_tokens_total_bucket'],
+  ...['spec_decode_num_drafts_total', 'spec_decode_num_draft_tokens_total', 'spec_decode_num_accepted_tokens_total'],
   ...['request_inference_time_seconds_bucket', 'request_params_n_bucket', 'request_params_max_tokens_bucket'],
 ]
 
@@ -153,6 +154,22 @@ describe('the numbers', () => {
     await until(async () => (await read(node, 'vllm:request_success_total', { finished_reason: 'abort' })) === 3)
     expect(await read(node, 'vllm:num_requests_running')).toBe(0)
     expect(await read(node, 'vllm:kv_cache_usage_perc')).toBe(0)
+  })
+
+  test('of drafts are guesses, tokens guessed and tokens guessed right', async () => {
+    const node = await startFakeNode()
+    const request = { logit_bias: [[300, 100]] as [number, number][], max_tokens: 60 } // one token over and over
+    await (await generate(node.url, request)).json()
+    const [drafts, proposed, accepted] = await Promise.all(
+      ['drafts', 'draft_tokens', 'accepted_tokens'].map((name) => read(node, `vllm:spec_decode_num_${name}_total`)),
+    )
+    expect(drafts).toBeGreaterThan(0)
+    expect(proposed).toBeGreaterThanOrEqual(drafts!)
+    expect(accepted).toBeGreaterThan(0)
+    expect(accepted).toBeLessThanOrEqual(proposed!)
+    expect(await read(node, 'vllm:generation_tokens_total')).toBe(60)
+    // A step that gives several tokens is one gap, as vLLM counts them.
+    expect(await read(node, 'vllm:inter_token_latency_seconds_count')).toBeLessThan(59)
   })
 
   test('of the prefix cache are tokens', async () => {
