@@ -48,22 +48,32 @@ export interface Payer {
   key_hash: string
 }
 
+export type Ask = TestPostgres['ask']
+
 /** An account with credit, and a key of it. */
-export async function newPayer(db: TestPostgres, credit_nanousd: bigint, key: object = {}): Promise<Payer> {
-  const [account] = await db.ask<{ account_id: string }>('create_account', {
+export function newPayer(db: TestPostgres, credit_nanousd: bigint, key: object = {}): Promise<Payer> {
+  return newPayerBy(db.ask, credit_nanousd, key)
+}
+
+export async function newPayerBy(ask: Ask, credit_nanousd: bigint, key: object = {}): Promise<Payer> {
+  const [account] = await ask<{ account_id: string }>('create_account', {
     name: 'payer',
     created_by: randomUUID(),
     overdraft_nanousd: '0',
   })
   const account_id = account!.account_id
-  await db.ask('top_up', { account_id, amount_nanousd: String(credit_nanousd), reference: randomUUID() })
-  return { account_id, ...(await newKey(db, account_id, key)) }
+  await ask('top_up', { account_id, amount_nanousd: String(credit_nanousd), reference: randomUUID() })
+  return { account_id, ...(await newKeyBy(ask, account_id, key)) }
 }
 
-export async function newKey(db: TestPostgres, account_id: string, own: object = {}) {
+export function newKey(db: TestPostgres, account_id: string, own: object = {}) {
+  return newKeyBy(db.ask, account_id, own)
+}
+
+async function newKeyBy(ask: Ask, account_id: string, own: object) {
   const hash = createHash('sha256').update(randomUUID()).digest('hex')
   const fields = { name: 'key', hash, prefix: 'zc_live_test', last_four: 'test', scopes: ['generate', 'usage'] }
-  const [key] = await db.ask<{ key_id: string }>('create_key', {
+  const [key] = await ask<{ key_id: string }>('create_key', {
     operator: true,
     account_id,
     ...fields,
@@ -78,28 +88,110 @@ export async function newKey(db: TestPostgres, account_id: string, own: object =
 export async function ledgerFindings(sql: postgres.Sql, account_ids: string[]): Promise<string[]> {
   const ids = `{${account_ids}}`
   const rows = await sql`
-    with books as (
+    with mine as (select * from accounts where id = any (${ids}::bigint[])),
+    lines as (
+      select e.*, kind in ('top_up', 'grant', 'refund', 'adjustment_credit') as is_credit,
+        kind in ('usage', 'late_usage') as is_usage, kind in ('late_usage', 'adjustment_late_debit') as is_late
+      from entries e where account_id = any (${ids}::bigint[])),
+    held as (select * from reservations where account_id = any (${ids}::bigint[])),
+    used as (select * from usage where account_id = any (${ids}::bigint[])),
+    books as (
       select a.*,
-        (select coalesce(sum(amount_nanousd), 0) from entries e where e.account_id = a.id and kind = 'top_up') as topped_up,
-        (select coalesce(sum(amount_nanousd), 0) from entries e where e.account_id = a.id and kind in ('usage', 'late_usage')) as charged,
-        (select coalesce(sum(amount_nanousd), 0) from entries e where e.account_id = a.id and kind = 'late_usage') as charged_late,
-        (select coalesce(sum(cost_nanousd), 0) from usage u where u.account_id = a.id) as used,
-        (select coalesce(sum(amount_nanousd), 0) from reservations r where r.account_id = a.id and state = 'pending') as held
-      from accounts a where a.id = any (${ids}::bigint[]))
-    select id, 'credited is not the sum of top-ups' as finding from books where credited_nanousd <> topped_up
-    union all select id, 'debited is not the sum of usage entries' from books where debited_nanousd <> charged
-    union all select id, 'debited is not the sum of what was used' from books where debited_nanousd <> used
-    union all select id, 'late is not the sum of late entries' from books where late_nanousd <> charged_late
+        (select coalesce(sum(amount_nanousd), 0) from lines e where e.account_id = a.id and is_credit) as credits,
+        (select coalesce(sum(amount_nanousd), 0) from lines e where e.account_id = a.id and not is_credit) as debits,
+        (select coalesce(sum(amount_nanousd), 0) from lines e where e.account_id = a.id and is_usage) as charged,
+        (select coalesce(sum(amount_nanousd), 0) from lines e where e.account_id = a.id and is_late) as late,
+        (select coalesce(sum(cost_nanousd), 0) from used u where u.account_id = a.id) as used,
+        (select coalesce(sum(cost_nanousd), 0) from usage_daily d where d.account_id = a.id) as used_daily,
+        (select coalesce(sum(request_count), 0) from usage_daily d where d.account_id = a.id) as requests_daily,
+        (select count(*) from used u where u.account_id = a.id) as requests,
+        (select count(*) from lines e where e.account_id = a.id) as line_count,
+        (select coalesce(max(sequence), 0) from lines e where e.account_id = a.id) as last_sequence,
+        (select coalesce(sum(amount_nanousd), 0) from held r where r.account_id = a.id and state = 'pending') as held
+      from mine a)
+    select id, 'credited is not the sum of its credits' as finding from books where credited_nanousd <> credits
+    union all select id, 'debited is not the sum of its debits' from books where debited_nanousd <> debits
+    union all select id, 'what was charged is not what was used' from books where charged <> used
+    union all select id, 'the days are not the sum of what was used' from books where (used_daily, requests_daily) <> (used, requests)
+    union all select id, 'late is not the sum of late entries' from books where late_nanousd <> late
     union all select id, 'pending is not the sum of open reservations' from books where pending_nanousd <> held
+    union all select id, 'an entry is missing' from books where line_count <> last_sequence or entry_count <> last_sequence
     union all select id, 'overspent' from books
       where debited_nanousd - late_nanousd + pending_nanousd > credited_nanousd + overdraft_nanousd
-    union all select r.account_id, 'charged above its reservation' from reservations r join usage u using (request_id)
-      where cost_nanousd > amount_nanousd and r.account_id = any (${ids}::bigint[])
-    union all select r.account_id, 'charged twice' from reservations r join entries e using (request_id)
-      where r.account_id = any (${ids}::bigint[]) group by r.account_id, r.request_id having count(*) > 1
-    union all select r.account_id, 'posted is not the same as charged in time' from reservations r left join entries e using (request_id)
-      where (state = 'posted') <> (coalesce(e.kind, '') = 'usage') and r.account_id = any (${ids}::bigint[])
-    union all select r.account_id, 'voided and charged' from reservations r join usage using (request_id)
-      where state = 'voided' and r.account_id = any (${ids}::bigint[])`
+    union all select r.account_id, 'charged above its reservation' from held r join used u using (request_id)
+      where cost_nanousd > amount_nanousd
+    union all select r.account_id, 'charged twice' from held r join lines e using (request_id)
+      where is_usage group by r.account_id, r.request_id having count(*) > 1
+    union all select r.account_id, 'posted is not the same as charged in time' from held r
+      left join lines e on e.request_id = r.request_id and is_usage
+      where (state = 'posted') <> (coalesce(e.kind, '') = 'usage')
+    union all select r.account_id, 'settled is not the same as used' from held r left join used u using (request_id)
+      where r.settled_at is distinct from u.settled_at
+    union all select r.account_id, 'voided and charged' from held r join used using (request_id) where state = 'voided'
+    union all select e.account_id, 'refunded more than was charged' from lines e
+      where request_id is not null group by e.account_id, e.request_id
+      having sum(amount_nanousd) filter (where kind = 'refund') > sum(amount_nanousd) filter (where is_usage)
+    union all select r.account_id, 'at another account’s price' from held r
+      join prices p on p.model = r.model and p.version = r.price_version where p.account_id <> r.account_id
+    union all select g.account_id, 'a grant is not what was taken from it' from grants g
+      left join grant_spends s on s.grant_id = g.entry_id left join lines e on e.id = s.entry_id
+      where g.account_id = any (${ids}::bigint[])
+      group by g.entry_id
+      having g.spent_nanousd <> coalesce(sum(s.amount_nanousd) filter (where e.kind <> 'grant_expiry'), 0)
+        or g.expired_nanousd <> coalesce(sum(s.amount_nanousd) filter (where e.kind = 'grant_expiry'), 0)`
   return rows.map(({ id, finding }) => `account ${id}: ${finding}`)
+}
+
+interface Grant {
+  id: string
+  expires_at: Date
+  left: bigint
+}
+
+/** Replays the entries of these accounts in their order: every debit must have taken from the grants what it could. */
+export async function grantFindings(sql: postgres.Sql, account_ids: string[]): Promise<string[]> {
+  const rows = await sql`
+    select e.id, e.account_id, e.kind, e.amount_nanousd, g.expires_at, coalesce(r.created_at, e.created_at) as valid_at,
+      (select coalesce(jsonb_agg(jsonb_build_array(s.grant_id::text, s.amount_nanousd::text) order by s.grant_id), '[]')
+       from grant_spends s where s.entry_id = e.id) as spends
+    from entries e left join grants g on g.entry_id = e.id
+    left join reservations r on r.request_id = e.request_id and e.kind in ('usage', 'late_usage')
+    where e.account_id = any (${`{${account_ids}}`}::bigint[]) order by e.account_id, e.sequence`
+  const findings: string[] = []
+  for (const lines of Map.groupBy(rows, ({ account_id }) => account_id).values()) {
+    const grants: Grant[] = []
+    for (const line of lines) {
+      if (line.kind === 'grant')
+        grants.push({ id: line.id, expires_at: line.expires_at, left: BigInt(line.amount_nanousd) })
+      const taken = spendsOf(line as never, grants)
+      if (taken !== JSON.stringify(line.spends))
+        findings.push(`account ${line.account_id}: ${line.kind} took ${JSON.stringify(line.spends)}, not ${taken}`)
+    }
+    for (const grant of grants) if (grant.left !== 0n) findings.push(`grant ${grant.id} neither spent nor expired`)
+  }
+  return findings
+}
+
+function spendsOf(
+  line: { kind: string; amount_nanousd: string; valid_at: Date; spends: [string, string][] },
+  grants: Grant[],
+): string {
+  if (['top_up', 'grant', 'refund', 'adjustment_credit'].includes(line.kind)) return '[]'
+  const isExpiry = line.kind === 'grant_expiry'
+  const open = grants
+    .filter(
+      (grant) => (isExpiry ? grant.id === line.spends[0]?.[0] : grant.expires_at > line.valid_at) && grant.left > 0n,
+    )
+    .sort((a, b) => a.expires_at.getTime() - b.expires_at.getTime() || Number(BigInt(a.id) - BigInt(b.id)))
+  let rest = BigInt(line.amount_nanousd)
+  const taken: [string, string][] = []
+  for (const grant of open) {
+    const part = grant.left < rest ? grant.left : rest
+    if (part === 0n) break
+    grant.left -= part
+    rest -= part
+    taken.push([grant.id, String(part)])
+  }
+  taken.sort(([a], [b]) => Number(BigInt(a) - BigInt(b)))
+  return isExpiry && rest > 0n ? 'more than was left' : JSON.stringify(taken)
 }

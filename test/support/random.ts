@@ -9,6 +9,11 @@ export interface Random {
 
 export function seededRandom(seed = Number(process.env.SEED ?? Date.now() % 2 ** 32)): Random {
   console.log(`seed ${seed}`)
+  return randomFrom(seed)
+}
+
+/** The same, of a seed that somebody else printed. */
+export function randomFrom(seed: number): Random {
   let state = seed
   const next = () => {
     state = (state + 0x6d2b79f5) | 0

@@ -1,0 +1,102 @@
+// Thousands of the ledger's random histories while connections are killed and Postgres itself crashes (an immediate stop, which
+// loses what was not durable). Prints a table. Progress is kept in .local/soak.json: a run that was stopped goes on where it was.
+//   npm run soak [histories=20000]     SEED=n chooses the plans, RESTART=1 begins anew
+
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { migrate } from '../local/migrate.ts'
+import { freePort } from '../local/port.ts'
+import { type RunningPostgres, startPostgres } from '../local/postgres.ts'
+import { Histories } from './support/histories.ts'
+
+interface Progress {
+  seed: number
+  histories: number
+  calls: number
+  connections_killed: number
+  postgres_crashes: number
+  unknown_outcomes: number
+  refused_statements: number
+  seconds: number
+  findings: string[]
+}
+
+const HISTORIES_A_CRASH = 70
+const HISTORIES_A_DATABASE = 2000
+const file = join(import.meta.dirname, '../.local/soak.json')
+const wanted = Number(process.argv[2] ?? 20_000)
+const progress = readProgress()
+
+while (progress.histories < wanted && progress.findings.length === 0) await soakOneDatabase()
+printTable()
+process.exit(progress.findings.length > 0 || progress.refused_statements > 0 ? 1 : 0)
+
+function readProgress(): Progress {
+  if (existsSync(file) && !process.env.RESTART) return JSON.parse(readFileSync(file, 'utf8'))
+  const counts = { histories: 0, calls: 0, connections_killed: 0, postgres_crashes: 0, unknown_outcomes: 0 }
+  const seed = Number(process.env.SEED ?? Date.now() % 2 ** 32)
+  return { seed, ...counts, refused_statements: 0, seconds: 0, findings: [] }
+}
+
+async function soakOneDatabase(): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'ziya-soak-'))
+  const where = { data_dir: join(folder, 'data'), port: await freePort() }
+  let server = await startPostgres(where)
+  await migrate(server.url)
+  const histories = new Histories({ database_url: server.url, forgets: true })
+  await histories.prepare()
+  const until = Math.min(wanted, progress.histories + HISTORIES_A_DATABASE)
+  while (progress.histories < until && progress.findings.length === 0) {
+    const crash = sleep(500 + Math.random() * 4000).then(async () => {
+      server = await crashAndRestart(server, where)
+    })
+    await soakSome(histories, Math.min(until, progress.histories + HISTORIES_A_CRASH))
+    await crash
+  }
+  await histories.stop()
+  await server.stop()
+  rmSync(folder, { recursive: true, force: true })
+}
+
+/** Some histories, in the middle of which Postgres crashes. What they did is added to the progress once they are over. */
+async function soakSome(histories: Histories, to: number): Promise<void> {
+  const started = performance.now()
+  const calls = histories.calls
+  const killing = histories.killConnections()
+  const log = console.error
+  console.error = (line: unknown) => {
+    progress[/refused|deadlock/.test(String(line)) ? 'refused_statements' : 'unknown_outcomes'] += 1
+    if (/refused|deadlock/.test(String(line))) log(line)
+  }
+  const { seed, histories: from } = progress
+  progress.findings = await histories.runAll({ seed, from, to, onDone: () => {} })
+  console.error = log
+  killing.stop()
+  progress.histories = to
+  progress.calls += histories.calls - calls
+  progress.connections_killed += killing.kills()
+  progress.seconds += Math.round((performance.now() - started) / 1000)
+  mkdirSync(join(file, '..'), { recursive: true })
+  writeFileSync(file, JSON.stringify(progress, null, 2))
+}
+
+async function crashAndRestart(
+  server: RunningPostgres,
+  where: { data_dir: string; port: number },
+): Promise<RunningPostgres> {
+  process.kill(server.pid, 'SIGQUIT') // the immediate stop: no checkpoint, recovery from the log at the next start
+  await server.stop()
+  const again = await startPostgres(where)
+  progress.postgres_crashes += 1
+  return again
+}
+
+function printTable(): void {
+  const { findings, seconds, ...counts } = progress
+  for (const [name, value] of Object.entries(counts)) console.log(`| ${name.replaceAll('_', ' ')} | ${value} |`)
+  console.log(`| violations | ${findings.length} |`)
+  console.log(`| minutes | ${(seconds / 60).toFixed(1)} |`)
+  for (const finding of findings) console.log(finding)
+}
