@@ -93,6 +93,7 @@ export type ErrorType =
   | 'permission_error'
   | 'insufficient_quota'
   | 'requests'
+  | 'tokens'
   | 'server_error'
 
 export interface ErrorBody {

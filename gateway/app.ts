@@ -1,6 +1,7 @@
 // Every guard and endpoint in order: the table of contents. What a request goes through stands in the endpoint it reaches.
 
 import { Hono } from 'hono'
+import { authenticateAdmin, identify } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
 import { createAccount, listAccounts, ownAccount, retrieveAccount, updateAccount } from './endpoint/admin-accounts.ts'
 import { createTopUp } from './endpoint/admin-top-ups.ts'
@@ -18,6 +19,9 @@ import { stripeWebhook } from './endpoint/stripe-webhook.ts'
 import { listUsage, retrieveUsage } from './endpoint/usage.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
+import { once } from './limits/idempotency.ts'
+import { countFailure, refuseFlood, refuseGuessing } from './limits/sieve.ts'
+import { readBodyText } from './read-body.ts'
 
 type Handler = (c: Call) => Promise<Response>
 
@@ -28,12 +32,23 @@ app.use(async (c, next) => {
   c.set('started_ms', Date.now())
   c.set('operation', { id: c.var.request_id, seed: null })
   c.set('address', clientAddress(c.req.raw))
+  c.set('headers', {})
   await next()
+  for (const [name, value] of Object.entries(c.var.headers)) c.res.headers.set(name, value)
   c.res.headers.set('x-request-id', c.var.request_id)
 })
 
-endpoint('/v1/completions', { POST: completions })
-endpoint('/v1/chat/completions', { POST: chatCompletions })
+for (const open of ['/v1/*', '/admin/*']) {
+  app.use(open, async (c, next) => {
+    await refuseFlood(c)
+    await refuseGuessing(c)
+    await next()
+    await countFailure(c)
+  })
+}
+
+generation('/v1/completions', completions)
+generation('/v1/chat/completions', chatCompletions)
 endpoint('/v1/models', { GET: listModels })
 endpoint('/v1/models/:id', { GET: retrieveModel })
 endpoint('/v1/usage', { GET: listUsage })
@@ -41,7 +56,7 @@ endpoint('/v1/usage/:request_id', { GET: retrieveUsage })
 endpoint('/v1/balance', { GET: balance })
 endpoint('/v1/account', { GET: ownAccount })
 endpoint('/v1/keys', { GET: ownKeys.list, POST: ownKeys.create })
-endpoint('/v1/keys/leak', { POST: leakKey })
+endpoint('/v1/keys/leak', { POST: leakKey }, { is_once: false }) // it is the same however often, and by keys that may nothing else
 endpoint('/v1/keys/:id', { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke })
 endpoint('/v1/keys/:id/rotate', { POST: ownKeys.rotate })
 endpoint('/v1/billing', { GET: ownBilling })
@@ -49,8 +64,8 @@ endpoint('/v1/invoices', { GET: ownInvoices.list })
 endpoint('/v1/invoices/:id', { GET: ownInvoices.retrieve })
 endpoint('/v1/top-ups/checkout', { POST: createCheckoutSession })
 endpoint('/healthz', { GET: health })
-endpoint('/internal/sync', { POST: internalSync })
-endpoint('/stripe/webhook', { POST: stripeWebhook })
+endpoint('/internal/sync', { POST: internalSync }, { is_once: false }) // signed by nodes, and settled once whatever they repeat
+endpoint('/stripe/webhook', { POST: stripeWebhook }, { is_once: false }) // signed by Stripe, and booked once by the event's id
 endpoint('/admin/accounts', { GET: listAccounts, POST: createAccount })
 endpoint('/admin/accounts/:id', { GET: retrieveAccount, PATCH: updateAccount })
 endpoint('/admin/accounts/:id/billing', { GET: retrieveBilling, PATCH: updateBilling })
@@ -69,14 +84,37 @@ app.onError((error, c) => {
   return errorResponse(new ApiError('internal_error'))
 })
 
-function endpoint(path: string, methods: Record<string, Handler>): void {
-  for (const [method, handler] of Object.entries(methods)) app.on(method, path, (c) => toItsEnd(c, handler(c)))
+/** A POST is done once for an Idempotency-Key, where the endpoint does not see to that itself. */
+function endpoint(path: string, methods: Record<string, Handler>, { is_once = true } = {}): void {
+  for (const [method, handler] of Object.entries(methods)) {
+    const carry = method === 'POST' && is_once ? (c: Call) => doOnce(c, handler) : handler
+    app.on(method, path, (c) => toItsEnd(c, carry(c)))
+  }
   const allow = Object.keys(methods)
     .flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
     .join(', ')
   app.all(path, () => {
     throw new ApiError('method_not_allowed', { headers: { allow } })
   })
+}
+
+/** Its Idempotency-Key is decided with the admission, in the same call. */
+function generation(path: string, handler: Handler): void {
+  endpoint(path, { POST: handler }, { is_once: false })
+}
+
+async function doOnce(c: Call, handler: Handler): Promise<Response> {
+  if (c.req.header('idempotency-key') === undefined) return handler(c)
+  const asker = c.req.path.startsWith('/admin/') ? await theOperator(c) : await identify(c)
+  const text = await readBodyText(c.req.raw)
+  const { url, method, headers } = c.req.raw
+  c.req.raw = new Request(url, { method, headers, body: text })
+  return once(c, asker, text, () => handler(c))
+}
+
+async function theOperator(c: Call): Promise<{ operator: true }> {
+  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
+  return { operator: true }
 }
 
 // When a client leaves, the runtime drops what was begun for it. What holds money is brought to its end all the same.

@@ -14,6 +14,11 @@ export interface Env {
   TELLER_SHARDS: string
   DATABASE_MS_MAX: string
   GENERATION_MS_MAX: string
+  REQUESTS_PER_MINUTE: string
+  TOKENS_PER_MINUTE: string
+  REQUESTS_IN_FLIGHT_MAX: string
+  FLOOD: RateLimit
+  FAILED_AUTHENTICATION: RateLimit
   LOCAL_MODEL?: string
   /** Without these three nothing is sold by Stripe, told by it, or metered there. */
   STRIPE_SECRET_KEY?: string
@@ -27,7 +32,13 @@ export interface Env {
 export type Call = Context<App>
 export interface App {
   Bindings: Env
-  Variables: { request_id: string; started_ms: number; operation: Operation; address: string | null }
+  Variables: {
+    request_id: string
+    started_ms: number
+    operation: Operation
+    address: string | null
+    headers: Record<string, string>
+  }
 }
 
 /** What a call does, by a name that stays when it is asked for again (limits/idempotency.ts); else by the request's own. */
@@ -35,6 +46,11 @@ export interface Operation {
   id: string
   /** What a secret of this call is made from, so that it is the same when asked for again; null: it is random. */
   seed: string | null
+}
+
+/** Cloudflare's rate limiting: per place and only roughly, but before anything is asked. */
+export interface RateLimit {
+  limit(options: { key: string }): Promise<{ success: boolean }>
 }
 
 /** As much of a Durable Object namespace as is used. */
@@ -50,6 +66,8 @@ export interface Settings {
   database_ms_max: number
   /** The longest a generation may take; a node stops there. */
   generation_ms_max: number
+  /** Of an account that has no limits of its own. */
+  limits: { requests_per_minute: number; tokens_per_minute: number; requests_in_flight_max: number }
 }
 
 const count = z
@@ -61,6 +79,7 @@ const localModel = z.strictObject({
   template: z.enum(templateNames),
   context: z.number().int().positive(),
 })
+const rateLimit = z.custom((value) => typeof (value as RateLimit | undefined)?.limit === 'function', 'missing')
 const bindings = z.object({
   TELLER: z.custom((value) => typeof (value as TellerNamespace | undefined)?.idFromName === 'function', 'missing'),
   HYPERDRIVE: z.object({ connectionString: z.string().min(1) }),
@@ -74,6 +93,11 @@ const bindings = z.object({
   STRIPE_METER_ID: z.string().min(1).optional(),
   STRIPE_METER_EVENT: z.string().min(1).max(100),
   STRIPE_API_URL: z.url({ protocol: /^https?$/ }),
+  REQUESTS_PER_MINUTE: count,
+  TOKENS_PER_MINUTE: count,
+  REQUESTS_IN_FLIGHT_MAX: count,
+  FLOOD: rateLimit,
+  FAILED_AUTHENTICATION: rateLimit,
   LOCAL_MODEL: z
     .string()
     .transform((text) => localModel.parse(JSON.parse(text)))
@@ -96,5 +120,10 @@ function check(env: Env): Settings {
     teller_shards: parsed.data.TELLER_SHARDS,
     database_ms_max: parsed.data.DATABASE_MS_MAX,
     generation_ms_max: parsed.data.GENERATION_MS_MAX,
+    limits: {
+      requests_per_minute: parsed.data.REQUESTS_PER_MINUTE,
+      tokens_per_minute: parsed.data.TOKENS_PER_MINUTE,
+      requests_in_flight_max: parsed.data.REQUESTS_IN_FLIGHT_MAX,
+    },
   }
 }

@@ -6,6 +6,8 @@ import type { ErrorBody, ErrorType } from '../contract/openai.ts'
 interface Refusal {
   status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503
   type: ErrorType
+  /** What the client is told, where it is not the name itself. */
+  code?: string
   message: string
   /** Set where asking again may help, and after how long. Without it the client is told not to. */
   retry_after_s?: number
@@ -72,6 +74,69 @@ const table = {
     type: 'invalid_request_error',
     message: 'Payments by Stripe are not set up on this server.',
   },
+  idempotency_running: {
+    status: 409,
+    type: 'invalid_request_error',
+    message: 'A request with this Idempotency-Key is running. Its result can be had when it has ended.',
+    retry_after_s: 1,
+  },
+  idempotency_lost: {
+    status: 409,
+    type: 'invalid_request_error',
+    message:
+      'The first request with this Idempotency-Key has ended and its result was not kept. Use another key to ask again.',
+  },
+  idempotency_mismatch: {
+    status: 422,
+    type: 'invalid_request_error',
+    message: 'This Idempotency-Key came with another body before.',
+  },
+  rate_limit_requests: {
+    status: 429,
+    type: 'requests',
+    code: 'rate_limit_exceeded',
+    message: 'Rate limit reached: requests per minute.',
+    retry_after_s: 1,
+  },
+  rate_limit_tokens: {
+    status: 429,
+    type: 'tokens',
+    code: 'rate_limit_exceeded',
+    message: 'Rate limit reached: tokens per minute.',
+    retry_after_s: 1,
+  },
+  rate_limit_in_flight: {
+    status: 429,
+    type: 'requests',
+    code: 'concurrency_limit_exceeded',
+    message: 'As many requests are running as may at a time. Try again when one has ended.',
+    retry_after_s: 1,
+  },
+  request_too_large: {
+    status: 429,
+    type: 'tokens',
+    code: 'request_too_large',
+    message: 'This request could use more tokens than its limit of tokens per minute.',
+  },
+  spend_cap_reached: {
+    status: 429,
+    type: 'insufficient_quota',
+    message: 'With this request more could be spent this month than the cap allows.',
+  },
+  too_many_requests: {
+    status: 429,
+    type: 'requests',
+    code: 'rate_limit_exceeded',
+    message: 'Too many requests come from this address.',
+    retry_after_s: 10,
+  },
+  too_many_failures: {
+    status: 429,
+    type: 'requests',
+    code: 'rate_limit_exceeded',
+    message: 'Too many keys that are not valid come from this address.',
+    retry_after_s: 10,
+  },
   insufficient_quota: {
     status: 429,
     type: 'insufficient_quota',
@@ -111,11 +176,17 @@ export class ApiError extends Error {
     this.code = code
     this.detail = detail
   }
+
+  get status(): number {
+    return table[this.code].status
+  }
 }
 
 export function errorResponse({ code, detail }: ApiError): Response {
-  const { status, type, message, retry_after_s }: Refusal = table[code]
-  const body: ErrorBody = { error: { message: detail.message ?? message, type, param: detail.param ?? null, code } }
+  const { status, type, message, retry_after_s, code: told = code }: Refusal = table[code]
+  const body: ErrorBody = {
+    error: { message: detail.message ?? message, type, param: detail.param ?? null, code: told },
+  }
   const retry: Record<string, string> =
     retry_after_s === undefined ? { 'x-should-retry': 'false' } : { 'retry-after': String(retry_after_s) }
   return Response.json(body, { status, headers: { ...retry, ...detail.headers } })

@@ -7,7 +7,9 @@ import { admit } from './billing/ledger.ts'
 import type { CatalogModel } from './catalog.ts'
 import { type Call, settingsOf } from './env.ts'
 import { ApiError } from './error.ts'
-import { readBody, type Schema } from './read-body.ts'
+import { limitHeaders } from './limit-headers.ts'
+import { answerTo, idempotencyOf, keepResult, keepStream } from './limits/idempotency.ts'
+import { parseBody, readBodyText, type Schema } from './read-body.ts'
 import { relay } from './relay.ts'
 
 export interface GenerationBody {
@@ -25,21 +27,36 @@ export interface GenerationEndpoint<B extends GenerationBody> {
 const SETTLE_MS_MAX = 60_000
 
 export async function generate<B extends GenerationBody>(c: Call, endpoint: GenerationEndpoint<B>): Promise<Response> {
-  const { catalog, generation_ms_max } = settingsOf(c.env)
+  const { catalog, generation_ms_max, limits } = settingsOf(c.env)
   const caller = await identify(c)
-  const body = await readBody(c.req.raw, endpoint.schema)
+  const text = await readBodyText(c.req.raw)
+  const body = parseBody(text, endpoint.schema)
   const model = catalog.get(body.model)
   if (!model) throw new ApiError('model_not_found', { param: 'model' })
 
   const request = endpoint.format(body, { model, request_id: c.var.request_id })
   const duration_ms_max = Math.min(body.deadline_ms ?? generation_ms_max, generation_ms_max)
   const ceiling = costCeiling(request, model.context_tokens)
+  const idempotency = await idempotencyOf(c, text)
   const admission = await admit(c.env, {
     request_id: request.request_id,
     ...caller,
     model: model.id,
     ...ceiling,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
+    limits,
+    ...(idempotency && { idempotency }),
   })
-  return relay(c, { request, admission, ceiling, duration_ms_max })
+  if (!('nodes' in admission)) return (await answerTo(c, admission))!
+  c.set('headers', limitHeaders(admission.limits ?? {}))
+  const generation = { request, admission, ceiling, duration_ms_max }
+  if (!idempotency) return relay(c, { ...generation, client: c.req.raw.signal })
+
+  const claim = { account_id: admission.account_id, request_id: request.request_id, idempotency }
+  if (request.stream) return keepStream(c, claim, await relay(c, { ...generation, client: c.req.raw.signal }))
+  // Whoever may ask again for the same answer gets it then: the run goes on without them.
+  const answer = await relay(c, { ...generation, client: new AbortController().signal })
+  const bytes = new Uint8Array(await answer.arrayBuffer())
+  if (answer.ok) await keepResult(c, claim, { status: answer.status, content_type: 'application/json', bytes })
+  return new Response(bytes, answer)
 }

@@ -11,8 +11,16 @@ const DEPTH_MAX = 32
 const ECHO_LENGTH_MAX = 100
 
 export async function readBody<B>(request: Request, schema: Schema<B>): Promise<B> {
+  return parseBody(await readBodyText(request), schema)
+}
+
+export async function readBodyText(request: Request): Promise<string> {
   checkMediaType(request)
-  const result = schema.safeParse(parseJson(await readText(request, BODY_BYTES_MAX)), { reportInput: true })
+  return readText(request, BODY_BYTES_MAX)
+}
+
+export function parseBody<B>(text: string, schema: Schema<B>): B {
+  const result = schema.safeParse(parseJson(text), { reportInput: true })
   if (!result.success) throw asApiError(result.error.issues[0]!)
   return result.data
 }

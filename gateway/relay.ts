@@ -15,18 +15,19 @@ interface Generation {
   admission: Admission
   ceiling: CostCeiling
   duration_ms_max: number // since the request came
+  client: AbortSignal // when the one it is for leaves
 }
 
 export async function relay(c: Call, generation: Generation): Promise<Response> {
   const ticket = await firstTicket(c, generation)
-  if (c.req.raw.signal.aborted) return abandon(c, ticket)
+  if (generation.client.aborted) return abandon(c, ticket)
   const { nodes } = generation.admission
   const first = pickNode(nodes)
-  let answer = first ? await attempt(c, { node: first, ticket, request: generation.request }) : 'unreachable'
+  let answer = first ? await attempt(c, { node: first, ticket, ...generation }) : 'unreachable'
   const second = pickNode(nodes.filter((node) => node !== first))
   if (second && mayMoveOn(answer) && msLeft(c, ticket) > 0) {
     ticket.attempt += 1
-    if (await fence(c.env, ticket)) answer = await attempt(c, { node: second, ticket, request: generation.request })
+    if (await fence(c.env, ticket)) answer = await attempt(c, { node: second, ticket, ...generation })
   }
   if (answer !== 'unreachable' && 'accepted' in answer) return passOn(c, answer.accepted)
   await giveBack(c.env, ticket)
@@ -60,13 +61,13 @@ const GRACE_MS = 5_000
 
 async function attempt(
   c: Call,
-  { node, ticket, request }: { node: LiveNode; ticket: Ticket; request: GenerateRequest },
+  { node, ticket, request, client }: { node: LiveNode; ticket: Ticket; request: GenerateRequest; client: AbortSignal },
 ): Promise<NodeAnswer> {
   const duration_ms_max = Math.max(1, msLeft(c, ticket))
   return askNode(node.url, {
     ticket: await signTicket({ ...ticket, duration_ms_max }, c.env.NODE_SECRET),
     request,
-    client: c.req.raw.signal,
+    client,
     ms_max: duration_ms_max + GRACE_MS,
   })
 }

@@ -20,8 +20,13 @@ export default {
 }
 
 // One that fails keeps no other from being done. All may be repeated, and cut off anywhere.
-const duties = [expireReservations, closeInvoices, pushMeter]
+const duties = [expireReservations, forgetRequests, closeInvoices, pushMeter]
 
 async function expireReservations(env: Env): Promise<void> {
   await askTeller(env, 'expire', { shard_by: 'expire', items: [{ count_max: 10_000 }] })
+}
+
+/** The results of idempotent requests, after their day. */
+async function forgetRequests(env: Env): Promise<void> {
+  await askTeller(env, 'forget_requests', { shard_by: 'expire', items: [{ count_max: 10_000 }] })
 }

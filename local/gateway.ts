@@ -20,6 +20,8 @@ export interface GatewayOptions {
   local_model?: LocalModel
   /** Overrides of the vars of wrangler.toml. */
   vars?: Record<string, string>
+  /** Overrides of the limits of the rate limit bindings. */
+  rate_limits?: Record<string, number>
   /** Where the gateway's own log lines go; by default this process's stderr. */
   log?: (line: string) => void
 }
@@ -39,7 +41,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   if (options.port !== 0) await requireFreePort(options.port)
   const config = readConfig()
   const [script] = await Promise.all([bundle(config.main), publishPrices(options)])
-  const files = { 'worker.js': script, 'cron.js': CRON_WORKER, 'workerd.capnp': workerdConfig(config, options) }
+  const files = {
+    'worker.js': script,
+    'cron.js': CRON_WORKER,
+    'rate-limit.js': RATE_LIMIT,
+    'workerd.capnp': workerdConfig(config, options),
+  }
   const log = options.log ?? ((line) => console.error(line))
   const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log })
   const runScheduled = async () => {
@@ -64,6 +71,7 @@ interface WorkerConfig {
   compatibility_date: string
   durable_objects: { bindings: { name: string; class_name: string }[] }
   hyperdrive: { binding: string }[]
+  ratelimits: { name: string; simple: { limit: number; period: number } }[]
   vars: Record<string, string>
 }
 
@@ -109,6 +117,23 @@ const CRON_WORKER = `export default {
   },
 }`
 
+// Bare workerd has no rate limit bindings. This module stands in for them, with the same interface and in the worker's own isolate.
+const RATE_LIMIT = `export default function ({ limit, period }) {
+  let counts = new Map()
+  let ends = 0
+  return {
+    async limit({ key }) {
+      if (Date.now() >= ends) {
+        counts = new Map()
+        ends = Date.now() + period * 1000
+      }
+      const count = (counts.get(key) ?? 0) + 1
+      counts.set(key, count)
+      return { success: count <= limit }
+    },
+  }
+}`
+
 function workerdConfig(config: WorkerConfig, options: GatewayOptions): string {
   const database = new URL(options.database_url)
   const texts = {
@@ -124,6 +149,10 @@ function workerdConfig(config: WorkerConfig, options: GatewayOptions): string {
     ...Object.entries(texts).map(([name, text]) => `(name = ${quoted(name)}, text = ${quoted(text)})`),
     ...classes.map(
       ({ name, class_name }) => `(name = ${quoted(name)}, durableObjectNamespace = ${quoted(class_name)})`,
+    ),
+    ...config.ratelimits.map(
+      ({ name, simple }) => `(name = ${quoted(name)}, wrapped = (moduleName = "local:rate-limit", innerBindings = [
+      (name = "limit", json = "${options.rate_limits?.[name] ?? simple.limit}"), (name = "period", json = "${simple.period}")]))`,
     ),
     ...config.hyperdrive.map(
       ({ binding }) => `(name = ${quoted(binding)}, hyperdrive = (designator = "database",
@@ -147,6 +176,7 @@ const config :Workerd.Config = (
     (name = "network", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
     (name = "database", external = (address = ${quoted(`${database.hostname}:${database.port || 5432}`)}, tcp = ())),
   ],
+  extensions = [(modules = [(name = "local:rate-limit", esModule = embed "rate-limit.js", internal = true)])],
   sockets = [
     (name = "http", address = "127.0.0.1:${options.port}", http = (), service = "gateway"),
     (name = "cron", address = "127.0.0.1:0", http = (), service = "cron"),

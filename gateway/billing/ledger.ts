@@ -5,6 +5,7 @@ import type { Ticket } from '../../contract/ticket.ts'
 import { askTeller, type Decided, shardOf } from '../db/ask-teller.ts'
 import type { Env } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
+import { type Limits, limitHeaders, retryHeaders } from '../limit-headers.ts'
 import type { CostCeiling } from './cost-ceiling.ts'
 
 export interface LiveNode {
@@ -21,6 +22,7 @@ export interface Admission {
   reserved_nanousd: string
   balance_nanousd: string
   nodes: LiveNode[]
+  limits?: Limits
 }
 
 interface AdmissionRequest extends CostCeiling {
@@ -28,6 +30,8 @@ interface AdmissionRequest extends CostCeiling {
   key_hash: string
   address: string | null
   model: string
+  limits: object
+  idempotency?: object
   ttl_ms: number
 }
 
@@ -47,12 +51,18 @@ const refusals: Record<string, ErrorCode> = {
   no_price: 'model_unavailable',
   no_node: 'model_unavailable',
   insufficient_quota: 'insufficient_quota',
+  requests_per_minute: 'rate_limit_requests',
+  tokens_per_minute: 'rate_limit_tokens',
+  requests_in_flight: 'rate_limit_in_flight',
+  request_too_large: 'request_too_large',
+  spend_cap_reached: 'spend_cap_reached',
   not_found: 'not_found',
 }
 
-/** Reserves what the request could cost at most, or throws the refusal. */
-export async function admit(env: Env, request: AdmissionRequest): Promise<Admission> {
-  const [answer] = await askTeller<Decided & Admission>(env, 'admit', { shard_by: request.key_hash, items: [request] })
+/** Reserves what the request could cost at most, or throws the refusal; or says what is known of one that was asked before. */
+export async function admit(env: Env, request: AdmissionRequest): Promise<Admission | Decided> {
+  const [answer] = await askTeller<Admission & Decided>(env, 'admit', { shard_by: request.key_hash, items: [request] })
+  if (answer!.decision === 'replay' || answer!.decision.startsWith('idempotency_')) return answer!
   return unlessRefused(answer!, 'admitted')
 }
 
@@ -122,8 +132,12 @@ export async function ask<A>(
   return unlessRefused(answer!, wanted)
 }
 
-function unlessRefused<A extends Decided & { param?: string }>(answer: A, wanted: string): A {
+function unlessRefused<A extends Decided & { param?: string; limits?: Limits }>(answer: A, wanted: string): A {
   if (answer.decision === wanted) return answer
   const param = answer.param ?? (answer.decision === 'unknown_account' ? 'account_id' : null)
-  throw new ApiError(refusals[answer.decision] ?? 'internal_error', { param })
+  throw new ApiError(refusals[answer.decision] ?? 'internal_error', { param, headers: headersOf(answer.limits) })
+}
+
+function headersOf(limits: Limits = {}): Record<string, string> {
+  return { ...limitHeaders(limits), ...(limits.retry_us && retryHeaders(limits.retry_us)) }
 }

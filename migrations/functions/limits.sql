@@ -22,13 +22,14 @@ create or replace function gcra(
 declare
   unit bigint := 60000000; -- level_unit(), folded
   level_max bigint := per_minute * unit;
-  asked bigint := least(cost, per_minute + 1) * unit;
+  asked bigint;
 begin
   if per_minute is null then
     is_admitted := true;
     level := level_before;
     return;
   end if;
+  asked := least(cost, per_minute + 1) * unit;
   level := drained(level_before, per_minute, elapsed_us);
   is_admitted := level + asked <= level_max;
   if is_admitted then
@@ -79,3 +80,100 @@ begin
     group by grouping sets ((e.account_id, coalesce(k.metered_as, k.id)), (e.account_id))) as e
   where m.account_id = e.account_id and m.key_id = e.key_id;
 end $$;
+
+-- One limit as a client is shown it: of key and account, the one that leaves less.
+create or replace function shown_limit(own_max bigint, own record, whole_max bigint, whole record) returns jsonb
+language plpgsql immutable as $$
+begin
+  if own_max is null and whole_max is null then
+    return null;
+  elsif whole_max is null or own.remaining <= whole.remaining then
+    return jsonb_build_object('limit', own_max, 'remaining', own.remaining, 'reset_us', own.reset_us);
+  end if;
+  return jsonb_build_object('limit', whole_max, 'remaining', whole.remaining, 'reset_us', whole.reset_us);
+end $$;
+
+-- Whether the limits of a key and of its account let a request run, with the meters as they are if it does. What is refused takes
+-- nothing. `defaults` are those of the deployment, for an account that has none of its own.
+create or replace function decide_limits(
+  key keys, account accounts, own meters, whole meters, defaults jsonb, tokens bigint, amount numeric, moment_us bigint
+) returns limit_decision language plpgsql as $$
+declare
+  whole_requests_max bigint := coalesce(account.requests_per_minute, (defaults ->> 'requests_per_minute')::bigint);
+  whole_tokens_max bigint := coalesce(account.tokens_per_minute, (defaults ->> 'tokens_per_minute')::bigint);
+  whole_in_flight_max bigint := coalesce(account.requests_in_flight_max, (defaults ->> 'requests_in_flight_max')::bigint);
+  own_requests record;
+  own_tokens record;
+  whole_requests record;
+  whole_tokens record;
+  month date := date_trunc('month', to_timestamp(moment_us / 1000000) at time zone 'utc')::date;
+  decided limit_decision;
+begin
+  own_requests := gcra(own.requests_level, key.requests_per_minute, 1, moment_us - own.levels_at_us);
+  own_tokens := gcra(own.tokens_level, key.tokens_per_minute, tokens, moment_us - own.levels_at_us);
+  whole_requests := gcra(whole.requests_level, whole_requests_max, 1, moment_us - whole.levels_at_us);
+  whole_tokens := gcra(whole.tokens_level, whole_tokens_max, tokens, moment_us - whole.levels_at_us);
+  decided.shown := jsonb_strip_nulls(jsonb_build_object(
+    'requests', shown_limit(key.requests_per_minute, own_requests, whole_requests_max, whole_requests),
+    'tokens', shown_limit(key.tokens_per_minute, own_tokens, whole_tokens_max, whole_tokens)));
+  decided.refusal := case
+    when not (own_requests.is_admitted and whole_requests.is_admitted) then 'requests_per_minute'
+    when tokens > least(key.tokens_per_minute, whole_tokens_max) then 'request_too_large'
+    when not (own_tokens.is_admitted and whole_tokens.is_admitted) then 'tokens_per_minute'
+    when own.requests_in_flight >= key.requests_in_flight_max or whole.requests_in_flight >= whole_in_flight_max then
+      'requests_in_flight'
+    when own.held_nanousd + amount + case when own.month = month then own.charged_nanousd else 0 end
+         > key.monthly_spend_cap_nanousd
+      or whole.held_nanousd + amount + case when whole.month = month then whole.charged_nanousd else 0 end
+         > account.monthly_spend_cap_nanousd then 'spend_cap_reached'
+  end;
+  if decided.refusal is not null then
+    -- All buckets have to let it in: the one that takes longest says when.
+    decided.shown := decided.shown || jsonb_build_object('retry_us', case when decided.refusal in ('requests_per_minute', 'tokens_per_minute') then
+      greatest(own_requests.retry_us, whole_requests.retry_us, own_tokens.retry_us, whole_tokens.retry_us) end);
+    return decided;
+  end if;
+  decided.own := taken(own, own_requests, own_tokens, key.tokens_per_minute, amount, moment_us);
+  decided.whole := taken(whole, whole_requests, whole_tokens, whole_tokens_max, amount, moment_us);
+  return decided;
+end $$;
+
+create or replace function taken(
+  meter meters, requests record, tokens record, tokens_per_minute bigint, amount numeric, moment_us bigint
+) returns meters language plpgsql immutable as $$
+begin
+  meter.requests_level := requests.level;
+  meter.tokens_level := tokens.level;
+  meter.tokens_per_minute := tokens_per_minute;
+  meter.levels_at_us := greatest(meter.levels_at_us, moment_us); -- a clock set back drains nothing twice
+  meter.requests_in_flight := meter.requests_in_flight + 1;
+  meter.held_nanousd := least(meter.held_nanousd + amount, 9e18)::bigint;
+  meter.last_used_at := to_timestamp(moment_us / 1000000.0);
+  return meter;
+end $$;
+
+-- Writes what admissions took: of an account with its meter, and of a key. Nulls are not written.
+create or replace function save_takings(account accounts, whole meters, own meters) returns void language plpgsql as $$
+declare
+  meter meters;
+begin
+  if account.id is not null then
+    update accounts set pending_nanousd = account.pending_nanousd
+    where id = account.id and pending_nanousd <> account.pending_nanousd;
+  end if;
+  foreach meter in array array[whole, own] loop
+    if meter.account_id is not null then
+      update meters m set
+        requests_level = meter.requests_level, tokens_level = meter.tokens_level, tokens_per_minute = meter.tokens_per_minute,
+        levels_at_us = meter.levels_at_us, requests_in_flight = meter.requests_in_flight, held_nanousd = meter.held_nanousd,
+        last_used_at = meter.last_used_at
+      where m.account_id = meter.account_id and m.key_id = meter.key_id and m.last_used_at is distinct from meter.last_used_at;
+    end if;
+  end loop;
+end $$;
+
+-- The requests whose key was revoked while they ran.
+create or replace function requests_to_stop() returns jsonb language sql as $$
+  select coalesce(jsonb_agg(request_id), '[]') from (
+    select request_id from reservations where state = 'pending' and stopped_at is not null order by stopped_at limit 1000) as stopped
+$$;

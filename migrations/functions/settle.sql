@@ -158,7 +158,8 @@ create or replace function settle(items jsonb) returns setof jsonb language plpg
   -- A plan that was made while the tables were small must not read them whole once they are large.
   set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
-  answers jsonb[] := array_fill('{"decision": "seen"}'::jsonb, array[jsonb_array_length(items)]);
+  answers jsonb[] := array_fill(
+    jsonb_build_object('decision', 'seen', 'stop', requests_to_stop()), array[jsonb_array_length(items)]);
   report jsonb;
   places int[];
   round_items jsonb;

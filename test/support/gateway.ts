@@ -33,9 +33,13 @@ export const chatBody = { model, messages: [{ role: 'user', content: '写一段�
 // The machine is shared: a deadline that a busy moment breaks would test the machine.
 export const PATIENT = { DATABASE_MS_MAX: '20000' }
 
+// Of a machine that is every caller at once.
+const NO_SIEVE = { FLOOD: 1e9, FAILED_AUTHENTICATION: 1e9 }
+
 export async function startTestGateway(
   vars: Record<string, string> = {},
   prepare?: (database_url: string) => Promise<void>,
+  rate_limits: Record<string, number> = NO_SIEVE,
 ): Promise<TestGateway> {
   const db = await startTestPostgres(prepare)
   const log: string[] = []
@@ -45,6 +49,7 @@ export async function startTestGateway(
     database_url: db.url,
     ...secrets,
     vars: { ...PATIENT, ...vars },
+    rate_limits,
     log: (line) => {
       log.push(line)
       if (process.env.GATEWAY_LOG) console.log(line)
