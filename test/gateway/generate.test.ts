@@ -296,6 +296,49 @@ describe('with two nodes', () => {
   })
 })
 
+describe('a connection that breaks after the node accepted and before the head of its answer', () => {
+  afterEach(() => void delete gateway.node.options.loses_connection)
+
+  const charged = async (request_id: string) => {
+    const rows = await gateway.db.sql`select amount_nanousd from entries where request_id = ${request_id}`
+    return rows.length
+  }
+
+  test.each([true, false])(
+    '(streaming: %s) gives the reservation back, and what the node counted is not charged',
+    async (stream) => {
+      gateway.node.options.loses_connection = true
+      const response = await caller.post('/v1/completions', { ...completion, stream })
+      expect(await errorOf(response)).toMatchObject({ status: 503, code: 'model_unavailable' })
+      const request_id = response.headers.get('x-request-id')!
+      expect(await stateOf(request_id)).toBe('voided')
+      const settled = await eventually(async () => gateway.node.outcomes.get(request_id) ?? null, 10_000)
+      expect(settled.value).toBe('voided')
+      expect(await charged(request_id)).toBe(0)
+    },
+  )
+
+  test('lets another node answer, and only that one is charged for', async () => {
+    const options = { gateway_url: gateway.url, node_secret: gateway.node_secret }
+    const second = await startCannedNode({ ...options, node_id: 'second' })
+    gateway.node.options.loses_connection = true
+    const lost_count = gateway.node.accepted.length
+    let moved: string | null = null
+    for (let i = 0; i < 50 && moved === null; i += 1) {
+      await Promise.all([gateway.node.sync(), second.sync()]) // both are alive, however busy the machine is
+      expect((await caller.post('/v1/completions', completion)).status).toBe(200)
+      moved = gateway.node.accepted[lost_count]?.ticket.request_id ?? null
+    }
+    const answered = await eventually(async () => second.outcomes.get(moved!) ?? null, 10_000)
+    expect(answered.value).toBe('posted')
+    const lost = await eventually(async () => gateway.node.outcomes.get(moved!) ?? null, 10_000)
+    expect(lost.value).toBe('stale')
+    expect(await charged(moved!)).toBe(1)
+    await second.stop()
+    await gateway.db.sql`delete from nodes where id = 'second'`
+  })
+})
+
 test('when no node can be reached it is a 503 and the reservation is given back', async () => {
   const { db } = gateway
   const options = { gateway_url: gateway.url, node_secret: gateway.node_secret, model: 'Ziya-Coding-34B-v1.0' }

@@ -24,6 +24,8 @@ export interface CannedNodeOptions {
   completion_tokens?: number
   /** Pause after each chunk of a stream, and before a whole answer. */
   chunk_ms?: number
+  /** Break the connection after the work and before the head of the answer. */
+  loses_connection?: boolean
   /** Refuse every generation with this. */
   refuse?: NodeErrorCode
   /** What its refusals say of when to come back. */
@@ -114,12 +116,20 @@ export class CannedNode {
     const request = JSON.parse(body) as GenerateRequest
     this.accepted.push({ request, ticket, signed })
     const tokens = Math.min(this.options.completion_tokens ?? 3, request.max_tokens)
-    const written = request.stream ? await this.#stream(res, request, tokens) : await this.#whole(res, request, tokens)
+    const written = await this.#write(res, request, tokens)
     const gone = written < tokens * choicesOf(request)
     if (gone) this.aborted_count += 1
     this.#unsettled.push(record(signed, ticket, { written, outcome: gone ? 'client_gone' : 'stop' }))
     this.records.push(this.#unsettled.at(-1)!)
     if (this.options.sync !== false) this.#scheduleSync()
+  }
+
+  /** How many tokens it says it wrote. */
+  async #write(res: ServerResponse, request: GenerateRequest, tokens: number): Promise<number> {
+    if (!this.options.loses_connection)
+      return request.stream ? this.#stream(res, request, tokens) : this.#whole(res, request, tokens)
+    res.destroy()
+    return tokens * choicesOf(request)
   }
 
   async #whole(res: ServerResponse, request: GenerateRequest, tokens: number): Promise<number> {
