@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # All of the GPU's checks and measurements with one command, on a machine with CMake, nvcc and python3 with torch.
-# usage: bench/gpu-check.sh [--only build|tests|sanitizer|bandwidth|gemm|cublas|decode|prefill|transformers] [--layers N]
+# usage: bench/gpu-check.sh [--only build|tests|sanitizer|small|bandwidth|gemm|cublas|decode|prefill|throughput|transformers|served]
+#        [--layers N]
 # Writes bench/results/<gpu>-<date>.json, one measurement a line, and prints them as a table last.
-set -eu
+set -eu -o pipefail
 cd "$(dirname "$0")/.."
 only='' layers=48
 while [ $# -gt 0 ]; do
@@ -42,16 +43,24 @@ sanitize() {
 }
 bench() { $build/gpu-bench "$@" --layers "$layers" | record; }
 bandwidth() { $build/bandwidth | record; }
+small() { python3 bench/gpu/small_model.py $build/gpu-bench $build | record; }
+served() {  # the whole path, with a bill, where Node is there too
+  command -v npm > /dev/null || { echo 'no Node here'; return 0; }
+  npm start -- --once
+}
 python() { python3 "bench/gpu/$1" | record; }
 
 part build build_all
 part tests $build/kernel-test --only cuda
 part sanitizer sanitize
+part small small
 part bandwidth bandwidth
 part gemm bench gemm
 part cublas python cublas.py
 part decode bench decode
 part prefill bench prefill
+part throughput bench throughput
 part transformers python transformers_34b.py
+part served served
 [ ! -s "$results" ] || python3 bench/gpu/table.py "$results"
 [ -z "${failed:-}" ] || { echo "failed:$failed"; exit 1; }

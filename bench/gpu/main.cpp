@@ -1,131 +1,53 @@
-// The CUDA backend at the 34B's sizes, with random weights: products alone, decode steps, prefill. One JSON object a line.
-// usage: gpu-bench gemm|decode|prefill [--layers N] [--simple]
-#include <algorithm>
-#include <chrono>
+// The CUDA backend at the 34B's sizes, with random weights: products alone, decode steps, prefill, a whole run of requests; and
+// the greedy tokens of a model in a file, to hold against another engine's. One JSON object a line.
+// usage: gpu-bench gemm|decode|prefill|throughput|ids FOLDER [--layers N] [--simple] [--tiny]
 #include <cstdio>
 #include <cstring>
-#include <string>
-#include <thread>
-#include <vector>
 
-#include "engine.h"
-#include "kernels/cuda/cuda_kernels.h"
+#include "bench.h"
+#include "engine_error.h"
 
+namespace ziya::bench {
 namespace {
-
-using namespace ziya;
-using Clock = std::chrono::steady_clock;
 
 constexpr double nominal_tb_per_s = 4.3;  // a copy on an H200, both ways counted
 constexpr int decode_steps = 8;
 
-struct Arguments {
-  std::string mode;
-  int layers = 48;
-  CudaVariant variant = CudaVariant::fast;
-};
-
-ModelShape shape_of_34b(int layers) {
-  return {.vocab_size = 32000, .hidden_size = 8192, .intermediate_size = 22016, .layers = layers, .heads = 64, .kv_heads = 8,
-          .head_size = 128, .context_tokens = 16384, .rope_theta = 1e6, .rms_norm_eps = 1e-5};
-}
-
-// Halves between 2^-9 and 2^-6 with random signs; the same slice again and again, so that the host is not the limit.
-void fill(Kernels& kernels, Matrix& matrix) {
-  static const std::vector<uint16_t> slice = [] {
-    std::vector<uint16_t> halves(size_t(256) * 22016);
-    uint64_t state = 1;
-    for (auto& half : halves) {
-      state = state * 6364136223846793005u + 1442695040888963407u;
-      half = uint16_t(((state >> 33) & 0x8bff) | 0x1800);
-    }
-    return halves;
-  }();
-  for (int row = 0; row < matrix.outputs; row += 256)
-    kernels.upload_rows(matrix, row, std::min(256, matrix.outputs - row), slice.data());
-}
-
-Weights random_weights(const ModelShape& shape, const Devices& devices) {
-  Kernels& kernels = devices.first();
-  Weights weights = allocate_weights(shape, devices);
-  const std::vector<float> ones(shape.hidden_size, 1.0f);
-  std::vector<std::thread> threads;
-  fill(kernels, *weights.embedding);
-  fill(kernels, *weights.head);
-  kernels.upload(*weights.final_norm, ones.data());
-  for (auto& layer : weights.layers) {
-    kernels.upload(*layer.attention_norm, ones.data());
-    kernels.upload(*layer.mlp_norm, ones.data());
-  }
-  for (int t = 0; t < 4; t++)
-    threads.emplace_back([&, t] {
-      for (size_t i = size_t(t); i < weights.layers.size(); i += 4) {
-        LayerWeights& layer = weights.layers[i];
-        for (auto* matrix : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.down}) fill(kernels, **matrix);
-      }
-    });
-  for (auto& thread : threads) thread.join();
-  return weights;
-}
-
-StepBatch batch_of(int sequences, int start, int count, int blocks_each) {
-  StepBatch batch;
-  for (int s = 0; s < sequences; s++) {
-    for (int i = 0; i < count; i++) batch.tokens.push_back((s * 977 + i * 31 + start * 7) % 32000);
-    batch.token_counts.push_back(count);
-    batch.starts.push_back(start);
-    batch.block_counts.push_back(blocks_each);
-    for (int i = 0; i < blocks_each; i++) batch.block_tables.push_back(s * blocks_each + i);
-    batch.rows.push_back(int(batch.tokens.size()) - 1);
-  }
-  const size_t rows = batch.rows.size();
-  for (auto* zeros : {&batch.temperature, &batch.min_p, &batch.frequency_penalty, &batch.presence_penalty}) zeros->assign(rows, 0);
-  for (auto* ones : {&batch.top_p, &batch.repetition_penalty}) ones->assign(rows, 1);
-  for (auto* zeros : {&batch.top_k, &batch.counters, &batch.history_counts, &batch.output_counts, &batch.bias_counts,
-                      &batch.banned_counts})
-    zeros->assign(rows, 0);
-  batch.seeds.assign(rows, 0);
-  batch.logprobs.assign(rows, -1);
-  return batch;
-}
-
-double seconds_of(const auto& work) {
-  const auto start = Clock::now();
-  work();
-  return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-double median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-// The five products of a layer and the logits. One download a round waits for the device.
+// The four products of a layer, gate and up as one, and the logits. One download a round waits for the device.
 void bench_gemm(const Arguments& arguments) {
   struct Case {
     const char* name;
     int outputs, inputs;
     MatrixLayout layout;
   };
-  const ModelShape shape = shape_of_34b(1);
-  const std::vector<Case> cases = {{"qkv", 10240, 8192, MatrixLayout::plain}, {"attention_out", 8192, 8192, MatrixLayout::plain},
-                                   {"gate_up", 44032, 8192, MatrixLayout::gate_up}, {"down", 8192, 22016, MatrixLayout::plain},
-                                   {"logits", 32000, 8192, MatrixLayout::plain}};
-  const StepLimits limits = {.tokens_max = 2048, .sequences_max = 2048, .blocks = 2048};
-  const auto kernels = cuda::make_kernels(shape, limits, {.device = 0, .variant = arguments.variant});
-  const auto ones = kernels->make_vector(22016);
-  kernels->upload(*ones, std::vector<float>(22016, 1).data());
+  const Sizes sizes = sizes_of(arguments);
+  const ModelShape& s = sizes.shape;
+  const std::vector<Case> cases = {{"qkv", s.qkv_columns(), s.hidden_size, MatrixLayout::plain},
+                                   {"attention_out", s.hidden_size, s.attention_columns(), MatrixLayout::plain},
+                                   {"gate_up", 2 * s.intermediate_size, s.hidden_size, MatrixLayout::gate_up},
+                                   {"down", s.hidden_size, s.intermediate_size, MatrixLayout::plain},
+                                   {"logits", s.vocab_size, s.hidden_size, MatrixLayout::plain}};
+  const int rows_max = sizes.product_rows.back();
+  const StepLimits limits = {.tokens_max = rows_max, .sequences_max = rows_max, .blocks = rows_max};
+  CudaOptions options = arguments.options;
+  options.records_steps = false;
+  const auto kernels = device::make_kernels(s, limits, options);
+  const auto ones = kernels->make_vector(s.intermediate_size);
+  kernels->upload(*ones, std::vector<float>(s.intermediate_size, 1).data());
   for (const Case& c : cases) {
     const bool is_gate_up = c.layout == MatrixLayout::gate_up;
     const auto weight = kernels->make_matrix(c.outputs, c.inputs, c.layout);
-    const auto raw = kernels->make_activations(2048, c.inputs), in = kernels->make_activations(2048, c.inputs);
-    const auto out = kernels->make_activations(2048, is_gate_up ? c.outputs / 2 : c.outputs);
+    const auto raw = kernels->make_activations(rows_max, c.inputs), in = kernels->make_activations(rows_max, c.inputs);
+    const auto out = kernels->make_activations(rows_max, is_gate_up ? c.outputs / 2 : c.outputs);
     fill(*kernels, *weight);
-    std::vector<float> values(size_t(2048) * c.inputs);
+    std::vector<float> values(size_t(rows_max) * c.inputs);
     for (size_t i = 0; i < values.size(); i++) values[i] = float(int(i * 2654435761u >> 8) % 2001 - 1000) * 1e-3f;
-    kernels->upload(*raw, 2048, values.data());
-    for (const int rows : {1, 8, 16, 32, 64, 128, 256, 2048}) {
-      kernels->begin_step(batch_of(rows, 0, 1, 1));
+    kernels->upload(*raw, rows_max, values.data());
+    for (const int rows : sizes.product_rows) {
+      std::vector<Piece> pieces;
+      for (int i = 0; i < rows; i++) pieces.push_back({{i % s.vocab_size}, 0, {i}});
+      const StepBatch batch = batch_of(pieces);
+      kernels->begin_step(batch);
       kernels->rms_norm(*raw, *ones, *in);
       std::vector<float> row(out->columns);
       const auto run = [&](int times) {
@@ -144,72 +66,67 @@ void bench_gemm(const Arguments& arguments) {
   }
 }
 
-struct Bench {
-  Bench(const Arguments& arguments, int tokens, int sequences, int blocks)
-      : shape(shape_of_34b(arguments.layers)), limits{.tokens_max = tokens, .sequences_max = sequences, .blocks = blocks},
-        devices(cuda::make_kernels(shape, limits, {.device = 0, .variant = arguments.variant}), shape.layers),
-        model(shape, limits, random_weights(shape, devices), devices) {}
-
-  double step_seconds(const StepBatch& batch) {
-    return seconds_of([&] { model.step(batch, not_cancelled); });
-  }
-
-  const ModelShape shape;
-  const StepLimits limits;
-  const Devices devices;
-  Model model;
-  const std::atomic<bool> not_cancelled{false};
-};
-
 void bench_decode(const Arguments& arguments) {
-  constexpr int blocks = 20000;  // 320k tokens of KV
-  Bench bench(arguments, 256, 256, blocks);
-  const double weight_bytes = 2.0 * double(parameter_count(bench.shape) - int64_t(32000) * 8192);
-  for (const int context : {512, 2048, 8192}) {
-    for (const int sequences : {1, 8, 32, 64, 128}) {
+  const Sizes sizes = sizes_of(arguments);
+  const ModelShape& s = sizes.shape;
+  const int sequences_max = sizes.batches.back();
+  RandomModel model(arguments, {.tokens_max = 256, .sequences_max = sequences_max, .blocks = sizes.blocks});
+  const double weight_bytes = 2.0 * double(parameter_count(s) - int64_t(s.vocab_size) * s.hidden_size);
+  for (const int context : sizes.contexts) {
+    for (const int sequences : sizes.batches) {
       const int blocks_each = (context + decode_steps) / block_tokens + 1;
-      if (sequences * blocks_each > blocks) continue;
+      if (sequences * blocks_each > sizes.blocks) continue;
       std::vector<double> seconds;
-      for (int i = 0; i < decode_steps; i++) seconds.push_back(bench.step_seconds(batch_of(sequences, context + i, 1, blocks_each)));
-      const double kv_bytes = double(sequences) * context * 2 * 2 * 8 * 128 * bench.shape.layers;
+      for (int i = 0; i < decode_steps; i++) {
+        std::vector<Piece> pieces;
+        for (int q = 0; q < sequences; q++) pieces.push_back({some_tokens(1, s.vocab_size, q + i), context + i, blocks_of(q, blocks_each)});
+        seconds.push_back(model.step_seconds(batch_of(pieces)));
+      }
+      const double kv_bytes = 4.0 * sequences * context * s.kv_heads * s.head_size * s.layers;
       const double roofline = sequences / ((weight_bytes + kv_bytes) / (nominal_tb_per_s * 1e12));
       std::printf("{\"part\": \"decode\", \"layers\": %d, \"sequences\": %d, \"context\": %d, \"tok_per_s\": %.1f, \"percent_of_roofline\": %.1f}\n",
-                  bench.shape.layers, sequences, context, sequences / median(seconds), 100 * sequences / median(seconds) / roofline);
+                  s.layers, sequences, context, sequences / median(seconds), 100 * sequences / median(seconds) / roofline);
       std::fflush(stdout);
     }
   }
 }
 
 void bench_prefill(const Arguments& arguments) {
-  Bench bench(arguments, 8192, 4, 1024);
-  for (const int count : {512, 2048, 8192}) {
-    const StepBatch batch = batch_of(1, 0, count, count / block_tokens + 1);
-    bench.step_seconds(batch);
-    const double seconds = bench.step_seconds(batch);
-    std::printf("{\"part\": \"prefill\", \"layers\": %d, \"tokens\": %d, \"ms\": %.1f, \"tok_per_s\": %.0f}\n", bench.shape.layers, count,
+  const Sizes sizes = sizes_of(arguments);
+  const int longest = sizes.prompts.back(), blocks = longest / block_tokens + 1;
+  RandomModel model(arguments, {.tokens_max = longest, .sequences_max = 1, .blocks = blocks});
+  for (const int count : sizes.prompts) {
+    const StepBatch batch = batch_of({{some_tokens(count, sizes.shape.vocab_size, count), 0, blocks_of(0, blocks)}});
+    model.step(batch);
+    const double seconds = model.step_seconds(batch);
+    std::printf("{\"part\": \"prefill\", \"layers\": %d, \"tokens\": %d, \"ms\": %.1f, \"tok_per_s\": %.0f}\n", sizes.shape.layers, count,
                 1e3 * seconds, count / seconds);
     std::fflush(stdout);
   }
 }
 
 }  // namespace
+}  // namespace ziya::bench
 
 int main(int argc, char** argv) {
+  using namespace ziya::bench;
   Arguments arguments;
   for (int i = 1; i < argc; i++) {
-    if (std::strcmp(argv[i], "--layers") == 0 && i + 1 < argc)
-      arguments.layers = std::stoi(argv[++i]);
-    else if (std::strcmp(argv[i], "--simple") == 0)
-      arguments.variant = CudaVariant::simple;
-    else
-      arguments.mode = argv[i];
+    const std::string argument = argv[i];
+    if (argument == "--layers" && i + 1 < argc) arguments.layers = std::stoi(argv[++i]);
+    else if (argument == "--simple") arguments.options.variant = ziya::CudaVariant::simple;
+    else if (argument == "--tiny") arguments.is_tiny = true;
+    else if (arguments.mode.empty()) arguments.mode = argument;
+    else arguments.folder = argument;
   }
   try {
     if (arguments.mode == "gemm") bench_gemm(arguments);
     else if (arguments.mode == "decode") bench_decode(arguments);
     else if (arguments.mode == "prefill") bench_prefill(arguments);
-    else throw EngineError("usage", "gpu-bench gemm|decode|prefill [--layers N] [--simple]");
-  } catch (const EngineError& error) {
+    else if (arguments.mode == "throughput") bench_throughput(arguments);
+    else if (arguments.mode == "ids" && !arguments.folder.empty()) greedy_ids(arguments);
+    else throw ziya::EngineError("usage", "gpu-bench gemm|decode|prefill|throughput|ids FOLDER [--layers N] [--simple] [--tiny]");
+  } catch (const ziya::EngineError& error) {
     std::fprintf(stderr, "%s: %s\n", error.code.c_str(), error.what());
     return 1;
   }

@@ -1,4 +1,4 @@
-// Just enough of safetensors and of a Llama's shape to load the embedded model in a test.
+// Just enough of safetensors and of a Llama's shape to load a model in a test or a measurement.
 #pragma once
 
 #include <cstdio>
@@ -16,7 +16,7 @@ struct SafetensorsFile {
   std::vector<TensorSource> tensors;
 
   // From the tensors' sizes; what these do not tell is the embedded model's own.
-  ModelShape shape() const {
+  ModelShape shape(int head_size = 32) const {
     std::map<std::string, std::vector<int64_t>> sizes;
     ModelShape shape;
     for (const auto& tensor : tensors) {
@@ -26,7 +26,7 @@ struct SafetensorsFile {
     shape.vocab_size = int(sizes.at("model.embed_tokens.weight")[0]);
     shape.hidden_size = int(sizes.at("model.embed_tokens.weight")[1]);
     shape.intermediate_size = int(sizes.at("model.layers.0.mlp.down_proj.weight")[1]);
-    shape.head_size = 32;
+    shape.head_size = head_size;
     shape.heads = int(sizes.at("model.layers.0.self_attn.q_proj.weight")[0]) / shape.head_size;
     shape.kv_heads = int(sizes.at("model.layers.0.self_attn.k_proj.weight")[0]) / shape.head_size;
     shape.context_tokens = 1024;

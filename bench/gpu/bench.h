@@ -1,0 +1,145 @@
+// What the parts of gpu-bench share: the 34B's shape with random weights on one device, batches, and clocks. With
+// ZIYA_BENCH_EMULATOR it is the emulator, so that a test can run the program itself; nothing it then times means anything.
+#pragma once
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <cmath>
+#include <string>
+#include <vector>
+
+#include "kernels/cuda/cuda_kernels.h"
+#include "model.h"
+
+namespace ziya::bench {
+
+#if defined(ZIYA_BENCH_EMULATOR)
+namespace device = emulator;
+#else
+namespace device = cuda;
+#endif
+
+struct Arguments {
+  std::string mode, folder;
+  int layers = 48;
+  bool is_tiny = false;
+  CudaOptions options;
+};
+
+// What is measured: the 34B, or a shape that the emulator computes in seconds.
+struct Sizes {
+  ModelShape shape;
+  std::vector<int> product_rows, contexts, batches, prompts;
+  int blocks;              // of the decode steps
+  int in, out;             // tokens of a request of the whole run
+  int run_tokens_max;      // of one of its steps
+};
+
+inline Sizes sizes_of(const Arguments& arguments) {
+  if (arguments.is_tiny)
+    return {.shape = {.vocab_size = 320, .hidden_size = 128, .intermediate_size = 192, .layers = 2, .heads = 8, .kv_heads = 1,
+                      .head_size = 16, .context_tokens = 256, .rope_theta = 1e6, .rms_norm_eps = 1e-5},
+            .product_rows = {1, 16}, .contexts = {40}, .batches = {1, 3}, .prompts = {20}, .blocks = 64, .in = 20, .out = 5,
+            .run_tokens_max = 32};
+  return {.shape = {.vocab_size = 32000, .hidden_size = 8192, .intermediate_size = 22016, .layers = arguments.layers, .heads = 64,
+                    .kv_heads = 8, .head_size = 128, .context_tokens = 16384, .rope_theta = 1e6, .rms_norm_eps = 1e-5},
+          .product_rows = {1, 8, 16, 32, 64, 128, 256, 2048}, .contexts = {512, 2048, 8192}, .batches = {1, 8, 32, 64, 128},
+          .prompts = {512, 2048, 8192}, .blocks = 20000, .in = 1000, .out = 1000, .run_tokens_max = 2048};
+}
+
+// As wide as keeps the sizes of what they multiply.
+inline void fill(Kernels& kernels, Matrix& matrix) {
+  static uint64_t seed = 1;
+  device::fill(kernels, matrix, seed++, 1 / std::sqrt(float(matrix.inputs)));
+}
+
+inline Weights random_weights(const ModelShape& shape, const Devices& devices) {
+  Kernels& kernels = devices.first();
+  Weights weights = allocate_weights(shape, devices);
+  const std::vector<float> ones(shape.hidden_size, 1.0f);
+  fill(kernels, *weights.embedding);
+  fill(kernels, *weights.head);
+  kernels.upload(*weights.final_norm, ones.data());
+  for (auto& layer : weights.layers) {
+    for (auto* matrix : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.down}) fill(kernels, **matrix);
+    kernels.upload(*layer.attention_norm, ones.data());
+    kernels.upload(*layer.mlp_norm, ones.data());
+  }
+  return weights;
+}
+
+// A sequence's tokens in a step; the last of them is sampled where `samples`.
+struct Piece {
+  std::vector<int32_t> tokens;
+  int start;
+  std::vector<int32_t> blocks;
+  bool samples = true;
+};
+
+// All greedy.
+inline StepBatch batch_of(const std::vector<Piece>& pieces) {
+  StepBatch batch;
+  for (const Piece& piece : pieces) {
+    batch.tokens.insert(batch.tokens.end(), piece.tokens.begin(), piece.tokens.end());
+    batch.token_counts.push_back(int(piece.tokens.size()));
+    batch.starts.push_back(piece.start);
+    batch.block_counts.push_back(int(piece.blocks.size()));
+    batch.block_tables.insert(batch.block_tables.end(), piece.blocks.begin(), piece.blocks.end());
+    if (piece.samples) batch.rows.push_back(int(batch.tokens.size()) - 1);
+  }
+  const size_t rows = batch.rows.size();
+  for (auto* zeros : {&batch.temperature, &batch.min_p, &batch.frequency_penalty, &batch.presence_penalty}) zeros->assign(rows, 0);
+  for (auto* ones : {&batch.top_p, &batch.repetition_penalty}) ones->assign(rows, 1);
+  for (auto* zeros : {&batch.top_k, &batch.counters, &batch.history_counts, &batch.output_counts, &batch.bias_counts,
+                      &batch.banned_counts})
+    zeros->assign(rows, 0);
+  batch.seeds.assign(rows, 0);
+  batch.logprobs.assign(rows, -1);
+  return batch;
+}
+
+inline std::vector<int32_t> some_tokens(int count, int vocab_size, int salt) {
+  std::vector<int32_t> tokens;
+  for (int i = 0; i < count; i++) tokens.push_back(int32_t((uint32_t(salt) * 977 + uint32_t(i) * 31) % uint32_t(vocab_size)));
+  return tokens;
+}
+
+// The blocks of the slot-th sequence, where each has as many.
+inline std::vector<int32_t> blocks_of(int slot, int blocks_each) {
+  std::vector<int32_t> blocks;
+  for (int i = 0; i < blocks_each; i++) blocks.push_back(slot * blocks_each + i);
+  return blocks;
+}
+
+inline double seconds_of(const auto& work) {
+  const auto start = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+inline double median(std::vector<double> values) {
+  std::sort(values.begin(), values.end());
+  return values[values.size() / 2];
+}
+
+struct RandomModel {
+  RandomModel(const Arguments& arguments, const StepLimits& limits)
+      : shape(sizes_of(arguments).shape), devices(device::make_kernels(shape, limits, arguments.options), shape.layers),
+        model(shape, limits, random_weights(shape, devices), devices) {}
+
+  StepResult step(const StepBatch& batch) { return model.step(batch, not_cancelled); }
+  double step_seconds(const StepBatch& batch) {
+    return seconds_of([&] { step(batch); });
+  }
+
+  const ModelShape shape;
+  const Devices devices;
+  Model model;
+  const std::atomic<bool> not_cancelled{false};
+};
+
+void bench_throughput(const Arguments& arguments);
+void greedy_ids(const Arguments& arguments);
+
+}  // namespace ziya::bench
