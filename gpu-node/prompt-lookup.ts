@@ -24,15 +24,21 @@ export class PromptLookup {
     this.#seen = tokens.length
   }
 
-  /** What comes next, as far as the whole of it is at least so likely; no more than `max` tokens. */
-  propose(max: number, chance_min: number): number[] {
+  /**
+   * What comes next: no more than `max` tokens, each likely enough behind those before it, of which so many are expected to
+   * come true.
+   */
+  propose(max: number, chanceMin: (drafted: number, expected: number) => number): number[] {
     this.#followCopy()
     this.#source ??= this.#find()
     const draft: number[] = []
     if (this.#source === null) return draft
-    for (let chance = 1; draft.length < max; ) {
+    let chance = 1
+    let expected = 0
+    while (draft.length < max) {
       chance *= this.#chances[streakClass(this.#streak + draft.length)]!
-      if (chance < chance_min) break
+      if (chance < chanceMin(draft.length, expected)) break
+      expected += chance
       const at = this.#source + draft.length // past the end, a copy goes on with its own beginning
       draft.push(at < this.#tokens.length ? this.#tokens[at]! : draft[at - this.#tokens.length]!)
     }

@@ -238,15 +238,18 @@ export class Scheduler {
     plan.tokens_left -= tokens
   }
 
-  // Only beside few streams and no prompt, and with no block that a running sequence may want.
-  #draft(parts: readonly StepPart[], tokens_left: number, cost: StepCost): void {
+  // Only beside few streams and no prompt, and with no block that a running sequence may want. The rows drawn in a step are
+  // never more than the sequences that may run: an engine's memory for their histories is sized by those.
+  #draft(parts: readonly StepPart[], tokens_max: number, cost: StepCost): void {
     if (parts.length > DRAFTING_SEQUENCES_MAX || parts.some(({ tokens }) => tokens > 1)) return
-    const chance_min = worthwhileChance(parts.length, cost)
+    let tokens_left = Math.min(tokens_max, this.#limits.sequences_max - parts.length)
+    const chanceMin = (drafted: number, expected: number) =>
+      worthwhileChance(parts.length + drafted, parts.length + expected, cost)
     for (const part of parts) {
       const { sequence } = part
       const blocks = sequence.blocks.length + Math.max(this.#available - this.#running.length, 0)
       const room = Math.min(blocks * BLOCK_TOKENS - sequence.target, tokens_left, DRAFT_TOKENS_MAX)
-      part.draft = sequence.propose(room, chance_min)
+      part.draft = sequence.propose(room, chanceMin)
       this.#takeBlocks(sequence, sequence.target + part.draft.length)
       tokens_left -= part.draft.length
       if (part.draft.length > 0) this.#drafts++

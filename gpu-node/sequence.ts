@@ -94,10 +94,10 @@ export class Sequence {
     return this.output_tokens + more < this.output_tokens_min ? [...this.stop_ids] : NONE
   }
 
-  /** What may come after its tokens, for as long as that is at least so likely, goes on, and is no more than `max`. */
-  propose(max: number, chance_min: number): readonly number[] {
+  /** Guesses at what comes after its tokens, as `PromptLookup` has them; none that is beyond its end. */
+  propose(max: number, chanceMin: (drafted: number, expected: number) => number): readonly number[] {
     this.#lookup ??= new PromptLookup(this.tokens)
-    const draft = this.#lookup.propose(Math.min(max, this.output_tokens_max - this.output_tokens - 1), chance_min)
+    const draft = this.#lookup.propose(Math.min(max, this.output_tokens_max - this.output_tokens - 1), chanceMin)
     const end = draft.findIndex((token) => this.stop_ids.has(token))
     return end < 0 ? draft : draft.slice(0, end)
   }

@@ -14,13 +14,13 @@ const STALL = 2 // what takes longer than so many times the estimate says nothin
 export class StepCostEstimate {
   #cost: StepCost | null = null
 
-  /** Null until a step was measured. */
+  /** Null until a step was measured; from the first alone it seems that tokens are all that costs, which is the careful guess. */
   get cost(): StepCost | null {
     return this.#cost
   }
 
   observe(tokens: number, ms: number): void {
-    const { step_ms, token_ms } = this.#cost ?? { step_ms: ms / 2, token_ms: ms / tokens / 2 }
+    const { step_ms, token_ms } = this.#cost ?? { step_ms: 0, token_ms: ms / tokens }
     const expected_ms = step_ms + tokens * token_ms
     const size = tokens / SCALE_TOKENS
     const correction = (RATE * (Math.min(ms, STALL * expected_ms) - expected_ms)) / (1 + size * size)
@@ -37,7 +37,10 @@ export function promptTokensBeside(decode_tokens: number, { step_ms, token_ms }:
   return Math.max(Math.floor((step_ms + decode_tokens * token_ms) / token_ms), 1)
 }
 
-/** How likely a drafted token must be to come true, so that computing it beside so many streams' tokens pays. */
-export function worthwhileChance(decode_tokens: number, { step_ms, token_ms }: StepCost): number {
-  return token_ms === 0 ? 0 : (decode_tokens * token_ms) / (step_ms + decode_tokens * token_ms)
+/**
+ * How likely one more token must be to come true, so that computing it pays in a step of so many, of which so many are
+ * expected to.
+ */
+export function worthwhileChance(tokens: number, expected: number, { step_ms, token_ms }: StepCost): number {
+  return token_ms === 0 ? 0 : (expected * token_ms) / (step_ms + tokens * token_ms)
 }

@@ -1,8 +1,9 @@
 // The same request gives the same bytes, whatever happens around it. Histories are drawn at random: alone or among up to 32
-// neighbours that come and go, a cache that is cold or warm, few blocks and many preemptions, small and large steps.
+// neighbours that come and go, a cache that is cold or warm, few blocks and many preemptions, small and large steps, either
+// priority, speculation on and off.
 
 import { describe, expect, test } from 'vitest'
-import type { GenerateRequest } from '../../contract/generation.ts'
+import type { GenerateRequest, Priority } from '../../contract/generation.ts'
 import { type Engine, loadEngine } from '../../gpu-node/engine.ts'
 import { readModelFolder } from '../../gpu-node/load/model-folder.ts'
 import type { RowSampling, TokenLogprobs } from '../../gpu-node/sampling.ts'
@@ -41,16 +42,24 @@ describe('over HTTP, with the fake engine', () => {
   test('a request has the same answer in every history', async () => {
     const random = seededRandom()
     const requests = Array.from({ length: 12 }, () => drawRequest(random))
-    const engine = { eos_one_in: 50 }
+    const engine = { eos_one_in: 50, period_tokens: 7 }
     const alone: string[] = []
-    for (const request of requests) alone.push(await answerTo((await startFakeNode({ engine })).url, request))
+    const plain = { engine, config: { speculation: 'off' as const } }
+    for (const request of requests) alone.push(await answerTo((await startFakeNode(plain)).url, request))
     for (let i = 0; i < 6; i++) {
-      const config = { sequences_max: 1 + random.below(32), batch_tokens_max: 32 + random.below(64) }
+      const config = {
+        sequences_max: 1 + random.below(32),
+        batch_tokens_max: 32 + random.below(64),
+        speculation: random.pick(['off', 'prompt-lookup'] as const),
+      }
       const blocks = random.pick([12, 20, 256])
       const node = await startFakeNode({ config, engine: { ...engine, blocks }, context_tokens: 12 * 16 })
       if (random.chance(0.5)) await Promise.all(requests.map((request) => answerTo(node.url, request)))
-      const neighbours = Array.from({ length: random.below(33) }, () => neighbour(node.url, random))
-      const answers = await Promise.all(requests.map((request) => answerTo(node.url, request)))
+      const neighbours = Array.from({ length: random.pick([0, 8, 32]) }, () => neighbour(node.url, random))
+      const priority = () => random.pick(['interactive', 'batch'] as const)
+      const answers = await Promise.all(
+        requests.map((request) => answerTo(node.url, { ...request, priority: priority() })),
+      )
       expect(answers, `history ${i}`).toEqual(alone)
       await Promise.all(neighbours)
     }
@@ -72,25 +81,35 @@ test('with the addon a sequence draws the same tokens, as likely, in every histo
   const alone: Drawn[] = []
   for (const make of drawn) alone.push(...(await play(engine, new Scheduler(most), { sequences: [make()], random })))
   let preemptions = 0
-  for (let i = 0; i < 5; i++) {
-    const limits = { ...most, blocks: i % 2 === 0 ? 12 : 64, batch_tokens_max: 17 + random.below(48) }
-    const scheduler = new Scheduler(limits)
-    const sequences = () => drawn.map((make) => make())
+  let drafts_accepted = 0
+  for (let i = 0; i < 6; i++) {
+    const blocks = i % 2 === 0 ? 12 : 64
+    const speculation = random.pick(['off', 'prompt-lookup', 'prompt-lookup'] as const)
+    const scheduler = new Scheduler({ ...most, blocks, speculation, batch_tokens_max: 40 + random.below(25) })
+    const sequences = () => drawn.map((make) => make(random.pick(['interactive', 'batch'])))
     if (random.chance(0.5)) await play(engine, scheduler, { sequences: sequences(), random })
-    const neighbours = Array.from({ length: random.below(33) }, () => drawSequence(random)())
+    const neighbours = Array.from({ length: random.pick([0, 8, 32]) }, () => drawSequence(random)())
     expect(await play(engine, scheduler, { sequences: sequences(), neighbours, random }), `history ${i}`).toEqual(alone)
     preemptions += scheduler.status.preemptions
+    drafts_accepted += scheduler.status.drafts_accepted
   }
+  // Whatever was drawn above, drafts come true in this one.
+  const speculating = new Scheduler({ ...most, speculation: 'prompt-lookup' })
+  expect(await play(engine, speculating, { sequences: drawn.map((make) => make()), random })).toEqual(alone)
+  expect(drafts_accepted + speculating.status.drafts_accepted).toBeGreaterThan(0)
   expect(preemptions).toBeGreaterThan(0)
   await engine.close()
 }, 120_000)
+
+// What a step may be believed to cost: unknown, nothing a token, much a token.
+const COSTS = [null, { step_ms: 1, token_ms: 0 }, { step_ms: 10, token_ms: 1 }, { step_ms: 10, token_ms: 1 }]
 
 interface Drawn {
   tokens: number[]
   logprobs: TokenLogprobs[]
 }
 
-function drawSequence(random: Random): () => Sequence {
+function drawSequence(random: Random): (priority?: Priority) => Sequence {
   const beginning = Array.from({ length: random.pick([0, 20, 40]) }, (_, i) => 3 + i)
   const prompt = [1, ...beginning, ...Array.from({ length: random.below(50) }, () => 3 + random.below(500))]
   const bias = { ids: [5 + random.below(400)], values: [random.pick([0, 3])] }
@@ -98,7 +117,8 @@ function drawSequence(random: Random): () => Sequence {
   const seed = BigInt(random.below(1e9))
   const sampling: RowSampling = { ...greedy, ...penalties, temperature: random.pick([0, 1]), bias, logprobs: 3, seed }
   const output_tokens_max = 20 + random.below(60)
-  return () => makeSequence({ prompt, output_tokens_max, sampling })
+  const limits = { output_tokens_min: random.pick([0, 30]), stop_ids: new Set([2, 3 + random.below(500)]) }
+  return (priority = 'interactive') => makeSequence({ prompt, output_tokens_max, sampling, priority, ...limits })
 }
 
 /** Runs sequences to their end, submitted a few at a time among neighbours of which some are cancelled. */
@@ -115,7 +135,7 @@ async function play(
     }
     const left = neighbours.filter(({ state }) => state === 'running')
     if (left.length > 0 && random.chance(0.05)) scheduler.cancel(random.pick(left))
-    const step = scheduler.schedule()
+    const step = scheduler.schedule(random.pick(COSTS))
     if (!step && coming.length === 0) return [...drawn.values()]
     if (!step) continue
     for (const { sequence, token, logprobs } of scheduler.apply(step, await engine.step(step.batch))) {
