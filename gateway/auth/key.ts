@@ -45,8 +45,12 @@ export async function storedForm(key: string): Promise<StoredKey> {
 
 export async function sha256Hex(text: string): Promise<string> {
   const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text))
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, '0')).join('')
+  let hex = ''
+  for (const byte of new Uint8Array(digest)) hex += HEX[byte]
+  return hex
 }
+
+const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
 
 // Bytes from 248 up are dropped: 248 is the last multiple of 62, so every character is equally likely.
 function base62(bytes: Uint8Array): string {

@@ -154,7 +154,7 @@ th, td { padding: .5rem .6rem; border-bottom: 1px solid #ddd; text-align: right;
 th:first-child { text-align: left; font-weight: 500; padding-left: 0 } td:last-child, th:last-child { padding-right: 0 }
 thead th { color: #666; font-size: .85rem; font-weight: 500; border-bottom: 1px solid #1a1a1a }
 small { display: block; color: #666; font-weight: 400 }
-.balance > * { font-weight: 600 } .balance th { text-align: left }
+tr.balance > * { font-weight: 600 }
 .due { text-align: right; font-size: 1.25rem; margin: 1.5rem 0 }
 footer { color: #666; font-size: .85rem; border-top: 1px solid #ddd; padding-top: 1rem; margin-top: 3rem }
 @page { size: A4; margin: 18mm }
