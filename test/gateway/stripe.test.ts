@@ -344,6 +344,24 @@ describe('the meter', () => {
     expect(stripe.metered(customer)).toBe(8_000_000n)
   })
 
+  test.each<[Failure]>([['lose_request'], ['lose_answer'], ['error_after'], [500], [429]])(
+    'gets an event again that met %s, and counts it once',
+    async (failure) => {
+      const { payer, customer } = await newPostpaid()
+      await use(gateway.db, payer, 'm', [0, 2])
+      await pass(1)
+      stripe.options.failure = () => failure
+      await gateway.runScheduled()
+      delete stripe.options.failure
+      await pass(1)
+      await gateway.runScheduled()
+      const rows = await gateway.db
+        .sql`select state, attempt from stripe_meter_events where account_id = ${payer.account_id}`
+      expect(rows.map(({ state, attempt }) => [state, attempt])).toEqual([['sent', 2]])
+      expect(stripe.metered(customer)).toBe(6_000_000n)
+    },
+  )
+
   test('is paid by the invoice of Stripe’s, which credits the customer’s account', async () => {
     const { payer, customer } = await newPostpaid()
     await use(gateway.db, payer, 'm', [0, 100])
