@@ -35,7 +35,16 @@ async function main({ port, model_dir, database_url, data_dir, once }: Options):
   const ready_file = join(data_dir, 'ready.json')
   mkdirSync(data_dir, { recursive: true })
   rmSync(ready_file, { force: true })
-  const stack = await startStack({ port, model_dir, database_url, data_dir, on_stage: printStage, signal: stop.signal })
+  const vars = stripeVars()
+  const stack = await startStack({
+    port,
+    model_dir,
+    database_url,
+    data_dir,
+    vars,
+    on_stage: printStage,
+    signal: stop.signal,
+  })
   try {
     const account = await openDemoAccount(stack, data_dir)
     const ready = {
@@ -60,6 +69,12 @@ async function main({ port, model_dir, database_url, data_dir, once }: Options):
     console.log('\nStopping …')
     await stack.stop()
   }
+}
+
+/** Payments by Stripe, where the environment has its secrets (wrangler.toml says which). */
+function stripeVars(): Record<string, string> {
+  const named = Object.entries(process.env).filter(([name, value]) => name.startsWith('STRIPE_') && value)
+  return Object.fromEntries(named) as Record<string, string>
 }
 
 function readOptions(): Options {

@@ -1,0 +1,421 @@
+// The table of the operators' commands: what each is called, what it takes, and the one call of the admin API that it makes. Amounts
+// are given in dollars and travel as integers of nano-USD; no digit is lost between the two.
+
+import { randomUUID } from 'node:crypto'
+
+export interface Option {
+  type: 'string' | 'boolean'
+  description: string
+  /** What stands for its value in the help. */
+  value?: string
+  required?: boolean
+}
+export type Options = Record<string, Option>
+
+export interface Call {
+  method: 'GET' | 'POST' | 'PATCH' | 'DELETE'
+  path: string
+  query?: Record<string, string | undefined>
+  body?: object
+  accept?: string
+}
+
+export interface Command {
+  words: string[]
+  description: string
+  positionals?: string[]
+  options?: Options
+  /** Of a list: which fields are shown, in order. */
+  columns?: string[]
+  call(values: Record<string, string & boolean>, positionals: string[]): Call
+  /** The answer is one, but says that something is not as it should be. */
+  isBad?(answer: Record<string, unknown>): boolean
+}
+
+const page: Options = {
+  limit: { type: 'string', value: 'N', description: 'how many at most, up to 100 (20)' },
+  after: { type: 'string', value: 'ID', description: 'those that come after this one' },
+}
+const limits: Options = {
+  'requests-per-minute': { type: 'string', value: 'N', description: 'or none' },
+  'tokens-per-minute': { type: 'string', value: 'N', description: 'or none' },
+  'requests-in-flight': { type: 'string', value: 'N', description: 'at most so many at a time, or none' },
+  'monthly-cap': { type: 'string', value: 'USD', description: 'what may be spent in a month, or none' },
+}
+const keyFields: Options = {
+  scopes: { type: 'string', value: 'A,B', description: 'of generate, usage, keys, webhooks, admin (generate,usage)' },
+  models: { type: 'string', value: 'A,B', description: 'only these models, or none: every model' },
+  tags: { type: 'string', value: 'A,B', description: 'names to add usage up by' },
+  'allowed-ips': {
+    type: 'string',
+    value: 'A,B',
+    description: 'only from these addresses or ranges, or none: from anywhere',
+  },
+  expires: {
+    type: 'string',
+    value: 'TIME',
+    description: 'when it ends, as 2027-01-31 or 2027-01-31T12:00:00Z, or none',
+  },
+  ...limits,
+}
+const reference: Options = {
+  reference: { type: 'string', description: 'names it: repeated with the same one, it is done once (a random one)' },
+}
+const note: Options = { note: { type: 'string', description: 'why, for a person to read' } }
+const span: Options = {
+  from: { type: 'string', value: 'DAY', description: 'the first day, as 2026-11-01' },
+  to: { type: 'string', value: 'DAY', description: 'the last day' },
+}
+
+const accountColumns = [
+  'id',
+  'name',
+  'balance_nanousd',
+  'available_nanousd',
+  'overdraft_nanousd',
+  'charged_this_month_nanousd',
+]
+const keyColumns = ['id', 'account_id', 'name', 'prefix', 'last_four', 'scopes', 'expires_at', 'revoked_at']
+
+export const commands: Command[] = [
+  {
+    words: ['accounts', 'create'],
+    description: 'opens an account',
+    positionals: ['name'],
+    options: {
+      overdraft: { type: 'string', value: 'USD', description: 'how far below zero it may go (0)' },
+      ...limits,
+    },
+    call: (values, [name]) => post('/admin/accounts', { name, ...overdraftOf(values), ...limitsOf(values) }),
+  },
+  {
+    words: ['accounts', 'list'],
+    description: 'lists accounts, the newest first',
+    options: page,
+    columns: accountColumns,
+    call: (values) => get('/admin/accounts', pageOf(values)),
+  },
+  {
+    words: ['accounts', 'show'],
+    description: 'shows an account, its balance and its limits',
+    positionals: ['account'],
+    call: (_, [id]) => get(`/admin/accounts/${idOf(id!)}`),
+  },
+  {
+    words: ['accounts', 'update'],
+    description: 'changes what is given, and nothing else',
+    positionals: ['account'],
+    options: {
+      name: { type: 'string', description: 'its name' },
+      overdraft: { type: 'string', value: 'USD', description: 'how far below zero it may go' },
+      ...limits,
+    },
+    call: (values, [id]) =>
+      patch(`/admin/accounts/${idOf(id!)}`, {
+        ...given('name', values.name),
+        ...overdraftOf(values),
+        ...limitsOf(values),
+      }),
+  },
+  {
+    words: ['billing', 'show'],
+    description: 'shows how an account pays and when it is warned',
+    positionals: ['account'],
+    call: (_, [id]) => get(`/admin/accounts/${idOf(id!)}/billing`),
+  },
+  {
+    words: ['billing', 'update'],
+    description: 'changes what is given, and nothing else',
+    positionals: ['account'],
+    options: {
+      mode: { type: 'string', value: 'prepaid|postpaid', description: 'by top-ups before, or by invoice after' },
+      'alert-percents': {
+        type: 'string',
+        value: 'N,N',
+        description: 'warn when so much is left of what there was, or none',
+      },
+      'alert-amounts': { type: 'string', value: 'USD,USD', description: 'warn when so much is left, or none' },
+      'stripe-customer': { type: 'string', value: 'ID', description: 'who pays for it at Stripe, or none' },
+    },
+    call: (values, [id]) =>
+      patch(`/admin/accounts/${idOf(id!)}/billing`, {
+        ...given('billing_mode', values.mode),
+        ...given('alert_percents', values['alert-percents'], (text) => (listOf(text) ?? []).map(wholeNumber)),
+        ...given('alert_amounts_nanousd', values['alert-amounts'], (text) => (listOf(text) ?? []).map(nanousd)),
+        ...given('stripe_customer_id', values['stripe-customer'], orNone),
+      }),
+  },
+  {
+    words: ['keys', 'create'],
+    description: 'makes a key of an account and shows it, once',
+    positionals: ['account', 'name'],
+    options: keyFields,
+    call: (values, [account_id, name]) => post('/admin/keys', { account_id, name, ...keyFieldsOf(values) }),
+  },
+  {
+    words: ['keys', 'list'],
+    description: 'lists the keys of an account, the newest first',
+    positionals: ['account'],
+    options: page,
+    columns: keyColumns,
+    call: (values, [account_id]) => get('/admin/keys', { account_id, ...pageOf(values) }),
+  },
+  {
+    words: ['keys', 'show'],
+    description: 'shows a key, its limits and when it was last used; not the key itself',
+    positionals: ['key'],
+    call: (_, [id]) => get(`/admin/keys/${idOf(id!)}`),
+  },
+  {
+    words: ['keys', 'update'],
+    description: 'changes what is given, and nothing else',
+    positionals: ['key'],
+    options: { name: { type: 'string', description: 'its name' }, ...keyFields },
+    call: (values, [id]) =>
+      patch(`/admin/keys/${idOf(id!)}`, { ...given('name', values.name), ...keyFieldsOf(values) }),
+  },
+  {
+    words: ['keys', 'revoke'],
+    description: 'revokes a key for good; what runs under it is stopped',
+    positionals: ['key'],
+    call: (_, [id]) => ({ method: 'DELETE', path: `/admin/keys/${idOf(id!)}` }),
+  },
+  {
+    words: ['keys', 'rotate'],
+    description: 'makes a key that replaces one, and shows it, once',
+    positionals: ['key'],
+    options: { overlap: { type: 'string', value: 'SECONDS', description: 'how long the old one still works (0)' } },
+    call: (values, [id]) => post(`/admin/keys/${idOf(id!)}/rotate`, given('overlap_s', values.overlap, wholeNumber)),
+  },
+  {
+    words: ['top-ups', 'create'],
+    description: 'credits an account with money that came in',
+    positionals: ['account', 'usd'],
+    options: reference,
+    call: (values, [account_id, usd]) =>
+      post('/admin/top-ups', { account_id, amount_nanousd: nanousd(usd!), ...referenceOf(values) }),
+  },
+  {
+    words: ['refunds', 'create'],
+    description: 'gives back what a request was charged, or a part of it',
+    positionals: ['account', 'request'],
+    options: {
+      usd: { type: 'string', value: 'USD', description: 'how much (all that is left)' },
+      ...reference,
+      ...note,
+    },
+    call: (values, [account_id, request_id]) =>
+      post('/admin/refunds', {
+        account_id,
+        request_id,
+        ...given('amount_nanousd', values.usd, nanousd),
+        ...referenceOf(values),
+        ...given('note', values.note),
+      }),
+  },
+  {
+    words: ['adjustments', 'create'],
+    description: 'corrects a balance, up or down',
+    positionals: ['account'],
+    options: {
+      credit: { type: 'string', value: 'USD', description: 'up by so much' },
+      debit: { type: 'string', value: 'USD', description: 'down by so much' },
+      'may-overdraw': { type: 'boolean', description: 'also where it leaves the account in debt' },
+      ...reference,
+      note: { ...note.note!, required: true },
+    },
+    call: (values, [account_id]) => {
+      const { credit, debit } = values
+      if ((credit === undefined) === (debit === undefined)) throw new Error('either --credit or --debit is needed')
+      return post('/admin/adjustments', {
+        account_id,
+        direction: credit === undefined ? 'debit' : 'credit',
+        amount_nanousd: nanousd((credit ?? debit)!),
+        ...given('may_overdraw', values['may-overdraw'], Boolean),
+        ...referenceOf(values),
+        note: values.note,
+      })
+    },
+  },
+  {
+    words: ['grants', 'create'],
+    description: 'gives credit that ends',
+    positionals: ['account', 'usd'],
+    options: {
+      expires: { type: 'string', value: 'TIME', description: 'when what is left of it ends', required: true },
+      ...reference,
+      ...note,
+    },
+    call: (values, [account_id, usd]) =>
+      post('/admin/grants', {
+        account_id,
+        amount_nanousd: nanousd(usd!),
+        expires_at: moment(values.expires!),
+        ...referenceOf(values),
+        ...given('note', values.note),
+      }),
+  },
+  {
+    words: ['prices', 'list'],
+    description: 'lists the price book',
+    options: {
+      model: { type: 'string', description: 'of this model only' },
+      account: { type: 'string', value: 'ID', description: 'agreed with this account' },
+    },
+    call: (values) => get('/admin/prices', { model: values.model, account_id: values.account }),
+  },
+  {
+    words: ['prices', 'publish'],
+    description: 'publishes a price: dollars for a million tokens; requests that were admitted keep theirs',
+    positionals: ['model'],
+    options: {
+      input: { type: 'string', value: 'USD', description: 'for a million tokens of input', required: true },
+      cached: { type: 'string', value: 'USD', description: 'for those of them that were cached (as input)' },
+      output: { type: 'string', value: 'USD', description: 'for a million tokens of output', required: true },
+      account: { type: 'string', value: 'ID', description: 'agreed with this account alone' },
+      from: { type: 'string', value: 'TIME', description: 'from when on (now)' },
+      until: { type: 'string', value: 'TIME', description: 'of an agreed price: until when' },
+    },
+    call: (values, [model]) =>
+      post('/admin/prices', {
+        model,
+        input_nanousd_per_token: perToken(values.input!),
+        cached_input_nanousd_per_token: perToken(values.cached ?? values.input!),
+        output_nanousd_per_token: perToken(values.output!),
+        ...given('account_id', values.account),
+        ...given('valid_from', values.from, moment),
+        ...given('valid_until', values.until, moment),
+      }),
+  },
+  {
+    words: ['reconcile'],
+    description: 'checks that every balance is the sum of its entries; the exit code is 1 where one is not',
+    options: { anew: { type: 'boolean', description: 'read every entry again, also those that agreed before' } },
+    call: (values) => get('/admin/reconcile', { anew: values.anew ? 'true' : undefined }),
+    isBad: ({ status }) => status !== 'ok',
+  },
+  {
+    words: ['receipts', 'show'],
+    description: 'shows what a request used and cost, with the lines of the ledger',
+    positionals: ['request'],
+    call: (_, [id]) => get(`/admin/usage/${encodeURIComponent(id!)}`),
+  },
+  {
+    words: ['usage'],
+    description: 'adds up what an account used',
+    positionals: ['account'],
+    options: { ...span, by: { type: 'string', value: 'day,model,key,tag', description: 'what to add up by (day)' } },
+    call: (values, [account_id]) =>
+      get('/admin/usage', { account_id, from: values.from, to: values.to, by: values.by }),
+  },
+  {
+    words: ['invoices', 'list'],
+    description: 'lists the invoices of an account, the newest first',
+    positionals: ['account'],
+    options: page,
+    columns: ['id', 'month', 'billing_mode', 'opening_nanousd', 'closing_nanousd', 'due_nanousd', 'closed_at'],
+    call: (values, [account_id]) => get('/admin/invoices', { account_id, ...pageOf(values) }),
+  },
+  {
+    words: ['invoices', 'show'],
+    description: 'shows an invoice, as text, as CSV or as a page that prints',
+    positionals: ['invoice'],
+    options: { format: { type: 'string', value: 'json|csv|html', description: 'its form (json)' } },
+    call: (values, [id]) => get(`/admin/invoices/${encodeURIComponent(id!)}`, { format: values.format }),
+  },
+]
+
+function get(path: string, query: Call['query'] = {}): Call {
+  return { method: 'GET', path, query }
+}
+
+function post(path: string, body: object): Call {
+  return { method: 'POST', path, body }
+}
+
+function patch(path: string, body: object): Call {
+  if (Object.keys(body).length === 0) throw new Error('nothing to change was given')
+  return { method: 'PATCH', path, body }
+}
+
+function pageOf({ limit, after }: Record<string, string>): Record<string, string | undefined> {
+  return { limit, after }
+}
+
+/** The field, where the option was given. */
+function given<V>(
+  field: string,
+  value: string | undefined,
+  read: (text: string) => V | string = (text) => text,
+): object {
+  return value === undefined ? {} : { [field]: read(value) }
+}
+
+function overdraftOf({ overdraft }: Record<string, string>): object {
+  return given('overdraft_nanousd', overdraft, nanousd)
+}
+
+function limitsOf(values: Record<string, string>): object {
+  const count = (text: string) => orNone(text) && wholeNumber(text)
+  return {
+    ...given('requests_per_minute', values['requests-per-minute'], count),
+    ...given('tokens_per_minute', values['tokens-per-minute'], count),
+    ...given('requests_in_flight_max', values['requests-in-flight'], count),
+    ...given('monthly_spend_cap_nanousd', values['monthly-cap'], (text) => orNone(text) && nanousd(text)),
+  }
+}
+
+function keyFieldsOf(values: Record<string, string>): object {
+  return {
+    ...given('scopes', values.scopes, listOf),
+    ...given('models', values.models, listOf),
+    ...given('tags', values.tags, (text) => listOf(text) ?? []),
+    ...given('allowed_ips', values['allowed-ips'], listOf),
+    ...given('expires_at', values.expires, (text) => orNone(text) && moment(text)),
+    ...limitsOf(values),
+  }
+}
+
+function referenceOf(values: Record<string, string>): object {
+  return { reference: values.reference ?? randomUUID() }
+}
+
+function orNone(text: string): string | null {
+  return text === 'none' ? null : text
+}
+
+function listOf(text: string): string[] | null {
+  return text === 'none' ? null : text.split(',').map((part) => part.trim())
+}
+
+function idOf(text: string): string {
+  if (!/^\d{1,18}$/.test(text)) throw new Error(`'${text}' is not an id`)
+  return text
+}
+
+function wholeNumber(text: string): number {
+  if (!/^\d{1,12}$/.test(text)) throw new Error(`'${text}' is not a whole number`)
+  return Number(text)
+}
+
+/** Dollars as a person writes them, as an integer of nano-USD. */
+export function nanousd(usd: string): string {
+  const [, whole, fraction = ''] = /^\$?(\d{1,10})(?:\.(\d{1,9}))?$/.exec(usd) ?? []
+  if (whole === undefined) throw new Error(`'${usd}' is not an amount in dollars, such as 25 or 0.005`)
+  return String(BigInt(whole) * 1_000_000_000n + BigInt(fraction.padEnd(9, '0')))
+}
+
+/** Dollars for a million tokens, as nano-USD for one. */
+export function perToken(usd: string): string {
+  const for_million = BigInt(nanousd(usd))
+  if (for_million % 1_000_000n !== 0n)
+    throw new Error(`$${usd} for a million tokens is no whole number of nano-USD for one`)
+  return String(for_million / 1_000_000n)
+}
+
+function moment(text: string): string {
+  const at = new Date(/^\d{4}-\d{2}-\d{2}$/.test(text) ? `${text}T00:00:00Z` : text)
+  if (!/^\d{4}-\d{2}-\d{2}/.test(text) || Number.isNaN(at.getTime()))
+    throw new Error(`'${text}' is not a time, such as 2027-01-31 or 2027-01-31T12:00:00Z`)
+  return at.toISOString()
+}

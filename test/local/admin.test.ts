@@ -1,0 +1,222 @@
+// The operators' command line, run as an operator runs it, against a gateway on workerd and its database.
+
+import { execFile } from 'node:child_process'
+import { dirname, join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { commands, nanousd, perToken } from '../../local/admin-commands.ts'
+import { table } from '../../local/admin-table.ts'
+import { freePort } from '../../local/port.ts'
+import { startTestGateway, type TestGateway } from '../support/gateway.ts'
+
+const root = dirname(dirname(import.meta.dirname))
+let gateway: TestGateway
+
+beforeAll(async () => {
+  gateway = await startTestGateway()
+})
+afterAll(() => gateway?.stop())
+
+interface Ran {
+  code: number
+  out: string
+  err: string
+}
+
+function run(args: string[], env: NodeJS.ProcessEnv = access(), file = 'local/admin.ts'): Promise<Ran> {
+  const command = file === 'local/admin.ts' ? [file, ...args] : [file, 'admin', ...args]
+  return new Promise((done) => {
+    execFile(process.execPath, command, { cwd: root, env: { ...process.env, ...env } }, (error, out, err) => {
+      done({ code: error ? Number(error.code) : 0, out, err })
+    })
+  })
+}
+
+function access(): NodeJS.ProcessEnv {
+  return { GATEWAY_URL: gateway.url, ADMIN_KEY: gateway.admin_key }
+}
+
+/** The answer of a command that must succeed. */
+async function json<A = Record<string, string>>(...args: string[]): Promise<A> {
+  const { code, out, err } = await run([...args, '--json'])
+  expect([code, err], `${args.join(' ')}: ${out}`).toEqual([0, ''])
+  return JSON.parse(out) as A
+}
+
+async function newAccount(name = 'Ada'): Promise<string> {
+  return (await json('accounts', 'create', name)).id!
+}
+
+describe('an account', () => {
+  test('is opened, credited, shown, changed and listed', async () => {
+    const account = await json('accounts', 'create', 'Ada', '--overdraft', '0.5', '--requests-per-minute', '60')
+    expect(account).toMatchObject({
+      object: 'account',
+      name: 'Ada',
+      overdraft_nanousd: '500000000',
+      requests_per_minute: 60,
+    })
+    const id = account.id!
+    const top_up = await json('top-ups', 'create', id, '25.000000001', '--reference', `pay-${id}`)
+    expect(await json('top-ups', 'create', id, '25.000000001', '--reference', `pay-${id}`)).toEqual(top_up)
+    expect(await json('accounts', 'show', id)).toMatchObject({ balance_nanousd: '25000000001' })
+    const changed = await json('accounts', 'update', id, '--name', 'Lovelace', '--requests-per-minute', 'none')
+    expect(changed).toMatchObject({ name: 'Lovelace', requests_per_minute: null, overdraft_nanousd: '500000000' })
+    const { data } = await json<{ data: { id: string }[] }>('accounts', 'list', '--limit', '1')
+    expect(data.map((row) => row.id)).toEqual([id])
+  })
+
+  test('for the eye is a table whose columns line up, with amounts in dollars', async () => {
+    const id = await newAccount('阿达')
+    await json('top-ups', 'create', id, '12.5')
+    const { out } = await run(['accounts', 'list', '--limit', '2'])
+    const [head, row] = out.split('\n')
+    expect(head).toMatch(/^id +name +balance_usd/)
+    expect(row).toMatch(/阿达 +12\.50 /)
+    expect((await run(['accounts', 'show', id])).out).toMatch(/^balance_usd +12\.50$/m)
+  })
+
+  test('pays as it is told, and is warned', async () => {
+    const id = await newAccount()
+    const changed = await json(
+      'billing',
+      'update',
+      id,
+      '--mode',
+      'postpaid',
+      '--alert-percents',
+      '10',
+      '--alert-amounts',
+      '1,0.5',
+    )
+    const wanted = {
+      billing_mode: 'postpaid',
+      alert_percents: [10],
+      alert_amounts_nanousd: ['1000000000', '500000000'],
+    }
+    expect(changed).toMatchObject(wanted)
+    expect(await json('billing', 'update', id, '--alert-percents', 'none')).toMatchObject({ alert_percents: [] })
+    expect(await json('billing', 'show', id)).toMatchObject({ ...wanted, alert_percents: [] })
+  })
+
+  test('has no invoice before its month is over', async () => {
+    const id = await newAccount()
+    expect(await json('invoices', 'list', id)).toMatchObject({ data: [] })
+    expect((await run(['invoices', 'list', id])).out).toBe('nothing\n')
+    expect(await run(['invoices', 'show', `inv_${id}_1`])).toMatchObject({ code: 1, err: '✗ There is nothing here.\n' })
+  })
+})
+
+describe('a key', () => {
+  const balance = (key: string) => fetch(`${gateway.url}/v1/balance`, { headers: { authorization: `Bearer ${key}` } })
+
+  test('is made, used, changed, rotated and revoked', async () => {
+    const account = await newAccount()
+    const made = await json(
+      'keys',
+      'create',
+      account,
+      'laptop',
+      '--scopes',
+      'usage',
+      '--tags',
+      'a,b',
+      '--expires',
+      '2099-01-31',
+    )
+    expect(made).toMatchObject({ scopes: ['usage'], tags: ['a', 'b'] })
+    expect((await balance(made.key!)).status).toBe(200)
+    expect(await json('keys', 'update', made.id!, '--name', 'desk', '--expires', 'none')).toMatchObject({
+      name: 'desk',
+      expires_at: null,
+    })
+    const rotated = await json('keys', 'rotate', made.id!)
+    expect([(await balance(made.key!)).status, (await balance(rotated.key!)).status]).toEqual([401, 200])
+    await json('keys', 'revoke', rotated.id!)
+    expect((await balance(rotated.key!)).status).toBe(401)
+    const { data } = await json<{ data: Record<string, string>[] }>('keys', 'list', account)
+    expect(data.map(({ id }) => id)).toEqual([rotated.id, made.id])
+    expect(JSON.stringify(data)).not.toContain(made.key)
+  })
+})
+
+describe('what goes wrong', () => {
+  test.each([
+    ['a command that is not one', ['accounts', 'burn'], 2, /there is no command 'accounts burn'/],
+    ['an option that is not one', ['accounts', 'list', '--colour', 'red'], 2, /--colour/],
+    ['a missing argument', ['accounts', 'create'], 2, /takes <name>/],
+    ['a missing option', ['grants', 'create', '1', '5'], 2, /--expires is missing/],
+    ['nothing to change', ['accounts', 'update', '1'], 2, /nothing to change/],
+    ['an amount with too many digits', ['top-ups', 'create', '1', '0.0000000001'], 2, /not an amount in dollars/],
+    [
+      'an amount below zero',
+      ['adjustments', 'create', '1', '--debit=-5', '--note', 'n'],
+      2,
+      /not an amount in dollars/,
+    ],
+    ['an id that is none', ['accounts', 'show', '../x'], 2, /'..\/x' is not an id/],
+    ['an account that is not there', ['accounts', 'show', '999999'], 1, /There is nothing here/],
+    ['a value that the gateway refuses', ['keys', 'create', '1', 'k', '--scopes', 'root'], 1, /scopes/],
+  ])('%s', async (_, args, code, message) => {
+    const ran = await run(args)
+    expect([ran.code, ran.out]).toEqual([code, ''])
+    expect(ran.err).toMatch(message)
+    expect(ran.err).not.toMatch(/ at .*\.ts:/)
+    const as_json = await run([...args, '--json'])
+    expect([as_json.code, JSON.parse(as_json.out).error.message]).toEqual([code, expect.stringMatching(message)])
+  })
+
+  test('a wrong operator key', async () => {
+    const ran = await run(['accounts', 'list', '--admin-key', 'a-key-that-is-wrong'])
+    expect(ran).toMatchObject({ code: 1, err: '✗ the gateway does not know this operator key\n' })
+  })
+
+  test('no gateway there', async () => {
+    const ran = await run(['accounts', 'list', '--url', `http://127.0.0.1:${await freePort()}`])
+    expect(ran.code).toBe(3)
+    expect(ran.err).toMatch(/does not answer \(ECONNREFUSED\)/)
+  })
+
+  test('something else there', async () => {
+    expect(await run(['accounts', 'list', '--url', gateway.node.url])).toMatchObject({
+      code: 3,
+      err: expect.stringMatching(/no gateway of ours/),
+    })
+  })
+})
+
+test('every command explains itself', async () => {
+  const overview = await run([])
+  for (const { words, description } of commands) {
+    expect(overview.out).toContain(words.join(' '))
+    expect(overview.out).toContain(description)
+  }
+  const help = await run(['keys', 'create', '--help'])
+  expect(help).toMatchObject({ code: 0, err: '' })
+  expect(help.out).toMatch(/keys create <account> <name>/)
+  expect(help.out).toMatch(/--expires TIME +when it ends/)
+  expect((await run(['keys', '--help'])).out).not.toContain('accounts')
+})
+
+test('through npm its output is the answer and nothing else', async () => {
+  const id = await newAccount()
+  const ran = await run(['accounts', 'show', id, '--json'], access(), join('local', 'bootstrap.mjs'))
+  expect(JSON.parse(ran.out)).toMatchObject({ id })
+})
+
+test.each([
+  ['0', '0'],
+  ['25', '25000000000'],
+  ['$0.005', '5000000'],
+  ['9999999999.999999999', '9999999999999999999'],
+])('%s dollars are %s nano-USD', (usd, expected) => {
+  expect(nanousd(usd)).toBe(expected)
+})
+
+test('a price for a million tokens is one for a token, or refused', () => {
+  expect(perToken('0.6')).toBe('600')
+  expect(() => perToken('0.0000005')).toThrow('no whole number')
+})
+
+test('a table shows nothing that a terminal would obey', () => {
+  expect(table({ data: [{ id: '1', name: '\u001b[31mred\u202e' }] })).toBe('id  name\n 1  \ufffd[31mred\ufffd')
+})
