@@ -42,6 +42,7 @@ export interface ServerOptions {
 export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }> {
   const { config, state, log } = options
   const app = new Hono<{ Bindings: HttpBindings }>()
+  const turn = turns()
 
   app.onError((error, c) => {
     if (error instanceof Refusal) return c.json(error.body, error.status, error.headers)
@@ -64,7 +65,9 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     refuseUnlessServing(state)
     const ticket_text = c.req.header(TICKET_HEADER)
     const ticket = await acceptTicket(ticket_text, config.model_id, config.node_secret)
-    const request = parseRequest(await c.req.text())
+    const body = await c.req.text()
+    await turn()
+    const request = parseRequest(body)
     // From here to the start nothing is awaited: one ticket, one start; what has room now has it then.
     refuseUnlessServing(state)
     refuseUnlessRoom(options, request)
@@ -74,6 +77,15 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     return RESPONSE_ALREADY_SENT
   })
   return app
+}
+
+/** One turn of the event loop for each: of many prompts that come at once, none keeps what runs waiting for all of them. */
+function turns(): () => Promise<unknown> {
+  let last: Promise<unknown> = Promise.resolve()
+  return () => {
+    last = last.then(() => new Promise(setImmediate))
+    return last
+  }
 }
 
 function refuseSize(): never {
