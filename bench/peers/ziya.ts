@@ -48,6 +48,7 @@ function submit(prompt: number[], output_tokens_max: number): void {
       output_tokens_min: 0,
       stop_ids: new Set(),
       cache_salt: `${salt}`,
+      priority: 'interactive',
       sampling: {
         temperature: 0,
         top_p: 1,
