@@ -85,7 +85,13 @@ export interface Model {
   created: number
   owned_by: string
   context_length: number
-  pricing: { input_nanousd_per_token: string; output_nanousd_per_token: string }
+  /** As it is for the account that asks; null before a first one was published. */
+  pricing: {
+    input_nanousd_per_token: string
+    cached_input_nanousd_per_token: string
+    output_nanousd_per_token: string
+    version: number
+  } | null
 }
 
 export type ErrorType =

@@ -4,6 +4,9 @@ import { Hono } from 'hono'
 import { authenticateAdmin, identify } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
 import { createAccount, listAccounts, ownAccount, retrieveAccount, updateAccount } from './endpoint/admin-accounts.ts'
+import { createAdjustment, createGrant, createRefund } from './endpoint/admin-entries.ts'
+import { listPrices, publishPrice } from './endpoint/admin-prices.ts'
+import { ledgerHealthz, metrics, reconcileNow } from './endpoint/admin-reconcile.ts'
 import { createTopUp } from './endpoint/admin-top-ups.ts'
 import { balance } from './endpoint/balance.ts'
 import { ownBilling, retrieveBilling, updateBilling } from './endpoint/billing.ts'
@@ -64,6 +67,8 @@ endpoint('/v1/invoices', { GET: ownInvoices.list })
 endpoint('/v1/invoices/:id', { GET: ownInvoices.retrieve })
 endpoint('/v1/top-ups/checkout', { POST: createCheckoutSession })
 endpoint('/healthz', { GET: health })
+endpoint('/healthz/ledger', { GET: ledgerHealthz })
+endpoint('/metrics', { GET: metrics })
 endpoint('/internal/sync', { POST: internalSync }, { is_once: false }) // signed by nodes, and settled once whatever they repeat
 endpoint('/stripe/webhook', { POST: stripeWebhook }, { is_once: false }) // signed by Stripe, and booked once by the event's id
 endpoint('/admin/accounts', { GET: listAccounts, POST: createAccount })
@@ -75,6 +80,11 @@ endpoint('/admin/keys', { GET: operatorsKeys.list, POST: operatorsKeys.create })
 endpoint('/admin/keys/:id', { GET: operatorsKeys.retrieve, PATCH: operatorsKeys.update, DELETE: operatorsKeys.revoke })
 endpoint('/admin/keys/:id/rotate', { POST: operatorsKeys.rotate })
 endpoint('/admin/top-ups', { POST: createTopUp })
+endpoint('/admin/grants', { POST: createGrant })
+endpoint('/admin/refunds', { POST: createRefund })
+endpoint('/admin/adjustments', { POST: createAdjustment })
+endpoint('/admin/prices', { GET: listPrices, POST: publishPrice })
+endpoint('/admin/reconcile', { GET: reconcileNow })
 
 app.notFound(() => errorResponse(new ApiError('not_found')))
 

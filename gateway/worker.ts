@@ -3,6 +3,7 @@
 import type { ScheduledController } from '@cloudflare/workers-types'
 import { app } from './app.ts'
 import { closeInvoices } from './billing/close-invoices.ts'
+import { reconcile } from './billing/reconcile.ts'
 import { pushMeter } from './billing/stripe-meter.ts'
 import { askTeller } from './db/ask-teller.ts'
 import type { Env } from './env.ts'
@@ -20,7 +21,15 @@ export default {
 }
 
 // One that fails keeps no other from being done. All may be repeated, and cut off anywhere.
-const duties = [expireReservations, forgetRequests, closeInvoices, pushMeter]
+const duties = [
+  expireReservations,
+  expireGrants,
+  addUsageMonths,
+  forgetRequests,
+  closeInvoices,
+  pushMeter,
+  (env: Env) => reconcile(env),
+]
 
 async function expireReservations(env: Env): Promise<void> {
   await askTeller(env, 'expire', { shard_by: 'expire', items: [{ count_max: 10_000 }] })
@@ -29,4 +38,12 @@ async function expireReservations(env: Env): Promise<void> {
 /** The results of idempotent requests, after their day. */
 async function forgetRequests(env: Env): Promise<void> {
   await askTeller(env, 'forget_requests', { shard_by: 'expire', items: [{ count_max: 10_000 }] })
+}
+
+async function expireGrants(env: Env): Promise<void> {
+  await askTeller(env, 'expire_due_grants', { shard_by: 'expire', items: [{ count_max: 1000 }] })
+}
+
+async function addUsageMonths(env: Env): Promise<void> {
+  await askTeller(env, 'add_usage_months', { shard_by: 'expire', items: [{ months_ahead: 2 }] })
 }

@@ -31,8 +31,8 @@ create or replace function price_report(price prices) returns jsonb language sql
     'input_nanousd_per_token', price.input_nanousd_per_token::text,
     'cached_input_nanousd_per_token', price.cached_input_nanousd_per_token::text,
     'output_nanousd_per_token', price.output_nanousd_per_token::text,
-    'valid_from', price.valid_from,
-    'valid_until', price.valid_until)
+    'valid_from', iso(price.valid_from),
+    'valid_until', iso(price.valid_until))
 $$;
 
 -- Publishes one price; the table is locked against other publishers. Items: {model, input_nanousd_per_token,
@@ -106,7 +106,8 @@ begin
   for item in select * from jsonb_array_elements(items) loop
     select * into key from keys where hash = decode(item ->> 'key_hash', 'hex');
     return next case
-      when key_refusal(key, 'generate') is not null then jsonb_build_object('decision', key_refusal(key, 'generate'))
+      when key_refusal(key, 'generate', item) is not null then
+        jsonb_build_object('decision', key_refusal(key, 'generate', item))
       else jsonb_build_object('decision', 'allowed', 'prices', (
         select coalesce(jsonb_object_agg(model, price_report(price_at(model, key.account_id, clock_timestamp()))), '{}')
         from (select distinct model from prices) as models))

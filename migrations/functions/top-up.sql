@@ -150,7 +150,7 @@ begin
     if answer is null then
       entry := book_entry(new_entry(item, wanted_kind));
       if entry.kind <> 'adjustment_credit' then
-        perform spend_grants(entry.id, entry.account_id, entry.amount_nanousd, clock_timestamp());
+        perform spend_grants(entry.id, entry.account_id, entry.amount_nanousd, entry.created_at);
       end if;
       answer := booked(entry, 'adjusted');
     end if;
