@@ -18,8 +18,10 @@ import { internalSync } from './endpoint/internal-sync.ts'
 import { operatorsInvoices, ownInvoices } from './endpoint/invoices.ts'
 import { leakKey, operatorsKeys, ownKeys } from './endpoint/keys.ts'
 import { listModels, retrieveModel } from './endpoint/models.ts'
+import { receiptKeys } from './endpoint/receipt-keys.ts'
 import { stripeWebhook } from './endpoint/stripe-webhook.ts'
-import { listUsage, retrieveUsage } from './endpoint/usage.ts'
+import { listUsage, retrieveAnyUsage, retrieveUsage } from './endpoint/usage.ts'
+import { reportAccountUsage } from './endpoint/usage-report.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
 import { once } from './limits/idempotency.ts'
@@ -68,6 +70,7 @@ endpoint('/v1/invoices/:id', { GET: ownInvoices.retrieve })
 endpoint('/v1/top-ups/checkout', { POST: createCheckoutSession })
 endpoint('/healthz', { GET: health })
 endpoint('/healthz/ledger', { GET: ledgerHealthz })
+endpoint('/.well-known/receipt-keys.json', { GET: receiptKeys })
 endpoint('/metrics', { GET: metrics })
 endpoint('/internal/sync', { POST: internalSync }, { is_once: false }) // signed by nodes, and settled once whatever they repeat
 endpoint('/stripe/webhook', { POST: stripeWebhook }, { is_once: false }) // signed by Stripe, and booked once by the event's id
@@ -84,6 +87,8 @@ endpoint('/admin/grants', { POST: createGrant })
 endpoint('/admin/refunds', { POST: createRefund })
 endpoint('/admin/adjustments', { POST: createAdjustment })
 endpoint('/admin/prices', { GET: listPrices, POST: publishPrice })
+endpoint('/admin/usage', { GET: reportAccountUsage })
+endpoint('/admin/usage/:request_id', { GET: retrieveAnyUsage })
 endpoint('/admin/reconcile', { GET: reconcileNow })
 
 app.notFound(() => errorResponse(new ApiError('not_found')))

@@ -20,6 +20,8 @@ export interface Env {
   FLOOD: RateLimit
   FAILED_AUTHENTICATION: RateLimit
   LOCAL_MODEL?: string
+  /** What receipts are signed with: 32 random bytes, base64url. */
+  RECEIPT_SEED?: string
   /** Without these three nothing is sold by Stripe, told by it, or metered there. */
   STRIPE_SECRET_KEY?: string
   STRIPE_WEBHOOK_SECRET?: string
@@ -85,6 +87,10 @@ const bindings = z.object({
   HYPERDRIVE: z.object({ connectionString: z.string().min(1) }),
   NODE_SECRET: z.string().min(16),
   ADMIN_KEY: z.string().min(16),
+  RECEIPT_SEED: z
+    .string()
+    .regex(/^[A-Za-z0-9_-]{43}$/, 'expected 32 bytes as base64url')
+    .optional(),
   TELLER_SHARDS: count,
   DATABASE_MS_MAX: count,
   GENERATION_MS_MAX: count,

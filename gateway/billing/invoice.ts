@@ -1,6 +1,8 @@
 // An invoice as the database closed it, and the two forms of it that are not JSON. Amounts stay integers of nano-USD; where a person
 // reads them, their digits are cut, never rounded.
 
+import { csvText } from './csv.ts'
+
 export interface Invoice {
   id: string
   account_id: string
@@ -55,13 +57,7 @@ export function invoiceCsv(invoice: Invoice): string {
     ...invoice.lines.map((line) => columns.map((name) => String(line[name] ?? ''))),
     balance('closing_balance', invoice.closing_nanousd),
   ]
-  return rows.map((row) => `${row.map(csvField).join(',')}\r\n`).join('')
-}
-
-// RFC 4180; and a text that a spreadsheet would run as a formula is led by a quote.
-function csvField(text: string): string {
-  const safe = /^[=+@\t\r]|^-(?!\d)/.test(text) ? `'${text}` : text
-  return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe
+  return csvText(rows)
 }
 
 const titles: Record<string, string> = {

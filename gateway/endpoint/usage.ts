@@ -1,10 +1,13 @@
-// GET /v1/usage and /v1/usage/{request_id}: what an account's requests used and cost, with the lines of the ledger.
+// GET /v1/usage and /v1/usage/{request_id}: what an account's requests used and cost, with the lines of the ledger; one request as
+// a signed receipt, and with ?group_by= the sums of days, as JSON or CSV.
 
 import { z } from 'zod'
-import { authenticate } from '../auth/authenticate.ts'
-import { read } from '../billing/ledger.ts'
+import { authenticate, authenticateAdmin, type Caller, identify } from '../auth/authenticate.ts'
+import { ask, read } from '../billing/ledger.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
+import { receiptSignerOf } from './receipt-keys.ts'
+import { reportUsage } from './usage-report.ts'
 
 interface UsageReport {
   request_id: string
@@ -22,6 +25,7 @@ const page = z.strictObject({
 })
 
 export async function listUsage(c: Call): Promise<Response> {
+  if (c.req.query('group_by') !== undefined) return reportUsage(c)
   const key_hash = await authenticate(c.req.raw)
   const query = page.safeParse(c.req.query())
   if (!query.success) throw badQuery(query.error)
@@ -32,12 +36,21 @@ export async function listUsage(c: Call): Promise<Response> {
 }
 
 export async function retrieveUsage(c: Call): Promise<Response> {
-  const key_hash = await authenticate(c.req.raw)
+  return receipt(c, await identify(c))
+}
+
+export async function retrieveAnyUsage(c: Call): Promise<Response> {
+  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
+  return receipt(c, { operator: true })
+}
+
+async function receipt(c: Call, asker: Caller | { operator: true }): Promise<Response> {
   const request_id = uuid.safeParse(c.req.param('request_id'))
   if (!request_id.success) throw new ApiError('not_found')
-  const item = { key_hash, request_id: request_id.data }
-  const { usage } = await read<{ usage: UsageReport }>(c.env, 'read_usage', item)
-  return c.json(withObject(usage))
+  const item = { ...asker, request_id: request_id.data }
+  const { usage } = await ask<{ usage: UsageReport }>(c.env, 'read_usage', item)
+  const signer = await receiptSignerOf(c.env)
+  return c.json(await signer.sign({ ...withObject(usage), signed_unix_s: Math.floor(Date.now() / 1000) }))
 }
 
 function withObject(usage: UsageReport) {

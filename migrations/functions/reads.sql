@@ -28,6 +28,7 @@ end $$;
 create or replace function usage_report(held reservations) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'request_id', held.request_id,
+    'account_id', held.account_id::text,
     'model', held.model,
     'key_id', held.key_id::text,
     'state', held.state,
@@ -58,15 +59,16 @@ $$;
 create or replace function read_usage(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
-  key keys;
+  asker keys;
   held reservations;
 begin
   for item in select * from jsonb_array_elements(items) loop
-    select * into key from keys where hash = decode(item ->> 'key_hash', 'hex');
+    asker := asker_of(item);
     select * into held from reservations
-    where request_id = (item ->> 'request_id')::uuid and account_id = key.account_id;
+    where request_id = (item ->> 'request_id')::uuid and (item ? 'operator' or account_id = asker.account_id);
     return next case
-      when key_refusal(key, 'usage') is not null then jsonb_build_object('decision', key_refusal(key, 'usage'))
+      when asker_refusal(asker, item, 'usage') is not null then
+        jsonb_build_object('decision', asker_refusal(asker, item, 'usage'))
       when held.request_id is null then jsonb_build_object('decision', 'not_found')
       else jsonb_build_object('decision', 'allowed', 'usage', usage_report(held))
     end;

@@ -1,0 +1,84 @@
+// Receipts: what a request used and cost, signed so that anybody can check it with the public key alone (Ed25519 over canonical
+// JSON, RFC 8785). To verify one elsewhere: take `signature` out, write the rest with keys sorted and no spaces, and check
+// `signature.value` with the key of that `kid` from /.well-known/receipt-keys.json.
+
+export interface ReceiptSignature {
+  alg: 'EdDSA'
+  kid: string
+  value: string // base64url
+}
+
+/** A public key as JWK (RFC 8037). */
+export interface ReceiptKey {
+  kty: 'OKP'
+  crv: 'Ed25519'
+  x: string
+  kid: string
+  alg: 'EdDSA'
+  use: 'sig'
+}
+
+export interface ReceiptSigner {
+  key: ReceiptKey
+  sign<R extends object>(receipt: R): Promise<R & { signature: ReceiptSignature }>
+}
+
+const encoder = new TextEncoder()
+
+/** A signer from 32 secret bytes (base64url). */
+export async function receiptSigner(seed: string): Promise<ReceiptSigner> {
+  const secret = await crypto.subtle.importKey('pkcs8', pkcs8(fromBase64Url(seed)), 'Ed25519', true, ['sign'])
+  const { x } = await crypto.subtle.exportKey('jwk', secret)
+  const kid = await thumbprint(x!)
+  return {
+    key: { kty: 'OKP', crv: 'Ed25519', x: x!, kid, alg: 'EdDSA', use: 'sig' },
+    sign: async (receipt) => {
+      const value = await crypto.subtle.sign('Ed25519', secret, encoder.encode(canonicalJson(receipt)))
+      return { ...receipt, signature: { alg: 'EdDSA', kid, value: toBase64Url(new Uint8Array(value)) } }
+    },
+  }
+}
+
+/** Whether a receipt is, in every field, what the holder of one of these keys signed. */
+export async function verifyReceipt(receipt: object, keys: Pick<ReceiptKey, 'kid' | 'x'>[]): Promise<boolean> {
+  const { signature, ...signed } = receipt as { signature?: ReceiptSignature }
+  const key = keys.find(({ kid }) => kid === signature?.kid)
+  if (!signature || !key || signature.alg !== 'EdDSA') return false
+  const jwk = { kty: 'OKP', crv: 'Ed25519', x: key.x }
+  const publicKey = await crypto.subtle.importKey('jwk', jwk, 'Ed25519', false, ['verify'])
+  const bytes = encoder.encode(canonicalJson(signed))
+  return crypto.subtle.verify('Ed25519', publicKey, fromBase64Url(signature.value), bytes)
+}
+
+/** JSON with the keys of every object sorted by UTF-16 units and no spaces: one text for one value. */
+export function canonicalJson(value: unknown): string {
+  if (Array.isArray(value)) return `[${value.map(canonicalJson).join()}]`
+  if (typeof value !== 'object' || value === null) return JSON.stringify(value)
+  const fields = Object.entries(value).filter(([, field]) => field !== undefined)
+  const sorted = fields.sort(([a], [b]) => (a < b ? -1 : 1))
+  return `{${sorted.map(([name, field]) => `${JSON.stringify(name)}:${canonicalJson(field)}`).join()}}`
+}
+
+// The frame that PKCS #8 puts around 32 bytes of an Ed25519 key (RFC 8410).
+function pkcs8(seed: Uint8Array): Uint8Array<ArrayBuffer> {
+  const frame = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20]
+  return Uint8Array.from([...frame, ...seed])
+}
+
+/** RFC 7638. */
+async function thumbprint(x: string): Promise<string> {
+  const digest = await crypto.subtle.digest('SHA-256', encoder.encode(canonicalJson({ crv: 'Ed25519', kty: 'OKP', x })))
+  return toBase64Url(new Uint8Array(digest))
+}
+
+function toBase64Url(bytes: Uint8Array): string {
+  return btoa(String.fromCharCode(...bytes))
+    .replaceAll('+', '-')
+    .replaceAll('/', '_')
+    .replaceAll('=', '')
+}
+
+function fromBase64Url(text: string): Uint8Array<ArrayBuffer> {
+  const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'))
+  return Uint8Array.from(binary, (character) => character.charCodeAt(0))
+}
