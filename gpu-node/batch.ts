@@ -57,7 +57,10 @@ function fillPart(
     batch.rows[filled.rows++] = filled.tokens
     batch.tokens[filled.tokens++] = token
   }
-  for (let k = 0; k < block_count; k++) batch.block_tables[filled.blocks++] = blocks[k]!
+  const { block_tables } = batch
+  const first_block = filled.blocks
+  for (let k = 0; k < block_count; k++) block_tables[first_block + k] = blocks[k]!
+  filled.blocks += block_count
 }
 
 function blocksOf({ sequence, tokens, draft }: StepPart): number {

@@ -55,7 +55,8 @@ export interface Row {
 /** The arrays of a step that have one entry a sampled row. A drafted token counts as output for the rows after it. */
 export function rowArrays(rows: readonly Row[]): RowArrays {
   const banned = rows.map(({ sequence, drafted }) => sequence.bannedIds(drafted))
-  const history_counts = Int32Array.from(rows, historyCount)
+  const biases = rows.map(({ sequence }) => sequence.sampling.bias)
+  const biased = biases.filter(({ ids }) => ids.length > 0)
   const floats = () => new Float32Array(rows.length)
   const ints = () => new Int32Array(rows.length)
   const arrays: RowArrays = {
@@ -68,25 +69,29 @@ export function rowArrays(rows: readonly Row[]): RowArrays {
     top_k: ints(),
     seeds: new BigUint64Array(rows.length),
     counters: ints(),
-    history: histories(rows, history_counts),
-    history_counts,
+    history: histories(rows),
+    history_counts: ints(),
     output_counts: ints(),
     bias_counts: ints(),
-    bias_ids: Int32Array.from(rows.flatMap(({ sequence }) => sequence.sampling.bias.ids)),
-    bias_values: Float32Array.from(rows.flatMap(({ sequence }) => sequence.sampling.bias.values)),
-    banned_counts: Int32Array.from(banned, (ids) => ids.length),
-    banned_ids: Int32Array.from(banned.flat()),
+    bias_ids: Int32Array.from(biased.flatMap(({ ids }) => ids)),
+    bias_values: Float32Array.from(biased.flatMap(({ values }) => values)),
+    banned_counts: ints(),
+    banned_ids: Int32Array.from(banned.filter((ids) => ids.length > 0).flat()),
     logprobs: ints(),
   }
-  for (let i = 0; i < rows.length; i++) fillRow(arrays, i, rows[i]!)
+  for (let i = 0; i < rows.length; i++) {
+    fillRow(arrays, i, rows[i]!)
+    arrays.banned_counts[i] = banned[i]!.length
+  }
   return arrays
 }
 
 const NO_LOGPROBS = -1
 
-function fillRow(arrays: RowArrays, i: number, { sequence, drafted }: Row): void {
-  const { sampling } = sequence
-  const output_tokens = sequence.output_tokens + drafted
+function fillRow(arrays: RowArrays, i: number, row: Row): void {
+  const { sampling } = row.sequence
+  const output_tokens = row.sequence.output_tokens + row.drafted
+  const history_count = historyCount(row)
   arrays.temperature[i] = sampling.temperature
   arrays.top_p[i] = sampling.top_p
   arrays.min_p[i] = sampling.min_p
@@ -97,7 +102,8 @@ function fillRow(arrays: RowArrays, i: number, { sequence, drafted }: Row): void
   arrays.bias_counts[i] = sampling.bias.ids.length
   arrays.seeds[i] = sampling.seed
   arrays.counters[i] = output_tokens
-  arrays.output_counts[i] = arrays.history_counts[i]! > 0 ? output_tokens : 0
+  arrays.history_counts[i] = history_count
+  arrays.output_counts[i] = history_count > 0 ? output_tokens : 0
   arrays.logprobs[i] = sampling.logprobs ?? NO_LOGPROBS
 }
 
@@ -105,14 +111,14 @@ function historyCount({ sequence, drafted }: Row): number {
   return hasPenalty(sequence.sampling) ? sequence.target + drafted : 0
 }
 
-function histories(rows: readonly Row[], counts: Int32Array): Int32Array {
-  const all = new Int32Array(counts.reduce((sum, count) => sum + count, 0))
+function histories(rows: readonly Row[]): Int32Array {
+  const penalised = rows.filter(({ sequence }) => hasPenalty(sequence.sampling))
+  const all = new Int32Array(penalised.reduce((sum, row) => sum + historyCount(row), 0))
   let at = 0
-  for (const [i, { sequence, draft, drafted }] of rows.entries()) {
-    if (counts[i] === 0) continue
+  for (const { sequence, draft, drafted } of penalised) {
     all.set(sequence.tokens, at)
-    for (let k = 0; k < drafted; k++) all[at + sequence.target + k] = draft[k]!
-    at += counts[i]!
+    at += sequence.target
+    for (let k = 0; k < drafted; k++) all[at++] = draft[k]!
   }
   return all
 }

@@ -30,6 +30,8 @@ const BATCH_OVERTAKEN_MAX = 128
 const DRAFT_TOKENS_MAX = 7 // eight positions are the narrowest product of the GPU's tensor cores, and what an abort may waste
 const DRAFTING_SEQUENCES_MAX = 16 // beside more, a draft hardly pays, and looking for them takes time
 
+const NO_DRAFT: readonly number[] = []
+
 export interface Step {
   parts: StepPart[]
   batch: StepBatch
@@ -234,7 +236,7 @@ export class Scheduler {
     const tokens = Math.min(sequence.remaining, plan.tokens_left)
     if (tokens === 0) return
     this.#takeBlocks(sequence, sequence.computed + tokens)
-    plan.parts.set(sequence, { sequence, tokens, samples: tokens === sequence.remaining, draft: [] })
+    plan.parts.set(sequence, { sequence, tokens, samples: tokens === sequence.remaining, draft: NO_DRAFT })
     plan.tokens_left -= tokens
   }
 
