@@ -17,13 +17,14 @@ const entries = {
   test: ['node_modules/vitest/vitest.mjs', 'run'],
   'pass-at-1': ['bench/pass-at-1.ts'],
   admin: ['local/admin.ts'],
+  soak: ['test/soak.ts'],
 }
 
 const [entry, ...rest] = process.argv.slice(2)
 process.chdir(root)
 mkdirSync(local, { recursive: true })
 stage('dependencies', dependenciesAreCurrent, installDependencies)
-if (entry !== 'admin') stage('native addon', () => false, buildAddon)
+if (!['admin', 'soak'].includes(entry)) stage('native addon', () => false, buildAddon)
 runInNode24([...entries[entry], ...rest])
 
 /** Runs one stage, or says that nothing was to do; a failure ends the process with one clear line. */
