@@ -3,6 +3,7 @@
 #include "weights.h"
 
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -107,7 +108,7 @@ class Plan {
     if (found == sources_.end()) throw EngineError("weights_missing_tensor", "the weights have no tensor " + name);
     const TensorSource& tensor = *found->second;
     if (tensor.shape != shape) throw EngineError("bad_shape", name + " does not have the shape that the model's needs");
-    uint64_t bytes = element_bytes(tensor.dtype);
+    uint64_t bytes = element_bytes(tensor.dtype);  // each size is at most 2^24, and there are two
     for (const int64_t size : shape) bytes *= uint64_t(size);
     if (tensor.bytes != bytes) throw EngineError("bad_shape", name + " has other bytes than its shape and type need");
     return &tensor;
@@ -120,11 +121,25 @@ class Plan {
 
 class File {
  public:
-  explicit File(const std::string& path) : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC)) {
-    if (descriptor_ < 0) throw EngineError("weights_read", "cannot open " + path + ": " + std::strerror(errno));
+  explicit File(const std::string& path)
+      : path_(path), descriptor_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
+    struct stat status = {};
+    const bool is_open = descriptor_ >= 0 && fstat(descriptor_, &status) == 0;
+    if (is_open && S_ISREG(status.st_mode)) {
+      bytes_ = uint64_t(status.st_size);
+      return;
+    }
+    const std::string reason = is_open ? "not a regular file" : std::strerror(errno);
+    if (descriptor_ >= 0) close(descriptor_);
+    throw EngineError("weights_read", "cannot open " + path + ": " + reason);
   }
   File(const File&) = delete;
   ~File() { close(descriptor_); }
+
+  void require(const TensorSource& tensor) const {
+    if (tensor.offset > bytes_ || tensor.bytes > bytes_ - tensor.offset)
+      throw EngineError("weights_out_of_range", tensor.name + " lies beyond the end of " + path_);
+  }
 
   void read(uint64_t offset, uint64_t bytes, uint8_t* to) const {
     while (bytes > 0) {
@@ -141,6 +156,7 @@ class File {
  private:
   const std::string path_;
   const int descriptor_;
+  uint64_t bytes_ = 0;
 };
 
 // A thread's buffers, reused from slice to slice.
@@ -157,27 +173,27 @@ class SliceLoader {
     raw_.resize(bytes);
     files_.at(to.source->path)->read(to.source->offset + skipped, bytes, raw_.data());
     if (to.vector != nullptr)
-      load_vector(to, count);
+      load_vector(slice, count);
     else
       load_rows(slice, count);
     return bytes;
   }
 
  private:
-  void load_vector(const Placement& to, int64_t count) {
-    if (to.source->dtype == Dtype::f16) check_halves(to, count);
-    widen(to.source->dtype, count);
-    check(to, count, 3.0e38f);
-    to.kernels->upload(*to.vector, floats_.data());
+  void load_vector(const Slice& slice, int64_t count) {
+    if (slice.placement->source->dtype == Dtype::f16) check_halves(slice, count);
+    widen(slice.placement->source->dtype, count);
+    check(slice, count, 3.0e38f);
+    slice.placement->kernels->upload(*slice.placement->vector, floats_.data());
   }
 
   void load_rows(const Slice& slice, int64_t count) {
     const Placement& to = *slice.placement;
     if (to.source->dtype == Dtype::f16) {
-      check_halves(to, count);
+      check_halves(slice, count);
     } else {
       widen(to.source->dtype, count);
-      check(to, count, half_round_limit);
+      check(slice, count, half_round_limit);
       halves_.resize(count);
       for (int64_t i = 0; i < count; i++) halves_[i] = float_to_half(floats_[i]);
     }
@@ -199,25 +215,34 @@ class SliceLoader {
   }
 
   // Leaves the tensor's own fp16 in halves_.
-  void check_halves(const Placement& to, int64_t count) {
+  void check_halves(const Slice& slice, int64_t count) {
     halves_.resize(count);
     std::memcpy(halves_.data(), raw_.data(), count * sizeof(uint16_t));
     bool finite = true;
     for (int64_t i = 0; i < count; i++) finite &= (halves_[i] & half_exponent_mask) != half_exponent_mask;
-    if (!finite) throw_not_finite(to);
+    if (finite) return;
+    const auto bad = std::find_if(halves_.begin(), halves_.end(),
+                                  [](uint16_t half) { return (half & half_exponent_mask) == half_exponent_mask; });
+    throw EngineError("weights_not_finite", value_at(slice, bad - halves_.begin()) + " is not finite");
   }
 
-  void check(const Placement& to, int64_t count, float limit) const {
+  void check(const Slice& slice, int64_t count, float limit) const {
     bool fits = true;
     for (int64_t i = 0; i < count; i++) fits &= std::abs(floats_[i]) < limit;
     if (fits) return;
-    for (int64_t i = 0; i < count; i++)
-      if (!std::isfinite(floats_[i])) throw_not_finite(to);
-    throw EngineError("weights_overflow", to.source->name + " has a value beyond the range of fp16");
+    for (int64_t i = 0; i < count; i++) {
+      if (!std::isfinite(floats_[i])) throw EngineError("weights_not_finite", value_at(slice, i) + " is not finite");
+      if (std::abs(floats_[i]) >= limit)
+        throw EngineError("weights_overflow", value_at(slice, i) + " is beyond the range of fp16");
+    }
   }
 
-  [[noreturn]] static void throw_not_finite(const Placement& to) {
-    throw EngineError("weights_not_finite", to.source->name + " has a value that is not finite");
+  // "NAME[row, column]" of the slice's value `index`.
+  static std::string value_at(const Slice& slice, int64_t index) {
+    const Placement& to = *slice.placement;
+    const std::string column = std::to_string(index % to.columns);
+    if (to.vector != nullptr) return to.source->name + "[" + column + "]";
+    return to.source->name + "[" + std::to_string(slice.row_begin + index / to.columns) + ", " + column + "]";
   }
 
   const std::unordered_map<std::string, std::unique_ptr<File>>& files_;
@@ -305,8 +330,10 @@ int64_t parameter_count(const ModelShape& shape) {
 Weights load_weights(const ModelShape& shape, const std::vector<TensorSource>& tensors, int threads,
                      const LoadProgress& progress, const Devices& devices) {
   std::unordered_map<std::string, std::unique_ptr<File>> files;
-  for (const auto& tensor : tensors)
+  for (const auto& tensor : tensors) {
     if (!files.contains(tensor.path)) files.emplace(tensor.path, std::make_unique<File>(tensor.path));
+    files.at(tensor.path)->require(tensor);
+  }
 
   Weights weights = allocate_weights(shape, devices);
   const Plan plan(shape, tensors, weights, devices);

@@ -52,8 +52,8 @@ Weights allocate_weights(const ModelShape& shape, const Devices& devices);
 
 int64_t parameter_count(const ModelShape& shape);
 
-// Throws EngineError weights_missing_tensor, weights_read, weights_overflow, weights_not_finite, bad_shape,
-// out_of_memory; engine_closed when cancelled.
+// Throws EngineError weights_missing_tensor, weights_read, weights_out_of_range, weights_overflow, weights_not_finite,
+// bad_shape, out_of_memory; engine_closed when cancelled.
 Weights load_weights(const ModelShape& shape, const std::vector<TensorSource>& tensors, int threads,
                      const LoadProgress& progress, const Devices& devices);
 

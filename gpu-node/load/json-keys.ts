@@ -10,7 +10,7 @@ export function repeatedKey(json: string): string | null {
     else if (character === '"') {
       const end = stringEnd(json, at)
       if (isKey(json, end)) {
-        const key = JSON.parse(json.slice(at, end)) as string
+        const key = unescaped(json.slice(at, end))
         const keys = objects.at(-1)!
         if (keys.has(key)) return key
         keys.add(key)
@@ -19,6 +19,10 @@ export function repeatedKey(json: string): string | null {
     }
   }
   return null
+}
+
+function unescaped(text: string): string {
+  return text.includes('\\') ? (JSON.parse(text) as string) : text.slice(1, -1)
 }
 
 function stringEnd(json: string, start: number): number {

@@ -2,6 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { z } from 'zod'
 import type { TensorSource } from '../engine.ts'
 import { Tokenizer } from '../tokenizer/tokenizer.ts'
 import { type ModelConfig, modelConfig } from './model-config.ts'
@@ -24,9 +25,19 @@ export function readModelFolder(folder: string): Model {
       ? readJson(folder, 'generation_config.json', 'generation_config_invalid')
       : null,
   )
-  const tokenizer = new Tokenizer(readFile(folder, 'tokenizer.model'))
+  const tokenizer = new Tokenizer(readFile(folder, 'tokenizer.model'), addedTokens(folder))
   checkVocabulary(tokenizer.size, config.shape.vocab_size)
   return { ...config, tokenizer, tensors: findWeights(folder, config.shape) }
+}
+
+const addedSchema = z.record(z.string().min(1), z.int().nonnegative())
+
+/** Special tokens that fine-tuning put behind the pieces, such as Ziya-LLaMA's `<human>`, in the order of their ids. */
+function addedTokens(folder: string): [text: string, id: number][] {
+  if (!existsSync(join(folder, 'added_tokens.json'))) return []
+  const parsed = addedSchema.safeParse(readJson(folder, 'added_tokens.json', 'tokenizer_invalid'))
+  if (!parsed.success) throw new ModelError('tokenizer_invalid', 'added_tokens.json does not map texts to ids')
+  return Object.entries(parsed.data).sort(([, a], [, b]) => a - b)
 }
 
 function checkVocabulary(pieces: number, vocab_size: number): void {
@@ -34,7 +45,7 @@ function checkVocabulary(pieces: number, vocab_size: number): void {
   if (padding >= 0 && padding <= PADDING_MAX) return
   throw new ModelError(
     'tokenizer_vocabulary_mismatch',
-    `tokenizer.model has ${pieces} pieces, config.json a vocabulary of ${vocab_size}`,
+    `the tokenizer has ${pieces} pieces, config.json a vocabulary of ${vocab_size}`,
   )
 }
 

@@ -63,7 +63,8 @@ function readIndex(path: string): Record<string, string> {
   }
 }
 
-function expectedTensors(shape: ModelShape): Map<string, number[]> {
+/** Names and shapes, in the order of the network. */
+export function expectedTensors(shape: ModelShape): Map<string, number[]> {
   const { hidden_size, intermediate_size, vocab_size } = shape
   const query_size = shape.heads * shape.head_size
   const kv_size = shape.kv_heads * shape.head_size

@@ -60,12 +60,15 @@ function pieceType(value: number): PieceType {
 }
 
 function refuseBadPieces(pieces: Piece[]): void {
-  const texts = new Set(pieces.map((piece) => piece.text))
-  if (texts.size !== pieces.length) throw new ModelError('tokenizer_invalid', 'tokenizer.model lists a piece twice')
+  const types = new Map(pieces.map((piece) => [piece.text, piece.type]))
+  const refuse = (what: string) => new ModelError('tokenizer_invalid', `tokenizer.model ${what}`)
+  if (types.size !== pieces.length) throw refuse('lists a piece twice')
+  if (pieces.some(({ score }) => !Number.isFinite(score))) throw refuse('has a score that is not finite')
+  if (pieces.filter(({ type }) => type === 'unknown').length !== 1) throw refuse('has not one unknown piece')
   for (let byte = 0; byte < 256; byte++) {
-    if (!texts.has(bytePiece(byte)))
-      throw new ModelError('tokenizer_invalid', `tokenizer.model lacks ${bytePiece(byte)}`)
+    if (types.get(bytePiece(byte)) !== 'byte') throw refuse(`lacks ${bytePiece(byte)}`)
   }
+  if (pieces.filter(({ type }) => type === 'byte').length !== 256) throw refuse('has a byte that is none')
 }
 
 /** How SentencePiece names the piece of one byte. */
@@ -79,6 +82,8 @@ function refuseWhat(refused: boolean, reason: string): void {
 
 // ── protocol buffers: varints, 4-byte floats and length-delimited bytes are all this schema has
 
+const FIELDS_MAX = 1 << 20
+
 interface Field {
   number: number
   value: number | Uint8Array // a float stays its 4 bytes
@@ -88,6 +93,8 @@ function readMessage(bytes: Uint8Array): Field[] {
   const fields: Field[] = []
   const cursor = { bytes, at: 0 }
   while (cursor.at < bytes.length) {
+    if (fields.length === FIELDS_MAX)
+      throw new ModelError('tokenizer_invalid', `tokenizer.model has more than ${FIELDS_MAX} pieces`)
     const key = readVarint(cursor)
     fields.push({ number: Math.floor(key / 8), value: readValue(cursor, key % 8) })
   }

@@ -1,6 +1,7 @@
 // Text to token ids exactly as Google's SentencePiece (BPE, identity normalizer, byte fallback) does it. Special pieces
 // are never found in text: a caller that writes "<s>" gets the tokens of three characters.
 
+import { ModelError } from '../load/model-error.ts'
 import { type MergeTable, mergeSymbols } from './merge.ts'
 import { bytePiece, type Piece, parseTokenizerModel, type TokenizerModel } from './model-file.ts'
 
@@ -14,8 +15,9 @@ export class Tokenizer {
   readonly #byte_ids: number[]
   readonly #user_defined: UserDefinedPieces
 
-  constructor(model_file: Uint8Array) {
-    this.model = parseTokenizerModel(model_file)
+  /** `added` are special tokens that the model file lacks; their ids continue its own. */
+  constructor(model_file: Uint8Array, added: readonly [text: string, id: number][] = []) {
+    this.model = withAdded(parseTokenizerModel(model_file), added)
     const pieces = [...this.model.pieces.entries()]
     const spellable = pieces.filter(([, piece]) => piece.type === 'normal' || piece.type === 'user_defined')
     this.#ids = new Map(pieces.map(([id, piece]) => [piece.text, id]))
@@ -88,12 +90,24 @@ export class Tokenizer {
   }
 }
 
+function withAdded(model: TokenizerModel, added: readonly [text: string, id: number][]): TokenizerModel {
+  const pieces = [...model.pieces]
+  const ids = new Map(pieces.map(({ text }, id) => [text, id]))
+  for (const [text, id] of added) {
+    if (ids.get(text) === id) continue // a list may repeat what the model file has
+    if (ids.has(text) || id !== pieces.length)
+      throw new ModelError('tokenizer_invalid', `added_tokens.json: ${JSON.stringify(text)} cannot have the id ${id}`)
+    pieces.push({ text, score: 0, type: 'control' })
+  }
+  return { ...model, pieces }
+}
+
 function mergeTable(pieces: Piece[]): MergeTable {
   const scores = [...new Set(pieces.map((piece) => piece.score))].sort((a, b) => b - a)
   const rank_of = new Map(scores.map((score, rank) => [score, rank]))
   return {
     ranks: new Map(pieces.map((piece) => [piece.text, rank_of.get(piece.score)!])),
-    piece_length_max: Math.max(0, ...pieces.map((piece) => piece.text.length)),
+    piece_length_max: pieces.reduce((most, piece) => Math.max(most, piece.text.length), 0),
   }
 }
 
@@ -102,13 +116,13 @@ class UserDefinedPieces {
   readonly #by_first = new Map<number, string[]>()
 
   constructor(pieces: Piece[]) {
-    for (const { text, type } of pieces) {
-      if (type !== 'user_defined') continue
-      const same_start = this.#by_first.get(text.charCodeAt(0)) ?? []
-      this.#by_first.set(
-        text.charCodeAt(0),
-        [...same_start, text].sort((a, b) => b.length - a.length),
-      )
+    const longest_first = pieces
+      .filter(({ type }) => type === 'user_defined')
+      .sort((a, b) => b.text.length - a.text.length)
+    for (const { text } of longest_first) {
+      const same_start = this.#by_first.get(text.charCodeAt(0))
+      if (same_start) same_start.push(text)
+      else this.#by_first.set(text.charCodeAt(0), [text])
     }
   }
 

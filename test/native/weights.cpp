@@ -1,10 +1,12 @@
-// Loading: each way a file can be wrong has its code; the three types give the same weights.
+// Loading: each way a file can be wrong has its code; the three types give the
+// same weights.
 #include "weights.h"
 
 #include <unistd.h>
 
 #include <cmath>
 #include <cstring>
+#include <filesystem>
 #include <limits>
 
 #include "model.h"
@@ -31,6 +33,7 @@ std::string load_code(const RandomModel& model, const std::vector<TensorSource>&
 void each_fault_has_its_code(Random& random) {
   const RandomModel model = small_model(random);
   const ModelFile file(model, Dtype::f32);
+  const uint64_t file_bytes = std::filesystem::file_size(file.path);
   expect(load_code(model, file.tensors) == "", "a good file");
   expect(load_code(model, file.tensors, true) == "engine_closed", "cancelled");
   for (size_t i = 0; i < file.tensors.size(); i++) {
@@ -44,12 +47,31 @@ void each_fault_has_its_code(Random& random) {
     tensors[i].bytes--;
     expect(load_code(model, tensors) == "bad_shape", "other bytes of " + file.tensors[i].name);
     tensors = file.tensors;
-    tensors[i].offset = uint64_t(1) << 40;
-    expect(load_code(model, tensors) == "weights_read", "beyond the file, " + file.tensors[i].name);
+    for (const uint64_t offset : {file_bytes - tensors[i].bytes + 1, uint64_t(1) << 40, ~uint64_t(0)}) {
+      tensors[i].offset = offset;
+      expect(load_code(model, tensors) == "weights_out_of_range", "beyond the file, " + file.tensors[i].name);
+    }
     tensors = file.tensors;
     tensors[i].path = "/nowhere";
     expect(load_code(model, tensors) == "weights_read", "no file for " + file.tensors[i].name);
+    tensors[i].path = std::filesystem::temp_directory_path();
+    expect(load_code(model, tensors) == "weights_read", "a folder for " + file.tensors[i].name);
   }
+}
+
+void a_bad_value_is_told_by_its_place(Random& random) {
+  RandomModel model = small_model(random);
+  auto& values = model.tensors.at("model.layers.1.mlp.down_proj.weight");
+  const int columns = model.shape.intermediate_size;
+  const int at = random.between(0, int(values.size()) - 1);
+  values[size_t(at)] = 1e6f;
+  const ModelFile file(model, Dtype::f32);
+  const Devices devices(make_cpu_kernels(model.shape, limits, 1, CpuIsa::automatic), model.shape.layers);
+  const std::atomic<bool> cancelled{false};
+  const std::string text =
+      error_text([&] { load_weights(model.shape, file.tensors, 1, {nullptr, cancelled}, devices); });
+  const std::string place = "[" + std::to_string(at / columns) + ", " + std::to_string(at % columns) + "]";
+  expect(text == "model.layers.1.mlp.down_proj.weight" + place + " is beyond the range of fp16", text);
 }
 
 std::string code_with_value(RandomModel model, const char* tensor, float value, Dtype dtype, Random& random) {
@@ -135,6 +157,7 @@ void progress_ends_at_the_total(Random& random) {
 std::vector<Test> weights_tests() {
   return {{"each fault of a weights file has its code", each_fault_has_its_code},
           {"weights beyond fp16 and weights that are not finite are refused", values_are_checked},
+          {"a bad value is told by its place", a_bad_value_is_told_by_its_place},
           {"an infinity in fp16 is refused, in any tensor", infinity_in_fp16_is_refused},
           {"fp32, fp16 and bf16 files give the same weights, on any threads", types_and_threads_give_the_same_weights},
           {"progress grows up to the total", progress_ends_at_the_total}};

@@ -20,6 +20,18 @@ export function safetensorsBytes(header: unknown, data_bytes: number): Buffer {
   return Buffer.concat([length, json, Buffer.alloc(data_bytes)])
 }
 
+/** Tensors with their own bytes. */
+export function safetensorsFile(tensors: Record<string, { dtype: string; shape: number[]; data: Buffer }>): Buffer {
+  let at = 0
+  const header = Object.fromEntries(
+    Object.entries(tensors).map(([name, { dtype, shape, data }]): [string, HeaderEntry] => {
+      at += data.length
+      return [name, { dtype, shape, data_offsets: [at - data.length, at] }]
+    }),
+  )
+  return Buffer.concat([safetensorsBytes(header, 0), ...Object.values(tensors).map(({ data }) => data)])
+}
+
 /** Tensors one after the other, as writers lay them out. */
 export function layOut(shapes: Record<string, number[]>): { header: Record<string, HeaderEntry>; data_bytes: number } {
   let at = 0

@@ -48,15 +48,15 @@ function piece(text: string, score: number, type: number): Buffer {
   return Buffer.concat([bytesField(1, Buffer.from(text)), score_bytes, varintField(3, type)])
 }
 
-function bytesField(number: number, bytes: Buffer): Buffer {
+export function bytesField(number: number, bytes: Buffer): Buffer {
   return Buffer.concat([varint(number * 8 + 2), varint(bytes.length), bytes])
 }
 
-function varintField(number: number, value: number): Buffer {
+export function varintField(number: number, value: number): Buffer {
   return Buffer.concat([varint(number * 8), varint(value)])
 }
 
-function varint(value: number): Buffer {
+export function varint(value: number): Buffer {
   const bytes: number[] = []
   for (; value > 127; value = Math.floor(value / 128)) bytes.push((value % 128) + 128)
   return Buffer.from([...bytes, value])

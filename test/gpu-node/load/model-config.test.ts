@@ -48,6 +48,12 @@ test.each([
   expect(modelConfig(config({ rope_scaling }), null).shape.rope_scaling_factor).toBe(factor)
 })
 
+test('rope_parameters hold theta and scaling, as newer configs write them', () => {
+  const rope_parameters = { rope_type: 'linear', factor: 2, rope_theta: 5e5 }
+  const { shape } = modelConfig(config({ rope_theta: undefined, rope_parameters }), null)
+  expect(shape).toMatchObject({ rope_theta: 5e5, rope_scaling_factor: 2 })
+})
+
 test.each([
   ['a missing rope_theta', { rope_theta: undefined }, 'config_missing_rope_theta'],
   ['another architecture', { architectures: ['GPT2LMHeadModel'] }, 'config_unsupported_architecture'],

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { readModelFolder } from '../../../gpu-node/load/model-folder.ts'
+import { Detokenizer } from '../../../gpu-node/tokenizer/detokenizer.ts'
 import { layOut, modelFolder, safetensorsBytes, tinyConfig, tinyTensors } from '../../support/safetensors.ts'
 import { tokenizerModel } from '../../support/tokenizer-model.ts'
 
@@ -36,6 +37,18 @@ test('tied embeddings need no lm_head, and leave one out', () => {
     const model = readModelFolder(modelFolder({ 'config.json': config, 'model.safetensors': file }))
     expect(model.tensors.map(({ name }) => name)).not.toContain('lm_head.weight')
   }
+})
+
+test('added tokens continue the pieces: special, never found in text, without text of their own', () => {
+  const files = {
+    'config.json': JSON.stringify({ ...tinyConfig, vocab_size: 262 }),
+    'added_tokens.json': JSON.stringify({ '<bot>': 261, '<human>': 260, '</s>': 2 }),
+    'model.safetensors': weights({ ...tinyTensors, 'model.embed_tokens.weight': [262, 8], 'lm_head.weight': [262, 8] }),
+  }
+  const { tokenizer } = readModelFolder(modelFolder(files))
+  expect([tokenizer.size, tokenizer.specialId('<human>'), tokenizer.specialId('<bot>')]).toEqual([262, 260, 261])
+  expect(tokenizer.encode('<human>')).toHaveLength(7)
+  expect(Detokenizer.textOf(tokenizer, [259, 260, 259])).toBe('aa')
 })
 
 test('the inverse frequencies that old exporters wrote are ignored', () => {
