@@ -59,7 +59,8 @@ class Plan {
     }
     kernels_ = &devices.last();
     place_vector("model.norm.weight", *weights.final_norm);
-    if (weights.head) place_matrix(shape.tied_embeddings ? embedding : "lm_head.weight", *weights.head, 0, shape.vocab_size);
+    if (weights.head)
+      place_matrix(shape.tied_embeddings ? embedding : "lm_head.weight", *weights.head, 0, shape.vocab_size);
   }
 
   std::vector<Slice> slices() const {
@@ -197,7 +198,8 @@ class SliceLoader {
       halves_.resize(count);
       for (int64_t i = 0; i < count; i++) halves_[i] = float_to_half(floats_[i]);
     }
-    to.kernels->upload_rows(*to.matrix, to.first_row + slice.row_begin, slice.row_end - slice.row_begin, halves_.data());
+    to.kernels->upload_rows(*to.matrix, to.first_row + slice.row_begin, slice.row_end - slice.row_begin,
+                            halves_.data());
   }
 
   void widen(Dtype dtype, int64_t count) {

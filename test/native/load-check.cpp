@@ -149,9 +149,20 @@ int64_t below(Random& random, int64_t bound) { return int64_t(random() % uint64_
 
 // Numbers that break arithmetic, and the neighbours of the right one.
 int64_t odd_number(Random& random, int64_t right) {
-  const int64_t choices[] = {0,         1,         -1,        right - 1, right + 1, right * 2,          INT32_MAX,
-                             INT64_MAX, INT64_MIN, 1LL << 32, 1LL << 53, -right,    below(random, 4096)};
-  return choices[below(random, std::size(choices))];
+  const uint64_t choices[] = {0,
+                              1,
+                              uint64_t(-1),
+                              uint64_t(right) - 1,
+                              uint64_t(right) + 1,
+                              INT32_MAX,
+                              INT64_MAX,
+                              1ULL << 63,
+                              uint64_t(right) * 2,
+                              0 - uint64_t(right),
+                              1ULL << 32,
+                              1ULL << 53,
+                              uint64_t(below(random, 4096))};
+  return int64_t(choices[below(random, std::size(choices))]);
 }
 
 class FuzzModel {

@@ -46,6 +46,22 @@ export function randomText(random: Random): string {
   return runs.join('')
 }
 
+/** Any string that JavaScript can hold: halves of surrogate pairs too, and what bytes give that are no text. */
+export function noisyText(random: Random): string {
+  const parts = [randomText(random)]
+  const bytes = () => Buffer.from(Array.from({ length: random.below(12) }, () => random.below(256)))
+  if (random.chance(0.2)) parts.push(String.fromCharCode(0xd800 + random.below(0x800)))
+  if (random.chance(0.2))
+    parts.push(
+      bytes()
+        .toString(random.pick(['latin1', 'utf8']))
+        .replaceAll('\u2581', ' '),
+    )
+  if (random.chance(0.2))
+    parts.push(random.pick([' ', '\n', '\t', '\r\n', '  \n']).repeat(random.below(20)), randomText(random))
+  return random.chance(0.5) ? parts.join('') : parts.reverse().join('')
+}
+
 function anyCodePoint(random: Random): string {
   const code = random.below(0x110000 - 0x800)
   const text = String.fromCodePoint(code < 0xd800 ? code : code + 0x800)

@@ -5,7 +5,8 @@
     python test/vectors/make_tokenizer_vectors.py ../shared/data/stories260K/tokenizer.model test/vectors/tokenizer-stories260k.json
     python test/vectors/make_tokenizer_vectors.py models/ziya-coding-mini/tokenizer.model test/vectors/tokenizer-ziya-coding-mini.json
 
-Options: --count N (default 200) and --seed N. `cases` are texts and their ids; `decodes` are random ids (bytes and
+Options: --count N (default 200) and --seed N; for the 100,000 of the README give --count 100000, then run
+test/gpu-node/tokenizer/tokenizer.test.ts. `cases` are texts and their ids; `decodes` are random ids (bytes and
 control pieces among them) and their text, with broken UTF-8 replaced as Python's errors="replace" does.
 """
 
@@ -43,6 +44,10 @@ def random_text(rng):
     for _ in range(rng.randint(0, 8)):
         if rng.random() < 0.3:
             parts.append(rng.choice(SNIPPETS))
+        elif rng.random() < 0.08:  # half of a surrogate pair
+            parts.append(chr(rng.randint(0xD800, 0xDFFF)))
+        elif rng.random() < 0.1:  # noise of bytes
+            parts.append(rng.randbytes(rng.randint(1, 12)).decode(rng.choice(["latin-1", "utf-8"]), errors="replace").replace("\u2581", " "))
         elif rng.random() < 0.1:  # any code point but surrogates
             parts.append("".join(chr(rng.choice([rng.randint(0, 0xD7FF), rng.randint(0xE000, 0x10FFFF)])) for _ in range(3)))
         else:
@@ -59,6 +64,11 @@ def random_ids(rng, processor):
         [processor.bos_id()],
     ])
     return [i for _ in range(rng.randint(0, 8)) for i in run()]
+
+
+def encode(processor, text):
+    """Ids of the text a gateway receives: a half of a pair is U+FFFD there."""
+    return processor.encode(text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace"))
 
 
 def decode(processor, ids):
@@ -90,7 +100,7 @@ def main():
     id_lists = [random_ids(rng, processor) for _ in range(arguments.count)]
     vectors = {
         "made_by": f"make_tokenizer_vectors.py --count {arguments.count} --seed {arguments.seed}, sentencepiece {sentencepiece.__version__}",
-        "cases": [{"text": text, "ids": processor.encode(text), "decoded": decode(processor, processor.encode(text))} for text in texts],
+        "cases": [{"text": text, "ids": ids, "decoded": decode(processor, ids)} for text in texts for ids in [encode(processor, text)]],
         "decodes": [{"ids": ids, "text": decode(processor, ids)} for ids in id_lists],
     }
     with open(arguments.out, "w") as out:

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Detokenizer } from '../../../gpu-node/tokenizer/detokenizer.ts'
 import { Tokenizer } from '../../../gpu-node/tokenizer/tokenizer.ts'
-import { randomText, seededRandom } from '../../support/random.ts'
+import { noisyText, seededRandom } from '../../support/random.ts'
 import { sharedData } from '../../support/shared-data.ts'
 import { tokenizerModel } from '../../support/tokenizer-model.ts'
 
@@ -52,12 +52,24 @@ describe.each(Object.keys(models) as (keyof typeof models)[])("Google's Sentence
   })
 })
 
-test('10,000 random texts survive encoding and decoding', () => {
+/** The text of all ids at once: the bytes of their pieces, without the dummy space before the first. */
+function decodeAtOnce(tokenizer: Tokenizer, ids: number[]): string {
+  const bytes = ids.map((id) => {
+    const { type, text } = tokenizer.piece(id)!
+    return type === 'byte' ? Buffer.from(text.slice(3, 5), 'hex') : Buffer.from(text.replaceAll('\u2581', ' '))
+  })
+  return Buffer.concat(bytes).toString().slice(1)
+}
+
+test('100,000 random texts come back whole, streamed id by id or decoded at once', () => {
   const random = seededRandom()
   const tokenizer = load('llama')
-  for (let i = 0; i < 10_000; i++) {
-    const text = randomText(random)
-    expect(decode(tokenizer, tokenizer.encode(text))).toBe(text)
+  for (let i = 0; i < 100_000; i++) {
+    const text = noisyText(random)
+    const ids = tokenizer.encode(text)
+    const [streamed, whole] = [decode(tokenizer, ids), decodeAtOnce(tokenizer, ids)]
+    if (streamed !== whole || whole !== text.toWellFormed())
+      expect([streamed, whole], JSON.stringify(text)).toEqual([text, text])
   }
 })
 

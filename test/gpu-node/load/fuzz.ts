@@ -1,0 +1,166 @@
+// A process of its own (see fuzz.test.ts) that changes good files at random and reads them: the only outcomes are tensors
+// that lie inside the file, or a ModelError. Checksums and lengths are mended half of the time, else nothing behind them
+// would ever be reached.
+// usage: node fuzz.ts SECONDS SEED FOLDER   the folder holds whole.safetensors, whole.bin, state.pkl and tokenizer.model
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import type { TensorSource } from '../../../gpu-node/engine.ts'
+import { ModelError } from '../../../gpu-node/load/model-error.ts'
+import { readSafetensors } from '../../../gpu-node/load/safetensors.ts'
+import { readTorchFile } from '../../../gpu-node/load/torch-file.ts'
+import { parseTokenizerModel } from '../../../gpu-node/tokenizer/model-file.ts'
+import { seededRandom } from '../../support/random.ts'
+import { numbers, torchEntries, zeroTensors, zipBytes } from '../../support/torch-file.ts'
+
+const READ_MS_MAX = 5000
+const MEMORY_MB_MAX = 512
+
+const [seconds, seed, folder] = [Number(process.argv[2]), Number(process.argv[3]), process.argv[4]!]
+const random = seededRandom(seed)
+const good = (name: string) => readFileSync(join(folder, name))
+const safetensors = good('whole.safetensors')
+const zip = good('whole.bin')
+const pickle = good('state.pkl')
+const tokenizer = good('tokenizer.model')
+const storages = torchEntries(zeroTensors(JSON.parse(good('shapes.json').toString())))
+const header = safetensors.subarray(8, 8 + Number(safetensors.readBigUInt64LE()))
+
+interface Target {
+  name: string
+  make(): Buffer
+  read(path: string, bytes: Buffer): TensorSource[]
+}
+
+const TARGETS: Target[] = [
+  { name: 'safetensors', make: () => changed(safetensors), read: readSafetensors },
+  { name: 'safetensors header', make: mendedSafetensors, read: readSafetensors },
+  { name: 'bin', make: () => changed(zip), read: readTorchFile },
+  { name: 'bin pickle', make: mendedZip, read: readTorchFile },
+  { name: 'tokenizer', make: () => changed(tokenizer), read: (_, bytes) => (parseTokenizerModel(bytes), []) },
+]
+
+const outcomes: Record<string, Record<string, number>> = {}
+let runs = 0
+
+function main(): void {
+  const started = performance.now()
+  for (; performance.now() - started < seconds * 1000; runs++) {
+    const target = TARGETS[runs % TARGETS.length]!
+    const bytes = target.make()
+    const before = performance.now()
+    const outcome = outcomeOf(target, bytes)
+    if (performance.now() - before > READ_MS_MAX) fail(`${target.name} took ${performance.now() - before} ms`, bytes)
+    const counts = outcomes[target.name] ?? {}
+    outcomes[target.name] = { ...counts, [outcome]: (counts[outcome] ?? 0) + 1 }
+  }
+  const memory_mb = process.resourceUsage().maxRSS >> 10
+  if (memory_mb > MEMORY_MB_MAX) fail(`${memory_mb} MB of memory`)
+  console.log(JSON.stringify({ runs, memory_mb, outcomes }))
+}
+
+function outcomeOf({ name, read }: Target, bytes: Buffer): string {
+  const path = join(folder, 'changed')
+  writeFileSync(path, bytes)
+  try {
+    for (const tensor of read(path, bytes)) requireInside(tensor, bytes)
+    return 'ok'
+  } catch (error) {
+    if (error instanceof ModelError) return error.code
+    return fail(`${name}: ${(error as Error).stack}`, bytes)
+  }
+}
+
+function requireInside({ name, dtype, shape, offset, bytes }: TensorSource, file: Buffer): void {
+  const values = shape.reduce((product, length) => product * length, 1)
+  const is_sound = offset >= 0 && offset + bytes <= file.length && bytes === values * (dtype === 'F32' ? 4 : 2)
+  if (!is_sound) throw new Error(`${name} [${shape}] of ${dtype} is at ${offset}, ${bytes} bytes`)
+}
+
+function fail(what: string, bytes: Buffer = Buffer.alloc(0)): never {
+  console.error(`seed ${seed}, run ${runs}: ${what}\n${bytes.length < 20_000 ? bytes.toString('base64') : ''}`)
+  process.exit(1)
+}
+
+function mendedSafetensors(): Buffer {
+  const json = random.chance(0.5) ? changedJson(header.toString()) : changed(header)
+  return Buffer.concat([numbers([8, json.length]), json, safetensors.subarray(8 + header.length)])
+}
+
+function mendedZip(): Buffer {
+  const entries = storages.map((entry) => (entry.name.endsWith('.pkl') ? { ...entry, data: changed(pickle) } : entry))
+  const options = { zip64: random.chance(0.3), sizes_follow: random.chance(0.5) }
+  return zipBytes(random.chance(0.1) ? entries.toSpliced(random.below(entries.length), 1) : entries, options)
+}
+
+/** A few random changes of bytes. */
+function changed(bytes: Buffer): Buffer {
+  let result: Buffer = Buffer.from(bytes)
+  for (let n = random.below(random.chance(0.2) ? 40 : 3); n >= 0; n--) result = random.pick(CHANGES)(result)
+  return result
+}
+
+const ODD = [0, 1, 0x7f, 0x80, 0xff, 0xffff, 2 ** 31 - 1, 2 ** 31, 2 ** 32 - 1, 2 ** 53, 2 ** 63]
+const at = (bytes: Buffer) => random.below(bytes.length + 1)
+
+const CHANGES: ((bytes: Buffer) => Buffer)[] = [
+  (bytes) => overwrite(bytes, at(bytes), Buffer.of(random.below(256))),
+  (bytes) => {
+    const place = random.below(Math.max(1, bytes.length))
+    return overwrite(bytes, place, Buffer.of((bytes[place] ?? 0) ^ (1 << random.below(8))))
+  },
+  (bytes) => overwrite(bytes, at(bytes), numbers([random.pick([1, 2, 4, 8]), random.pick(ODD)])),
+  (bytes) => overwrite(bytes, random.below(64), numbers([random.pick([2, 4, 8]), random.pick(ODD)])),
+  (bytes) => overwrite(bytes, Math.max(0, bytes.length - random.below(100)), numbers([4, random.pick(ODD)])),
+  (bytes) => bytes.subarray(0, at(bytes)),
+  (bytes) => splice(bytes, at(bytes), random.below(16), Buffer.alloc(0)),
+  (bytes) =>
+    splice(bytes, at(bytes), 0, Buffer.from(Array.from({ length: random.below(16) }, () => random.below(256)))),
+  (bytes) => splice(bytes, at(bytes), 0, piece(bytes)),
+  (bytes) => overwrite(bytes, at(bytes), piece(bytes)),
+  (bytes) => splice(bytes, at(bytes), 0, piece(random.pick([pickle, zip, header, tokenizer]))),
+  (bytes) =>
+    splice(bytes, at(bytes), 0, Buffer.alloc(random.below(5000), random.pick([...'(()q[{}":,9 \x80\x85\x86\xff']))),
+]
+
+function piece(bytes: Buffer): Buffer {
+  const begin = at(bytes)
+  return bytes.subarray(begin, begin + random.below(200))
+}
+
+function overwrite(bytes: Buffer, place: number, by: Buffer): Buffer {
+  return splice(bytes, place, by.length, by)
+}
+
+function splice(bytes: Buffer, place: number, removed: number, added: Buffer): Buffer {
+  return Buffer.concat([bytes.subarray(0, place), added, bytes.subarray(place + removed)])
+}
+
+/** Numbers, names and types of the header replaced by others. */
+function changedJson(text: string): Buffer {
+  const tokens = text.split(/(\d+|"[^"]*")/)
+  const replacements = [
+    '-1',
+    '0',
+    '1e999',
+    '0.5',
+    '9007199254740993',
+    '"F32"',
+    '"BF16"',
+    '"I8"',
+    '""',
+    'null',
+    '[]',
+    '{}',
+    '"__proto__"',
+  ]
+  for (let n = random.below(3); n >= 0; n--) {
+    const place = 2 * random.below((tokens.length - 1) / 2) + 1
+    tokens[place] = random.chance(0.5)
+      ? random.pick(replacements)
+      : tokens[2 * random.below((tokens.length - 1) / 2) + 1]!
+  }
+  return Buffer.from(tokens.join(''))
+}
+
+main()
