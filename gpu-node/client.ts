@@ -41,9 +41,9 @@ export class Client {
   /** Everything one step made for this stream. */
   write(bytes: string): void {
     if (bytes === '' || this.#is_over) return
-    this.#socket.write(bytes)
+    const has_room = this.#socket.write(bytes) // only where it has none does a drain follow
     this.#keep_alive?.refresh()
-    if (this.#socket.writableLength > this.#options.buffer_bytes_max) this.#fallBehind()
+    if (!has_room && this.#socket.writableLength > this.#options.buffer_bytes_max) this.#fallBehind()
   }
 
   /** The last bytes. `status` counts only where nothing was sent yet. */

@@ -6,6 +6,7 @@ class FakeSocket extends EventEmitter {
   written: string[] = []
   head: { status: number; headers: Record<string, unknown> } | null = null
   writableLength = 0
+  writableHighWaterMark = 1
   destroyed = false
   ended = false
   writeHead(status: number, headers: Record<string, unknown>) {
@@ -15,7 +16,7 @@ class FakeSocket extends EventEmitter {
   flushHeaders() {}
   write(bytes: string) {
     this.written.push(bytes)
-    return true
+    return this.writableLength < this.writableHighWaterMark
   }
   end(bytes: string) {
     if (bytes) this.written.push(bytes)
@@ -89,6 +90,16 @@ test('a reader is slow once, until its buffer has drained', () => {
   socket.emit('drain')
   expect(events).toEqual(['slow', 'fast'])
   vi.advanceTimersByTime(60_000)
+  expect(socket.destroyed).toBe(false)
+})
+
+test('no reader is slow whose socket still has room: no drain would tell that it caught up', () => {
+  const { client, socket, events } = setUp()
+  socket.writableHighWaterMark = 200
+  socket.writableLength = 150
+  client.write('a')
+  vi.advanceTimersByTime(60_000)
+  expect(events).toEqual([])
   expect(socket.destroyed).toBe(false)
 })
 

@@ -513,16 +513,33 @@ test('a drain whose time is up ends what still runs or waits with what there is,
   expect(await gateway.record(waiting_id, 0)).toMatchObject({ outcome: 'deadline', completion_tokens: 0 })
 })
 
+test('a drain does not wait for a step that hangs', async () => {
+  const gateway = await FakeGateway.start()
+  const config = { drain_ms_max: 150, gateway_url: gateway.url }
+  const node = await startFakeNode({ engine: { step_ms: 10 }, config })
+  const request_id = crypto.randomUUID()
+  const stream = await generate(node.url, { request_id, stream: true, max_tokens: 3000 })
+  await until(async () => (await node.status()).running === 1, 2000)
+  node.engine.hang()
+  await node.drain()
+  expect(framesOf(await stream.text()).at(-1)).toBe('[DONE]')
+  expect(await gateway.record(request_id, 0)).toMatchObject({ outcome: 'deadline' })
+})
+
 test('a drain does not wait for a reader that never reads', async () => {
-  const node = await startFakeNode({
-    config: { drain_ms_max: 200, buffer_bytes_max: 10_000 },
-    engine: { blocks: 4096 },
-  })
+  const config = { drain_ms_max: 100, buffer_bytes_max: 10_000 }
+  const node = await startFakeNode({ config, engine: { blocks: 4096 } })
   const request = generateRequest({ stream: true, n: 30, max_tokens: 2000, response_id: 'x'.repeat(200) })
   const reader = await unreadAnswer(node.url, request)
-  await until(async () => (await node.status()).running === 30, 2000)
+  await until(async () => {
+    const before = node.engine.steps
+    await sleep(100)
+    return node.engine.steps === before // it is paused
+  }, 30_000)
   await node.drain()
-  expect(reader.destroyed).toBe(false) // it was cut off, and has not looked yet
+  reader.resume()
+  await new Promise((resolve) => reader.once('close', resolve))
+  expect(reader.complete).toBe(false)
 })
 
 test('the journal holds what was written before it was written', async () => {

@@ -24,6 +24,7 @@ export class FakeEngine implements Engine {
   readonly #ids: Int32Array // (blocks, BLOCK_TOKENS)
   fail_next: Error | null = null
   steps = 0
+  #hangs = false
 
   constructor(options: FakeEngineOptions) {
     this.#options = options
@@ -36,6 +37,7 @@ export class FakeEngine implements Engine {
     await new Promise((resolve) =>
       this.#options.step_ms === undefined ? setImmediate(resolve) : setTimeout(resolve, this.#options.step_ms),
     )
+    if (this.#hangs) await new Promise(() => {})
     if (this.fail_next) throw this.fail_next
     return { tokens, ...this.#logprobs(batch, tokens), logits: null, seconds: 0 }
   }
@@ -75,6 +77,11 @@ export class FakeEngine implements Engine {
     }
     assert.equal(drawn.length, batch.rows.length, 'every row lies in the batch, in order')
     return Int32Array.from(drawn)
+  }
+
+  /** No step ends any more. */
+  hang(): void {
+    this.#hangs = true
   }
 
   async close(): Promise<void> {}
