@@ -8,8 +8,9 @@ import { type LocalNode, type NodeOptions, startNode } from '../../local/node.ts
 import { FakeGateway } from '../support/fake-gateway.ts'
 import { temporaryFolder } from '../support/fake-node.ts'
 import { framesOf, generate, NODE_SECRET, textOf } from '../support/generate.ts'
-import { modelFolder } from '../support/safetensors.ts'
+import { modelFolder, safetensorsFile, tinyTensors } from '../support/safetensors.ts'
 import { sharedData } from '../support/shared-data.ts'
+import { zeroTensors } from '../support/torch-file.ts'
 
 const published = JSON.parse(readFileSync(sharedData('stories260K/expected.json'), 'utf8')) as {
   text: string
@@ -164,12 +165,25 @@ function lastCounts(data_dir: string, request_id: string) {
   return { completion_tokens: counts![1], delivered_tokens: counts![2] }
 }
 
+function weightsOf(value: number): Buffer {
+  const tensors = Object.entries(zeroTensors(tinyTensors)).map(([name, { dtype, shape, data }]) => {
+    const halves = new Float16Array(data.length / 2).fill(value)
+    return [name, { dtype, shape, data: Buffer.from(halves.buffer) }] as const
+  })
+  return safetensorsFile(Object.fromEntries(tensors))
+}
+
 describe('a node that cannot start says why in one line:', () => {
   test.each([
     [
       'weights cut short',
       () => ({ model_dir: modelFolder({ 'model.safetensors': Buffer.alloc(4) }) }),
       'weights_truncated',
+    ],
+    [
+      'a weight that is not finite',
+      () => ({ model_dir: modelFolder({ 'model.safetensors': weightsOf(Number.NaN) }) }),
+      'weights_not_finite: model.embed_tokens.weight[0, 0]',
     ],
     ['no folder', () => ({ model_dir: '/nowhere' }), 'model_file_missing: /nowhere has no config.json'],
     ['a bad setting', () => ({ flags: { blocks: 'many' } }), '--blocks'],
