@@ -1,0 +1,165 @@
+// What the ledger carries: admit and settle through the gateway's own batching (a lane each, as a teller has them), on one account and
+// spread over two thousand; durable settles, client and Postgres on this machine. Beside it pgbench, where it is installed, sends the
+// same two statements bare, one item a call, at 16 connections.
+//   node bench/ledger.ts [seconds=8]
+
+import { execFileSync } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import postgres from 'postgres'
+import { connect } from '../gateway/db/connection.ts'
+import { Lane } from '../gateway/db/lane.ts'
+import { migrate } from '../local/migrate.ts'
+import { startPostgres } from '../local/postgres.ts'
+
+const SECONDS = Number(process.argv[2] ?? 8)
+const ACCOUNTS = 2000
+const model = 'm'
+
+const counts = {
+  prompt_tokens: 5,
+  cached_tokens: 0,
+  completion_tokens: 32,
+  delivered_tokens: 32,
+  outcome: 'stop',
+  started_unix_ms: Date.now(),
+  first_token_ms: 1,
+  duration_ms: 2,
+}
+
+interface Payer {
+  key_hash: string
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'ziya-bench-'))
+const server = await startPostgres({ data_dir: join(folder, 'postgres') })
+await migrate(server.url)
+const sql = postgres(server.url, { max: 1, fetch_types: false, onnotice: () => {} })
+await prepare()
+const payers = (await sql`select encode(hash, 'hex') as key_hash from keys order by id`) as unknown as Payer[]
+
+await pairs('warming up', payers.slice(1, 2), 16, 2)
+for (const at_once of [1, 8, 16, 64]) await pairs('one account', payers.slice(0, 1), at_once, SECONDS)
+for (const at_once of [64, 256]) await pairs(`${ACCOUNTS} accounts`, payers, at_once, SECONDS)
+await sql`vacuum analyze`
+for (const [name, one] of [
+  ['one account', true],
+  [`${ACCOUNTS} accounts`, false],
+] as const)
+  pgbench(name, one)
+await expectBooksToBalance()
+await sql.end()
+await server.stop()
+rmSync(folder, { recursive: true, force: true })
+process.exit(0)
+
+async function prepare(): Promise<void> {
+  const price = [{ model, input_nanousd_per_token: '20', output_nanousd_per_token: '60' }]
+  const numbers = { context_tokens: 1, running: 0, waiting: 0, blocks_total: 1, blocks_free: 1 }
+  const node = [{ node: { node_id: 'n', url: 'http://n', model, state: 'ready', ...numbers } }]
+  await sql`select publish_price(${JSON.stringify(price)}::text::jsonb)`
+  await sql`select settle(${JSON.stringify(node)}::text::jsonb)`
+  await sql`update nodes set last_seen_at = 'infinity'`
+  await sql`insert into accounts (name, created_by, overdraft_nanousd) select 'bench', gen_random_uuid(), 1000000000000 from generate_series(1, ${ACCOUNTS})`
+  await sql`insert into keys (account_id, name, hash, prefix, last_four, scopes)
+    select id, 'bench', sha256(id::text::bytea), '', '', array['generate'] from accounts`
+  await sql`analyze`
+}
+
+/** Closed loop through one lane for admissions and one for settlements. */
+async function pairs(name: string, among: Payer[], at_once: number, seconds: number): Promise<void> {
+  const lane = () => new Lane({ connect: () => connect(server.url, 20_000), patience_ms: 20_000 })
+  const [admit, settle] = [lane(), lane()]
+  const end = performance.now() + seconds * 1000
+  const times: number[] = []
+  let turn = 0
+  const one = async () => {
+    while (performance.now() < end) {
+      const request_id = randomUUID()
+      const { key_hash } = among[turn++ % among.length]!
+      const started = performance.now()
+      const tokens = { prompt_tokens_max: 9, output_tokens_max: 32, ttl_ms: 60_000 }
+      const admitted = (await admit.ask('admit', { request_id, key_hash, model, ...tokens })) as { decision: string }
+      if (admitted.decision !== 'admitted') throw new Error(`admit: ${admitted.decision}`)
+      const settled = (await settle.ask('settle', { ...admitted, request_id, model, attempt: 1, ...counts })) as {
+        decision: string
+      }
+      if (settled.decision !== 'posted') throw new Error(`settle: ${settled.decision}`)
+      times.push(performance.now() - started)
+    }
+  }
+  await Promise.all(Array.from({ length: at_once }, one))
+  if (name !== 'warming up')
+    row(name, `${at_once} at once`, times.length / seconds, quantile(times, 0.5), quantile(times, 0.99))
+}
+
+/** The two statements as they are, by Postgres' own client, which batches nothing. */
+function pgbench(name: string, one_account: boolean): void {
+  const script = join(folder, 'pairs.sql')
+  const settlement = JSON.stringify({ model, attempt: 1, ...counts }).replaceAll("'", "''")
+  writeFileSync(
+    script,
+    `\\set account ${one_account ? '1' : `random(1, ${ACCOUNTS})`}
+select gen_random_uuid() as request_id \\gset
+select admit(jsonb_build_array(jsonb_build_object('request_id', ':request_id', 'key_hash', encode(sha256(':account'::text::bytea), 'hex'),
+  'model', '${model}', 'prompt_tokens_max', 9, 'output_tokens_max', 32, 'ttl_ms', 60000)));
+select settle(jsonb_build_array('${settlement}'::jsonb || jsonb_build_object('request_id', ':request_id', 'account_id', ':account')));
+`
+      .replaceAll("':request_id'", ":'request_id'")
+      .replaceAll("':account'", ":'account'"),
+  )
+  const url = new URL(server.url)
+  const flags = [
+    '-n',
+    '-c',
+    '16',
+    '-j',
+    '2',
+    '-T',
+    String(SECONDS),
+    '-f',
+    script,
+    '-h',
+    url.hostname,
+    '-p',
+    url.port,
+    '-U',
+    url.username,
+    'postgres',
+  ]
+  try {
+    const env = { ...process.env, PGPASSWORD: decodeURIComponent(url.password) }
+    const output = execFileSync('pgbench', flags, { env, encoding: 'utf8', stdio: ['ignore', 'pipe', 'pipe'] })
+    const [, rate] = /tps = ([\d.]+)/.exec(output)!
+    const [, mean] = /latency average = ([\d.]+)/.exec(output)!
+    console.log(
+      `${`pgbench, ${name}`.padEnd(24)} 16 connections  ${Number(rate).toFixed(0).padStart(6)} pairs/s   mean ${mean} ms`,
+    )
+  } catch (error) {
+    console.log(`pgbench, ${name}: ${String(error).split('\n')[0]}`)
+  }
+}
+
+async function expectBooksToBalance(): Promise<void> {
+  for (let after: string | null = '0'; after !== null; ) {
+    const [step]: postgres.Row[] =
+      await sql`select reconcile(${JSON.stringify([{ after, entries_max: 100_000, anew: after === '0' }])}::text::jsonb) as answer`
+    after = step!.answer.after
+  }
+  const findings = await sql`select * from ledger_findings`
+  const [{ count }] = (await sql`select count(*) from entries`) as unknown as [{ count: string }]
+  console.log(`${count} entries, ${findings.length} findings`)
+}
+
+function row(name: string, how: string, rate: number, p50: number, p99: number): void {
+  console.log(
+    `${name.padEnd(24)} ${how.padEnd(14)} ${rate.toFixed(0).padStart(7)} pairs/s   p50 ${p50.toFixed(2)}   p99 ${p99.toFixed(2)} ms`,
+  )
+}
+
+function quantile(values: number[], q: number): number {
+  const sorted = values.toSorted((a, b) => a - b)
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN
+}
