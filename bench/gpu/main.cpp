@@ -1,6 +1,8 @@
 // The CUDA backend at the 34B's sizes, with random weights: products alone, decode steps, prefill, a whole run of requests; and
 // the greedy tokens of a model in a file, to hold against another engine's. One JSON object a line.
-// usage: gpu-bench gemm|decode|prefill|throughput|ids FOLDER [--layers N] [--simple] [--tiny]
+// usage: gpu-bench gemm|decode|prefill|throughput|ids FOLDER [--layers N] [--variant NAME] [--tiny]
+// A variant is fast, simple (none of the fast kernels), or fast without one of them: no-gemm, no-prefill-gemm, no-attention,
+// no-sampling. So each kernel is timed beside the one that it replaced.
 #include <cstdio>
 #include <cstring>
 
@@ -105,27 +107,39 @@ void bench_prefill(const Arguments& arguments) {
   }
 }
 
+CudaParts parts_of(const std::string& variant) {
+  if (variant == "fast") return {};
+  if (variant == "simple") return simple_cuda_parts;
+  if (variant == "no-gemm") return {.gemm = false};
+  if (variant == "no-prefill-gemm") return {.prefill_gemm = false};
+  if (variant == "no-attention") return {.attention = false};
+  if (variant == "no-sampling") return {.sampling = false};
+  throw EngineError("usage", "no variant is called " + variant);
+}
+
 }  // namespace
 }  // namespace ziya::bench
 
 int main(int argc, char** argv) {
   using namespace ziya::bench;
   Arguments arguments;
+  std::string variant = "fast";
   for (int i = 1; i < argc; i++) {
     const std::string argument = argv[i];
     if (argument == "--layers" && i + 1 < argc) arguments.layers = std::stoi(argv[++i]);
-    else if (argument == "--simple") arguments.options.variant = ziya::CudaVariant::simple;
+    else if (argument == "--variant" && i + 1 < argc) variant = argv[++i];
     else if (argument == "--tiny") arguments.is_tiny = true;
     else if (arguments.mode.empty()) arguments.mode = argument;
     else arguments.folder = argument;
   }
   try {
+    arguments.options.fast = parts_of(variant);
     if (arguments.mode == "gemm") bench_gemm(arguments);
     else if (arguments.mode == "decode") bench_decode(arguments);
     else if (arguments.mode == "prefill") bench_prefill(arguments);
     else if (arguments.mode == "throughput") bench_throughput(arguments);
     else if (arguments.mode == "ids" && !arguments.folder.empty()) greedy_ids(arguments);
-    else throw ziya::EngineError("usage", "gpu-bench gemm|decode|prefill|throughput|ids FOLDER [--layers N] [--simple] [--tiny]");
+    else throw ziya::EngineError("usage", "gpu-bench gemm|decode|prefill|throughput|ids FOLDER [--layers N] [--variant NAME] [--tiny]");
   } catch (const ziya::EngineError& error) {
     std::fprintf(stderr, "%s: %s\n", error.code.c_str(), error.what());
     return 1;

@@ -39,10 +39,10 @@ Test under_every_order(const Test& test) {
           }};
 }
 
-Device emulated(const char* name, CudaVariant variant) {
+Device emulated(const char* name, const CudaOptions& options) {
   return {.name = name,
-          .make = [variant](const ModelShape& shape, const StepLimits& limits, int) {
-            return emulator::make_kernels(shape, limits, {.device = 0, .variant = variant});
+          .make = [options](const ModelShape& shape, const StepLimits& limits, int) {
+            return emulator::make_kernels(shape, limits, options);
           },
           .precision = 1e-3,
           .is_slow = true};
@@ -182,6 +182,37 @@ void too_little_memory_is_refused_at_start(Random& random) {
   expect(error_code([&] { emulator::make_kernels(shape, limits, {.device = 7}); }) == "unsupported_device", "no such device");
 }
 
+// Whether a tile's splits go to several blocks or to one is the plan's choice, and changes nothing.
+void attention_is_the_same_whole_and_in_parts(Random& random) {
+  const uint64_t seed = random.bits();
+  const auto digest_with = [&](int64_t parts_max) {
+    emulator::take_download_digest();
+    for (const Test& test : kernel_tests(emulated("emulator", {.attention_parts_max = parts_max}))) {
+      if (test.name.find("several splits") == std::string::npos) continue;
+      Random again(seed);
+      test.body(again);
+    }
+    return emulator::take_download_digest();
+  };
+  const uint64_t in_parts = digest_with(CudaOptions{}.attention_parts_max);
+  expect(digest_with(0) == in_parts, "whole tiles");
+  expect(digest_with(5) == in_parts, "some tiles whole");
+}
+
+// Where there is no wgmma, products are the simple ones; too old a device is refused.
+void an_older_device_runs_what_it_can(Random& random) {
+  emulator::set_compute_capability(8);
+  for (const Test& test : model_tests(emulated("emulator of sm_80", {}))) {
+    if (test.name.find("match float64") == std::string::npos) continue;
+    test.body(random);
+  }
+  emulator::set_compute_capability(7);
+  const StepLimits limits = {.tokens_max = 8, .sequences_max = 1, .blocks = 8};
+  const std::string code = error_code([&] { emulator::make_kernels(random_shape(random), limits, {}); });
+  emulator::set_compute_capability(9);
+  expect(code == "unsupported_device", "compute capability 7 is refused");
+}
+
 // The same rows of logits and parameters on both.
 void draws_are_those_of_the_cpu(Random& random) {
   const int vocab = 700, rows = 48;
@@ -189,7 +220,8 @@ void draws_are_those_of_the_cpu(Random& random) {
                             .kv_heads = 1, .head_size = 8, .context_tokens = 64, .rope_theta = 1e4, .rms_norm_eps = 1e-5};
   const StepLimits limits = {.tokens_max = rows, .sequences_max = 64, .blocks = 8};
   std::vector<float> values;
-  for (int i = 0; i < rows * vocab; i++) values.push_back(random.normal(3));
+  // A third of the rows has many equal logits, of which the lower ids pass the filters first.
+  for (int i = 0; i < rows * vocab; i++) values.push_back(i / vocab % 3 == 0 ? float(random.between(0, 4)) : random.normal(3));
   StepBatch batch = greedy_batch({{random_tokens(rows, vocab, random), 0, {0, 1, 2}, true}});
   for (int row = 0; row < rows; row++) {
     batch.temperature[row] = float(0.2 + 1.5 * random.uniform());
@@ -224,11 +256,13 @@ void draws_are_those_of_the_cpu(Random& random) {
     return result;
   };
   const StepResult want = draw(*make_cpu_kernels(shape, limits, 1, CpuIsa::automatic));
-  const StepResult got = draw(*emulator::make_kernels(shape, limits, {}));
-  expect(got.tokens == want.tokens, "the tokens");
-  expect(got.top_ids == want.top_ids, "the most probable ids");
-  for (int row = 0; row < rows; row++)
-    expect(std::abs(got.logprobs[row] - want.logprobs[row]) < 1e-4, "logprob of row " + std::to_string(row));
+  for (const CudaParts& parts : {CudaParts{}, simple_cuda_parts}) {
+    const StepResult got = draw(*emulator::make_kernels(shape, limits, {.fast = parts}));
+    expect(got.tokens == want.tokens, "the tokens");
+    expect(got.top_ids == want.top_ids, "the most probable ids");
+    for (int row = 0; row < rows; row++)
+      expect(std::abs(got.logprobs[row] - want.logprobs[row]) < 1e-4, "logprob of row " + std::to_string(row));
+  }
 }
 
 // One sequence, decoded greedily on the CPU and on the emulator, whose order changes with every step.
@@ -358,14 +392,23 @@ std::vector<Test> emulator_tests() {
       {"emulator: recorded steps give the same bytes", recorded_steps_give_the_same_bytes},
       {"emulator: a tiny model decodes as on the CPU", a_tiny_model_decodes_as_on_the_cpu},
       {"emulator: the embedded model decodes as on the CPU", the_embedded_model_decodes_as_on_the_cpu},
+      {"emulator: attention is the same whole and in parts", attention_is_the_same_whole_and_in_parts},
+      {"emulator: an older device runs what it can", an_older_device_runs_what_it_can},
       under_every_order({"emulator: draws are those of the CPU", draws_are_those_of_the_cpu}),
   };
   const auto take = [&](const std::vector<Test>& more) {
     for (const auto& test : more) tests.push_back(under_every_order(test));
   };
-  const Device simple = emulated("emulator, simple", CudaVariant::simple);
-  const Device fast = emulated("emulator", CudaVariant::fast);
-  take(kernel_tests(simple));
+  // The simple kernels have no splits, and no other product for a prefill.
+  const auto without_large = [](std::vector<Test> all) {
+    std::erase_if(all, [](const Test& test) {
+      return test.name.find("several splits") != std::string::npos || test.name.find("of a prefill") != std::string::npos;
+    });
+    return all;
+  };
+  const Device simple = emulated("emulator, simple", {.fast = simple_cuda_parts});
+  const Device fast = emulated("emulator", {});
+  take(without_large(kernel_tests(simple)));
   take(kernel_tests(fast));
   take(model_tests(fast));
   take(sample_tests(fast));

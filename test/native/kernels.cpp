@@ -18,9 +18,9 @@ using Floats = std::vector<float>;
 struct Bench {
   Bench(const Device& device, Random& random, int threads = 0) : Bench(device, random, random_shape(random), threads) {}
 
-  Bench(const Device& device, Random& random, const ModelShape& shape, int threads = 0)
+  Bench(const Device& device, Random& random, const ModelShape& shape, int threads = 0, int tokens = tokens_max)
       : random(random), precision(device.precision), shape(shape),
-        limits{.tokens_max = tokens_max, .sequences_max = tokens_max, .blocks = 200},
+        limits{.tokens_max = tokens, .sequences_max = tokens_max, .blocks = 200},
         kernels(device.make(shape, limits, threads > 0 ? threads : random.between(1, 3))) {}
 
   Floats random_rows(int rows, int columns) {
@@ -30,14 +30,14 @@ struct Bench {
   }
 
   std::unique_ptr<Activations> activations(int rows, int columns, const Floats& values) {
-    auto result = kernels->make_activations(tokens_max, columns);
+    auto result = kernels->make_activations(limits.tokens_max, columns);
     kernels->upload(*result, rows, values.data());
     return result;
   }
 
   std::unique_ptr<Activations> poisoned(int columns) {
-    return activations(tokens_max, columns,
-                       Floats(size_t(tokens_max) * columns, std::numeric_limits<float>::quiet_NaN()));
+    return activations(limits.tokens_max, columns,
+                       Floats(size_t(limits.tokens_max) * columns, std::numeric_limits<float>::quiet_NaN()));
   }
 
   Floats rows_of(const Activations& from, int rows) {
@@ -159,6 +159,29 @@ void product_is_right_and_batch_invariant(const Device& device, Random& random, 
   }
 }
 
+// As many rows as a prefill has, which are computed in other tiles: some of them against float64, and each of those alone.
+void large_products_are_right_and_batch_invariant(const Device& device, Random& random) {
+  for (const Product kind : {Product::store, Product::add, Product::swiglu}) {
+    const int rows = kind == Product::store ? 512 : random.between(500, 700);
+    const int inputs = random.between(1, 700), columns = kind == Product::swiglu ? random.between(130, 200) : random.between(260, 400);
+    Bench b(device, random, random_shape(random), 0, rows);
+    Doubles w;
+    const auto weight = kind == Product::swiglu ? b.matrix(2 * columns, inputs, MatrixLayout::gate_up, w)
+                                                : b.matrix(columns, inputs, MatrixLayout::plain, w);
+    const Floats x = b.random_rows(rows, inputs), residual = b.random_rows(rows, columns);
+    b.begin(rows);
+    const Floats out = run_product(b, kind, *weight, *b.activations(rows, inputs, x), rows, residual, columns);
+    for (const int row : {0, random.between(1, 254), 255, random.between(0, rows - 1), rows - 1}) {
+      const Floats own_x(&x[row * inputs], &x[row * inputs] + inputs), own_residual(&residual[row * columns], &residual[row * columns] + columns);
+      expect_product(b, kind, w, row_of(x, row, inputs), &out[row * columns], own_residual.data(), columns);
+      b.begin(1);
+      const Floats alone = run_product(b, kind, *weight, *b.activations(1, inputs, own_x), 1, own_residual, columns);
+      expect_same_bits(alone.data(), &out[row * columns], columns,
+                       "row " + std::to_string(row) + " of " + std::to_string(rows) + " differs from the row alone");
+    }
+  }
+}
+
 void embedding_rows_are_exact(const Device& device, Random& random) {
   for (const int count : {1, 5, 77}) {
     Bench b(device, random);
@@ -228,6 +251,16 @@ struct History {
   std::vector<Doubles> keys, values;  // (positions)(kv_heads * head_size)
 };
 
+// What the cache holds is what the kernel computed, rounded: one unit of fp16 next to a tie would drown all else.
+void remember(const Bench& b, const float* qkv, History& history) {
+  const int queries = b.shape.heads * b.shape.head_size, keys = b.shape.kv_heads * b.shape.head_size;
+  Doubles key, value;
+  for (int i = 0; i < keys; i++) key.push_back(rounded_to_half(qkv[queries + i]));
+  for (int i = 0; i < keys; i++) value.push_back(rounded_to_half(qkv[queries + keys + i]));
+  history.keys.push_back(key);
+  history.values.push_back(value);
+}
+
 void expect_rotated(const Bench& b, const Doubles& projected, const float* got, int position, History& history) {
   const ModelShape& s = b.shape;
   Doubles want = projected;
@@ -239,12 +272,7 @@ void expect_rotated(const Bench& b, const Doubles& projected, const float* got, 
     b.expect_near(got[i], want[i] / std::sqrt(double(s.head_size)), scale, "query at position " + std::to_string(position));
   for (int i = queries; i < queries + keys; i++)
     b.expect_near(got[i], want[i], scale, "key at position " + std::to_string(position));
-  // What the cache holds is what the kernel computed, rounded: one unit of fp16 next to a tie would drown all else.
-  Doubles key, value;
-  for (int i = 0; i < keys; i++) key.push_back(rounded_to_half(got[queries + i]));
-  for (int i = 0; i < keys; i++) value.push_back(rounded_to_half(got[queries + keys + i]));
-  history.keys.push_back(key);
-  history.values.push_back(value);
+  remember(b, got, history);
 }
 
 Doubles attend(const Bench& b, const float* q, const History& history, int visible) {
@@ -284,8 +312,14 @@ class AttentionRun {
         qkv(inputs.size()),
         out(inputs.size()) {}
 
-  // The next counts[s] tokens of sequence s.
-  void step(const std::vector<int>& counts) {
+  // Every sequence goes on from this position; what came out so far is dropped.
+  void seek(int position) {
+    done_.assign(done_.size(), position);
+    for (auto* all : {&qkv, &out}) all->assign(all->size(), {});
+  }
+
+  // The next counts[s] tokens of sequence s. Without attention, only the cache is written.
+  void step(const std::vector<int>& counts, bool attends = true) {
     std::vector<Piece> pieces;
     Floats rows;
     for (size_t s = 0; s < counts.size(); s++) {
@@ -299,7 +333,7 @@ class AttentionRun {
     b_.kernels->begin_step(batch);
     auto qkv_rows = b_.poisoned(b_.shape.qkv_columns()), out_rows = b_.poisoned(b_.shape.attention_columns());
     b_.kernels->qkv_rope(*b_.activations(count, b_.shape.hidden_size, rows), weight_, *qkv_rows, *layer_);
-    b_.kernels->attention(*qkv_rows, *layer_, *out_rows);
+    if (attends) b_.kernels->attention(*qkv_rows, *layer_, *out_rows);
     take(counts, b_.rows_of(*qkv_rows, count), qkv, b_.shape.qkv_columns());
     take(counts, b_.rows_of(*out_rows, count), out, b_.shape.attention_columns());
     for (size_t s = 0; s < counts.size(); s++) done_[s] += counts[s];
@@ -364,7 +398,7 @@ void attention_is_right_and_chunk_invariant(const Device& device, Random& random
 }
 
 void every_head_size_and_group_attends(const Device& device, Random& random) {
-  for (const int head_size : {8, 32, 64, 128}) {
+  for (const int head_size : {8, 16, 32, 48, 64, 128}) {
     for (const int group : {1, 2, 4, 8}) {
       ModelShape shape = random_shape(random);
       shape.head_size = head_size;
@@ -420,6 +454,67 @@ void long_attention_is_right_and_chunk_invariant(const Device& device, Random& r
   }
 }
 
+// A token is decoded alone, verified with its neighbours or prefilled, around the ends of splits and of the context, in a
+// cache that already holds what comes after.
+void attention_is_the_same_decoded_verified_and_prefilled(const Device& device, Random& random) {
+  struct Case {
+    int head_size, kv_heads, group, length;
+  };
+  for (const Case& c : {Case{128, 1, 8, 280}, Case{16, 2, 1, 540}, Case{32, 1, 12, 280}, Case{48, 1, 3, 280}}) {
+    ModelShape shape = random_shape(random);
+    shape.head_size = c.head_size;
+    shape.kv_heads = c.kv_heads;
+    shape.heads = c.kv_heads * c.group;
+    shape.context_tokens = 1024;
+    Bench b(device, random, shape);
+    const int sequences = 2, length = c.length + random.between(0, 30), count = 12;
+    const std::string what = " of head size " + std::to_string(c.head_size) + ", group " + std::to_string(c.group);
+    Doubles w;
+    const auto weight = b.matrix(shape.qkv_columns(), shape.hidden_size, MatrixLayout::plain, w);
+    const std::vector<Floats> inputs = {b.random_rows(length, shape.hidden_size), b.random_rows(length, shape.hidden_size)};
+    AttentionRun run(b, *weight, inputs, random_blocks(sequences, length, b.limits.blocks, random));
+    for (int done = 0; done < length; done += tokens_max / sequences)
+      run.step(std::vector<int>(sequences, std::min(tokens_max / sequences, length - done)), false);
+    std::vector<History> histories(sequences);
+    for (int s = 0; s < sequences; s++)
+      for (int t = 0; t < length; t++) remember(b, &run.qkv[s][t * shape.qkv_columns()], histories[s]);
+
+    for (const int begin : {250, c.length > 512 ? 506 : 10, length - count}) {
+      run.seek(begin);
+      run.step(std::vector<int>(sequences, count));
+      const auto out = run.out;
+      double error = 0, size = 0;
+      for (int s = 0; s < sequences; s++)
+        for (int t = 0; t < count; t++) {
+          const Doubles want = attend(b, &run.qkv[s][t * shape.qkv_columns()], histories[s], begin + t + 1);
+          for (size_t i = 0; i < want.size(); i++) {
+            error += std::pow(out[s][t * want.size() + i] - want[i], 2);
+            size += want[i] * want[i];
+          }
+        }
+      expect(std::sqrt(error / size) <= 2e-3, "attention" + what + ": relative L2 " + std::to_string(std::sqrt(error / size)));
+
+      const auto expect_same = [&](const std::string& how) {
+        for (int s = 0; s < sequences; s++)
+          expect(run.out[s].size() == out[s].size() && std::memcmp(run.out[s].data(), out[s].data(), out[s].size() * sizeof(float)) == 0,
+                 "tokens from " + std::to_string(begin) + what + " differ when " + how);
+      };
+      run.seek(begin);
+      for (int i = 0; i < count; i++) run.step(std::vector<int>(sequences, 1));
+      expect_same("decoded");
+      run.seek(begin);
+      for (int done = 0; done < count; done += 3) run.step(std::vector<int>(sequences, 3));
+      expect_same("verified");
+      const int before = random.between(1, std::min(begin, 40));
+      run.seek(begin - before);
+      run.step({before + count, 0});
+      run.step({0, before + count});
+      for (auto& rows : run.out) rows.erase(rows.begin(), rows.begin() + int64_t(before) * shape.attention_columns());
+      expect_same("prefilled");
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Test> kernel_tests(const Device& device) {
@@ -435,10 +530,13 @@ std::vector<Test> kernel_tests(const Device& device) {
          [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::add); }),
       on("gate, up and swiglu are right, and the same alone and in a batch",
          [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::swiglu); }),
+      on("products of a prefill are right, and the same alone", large_products_are_right_and_batch_invariant),
       on("queries and keys are rotated, attention is right, and the same in chunks", attention_is_right_and_chunk_invariant),
       on("products as long as the 34B's are right", long_products_are_right),
       on("every head size attends in every group", every_head_size_and_group_attends),
       on("attention over several folds is right, and the same one by one", long_attention_is_right_and_chunk_invariant),
+      on("attention over several splits is right, and the same decoded, verified and prefilled",
+         attention_is_the_same_decoded_verified_and_prefilled),
   };
 }
 

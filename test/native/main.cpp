@@ -1,5 +1,8 @@
-// Runs every test on every device this machine has. usage: kernel-test [--seed N] [--only PART_OF_A_NAME]
+// Runs every test on every device this machine has.
+// usage: kernel-test [--seed N] [--only PART_OF_A_NAME] [--slow SECONDS: name the tests that take as long]
+#include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 
@@ -83,15 +86,20 @@ bool passes(const Test& test, uint64_t seed) {
 int main(int argc, char** argv) {
   uint64_t seed = std::random_device()();
   const char* only = "";
+  double slow = 1e9;
   for (int i = 1; i + 1 < argc; i += 2) {
     if (std::strcmp(argv[i], "--seed") == 0) seed = std::strtoull(argv[i + 1], nullptr, 10);
     if (std::strcmp(argv[i], "--only") == 0) only = argv[i + 1];
+    if (std::strcmp(argv[i], "--slow") == 0) slow = std::strtod(argv[i + 1], nullptr);
   }
   std::printf("kernel-test --seed %llu\n", static_cast<unsigned long long>(seed));
   int passed = 0, failed = 0;
   for (const auto& test : all_tests()) {
     if (test.name.find(only) == std::string::npos) continue;
+    const auto start = std::chrono::steady_clock::now();
     ++(passes(test, seed) ? passed : failed);
+    const double seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+    if (seconds >= slow) std::printf("%.1f s: %s\n", seconds, test.name.c_str());
   }
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed == 0 ? 0 : 1;

@@ -21,7 +21,11 @@ namespace ziya::ZIYA_DEVICE {
 namespace {
 
 constexpr int head_size_max = 256;
-constexpr int compute_capability = 9;  // the kernels are built for sm_90a
+constexpr int recorded_blocks_a_multiprocessor = 4;  // of the attention: as many as its shared memory has place for
+
+// The kernels are built for sm_80 and sm_90a; wgmma, and so the fast products, only for the latter.
+constexpr int wgmma_capability = 9;
+bool is_supported(const cudaDeviceProp& properties) { return properties.major == 8 || properties.major == wgmma_capability; }
 
 struct CudaMatrix : Matrix {
   CudaMatrix(int outputs, int inputs, MatrixLayout layout)
@@ -77,13 +81,20 @@ struct DeviceChoice {
     if (device < 0 || device >= device_count())
       throw EngineError("unsupported_device", "there is no device cuda:" + std::to_string(device));
     check(cudaGetDeviceProperties(&properties, device), "the device's properties");
-    if (properties.major != compute_capability)
-      throw EngineError("unsupported_device", std::string(properties.name) + " is not of compute capability 9, which the kernels are for");
+    if (!is_supported(properties))
+      throw EngineError("unsupported_device", std::string(properties.name) + " is not of compute capability 8 or 9, which the kernels are for");
     select();
   }
   void select() const { check(cudaSetDevice(device), "choosing the device"); }
   const int device;
   cudaDeviceProp properties;
+};
+
+// What decides which launches a recorded step has.
+struct RecordingKey {
+  int bucket, logit_parts;
+  bool has_narrow, has_wide, has_parts;  // of the attention
+  auto operator<=>(const RecordingKey&) const = default;
 };
 
 class CudaKernels : public Kernels {
@@ -128,21 +139,24 @@ class CudaKernels : public Kernels {
   void sample(const Activations& logits, RowRange range) override;
 
  private:
+  CudaParts possible(CudaParts wanted) const;
   int tokens() const { return is_recording_ ? bucket_ : int(batch_->tokens.size()); }
   int logit_rows(int rows) const { return is_recording_ ? std::min(bucket_, logit_rows_max) : rows; }
   bool can_record() const;
+  RecordingKey recording_key() const;
   ActivationView write_as(Activations& out, bool is_half);
   void clear(const DeviceMemory& memory);
   void download_halves(const CudaActivations& from, int rows, float* values);
+  void multiply_halves(Epilogue epilogue, const ActivationView& in, const CudaMatrix& matrix, int rows, const ActivationView& out);
   void multiply(Epilogue epilogue, const Activations& in, const Matrix& weight, int rows, const ActivationView& out);
   void upload_angles();
   void copy_top_logprobs(const DrawnToken* drawn, int rows, StepResult& result) const;
 
   const DeviceChoice device_;
-  const CudaVariant variant_;
   const bool records_steps_;
   const int tokens_max_;
   const ModelShape shape_;
+  const CudaParts fast_;
   const HeadShape heads_;
   const int head_stride_;
   StreamHandle stream_;
@@ -150,38 +164,53 @@ class CudaKernels : public Kernels {
   UploadRing ring_;
   std::mutex upload_mutex_;
   bool are_weights_packed_ = true;
+  const int64_t attention_parts_;
   StepDescriptor step_;
   DeviceMemory angles_;  // (context, head_size) fp32
   DeviceMemory partials_;
+  DeviceMemory attention_values_, attention_scales_;  // AttentionParts
   DeviceMemory scores_;  // (logit_rows_max, vocab) fp32
   DeviceMemory drawn_;   // (tokens_max) DrawnToken
   PinnedMemory drawn_host_;
   int64_t allocated_ = 0;
   const StepBatch* batch_ = nullptr;
-  // By tokens of the bucket and parts of the logits. After the memory that they name, so that they go first.
-  std::map<std::pair<int, int>, Recording> recordings_;
+  // After the memory that they name, so that they go first.
+  std::map<RecordingKey, Recording> recordings_;
   bool is_recording_ = false;
   int bucket_ = 0;  // of the step's tokens
 };
 
 CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options)
     : device_(options.device),
-      variant_(options.variant),
       records_steps_(options.records_steps),
       tokens_max_(limits.tokens_max),
       shape_(shape),
+      fast_(possible(options.fast)),
       heads_{shape.heads, shape.kv_heads, shape.head_size},
       head_stride_(round_up(shape.head_size, unit_halves)),
       ring_(upload_slot_bytes(shape)),
-      step_(shape, limits),
+      attention_parts_(std::min(options.attention_parts_max, attention_parts_max(shape, limits))),
+      step_(shape, limits, device_.properties.multiProcessorCount, attention_parts_),
       angles_(size_t(shape.context_tokens) * shape.head_size * sizeof(float), "memory for the angles"),
       partials_(gemm_partials_bytes(device_.properties.multiProcessorCount), "memory for partial sums"),
+      attention_values_(attention_parts_ * shape.heads * head_stride_ * sizeof(float), "memory for the attention"),
+      attention_scales_(attention_parts_ * shape.heads * sizeof(float2), "memory for the attention"),
       scores_(size_t(logit_rows_max) * shape.vocab_size * sizeof(float), "memory for the scores"),
       drawn_(limits.tokens_max * sizeof(DrawnToken), "memory for the drawn tokens"),
       drawn_host_(limits.tokens_max * sizeof(DrawnToken), "pinned memory for the drawn tokens") {
   if (shape.head_size > head_size_max) throw EngineError("bad_shape", "head_size is more than the CUDA kernels can have");
   upload_angles();
-  allocated_ = step_.bytes() + int64_t(angles_.bytes() + partials_.bytes() + scores_.bytes() + drawn_.bytes());
+  for (const DeviceMemory* memory : {&angles_, &partials_, &attention_values_, &attention_scales_, &scores_, &drawn_})
+    allocated_ += int64_t(memory->bytes());
+  allocated_ += step_.bytes();
+}
+
+// What this GPU and these heads allow of it.
+CudaParts CudaKernels::possible(CudaParts wanted) const {
+  wanted.gemm &= device_.properties.major == wgmma_capability;
+  wanted.attention &= shape_.head_size <= tiled_head_size_max &&
+                      tiled_attention_shared_bytes(shape_.head_size) <= device_.properties.sharedMemPerBlockOptin;
+  return wanted;
 }
 
 CudaKernels::~CudaKernels() { cudaStreamSynchronize(stream_); }
@@ -321,12 +350,17 @@ bool CudaKernels::can_record() const {
          batch_->tokens.size() <= size_t(gemm_rows_max) && gemm_rows(int(batch_->tokens.size())) <= tokens_max_;
 }
 
+RecordingKey CudaKernels::recording_key() const {
+  const int rows = int(batch_->rows.size());
+  const StepCounts& counts = step_.counts();
+  return {gemm_rows(rows), ceil_div(rows, logit_rows_max), counts.narrow_items > 0, counts.wide_items > 0, counts.merged_tokens > 0};
+}
+
 bool CudaKernels::begin_recording() {
   if (!can_record()) return true;
-  const int rows = int(batch_->rows.size());
-  bucket_ = gemm_rows(rows);
-  const auto [recording, is_new] =
-      recordings_.try_emplace({bucket_, ceil_div(rows, logit_rows_max)}, static_cast<cudaStream_t>(stream_));
+  const RecordingKey key = recording_key();
+  bucket_ = key.bucket;
+  const auto [recording, is_new] = recordings_.try_emplace(key, static_cast<cudaStream_t>(stream_));
   is_recording_ = is_new;
   if (!is_new) recording->second.launch();
   return is_new;
@@ -335,7 +369,7 @@ bool CudaKernels::begin_recording() {
 void CudaKernels::end_recording() {
   if (!is_recording_) return;
   is_recording_ = false;
-  Recording& recording = recordings_.at({bucket_, ceil_div(int(batch_->rows.size()), logit_rows_max)});
+  Recording& recording = recordings_.at(recording_key());
   recording.end();
   recording.launch();
 }
@@ -379,19 +413,26 @@ void CudaKernels::rms_norm_rows(const Activations& in, const Vector& weight, Row
                              write_as(out, true), stream_);
 }
 
+void CudaKernels::multiply_halves(Epilogue epilogue, const ActivationView& in, const CudaMatrix& matrix, int rows,
+                                  const ActivationView& out) {
+  const GemmWorkspace workspace = {partials_.as<float>(), device_.properties.multiProcessorCount};
+  const int large = fast_.prefill_gemm ? prefill_rows(matrix.view, rows, workspace.blocks) : 0;
+  if (large > 0) prefill_gemm(epilogue, in, matrix.view, large, out, workspace, stream_);
+  gemm(epilogue, in, matrix.view, matrix.arrivals.as<int>(), {large, rows}, out, workspace, stream_);
+}
+
 void CudaKernels::multiply(Epilogue epilogue, const Activations& in, const Matrix& weight, int rows,
                            const ActivationView& out) {
   const CudaMatrix& matrix = own(weight);
   ActivationView from = own(in).view();
-  if (variant_ == CudaVariant::simple) return matmul(epilogue, from, matrix.view, rows, out, stream_);
-  const GemmWorkspace workspace = {partials_.as<float>(), device_.properties.multiProcessorCount};
-  if (from.is_half) return gemm(epilogue, from, matrix.view, matrix.arrivals.as<int>(), rows, out, workspace, stream_);
+  if (!fast_.gemm) return matmul(epilogue, from, matrix.view, rows, out, stream_);
+  if (from.is_half) return multiply_halves(epilogue, from, matrix, rows, out);
   // Only what the host uploaded, in tests, is fp32 here.
   CudaActivations converted(in.rows_max, in.columns);
   check(cudaMemsetAsync(converted.memory.as<void>(), 0, converted.memory.bytes(), stream_), "clearing activations");
   converted.is_half = true;
   convert(from, converted.view(), rows, stream_);
-  gemm(epilogue, converted.view(), matrix.view, matrix.arrivals.as<int>(), rows, out, workspace, stream_);
+  multiply_halves(epilogue, converted.view(), matrix, rows, out);
   stream_.synchronize();
 }
 
@@ -402,8 +443,13 @@ void CudaKernels::qkv_rope(const Activations& in, const Matrix& weight, Activati
 }
 
 void CudaKernels::attention(const Activations& qkv, const KvLayer& kv, Activations& out) {
-  ZIYA_DEVICE::attention(step_.view(), tokens(), heads_, own(qkv).view(), static_cast<const CudaKvLayer&>(kv).view,
-                         write_as(out, true), stream_);
+  const KvView cache = static_cast<const CudaKvLayer&>(kv).view;
+  const ActivationView to = write_as(out, true);
+  if (!fast_.attention)
+    return ZIYA_DEVICE::attention(step_.view(), tokens(), heads_, own(qkv).view(), cache, to, stream_);
+  const AttentionParts parts = {attention_values_.as<float>(), attention_scales_.as<float2>()};
+  const int blocks = is_recording_ ? device_.properties.multiProcessorCount * recorded_blocks_a_multiprocessor : 0;
+  tiled_attention(step_.view(), {step_.counts(), blocks}, heads_, own(qkv).view(), cache, parts, to, stream_);
 }
 
 void CudaKernels::project_add(const Activations& in, const Matrix& weight, Activations& residual) {
@@ -419,8 +465,8 @@ void CudaKernels::logits(const Activations& in, const Matrix& weight, int rows, 
 }
 
 void CudaKernels::sample(const Activations& logits, RowRange range) {
-  ZIYA_DEVICE::sample(step_.view(), range.begin, own(logits).view(), logit_rows(range.count()), shape_.vocab_size,
-                      scores_.as<float>(), drawn_.as<DrawnToken>() + range.begin, stream_);
+  ZIYA_DEVICE::sample(fast_.sampling ? SampleBy::histograms : SampleBy::bisection, step_.view(), range.begin, own(logits).view(),
+                      logit_rows(range.count()), shape_.vocab_size, scores_.as<float>(), drawn_.as<DrawnToken>() + range.begin, stream_);
 }
 
 }  // namespace
@@ -440,7 +486,7 @@ int64_t free_bytes(int device) {
 bool is_suitable(int device) {
   cudaDeviceProp properties;
   return device >= 0 && device < device_count() && cudaGetDeviceProperties(&properties, device) == cudaSuccess &&
-         properties.major == compute_capability;
+         is_supported(properties);
 }
 
 void fill(Kernels& kernels, Matrix& matrix, uint64_t seed, float deviation) {

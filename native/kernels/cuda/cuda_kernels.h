@@ -7,15 +7,20 @@
 
 namespace ziya {
 
-enum class CudaVariant {
-  fast,    // tensor cores where the shapes allow them
-  simple,  // a warp a row everywhere: the reference
+// Each fast kernel has a simple one beside it, for any shape: its reference, and what is used where it cannot run.
+struct CudaParts {
+  bool gemm = true;          // products by wgmma, rather than a warp a row
+  bool prefill_gemm = true;  // its large tiles from 256 tokens on
+  bool attention = true;     // tiles by mma.sync, rather than a warp a query head
+  bool sampling = true;      // thresholds by histograms, rather than by bisection
 };
+constexpr CudaParts simple_cuda_parts = {false, false, false, false};
 
 struct CudaOptions {
   int device = 0;
-  CudaVariant variant = CudaVariant::fast;
-  bool records_steps = true;  // decode steps, as graphs
+  CudaParts fast = {};
+  bool records_steps = true;            // decode steps, as graphs
+  int64_t attention_parts_max = 8192;  // 272 MB of the 34B's heads; what has no part left is computed whole
 };
 
 // make_kernels throws EngineError unsupported_device and out_of_memory.

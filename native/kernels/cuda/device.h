@@ -30,6 +30,13 @@ constexpr int warp_size = 32;
 constexpr uint32_t all_lanes = 0xffffffffu;
 
 #if !defined(ZIYA_EMULATOR)
+inline bool can_start_early() {
+  int device = 0, major = 0;
+  check(cudaGetDevice(&device), "the device");
+  check(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device), "the device's properties");
+  return major >= 9;
+}
+
 template <class... Parameters, class... Arguments>
 void launch_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
                    cudaStream_t stream, Arguments... arguments) {
@@ -45,7 +52,8 @@ void launch_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, d
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
   config.attrs = &attribute;
-  config.numAttrs = 1;
+  static const bool can = can_start_early();
+  config.numAttrs = can ? 1 : 0;
   check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), name);
 }
 #endif

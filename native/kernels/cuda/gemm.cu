@@ -3,16 +3,14 @@
 // eight and every weight passes once. Ready-swizzled tiles stream through a ring of shared memory by bulk copies; blocks
 // take equal stripes of (row tile, K) and the last of a tile's blocks adds the parts in the order of K. Stripes depend on
 // the weight's shape and the GPU alone, never on the rows: a row's sum has one order in any batch.
-#include "launchers.h"
+#include "gemm_stripes.h"
 
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int warpgroup = 128;
 constexpr int consumer_barrier = 1, group_barrier = 2;
 constexpr int ring_bytes_max = 160 << 10;
 constexpr int stages_max = 10;
-constexpr int wgmma_inputs = 16;
 constexpr int loads_in_flight = 16;  // more would spill beside the sums
 
 // Each of the warpgroups multiplies the same weights with n rows of its own.
@@ -39,39 +37,6 @@ struct Shared {
   int is_last;
 };
 
-struct Product {
-  WeightView weight;
-  ActivationView in, out;
-  int first_row, rows;
-  Epilogue epilogue;
-  float* partials;
-  int* arrivals;
-};
-
-// A block's stripe of the units (row tile, stage of K), counted tile after tile.
-struct Stripes {
-  int units, blocks, tile_units;
-
-  __device__ int begin(int block) const { return int(int64_t(units) * block / blocks); }
-  __device__ int owner(int unit) const { return int((int64_t(unit + 1) * blocks - 1) / units); }
-};
-
-__device__ Stripes stripes_of(const WeightView& weight) {
-  const int tile_units = weight.k_tiles() / stage_tiles;
-  return {weight.row_tiles() * tile_units, int(gridDim.x), tile_units};
-}
-
-struct RingPlace {
-  int stage = 0, phase = 0;
-  template <int stages>
-  __device__ void advance() {
-    if (++stage == stages) {
-      stage = 0;
-      phase ^= 1;
-    }
-  }
-};
-
 template <class S>
 __device__ void load_weights(const Product& product, Stage<S>& stage, uint64_t* full, int unit) {
   mbarrier_arrive_expect(full, sizeof(Stage<S>));
@@ -92,7 +57,7 @@ __device__ void load_inputs(const Product& product, Stage<S>& stage, uint64_t* f
 template <class S>
 __device__ void produce(const Product& product, Shared<S>& shared) {
   constexpr int stages = Shared<S>::stages;
-  const Stripes stripes = stripes_of(product.weight);
+  const Stripes stripes = product.stripes;
   const int begin = stripes.begin(blockIdx.x), end = stripes.begin(blockIdx.x + 1);
   const int early = min(end - begin, stages);
   for (int i = 0; i < early; i++) load_weights(product, shared.ring[i], &shared.full[i], begin + i);
@@ -128,30 +93,6 @@ __device__ __forceinline__ void multiply_stage(const Stage<S>& stage, float (&su
 template <class S>
 __device__ __forceinline__ void release(Shared<S>& shared, int stage) {
   if (threadIdx.x % warp_size == 0) mbarrier_arrive(&shared.empty[stage]);
-}
-
-// Rows of a tile neighbour each other in memory; the XOR keeps the lanes of a store in different banks.
-__device__ __forceinline__ int staged(int token, int row) { return token * tile_rows + (row ^ token / 2 % 4 * 8); }
-
-__device__ void store_rows(const Product& product, const float* values, int first_token, int tokens, int tile) {
-  for (int i = threadIdx.x % warpgroup; i < tokens * tile_rows; i += warpgroup) {
-    const int token = i / tile_rows, row = i % tile_rows;
-    if (tile * tile_rows + row >= product.weight.outputs) continue;
-    float* to = product.out.row(first_token + token) + tile * tile_rows + row;
-    const float value = values[staged(token, row)];
-    *to = product.epilogue == Epilogue::add ? *to + value : value;
-  }
-}
-
-// A tile has 8 rows of gate, then the 8 of up, and so on.
-__device__ void store_features(const Product& product, const float* values, int first_token, int tokens, int tile) {
-  constexpr int features = tile_rows / 2;
-  for (int i = threadIdx.x % warpgroup; i < tokens * features; i += warpgroup) {
-    const int token = i / features, feature = i % features, row = feature / 8 * 16 + feature % 8;
-    if (tile * features + feature >= product.weight.outputs / 2) continue;
-    store(product.out.at(first_token + token, tile * features + feature),
-          silu(values[staged(token, row)]) * values[staged(token, row + 8)]);
-  }
 }
 
 // Through shared memory, so that the loop needs no registers beside the sums and neighbouring lanes write neighbouring rows.
@@ -221,7 +162,7 @@ __device__ void finish_tile(const Product& product, Shared<S>& shared, const Str
 template <class S>
 __device__ void consume(const Product& product, Shared<S>& shared) {
   wait_for_previous_kernel();
-  const Stripes stripes = stripes_of(product.weight);
+  const Stripes stripes = product.stripes;
   const int stripe_end = stripes.begin(blockIdx.x + 1);
   float sums[S::sums];
   RingPlace place;
@@ -271,20 +212,19 @@ void launch(const Product& product, int blocks, cudaStream_t stream) {
 
 size_t gemm_partials_bytes(int blocks) { return size_t(blocks) * 2 * (gemm_rows_max / 2) * warpgroup * sizeof(float); }
 
-void gemm(Epilogue epilogue, const ActivationView& in, const WeightView& weight, int* arrivals, int rows,
+void gemm(Epilogue epilogue, const ActivationView& in, const WeightView& weight, int* arrivals, RowSpan rows,
           const ActivationView& out, const GemmWorkspace& workspace, cudaStream_t stream) {
-  const int units = weight.row_tiles() * weight.k_tiles() / stage_tiles;
-  const int blocks = units < workspace.blocks ? units : workspace.blocks;
-  for (int row = 0; row < rows; row += gemm_rows_max) {
-    const int count = rows - row < gemm_rows_max ? rows - row : gemm_rows_max;
-    const Product product = {weight, in, out, row, count, epilogue, workspace.partials, arrivals};
+  const Stripes stripes = stripes_of(weight, workspace.blocks);
+  for (int row = rows.begin; row < rows.end; row += gemm_rows_max) {
+    const int count = rows.end - row < gemm_rows_max ? rows.end - row : gemm_rows_max;
+    const Product product = {weight, in, out, row, count, epilogue, stripes, workspace.partials, arrivals};
     switch (gemm_rows(count)) {
-      case 8: launch<Shape<8, 1>>(product, blocks, stream); break;
-      case 16: launch<Shape<16, 1>>(product, blocks, stream); break;
-      case 32: launch<Shape<32, 1>>(product, blocks, stream); break;
-      case 64: launch<Shape<64, 1>>(product, blocks, stream); break;
-      case 128: launch<Shape<128, 1>>(product, blocks, stream); break;
-      default: launch<Shape<128, 2>>(product, blocks, stream); break;
+      case 8: launch<Shape<8, 1>>(product, stripes.blocks, stream); break;
+      case 16: launch<Shape<16, 1>>(product, stripes.blocks, stream); break;
+      case 32: launch<Shape<32, 1>>(product, stripes.blocks, stream); break;
+      case 64: launch<Shape<64, 1>>(product, stripes.blocks, stream); break;
+      case 128: launch<Shape<128, 1>>(product, stripes.blocks, stream); break;
+      default: launch<Shape<128, 2>>(product, stripes.blocks, stream); break;
     }
   }
 }

@@ -38,13 +38,23 @@ struct GemmWorkspace {
 };
 size_t gemm_partials_bytes(int blocks);
 
+struct RowSpan {
+  int begin, end;
+};
 // The same as matmul, by tensor cores, for fp16 `in` only. arrivals (weight.row_tiles()) are zero, and zero again after.
-void gemm(Epilogue epilogue, const ActivationView& in, const WeightView& weight, int* arrivals, int rows,
+void gemm(Epilogue epilogue, const ActivationView& in, const WeightView& weight, int* arrivals, RowSpan rows,
           const ActivationView& out, const GemmWorkspace& workspace, cudaStream_t stream);
+
+// The same bytes for rows 0 ... rows - 1 in tiles of 256.
+void prefill_gemm(Epilogue epilogue, const ActivationView& in, const WeightView& weight, int rows, const ActivationView& out,
+                  const GemmWorkspace& workspace, cudaStream_t stream);
+// How many of the rows these tiles are best at: enough for every multiprocessor, the last ones more than half full. The rest
+// is for gemm.
+int prefill_rows(const WeightView& weight, int rows, int multiprocessors);
 
 struct HeadShape {
   int heads, kv_heads, head_size;
-  int group() const { return heads / kv_heads; }
+  __host__ __device__ int group() const { return heads / kv_heads; }
 };
 
 // qkv (tokens, (heads + 2 kv_heads) * head_size) fp32: queries rotated and scaled in place, keys rotated, keys and values
@@ -52,12 +62,28 @@ struct HeadShape {
 void rope(const StepView& step, int tokens, const HeadShape& shape, const float* angles, const ActivationView& qkv,
           const KvView& kv, cudaStream_t stream);
 
-// out (tokens, heads * head_size) fp16: a warp a query head
+// out (tokens, heads * head_size) fp16: a warp a query head. The reference, for any shape.
 void attention(const StepView& step, int tokens, const HeadShape& shape, const ActivationView& qkv, const KvView& kv,
                const ActivationView& out, cudaStream_t stream);
 
+// The same by tensor cores, for heads of up to tiled_head_size_max: the step's narrow items, wide items and merged tokens.
+constexpr int tiled_head_size_max = 128;
+size_t tiled_attention_shared_bytes(int head_size);
+struct AttentionParts {
+  float* values;   // (parts, heads, head_stride), not divided by their sums
+  float2* scales;  // (parts, heads) maximum and sum
+};
+// A recorded launch serves steps with other counts, so its blocks are fixed and take the items in turns.
+struct AttentionLaunch {
+  StepCounts counts;
+  int fixed_blocks;  // 0: one an item
+};
+void tiled_attention(const StepView& step, const AttentionLaunch& launch, const HeadShape& shape, const ActivationView& qkv,
+                     const KvView& kv, const AttentionParts& parts, const ActivationView& out, cudaStream_t stream);
+
+enum class SampleBy { histograms, bisection };
 // drawn[i] is of the step's row first_row + i and logits row i; scores (rows, vocab) is scratch.
-void sample(const StepView& step, int first_row, const ActivationView& logits, int rows, int vocab_size, float* scores,
-            DrawnToken* drawn, cudaStream_t stream);
+void sample(SampleBy by, const StepView& step, int first_row, const ActivationView& logits, int rows, int vocab_size,
+            float* scores, DrawnToken* drawn, cudaStream_t stream);
 
 }  // namespace ziya::ZIYA_DEVICE

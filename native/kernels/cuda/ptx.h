@@ -15,8 +15,16 @@ __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
 
 // Programmatic dependent launch: a kernel may begin before the one ahead of it ends, and waits here before it reads
 // anything that one writes. Every kernel waits, or an order of three would not hold.
-__device__ __forceinline__ void wait_for_previous_kernel() { asm volatile("griddepcontrol.wait;" ::: "memory"); }
-__device__ __forceinline__ void let_next_kernel_start() { asm volatile("griddepcontrol.launch_dependents;"); }
+__device__ __forceinline__ void wait_for_previous_kernel() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+__device__ __forceinline__ void let_next_kernel_start() {
+#if __CUDA_ARCH__ >= 900
+  asm volatile("griddepcontrol.launch_dependents;");
+#endif
+}
 
 template <int registers>
 __device__ __forceinline__ void raise_registers() {
@@ -103,6 +111,18 @@ __device__ __forceinline__ void ldmatrix_x4_transposed(uint32_t (&r)[4], const v
                : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
                : "r"(shared_address(row))
                : "memory");
+}
+// A matrix of 8 x 8 halves that lies over the warp as ldmatrix brings one: lane i holds columns i % 4 * 2, + 1 of row i / 4.
+__device__ __forceinline__ uint32_t transposed_8x8(uint32_t pair) {
+  uint32_t result;
+  asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
+  return result;
+}
+// 2^x to within two units of the last place; 1 of 0, 0 of minus infinity.
+__device__ __forceinline__ float exp2_approximate(float x) {
+  float result;
+  asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(result) : "f"(x));
+  return result;
 }
 // d (16, 8) += a (16, 16) * b (16, 8)
 __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {

@@ -1,8 +1,9 @@
 // One token for each row of logits (rows, vocab): penalties, bias, bans, temperature, top-k, top-p, min-p, then the inverse
 // of the cumulative distribution in the order of ids, exactly as cpu/sample.cpp defines them.
 // The trick: no sort. A candidate's key is (probability, then the lower id first); the filters are one threshold on keys,
-// found by bisecting its bits with sums over the block. Probabilities are bit for bit those of the CPU; sums of them are
-// doubles in a fixed order, so the token differs from the CPU's only if a draw falls within rounding of a boundary.
+// found from three histograms of ten bits each, in fixed point so that any order of adding gives one sum. Probabilities are
+// bit for bit those of the CPU; a draw sums them as doubles in a fixed order, so the token differs from the CPU's only if a
+// draw falls within rounding of a boundary. The reference bisects the threshold's bits with sums over the block instead.
 #include "block_reduce.h"
 #include "launchers.h"
 #include "philox.h"
@@ -15,8 +16,14 @@ constexpr int small_vocab = 4096;
 constexpr float temperature_min = 1e-6f;
 constexpr uint32_t one_bits = 0x3f800000u;  // of the highest probability
 
+constexpr int bin_bits = 10, bins = 1 << bin_bits;
+constexpr int probability_bits = 3 * bin_bits;
+static_assert(one_bits < 1u << probability_bits);
+
 template <int threads>
 struct Shared {
+  unsigned long long histogram[bins];
+  BlockReduce<threads, unsigned long long> masses;
   BlockReduce<threads, double> sums;
   BlockReduce<threads, unsigned long long> keys;
   BlockReduce<threads, int> ids;
@@ -55,12 +62,18 @@ __device__ __forceinline__ unsigned long long score_key(float score, int id) {
 }
 __device__ __forceinline__ int id_of(unsigned long long key) { return int(~uint32_t(key)); }
 
-template <int threads>
+__device__ __forceinline__ int fraction_bits_of(int vocab_size) {
+  int bits = 63;
+  while (vocab_size > 1 << (63 - bits)) bits--;
+  return bits;
+}
+
+template <int threads, bool by_bisection>
 class RowSampler {
  public:
   __device__ RowSampler(const RowPlace& row, const int32_t* words, const float* logits, float* scores, int vocab_size)
       : row_(row), words_(words), logits_(logits), scores_(scores), vocab_size_(vocab_size),
-        shared_(block_shared<Shared<threads>>()) {}
+        fraction_bits_(fraction_bits_of(vocab_size)), shared_(block_shared<Shared<threads>>()) {}
 
   __device__ void draw(DrawnToken& drawn) {
     const bool finite = load_scores();
@@ -183,14 +196,89 @@ class RowSampler {
     return key > least ? key : least;
   }
 
+  // As an integer of which the whole vocabulary's fit into 63 bits.
+  __device__ unsigned long long fixed_point(float probability) const {
+    return static_cast<unsigned long long>(probability * __uint_as_float(uint32_t(127 + fraction_bits_) << 23));
+  }
+
+  // The largest key from which on the candidates from `least` on measure up to the goal; `least` when they do not.
+  template <class Measure>
+  __device__ unsigned long long select(unsigned long long goal, unsigned long long least, const Measure& measure) {
+    unsigned long long above = 0;
+    uint32_t prefix = 0;
+    for (int shift = probability_bits - bin_bits; shift >= 0; shift -= bin_bits) {
+      for (int bin = threadIdx.x; bin < bins; bin += threads) shared_.histogram[bin] = 0;
+      __syncthreads();
+      each_id([&](int id) {
+        const uint32_t bits = __float_as_uint(scores_[id]);
+        if (bits >> shift >> bin_bits == prefix && probability_key(id) >= least)
+          atomicAdd(&shared_.histogram[bits >> shift & (bins - 1)], measure(scores_[id]));
+      });
+      __syncthreads();
+      const int bin = bin_that_reaches(goal, above);
+      if (bin < 0) return least;
+      prefix = prefix << bin_bits | uint32_t(bin);
+    }
+    const unsigned long long each = measure(__uint_as_float(prefix));
+    const unsigned long long key = uint64_t(prefix) << 32 | uint32_t(vocab_size_ - 1 - equal_id(prefix, (goal - above - 1) / each));
+    return key > least ? key : least;
+  }
+
+  // The highest bin with which the goal is reached, and adds to `above` what the bins above it hold; -1 when none is.
+  __device__ int bin_that_reaches(unsigned long long goal, unsigned long long& above) {
+    constexpr int bins_a_thread = bins / threads;
+    const int top = bins - 1 - int(threadIdx.x) * bins_a_thread;  // the first thread has the highest bins
+    unsigned long long own = 0;
+    for (int i = 0; i < bins_a_thread; i++) own += shared_.histogram[top - i];
+    unsigned long long passed = above + shared_.masses.exclusive_sum(own), before = 0;
+    int found = -1;
+    for (int i = 0; i < bins_a_thread && found < 0; i++) {
+      before = passed;
+      passed += shared_.histogram[top - i];
+      if (before < goal && passed >= goal) found = top - i;
+    }
+    const int bin = shared_.ids.largest(found);
+    above = shared_.masses.largest(found >= 0 ? before : 0);
+    return bin;
+  }
+
+  // The id of the candidate of this probability that has `rank` lower ids of the same before it.
+  __device__ int equal_id(uint32_t probability, unsigned long long rank) {
+    const int share = ceil_div(vocab_size_, threads);
+    const int begin = min(int(threadIdx.x) * share, vocab_size_), end = min(begin + share, vocab_size_);
+    int own = 0;
+    for (int id = begin; id < end; id++) own += __float_as_uint(scores_[id]) == probability;
+    unsigned long long passed = shared_.ids.exclusive_sum(own);
+    int found = -1;
+    for (int id = begin; id < end; id++)
+      if (__float_as_uint(scores_[id]) == probability && passed++ == rank) found = id;
+    return shared_.ids.largest(found);
+  }
+
+  __device__ unsigned long long top_k_threshold(unsigned long long least) {
+    if constexpr (by_bisection)
+      return bisect(double(row_.top_k), least, [&](unsigned long long from) { return count_from(from); });
+    else
+      return select(uint64_t(row_.top_k), least, [](float) { return 1ull; });
+  }
+
+  __device__ unsigned long long top_p_threshold(unsigned long long least) {
+    if constexpr (by_bisection) {
+      const double goal = double(row_.top_p) * mass_from(least);
+      return bisect(goal, least, [&](unsigned long long from) { return mass_from(from); });
+    } else {
+      unsigned long long total = 0;
+      each_id([&](int id) { total += probability_key(id) >= least ? fixed_point(scores_[id]) : 0; });
+      total = shared_.masses.sum(total);
+      const auto goal = static_cast<unsigned long long>(ceil(double(row_.top_p) * double(total)));
+      return select(goal > 0 ? goal : 1, least, [&](float probability) { return fixed_point(probability); });
+    }
+  }
+
   __device__ unsigned long long threshold() {
     unsigned long long key = uint64_t(1) << 32;  // any probability that is not 0
-    if (row_.top_k > 0 && row_.top_k < vocab_size_)
-      key = bisect(double(row_.top_k), key, [&](unsigned long long from) { return count_from(from); });
-    if (row_.top_p < 1) {
-      const double goal = double(row_.top_p) * mass_from(key);
-      key = bisect(goal, key, [&](unsigned long long from) { return mass_from(from); });
-    }
+    if (row_.top_k > 0 && row_.top_k < vocab_size_) key = top_k_threshold(key);
+    if (row_.top_p < 1) key = top_p_threshold(key);
     const unsigned long long least = uint64_t(__float_as_uint(row_.min_p)) << 32;
     return key > least ? key : least;
   }
@@ -220,11 +308,11 @@ class RowSampler {
   const int32_t* words_;
   const float* logits_;
   float* scores_;
-  const int vocab_size_;
+  const int vocab_size_, fraction_bits_;
   Shared<threads>& shared_;
 };
 
-template <int threads>
+template <int threads, bool by_bisection>
 __global__ void __launch_bounds__(threads)
     sample_kernel(StepView step, int first_row, ActivationView logits, int vocab_size, float* scores, DrawnToken* drawn) {
   wait_for_previous_kernel();
@@ -232,20 +320,26 @@ __global__ void __launch_bounds__(threads)
   const int row = blockIdx.x;
   if (first_row + row >= step.counts->rows) return;
   const RowPlace place = step.rows[first_row + row];
-  RowSampler<threads> sampler(place, step.words, logits.row(row), scores + int64_t(row) * vocab_size, vocab_size);
+  RowSampler<threads, by_bisection> sampler(place, step.words, logits.row(row), scores + int64_t(row) * vocab_size, vocab_size);
   sampler.draw(drawn[row]);
+}
+
+template <int threads, bool by_bisection>
+void launch(const StepView& step, int first_row, const ActivationView& logits, int rows, int vocab_size, float* scores,
+            DrawnToken* drawn, cudaStream_t stream) {
+  LAUNCH((sample_kernel<threads, by_bisection>), rows, threads, sizeof(Shared<threads>), stream, step, first_row, logits,
+         vocab_size, scores, drawn);
 }
 
 }  // namespace
 
-void sample(const StepView& step, int first_row, const ActivationView& logits, int rows, int vocab_size, float* scores,
-            DrawnToken* drawn, cudaStream_t stream) {
-  if (vocab_size < small_vocab)
-    LAUNCH(sample_kernel<threads_min>, rows, threads_min, sizeof(Shared<threads_min>), stream, step, first_row, logits,
-           vocab_size, scores, drawn);
-  else
-    LAUNCH(sample_kernel<threads_max>, rows, threads_max, sizeof(Shared<threads_max>), stream, step, first_row, logits,
-           vocab_size, scores, drawn);
+void sample(SampleBy by, const StepView& step, int first_row, const ActivationView& logits, int rows, int vocab_size,
+            float* scores, DrawnToken* drawn, cudaStream_t stream) {
+  const bool is_small = vocab_size < small_vocab;
+  const auto run = by == SampleBy::bisection ? is_small ? launch<threads_min, true> : launch<threads_max, true>
+                   : is_small                ? launch<threads_min, false>
+                                             : launch<threads_max, false>;
+  run(step, first_row, logits, rows, vocab_size, scores, drawn, stream);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

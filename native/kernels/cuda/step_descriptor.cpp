@@ -14,15 +14,17 @@ constexpr int64_t words_bound = int64_t(1) << 28;
 size_t align(size_t offset) { return (offset + 255) / 256 * 256; }
 
 // Every sequence's blocks, and for as many rows a history of distinct ids.
-int32_t words_max(const ModelShape& shape, const StepLimits& limits) {
+int32_t words_max(const ModelShape& shape, const StepLimits& limits, int64_t attention_parts) {
   const int64_t blocks = (shape.context_tokens + block_tokens - 1) / block_tokens;
   const int64_t history = 2 * std::min(shape.vocab_size, shape.context_tokens);
-  return int32_t(std::min(limits.sequences_max * (blocks + history) + other_words, words_bound));
+  const int64_t attention = attention_plan_words_max(limits, attention_parts);
+  return int32_t(std::min(limits.sequences_max * (blocks + history) + attention + other_words, words_bound));
 }
 
 }  // namespace
 
-StepDescriptor::StepDescriptor(const ModelShape& shape, const StepLimits& limits)
+StepDescriptor::StepDescriptor(const ModelShape& shape, const StepLimits& limits, int multiprocessors,
+                               int64_t attention_parts)
     : parts_([&] {
         Parts parts;
         parts.rows = align(sizeof(StepCounts));
@@ -30,7 +32,8 @@ StepDescriptor::StepDescriptor(const ModelShape& shape, const StepLimits& limits
         parts.words = align(parts.tokens + limits.tokens_max * sizeof(TokenPlace));
         return parts;
       }()),
-      words_max_(words_max(shape, limits)),
+      attention_bounds_{shape.heads / shape.kv_heads, shape.kv_heads, attention_parts, multiprocessors},
+      words_max_(words_max(shape, limits, attention_parts)),
       bytes_(parts_.words + words_max_ * sizeof(int32_t)),
       host_(bytes_, "pinned memory for the step descriptor"),
       memory_(bytes_, "memory for the step descriptor"),
@@ -44,8 +47,12 @@ StepDescriptor::StepDescriptor(const ModelShape& shape, const StepLimits& limits
 
 void StepDescriptor::upload(const StepBatch& batch, cudaStream_t stream) {
   words_ = 0;
-  *host_.as<StepCounts>() = {int32_t(batch.tokens.size()), int32_t(batch.rows.size())};
+  StepCounts& counts = *host_.as<StepCounts>();
+  counts.tokens = int32_t(batch.tokens.size());
+  counts.rows = int32_t(batch.rows.size());
+  plan_attention(batch, attention_bounds_, plan_);
   place_tokens(batch);
+  place_attention();
   place_rows(batch);
   const size_t used = parts_.words + words_ * sizeof(int32_t);
   check(cudaMemcpyAsync(memory_.as<char>(), host_.as<char>(), used, cudaMemcpyHostToDevice, stream), "the step descriptor");
@@ -70,8 +77,21 @@ void StepDescriptor::place_tokens(const StepBatch& batch) {
     for (int32_t i = 0; i < needed; i++) append(blocks[i]);
     blocks += batch.block_counts[s];
     for (int32_t i = 0; i < count; i++, token++)
-      tokens[token] = {batch.tokens[token], start + i, first_block};
+      tokens[token] = {batch.tokens[token], start + i, first_block, plan_.parts[token].first, plan_.parts[token].count};
   }
+}
+
+void StepDescriptor::place_attention() {
+  StepCounts& counts = *host_.as<StepCounts>();
+  counts.narrow_items = int32_t(plan_.narrow.size());
+  counts.wide_items = int32_t(plan_.wide.size());
+  counts.merged_tokens = int32_t(plan_.merged.size());
+  counts.first_item = words_;
+  for (const auto* items : {&plan_.narrow, &plan_.wide})
+    for (const AttentionItem& item : *items)
+      for (const int32_t word : {item.first_token, item.tokens, item.first_split, item.splits}) append(word);
+  counts.first_merged = words_;
+  for (const int32_t token : plan_.merged) append(token);
 }
 
 void StepDescriptor::place_rows(const StepBatch& batch) {

@@ -11,11 +11,27 @@ namespace ziya::ZIYA_DEVICE {
 
 struct StepCounts {
   int32_t tokens, rows;
+  int32_t narrow_items, wide_items, merged_tokens;  // of the attention: see AttentionItem
+  int32_t first_item, first_merged;                 // index words
 };
 
 struct TokenPlace {
   int32_t id, position, first_block;  // first_block indexes words
+  int32_t first_part, parts;          // partial results of its attention; none when its tile is computed whole
 };
+
+// A tile of one sequence's neighbouring tokens, over some splits of its context: one when the tokens have parts, all of them
+// otherwise. The splits are those of the context, whatever the step.
+struct AttentionItem {
+  int32_t first_token, tokens, first_split, splits;
+};
+constexpr int split_positions = 256;
+__host__ __device__ constexpr int splits_of(int position) { return position / split_positions + 1; }
+
+// A tile's columns are (token, query head) of one KV head; heads beyond 8 to a KV head are other tiles' columns.
+constexpr int narrow_tile_columns = 8, wide_tile_columns = 128;
+__host__ __device__ constexpr int heads_a_column_group(int group) { return group < 8 ? group : 8; }
+__host__ __device__ constexpr int column_groups(int group) { return (group + 7) / 8; }
 
 struct RowPlace {
   int32_t token, history_begin, history_count, bias_begin, bias_count, banned_begin, banned_count, logprobs;
@@ -28,7 +44,8 @@ struct StepView {
   const StepCounts* counts;
   const TokenPlace* tokens;  // (tokens)
   const RowPlace* rows;      // (rows)
-  const int32_t* words;      // block tables, histories (id, times in the output), biases (id, float bits), banned ids
+  const int32_t* words;      // block tables, attention items, merged tokens, histories (id, times in the output),
+                             // biases (id, float bits), banned ids
 };
 
 // One row's result.

@@ -132,6 +132,8 @@ void Block::prepare(const Launch& launch, dim3 index, uint64_t seed) {
   for (int w = 0; w < warps_max; w++) reset(warp_barriers_[w], std::min(warp_threads, threads - w * warp_threads));
   for (int g = 0; g < warps_max / 4; g++) reset(warpgroup_barriers_[g], 4 * warp_threads);
   for (Barrier& barrier : named_barriers_) reset(barrier, 0);
+  for (auto& kept : operands_)
+    for (MatrixOperands& operands : kept) operands.product = 0;
 
   shared_memory_.assign(launch.shared_bytes + guard_bytes + shared_alignment, poison);
   const auto address = reinterpret_cast<uintptr_t>(shared_memory_.data());
@@ -212,7 +214,7 @@ void Block::arrive_and_wait(Barrier& barrier, const char* name, int line) {
   if (barrier.arrived == 0) {
     barrier.name = name;
     barrier.line = line;
-  } else if (barrier.line != line || std::strcmp(barrier.name, name) != 0) {
+  } else if (barrier.line != line || (barrier.name != name && std::strcmp(barrier.name, name) != 0)) {
     fail("divergent barrier: thread " + std::to_string(current_->linear) + " is at " + name + " (line " +
          std::to_string(line) + "), others wait at " + barrier.name + " (line " + std::to_string(barrier.line) + ")");
   }

@@ -39,6 +39,7 @@ constexpr int warp_threads = 32;
 constexpr int warps_max = 32;
 constexpr int exchange_bytes = 64;
 constexpr int named_barriers = 16;
+constexpr int operands_kept = 64;  // of the products that one wait computes
 
 struct Fiber;
 
@@ -76,6 +77,12 @@ struct MatrixProduct {
   bool accumulate;
 };
 
+// The operands of a product, as floats: the warp's 16 rows of a, and b. The first lane to come to it fills them for all.
+struct MatrixOperands {
+  uint32_t product = 0;  // counted from 1
+  std::vector<float> a, b;
+};
+
 struct Fiber {
   void* stack_pointer = nullptr;
   dim3 index;
@@ -88,6 +95,7 @@ struct Fiber {
   uint32_t collectives = 0;  // of its warp, so far
   std::vector<std::vector<AsyncCopy>> copies;         // committed groups, and last the open one
   std::vector<std::vector<MatrixProduct>> products;  // the same
+  uint32_t products_done = 0;
 
   int warp() const { return linear / warp_threads; }
   int lane() const { return linear % warp_threads; }
@@ -113,15 +121,19 @@ class Block {
   void warp_barrier(const char* name) { arrive_and_wait(warp_barriers_[current_->warp()], name, 0); }
   void warpgroup_barrier(const char* name) { arrive_and_wait(warpgroup_barriers_[current_->warp() / 4], name, 0); }
 
+  // The warp's memory for its lanes' next collective, alike for all of them.
+  unsigned char* next_slots() { return exchanged_[current_->collectives++ % 2][current_->warp()]; }
   // Every lane gives a value; returns the values of the warp's lanes, valid until the lane's next collective but one.
   template <class T>
   const T* exchange(const T& value, const char* name) {
     static_assert(sizeof(T) <= exchange_bytes);
-    unsigned char* slots = exchanged_[current_->collectives++ % 2][current_->warp()];
+    unsigned char* slots = next_slots();
     std::memcpy(slots + current_->lane() * sizeof(T), &value, sizeof(T));
     warp_barrier(name);
     return reinterpret_cast<const T*>(slots);
   }
+
+  MatrixOperands& matrix_operands(uint32_t product) { return operands_[current_->warp()][product % operands_kept]; }
 
   void start_copy(const AsyncCopy& copy);
   void commit_copies() { current_->copies.emplace_back(); }
@@ -161,6 +173,7 @@ class Block {
   Barrier warpgroup_barriers_[warps_max / 4];
   Barrier named_barriers_[named_barriers];
   std::vector<AsyncCopy> in_flight_;
+  MatrixOperands operands_[warps_max][operands_kept];
   alignas(64) unsigned char exchanged_[2][warps_max][warp_threads * exchange_bytes];
 
   std::vector<unsigned char> shared_memory_;

@@ -66,23 +66,49 @@ inline void ldmatrix_x4(uint32_t (&out)[4], const void* row) { load_matrices<4, 
 inline void ldmatrix_x2(uint32_t (&out)[2], const void* row) { load_matrices<2, false>(out, row); }
 inline void ldmatrix_x4_transposed(uint32_t (&out)[4], const void* row) { load_matrices<4, true>(out, row); }
 
-struct MmaOperands {
-  uint32_t a[4], b[2];
-};
+inline uint32_t transposed_8x8(uint32_t pair) {
+  const uint32_t* lanes = block->exchange(pair, "movmatrix");
+  const int lane = block->current().lane(), row = lane / 4, column = lane % 4 * 2;
+  uint32_t result = 0;
+  for (int i = 0; i < 2; i++) result |= (lanes[(column + i) * 4 + row / 2] >> 16 * (row % 2) & 0xffff) << 16 * i;
+  return result;
+}
+inline float exp2_approximate(float x) { return std::exp2(x); }
 
-inline float half_of(uint32_t pair, int index) { return __half2float({uint16_t(pair >> 16 * index)}); }
+template <int count>
+void halves_to_floats(const void* halves, float* to) {
+  uint16_t bits[count];
+  std::memcpy(bits, halves, sizeof(bits));
+  for (int i = 0; i < count; i++) {
+    const uint32_t exponent_of_nan = (bits[i] & half_exponent_mask) == half_exponent_mask ? 0x7f800000u : 0;
+    to[i] = std::bit_cast<float>(std::bit_cast<uint32_t>(half_to_float(bits[i])) | exponent_of_nan);
+  }
+}
+
+// d + left * right over 16 of K, summed as a tree.
+inline float add_products(float d, const float* left, const float* right) {
+  using Four = float __attribute__((vector_size(16)));
+  Four sums = {};
+  for (int k = 0; k < 16; k += 4) {
+    Four a, b;
+    std::memcpy(&a, left + k, sizeof(a));
+    std::memcpy(&b, right + k, sizeof(b));
+    sums += a * b;
+  }
+  return d + ((sums[0] + sums[2]) + (sums[1] + sums[3]));
+}
 
 inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
-  const MmaOperands* lanes = block->exchange(MmaOperands{{a[0], a[1], a[2], a[3]}, {b[0], b[1]}}, "mma.sync");
+  struct Operands {
+    float a[16][16], b[8][16];  // b transposed
+  };
+  static_assert(sizeof(Operands) <= warp_threads * exchange_bytes);
+  auto& all = *reinterpret_cast<Operands*>(block->next_slots());
   const int lane = block->current().lane();
-  for (int i = 0; i < 4; i++) {
-    const int row = lane / 4 + i / 2 * 8, column = lane % 4 * 2 + i % 2;
-    for (int k = 0; k < 16; k++) {
-      const float left = half_of(lanes[row % 8 * 4 + k % 8 / 2].a[row / 8 + k / 8 * 2], k % 2);
-      const float right = half_of(lanes[column * 4 + k % 8 / 2].b[k / 8], k % 2);
-      d[i] += left * right;
-    }
-  }
+  for (int r = 0; r < 4; r++) halves_to_floats<2>(&a[r], &all.a[lane / 4 + r % 2 * 8][lane % 4 * 2 + r / 2 * 8]);
+  for (int r = 0; r < 2; r++) halves_to_floats<2>(&b[r], &all.b[lane / 4][lane % 4 * 2 + r * 8]);
+  block->warp_barrier("mma.sync");
+  for (int i = 0; i < 4; i++) d[i] = add_products(d[i], all.a[lane / 4 + i / 2 * 8], all.b[lane % 4 * 2 + i % 2]);
 }
 
 // The matrix descriptor: address / 16 in bits 0-13, the stride between groups of 8 rows / 16 in bits 32-45, and 1 in bits
@@ -92,32 +118,29 @@ inline uint64_t matrix_descriptor(const void* tile) {
   return (block->shared_offset(tile) >> 4 & 0x3fff) | uint64_t(1) << 16 | group_stride << 32 | swizzle_128 << 62;
 }
 
-// 16 of K of one row.
-inline void load_described_row(uint64_t descriptor, int row, float (&to)[16]) {
+// 16 of K of some rows.
+inline void load_described_rows(uint64_t descriptor, int first, int rows, std::vector<float>& to) {
   const uint32_t begin = uint32_t(descriptor & 0x3fff) << 4, stride = uint32_t(descriptor >> 32 & 0x3fff) << 4;
-  const uint32_t address = begin + row / 8 * stride + row % 8 * 128;
-  for (int unit = 0; unit < 2; unit++) {
-    const uint32_t plain = address + unit * 16;
-    __half halves[8];
-    std::memcpy(halves, block->shared() + (plain ^ (plain >> 7 & 7) << 4), sizeof(halves));
-    for (int i = 0; i < 8; i++) to[unit * 8 + i] = __half2float(halves[i]);
+  to.resize(rows * 16);
+  for (int unit = 0; unit < 2 * rows; unit++) {
+    const int row = first + unit / 2;
+    const uint32_t plain = begin + row / 8 * stride + row % 8 * 128 + unit % 2 * 16;
+    halves_to_floats<8>(block->shared() + (plain ^ (plain >> 7 & 7) << 4), to.data() + unit * 8);
   }
 }
 
 inline void compute_product(const MatrixProduct& product) {
-  const int thread = block->current().linear % 128;
-  float left[2][16], right[16];
-  for (int half = 0; half < 2; half++)
-    load_described_row(product.a, thread / 32 * 16 + thread % 32 / 4 + half * 8, left[half]);
-  for (int j = 0; j < product.n / 8; j++) {
-    for (int i = 0; i < 2; i++) {
-      load_described_row(product.b, j * 8 + thread % 4 * 2 + i, right);
-      for (int half = 0; half < 2; half++) {
-        float& sum = product.sums[j * 4 + half * 2 + i];
-        if (!product.accumulate) sum = 0;
-        for (int k = 0; k < 16; k++) sum += left[half][k] * right[k];
-      }
-    }
+  Fiber& fiber = block->current();
+  const int lane = fiber.lane();
+  MatrixOperands& operands = block->matrix_operands(++fiber.products_done);
+  if (operands.product != fiber.products_done) {
+    operands.product = fiber.products_done;
+    load_described_rows(product.a, fiber.warp() % 4 * 16, 16, operands.a);
+    load_described_rows(product.b, 0, product.n, operands.b);
+  }
+  for (int i = 0; i < product.n / 2; i++) {
+    const int row = lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
+    product.sums[i] = add_products(product.accumulate ? product.sums[i] : 0, &operands.a[row * 16], &operands.b[column * 16]);
   }
 }
 

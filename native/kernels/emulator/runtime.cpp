@@ -25,6 +25,7 @@ struct Allocation {
 std::mutex mutex;
 std::map<void*, Allocation> allocations;
 int devices = 1;
+int compute_capability = 9;
 size_t memory_max = size_t(8) << 30;
 size_t in_use = 0;
 std::atomic<int> launched_graphs{0};
@@ -36,6 +37,7 @@ size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) /
 }  // namespace
 
 void set_devices(int count) { devices = count; }
+void set_compute_capability(int major) { compute_capability = major; }
 void set_memory_max(size_t bytes) { memory_max = bytes; }
 size_t memory_in_use() { return in_use; }
 int graph_launches() { return launched_graphs; }
@@ -50,7 +52,7 @@ cudaError_t cudaSetDevice(int device) { return device >= 0 && device < devices ?
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   // Few multiprocessors, so that small tests have more tiles than blocks.
-  *properties = {"emulator", 9, 0, 6, 227 << 10, 50 << 20};
+  *properties = {"emulator", compute_capability, 0, 6, 227 << 10, 50 << 20};
   return cudaSuccess;
 }
 

@@ -38,6 +38,7 @@ struct cudaDeviceProp {
 // Logical devices share this machine; the limit is of all memory together.
 void set_devices(int count);
 void set_memory_max(size_t bytes);
+void set_compute_capability(int major);
 // Device memory that has not been freed.
 size_t memory_in_use();
 // Graphs launched since the program began.

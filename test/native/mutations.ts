@@ -1,0 +1,154 @@
+// One broken index in each CUDA kernel, and the tests in the emulator that must then fail: shows that they would notice.
+// usage: node test/native/mutations.ts [PART_OF_A_NAME]; it builds copies under .local/mutations and takes some minutes.
+
+import { spawnSync } from 'node:child_process'
+import { cpSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+type Mutation = { kernel: string; from: string; to: string; test: string }
+
+const mutations: Mutation[] = [
+  {
+    kernel: 'embed',
+    from: 'table.packed_row(step.tokens[token].id)',
+    to: 'table.packed_row(step.tokens[0].id)',
+    test: 'emulator: embedding',
+  },
+  {
+    kernel: 'rms_norm',
+    from: 'load8(weight + k, weights)',
+    to: 'load8(weight + k % 64, weights)',
+    test: 'emulator: rms norm',
+  },
+  {
+    kernel: 'rope',
+    from: 'place.position % block_tokens',
+    to: 'place.position / block_tokens',
+    test: 'emulator: queries',
+  },
+  { kernel: 'pack', from: 'first_row + row', to: 'first_row + row / 2', test: 'emulator: embedding' },
+  { kernel: 'matmul', from: 'min(first + r, last)', to: 'min(first, last)', test: 'emulator, simple: a product is' },
+  {
+    kernel: 'gemm',
+    from: 'block > first ? sums[i]',
+    to: 'block > first + 1 ? sums[i]',
+    test: 'emulator: a product is',
+  },
+  {
+    kernel: 'gemm_stripes',
+    from: 'row ^ token / 2 % 4 * 8',
+    to: 'row ^ token / 2 % 4 * 16',
+    test: 'emulator: products of a prefill',
+  },
+  {
+    kernel: 'prefill_gemm',
+    from: 'tile / tokens * groups + group',
+    to: 'tile / tokens * groups',
+    test: 'emulator: products of a prefill',
+  },
+  { kernel: 'prefill_gemm', from: 'block == first, sums', to: 'true, sums', test: 'emulator: products of a prefill' },
+  {
+    kernel: 'prefill_gemm',
+    from: 'sums[begin / 2 + i]',
+    to: 'sums[begin / 4 + i]',
+    test: 'emulator: products of a prefill',
+  },
+  { kernel: 'attention', from: '(begin + j) % block_tokens', to: 'j % 8', test: 'emulator, simple: every head' },
+  {
+    kernel: 'tiled_attention',
+    from: 'unit ^ row / rows_a_line',
+    to: 'unit ^ (row + row / 32) / rows_a_line',
+    test: 'emulator: every head',
+  },
+  { kernel: 'tiled_attention', from: 'lane % 8 + lane / 16 * 8', to: 'lane % 16', test: 'emulator: every head' },
+  { kernel: 'tiled_attention', from: 'min(begin + page, last)', to: 'min(begin, last)', test: 'emulator: every head' },
+  {
+    kernel: 'tiled_attention',
+    from: 'first_part + split',
+    to: 'first_part + split / 2',
+    test: 'emulator: attention over several splits',
+  },
+  {
+    kernel: 'tiled_attention',
+    from: 'if (queries.positions[n][c] < split * split_positions) continue;',
+    to: '',
+    test: 'emulator: attention is the same whole',
+  },
+  {
+    kernel: 'attention_plan',
+    from: 'batch.starts[s] + i',
+    to: 'batch.starts[s]',
+    test: 'emulator: attention over several splits',
+  },
+  { kernel: 'sample', from: 'row_.bias_begin', to: 'row_.bias_begin + 2', test: 'emulator: penalties' },
+  {
+    kernel: 'sample',
+    from: 'prefix << bin_bits | uint32_t(bin)',
+    to: 'prefix << bin_bits | uint32_t(bin ^ 1)',
+    test: 'emulator: draws are',
+  },
+  { kernel: 'sample', from: '(goal - above - 1) / each', to: '(goal - above) / each', test: 'emulator: draws are' },
+]
+
+const root = join(import.meta.dirname, '../..')
+const copy = join(root, '.local/mutations')
+const build = join(copy, 'build')
+
+function run(command: string, args: string[]) {
+  return spawnSync(command, args, { encoding: 'utf8', timeout: 900_000 })
+}
+
+// Without nvcc: the emulator has the same sources.
+function prepare() {
+  mkdirSync(copy, { recursive: true })
+  for (const folder of ['native', 'test/native', 'models'])
+    cpSync(join(root, folder), join(copy, folder), {
+      recursive: true,
+      preserveTimestamps: true,
+      filter: (path) => !path.includes('/native/build') && !path.includes('/models/ziya-coding-mini/train'),
+    })
+  try {
+    symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
+  } catch {} // it is there from the last run
+  run('cmake', ['-S', join(copy, 'native'), '-B', build, '-G', 'Ninja', '-DCMAKE_BUILD_TYPE=Release', '-DNVCC=OFF'])
+  if (!builds()) throw new Error('the unbroken copy does not build')
+}
+
+function builds() {
+  return run('cmake', ['--build', build, '--parallel', '2', '--target', 'kernel-test']).status === 0
+}
+
+// 'noticed', 'missed', or why nothing is known.
+function outcome({ kernel, from, to, test }: Mutation) {
+  const path = ['cu', 'cpp', 'h'].map((end) => join(copy, `native/kernels/cuda/${kernel}.${end}`)).find(exists)
+  if (path === undefined) return 'no such kernel'
+  const source = readFileSync(path, 'utf8')
+  if (!source.includes(from)) return 'its text is no longer there'
+  writeFileSync(path, source.replace(from, to))
+  try {
+    if (!builds()) return 'does not build'
+    const { stdout } = run(join(build, 'kernel-test'), ['--seed', '1', '--only', test])
+    return /, 0 failed/.test(stdout) ? 'missed' : 'noticed'
+  } finally {
+    writeFileSync(path, source)
+  }
+}
+
+function exists(path: string) {
+  try {
+    return readFileSync(path) !== undefined
+  } catch {
+    return false
+  }
+}
+
+prepare()
+const wanted = mutations.filter((mutation) => mutation.kernel.includes(process.argv[2] ?? ''))
+const outcomes = wanted.map((mutation) => {
+  const result = outcome(mutation)
+  console.log(`${result}: ${mutation.kernel}: ${mutation.from} -> ${mutation.to}`)
+  return result
+})
+const noticed = outcomes.filter((result) => result === 'noticed').length
+console.log(`${noticed} of ${wanted.length} noticed`)
+process.exitCode = noticed === wanted.length ? 0 : 1
