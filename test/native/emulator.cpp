@@ -321,22 +321,31 @@ void random_weights_are_normal(Random& random) {
   expect(std::set<float>(weights.begin(), weights.end()).size() > weights.size() / 3, "different ones");
 }
 
-// Batches of every bucket's sizes, with whatever came before still in the padding.
+// Batches of every bucket's sizes, with whatever came before still in the padding, and contexts of one and of several splits.
 void recorded_steps_give_the_same_bytes(Random& random) {
   const StepLimits limits = {.tokens_max = 128, .sequences_max = 128, .blocks = 256};
-  const RandomModel model = random_model(random_shape(random), random);
+  ModelShape shape = random_shape(random);
+  shape.context_tokens = 1024;
+  const RandomModel model = random_model(shape, random);
   const auto devices = [&](bool records_steps) {
     return Devices(emulator::make_kernels(model.shape, limits, {.records_steps = records_steps}), model.shape.layers);
   };
   const Devices plain = devices(false), recording = devices(true);
   Model want_model(model.shape, limits, load(model, plain), plain), got_model(model.shape, limits, load(model, recording), recording);
   const std::atomic<bool> not_cancelled{false};
-  std::vector<int> positions(limits.sequences_max);
+  // Each has a last block of its own, after some that nobody writes.
+  std::vector<std::vector<int32_t>> blocks;
+  std::vector<int> positions;
+  for (int s = 0; s < limits.sequences_max; s++) {
+    blocks.emplace_back(random.one_of<int>({0, 0, 1, 16, 40}), limits.blocks - 1);
+    positions.push_back(int(blocks[s].size()) * block_tokens);
+    blocks[s].push_back(s);
+  }
   const int launches_before = emulator::graph_launches();
   for (const int sequences : {3, 1, 100, 8, 65, 7, 128, 2, 64, 66, 1, 9}) {
     std::vector<Piece> pieces;
     for (int s = 0; s < sequences; s++)
-      pieces.push_back({random_tokens(1, model.shape.vocab_size, random), positions[s]++, {2 * s, 2 * s + 1}});
+      pieces.push_back({random_tokens(1, model.shape.vocab_size, random), positions[s]++, blocks[s]});
     StepBatch batch = greedy_batch(pieces);
     batch.want_logits = false;
     for (auto& temperature : batch.temperature) temperature = float(random.between(0, 1));

@@ -36,8 +36,8 @@ const mutations: Mutation[] = [
   },
   {
     kernel: 'gemm_stripes',
-    from: 'row ^ token / 2 % 4 * 8',
-    to: 'row ^ token / 2 % 4 * 16',
+    from: 'token * tile_rows + (row',
+    to: 'token * tile_rows / 2 + (row',
     test: 'emulator: products of a prefill',
   },
   {
@@ -56,8 +56,8 @@ const mutations: Mutation[] = [
   { kernel: 'attention', from: '(begin + j) % block_tokens', to: 'j % 8', test: 'emulator, simple: every head' },
   {
     kernel: 'tiled_attention',
-    from: 'unit ^ row / rows_a_line',
-    to: 'unit ^ (row + row / 32) / rows_a_line',
+    from: 'lane % 16, k * 2 + lane / 16',
+    to: 'lane % 16, k * 2 + lane / 8 % 2',
     test: 'emulator: every head',
   },
   { kernel: 'tiled_attention', from: 'lane % 8 + lane / 16 * 8', to: 'lane % 16', test: 'emulator: every head' },
@@ -70,8 +70,8 @@ const mutations: Mutation[] = [
   },
   {
     kernel: 'tiled_attention',
-    from: 'if (queries.positions[n][c] < split * split_positions) continue;',
-    to: '',
+    from: 'split > 0 ? value',
+    to: 'split > 1 ? value',
     test: 'emulator: attention is the same whole',
   },
   {
