@@ -146,8 +146,11 @@ async function pairs(database_url: string, at_once: number): Promise<void> {
       const request_id = randomUUID()
       const started = performance.now()
       const tokens = { prompt_tokens_max: 9, output_tokens_max: 32, ttl_ms: 60_000 }
-      const admitted = await admit.ask('admit', { request_id, key_hash: payer, model, ...tokens })
-      await settle.ask('settle', { request_id, model, attempt: 1, ...(admitted as object), ...counts })
+      const admitted = (await admit.ask('admit', { request_id, key_hash: payer, model, ...tokens })) as {
+        decision: string
+      }
+      if (admitted.decision !== 'admitted') throw new Error(`not admitted: ${admitted.decision}`)
+      await settle.ask('settle', { request_id, model, attempt: 1, ...admitted, ...counts })
       times.push(performance.now() - started)
     }
   }
@@ -164,6 +167,7 @@ async function hotAccount(lane: Lane): Promise<string> {
   const { account_id } = await ask('create_account', { name: 'hot', created_by: randomUUID(), overdraft_nanousd: '0' })
   await ask('top_up', { account_id, amount_nanousd: '1000000000000', reference: randomUUID() })
   const key = {
+    operator: true,
     account_id,
     name: 'hot',
     hash,

@@ -2,6 +2,8 @@
 // are given in dollars and travel as integers of nano-USD; no digit is lost between the two.
 
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
+import { type ReceiptKey, verifyReceipt } from '../contract/receipt.ts'
 
 export interface Option {
   type: 'string' | 'boolean'
@@ -28,6 +30,8 @@ export interface Command {
   /** Of a list: which fields are shown, in order. */
   columns?: string[]
   call(values: Record<string, string & boolean>, positionals: string[]): Call
+  /** What is made of the answer here, before it is printed. */
+  finish?(answer: never, positionals: string[]): Promise<object>
   /** The answer is one, but says that something is not as it should be. */
   isBad?(answer: Record<string, unknown>): boolean
 }
@@ -64,7 +68,7 @@ const reference: Options = {
 const note: Options = { note: { type: 'string', description: 'why, for a person to read' } }
 const span: Options = {
   from: { type: 'string', value: 'DAY', description: 'the first day, as 2026-11-01' },
-  to: { type: 'string', value: 'DAY', description: 'the last day' },
+  to: { type: 'string', value: 'DAY', description: 'the day after the last' },
 }
 
 const accountColumns = [
@@ -301,6 +305,22 @@ export const commands: Command[] = [
     call: (_, [id]) => get(`/admin/usage/${encodeURIComponent(id!)}`),
   },
   {
+    words: ['receipts', 'verify'],
+    description:
+      'checks the signature of a receipt in a file (- is the input); the exit code is 1 where it is not valid',
+    positionals: ['file'],
+    call: () => get('/.well-known/receipt-keys.json'),
+    finish: async ({ keys }: { keys: ReceiptKey[] }, [file]) => {
+      const receipt = receiptIn(file!)
+      return {
+        object: 'verification',
+        valid: await verifyReceipt(receipt, keys),
+        request_id: receipt.request_id ?? null,
+      }
+    },
+    isBad: ({ valid }) => valid !== true,
+  },
+  {
     words: ['usage'],
     description: 'adds up what an account used',
     positionals: ['account'],
@@ -324,6 +344,16 @@ export const commands: Command[] = [
     call: (values, [id]) => get(`/admin/invoices/${encodeURIComponent(id!)}`, { format: values.format }),
   },
 ]
+
+function receiptIn(file: string): { request_id?: string } {
+  try {
+    const receipt = JSON.parse(readFileSync(file === '-' ? 0 : file, 'utf8'))
+    if (receipt !== null && typeof receipt === 'object') return receipt
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') throw new Error(`there is no file ${file}`)
+  }
+  throw new Error(`${file} holds no receipt`)
+}
 
 function get(path: string, query: Call['query'] = {}): Call {
   return { method: 'GET', path, query }

@@ -52,7 +52,8 @@ async function run(args: string[]): Promise<number> {
   const { values, positionals } = parse(command, args.slice(command.words.length))
   if (values.help) return print(helpOf(command))
   const call = callOf(command, values, positionals)
-  const answer = await ask(access(values), call)
+  const asked = await ask(access(values), call)
+  const answer = command.finish ? await finished(command, asked, positionals) : asked
   if (values.json) print(JSON.stringify(answer, null, 2))
   else print(typeof answer === 'string' ? answer.trimEnd() : table(answer, command.columns))
   return command.isBad?.(answer as never) ? 1 : 0
@@ -86,6 +87,14 @@ function callOf(command: Command, values: Values, positionals: string[]) {
       throw new Failure(2, `--${name} is missing\n\n${helpOf(command)}`)
   try {
     return command.call(values as never, positionals as never)
+  } catch (error) {
+    throw new Failure(2, (error as Error).message)
+  }
+}
+
+async function finished(command: Command, answer: object | string, positionals: string[]): Promise<object> {
+  try {
+    return await command.finish!(answer as never, positionals)
   } catch (error) {
     throw new Failure(2, (error as Error).message)
   }

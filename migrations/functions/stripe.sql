@@ -130,39 +130,43 @@ begin
     values (account.id, account.entry_count, date_trunc('hour', clock_timestamp(), 'UTC'))
     on conflict do nothing;
   else
-    perform collect_usage(m, 'infinity') from stripe_metering m where account_id = account.id;
+    perform collect_usage(m, 'infinity', account.entry_count) from stripe_metering m where m.account_id = account.id;
     delete from stripe_metering where account_id = account.id;
   end if;
 end $$;
 
--- Turns the usage before `until` into one event an hour. Expects the account to be locked, and so no entry to be on its way.
-create or replace function collect_usage(metering stripe_metering, until timestamptz) returns void language plpgsql as $$
+-- Turns the usage before `until` into events, one for each hour of it, or several where there is more than a call should read: of
+-- the next `entries_max` entries. Answers whether that was all. Expects the account to be locked, and so no entry to be on its way.
+create or replace function collect_usage(metering stripe_metering, until timestamptz, entries_max bigint) returns boolean language plpgsql as $$
+declare
+  last bigint := (
+    select max(sequence) from entries
+    where account_id = metering.account_id and created_at < until
+      and sequence > metering.last_sequence and sequence <= metering.last_sequence + entries_max);
 begin
-  with collected as (
-    select e as entry from entries e
-    where account_id = metering.account_id and sequence > metering.last_sequence and created_at < until),
-  hours as (
-    select date_trunc('hour', (entry).created_at, 'UTC') as hour, - sum(effect_nanousd(entry)) as value_nanousd
-    from collected where (entry).kind in ('usage', 'late_usage', 'refund') group by 1)
   insert into stripe_meter_events (account_id, hour, revision, value_nanousd)
-  select metering.account_id, hour, next_revision(metering.account_id, hour), value_nanousd from hours where value_nanousd <> 0;
-  update stripe_metering set
-    last_sequence = coalesce((
-      select max(sequence) from entries where account_id = metering.account_id and sequence > metering.last_sequence and created_at < until),
-      metering.last_sequence),
-    collected_until = greatest(collected_until, case when isfinite(until) then until else collected_until end)
-  where account_id = metering.account_id;
+  select metering.account_id, hour, next_revision(metering.account_id, hour), value_nanousd
+  from (
+    select date_trunc('hour', created_at, 'UTC') as hour, - sum(effect_nanousd(e)) as value_nanousd
+    from entries e
+    where account_id = metering.account_id and sequence > metering.last_sequence and sequence <= last
+      and kind in ('usage', 'late_usage', 'refund')
+    group by 1) as hours
+  where value_nanousd <> 0;
+  update stripe_metering set last_sequence = coalesce(last, last_sequence) where account_id = metering.account_id;
+  return coalesce(last, 0) < metering.last_sequence + entries_max;
 end $$;
 
 create or replace function next_revision(of_account bigint, of_hour timestamptz) returns int language sql as $$
   select coalesce(max(revision) + 1, 0) from stripe_meter_events where account_id = of_account and hour = of_hour
 $$;
 
--- Collects the hours that are over. Answers of how many accounts: 0 when none is due. Items: {count_max}.
+-- Collects the hours that are over. Answers of how many accounts: 0 when none is due. Items: {count_max, entries_max (of each)}.
 create or replace function collect_metering(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   due bigint[];
+  metering stripe_metering;
   this_hour timestamptz;
 begin
   for item in select * from jsonb_array_elements(items) loop
@@ -171,7 +175,11 @@ begin
       order by collected_until limit (item ->> 'count_max')::int);
     perform lock_accounts(due);
     this_hour := date_trunc('hour', clock_timestamp(), 'UTC');
-    perform collect_usage(m, this_hour) from stripe_metering m where account_id = any (due) and collected_until < this_hour;
+    for metering in select * from stripe_metering where account_id = any (due) and collected_until < this_hour loop
+      if collect_usage(metering, this_hour, (item ->> 'entries_max')::bigint) then
+        update stripe_metering set collected_until = this_hour where account_id = metering.account_id;
+      end if;
+    end loop;
     return next jsonb_build_object('decision', 'collected', 'count', cardinality(due));
   end loop;
 end $$;

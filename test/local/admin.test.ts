@@ -1,20 +1,27 @@
 // The operators' command line, run as an operator runs it, against a gateway on workerd and its database.
 
 import { execFile } from 'node:child_process'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commands, nanousd, perToken } from '../../local/admin-commands.ts'
 import { table } from '../../local/admin-table.ts'
 import { freePort } from '../../local/port.ts'
-import { startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { model, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { eventually } from '../support/stack.ts'
 
 const root = dirname(dirname(import.meta.dirname))
+const scratch = mkdtempSync(join(tmpdir(), 'ziya-admin-'))
 let gateway: TestGateway
 
 beforeAll(async () => {
   gateway = await startTestGateway()
 })
-afterAll(() => gateway?.stop())
+afterAll(async () => {
+  await gateway?.stop()
+  rmSync(scratch, { recursive: true, force: true })
+})
 
 interface Ran {
   code: number
@@ -136,6 +143,82 @@ describe('a key', () => {
     const { data } = await json<{ data: Record<string, string>[] }>('keys', 'list', account)
     expect(data.map(({ id }) => id)).toEqual([rotated.id, made.id])
     expect(JSON.stringify(data)).not.toContain(made.key)
+  })
+})
+
+describe('money', () => {
+  test('is granted, adjusted and given back, each once', async () => {
+    const account = await newAccount()
+    const caller = await gateway.newCaller('1000000000')
+    const request = { model, prompt: 'x', max_tokens: 10 }
+    const request_id = (await caller.post('/v1/completions', request)).headers.get('x-request-id')!
+    const refund = ['refunds', 'create', caller.account_id, request_id, '--reference', `back-${request_id}`]
+    await eventually(async () => ((await run(refund)).code === 0 ? true : null), 15_000) // once it is settled
+    expect(await json(...refund)).toMatchObject({ kind: 'refund', request_id })
+    expect((await run(['refunds', 'create', caller.account_id, request_id])).err).toMatch(/can still be refunded/)
+    const receipt = await json('receipts', 'show', request_id)
+    expect(receipt).toMatchObject({ request_id, state: 'posted', completion_tokens: 3 })
+    const file = join(scratch, 'receipt.json')
+    writeFileSync(file, JSON.stringify(receipt))
+    expect(await json('receipts', 'verify', file)).toMatchObject({ valid: true, request_id })
+    writeFileSync(file, JSON.stringify({ ...receipt, cost_nanousd: '1' }))
+    expect(await run(['receipts', 'verify', file])).toMatchObject({
+      code: 1,
+      out: expect.stringMatching(/valid +false/),
+    })
+    writeFileSync(file, 'no receipt')
+    expect(await run(['receipts', 'verify', file])).toMatchObject({
+      code: 2,
+      err: expect.stringMatching(/holds no receipt/),
+    })
+    const used = await json<{ data: object[] }>('usage', caller.account_id, '--by', 'model')
+    expect(used.data).toMatchObject([{ model, requests: 1, completion_tokens: 3 }])
+    const grant = await json('grants', 'create', account, '5', '--expires', '2099-01-01', '--note', 'welcome')
+    expect(grant).toMatchObject({ kind: 'grant', amount_nanousd: '5000000000', note: 'welcome' })
+    const down = ['adjustments', 'create', account, '--debit', '7', '--note', 'chargeback']
+    expect((await run(down)).err).toMatch(/The balance does not cover this.*\(amount_nanousd\)/)
+    expect(await json(...down, '--may-overdraw')).toMatchObject({ kind: 'adjustment_late_debit' })
+    expect(await json('adjustments', 'create', account, '--credit', '0.5', '--note', 'n')).toMatchObject({
+      kind: 'adjustment_credit',
+    })
+    expect(await json('accounts', 'show', account)).toMatchObject({ balance_nanousd: '-1500000000' })
+  })
+
+  test('has its prices published and listed, a list price and one for an account', async () => {
+    const account = await newAccount()
+    const published = await json(
+      'prices',
+      'publish',
+      'a-model',
+      '--input',
+      '0.6',
+      '--cached',
+      '0.15',
+      '--output',
+      '1.8',
+    )
+    const wanted = {
+      input_nanousd_per_token: '600',
+      cached_input_nanousd_per_token: '150',
+      output_nanousd_per_token: '1800',
+    }
+    expect(published).toMatchObject({ model: 'a-model', ...wanted })
+    const agreed = ['prices', 'publish', 'a-model', '--input', '0.5', '--output', '1', '--account', account]
+    expect(await json(...agreed, '--from', '2099-01-01')).toMatchObject({ account_id: account })
+    const { data } = await json<{ data: object[] }>('prices', 'list', '--model', 'a-model')
+    expect(data).toEqual(expect.arrayContaining([expect.objectContaining(wanted)]))
+    expect((await run(['prices', 'list', '--model', 'a-model'])).out).toMatch(/input_usd_per_million/)
+  })
+
+  test('is reconciled: an exit code of 0 where the books balance, and of 1 where they do not', async () => {
+    const account = await newAccount()
+    await json('top-ups', 'create', account, '1')
+    expect(await json('reconcile', '--anew')).toMatchObject({ object: 'reconciliation', status: 'ok' })
+    await gateway.db.sql`update accounts set credited_nanousd = credited_nanousd + 1 where id = ${account}`
+    const drift = await run(['reconcile', '--anew', '--json'])
+    expect([drift.code, JSON.parse(drift.out).status]).toEqual([1, 'drift'])
+    await gateway.db.sql`update accounts set credited_nanousd = credited_nanousd - 1 where id = ${account}`
+    expect((await run(['reconcile', '--anew'])).code).toBe(0)
   })
 })
 
