@@ -11,7 +11,7 @@ namespace {
 
 // The prefill path's blocks: a slice of a pair in L1 as fp32 (16 KiB), the rows' slices and the sums in L2.
 constexpr int blocked_k = 2048 / width;
-constexpr int blocked_rows = 120;
+constexpr int blocked_rows = 174;
 constexpr int blocked_pairs = 256 / width;
 constexpr int few_rows = 8 * rows_max;  // up to here it is faster to convert again in registers than to write slices
 constexpr int prefetch_bytes = 1024;    // how far ahead of the panels being multiplied
@@ -215,10 +215,12 @@ void multiply_block(const MatmulArgs& args, int row_begin, int rows, int pair_be
 }
 
 void matmul_many(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch) {
-  for (int row = 0; row < args.rows; row += blocked_rows)
+  const int blocks = (args.rows + blocked_rows - 1) / blocked_rows;  // of nearly one size, as tiles are
+  for (int block = 0; block < blocks; block++) {
+    const int row = args.rows * block / blocks, end = args.rows * (block + 1) / blocks;
     for (int pair = pair_begin; pair < pair_end; pair += blocked_pairs)
-      multiply_block(args, row, least(blocked_rows, args.rows - row), pair, least(blocked_pairs, pair_end - pair),
-                     scratch);
+      multiply_block(args, row, end - row, pair, least(blocked_pairs, pair_end - pair), scratch);
+  }
 }
 
 void matmul(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch) {
