@@ -62,7 +62,7 @@ export const LOGIT_BIAS_MAX = 1024
 export type FinishReason = 'stop' | 'length'
 
 /** How a generation ended for the meter; the public bytes only ever show `stop` and `length`. */
-export type Outcome = FinishReason | 'client_gone' | 'node_lost' | 'deadline' | 'error'
+export type Outcome = FinishReason | 'client_gone' | 'node_lost' | 'deadline' | 'revoked' | 'error'
 
 /** Refusals a node may answer before the first byte. The gateway voids the reservation and maps the code to a status. */
 export type NodeErrorCode =

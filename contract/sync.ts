@@ -51,4 +51,6 @@ export type SettleOutcome =
 
 export interface SyncResponse {
   settled: { request_id: string; attempt: number; outcome: SettleOutcome }[]
+  /** Requests that may not run any longer, on whichever node they do. */
+  stop?: string[]
 }

@@ -1,7 +1,7 @@
 // Every guard and endpoint in order: the table of contents. What a request goes through stands in the endpoint it reaches.
 
 import { Hono } from 'hono'
-import { authenticateAdmin, identify } from './auth/authenticate.ts'
+import { authenticate, authenticateAdmin, identify } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
 import { createAccount, listAccounts, ownAccount, retrieveAccount, updateAccount } from './endpoint/admin-accounts.ts'
 import { createAdjustment, createGrant, createRefund } from './endpoint/admin-entries.ts'
@@ -25,7 +25,7 @@ import { reportAccountUsage } from './endpoint/usage-report.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
 import { once } from './limits/idempotency.ts'
-import { countFailure, refuseFlood, refuseGuessing } from './limits/sieve.ts'
+import { refuseFlood, refuseGuessing, rememberKey } from './limits/sieve.ts'
 import { readBodyText } from './read-body.ts'
 
 type Handler = (c: Call) => Promise<Response>
@@ -37,20 +37,23 @@ app.use(async (c, next) => {
   c.set('started_ms', Date.now())
   c.set('operation', { id: c.var.request_id, seed: null })
   c.set('address', clientAddress(c.req.raw))
+  c.set('key_hash', null)
   c.set('headers', {})
   await next()
   for (const [name, value] of Object.entries(c.var.headers)) c.res.headers.set(name, value)
   c.res.headers.set('x-request-id', c.var.request_id)
 })
 
-for (const open of ['/v1/*', '/admin/*']) {
-  app.use(open, async (c, next) => {
-    await refuseFlood(c)
-    await refuseGuessing(c)
-    await next()
-    await countFailure(c)
-  })
-}
+app.use('/admin/*', async (c, next) => {
+  await refuseFlood(c)
+  await next()
+})
+app.use('/v1/*', async (c, next) => {
+  await refuseFlood(c)
+  await refuseGuessing(c, () => authenticate(c.req.raw))
+  await next()
+  await rememberKey(c)
+})
 
 generation('/v1/completions', completions)
 generation('/v1/chat/completions', chatCompletions)

@@ -39,6 +39,8 @@ export interface App {
     started_ms: number
     operation: Operation
     address: string | null
+    /** Of the key that asks, once it is known to be well formed. */
+    key_hash: string | null
     headers: Record<string, string>
   }
 }

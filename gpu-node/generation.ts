@@ -34,6 +34,9 @@ export interface Choice {
   last_token_at_ms: number | null
 }
 
+/** How it ends where it does not end by itself. */
+export type EarlyEnd = 'client_gone' | 'deadline' | 'revoked' | 'error'
+
 export class Generation {
   readonly choices: readonly Choice[]
   readonly answer: Answer
@@ -84,10 +87,14 @@ export class Generation {
     if (this.choices.every(({ finish_reason }) => finish_reason !== null)) this.#complete()
   }
 
+  get request_id(): string {
+    return this.#options.request.request_id
+  }
+
   /** Ends it from outside. A deadline gives the client what there is; an error says so; who is gone gets nothing. */
-  close(outcome: 'client_gone' | 'deadline' | 'error'): void {
+  close(outcome: EarlyEnd): void {
     this.#outcome = outcome
-    if (outcome === 'error') this.answer.error()
+    if (outcome === 'error' || outcome === 'revoked') this.answer.error(outcome)
     if (outcome !== 'deadline') return
     for (const choice of this.choices) if (choice.finish_reason === null) this.#advance(choice, '', 'length')
     this.answer.end(this.#usage())

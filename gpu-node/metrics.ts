@@ -20,6 +20,7 @@ const FINISHED: Record<Outcome, FinishedReason> = {
   deadline: 'length', // as its client is told
   client_gone: 'abort',
   node_lost: 'abort',
+  revoked: 'abort',
   error: 'error',
 }
 

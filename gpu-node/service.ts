@@ -66,7 +66,8 @@ function assemble({ config, model, engine, log }: ServiceOptions, scheduler: Sch
   const status = () => statusOf(config, state, scheduler, door.tokens_max)
   const journal = new Journal(config.data_dir)
   const on_failure = (reason: string) => log.warn({ reason }, 'the gateway took no report; trying on')
-  const sync = new Sync({ ...config, journal, status, on_failure })
+  const on_stop = (request_ids: string[]) => loop.revoke(request_ids)
+  const sync = new Sync({ ...config, journal, status, on_failure, on_stop })
   const failed = Promise.withResolvers<unknown>()
   const on_failed = (error: unknown) => {
     state.engine_failed = true

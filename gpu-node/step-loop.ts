@@ -5,7 +5,7 @@ import type { Outcome } from '../contract/generation.ts'
 import type { Client } from './client.ts'
 import { DrainRate } from './drain-rate.ts'
 import type { Engine, StepResult } from './engine.ts'
-import type { Choice, Generation } from './generation.ts'
+import type { Choice, EarlyEnd, Generation } from './generation.ts'
 import type { Journal } from './journal.ts'
 import type { Metrics } from './metrics.ts'
 import type { Scheduler, SequenceOutput, Step } from './scheduler.ts'
@@ -70,13 +70,21 @@ export class StepLoop {
   }
 
   /** Ends a generation before its time; its blocks are free at once. */
-  stop(generation: Generation, outcome: 'client_gone' | 'deadline' | 'error'): void {
+  stop(generation: Generation, outcome: EarlyEnd): void {
     const stream = this.#streams.get(generation)
     if (!stream) return
     generation.close(outcome)
     for (const { sequence } of generation.choices) this.#forget(sequence)
     this.#deliver([stream])
     this.#kick() // the blocks may be what others wait for
+  }
+
+  /** Ends those of these requests that run here. */
+  revoke(request_ids: string[]): void {
+    if (request_ids.length === 0) return
+    const revoked = new Set(request_ids)
+    for (const generation of [...this.#streams.keys()])
+      if (revoked.has(generation.request_id)) this.stop(generation, 'revoked')
   }
 
   stopAll(outcome: 'deadline' | 'error'): void {
@@ -161,7 +169,7 @@ export class StepLoop {
     for (const { generation, client } of open) client.write(generation.answer.take())
     for (const { generation, client } of ended) {
       this.#options.metrics.ended(generation)
-      client.end(generation.answer.take(), generation.outcome === 'error' ? 503 : 200)
+      client.end(generation.answer.take(), statusOf(generation.outcome))
       this.#streams.delete(generation)
     }
     if (ended.length > 0) this.#options.on_finished()
@@ -178,4 +186,10 @@ export class StepLoop {
     this.stopAll('error')
     this.#options.on_failed(error)
   }
+}
+
+// Of an unstreamed answer; a stream's head was sent when it began.
+function statusOf(outcome: Outcome | null): number {
+  if (outcome === 'revoked') return 403
+  return outcome === 'error' ? 503 : 200
 }

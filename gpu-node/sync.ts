@@ -17,6 +17,7 @@ export interface SyncOptions {
   journal: Journal
   status: () => NodeStatus
   on_failure: (reason: string) => void
+  on_stop?: (request_ids: string[]) => void // what the gateway no longer wants to run
   heartbeat_ms?: number
   call_ms_max?: number
   backoff_ms_max?: number
@@ -34,7 +35,7 @@ export class Sync {
   #failures = 0
 
   constructor(options: SyncOptions) {
-    this.#options = { heartbeat_ms: 1000, call_ms_max: 5000, backoff_ms_max: 5000, ...options }
+    this.#options = { heartbeat_ms: 1000, call_ms_max: 5000, backoff_ms_max: 5000, on_stop: () => {}, ...options }
   }
 
   start(): void {
@@ -71,7 +72,8 @@ export class Sync {
     journal.retry()
     const request: SyncRequest = { node: status(), records: journal.unacknowledged(SYNC_RECORDS_MAX) }
     try {
-      const { settled } = await this.#post(request)
+      const { settled, stop = [] } = await this.#post(request)
+      this.#options.on_stop(stop)
       journal.acknowledge(settled.filter(({ outcome }) => outcome !== 'retry'))
       this.#failures = settled.some(({ outcome }) => outcome === 'retry') ? this.#failures + 1 : 0
     } catch (error) {

@@ -12,7 +12,9 @@ export interface Caller {
 }
 
 export async function identify(c: Call): Promise<Caller> {
-  return { key_hash: await authenticate(c.req.raw), address: c.var.address }
+  const key_hash = await authenticate(c.req.raw)
+  c.set('key_hash', key_hash)
+  return { key_hash, address: c.var.address }
 }
 
 /** The hash of the caller's key; the key itself goes no further. */

@@ -83,9 +83,14 @@ export interface Settlement {
 
 /**
  * Settles what a node reports and notes that it lives: one call for each shard that has an account of these. Returns what became of
- * each record, in order; `retry` where it could not be decided now.
+ * each record, in order, `retry` where it could not be decided now; and the requests that may not run any longer.
  */
-export async function settle(env: Env, node: NodeStatus, settlements: Settlement[]): Promise<SettleOutcome[]> {
+export async function settle(
+  env: Env,
+  node: NodeStatus,
+  settlements: Settlement[],
+): Promise<{ outcomes: SettleOutcome[]; stop: string[] }> {
+  let stop: string[] = []
   const outcomes = new Map<Settlement, SettleOutcome>()
   const shards = Map.groupBy(settlements, ({ ticket }) => shardOf(env, ticket.account_id))
   const home = shardOf(env, node.node_id)
@@ -94,11 +99,13 @@ export async function settle(env: Env, node: NodeStatus, settlements: Settlement
     const items: object[] = own.map(settleItem)
     if (shard === home) items.push({ node })
     const shard_by = own[0]?.ticket.account_id ?? node.node_id
-    const answers = await askTeller(env, 'settle', { shard_by, items }).catch(nullWhenUnavailable)
+    const asked = askTeller<Decided & { stop?: string[] }>(env, 'settle', { shard_by, items })
+    const answers = await asked.catch(nullWhenUnavailable)
+    if (shard === home) stop = answers?.at(-1)?.stop ?? []
     own.forEach((settlement, i) => void outcomes.set(settlement, outcomeOf(answers?.[i])))
   }
   await Promise.all(Array.from(shards, settleShard))
-  return settlements.map((settlement) => outcomes.get(settlement)!)
+  return { outcomes: settlements.map((settlement) => outcomes.get(settlement)!), stop }
 }
 
 function settleItem({ ticket, record: { ticket: _, ...counts } }: Settlement): object {

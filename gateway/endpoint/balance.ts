@@ -1,6 +1,6 @@
 // GET /v1/balance: what the account has, holds and may still spend, in nano-USD.
 
-import { authenticate } from '../auth/authenticate.ts'
+import { identify } from '../auth/authenticate.ts'
 import { read } from '../billing/ledger.ts'
 import type { Call } from '../env.ts'
 
@@ -12,7 +12,6 @@ interface Balance {
 }
 
 export async function balance(c: Call): Promise<Response> {
-  const key_hash = await authenticate(c.req.raw)
-  const { decision: _, ...amounts } = await read<Balance>(c.env, 'read_balance', { key_hash })
+  const { decision: _, ...amounts } = await read<Balance>(c.env, 'read_balance', await identify(c))
   return c.json({ object: 'balance', ...amounts })
 }

@@ -19,7 +19,7 @@ import { readText } from '../read-body.ts'
 const SYNC_BYTES_MAX = 2 << 20
 
 const count = z.int().min(0)
-const outcomes: [Outcome, ...Outcome[]] = ['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'error']
+const outcomes: [Outcome, ...Outcome[]] = ['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']
 
 const report: z.ZodType<SyncRequest> = z.object({
   node: z.object({
@@ -58,19 +58,20 @@ export async function internalSync(c: Call): Promise<Response> {
     throw new ApiError('invalid_api_key', { message: 'The report is not signed by a node of ours.' })
   const parsed = report.safeParse(JSON.parse(text))
   if (!parsed.success) throw new ApiError('invalid_value', { message: z.prettifyError(parsed.error).slice(0, 500) })
-  return c.json({ settled: await settleRecords(c.env, parsed.data) } satisfies SyncResponse)
+  return c.json(await settleRecords(c.env, parsed.data))
 }
 
-async function settleRecords(env: Env, { node, records }: SyncRequest): Promise<SyncResponse['settled']> {
+async function settleRecords(env: Env, { node, records }: SyncRequest): Promise<SyncResponse> {
   const tickets = await Promise.all(records.map((record) => ticketOf(record, env.NODE_SECRET)))
   const settlements = records.flatMap((record, i) => (tickets[i] ? [{ record, ticket: tickets[i] }] : []))
-  const outcomes = await settle(env, node, settlements)
+  const { outcomes, stop } = await settle(env, node, settlements)
   const made = new Map(settlements.map(({ record }, i) => [record, outcomes[i]!]))
-  return records.map((record) => ({
+  const settled = records.map((record) => ({
     request_id: record.request_id,
     attempt: record.attempt,
-    outcome: made.get(record) ?? 'rejected',
+    outcome: made.get(record) ?? ('rejected' as const),
   }))
+  return { settled, stop }
 }
 
 /** The record's ticket, where it is ours and was given for this very attempt. */

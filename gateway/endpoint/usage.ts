@@ -2,7 +2,7 @@
 // a signed receipt, and with ?group_by= the sums of days, as JSON or CSV.
 
 import { z } from 'zod'
-import { authenticate, authenticateAdmin, type Caller, identify } from '../auth/authenticate.ts'
+import { authenticateAdmin, type Caller, identify } from '../auth/authenticate.ts'
 import { ask, read } from '../billing/ledger.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
@@ -26,11 +26,11 @@ const page = z.strictObject({
 
 export async function listUsage(c: Call): Promise<Response> {
   if (c.req.query('group_by') !== undefined) return reportUsage(c)
-  const key_hash = await authenticate(c.req.raw)
+  const caller = await identify(c)
   const query = page.safeParse(c.req.query())
   if (!query.success) throw badQuery(query.error)
   const { limit, after = null } = query.data
-  const { usage } = await read<{ usage: UsageReport[] }>(c.env, 'list_usage', { key_hash, limit, after } as never)
+  const { usage } = await read<{ usage: UsageReport[] }>(c.env, 'list_usage', { ...caller, limit, after } as never)
   const data = usage.slice(0, limit).map(withObject)
   return c.json({ object: 'list', data, has_more: usage.length > limit, last_id: data.at(-1)?.request_id ?? null })
 }

@@ -2,7 +2,7 @@
 // interface for both, so that a streamed answer and an unstreamed one cannot drift apart.
 
 import type { FinishReason, GenerateRequest } from '../../contract/generation.ts'
-import type { ErrorBody, Usage } from '../../contract/openai.ts'
+import type { ErrorBody, ErrorType, Usage } from '../../contract/openai.ts'
 import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
 
@@ -44,10 +44,13 @@ export interface Answer {
   text(choice: number, text: string, logprobs?: TokenLogprob[]): void
   finish(choice: number, reason: FinishReason): void
   end(usage: Usage): void
-  error(): void
+  error(why: Failure): void
   readonly has_bytes: boolean
   take(): string
 }
+
+/** Why an answer ends with an error. */
+export type Failure = 'error' | 'revoked'
 
 export function answerTo(request: GenerateRequest): Answer {
   const shape = request.shape === 'chat' ? chatShape(request) : completionShape(request)
@@ -88,8 +91,8 @@ class StreamedAnswer implements Answer {
     this.#bytes += 'data: [DONE]\n\n'
   }
 
-  error(): void {
-    this.#frame(ENGINE_FAILED)
+  error(why: Failure): void {
+    this.#frame(failures[why])
   }
 
   get has_bytes(): boolean {
@@ -147,8 +150,8 @@ class WholeAnswer implements Answer {
     this.#bytes = JSON.stringify(this.#shape.whole(this.#choices, usage))
   }
 
-  error(): void {
-    this.#bytes = JSON.stringify(ENGINE_FAILED)
+  error(why: Failure): void {
+    this.#bytes = JSON.stringify(failures[why])
   }
 
   get has_bytes(): boolean {
@@ -162,11 +165,15 @@ class WholeAnswer implements Answer {
   }
 }
 
-const ENGINE_FAILED: ErrorBody = {
-  error: {
-    message: 'The model failed while generating this answer.',
-    type: 'server_error',
-    param: null,
-    code: 'engine_failed',
-  },
+const failures: Record<Failure, ErrorBody> = {
+  error: failure('server_error', 'engine_failed', 'The model failed while generating this answer.'),
+  revoked: failure(
+    'invalid_request_error',
+    'request_revoked',
+    'The permission for this request was taken back while it ran.',
+  ),
+}
+
+function failure(type: ErrorType, code: string, message: string): ErrorBody {
+  return { error: { message, type, param: null, code } }
 }

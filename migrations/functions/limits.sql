@@ -31,11 +31,11 @@ begin
   end if;
   asked := least(cost, per_minute + 1) * unit;
   level := drained(level_before, per_minute, elapsed_us);
-  is_admitted := level + asked <= level_max;
+  is_admitted := asked <= level_max - level; -- an overfilled bucket and a large request: their sum may not fit
   if is_admitted then
     level := level + asked;
   elsif cost <= per_minute then
-    retry_us := (level + asked - level_max + per_minute - 1) / per_minute;
+    retry_us := (level - level_max + asked + per_minute - 1) / per_minute;
   end if;
   remaining := greatest(0, level_max - level) / unit;
   reset_us := (level + per_minute - 1) / per_minute;
@@ -48,7 +48,7 @@ create or replace function corrected(level bigint, per_minute bigint, tokens big
 language sql immutable as $$
   select case
     when tokens <= 0 then greatest(0, level::numeric + tokens::numeric * 60000000)
-    else least(greatest(level, coalesce(per_minute, 0)::numeric * greatest(elapsed_us, 0)) + tokens::numeric * 60000000, 4e18)
+    else least(greatest(level, coalesce(per_minute, 0)::numeric * greatest(elapsed_us, 0)) + tokens::numeric * 60000000, 9.2e18)
   end::bigint
 $$;
 

@@ -7,8 +7,8 @@ declare
 begin
   for item in select * from jsonb_array_elements(items) loop
     select * into key from keys where hash = decode(item ->> 'key_hash', 'hex');
-    if key_refusal(key, 'usage') is not null then
-      return next jsonb_build_object('decision', key_refusal(key, 'usage'));
+    if key_refusal(key, 'usage', item) is not null then
+      return next jsonb_build_object('decision', key_refusal(key, 'usage', item));
     else
       return query select jsonb_build_object(
         'decision', 'allowed',
@@ -87,7 +87,7 @@ begin
     select * into last_seen from reservations
     where request_id = (item ->> 'after')::uuid and account_id = key.account_id;
     return next case
-      when key_refusal(key, 'usage') is not null then jsonb_build_object('decision', key_refusal(key, 'usage'))
+      when key_refusal(key, 'usage', item) is not null then jsonb_build_object('decision', key_refusal(key, 'usage', item))
       when item ->> 'after' is not null and last_seen.request_id is null then jsonb_build_object('decision', 'not_found')
       else jsonb_build_object('decision', 'allowed', 'usage', (
         select coalesce(jsonb_agg(report order by created_at desc, request_id), '[]') from (

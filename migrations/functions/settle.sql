@@ -158,9 +158,9 @@ create or replace function settle(items jsonb) returns setof jsonb language plpg
   -- A plan that was made while the tables were small must not read them whole once they are large.
   set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
-  answers jsonb[] := array_fill(
-    jsonb_build_object('decision', 'seen', 'stop', requests_to_stop()), array[jsonb_array_length(items)]);
+  answers jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(items)]);
   report jsonb;
+  report_place int;
   places int[];
   round_items jsonb;
   settled settlement;
@@ -174,8 +174,11 @@ begin
       answers[places[settled.place]] := jsonb_build_object('decision', settled.decision);
     end loop;
   end loop;
-  for report in select i -> 'node' from jsonb_array_elements(items) as i where i ? 'node' loop
+  for report, report_place in
+    select i -> 'node', place from jsonb_array_elements(items) with ordinality as listed (i, place) where i ? 'node'
+  loop
     perform heartbeat(report);
+    answers[report_place] := jsonb_build_object('decision', 'seen', 'stop', requests_to_stop());
   end loop;
   return query select unnest(answers);
 end $$;

@@ -49,6 +49,7 @@ export class CannedNode {
   readonly #server: Server
   readonly #unsettled: UsageRecord[] = []
   readonly #heartbeat: NodeJS.Timeout | undefined
+  readonly #revoked = new Set<string>()
   #syncing: Promise<unknown> | null = null
 
   constructor(server: Server, options: CannedNodeOptions) {
@@ -77,7 +78,8 @@ export class CannedNode {
   async sync(): Promise<number> {
     const records = this.#unsettled.splice(0, 500)
     const sent = await this.report(records).catch(() => null)
-    const settled = sent?.ok ? ((await sent.json()) as SyncResponse).settled : []
+    const { settled, stop = [] }: SyncResponse = sent?.ok ? ((await sent.json()) as SyncResponse) : { settled: [] }
+    for (const id of stop) this.#revoked.add(id)
     records.forEach((record, i) => {
       const outcome = settled[i]?.outcome ?? 'retry'
       if (outcome === 'retry') this.#unsettled.push(record)
@@ -118,8 +120,10 @@ export class CannedNode {
     const tokens = Math.min(this.options.completion_tokens ?? 3, request.max_tokens)
     const written = await this.#write(res, request, tokens)
     const gone = written < tokens * choicesOf(request)
+    const revoked = gone && this.#revoked.has(request.request_id)
     if (gone) this.aborted_count += 1
-    this.#unsettled.push(record(signed, ticket, { written, outcome: gone ? 'client_gone' : 'stop' }))
+    const outcome = revoked ? 'revoked' : gone ? 'client_gone' : 'stop'
+    this.#unsettled.push(record(signed, ticket, { written, outcome }))
     this.records.push(this.#unsettled.at(-1)!)
     if (this.options.sync !== false) this.#scheduleSync()
   }
@@ -145,6 +149,12 @@ export class CannedNode {
     const choices = Array.from({ length: choicesOf(request) }, (_, index) => index)
     for (let token = 0; token < tokens; token += 1) {
       if (res.destroyed) return token * choices.length
+      if (this.#revoked.has(request.request_id)) {
+        res.end(
+          event({ error: { message: 'revoked', type: 'invalid_request_error', param: null, code: 'request_revoked' } }),
+        )
+        return token * choices.length
+      }
       res.write(choices.map((index) => event(chunk(request, index, ' token'))).join(''))
       if (this.options.chunk_ms) await sleep(this.options.chunk_ms)
     }
