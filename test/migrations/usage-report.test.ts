@@ -1,0 +1,71 @@
+// A report reads the days of one account, never all of them and never single requests; a month's partition is made before it begins.
+
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { newPayer, type Payer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+
+const DAYS = 400
+const ACCOUNTS = 200
+
+let db: TestPostgres
+let payer: Payer
+
+beforeAll(async () => {
+  db = await startTestPostgres()
+  payer = await newPayer(db, 1n)
+  await db.sql`insert into accounts (name, created_by) select 'x', gen_random_uuid() from generate_series(1, ${ACCOUNTS})`
+  await db.sql`insert into keys (account_id, name, hash, prefix, last_four, scopes)
+    select id, 'x', sha256(id::text::bytea), '', '', array['usage'] from accounts where name = 'x'`
+  await db.sql`insert into usage_daily
+    select account_id, date '2026-01-01' + day, id, 'm' || model, 1, 2, 30, 10, 7, 100
+    from keys, generate_series(0, ${DAYS - 1}) as day, generate_series(1, 2) as model`
+  await db.sql`analyze`
+})
+afterAll(() => db?.stop())
+
+async function scans(): Promise<Record<string, number>> {
+  const rows = await db.sql`
+    select relname, seq_scan::int from pg_stat_user_tables where relname in ('usage_daily', 'usage', 'reservations', 'entries')`
+  return Object.fromEntries(rows.map(({ relname, seq_scan }) => [relname, seq_scan]))
+}
+
+test('a report over a year reads by index alone, and its sums are right', async () => {
+  await db.sql`select pg_stat_force_next_flush()`
+  const before = await scans()
+  const item = { key_hash: payer.key_hash, from: '2026-01-01', to: '2027-01-01', group_by: ['model'], rows_max: 100 }
+  const [report] = await db.ask<{ rows: object[] }>('report_usage', item)
+  const sums = {
+    requests: 730,
+    prompt_tokens: 10_950,
+    cached_tokens: 3650,
+    completion_tokens: 2555,
+    cost_nanousd: '36500',
+  }
+  expect(report!.rows).toEqual([
+    { model: 'm1', ...sums },
+    { model: 'm2', ...sums },
+  ])
+  for (let i = 0; i < 8; i += 1) await db.sql`select pg_stat_force_next_flush()`
+  expect(await scans()).toEqual(before)
+  const [plan] = await db.sql`
+    explain (format json) select sum(cost_nanousd) from usage_daily
+    where account_id = ${payer.account_id} and day >= '2026-01-01' and day < '2027-01-01'`
+  expect(JSON.stringify(plan)).not.toContain('Seq Scan')
+})
+
+test('the partitions of this month and the next two are there, and rows that came before theirs are moved into it', async () => {
+  const [{ count }] = (await db.sql`
+    select count(*)::int from pg_inherits where inhparent = 'usage'::regclass`) as unknown as [{ count: number }]
+  expect(count).toBe(4) // and the default one
+  // A request that is settled long before its month was made.
+  await db.sql`insert into prices values ('m', 1, 1, 1, clock_timestamp(), 1)`
+  await db.sql`insert into reservations
+    (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, expires_at, closed_at, settled_at)
+    values ('00000000-0000-4000-8000-000000000001', ${payer.account_id}, ${payer.key_id}, 'm', 1, 1, 1, 'posted', now(), now(), '2031-05-15')`
+  await db.sql`insert into usage values
+    ('00000000-0000-4000-8000-000000000001', ${payer.account_id}, 1, 1, 0, 1, 1, 'stop', now(), 1, 1, 1, '2031-05-15')`
+  const where = async () =>
+    (await db.sql`select tableoid::regclass::text as name from usage where settled_at >= '2031-01-01'`)[0]!.name
+  expect(await where()).toBe('usage_default')
+  await db.sql`select add_usage_month('2031-05-01')`
+  expect(await where()).toBe('usage_2031_05')
+})
