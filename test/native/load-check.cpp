@@ -21,6 +21,9 @@
 #include "engine_error.h"
 #include "weights.h"
 
+// Freed memory that the sanitizer keeps is not what the bound below is about.
+extern "C" const char* __asan_default_options() { return "quarantine_size_mb=32"; }
+
 namespace {
 
 using namespace ziya;
