@@ -50,8 +50,8 @@ begin
     perform set_config('synchronous_commit', 'off', true);
   end if;
   perform lock_accounts(owners);
-  perform expire_grants(owners); -- what has ended is not spent, though the cron has not come yet
   moment := clock_timestamp();
+  perform expire_grants(owners, moment); -- what has ended is not spent, though the cron has not come yet
   moment_us := (extract(epoch from moment) * 1000000)::bigint;
 
   for asked in
@@ -138,8 +138,8 @@ begin
   end loop;
   perform save_takings(account, whole, own);
   insert into reservations
-    (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, expires_at, tokens_max)
-  select request_id, account_id, key_id, model, price_version, amount_nanousd, 1, 'pending', expires_at, tokens_max
+    (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, created_at, expires_at, tokens_max)
+  select request_id, account_id, key_id, model, price_version, amount_nanousd, 1, 'pending', moment, expires_at, tokens_max
   from unnest(made);
   return query select unnest(answers);
 end $$;

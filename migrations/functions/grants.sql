@@ -37,8 +37,10 @@ begin
 end $$;
 
 -- Books out what is left of grants that have ended, but for what requests that were admitted before still hold. Expects the accounts
--- to be locked; costs one look where nothing is due.
-create or replace function expire_grants(owners bigint[]) returns int language plpgsql as $$
+-- to be locked; costs one look where nothing is due. Who then lets money be held or debited does so as of the same moment: else a
+-- grant could end in between, and be counted on and booked out.
+drop function if exists expire_grants(bigint[]);
+create or replace function expire_grants(owners bigint[], moment timestamptz) returns int language plpgsql as $$
 declare
   given grants;
   held numeric;
@@ -48,7 +50,7 @@ declare
 begin
   for given in
     select * from grants
-    where account_id = any (owners) and spent_nanousd + expired_nanousd < amount_nanousd and expires_at <= clock_timestamp()
+    where account_id = any (owners) and spent_nanousd + expired_nanousd < amount_nanousd and expires_at <= moment
     order by account_id, expires_at, entry_id
   loop
     -- Requests take from the grants that end first: those before this one are held first.
@@ -80,7 +82,7 @@ declare
   expired_count int;
 begin
   perform lock_accounts(owners);
-  expired_count := expire_grants(owners);
+  expired_count := expire_grants(owners, clock_timestamp());
   return query select jsonb_build_object('decision', 'expired', 'count', case place when 1 then expired_count else 0 end)
   from jsonb_array_elements(items) with ordinality as listed (item, place);
 end $$;

@@ -14,8 +14,10 @@ begin
     alert_base_nanousd = case when line.kind in ('top_up', 'grant')
       then credited_nanousd + line.amount_nanousd - debited_nanousd else alert_base_nanousd end
   where id = line.account_id returning entry_count into line.sequence;
-  insert into entries (account_id, sequence, request_id, kind, amount_nanousd, reference, note)
-  values (line.account_id, line.sequence, line.request_id, line.kind, line.amount_nanousd, line.reference, line.note)
+  insert into entries (account_id, sequence, request_id, kind, amount_nanousd, reference, note, created_at)
+  values (
+    line.account_id, line.sequence, line.request_id, line.kind, line.amount_nanousd, line.reference, line.note,
+    coalesce(line.created_at, clock_timestamp()))
   returning * into line;
   if not is_credit then
     perform alert_debit(line.account_id, line.amount_nanousd);
@@ -128,6 +130,7 @@ declare
   account accounts;
   amount bigint;
   wanted_kind text;
+  moment timestamptz;
   entry entries;
 begin
   perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
@@ -135,7 +138,8 @@ begin
     amount := (item ->> 'amount_nanousd')::bigint;
     answer := booked_before(item, case item ->> 'direction'
       when 'credit' then array['adjustment_credit'] else array['adjustment_debit', 'adjustment_late_debit'] end, 'adjusted');
-    perform expire_grants(array[(item ->> 'account_id')::bigint]);
+    moment := clock_timestamp();
+    perform expire_grants(array[(item ->> 'account_id')::bigint], moment);
     select * into account from accounts where id = (item ->> 'account_id')::bigint;
     wanted_kind := case
       when item ->> 'direction' = 'credit' then 'adjustment_credit'
@@ -148,7 +152,9 @@ begin
       when wanted_kind is null then '{"decision": "insufficient_balance"}'
     end);
     if answer is null then
-      entry := book_entry(new_entry(item, wanted_kind));
+      entry := new_entry(item, wanted_kind);
+      entry.created_at := moment;
+      entry := book_entry(entry);
       if entry.kind <> 'adjustment_credit' then
         perform spend_grants(entry.id, entry.account_id, entry.amount_nanousd, entry.created_at);
       end if;
