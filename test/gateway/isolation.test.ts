@@ -1,0 +1,137 @@
+// A second account can see or touch nothing of the first. Driven by the app's own routes: an endpoint with an id that is not
+// listed here fails the test.
+
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { app } from '../../gateway/app.ts'
+import { type Caller, callerOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
+
+const SCOPES = ['generate', 'usage', 'keys', 'webhooks', 'admin']
+const MISSING: Record<string, string> = {
+  key: '999999',
+  request: '00000000-0000-4000-8000-000000000000',
+  invoice: 'inv_999999_1',
+}
+
+/** Each endpoint of accounts with an id in its path: what the id names, and a body where it takes one. */
+const OWNED: Record<string, { names: 'key' | 'request' | 'invoice'; body?: object }> = {
+  'GET /v1/usage/:request_id': { names: 'request' },
+  'GET /v1/keys/:id': { names: 'key' },
+  'PATCH /v1/keys/:id': { names: 'key', body: { name: 'taken' } },
+  'DELETE /v1/keys/:id': { names: 'key' },
+  'POST /v1/keys/:id/rotate': { names: 'key', body: {} },
+  'GET /v1/invoices/:id': { names: 'invoice' },
+}
+/** Ids that belong to nobody. */
+const SHARED = ['GET /v1/models/:id']
+
+const routes = app.routes
+  .filter(({ method, path }) => method !== 'ALL' && path.startsWith('/v1/') && path.includes(':'))
+  .map(({ method, path }) => `${method} ${path}`)
+
+let gateway: TestGateway
+let ids: Record<string, string>
+let owner: Caller
+const strangers = new Map<string, Caller>()
+
+beforeAll(async () => {
+  gateway = await startTestGateway()
+  owner = await gateway.newCaller()
+  const answer = await owner.post('/v1/completions', { model, prompt: 'x', max_tokens: 1 })
+  ids = { key: owner.key_id, request: answer.headers.get('x-request-id')!, invoice: await invoiceOf(owner) }
+  const { account_id } = await gateway.newCaller()
+  for (const scope of SCOPES) {
+    const made = await gateway.admin('/admin/keys', { account_id, name: scope, scopes: [scope] })
+    const { id, key } = (await made.json()) as { id: string; key: string }
+    strangers.set(scope, callerOf(gateway.url, { account_id, key_id: id, api_key: key }))
+  }
+})
+afterAll(() => gateway?.stop())
+
+/** A closed invoice of the owner's, as the month's end would have left it. */
+async function invoiceOf({ account_id }: Caller): Promise<string> {
+  await gateway.db.sql`
+    insert into invoices
+      (account_id, number, month, billing_mode, after_sequence, last_sequence, summed_sequence, opening_nanousd, closing_nanousd, closed_at)
+    values (${account_id}, 1, '2026-01-01Z', 'prepaid', 0, 1, 1, 0, 0, clock_timestamp())`
+  return `inv_${account_id}_1`
+}
+
+test('every endpoint with an id is listed', () => {
+  expect(routes.toSorted()).toEqual([...Object.keys(OWNED), ...SHARED].toSorted())
+})
+
+describe.each(Object.entries(OWNED))('%s', (route, { names, body }) => {
+  test.each(SCOPES)('of another account is as good as missing, to a key with the scope %s', async (scope) => {
+    const [method, path] = route.split(' ') as [string, string]
+    const ask = async (id: string) => {
+      const answer = await strangers
+        .get(scope)!
+        .post(path.replace(/:\w+/, id), body ?? '', { method, ...(!body && { body: null }) })
+      const headers = [...answer.headers].filter(([name]) => name !== 'x-request-id' && name !== 'date')
+      return { status: answer.status, headers, body: await answer.text() }
+    }
+    const theirs = await ask(ids[names]!)
+    expect(theirs).toEqual(await ask(MISSING[names]!))
+    expect([403, 404]).toContain(theirs.status)
+    if (scope === 'admin') expect(theirs.status).toBe(404)
+  })
+})
+
+test('each of them is there for its owner', async () => {
+  const made = await gateway.admin('/admin/keys', { account_id: owner.account_id, name: 'all', scopes: ['admin'] })
+  const { key } = (await made.json()) as { key: string }
+  const own = callerOf(gateway.url, { ...owner, api_key: key })
+  for (const path of [`/v1/keys/${ids.key}`, `/v1/usage/${ids.request}`, `/v1/invoices/${ids.invoice}`])
+    expect([path, (await own.get(path)).status]).toEqual([path, 200])
+})
+
+test('the owner’s key is as it was', async () => {
+  const [key] = await gateway.db.sql`select name, revoked_at from keys where id = ${ids.key!}`
+  expect(key).toEqual({ name: 'caller', revoked_at: null })
+})
+
+test('lists show nothing of it either', async () => {
+  for (const path of [
+    '/v1/keys',
+    '/v1/usage',
+    '/v1/invoices',
+    '/v1/account',
+    '/v1/balance',
+    '/v1/billing',
+    '/v1/usage?group_by=key',
+  ]) {
+    const text = await (await strangers.get('admin')!.get(path)).text()
+    expect(text).not.toContain(ids.request)
+    expect(text).not.toContain(`"${ids.key}"`)
+  }
+})
+
+test('no key of an account opens an endpoint of the operator’s or of a node’s', async () => {
+  const closed = app.routes.filter(({ method, path }) => method !== 'ALL' && /^\/(admin|internal)\//.test(path))
+  expect(closed.length).toBeGreaterThan(10)
+  for (const { method, path } of closed) {
+    const asked = { method, ...(method === 'GET' || method === 'DELETE' ? { body: null } : { body: '{}' }) }
+    const answer = await strangers.get('admin')!.post(path.replace(/:\w+/g, '1'), '', asked)
+    expect([method, path, answer.status]).toEqual([method, path, 401])
+  }
+})
+
+test('a key that is bound to other addresses is refused by every endpoint of accounts', async () => {
+  const { account_id } = strangers.get('admin')!
+  const made = await gateway.admin('/admin/keys', {
+    account_id,
+    name: 'bound',
+    scopes: ['admin'],
+    allowed_ips: ['10.0.0.0/8'],
+  })
+  const bound = callerOf(gateway.url, { account_id, key_id: '', api_key: ((await made.json()) as { key: string }).key })
+  const open = app.routes.filter(
+    ({ method, path }) => method === 'GET' && path.startsWith('/v1/') && !path.includes('*'),
+  )
+  expect(open.length).toBeGreaterThan(5)
+  for (const { path } of open) {
+    const named = OWNED[`GET ${path}`]
+    const answer = await bound.get(path.replace(/:\w+/, named ? MISSING[named.names]! : model))
+    expect([path, answer.status]).toEqual([path, 403])
+  }
+})
