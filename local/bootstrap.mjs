@@ -70,7 +70,10 @@ function buildAddon() {
   const configure = ['-S', 'native', '-B', 'native/build', '-DCMAKE_BUILD_TYPE=Release']
   if (!existsSync('native/build/CMakeCache.txt') && spawnSync('ninja', ['--version']).status === 0)
     configure.push('-G', 'Ninja')
-  return run('cmake', configure) ?? run('cmake', ['--build', 'native/build', '--parallel', '2'])
+  return (
+    run('cmake', configure) ??
+    run('cmake', ['--build', 'native/build', '--parallel', '2', '--target', entry === 'test' ? 'all' : 'ziya'])
+  )
 }
 
 function run(command, args) {
