@@ -76,6 +76,13 @@ class Reference {
     this.#arrival = now + (owed > 0n ? owed : 0n)
   }
 
+  /** Microseconds until that much is admitted; 0 where it is or never will be. */
+  wait(moment: bigint, cost: bigint): bigint {
+    if (this.admits(moment, cost) || cost > this.#per_minute) return 0n
+    const above = this.#base(moment) - moment * this.#per_minute + (cost - this.#per_minute) * UNIT
+    return (above + this.#per_minute - 1n) / this.#per_minute
+  }
+
   remaining(moment: bigint): bigint {
     const left = this.#per_minute * UNIT - (this.#base(moment) - moment * this.#per_minute)
     return left > 0n ? left / UNIT : 0n
@@ -87,24 +94,30 @@ class Reference {
   }
 }
 
+/** Many of them at the very microsecond from which they are admitted, or one before. */
 function arrivals(random: Random, per_minute: number): Arrival[] {
   const mean_us = 60_000_000 / per_minute
   const cost_max = random.pick([1, 1, 3, Math.ceil(per_minute / 50), Math.ceil(per_minute / 3), per_minute + 1])
+  const reference = new Reference(BigInt(per_minute))
   let moment = 1_700_000_000_000_000n + BigInt(random.below(1e9))
   let last_cost = 1
+  const gap = () => {
+    if (random.chance(0.3)) return 0
+    return random.chance(0.02) ? 120_000_000 : Math.ceil(mean_us * cost_max * (random.below(2000) / 1000))
+  }
   return Array.from({ length: OF_ONE_BUCKET }, () => {
-    const gap = random.chance(0.3)
-      ? 0
-      : random.chance(0.02)
-        ? 120_000_000
-        : Math.ceil(mean_us * cost_max * (random.below(2000) / 1000))
-    moment += BigInt(random.below(gap + 1))
+    moment += BigInt(random.below(gap() + 1))
     if (random.chance(0.15)) {
-      const correction = random.chance(0.7) ? -random.below(last_cost + 2) : random.below(last_cost + 2)
-      return { moment, cost: 0n, correction: BigInt(correction) }
+      const correction = BigInt(random.chance(0.7) ? -random.below(last_cost + 2) : random.below(last_cost + 2))
+      reference.correct(moment, correction)
+      return { moment, cost: 0n, correction }
     }
     last_cost = 1 + random.below(cost_max)
-    return { moment, cost: BigInt(last_cost), correction: null }
+    const cost = BigInt(last_cost)
+    const wait = reference.wait(moment, cost)
+    if (wait > 0n && random.chance(0.5)) moment += random.chance(0.5) ? wait : wait - 1n
+    if (reference.admits(moment, cost)) reference.take(moment, cost)
+    return { moment, cost, correction: null }
   })
 }
 
