@@ -513,6 +513,34 @@ test('a drain whose time is up ends what still runs or waits with what there is,
   expect(await gateway.record(waiting_id, 0)).toMatchObject({ outcome: 'deadline', completion_tokens: 0 })
 })
 
+test.each([true, false])(
+  'a request that may not run any longer ends with an error, alone (streamed: %s)',
+  async (stream) => {
+    const gateway = await FakeGateway.start()
+    const node = await startFakeNode({ engine: { step_ms: 10 }, config: { gateway_url: gateway.url } })
+    const [revoked_id, other_id] = [crypto.randomUUID(), crypto.randomUUID()]
+    const answer = generate(node.url, { request_id: revoked_id, stream, max_tokens: 3000 })
+    const leaving = abortedInTheEnd()
+    const other = generate(
+      node.url,
+      { request_id: other_id, stream: true, max_tokens: 3000 },
+      { signal: leaving.signal },
+    )
+    await until(async () => (await node.status()).running === 2, 5000)
+    gateway.stop = [revoked_id, crypto.randomUUID()]
+    const response = await answer
+    const text = await response.text()
+    expect(response.status).toBe(stream ? 200 : 403)
+    const last = stream ? framesOf(text).at(-1) : JSON.parse(text)
+    expect(last).toMatchObject({ error: { code: 'request_revoked', param: null } })
+    const record = await gateway.record(revoked_id)
+    expect(record.outcome).toBe('revoked')
+    expect(record.completion_tokens).toBeLessThan(3000)
+    expect((await node.status()).running).toBe(1)
+    expect((await other).status).toBe(200)
+  },
+)
+
 test('a drain does not wait for a step that hangs', async () => {
   const gateway = await FakeGateway.start()
   const config = { drain_ms_max: 150, gateway_url: gateway.url }

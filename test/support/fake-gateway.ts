@@ -10,6 +10,8 @@ import { NODE_SECRET } from './generate.ts'
 export class FakeGateway {
   readonly reports: SyncRequest[] = []
   settle: (record: UsageRecord) => SettleOutcome | 'leave out' = () => 'posted'
+  /** Requests that it no longer wants to run. */
+  stop: string[] = []
   status = 200
   delay_ms = 0
   readonly #server: Server
@@ -27,7 +29,11 @@ export class FakeGateway {
       const is_ours = request.url === '/internal/sync' && (await verify(body, signature, NODE_SECRET))
       await new Promise((resolve) => setTimeout(resolve, gateway.delay_ms))
       response.writeHead(is_ours ? gateway.status : 401, { 'content-type': 'application/json' })
-      response.end(is_ours ? JSON.stringify({ settled: gateway.#settle(JSON.parse(body) as SyncRequest) }) : '{}')
+      response.end(
+        is_ours
+          ? JSON.stringify({ settled: gateway.#settle(JSON.parse(body) as SyncRequest), stop: gateway.stop })
+          : '{}',
+      )
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     onTestFinished(() => {
