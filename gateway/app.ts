@@ -63,14 +63,14 @@ endpoint('/v1/usage', { GET: listUsage })
 endpoint('/v1/usage/:request_id', { GET: retrieveUsage })
 endpoint('/v1/balance', { GET: balance })
 endpoint('/v1/account', { GET: ownAccount })
-endpoint('/v1/keys', { GET: ownKeys.list, POST: ownKeys.create })
+endpoint('/v1/keys', { GET: ownKeys.list, POST: ownKeys.create }, { scope: 'keys' })
 endpoint('/v1/keys/leak', { POST: leakKey }, { is_once: false }) // it is the same however often, and by keys that may nothing else
 endpoint('/v1/keys/:id', { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke })
-endpoint('/v1/keys/:id/rotate', { POST: ownKeys.rotate })
+endpoint('/v1/keys/:id/rotate', { POST: ownKeys.rotate }, { scope: 'keys' })
 endpoint('/v1/billing', { GET: ownBilling })
 endpoint('/v1/invoices', { GET: ownInvoices.list })
 endpoint('/v1/invoices/:id', { GET: ownInvoices.retrieve })
-endpoint('/v1/top-ups/checkout', { POST: createCheckoutSession })
+endpoint('/v1/top-ups/checkout', { POST: createCheckoutSession }, { scope: 'admin' })
 endpoint('/healthz', { GET: health })
 endpoint('/healthz/ledger', { GET: ledgerHealthz })
 endpoint('/.well-known/receipt-keys.json', { GET: receiptKeys })
@@ -102,10 +102,16 @@ app.onError((error, c) => {
   return errorResponse(new ApiError('internal_error'))
 })
 
+interface PostOptions {
+  is_once?: boolean
+  /** What the POST asks of a key: one without it is shown no result that was kept for another. */
+  scope?: string
+}
+
 /** A POST is done once for an Idempotency-Key, where the endpoint does not see to that itself. */
-function endpoint(path: string, methods: Record<string, Handler>, { is_once = true } = {}): void {
+function endpoint(path: string, methods: Record<string, Handler>, { is_once = true, scope }: PostOptions = {}): void {
   for (const [method, handler] of Object.entries(methods)) {
-    const carry = method === 'POST' && is_once ? (c: Call) => doOnce(c, handler) : handler
+    const carry = method === 'POST' && is_once ? (c: Call) => doOnce(c, handler, scope) : handler
     app.on(method, path, (c) => toItsEnd(c, carry(c)))
   }
   const allow = Object.keys(methods)
@@ -121,9 +127,9 @@ function generation(path: string, handler: Handler): void {
   endpoint(path, { POST: handler }, { is_once: false })
 }
 
-async function doOnce(c: Call, handler: Handler): Promise<Response> {
+async function doOnce(c: Call, handler: Handler, scope?: string): Promise<Response> {
   if (c.req.header('idempotency-key') === undefined) return handler(c)
-  const asker = c.req.path.startsWith('/admin/') ? await theOperator(c) : await identify(c)
+  const asker = scope === undefined ? await theOperator(c) : { ...(await identify(c)), scope }
   const text = await readBodyText(c.req.raw)
   const { url, method, headers } = c.req.raw
   c.req.raw = new Request(url, { method, headers, body: text })

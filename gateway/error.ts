@@ -89,7 +89,7 @@ const table = {
   idempotency_mismatch: {
     status: 422,
     type: 'invalid_request_error',
-    message: 'This Idempotency-Key came with another body before.',
+    message: 'This Idempotency-Key came with another body, or from another API key, before.',
   },
   rate_limit_requests: {
     status: 429,

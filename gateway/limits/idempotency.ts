@@ -26,8 +26,8 @@ interface Kept {
   body: string // base64
 }
 
-/** Of this request's header and body; null where it came without one. */
-export async function idempotencyOf(c: Call, body: string): Promise<Idempotency | null> {
+/** Of this request's header and body, and of who asks where that matters; null where it came without one. */
+export async function idempotencyOf(c: Call, body: string, asker = ''): Promise<Idempotency | null> {
   const key = c.req.header('idempotency-key')
   if (key === undefined) return null
   if (key.length === 0 || key.length > KEY_LENGTH_MAX)
@@ -35,7 +35,7 @@ export async function idempotencyOf(c: Call, body: string): Promise<Idempotency 
       param: 'Idempotency-Key',
       message: `Idempotency-Key must have from 1 to ${KEY_LENGTH_MAX} characters.`,
     })
-  const fingerprint = await sign(`body of ${canonical(body)}`, c.env.ADMIN_KEY)
+  const fingerprint = await sign(`body of ${asker}${canonical(body)}`, c.env.ADMIN_KEY)
   const key_hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(key))
   return { endpoint: endpointOf(c), key_hash: hex(new Uint8Array(key_hash)), fingerprint: hex(bytesOf(fingerprint)) }
 }
@@ -99,9 +99,12 @@ export function keepStream(
   return new Response(answer.body!.pipeThrough(keeper as never), answer)
 }
 
-/** A POST that is no generation: claimed, carried out by `next`, and its result kept where it did something. */
+/**
+ * A POST that is no generation: claimed, carried out by `next`, and its result kept where it did something. The result may hold a
+ * secret that is more than another key of the account may have: it is the asking key's alone, and to any other a mismatch.
+ */
 export async function once(c: Call, asker: object, text: string, next: () => Promise<Response>): Promise<Response> {
-  const idempotency = await idempotencyOf(c, text)
+  const idempotency = await idempotencyOf(c, text, c.var.key_hash ?? '')
   if (!idempotency) return next()
   const item = { ...asker, idempotency, request_id: c.var.request_id, lease_ms: LEASE_MS }
   const shard_by = idempotency.key_hash

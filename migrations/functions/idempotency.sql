@@ -40,8 +40,17 @@ create or replace function claim_for_generation(owner bigint, wish jsonb, reques
     body = null, created_at = clock_timestamp(), expires_at = excluded.expires_at
 $$;
 
+-- Whether it is the request itself that runs: its first answer was lost, and it asks again.
+create or replace function holds_claim(owner bigint, wish jsonb, request uuid) returns boolean language sql stable as $$
+  select exists (
+    select from idempotent_requests
+    where account_id = owner and endpoint = wish ->> 'endpoint' and key_hash = decode(wish ->> 'key_hash', 'hex')
+      and request_id = request)
+$$;
+
 -- Claims a call that is no generation for one who carries it out now, under the lease of {lease_ms}. Whoever takes over a claim
--- that nobody brought to its end goes on under the first one's id: what that one did it finds done.
+-- that nobody brought to its end goes on under the first one's id: what that one did it finds done. `scope` is what the endpoint
+-- asks of the key: a result that was kept is shown to none that could not have asked for it.
 create or replace function claim_request(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
@@ -55,7 +64,7 @@ begin
   for item in select * from jsonb_array_elements(items) loop
     wish := item -> 'idempotency';
     asker := asker_of(item);
-    refusal := asker_refusal(asker, item, asker.scopes[1]);
+    refusal := asker_refusal(asker, item, item ->> 'scope');
     owner := coalesce(asker.account_id, 0);
     if refusal is not null then
       return next jsonb_build_object('decision', refusal);
@@ -63,7 +72,7 @@ begin
     end if;
     perform pg_advisory_xact_lock(hashtextextended(owner || ' ' || (wish ->> 'endpoint') || ' ' || (wish ->> 'key_hash'), 0));
     verdict := idempotency_verdict(owner, wish);
-    if verdict is null then
+    if verdict is null or verdict ->> 'decision' = 'idempotency_running' and holds_claim(owner, wish, (item ->> 'request_id')::uuid) then
       delete from idempotent_requests
       where account_id = owner and endpoint = wish ->> 'endpoint' and key_hash = decode(wish ->> 'key_hash', 'hex')
         and expires_at <= clock_timestamp();

@@ -245,6 +245,25 @@ describe('a key that is made', () => {
     ).toHaveLength(1)
   })
 
+  test('is shown again to the key that asked for it alone, and to none without the scope', async () => {
+    const key = randomUUID()
+    const wish = { name: 'secret', scopes: ['generate'] }
+    const sibling = async (scopes: string[]) => {
+      const made = await caller.post('/v1/keys', { name: 'sibling', scopes })
+      return callerOf(gateway.url, { ...caller, api_key: ((await made.json()) as { key: string }).key })
+    }
+    const [maker, generates, makes] = [
+      await sibling(['keys', 'generate']),
+      await sibling(['generate']),
+      await sibling(['keys']),
+    ]
+    const { key: secret } = (await (await maker.post('/v1/keys', wish, under(key))).json()) as { key: string }
+    const refused = [await generates.post('/v1/keys', wish, under(key)), await makes.post('/v1/keys', wish, under(key))]
+    expect(await errorOf(refused[0]!)).toMatchObject({ status: 403, code: 'missing_scope' })
+    expect(await errorOf(refused[1]!)).toMatchObject({ status: 422, code: 'idempotency_mismatch' })
+    expect(await (await maker.post('/v1/keys', wish, under(key))).json()).toMatchObject({ key: secret })
+  })
+
   test('is another account’s own under the same Idempotency-Key', async () => {
     const key = randomUUID()
     const made = await gateway.admin('/admin/keys', {
@@ -264,6 +283,15 @@ describe('a key that is made', () => {
     expect([a.status, b.status]).toEqual([201, 201])
     expect(((await a.json()) as { key: string }).key).not.toBe(((await b.json()) as { key: string }).key)
   })
+})
+
+test('a claim whose answer was lost is asked for again and is the same claim; to another request it runs', async () => {
+  const wish = { endpoint: 'POST /admin/accounts', key_hash: 'ab'.repeat(32), fingerprint: 'cd'.repeat(32) }
+  const claim = (request_id: string) =>
+    gateway.db.ask('claim_request', { operator: true, idempotency: wish, request_id, lease_ms: 30_000 })
+  const request_id = randomUUID()
+  for (let i = 0; i < 2; i += 1) expect(await claim(request_id)).toMatchObject([{ decision: 'claimed', request_id }])
+  expect(await claim(randomUUID())).toEqual([{ decision: 'idempotency_running' }])
 })
 
 test('the operator opens an account once', async () => {
