@@ -99,16 +99,17 @@ async function pairs(name: string, among: Payer[], at_once: number, seconds: num
 function pgbench(name: string, one_account: boolean): void {
   const script = join(folder, 'pairs.sql')
   const settlement = JSON.stringify({ model, attempt: 1, ...counts }).replaceAll("'", "''")
+  // pgbench puts its variables in as text, inside of quotes too. Another decision divides by zero, which ends it.
   writeFileSync(
     script,
     `\\set account ${one_account ? '1' : `random(1, ${ACCOUNTS})`}
 select gen_random_uuid() as request_id \\gset
-select admit(jsonb_build_array(jsonb_build_object('request_id', ':request_id', 'key_hash', encode(sha256(':account'::text::bytea), 'hex'),
-  'model', '${model}', 'prompt_tokens_max', 9, 'output_tokens_max', 32, 'ttl_ms', 60000)));
-select settle(jsonb_build_array('${settlement}'::jsonb || jsonb_build_object('request_id', ':request_id', 'account_id', ':account')));
-`
-      .replaceAll("':request_id'", ":'request_id'")
-      .replaceAll("':account'", ":'account'"),
+select 1 / count(*) from admit(jsonb_build_array(jsonb_build_object('request_id', ':request_id',
+  'key_hash', encode(sha256(':account'::text::bytea), 'hex'), 'model', '${model}',
+  'prompt_tokens_max', 9, 'output_tokens_max', 32, 'ttl_ms', 60000))) as answer where answer ->> 'decision' = 'admitted';
+select 1 / count(*) from settle(jsonb_build_array('${settlement}'::jsonb
+  || jsonb_build_object('request_id', ':request_id', 'account_id', ':account'))) as answer where answer ->> 'decision' = 'posted';
+`,
   )
   const url = new URL(server.url)
   const flags = [
@@ -138,7 +139,8 @@ select settle(jsonb_build_array('${settlement}'::jsonb || jsonb_build_object('re
       `${`pgbench, ${name}`.padEnd(24)} 16 connections  ${Number(rate).toFixed(0).padStart(6)} pairs/s   mean ${mean} ms`,
     )
   } catch (error) {
-    console.log(`pgbench, ${name}: ${String(error).split('\n')[0]}`)
+    const { code, stderr } = error as { code?: string; stderr?: string }
+    console.log(`pgbench, ${name}: ${code === 'ENOENT' ? 'not installed' : stderr?.trim()}`)
   }
 }
 
