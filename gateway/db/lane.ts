@@ -30,6 +30,7 @@ export class Lane {
   readonly #queue: Waiting[] = []
   #connection: Connection | null = null
   #running = false
+  #last_failed = false
 
   constructor(options: LaneOptions) {
     this.#options = options
@@ -43,7 +44,7 @@ export class Lane {
       const timer = setTimeout(() => {
         waiting.given_up = true
         resolve('unavailable')
-      }, this.#options.patience_ms)
+      }, this.#patience_ms())
       waiting.settle = (answer) => {
         clearTimeout(timer)
         if (waiting.given_up && typeof answer === 'object') this.#options.onLate?.(answer, item)
@@ -52,6 +53,11 @@ export class Lane {
       this.#queue.push(waiting)
       if (!this.#running) void this.#run()
     })
+  }
+
+  /** While the database is known to be away, half of it: time for a few tries, and an early answer. */
+  #patience_ms(): number {
+    return this.#last_failed ? this.#options.patience_ms / 2 : this.#options.patience_ms
   }
 
   async #run(): Promise<void> {
@@ -74,6 +80,7 @@ export class Lane {
         batch[0]!.name,
         batch.map((waiting) => waiting.item),
       )
+      this.#last_failed = false
       batch.forEach((waiting, i) => void waiting.settle(answers[i]!))
     } catch (error) {
       await this.#recover(batch, error)
@@ -87,6 +94,7 @@ export class Lane {
       return
     }
     console.error(`database: ${batch[0]!.name} of ${batch.length}: ${String(error)}`)
+    this.#last_failed = true
     this.#connection?.discard()
     this.#connection = null
     await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS))
