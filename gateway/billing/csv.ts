@@ -5,6 +5,7 @@ export function csvText(rows: string[][]): string {
 }
 
 function csvField(text: string): string {
-  const safe = /^[=+@\t\r]|^-(?!\d)/.test(text) ? `'${text}` : text
+  const isFormula = /^[=+@\t\r\n-]/.test(text) && !/^-\d+$/.test(text) // a negative amount is none
+  const safe = isFormula ? `'${text}` : text
   return /[",\r\n]/.test(safe) ? `"${safe.replaceAll('"', '""')}"` : safe
 }
