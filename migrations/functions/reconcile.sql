@@ -143,31 +143,39 @@ begin
   end loop;
 end $$;
 
--- What the last passes found: {check: {findings, drift_nanousd}}; with `findings`, up to a hundred of them. The age of the last pass
--- tells whether anybody looks at all.
+-- What the last passes found: {check: {findings, drift_nanousd}}. The age of the last pass tells whether anybody looks at all.
+create or replace function ledger_report() returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'decision', 'allowed',
+    'checks', (
+      select jsonb_object_agg(name, jsonb_build_object('findings', findings, 'drift_nanousd', drift::text)) from (
+        select name, count(f) as findings, coalesce(sum(drift_nanousd), 0) as drift
+        from unnest(ledger_checks()) as name left join ledger_findings f on f.check_name = name group by name) as by_check),
+    'checked_s_ago', extract(epoch from clock_timestamp() - checked_at),
+    'unchecked_s', extract(epoch from clock_timestamp() - coalesce(checked_at, started_anew_at)),
+    'unread_entries', (
+      select coalesce(sum(a.entry_count - coalesce(c.sequence, 0)), 0)
+      from accounts a left join ledger_checkpoints c on c.account_id = a.id where a.entry_count <> coalesce(c.sequence, 0)),
+    'pending_count', (select count(*) from reservations where state = 'pending'),
+    'pending_s_max', (
+      select coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0) from reservations where state = 'pending'),
+    'anomalies', (select coalesce(jsonb_object_agg(kind, n), '{}') from (
+      select kind, count(*) as n from anomalies group by kind) as kinds))
+  from ledger_passes
+$$;
+
+create or replace function listed_findings(count_max int) returns jsonb language sql stable as $$
+  select coalesce(jsonb_agg(jsonb_build_object(
+    'check', check_name, 'account_id', account_id::text, 'drift_nanousd', drift_nanousd::text, 'detail', detail) order by id), '[]')
+  from (select * from ledger_findings order by id limit count_max) as f
+$$;
+
+-- Reads tables whole, so it does that once, for however many it is asked by. Items: {findings: up to a hundred of them too}.
 create or replace function ledger_health(items jsonb) returns setof jsonb language plpgsql as $$
 declare
-  item jsonb;
+  report jsonb := ledger_report();
+  listed jsonb := case when items @> '[{"findings": true}]' then listed_findings(100) end;
 begin
-  for item in select * from jsonb_array_elements(items) loop
-    return next jsonb_build_object(
-      'decision', 'allowed',
-      'checks', (
-        select jsonb_object_agg(name, jsonb_build_object('findings', findings, 'drift_nanousd', drift::text)) from (
-          select name, count(f) as findings, coalesce(sum(drift_nanousd), 0) as drift
-          from unnest(ledger_checks()) as name left join ledger_findings f on f.check_name = name group by name) as by_check),
-      'checked_s_ago', (select extract(epoch from clock_timestamp() - checked_at) from ledger_passes),
-      'unread_entries', (
-        select coalesce(sum(a.entry_count - coalesce(c.sequence, 0)), 0)
-        from accounts a left join ledger_checkpoints c on c.account_id = a.id where a.entry_count <> coalesce(c.sequence, 0)),
-      'pending_count', (select count(*) from reservations where state = 'pending'),
-      'pending_s_max', (
-        select coalesce(extract(epoch from clock_timestamp() - min(created_at)), 0) from reservations where state = 'pending'),
-      'anomalies', (select coalesce(jsonb_object_agg(kind, n), '{}') from (
-        select kind, count(*) as n from anomalies group by kind) as kinds),
-      'findings', case when (item ->> 'findings')::boolean then (
-        select coalesce(jsonb_agg(jsonb_build_object(
-          'check', check_name, 'account_id', account_id::text, 'drift_nanousd', drift_nanousd::text, 'detail', detail)
-          order by id), '[]') from (select * from ledger_findings order by id limit 100) as f) end);
-  end loop;
+  return query select report || jsonb_build_object('findings', case when (item ->> 'findings')::boolean then listed end)
+  from jsonb_array_elements(items) with ordinality as asked (item, place) order by place;
 end $$;

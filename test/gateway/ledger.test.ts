@@ -161,3 +161,11 @@ test('a ledger that drifts fails its health check by the name of the check, and 
   await gateway.db.sql`update accounts set credited_nanousd = credited_nanousd - 5 where id = ${account_id}`
   expect(await health()).toMatchObject({ status: 'ok', failing: [] })
 })
+
+test('a ledger that no pass was ever completed of is unchecked after a while', async () => {
+  const health = async () => json(await fetch(`${gateway.url}/healthz/ledger`))
+  await gateway.db.sql`update ledger_passes set checked_at = null, started_anew_at = clock_timestamp()`
+  expect(await health()).toMatchObject({ status: 'ok', failing: [], checked_s_ago: null })
+  await gateway.db.sql`update ledger_passes set started_anew_at = clock_timestamp() - interval '16 minutes'`
+  expect(await health()).toMatchObject({ status: 'drift', failing: ['unchecked'], checked_s_ago: null })
+})
