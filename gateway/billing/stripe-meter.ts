@@ -9,7 +9,7 @@ import { describe, stripeOf } from './stripe.ts'
 
 interface MeterEvent {
   account_id: string
-  customer_id: string | null
+  customer_id: string
   hour_unix_s: number
   revision: number
   attempt: number
@@ -17,8 +17,7 @@ interface MeterEvent {
 }
 
 interface MeterDay {
-  account_id: string
-  customer_id: string | null
+  customer_id: string
   day_unix_s: number
 }
 
@@ -47,18 +46,17 @@ async function collect(env: Env): Promise<void> {
     if ((await ask<{ count: number }>(env, 'collect_metering', COLLECT)).count === 0) return
 }
 
-/** One after another for each account, several accounts at once. */
-async function inTurn<T extends { account_id: string }>(items: T[], run: (item: T) => Promise<void>): Promise<void> {
-  const accounts = Array.from(Map.groupBy(items, ({ account_id }) => account_id).values())
+/** One after another for each customer, several customers at once. */
+async function inTurn<T extends { customer_id: string }>(items: T[], run: (item: T) => Promise<void>): Promise<void> {
+  const customers = Array.from(Map.groupBy(items, ({ customer_id }) => customer_id).values())
   const worker = async () => {
-    for (let own = accounts.pop(); own; own = accounts.pop()) for (const item of own) await run(item)
+    for (let own = customers.pop(); own; own = customers.pop()) for (const item of own) await run(item)
   }
   await Promise.all(Array.from({ length: AT_ONCE }, worker))
 }
 
 async function send(env: Env, stripe: Stripe, event: MeterEvent): Promise<void> {
   const { account_id, customer_id, hour_unix_s, revision, attempt, value_nanousd } = event
-  if (!customer_id) return
   const identifier = `usage-${account_id}-${hour_unix_s}-${revision}`
   const state = await outcomeOf(
     stripe.billing.meterEvents.create(
@@ -89,8 +87,7 @@ async function outcomeOf(call: Promise<unknown>): Promise<{ state: 'sent' | 'rej
   }
 }
 
-async function reconcile(env: Env, stripe: Stripe, { account_id, customer_id, day_unix_s }: MeterDay): Promise<void> {
-  if (!customer_id) return
+async function reconcile(env: Env, stripe: Stripe, { customer_id, day_unix_s }: MeterDay): Promise<void> {
   try {
     const { data } = await stripe.billing.meters.listEventSummaries(env.STRIPE_METER_ID!, {
       customer: customer_id,
@@ -101,12 +98,12 @@ async function reconcile(env: Env, stripe: Stripe, { account_id, customer_id, da
     // A sum of whole numbers below 2^53, which is nine million dollars a day: exact in the number that it comes as.
     const counted_nanousd = String(data.reduce((sum, { aggregated_value }) => sum + BigInt(aggregated_value), 0n))
     const { decision, missing_nanousd } = await ask<Decided & { missing_nanousd: string }>(env, 'reconcile_meter_day', {
-      account_id,
+      customer_id,
       day_unix_s,
       counted_nanousd,
     })
     if (decision === 'corrected')
-      console.error(`stripe: account ${account_id} is corrected by ${missing_nanousd} nano-USD of day ${day_unix_s}`)
+      console.error(`stripe: customer ${customer_id} is corrected by ${missing_nanousd} nano-USD of day ${day_unix_s}`)
   } catch (error) {
     console.error(`stripe: reconcile: ${describe(error)}`) // due again with the next run
   }

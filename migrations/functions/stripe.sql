@@ -122,21 +122,24 @@ $$;
 -- Usage becomes meter events ----------------------------------------------------------------------------------------------------
 
 -- Starts or stops metering as the account's settings say. What was used before it started is not metered; what was used before it
--- stopped is. Expects the account to be locked.
+-- stopped is, and is the customer's of that time. Expects the account to be locked.
 create or replace function follow_metering(account accounts) returns void language plpgsql as $$
+declare
+  payer text := case account.billing_mode when 'postpaid' then account.stripe_customer_id end;
 begin
-  if account.billing_mode = 'postpaid' and account.stripe_customer_id is not null then
-    insert into stripe_metering (account_id, last_sequence, collected_until)
-    values (account.id, account.entry_count, date_trunc('hour', clock_timestamp(), 'UTC'))
+  perform collect_usage(m, 'infinity', account.entry_count) from stripe_metering m
+  where m.account_id = account.id and m.customer_id is distinct from payer;
+  delete from stripe_metering where account_id = account.id and customer_id is distinct from payer;
+  if payer is not null then
+    insert into stripe_metering (account_id, customer_id, last_sequence, collected_until)
+    values (account.id, payer, account.entry_count, date_trunc('hour', clock_timestamp(), 'UTC'))
     on conflict do nothing;
-  else
-    perform collect_usage(m, 'infinity', account.entry_count) from stripe_metering m where m.account_id = account.id;
-    delete from stripe_metering where account_id = account.id;
   end if;
 end $$;
 
 -- Turns the usage before `until` into events, one for each hour of it, or several where there is more than a call should read: of
--- the next `entries_max` entries. Answers whether that was all. Expects the account to be locked, and so no entry to be on its way.
+-- the next `entries_max` entries. What a grant paid is paid. (A refund of it is credit like a top-up's, and so is metered whole.)
+-- Answers whether that was all. Expects the account to be locked, and so no entry to be on its way.
 create or replace function collect_usage(metering stripe_metering, until timestamptz, entries_max bigint) returns boolean language plpgsql as $$
 declare
   last bigint := (
@@ -144,10 +147,11 @@ declare
     where account_id = metering.account_id and created_at < until
       and sequence > metering.last_sequence and sequence <= metering.last_sequence + entries_max);
 begin
-  insert into stripe_meter_events (account_id, hour, revision, value_nanousd)
-  select metering.account_id, hour, next_revision(metering.account_id, hour), value_nanousd
+  insert into stripe_meter_events (account_id, customer_id, hour, revision, value_nanousd)
+  select metering.account_id, metering.customer_id, hour, next_revision(metering.account_id, hour), value_nanousd
   from (
-    select date_trunc('hour', created_at, 'UTC') as hour, - sum(effect_nanousd(e)) as value_nanousd
+    select date_trunc('hour', created_at, 'UTC') as hour, - sum(effect_nanousd(e) + (
+      select coalesce(sum(amount_nanousd), 0) from grant_spends where entry_id = e.id)) as value_nanousd
     from entries e
     where account_id = metering.account_id and sequence > metering.last_sequence and sequence <= last
       and kind in ('usage', 'late_usage', 'refund')
@@ -204,12 +208,12 @@ begin
       returning e.*)
     select jsonb_build_object('decision', 'claimed', 'events', coalesce(jsonb_agg(jsonb_build_object(
       'account_id', c.account_id::text,
-      'customer_id', a.stripe_customer_id,
+      'customer_id', c.customer_id,
       'hour_unix_s', extract(epoch from c.hour)::bigint,
       'revision', c.revision,
       'attempt', c.attempt,
       'value_nanousd', c.value_nanousd::text) order by c.account_id, c.hour, c.revision), '[]'))
-    from claimed c join accounts a on a.id = c.account_id;
+    from claimed c;
   end loop;
 end $$;
 
@@ -234,48 +238,53 @@ declare
 begin
   for item in select * from jsonb_array_elements(items) loop
     return query select jsonb_build_object('decision', 'due', 'days', coalesce(jsonb_agg(jsonb_build_object(
-      'account_id', account_id::text, 'customer_id', stripe_customer_id, 'day_unix_s', extract(epoch from day)::bigint)), '[]'))
+      'customer_id', customer_id, 'day_unix_s', extract(epoch from day)::bigint)), '[]'))
     from (
-      select account_id, date_trunc('day', hour, 'UTC') as day from stripe_meter_events
-      where reconciled_at is null and hour > clock_timestamp() - interval '34 days'
+      select customer_id, date_trunc('day', hour, 'UTC') as day from stripe_meter_events
+      where reconciled_at is null and hour > clock_timestamp() - interval '34 days' and customer_id is not null
       group by 1, 2
       having bool_and(state <> 'new' and first_attempt_at < clock_timestamp() - interval '25 hours')
-      order by 2, 1 limit (item ->> 'count_max')::int) as days
-    join accounts a on a.id = account_id;
+      order by 2, 1 limit (item ->> 'count_max')::int) as days;
   end loop;
 end $$;
 
--- Compares a day's ledger with Stripe's sum of it; a difference becomes an event of its own, compared again a day after.
--- Items: {account_id, day_unix_s, counted_nanousd}.
+-- Compares a customer's day with Stripe's sum of it, which is of all the accounts that were the customer's in it; a difference
+-- becomes an event of its own, compared again a day after. Items: {customer_id, day_unix_s, counted_nanousd}.
 create or replace function reconcile_meter_day(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
-  of_account bigint;
   day timestamptz;
   missing bigint;
 begin
+  perform lock_accounts(array(
+    select account_id from meter_days(items)
+    union select account_id from stripe_metering where customer_id in (select i ->> 'customer_id' from jsonb_array_elements(items) as i)));
   for item in select * from jsonb_array_elements(items) loop
-    of_account := (item ->> 'account_id')::bigint;
     day := to_timestamp((item ->> 'day_unix_s')::bigint);
-    perform lock_accounts(array[of_account]);
     -- Asked again, it finds the correction that it made, or nothing left to compare.
-    if not exists (
-      select from stripe_meter_events where account_id = of_account and hour >= day and hour < day + interval '24 hours'
-        and reconciled_at is null) or exists (
-      select from stripe_meter_events where account_id = of_account and hour >= day and hour < day + interval '24 hours'
-        and (state = 'new' or first_attempt_at >= clock_timestamp() - interval '25 hours')) then
+    if coalesce((
+      select bool_and(reconciled_at is not null) or bool_or(state = 'new' or first_attempt_at >= clock_timestamp() - interval '25 hours')
+      from meter_days(jsonb_build_array(item))), true) then
       return next jsonb_build_object('decision', 'not_due');
       continue;
     end if;
     select coalesce(sum(value_nanousd) filter (where not is_correction), 0) - (item ->> 'counted_nanousd')::bigint into missing
-    from stripe_meter_events where account_id = of_account and hour >= day and hour < day + interval '24 hours';
+    from meter_days(jsonb_build_array(item));
     if missing = 0 then
       update stripe_meter_events set reconciled_at = clock_timestamp()
-      where account_id = of_account and hour >= day and hour < day + interval '24 hours' and reconciled_at is null;
+      where customer_id = item ->> 'customer_id' and hour >= day and hour < day + interval '24 hours' and reconciled_at is null;
     else
-      insert into stripe_meter_events (account_id, hour, revision, is_correction, value_nanousd)
-      values (of_account, day, next_revision(of_account, day), true, missing);
+      insert into stripe_meter_events (account_id, customer_id, hour, revision, is_correction, value_nanousd)
+      select account_id, item ->> 'customer_id', day, next_revision(account_id, day), true, missing
+      from (select max(account_id) as account_id from meter_days(jsonb_build_array(item))) as latest;
     end if;
     return next jsonb_build_object('decision', case when missing = 0 then 'equal' else 'corrected' end, 'missing_nanousd', missing::text);
   end loop;
 end $$;
+
+-- The events of these customers' days. Items: {customer_id, day_unix_s}.
+create or replace function meter_days(items jsonb) returns setof stripe_meter_events language sql stable as $$
+  select e.* from jsonb_array_elements(items) as i join stripe_meter_events e
+    on e.customer_id = i ->> 'customer_id' and e.hour >= to_timestamp((i ->> 'day_unix_s')::bigint)
+    and e.hour < to_timestamp((i ->> 'day_unix_s')::bigint) + interval '24 hours'
+$$;

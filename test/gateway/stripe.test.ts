@@ -344,6 +344,61 @@ describe('the meter', () => {
     expect(stripe.metered(customer)).toBe(8_000_000n)
   })
 
+  const link = async (account_id: string, stripe_customer_id: string | null) => {
+    if (stripe_customer_id) stripe.customers.set(stripe_customer_id, { id: stripe_customer_id, metadata: {} })
+    const response = await gateway.admin(`/admin/accounts/${account_id}/billing`, { stripe_customer_id }, 'PATCH')
+    expect(response.status).toBe(200)
+  }
+
+  test('counts usage for the customer of its time, whoever the account is linked to later', async () => {
+    const { payer, customer } = await newPostpaid()
+    const next = `${customer}next`
+    await use(gateway.db, payer, 'm', [0, 1])
+    await link(payer.account_id, next)
+    await use(gateway.db, payer, 'm', [0, 2])
+    await link(payer.account_id, null)
+    await use(gateway.db, payer, 'm', [0, 4]) // nobody's
+    await pass(1)
+    await gateway.runScheduled()
+    expect([stripe.metered(customer), stripe.metered(next)]).toEqual([3_000_000n, 6_000_000n])
+  })
+
+  test('compares a customer’s day over all its accounts', async () => {
+    const [one, two] = [await newPostpaid(), await newPostpaid()]
+    await use(gateway.db, one.payer, 'm', [0, 1])
+    await link(one.payer.account_id, null)
+    await link(two.payer.account_id, one.customer)
+    await use(gateway.db, two.payer, 'm', [0, 2])
+    await pass(1)
+    await gateway.runScheduled()
+    const event = stripe.meter_events.findIndex((made) => made.customer === one.customer)
+    stripe.meter_events.splice(event, 1) // lost at Stripe
+    for (let day = 0; day < 4; day += 1) {
+      await pass(26)
+      await gateway.runScheduled()
+    }
+    expect(stripe.metered(one.customer)).toBe(9_000_000n)
+    const rows = await gateway.db.sql`select is_correction from stripe_meter_events
+      where customer_id = ${one.customer} and reconciled_at is not null order by is_correction`
+    expect(rows.map(({ is_correction }) => is_correction)).toEqual([false, false, true])
+  })
+
+  test('does not count what a grant paid', async () => {
+    const { payer, customer } = await newPostpaid()
+    const expires_at = new Date(Date.now() + 400 * 86_400_000).toISOString()
+    const grant = { account_id: payer.account_id, amount_nanousd: '4000000', reference: randomUUID(), expires_at }
+    await gateway.db.ask('give_grant', grant)
+    await use(gateway.db, payer, 'm', [0, 1]) // all of it by the grant
+    await pass(1)
+    await gateway.runScheduled()
+    expect(stripe.metered(customer)).toBe(0n)
+    await use(gateway.db, payer, 'm', [0, 1]) // a third of it
+    await use(gateway.db, payer, 'm', [0, 1])
+    await pass(1)
+    await gateway.runScheduled()
+    expect(stripe.metered(customer)).toBe(5_000_000n)
+  })
+
   test.each<[Failure]>([['lose_request'], ['lose_answer'], ['error_after'], [500], [429]])(
     'gets an event again that met %s, and counts it once',
     async (failure) => {
