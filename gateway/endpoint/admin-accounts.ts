@@ -8,11 +8,13 @@ import { ApiError } from '../error.ts'
 import { readBody } from '../read-body.ts'
 import { text } from './generation-fields.ts'
 import { limitFields } from './limit-fields.ts'
-import { nanousd } from './money-field.ts'
+import { overdraftNanousd } from './money-field.ts'
 import { pageOf, pageQuery } from './page-query.ts'
 import { rowId } from './row-id-field.ts'
 
-const optional = z.strictObject({ name: text.min(1).max(200), overdraft_nanousd: nanousd, ...limitFields }).partial()
+const optional = z
+  .strictObject({ name: text.min(1).max(200), overdraft_nanousd: overdraftNanousd, ...limitFields })
+  .partial()
 const creation = optional.extend({ name: text.min(1).max(200) })
 
 interface Account {

@@ -4,7 +4,14 @@ import { z } from 'zod'
 
 const BIGINT_MAX = 2n ** 63n - 1n
 
-export const nanousd = z
-  .string()
-  .regex(/^\d{1,19}$/, 'expected nano-USD as a decimal string')
-  .refine((value) => /^\d{1,19}$/.test(value) && BigInt(value) <= BIGINT_MAX, 'expected at most 2^63 - 1')
+export const nanousd = amountTo(BIGINT_MAX, '2^63 - 1')
+
+/** How far an account may go below zero: as far as the database lets it (accounts.overdraft_is_bounded). */
+export const overdraftNanousd = amountTo(2n ** 62n, '2^62')
+
+function amountTo(max: bigint, shown: string) {
+  return z
+    .string()
+    .regex(/^\d{1,19}$/, 'expected nano-USD as a decimal string')
+    .refine((value) => /^\d{1,19}$/.test(value) && BigInt(value) <= max, `expected at most ${shown}`)
+}

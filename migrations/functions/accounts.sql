@@ -8,7 +8,7 @@ create or replace function account_report(account accounts) returns jsonb langua
     'overdraft_nanousd', account.overdraft_nanousd::text,
     'balance_nanousd', (account.credited_nanousd - account.debited_nanousd)::text,
     'available_nanousd',
-      (account.credited_nanousd + account.overdraft_nanousd - account.debited_nanousd - account.pending_nanousd)::text,
+      (account.credited_nanousd::numeric + account.overdraft_nanousd - account.debited_nanousd - account.pending_nanousd)::text,
     'requests_per_minute', account.requests_per_minute,
     'tokens_per_minute', account.tokens_per_minute,
     'requests_in_flight_max', account.requests_in_flight_max,
@@ -67,21 +67,32 @@ begin
   end loop;
 end $$;
 
--- An overdraft that is in use cannot be taken away.
+-- What may still be held or debited before `never_overspent` would be broken.
+create or replace function room_of(account accounts) returns numeric language sql immutable as $$
+  select account.credited_nanousd::numeric + account.overdraft_nanousd
+    - account.debited_nanousd + account.late_nanousd - account.pending_nanousd
+$$;
+
+-- An overdraft that is in use cannot be taken away, nor one that will be when the grants that cover it now have ended: what is held
+-- may yet take from them, or not.
 create or replace function update_account(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   account accounts;
 begin
+  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
   for item in select * from jsonb_array_elements(items) loop
-    perform lock_accounts(array[(item ->> 'account_id')::bigint]);
+    perform expire_grants(array[(item ->> 'account_id')::bigint], clock_timestamp());
     update accounts a set
       name = wanted.name, overdraft_nanousd = wanted.overdraft_nanousd, requests_per_minute = wanted.requests_per_minute,
       tokens_per_minute = wanted.tokens_per_minute, requests_in_flight_max = wanted.requests_in_flight_max,
       monthly_spend_cap_nanousd = wanted.monthly_spend_cap_nanousd
     from accounts old, jsonb_populate_record(old, item -> 'fields') as wanted
     where old.id = (item ->> 'account_id')::bigint and a.id = old.id
-      and a.debited_nanousd - a.late_nanousd + a.pending_nanousd <= a.credited_nanousd::numeric + wanted.overdraft_nanousd
+      and (wanted.overdraft_nanousd >= a.overdraft_nanousd
+        or a.overdraft_nanousd - wanted.overdraft_nanousd <= room_of(a) - greatest(0, (
+          select sum(left_of(g)) - a.pending_nanousd from grants g
+          where account_id = a.id and spent_nanousd + expired_nanousd < amount_nanousd)))
     returning a.* into account;
     return next case
       when account.id is not null then jsonb_build_object('decision', 'allowed', 'account', account_report(account))

@@ -108,7 +108,7 @@ begin
       answer := case
         when price.model is null then jsonb_build_object('decision', 'no_price')
         when limited.refusal is not null then jsonb_build_object('decision', limited.refusal, 'limits', limited.shown)
-        when account.debited_nanousd + account.pending_nanousd + amount > account.credited_nanousd + account.overdraft_nanousd then
+        when account.debited_nanousd + account.pending_nanousd + amount > account.credited_nanousd::numeric + account.overdraft_nanousd then
           jsonb_build_object('decision', 'insufficient_quota', 'limits', limited.shown)
         when nodes = '[]' then jsonb_build_object('decision', 'no_node', 'limits', limited.shown)
       end;

@@ -7,14 +7,15 @@ create or replace function crossed_thresholds(account accounts, debit_nanousd bi
   select percent, nanousd from (
     select null::int as percent, unnest(account.alert_amounts_nanousd) as nanousd
     union all
-    select percent, trunc((account.alert_base_nanousd + account.overdraft_nanousd)::numeric * percent / 100)::bigint
+    select percent, trunc((account.alert_base_nanousd::numeric + account.overdraft_nanousd) * percent / 100)::bigint
     from unnest(account.alert_percents) as percent
-    where account.alert_base_nanousd + account.overdraft_nanousd > 0) as thresholds
+    where account.alert_base_nanousd::numeric + account.overdraft_nanousd > 0) as thresholds
   where left_nanousd(account) <= nanousd and left_nanousd(account) + debit_nanousd > nanousd
 $$;
 
-create or replace function left_nanousd(account accounts) returns bigint language sql immutable as $$
-  select account.credited_nanousd + account.overdraft_nanousd - account.debited_nanousd
+drop function if exists left_nanousd(accounts);
+create or replace function left_nanousd(account accounts) returns numeric language sql immutable as $$
+  select account.credited_nanousd::numeric + account.overdraft_nanousd - account.debited_nanousd
 $$;
 
 -- Warns of a debit that is in the account's row already: an event for each threshold.

@@ -37,7 +37,8 @@ begin
 end $$;
 
 -- Books out what is left of grants that have ended, but for what requests that were admitted before still hold. Expects the accounts
--- to be locked; costs one look where nothing is due. Who then lets money be held or debited does so as of the same moment: else a
+-- to be locked; costs one look where nothing is due. What the account has no room for is spent already: it stays, and is booked out of
+-- the next credit. Who then lets money be held or debited does so as of the same moment: else a
 -- grant could end in between, and be counted on and booked out.
 drop function if exists expire_grants(bigint[]);
 create or replace function expire_grants(owners bigint[], moment timestamptz) returns int language plpgsql as $$
@@ -61,6 +62,7 @@ begin
       where account_id = given.account_id and spent_nanousd + expired_nanousd < amount_nanousd
         and (expires_at, entry_id) < (given.expires_at, given.entry_id));
     part := left_of(given) - greatest(held, 0);
+    part := least(part, (select room_of(a) from accounts a where id = given.account_id));
     if part > 0 then
       line := book_entry(jsonb_populate_record(null::entries, jsonb_build_object(
         'account_id', given.account_id, 'kind', 'grant_expiry', 'amount_nanousd', part)));
@@ -76,8 +78,9 @@ end $$;
 create or replace function expire_due_grants(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   owners bigint[] := array(
-    select distinct account_id from grants
+    select distinct account_id from grants g
     where spent_nanousd + expired_nanousd < amount_nanousd and expires_at <= clock_timestamp()
+      and exists (select from accounts a where a.id = g.account_id and room_of(a) > 0)
     order by account_id limit (select sum((i ->> 'count_max')::int) from jsonb_array_elements(items) as i));
   expired_count int;
 begin

@@ -18,7 +18,7 @@ begin
         'pending_nanousd', pending_nanousd::text,
         'overdraft_nanousd', overdraft_nanousd::text,
         'balance_nanousd', (credited_nanousd - debited_nanousd)::text,
-        'available_nanousd', (credited_nanousd + overdraft_nanousd - debited_nanousd - pending_nanousd)::text)
+        'available_nanousd', (credited_nanousd::numeric + overdraft_nanousd - debited_nanousd - pending_nanousd)::text)
       from accounts where id = key.account_id;
     end if;
   end loop;

@@ -144,7 +144,7 @@ begin
     wanted_kind := case
       when item ->> 'direction' = 'credit' then 'adjustment_credit'
       when account.debited_nanousd + account.pending_nanousd + amount::numeric
-        <= account.credited_nanousd + account.overdraft_nanousd then 'adjustment_debit'
+        <= account.credited_nanousd::numeric + account.overdraft_nanousd then 'adjustment_debit'
       when (item ->> 'may_overdraw')::boolean then 'adjustment_late_debit'
     end;
     answer := coalesce(answer, case

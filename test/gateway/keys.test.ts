@@ -353,7 +353,9 @@ describe('the operator', () => {
       code: 'overdraft_in_use',
     })
     expect((await admin('PATCH', path, { overdraft_nanousd: '500' })).status).toBe(200)
-    expect((await admin('PATCH', path, { overdraft_nanousd: '9223372036854775807' })).status).toBe(200)
+    expect((await admin('PATCH', path, { overdraft_nanousd: String(2n ** 62n) })).status).toBe(200)
+    const beyond = { overdraft_nanousd: String(2n ** 62n + 1n) }
+    expect(await errorOf(await admin('PATCH', path, beyond))).toMatchObject({ status: 400, param: 'overdraft_nanousd' })
   })
 
   test('is answered 404 for what does not exist', async () => {

@@ -2,7 +2,14 @@
 
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { newKey, newPayer, type Payer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import {
+  ledgerFindings,
+  newKey,
+  newPayer,
+  type Payer,
+  startTestPostgres,
+  type TestPostgres,
+} from '../support/postgres.ts'
 
 let db: TestPostgres
 let payer: Payer
@@ -253,4 +260,76 @@ describe('the backstops hold against a statement that would', () => {
     const spend = db.sql`update accounts set pending_nanousd = 1001 where id = ${payer.account_id}`
     await expect(spend).rejects.toThrow('never_overspent')
   })
+})
+
+describe('a grant', () => {
+  const one = async (name: string, item: object) => (await db.ask(name, item))[0]!.decision
+  const overdraft = (account_id: string, nanousd: number) =>
+    one('update_account', { operator: true, account_id, fields: { overdraft_nanousd: String(nanousd) } })
+
+  async function grant(account_id: string, amount: number) {
+    const item = { account_id, amount_nanousd: String(amount), reference: randomUUID(), note: null }
+    expect(await one('give_grant', { ...item, expires_at: new Date(Date.now() + 3_600_000).toISOString() })).toBe(
+      'granted',
+    )
+  }
+  const endGrants = (account_id: string) =>
+    db.sql`update grants set expires_at = clock_timestamp() where account_id = ${account_id}`
+
+  async function inDebt() {
+    const poor = await newPayer(db, 0n)
+    expect(await overdraft(poor.account_id, 100)).toBe('allowed')
+    const debit = {
+      account_id: poor.account_id,
+      direction: 'debit',
+      amount_nanousd: '100',
+      reference: randomUUID(),
+      note: 'n',
+    }
+    expect(await one('adjust', { ...debit, may_overdraw: false })).toBe('adjusted')
+    await grant(poor.account_id, 1000)
+    return poor
+  }
+
+  test('that covers an overdraft which is in use lets none of it be taken away, for it ends', async () => {
+    const { account_id, key_hash } = await inDebt()
+    expect(await overdraft(account_id, 99)).toBe('overdraft_in_use')
+    expect(await admit({ key_hash })).toMatchObject({ decision: 'admitted' })
+    expect(await overdraft(account_id, 99)).toBe('overdraft_in_use')
+    expect(await overdraft(account_id, 101)).toBe('allowed')
+    expect(await overdraft(account_id, 100)).toBe('allowed')
+    await endGrants(account_id)
+    expect(await one('expire_due_grants', { count_max: 10 })).toBe('expired')
+    const [row] = await db.sql`select debited_nanousd from accounts where id = ${account_id}`
+    expect(row!.debited_nanousd).toBe('980') // 120 are held
+  })
+
+  test('that ends where the account has no room for it stops nobody, and is booked out of the next credit', async () => {
+    const { account_id, key_hash } = await inDebt()
+    await db.sql`update accounts set overdraft_nanousd = 0 where id = ${account_id}`
+    await endGrants(account_id)
+    const left = async () => {
+      const [row] = await db.sql`select sum(left_of(g))::text as left from grants g where account_id = ${account_id}`
+      return row!.left
+    }
+    expect(await admit({ key_hash })).toMatchObject({ decision: 'insufficient_quota' })
+    expect(await left()).toBe('100')
+    expect(await db.ask('expire_due_grants', { count_max: 10 })).toEqual([{ decision: 'expired', count: 0 }])
+    await db.ask('top_up', { account_id, amount_nanousd: '150', reference: randomUUID() })
+    expect(await db.ask('expire_due_grants', { count_max: 10 })).toEqual([{ decision: 'expired', count: 1 }])
+    expect(await left()).toBe('0')
+    expect(await ledgerFindings(db.sql, [account_id])).toEqual([])
+  })
+})
+
+test('with the greatest credit and overdraft an account still adds up', async () => {
+  const rich = await newPayer(db, 2n ** 63n - 1n, { scopes: ['admin'] })
+  const fields = { overdraft_nanousd: String(2n ** 62n) }
+  await db.sql`update accounts set alert_percents = '{50}' where id = ${rich.account_id}`
+  const changed = await db.ask('update_account', { operator: true, account_id: rich.account_id, fields })
+  expect(changed).toMatchObject([{ account: { available_nanousd: String(2n ** 63n - 1n + 2n ** 62n) } }])
+  const ticket = await admit({ key_hash: rich.key_hash })
+  expect(ticket).toMatchObject({ decision: 'admitted' })
+  expect(decisions(await db.ask('settle', { ...ticket, ...counts }))).toEqual(['posted'])
+  expect(decisions(await db.ask('read_balance', { key_hash: rich.key_hash }))).toEqual(['allowed'])
 })
