@@ -27,6 +27,7 @@ export async function createTopUp(c: Call): Promise<Response> {
       param: 'reference',
       message: 'This reference credited something else already.',
     })
-  if (answer!.decision !== 'credited') throw new ApiError('not_found', { param: 'account_id' })
+  if (answer!.decision === 'unknown_account') throw new ApiError('not_found', { param: 'account_id' })
+  if (answer!.decision !== 'credited') throw new ApiError('internal_error')
   return c.json({ object: 'top_up', id: answer!.entry_id, ...fields }, 201)
 }

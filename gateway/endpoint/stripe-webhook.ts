@@ -5,6 +5,7 @@ import { verifiedEvent } from '../billing/stripe.ts'
 import { ledgerEvent } from '../billing/stripe-event.ts'
 import { askTeller } from '../db/ask-teller.ts'
 import type { Call } from '../env.ts'
+import { ApiError } from '../error.ts'
 import { readText } from '../read-body.ts'
 
 const EVENT_BYTES_MAX = 1 << 20
@@ -16,6 +17,7 @@ export async function stripeWebhook(c: Call): Promise<Response> {
   if (!meaning) return c.json({ received: true, decision: 'ignored' })
   const [answer] = await askTeller(c.env, meaning.name, { shard_by: meaning.item.payment, items: [meaning.item] })
   const { decision } = answer!
+  if (decision === 'failed') throw new ApiError('internal_error') // not in the ledger: Stripe has to tell it again
   // Nothing that asking again would mend: for a person to look at.
   if (!['credited', 'applied', 'waits'].includes(decision))
     console.error(`stripe: ${event.type} ${event.id}: ${decision}`)

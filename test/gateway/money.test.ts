@@ -226,6 +226,12 @@ describe('the operator', () => {
     expect(await errorOf(response)).toMatchObject({ status: 400, param: 'amount_nanousd' })
   })
 
+  test('is not told that an account is missing where its credit could not be booked', async () => {
+    const { account_id } = await gateway.newCaller(String(2n ** 63n - 1n))
+    const response = await gateway.admin('/admin/top-ups', { account_id, amount_nanousd: '1', reference: randomUUID() })
+    expect(await errorOf(response)).toMatchObject({ status: 500, code: 'internal_error' })
+  })
+
   test('cannot credit, give a key to, or revoke what does not exist', async () => {
     const account_id = '999999999'
     const credit = await gateway.admin('/admin/top-ups', { account_id, amount_nanousd: '1', reference: randomUUID() })

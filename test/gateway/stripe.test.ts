@@ -226,6 +226,20 @@ describe('an event', () => {
   })
 })
 
+test('what the database refused is not acknowledged: Stripe tells it again, and it is in the ledger then', async () => {
+  const buyer = await newBuyer()
+  const { sql } = gateway.db
+  stripe.pay((await checkout(buyer)).id)
+  const events = stripe.outbox.splice(0)
+  await sql`update accounts set credited_nanousd = 9223372036854775807 where id = ${buyer.account_id}`
+  const refused = await Promise.all(events.map(deliver))
+  expect(refused.map(({ status }) => status)).toContain(500)
+  await sql`update accounts set credited_nanousd = 0 where id = ${buyer.account_id}`
+  stripe.outbox.push(...events)
+  await deliverAll()
+  expect(await balanceOf(buyer.account_id)).toBe(10_000_000_000n)
+})
+
 test('an account that is linked to a customer is one; a customer pays for one account', async () => {
   const [one, two] = [await newBuyer(), await newBuyer()]
   const link = (account_id: string) =>
