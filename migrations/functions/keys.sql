@@ -77,6 +77,16 @@ create or replace function asker_refusal(asker keys, item jsonb, scope text defa
   select case when item -> 'operator' = 'true' then null else key_refusal(asker, scope, item) end
 $$;
 
+-- Locks the accounts whose keys are asked about, before anything is read of who asks: what a revocation has ended is seen as ended.
+create or replace function lock_accounts_of(items jsonb) returns void language plpgsql as $$
+begin
+  perform lock_accounts(array(
+    select coalesce(asker.account_id, asked_about.account_id, (i ->> 'account_id')::bigint)
+    from jsonb_array_elements(items) as i
+    left join keys asker on not i ? 'operator' and asker.hash = decode(i ->> 'key_hash', 'hex')
+    left join keys asked_about on i ? 'operator' and asked_about.id = (i ->> 'key_id')::bigint));
+end $$;
+
 -- The key that is asked about: of another account it is as good as missing.
 create or replace function key_asked_about(item jsonb, asker keys) returns keys language sql stable as $$
   select k from keys k where id = (item ->> 'key_id')::bigint and (asker.id is null or account_id = asker.account_id)
@@ -109,11 +119,11 @@ declare
   key keys;
   owner bigint;
 begin
+  perform lock_accounts_of(items);
   for item in select * from jsonb_array_elements(items) loop
     asker := asker_of(item);
     refusal := asker_refusal(asker, item);
     owner := coalesce(asker.account_id, (item ->> 'account_id')::bigint);
-    perform lock_accounts(array[owner]);
     key := jsonb_populate_record(asker, item);
     key.tags := coalesce(case when item ? 'tags' then key.tags end, '{}'); -- of this key alone
     refusal := coalesce(refusal, case when not exists (select from accounts where id = owner) then 'unknown_account' end);
@@ -193,12 +203,11 @@ declare
   key keys;
   wanted keys;
 begin
+  perform lock_accounts_of(items);
   for item in select * from jsonb_array_elements(items) loop
     asker := asker_of(item);
     refusal := asker_refusal(asker, item);
     key := key_asked_about(item, asker);
-    perform lock_accounts(array[key.account_id]);
-    select * into key from keys where id = key.id; -- as it is under the lock
     wanted := jsonb_populate_record(key, item -> 'fields');
     if coalesce(refusal, case when key.id is null then 'not_found' end) is not null then
       return next jsonb_build_object('decision', coalesce(refusal, 'not_found'));
@@ -227,12 +236,11 @@ declare
   key keys;
   successor keys;
 begin
+  perform lock_accounts_of(items);
   for item in select * from jsonb_array_elements(items) loop
     asker := asker_of(item);
     refusal := asker_refusal(asker, item);
     key := key_asked_about(item, asker);
-    perform lock_accounts(array[key.account_id]);
-    select * into key from keys where id = key.id;
     select * into successor from keys where rotated_from = key.id and hash = decode(item ->> 'hash', 'hex');
     if coalesce(refusal, case when key.id is null then 'not_found' end) is not null then
       return next jsonb_build_object('decision', coalesce(refusal, 'not_found'));
@@ -255,12 +263,11 @@ begin
   end loop;
 end $$;
 
--- Under the account's lock: what was admitted before is seen here and stopped, what comes later is refused there.
+-- Expects the account to be locked: what was admitted before is seen here and stopped, what comes later is refused there.
 create or replace function revoke(revoked keys) returns keys language plpgsql as $$
 declare
   key keys;
 begin
-  perform lock_accounts(array[revoked.account_id]);
   update keys set revoked_at = coalesce(revoked_at, clock_timestamp()) where id = revoked.id returning * into key;
   update reservations set stopped_at = clock_timestamp()
   where account_id = key.account_id and key_id = key.id and state = 'pending' and stopped_at is null
@@ -276,6 +283,7 @@ declare
   refusal text;
   key keys;
 begin
+  perform lock_accounts_of(items);
   for item in select * from jsonb_array_elements(items) loop
     asker := asker_of(item);
     refusal := asker_refusal(asker, item);
@@ -295,6 +303,7 @@ declare
   item jsonb;
   key keys;
 begin
+  perform lock_accounts_of(items);
   for item in select * from jsonb_array_elements(items) loop
     select * into key from keys where hash = decode(item ->> 'key_hash', 'hex');
     if key.id is null then
