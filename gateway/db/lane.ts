@@ -1,6 +1,7 @@
 // A queue in front of one connection. While a call runs, what arrives queues; when it ends, all of it goes as ONE call. So a hot
 // account costs less a request as load grows, with no timer and no delay at low load.
-// An unknown outcome is asked again until the caller's patience ends. An item that the database refuses fails alone.
+// An unknown outcome is asked again until the caller's patience ends; where a late answer has to be undone, until there is one: what
+// was sent may still commit. An item that the database refuses fails alone.
 
 import { type Connection, StatementRefused } from './connection.ts'
 
@@ -23,7 +24,9 @@ export interface LaneOptions {
 
 const QUEUE_MAX = 2000
 const BATCH_MAX = 200
+const LATE_MAX = 1000
 const RETRY_PAUSE_MS = 50
+const RETRY_LATE_PAUSE_MS = 250 // where nobody waits
 
 export class Lane {
   readonly #options: LaneOptions
@@ -97,8 +100,17 @@ export class Lane {
     this.#last_failed = true
     this.#connection?.discard()
     this.#connection = null
-    await new Promise((resolve) => setTimeout(resolve, RETRY_PAUSE_MS))
-    this.#queue.unshift(...batch.filter((waiting) => !waiting.given_up))
+    const pause_ms = batch.every(({ given_up }) => given_up) ? RETRY_LATE_PAUSE_MS : RETRY_PAUSE_MS
+    await new Promise((resolve) => setTimeout(resolve, pause_ms))
+    this.#queue.unshift(...batch.filter(({ given_up }) => !given_up))
+    if (this.#options.onLate) this.#keepLate(batch.filter(({ given_up }) => given_up))
+  }
+
+  /** Behind those whose caller waits. */
+  #keepLate(late: Waiting[]): void {
+    const room = Math.max(0, LATE_MAX - this.#queue.filter(({ given_up }) => given_up).length)
+    this.#queue.push(...late.slice(0, room))
+    if (late.length > room) console.error(`database: ${late.length - room} late items are left to their expiry`)
   }
 
   #refuse(waiting: Waiting, error: StatementRefused): void {

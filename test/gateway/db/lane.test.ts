@@ -12,7 +12,7 @@ interface Call {
 }
 
 /** A lane over connections whose calls wait until the test answers them. */
-function heldLane(patience_ms = 5000) {
+function heldLane(patience_ms = 5000, undoes_late = true) {
   vi.spyOn(console, 'error').mockImplementation(() => {})
   const calls: Call[] = []
   const late: object[] = []
@@ -30,7 +30,7 @@ function heldLane(patience_ms = 5000) {
       },
     }
   }
-  const lane = new Lane({ connect, patience_ms, onLate: (answer) => late.push(answer) })
+  const lane = new Lane({ connect, patience_ms, ...(undoes_late && { onLate: (answer) => late.push(answer) }) })
   const nextCall = (count: number) =>
     vi.waitFor(() => (calls.length >= count ? calls[count - 1]! : Promise.reject(calls)))
   return { lane, nextCall, late, counts: () => ({ calls: calls.length, connected, discarded }) }
@@ -97,8 +97,38 @@ test('a caller whose patience ends is told so, and a late admission is handed ba
   await vi.waitFor(() => expect(late).toEqual([ok(1)]))
 })
 
-test('an item nobody waits for any more is not asked again', async () => {
-  const { lane, nextCall, counts } = heldLane(30)
+test('an admission nobody waits for any more is asked again until its answer can be undone, behind those who wait', async () => {
+  const { lane, nextCall, late } = heldLane(30)
+  expect(await lane.ask('admit', { i: 1 })).toBe('unavailable')
+  ;(await nextCall(1)).fail(new Error('no answer'))
+  const second = await nextCall(2)
+  const waits = lane.ask('admit', { i: 2 })
+  second.fail(new Error('no answer'))
+  expect(await waits).toBe('unavailable')
+  const third = await nextCall(3)
+  expect(third.items).toEqual([{ i: 2 }, { i: 1 }])
+  third.answer([ok(2), ok(1)])
+  await vi.waitFor(() => expect(late).toEqual([ok(2), ok(1)]))
+})
+
+test('of what nobody waits for a bounded number is kept', async () => {
+  const { lane, nextCall, late } = heldLane(30)
+  const asked = Array.from({ length: 2000 }, (_, i) => lane.ask('admit', { i }))
+  await Promise.all(asked)
+  let count = 0
+  for (; count < 11; count += 1) (await nextCall(count + 1)).fail(new Error('no answer'))
+  await nextCall(count + 1)
+  void lane.ask('after them', {})
+  for (; ; count += 1) {
+    const { name, items, answer } = await nextCall(count + 1)
+    if (name === 'after them') break
+    answer(items.map((_, i) => ok(i)))
+  }
+  expect(late).toHaveLength(1000)
+}, 20_000)
+
+test('where nothing has to be undone, an item nobody waits for any more is not asked again', async () => {
+  const { lane, nextCall, counts } = heldLane(30, false)
   const asked = lane.ask('admit', { i: 1 })
   const call = await nextCall(1)
   await asked
