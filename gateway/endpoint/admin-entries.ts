@@ -7,8 +7,10 @@ import { askTeller, type Decided } from '../db/ask-teller.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { readBody, type Schema } from '../read-body.ts'
+import { text } from './generation-fields.ts'
 import { nanousd } from './money-field.ts'
 import { rowId } from './row-id-field.ts'
+import { moment } from './time-field.ts'
 
 interface Booked {
   entry_id: string
@@ -21,10 +23,10 @@ interface Booked {
 const amount_nanousd = nanousd.refine((amount) => /[1-9]/.test(amount), 'expected more than nothing')
 const common = {
   account_id: rowId,
-  reference: z.string().min(1).max(200),
-  note: z.string().max(1000).nullable().default(null),
+  reference: text.min(1).max(200),
+  note: text.max(1000).nullable().default(null),
 }
-const grant = z.strictObject({ ...common, amount_nanousd, expires_at: z.iso.datetime({ offset: true }) })
+const grant = z.strictObject({ ...common, amount_nanousd, expires_at: moment })
 const refund = z.strictObject({
   ...common,
   request_id: z.guid().transform((id) => id.toLowerCase()),

@@ -7,24 +7,26 @@ import { askTeller, type Decided } from '../db/ask-teller.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { readBody, type Schema } from '../read-body.ts'
+import { text } from './generation-fields.ts'
 import { nanousd } from './money-field.ts'
 import { rowId } from './row-id-field.ts'
+import { moment } from './time-field.ts'
 
 interface Price {
   model: string
   version: number
 }
 
-const moment = z.iso.datetime({ offset: true }).nullable().default(null)
+const bound = moment.nullable().default(null)
 const body = z
   .strictObject({
-    model: z.string().min(1).max(200),
+    model: text.min(1).max(200),
     account_id: rowId.nullable().default(null),
     input_nanousd_per_token: nanousd,
     cached_input_nanousd_per_token: nanousd.nullable().default(null),
     output_nanousd_per_token: nanousd,
-    valid_from: moment,
-    valid_until: moment,
+    valid_from: bound,
+    valid_until: bound,
   })
   .refine((price) => BigInt(price.cached_input_nanousd_per_token ?? 0) <= BigInt(price.input_nanousd_per_token), {
     path: ['cached_input_nanousd_per_token'],
@@ -42,7 +44,7 @@ const body = z
       message: 'expected not before valid_from',
     },
   )
-const query = z.strictObject({ model: z.string().min(1).max(200).optional(), account_id: rowId.optional() })
+const query = z.strictObject({ model: text.min(1).max(200).optional(), account_id: rowId.optional() })
 
 export async function publishPrice(c: Call): Promise<Response> {
   await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)

@@ -6,13 +6,14 @@ import { askTeller, type Decided } from '../db/ask-teller.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { readBody } from '../read-body.ts'
+import { text } from './generation-fields.ts'
 import { nanousd } from './money-field.ts'
 import { rowId } from './row-id-field.ts'
 
 const body = z.strictObject({
   account_id: rowId,
   amount_nanousd: nanousd,
-  reference: z.string().min(1).max(200),
+  reference: text.min(1).max(200),
 })
 
 export async function createTopUp(c: Call): Promise<Response> {

@@ -13,6 +13,7 @@ import { text } from './generation-fields.ts'
 import { limitFields } from './limit-fields.ts'
 import { pageOf, pageQuery } from './page-query.ts'
 import { rowId } from './row-id-field.ts'
+import { moment } from './time-field.ts'
 
 const scopes = z
   .array(z.enum(['generate', 'usage', 'keys', 'webhooks', 'admin']))
@@ -20,8 +21,6 @@ const scopes = z
   .max(5)
 const RANGES_MAX = 64
 const OVERLAP_S_MAX = 30 * 86_400
-
-const moment = z.iso.datetime().refine((value) => Date.parse(value) >= 0, { error: 'expected a time after 1970' })
 
 // Addresses and ranges of both kinds, as Postgres writes them: IPv4 never mapped, no bit set below the prefix.
 const ipRange = z

@@ -9,6 +9,7 @@ import { ask } from '../billing/ledger.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { rowId } from './row-id-field.ts'
+import { day } from './time-field.ts'
 
 type Row = Record<string, string | number>
 type Span = { from: string; to: string; format?: 'json' | 'csv' | undefined }
@@ -23,8 +24,8 @@ const groups = z
   .transform((text) => text.split(','))
   .pipe(z.array(z.enum(['day', 'key', 'model', 'tag'])).max(4))
 const span = {
-  from: z.iso.date().default(() => dayAfter(-30)),
-  to: z.iso.date().default(() => dayAfter(1)),
+  from: day.default(() => dayAfter(-30)),
+  to: day.default(() => dayAfter(1)),
   format: z.enum(['json', 'csv']).optional(),
 }
 const own = z.strictObject({ ...span, group_by: groups })

@@ -337,6 +337,47 @@ test('a model in the catalog that no node serves is a 503 that says when to retr
   expect(await errorOf(response)).toMatchObject({ status: 503, code: 'model_unavailable' })
 })
 
+describe('what Postgres cannot read is a 400 that names it', () => {
+  test.each([
+    ['from=0000-01-01', 'from'],
+    ['from=1969-12-31', 'from'],
+    ['from=2026-01-01&to=0001-01-01', 'to'],
+  ])('usage with %s', async (span, param) => {
+    expect(await errorOf(await caller.get(`/v1/usage?group_by=day&${span}`))).toMatchObject({ status: 400, param })
+  })
+
+  test('but the longest span of days is a report', async () => {
+    expect((await caller.get('/v1/usage?group_by=day&from=1970-01-01&to=9999-12-31')).status).toBe(200)
+  })
+
+  test.each([
+    ['adjustments', { reference: 'a\0b' }, 'reference'],
+    ['adjustments', { note: '\ud800' }, 'note'],
+    ['top-ups', { reference: '\udfff' }, 'reference'],
+    ['grants', { expires_at: '0000-01-01T00:00:00Z' }, 'expires_at'],
+    ['grants', { expires_at: `2090-01-01T00:00:00.${'0'.repeat(200)}Z` }, 'expires_at'],
+    ['prices', { model: 'a\0b' }, 'model'],
+    ['prices', { valid_from: '0000-01-01T00:00:00Z' }, 'valid_from'],
+  ])('of the operator in /admin/%s: %j', async (path, field, param) => {
+    const entry = { account_id: caller.account_id, amount_nanousd: '1', reference: 'r' }
+    const price = { model: 'm', input_nanousd_per_token: '1', output_nanousd_per_token: '1' }
+    const more = { grants: { expires_at: '2090-01-01T00:00:00Z' }, adjustments: { direction: 'credit' } }[path]
+    const body = { ...(path === 'prices' ? price : entry), ...more, ...field }
+    expect(await errorOf(await gateway.admin(`/admin/${path}`, body))).toMatchObject({ status: 400, param })
+  })
+
+  test('as is a model with NUL in the query', async () => {
+    const answer = await gateway.admin('/admin/prices?model=%00', undefined, 'GET')
+    expect(await errorOf(answer)).toMatchObject({ status: 400, param: 'model' })
+  })
+
+  test('but any offset is read, and passed on in UTC', async () => {
+    const grant = { account_id: caller.account_id, amount_nanousd: '1', reference: 'far east' }
+    const answer = await gateway.admin('/admin/grants', { ...grant, expires_at: '2090-01-02T00:00:00+23:00' })
+    expect([answer.status, await answer.json()]).toMatchObject([201, { expires_at: '2090-01-01T01:00:00.000Z' }])
+  })
+})
+
 describe('whatever is sent', () => {
   const anyJson = fc.jsonValue({ maxDepth: 4 })
   const field = fc.constantFrom(
