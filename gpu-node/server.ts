@@ -119,11 +119,13 @@ function start(
   { outgoing, streams }: { outgoing: HttpBindings['outgoing']; streams: boolean },
 ): void {
   const deadline = setTimeout(() => loop.stop(generation, 'deadline'), Math.min(ticket.duration_ms_max, TIMER_MS_MAX))
-  answers.add(outgoing)
-  outgoing.on('close', () => {
+  const leave = () => {
     clearTimeout(deadline)
     answers.delete(outgoing)
-  })
+  }
+  answers.add(outgoing)
+  outgoing.on('close', leave)
+  if (outgoing.destroyed) leave() // it left before anyone listened
   const client = new Client(outgoing, {
     content_type: generation.answer.content_type,
     streams,
