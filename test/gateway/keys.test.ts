@@ -213,6 +213,17 @@ describe('a key bound to addresses', () => {
       expect([ranges, await statusFrom(ranges)]).toEqual([ranges, 403])
   })
 
+  test('reads the balance and what was used from there, and from nowhere else', async () => {
+    for (const [range, status] of [
+      ['127.0.0.1', 200],
+      ['127.0.0.2', 403],
+    ] as const) {
+      const bound = await child(owner, { scopes: ['usage'], allowed_ips: [range] })
+      for (const path of ['/v1/balance', '/v1/usage', '/v1/usage?group_by=key'])
+        expect([range, path, (await bound.get(path)).status]).toEqual([range, path, status])
+    }
+  })
+
   test('cannot be used from elsewhere by a header that a client wrote', async () => {
     const bound = await child(owner, { allowed_ips: ['10.0.0.0/8'] })
     const headers = { 'cf-connecting-ip': '10.0.0.1', 'x-forwarded-for': '10.0.0.1', 'x-real-ip': '10.0.0.1' }
