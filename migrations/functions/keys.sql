@@ -110,6 +110,12 @@ $$;
 
 create or replace function keys_max() returns int language sql immutable as $$ select 1000 $$; -- of one account, revoked ones not counted
 
+-- Whether a key has limits of its own, which the keys it makes then share: however many they are, together they use what it may.
+create or replace function is_limited(key keys) returns boolean language sql immutable as $$
+  select coalesce(
+    key.requests_per_minute, key.tokens_per_minute, key.requests_in_flight_max, key.monthly_spend_cap_nanousd) is not null
+$$;
+
 -- What is not said a key inherits from the one that makes it. Asked again with the same hash it is the same key.
 create or replace function create_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
@@ -139,7 +145,7 @@ begin
     else
       key.hash := decode(item ->> 'hash', 'hex');
       key.account_id := owner;
-      key.metered_as := null;
+      key.metered_as := case when is_limited(asker) then coalesce(asker.metered_as, asker.id) end;
       key.rotated_from := null;
       key := insert_key(key);
       return next jsonb_build_object('decision', 'created', 'key_id', key.id::text, 'key', key_report(key));

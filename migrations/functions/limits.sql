@@ -145,7 +145,9 @@ begin
   meter.requests_level := requests.level;
   meter.tokens_level := tokens.level;
   meter.tokens_per_minute := tokens_per_minute;
-  meter.levels_at_us := greatest(meter.levels_at_us, moment_us); -- a clock set back drains nothing twice
+  if coalesce(requests.remaining, tokens.remaining) is not null then -- who has no bucket does not stop it from draining for those who do
+    meter.levels_at_us := greatest(meter.levels_at_us, moment_us); -- a clock set back drains nothing twice
+  end if;
   meter.requests_in_flight := meter.requests_in_flight + 1;
   meter.held_nanousd := least(meter.held_nanousd + amount, 9e18)::bigint;
   meter.last_used_at := to_timestamp(moment_us / 1000000.0);

@@ -97,6 +97,8 @@ describe('a field that is refused', () => {
     [{ monthly_spend_cap_nanousd: '-1' }, 'monthly_spend_cap_nanousd'],
     [{ expires_at: 'tomorrow' }, 'expires_at'],
     [{ expires_at: '0000-01-01T00:00:00Z' }, 'expires_at'],
+    [{ expires_at: `2030-01-01T00:00:00.${'0'.repeat(200)}Z` }, 'expires_at'],
+    [{ expires_at: '9999-12-31T23:59:59-12:00' }, 'expires_at'],
     [{ account_id: '1' }, 'account_id'],
     [{ hash: '00' }, 'hash'],
   ])('%j', async (field, param) => {
@@ -164,6 +166,34 @@ describe('a key makes and changes keys', () => {
       refused,
     )
     expect(await errorOf(await maker.post(`/v1/keys/${owner.key_id}/rotate`, {}))).toMatchObject(refused)
+  })
+
+  test('that together use what it may, however many they are', async () => {
+    const capped = await keyOf(owner, { scopes: ['keys', 'generate', 'usage'], monthly_spend_cap_nanousd: '100' })
+    const made = await child(capped, { scopes: ['keys', 'generate', 'usage'] })
+    const grandchild = await child(made, { monthly_spend_cap_nanousd: '99' })
+    await gateway.db.sql`update meters set month = this_month(), charged_nanousd = 100 where key_id = ${capped.key_id}`
+    for (const key of [made, grandchild])
+      expect(await errorOf(await key.post('/v1/completions', completion))).toMatchObject({ code: 'spend_cap_reached' })
+    const slow = await keyOf(owner, { scopes: ['keys', 'generate', 'usage'], requests_per_minute: 1 })
+    const second = await child(slow, {})
+    expect((await slow.post('/v1/completions', completion)).status).toBe(200)
+    expect(await errorOf(await second.post('/v1/completions', completion))).toMatchObject({
+      status: 429,
+      code: 'rate_limit_exceeded',
+    })
+  })
+
+  test('whose own bucket drains while a maker without one works', async () => {
+    const capped = await keyOf(owner, {
+      scopes: ['keys', 'generate', 'usage'],
+      monthly_spend_cap_nanousd: '1000000000',
+    })
+    const made = await child(capped, { requests_per_minute: 1 })
+    expect((await made.post('/v1/completions', completion)).status).toBe(200)
+    await gateway.db.sql`update meters set levels_at_us = levels_at_us - 60000000 where key_id = ${capped.key_id}`
+    expect((await capped.post('/v1/completions', completion)).status).toBe(200)
+    expect((await made.post('/v1/completions', completion)).status).toBe(200)
   })
 
   test('only with the scope for it', async () => {
