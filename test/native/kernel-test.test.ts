@@ -6,9 +6,9 @@ import { expect, test } from 'vitest'
 
 test('every kernel, every instruction set, against float64', () => {
   const program = join(import.meta.dirname, '../../native/build/kernel-test')
-  const { status, stdout, stderr, error } = spawnSync(program, { encoding: 'utf8', timeout: 240_000 })
+  const { status, stdout, stderr, error } = spawnSync(program, { encoding: 'utf8', timeout: 480_000 })
   expect(error).toBeUndefined()
   console.log(stdout)
   expect(`${stdout}${stderr}`).toMatch(/\n\d+ passed, 0 failed\n$/)
   expect(status).toBe(0)
-}, 300_000)
+}, 500_000)
