@@ -31,6 +31,7 @@ const { values: options } = parseArgs({
 
 const sizes = options.sizes.split(',').filter((size): size is Size => size in SIZES)
 installPeers()
+buildReader()
 const results = existsSync(options.into) ? (JSON.parse(readFileSync(options.into, 'utf8')) as Results) : newResults()
 for (const size of sizes) await measure(size)
 writeFileSync(options.into.replace(/\.json$/, '.svg'), svg(results))
@@ -46,6 +47,13 @@ function installPeers(): void {
   // Without the optional packages, which are its other platforms and the GPUs; their scripts would compile.
   const args = ['install', '--omit=optional', '--ignore-scripts', '--no-package-lock', '--no-audit', '--no-fund']
   execFileSync('npm', args, { cwd: import.meta.dirname, stdio: 'inherit' })
+}
+
+// An older one would read nothing, and be believed.
+function buildReader(): void {
+  const [source, build] = [join(root, 'native'), join(root, 'native/build')]
+  execFileSync('cmake', ['-S', source, '-B', build, '-DCMAKE_BUILD_TYPE=Release'], { stdio: 'ignore' })
+  execFileSync('cmake', ['--build', build, '--target', 'engine-bench', '--parallel'], { stdio: 'inherit' })
 }
 
 function newResults(): Results {
@@ -121,6 +129,7 @@ function readGbPerSecond(): number {
     '--threads',
     `${THREADS}`,
   ])
-  if (status !== 0) throw new Error(`engine-bench: ${stderr}`)
-  return Number(stdout)
+  const gb_per_s = Number(stdout)
+  if (status !== 0 || !(gb_per_s > 0)) throw new Error(`engine-bench --read: ${stdout}${stderr}`)
+  return gb_per_s
 }
