@@ -4,17 +4,13 @@
 // share this machine; figures are medians over interleaved rounds (lowest..highest). Compare within one run only.
 
 import { spawn } from 'node:child_process'
-import { randomUUID } from 'node:crypto'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { Agent, request as httpRequest } from 'node:http'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import type { GenerateRequest } from '../contract/generation.ts'
 import { signTicket } from '../contract/ticket.ts'
-import { connect } from '../gateway/db/connection.ts'
-import { Lane } from '../gateway/db/lane.ts'
 import { createFundedKey } from '../local/demo-account.ts'
 import { diesWithParent } from '../local/dies-with-parent.ts'
 import { startGateway } from '../local/gateway.ts'
@@ -22,10 +18,13 @@ import { migrate } from '../local/migrate.ts'
 import { startPostgres } from '../local/postgres.ts'
 import { serveWorkerd } from '../local/workerd.ts'
 import { startCannedNode } from '../test/support/canned-node.ts'
+import { generateRequest, ticketFor } from '../test/support/generate.ts'
+import { quantile } from './quantile.ts'
 
 const model = 'ziya-coding-mini'
 const node_secret = 'node-secret-of-the-bench'
 const SECONDS = 3
+const nodeRequest = generateRequest({ model, prompts: [[{ special: '<s>' }, { text: 'def f():' }]], max_tokens: 32 })
 
 /** The canned node, in a process of its own as a real one is. Reports to the gateway whose URL it is given. */
 async function runNode(): Promise<void> {
@@ -60,7 +59,7 @@ async function measure(rounds: number): Promise<void> {
   const pipe = await serveWorkerd(pipeFiles(bare.url), { sockets: ['http'], log: console.error })
   const { api_key } = await createFundedKey({ gateway_url: gateway.url, admin_key }, 'bench', '1000000000000')
 
-  const signed = await signTicket(anyTicket, node_secret)
+  const signed = await signTicket(ticketFor(nodeRequest), node_secret)
   const asNode = { 'x-ticket': signed, 'content-type': 'application/json' }
   const targets: Target[] = [
     { name: 'straight to the node', url: `${bare.url}/generate`, headers: asNode, body: nodeBody },
@@ -76,7 +75,6 @@ async function measure(rounds: number): Promise<void> {
   await table('time to the first byte of a stream, ms', targets, rounds, { streams: true, at_once: 1 })
   await table('time to the first byte of a stream, ms', targets, rounds, { streams: true, at_once: 16 })
   await table('unstreamed', targets, rounds, { streams: false, at_once: 16 })
-  for (const at_once of [1, 16, 64]) await pairs(postgres.url, at_once)
 
   for (const part of [metered, bare]) part.stop()
   await gateway.stop()
@@ -134,104 +132,8 @@ function firstByteMs({ url, headers }: Target, body: string, agent: Agent): Prom
   })
 }
 
-/** admit and settle on one account, through one lane each, as the teller has them. */
-async function pairs(database_url: string, at_once: number): Promise<void> {
-  const lane = () => new Lane({ connect: () => connect(database_url, 20_000), patience_ms: 20_000 })
-  const [admit, settle] = [lane(), lane()]
-  const payer = await hotAccount(lane())
-  const end = performance.now() + SECONDS * 1000
-  const times: number[] = []
-  const one = async () => {
-    while (performance.now() < end) {
-      const request_id = randomUUID()
-      const started = performance.now()
-      const tokens = { prompt_tokens_max: 9, output_tokens_max: 32, ttl_ms: 60_000 }
-      const admitted = (await admit.ask('admit', { request_id, key_hash: payer, model, ...tokens })) as {
-        decision: string
-      }
-      if (admitted.decision !== 'admitted') throw new Error(`not admitted: ${admitted.decision}`)
-      await settle.ask('settle', { request_id, model, attempt: 1, ...admitted, ...counts })
-      times.push(performance.now() - started)
-    }
-  }
-  await Promise.all(Array.from({ length: at_once }, one))
-  const [rate, p50, p99] = [times.length / SECONDS, quantile(times, 0.5), quantile(times, 0.99)]
-  console.log(
-    `\nadmit + settle on one account, ${at_once} at once: ${rate.toFixed(0)} pairs/s, p50 ${p50.toFixed(2)}, p99 ${p99.toFixed(2)} ms`,
-  )
-}
-
-async function hotAccount(lane: Lane): Promise<string> {
-  const hash = randomUUID().replaceAll('-', '').repeat(2)
-  const ask = async (name: string, item: object) => (await lane.ask(name, item)) as Record<string, string>
-  const { account_id } = await ask('create_account', { name: 'hot', created_by: randomUUID(), overdraft_nanousd: '0' })
-  await ask('top_up', { account_id, amount_nanousd: '1000000000000', reference: randomUUID() })
-  const key = {
-    operator: true,
-    account_id,
-    name: 'hot',
-    hash,
-    prefix: '',
-    last_four: '',
-    scopes: ['generate'],
-    models: null,
-    expires_at: null,
-  }
-  await ask('create_key', key)
-  return hash
-}
-
-const counts = {
-  prompt_tokens: 5,
-  cached_tokens: 0,
-  completion_tokens: 32,
-  delivered_tokens: 32,
-  outcome: 'stop',
-  started_unix_ms: Date.now(),
-  first_token_ms: 1,
-  duration_ms: 2,
-}
-
-const anyTicket = {
-  request_id: randomUUID(),
-  attempt: 1,
-  account_id: '1',
-  cache_salt: 'salt',
-  key_id: '1',
-  model,
-  price_version: 1,
-  reserved_nanousd: '0',
-  prompt_tokens_max: 9,
-  output_tokens_max: 32,
-  duration_ms_max: 60_000,
-}
-
 function nodeBody(stream: boolean): string {
-  const sampling = { temperature: 1, top_p: 1, top_k: 0, min_p: 0, repetition_penalty: 1, seed: '1' }
-  const request: GenerateRequest = {
-    request_id: anyTicket.request_id,
-    response_id: 'cmpl-x',
-    created_unix_s: 0,
-    model,
-    shape: 'completion',
-    stream,
-    include_usage: false,
-    prompts: [[{ special: '<s>' }, { text: 'def f():' }]],
-    n: 1,
-    max_tokens: 32,
-    max_tokens_is_default: false,
-    stop: [],
-    stop_token_ids: [],
-    include_stop: false,
-    min_tokens: 0,
-    ignore_eos: false,
-    logit_bias: [],
-    logprobs: null,
-    echo: false,
-    sampling: { ...sampling, frequency_penalty: 0, presence_penalty: 0 },
-    priority: 'interactive',
-  }
-  return JSON.stringify(request)
+  return JSON.stringify({ ...nodeRequest, stream })
 }
 
 function pipeFiles(upstream: string): Record<string, string> {
@@ -256,11 +158,6 @@ async function spawnNode(gateway_url: string): Promise<{ url: string; stop(): vo
   const child = spawn(command!, args, { stdio: ['ignore', 'pipe', 'inherit'] })
   const url = await new Promise<string>((done) => createInterface(child.stdout).once('line', done))
   return { url, stop: () => void child.kill('SIGKILL') }
-}
-
-function quantile(values: number[], q: number): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN
 }
 
 function spread(values: number[], digits: number): string {

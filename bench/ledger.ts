@@ -13,6 +13,7 @@ import { connect } from '../gateway/db/connection.ts'
 import { Lane } from '../gateway/db/lane.ts'
 import { migrate } from '../local/migrate.ts'
 import { startPostgres } from '../local/postgres.ts'
+import { quantile } from './quantile.ts'
 
 const SECONDS = Number(process.argv[2] ?? 8)
 const ACCOUNTS = 2000
@@ -159,9 +160,4 @@ function row(name: string, how: string, rate: number, p50: number, p99: number):
   console.log(
     `${name.padEnd(24)} ${how.padEnd(14)} ${rate.toFixed(0).padStart(7)} pairs/s   p50 ${p50.toFixed(2)}   p99 ${p99.toFixed(2)} ms`,
   )
-}
-
-function quantile(values: number[], q: number): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? Number.NaN
 }

@@ -50,22 +50,11 @@ begin
   end loop;
 end $$;
 
-create or replace function read_account(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  asker keys;
-  refusal text;
-  account accounts;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    asker := asker_of(item);
-    refusal := asker_refusal(asker, item, 'usage');
-    select * into account from accounts where id = coalesce(asker.account_id, (item ->> 'account_id')::bigint);
-    refusal := coalesce(refusal, case when account.id is null then 'not_found' end);
-    return next jsonb_build_object(
-      'decision', coalesce(refusal, 'allowed'), 'account', case when refusal is null then account_report(account) end);
-  end loop;
-end $$;
+create or replace function read_account(items jsonb) returns setof jsonb language sql as $$
+  select jsonb_build_object(
+    'decision', coalesce(refusal, 'allowed'), 'account', case when refusal is null then account_report(account) end)
+  from jsonb_array_elements(items) as item, asked_account(item)
+$$;
 
 -- What may still be held or debited before `never_overspent` would be broken.
 create or replace function room_of(account accounts) returns numeric language sql immutable as $$

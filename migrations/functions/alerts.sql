@@ -54,21 +54,11 @@ create or replace function billing_report(account accounts) returns jsonb langua
     'invoiced_until', iso(account.invoiced_until))
 $$;
 
-create or replace function read_billing(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  asker keys;
-  refusal text;
-  account accounts;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    asker := asker_of(item);
-    select * into account from accounts where id = coalesce(asker.account_id, (item ->> 'account_id')::bigint);
-    refusal := coalesce(asker_refusal(asker, item, 'usage'), case when account.id is null then 'not_found' end);
-    return next jsonb_build_object('decision', coalesce(refusal, 'allowed'))
-      || case when refusal is null then jsonb_build_object('billing', billing_report(account)) else '{}' end;
-  end loop;
-end $$;
+create or replace function read_billing(items jsonb) returns setof jsonb language sql as $$
+  select jsonb_build_object(
+    'decision', coalesce(refusal, 'allowed'), 'billing', case when refusal is null then billing_report(account) end)
+  from jsonb_array_elements(items) as item, asked_account(item)
+$$;
 
 -- Items: {account_id, fields}: what is not among the fields stays. A customer of Stripe's pays for one account.
 create or replace function update_billing(items jsonb) returns setof jsonb language plpgsql as $$

@@ -158,26 +158,15 @@ create or replace function invoice_report(invoice invoices) returns jsonb langua
 $$;
 
 -- Newest first, those before the number `after`. Whose: the key's account, or the one that the operator names.
-create or replace function list_invoices(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  asker keys;
-  refusal text;
-  owner bigint;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    asker := asker_of(item);
-    owner := coalesce(asker.account_id, (item ->> 'account_id')::bigint);
-    refusal := coalesce(
-      asker_refusal(asker, item, 'usage'), case when not exists (select from accounts where id = owner) then 'not_found' end);
-    return next jsonb_build_object('decision', coalesce(refusal, 'allowed')) || case when refusal is null then
-      jsonb_build_object('invoices', (
-        select coalesce(jsonb_agg(invoice_summary(i) order by number desc), '[]') from (
-          select * from invoices where account_id = owner and closed_at is not null
-            and number < coalesce((item ->> 'after')::int, 2147483647)
-          order by number desc limit (item ->> 'limit')::int + 1) as i)) else '{}' end;
-  end loop;
-end $$;
+create or replace function list_invoices(items jsonb) returns setof jsonb language sql as $$
+  select jsonb_build_object('decision', coalesce(refusal, 'allowed'), 'invoices', (
+    select coalesce(jsonb_agg(invoice_summary(i) order by number desc), '[]') from (
+      select * from invoices
+      where refusal is null and account_id = (account).id and closed_at is not null
+        and number < coalesce((item ->> 'after')::int, 2147483647)
+      order by number desc limit (item ->> 'limit')::int + 1) as i))
+  from jsonb_array_elements(items) as item, asked_account(item)
+$$;
 
 -- Items: who asks, and {account_id, number} of the invoice. Another account's looks like a missing one.
 create or replace function read_invoice(items jsonb) returns setof jsonb language plpgsql as $$

@@ -23,19 +23,7 @@ begin
   end;
 end $$;
 
-create or replace function authenticate(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  key keys;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    select * into key from keys where hash = decode(item ->> 'key_hash', 'hex');
-    return next jsonb_build_object(
-      'decision', coalesce(key_refusal(key, item ->> 'scope', item), 'allowed'),
-      'account_id', key.account_id::text,
-      'models', to_jsonb(key.models));
-  end loop;
-end $$;
+drop function if exists authenticate(jsonb);
 
 -- Time as it travels: ISO 8601, in UTC, to the millisecond.
 create or replace function iso(moment timestamptz) returns text language sql immutable as $$
@@ -87,10 +75,24 @@ begin
     left join keys asked_about on i ? 'operator' and asked_about.id = (i ->> 'key_id')::bigint));
 end $$;
 
--- The key that is asked about: of another account it is as good as missing.
-create or replace function key_asked_about(item jsonb, asker keys) returns keys language sql stable as $$
-  select k from keys k where id = (item ->> 'key_id')::bigint and (asker.id is null or account_id = asker.account_id)
-$$;
+drop function if exists key_asked_about(jsonb, keys);
+-- Who asks about which key, and why they may not, or null. A key of another account is as good as missing.
+create or replace function asked_key(item jsonb, out asker keys, out key keys, out refusal text) language plpgsql stable as $$
+begin
+  asker := asker_of(item);
+  select * into key from keys k
+  where k.id = (item ->> 'key_id')::bigint and (asker.id is null or k.account_id = asker.account_id);
+  refusal := coalesce(asker_refusal(asker, item), case when key.id is null then 'not_found' end);
+end $$;
+
+-- The account that is asked about, the asker's own or the one that the operator names, and why it may not be seen, or null.
+create or replace function asked_account(item jsonb, out account accounts, out refusal text) language plpgsql stable as $$
+declare
+  asker keys := asker_of(item);
+begin
+  select * into account from accounts where id = coalesce(asker.account_id, (item ->> 'account_id')::bigint);
+  refusal := coalesce(asker_refusal(asker, item, 'usage'), case when account.id is null then 'not_found' end);
+end $$;
 
 -- The field in which a key would get more than the one that makes it has, or null. The operator may give anything.
 create or replace function exceeds(asker keys, wanted keys) returns text language sql stable as $$
@@ -106,6 +108,12 @@ create or replace function exceeds(asker keys, wanted keys) returns text languag
     when asker.monthly_spend_cap_nanousd < coalesce(wanted.monthly_spend_cap_nanousd, 9e18) then 'monthly_spend_cap_nanousd'
     when asker.expires_at < coalesce(wanted.expires_at, 'infinity') then 'expires_at'
   end
+$$;
+
+-- The same of a key that is and one that is wanted, as an answer.
+create or replace function exceeding(asker keys, key keys, wanted keys) returns jsonb language sql as $$
+  select jsonb_build_object('decision', 'exceeds_own_key', 'param', param)
+  from (select coalesce(exceeds(asker, key), exceeds(asker, wanted)) as param) as more where param is not null
 $$;
 
 create or replace function keys_max() returns int language sql immutable as $$ select 1000 $$; -- of one account, revoked ones not counted
@@ -139,7 +147,7 @@ begin
     elsif refusal is not null then
       return next jsonb_build_object('decision', refusal);
     elsif exceeds(asker, key) is not null then
-      return next jsonb_build_object('decision', 'exceeds_own_key', 'param', exceeds(asker, key));
+      return next exceeding(asker, key, key);
     elsif (select count(*) from keys where account_id = owner and revoked_at is null) >= keys_max() then
       return next jsonb_build_object('decision', 'too_many_keys');
     else
@@ -184,52 +192,39 @@ begin
   end loop;
 end $$;
 
-create or replace function read_key(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  asker keys;
-  refusal text;
-  key keys;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    asker := asker_of(item);
-    refusal := asker_refusal(asker, item);
-    key := key_asked_about(item, asker);
-    refusal := coalesce(refusal, case when key.id is null then 'not_found' end);
-    return next jsonb_build_object('decision', coalesce(refusal, 'allowed'), 'key', case when refusal is null then key_report(key) end);
-  end loop;
-end $$;
+create or replace function read_key(items jsonb) returns setof jsonb language sql as $$
+  select jsonb_build_object('decision', coalesce(refusal, 'allowed'), 'key', case when refusal is null then key_report(key) end)
+  from jsonb_array_elements(items) as item, asked_key(item)
+$$;
 
 -- A key changes no key that has more than itself, and gives none more than it has.
 create or replace function update_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
-  asker keys;
-  refusal text;
+  asked record;
   key keys;
   wanted keys;
+  answer jsonb;
 begin
   perform lock_accounts_of(items);
   for item in select * from jsonb_array_elements(items) loop
-    asker := asker_of(item);
-    refusal := asker_refusal(asker, item);
-    key := key_asked_about(item, asker);
+    asked := asked_key(item);
+    key := asked.key;
     wanted := jsonb_populate_record(key, item -> 'fields');
-    if coalesce(refusal, case when key.id is null then 'not_found' end) is not null then
-      return next jsonb_build_object('decision', coalesce(refusal, 'not_found'));
-    elsif key.revoked_at is not null then
-      return next jsonb_build_object('decision', 'already_revoked');
-    elsif coalesce(exceeds(asker, key), exceeds(asker, wanted)) is not null then
-      return next jsonb_build_object('decision', 'exceeds_own_key', 'param', coalesce(exceeds(asker, key), exceeds(asker, wanted)));
-    else
+    answer := case
+      when asked.refusal is not null then jsonb_build_object('decision', asked.refusal)
+      when key.revoked_at is not null then '{"decision": "already_revoked"}'
+      else exceeding(asked.asker, key, wanted)
+    end;
+    if answer is null then
       update keys set
         name = wanted.name, scopes = wanted.scopes, models = wanted.models, expires_at = wanted.expires_at,
         tags = wanted.tags, allowed_ips = wanted.allowed_ips, requests_per_minute = wanted.requests_per_minute,
         tokens_per_minute = wanted.tokens_per_minute, requests_in_flight_max = wanted.requests_in_flight_max,
         monthly_spend_cap_nanousd = wanted.monthly_spend_cap_nanousd
       where id = key.id returning * into key;
-      return next jsonb_build_object('decision', 'allowed', 'key', key_report(key));
     end if;
+    return next coalesce(answer, jsonb_build_object('decision', 'allowed', 'key', key_report(key)));
   end loop;
 end $$;
 
@@ -237,35 +232,32 @@ end $$;
 create or replace function rotate_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
-  asker keys;
-  refusal text;
+  asked record;
   key keys;
   successor keys;
+  answer jsonb;
 begin
   perform lock_accounts_of(items);
   for item in select * from jsonb_array_elements(items) loop
-    asker := asker_of(item);
-    refusal := asker_refusal(asker, item);
-    key := key_asked_about(item, asker);
+    asked := asked_key(item);
+    key := asked.key;
     select * into successor from keys where rotated_from = key.id and hash = decode(item ->> 'hash', 'hex');
-    if coalesce(refusal, case when key.id is null then 'not_found' end) is not null then
-      return next jsonb_build_object('decision', coalesce(refusal, 'not_found'));
-    elsif successor.id is null and (key.revoked_at is not null or key.expires_at <= clock_timestamp()) then
-      return next jsonb_build_object('decision', 'already_revoked');
-    elsif exceeds(asker, key) is not null then
-      return next jsonb_build_object('decision', 'exceeds_own_key', 'param', exceeds(asker, key));
-    else
-      if successor.id is null then
-        successor := jsonb_populate_record(key, jsonb_build_object('prefix', item -> 'prefix', 'last_four', item -> 'last_four'));
-        successor.hash := decode(item ->> 'hash', 'hex');
-        successor.rotated_from := key.id;
-        successor.metered_as := coalesce(key.metered_as, key.id);
-        successor := insert_key(successor);
-        update keys set expires_at = least(expires_at, clock_timestamp() + (item ->> 'overlap_s')::bigint * interval '1 second')
-        where id = key.id;
-      end if;
-      return next jsonb_build_object('decision', 'created', 'key', key_report(successor));
+    answer := case
+      when asked.refusal is not null then jsonb_build_object('decision', asked.refusal)
+      when successor.id is null and (key.revoked_at is not null or key.expires_at <= clock_timestamp()) then
+        '{"decision": "already_revoked"}'
+      else exceeding(asked.asker, key, key)
+    end;
+    if answer is null and successor.id is null then
+      successor := jsonb_populate_record(key, jsonb_build_object('prefix', item -> 'prefix', 'last_four', item -> 'last_four'));
+      successor.hash := decode(item ->> 'hash', 'hex');
+      successor.rotated_from := key.id;
+      successor.metered_as := coalesce(key.metered_as, key.id);
+      successor := insert_key(successor);
+      update keys set expires_at = least(expires_at, clock_timestamp() + (item ->> 'overlap_s')::bigint * interval '1 second')
+      where id = key.id;
     end if;
+    return next coalesce(answer, jsonb_build_object('decision', 'created', 'key', key_report(successor)));
   end loop;
 end $$;
 
@@ -285,21 +277,14 @@ end $$;
 create or replace function revoke_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
-  asker keys;
-  refusal text;
-  key keys;
+  asked record;
 begin
   perform lock_accounts_of(items);
   for item in select * from jsonb_array_elements(items) loop
-    asker := asker_of(item);
-    refusal := asker_refusal(asker, item);
-    key := key_asked_about(item, asker);
-    refusal := coalesce(refusal, case when key.id is null then 'not_found' end);
-    if refusal is null then
-      key := revoke(key);
-    end if;
+    asked := asked_key(item);
     return next jsonb_build_object(
-      'decision', coalesce(refusal, 'revoked'), 'key', case when refusal is null then key_report(key) end);
+      'decision', coalesce(asked.refusal, 'revoked'),
+      'key', case when asked.refusal is null then key_report(revoke(asked.key)) end);
   end loop;
 end $$;
 

@@ -1,28 +1,22 @@
 -- What an account may see of itself. Each call decides by the key alone, so another account's id looks like a missing one.
 
-create or replace function read_balance(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  key keys;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    select * into key from keys where hash = decode(item ->> 'key_hash', 'hex');
-    if key_refusal(key, 'usage', item) is not null then
-      return next jsonb_build_object('decision', key_refusal(key, 'usage', item));
-    else
-      return query select jsonb_build_object(
-        'decision', 'allowed',
-        'account_id', id::text,
-        'credited_nanousd', credited_nanousd::text,
-        'debited_nanousd', debited_nanousd::text,
-        'pending_nanousd', pending_nanousd::text,
-        'overdraft_nanousd', overdraft_nanousd::text,
-        'balance_nanousd', (credited_nanousd - debited_nanousd)::text,
-        'available_nanousd', (credited_nanousd::numeric + overdraft_nanousd - debited_nanousd - pending_nanousd)::text)
-      from accounts where id = key.account_id;
-    end if;
-  end loop;
-end $$;
+create or replace function balance_report(account accounts) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'account_id', account.id::text,
+    'credited_nanousd', account.credited_nanousd::text,
+    'debited_nanousd', account.debited_nanousd::text,
+    'pending_nanousd', account.pending_nanousd::text,
+    'overdraft_nanousd', account.overdraft_nanousd::text,
+    'balance_nanousd', (account.credited_nanousd - account.debited_nanousd)::text,
+    'available_nanousd',
+      (account.credited_nanousd::numeric + account.overdraft_nanousd - account.debited_nanousd - account.pending_nanousd)::text)
+$$;
+
+create or replace function read_balance(items jsonb) returns setof jsonb language sql as $$
+  select jsonb_build_object('decision', coalesce(refusal, 'allowed'))
+    || case when refusal is null then balance_report(account) else '{}' end
+  from jsonb_array_elements(items) as item, asked_account(item)
+$$;
 
 -- One request as its account sees it: state, counts and price; the lines of the ledger that belong to it.
 create or replace function usage_report(held reservations) returns jsonb language sql stable as $$
