@@ -46,7 +46,7 @@ export type SettleOutcome =
   | 'conflict' // already settled with other counts: an anomaly, not charged again
   | 'stale' // an attempt that was superseded: never charged
   | 'voided' // the reservation had been given back: never charged
-  | 'rejected' // the ticket is not ours: an anomaly, not charged
+  | 'rejected' // the ticket is not ours, or the database will never take it: an anomaly, kept whole and not charged
   | 'retry' // not decided (database away): send it again
 
 export interface SyncResponse {

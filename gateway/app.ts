@@ -4,6 +4,7 @@ import { Hono } from 'hono'
 import { authenticate, authenticateAdmin, identify } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
 import { createAccount, listAccounts, ownAccount, retrieveAccount, updateAccount } from './endpoint/admin-accounts.ts'
+import { listAnomalies } from './endpoint/admin-anomalies.ts'
 import { createAdjustment, createGrant, createRefund } from './endpoint/admin-entries.ts'
 import { listPrices, publishPrice } from './endpoint/admin-prices.ts'
 import { ledgerHealthz, metrics, reconcileNow } from './endpoint/admin-reconcile.ts'
@@ -93,6 +94,7 @@ endpoint('/admin/prices', { GET: listPrices, POST: publishPrice })
 endpoint('/admin/usage', { GET: reportAccountUsage })
 endpoint('/admin/usage/:request_id', { GET: retrieveAnyUsage })
 endpoint('/admin/reconcile', { GET: reconcileNow })
+endpoint('/admin/anomalies', { GET: listAnomalies })
 
 app.notFound(() => errorResponse(new ApiError('not_found')))
 

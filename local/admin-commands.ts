@@ -299,6 +299,14 @@ export const commands: Command[] = [
     isBad: ({ status }) => status !== 'ok',
   },
   {
+    words: ['anomalies', 'list'],
+    description:
+      'lists what should not have happened and was charged to nobody, the newest first; --json has all of it',
+    options: { request: { type: 'string', value: 'ID', description: 'of this request only' }, ...page },
+    columns: ['id', 'created_at', 'kind', 'request_id', 'account_id', 'node_id', 'sqlstate'],
+    call: (values) => get('/admin/anomalies', { request_id: values.request, ...pageOf(values) }),
+  },
+  {
     words: ['receipts', 'show'],
     description: 'shows what a request used and cost, with the lines of the ledger',
     positionals: ['request'],

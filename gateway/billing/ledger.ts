@@ -91,7 +91,7 @@ export async function settle(
   settlements: Settlement[],
 ): Promise<{ outcomes: SettleOutcome[]; stop: string[] }> {
   let stop: string[] = []
-  const outcomes = new Map<Settlement, SettleOutcome>()
+  const decided = new Map<Settlement, Refusable>()
   const shards = Map.groupBy(settlements, ({ ticket }) => shardOf(env, ticket.account_id))
   const home = shardOf(env, node.node_id)
   if (!shards.has(home)) shards.set(home, [])
@@ -99,22 +99,45 @@ export async function settle(
     const items: object[] = own.map(settleItem)
     if (shard === home) items.push({ node })
     const shard_by = own[0]?.ticket.account_id ?? node.node_id
-    const asked = askTeller<Decided & { stop?: string[] }>(env, 'settle', { shard_by, items })
+    const asked = askTeller<Refusable & { stop?: string[] }>(env, 'settle', { shard_by, items })
     const answers = await asked.catch(nullWhenUnavailable)
     if (shard === home) stop = answers?.at(-1)?.stop ?? []
-    own.forEach((settlement, i) => void outcomes.set(settlement, outcomeOf(answers?.[i])))
+    own.forEach((settlement, i) => void decided.set(settlement, answers?.[i] ?? { decision: 'retry' }))
   }
   await Promise.all(Array.from(shards, settleShard))
-  return { outcomes: settlements.map((settlement) => outcomes.get(settlement)!), stop }
+  const outcomeOf = async (settlement: Settlement) => {
+    const { decision, sqlstate } = decided.get(settlement)!
+    if (decision !== 'failed') return decision as SettleOutcome
+    return keepUnsettled(env, node, { kind: 'refused', sqlstate: sqlstate!, record: settleItem(settlement) })
+  }
+  return { outcomes: await Promise.all(settlements.map(outcomeOf)), stop }
 }
 
-function settleItem({ ticket, record: { ticket: _, ...counts } }: Settlement): object {
+/** As it is answered by the database, or refused by it. */
+interface Refusable extends Decided {
+  sqlstate?: string
+}
+
+interface Unsettled {
+  kind: 'refused' | 'bad_ticket'
+  sqlstate?: string
+  record: { request_id: string }
+}
+
+// A login, a right, a database or a function is missing, or the server is broken: then it is no fault of the record.
+const NOT_OF_THE_RECORD = /^(28|3D|3F|42|XX)/
+
+/** Writes a record down that will never be settled, for a person to look at. Only then may its node forget it. */
+export async function keepUnsettled(env: Env, { node_id }: NodeStatus, unsettled: Unsettled): Promise<SettleOutcome> {
+  const { record, kind, sqlstate = null } = unsettled
+  if (sqlstate && NOT_OF_THE_RECORD.test(sqlstate)) return 'retry'
+  const items = [{ request_id: record.request_id, kind, node_id, sqlstate, record }]
+  const answers = await askTeller(env, 'keep_unsettled', { shard_by: node_id, items }).catch(nullWhenUnavailable)
+  return answers?.[0]?.decision === 'kept' ? 'rejected' : 'retry'
+}
+
+function settleItem({ ticket, record: { ticket: _, ...counts } }: Settlement) {
   return { ...ticket, ...counts }
-}
-
-function outcomeOf(answer?: Decided): SettleOutcome {
-  if (!answer) return 'retry'
-  return answer.decision === 'failed' ? 'rejected' : (answer.decision as SettleOutcome)
 }
 
 function nullWhenUnavailable(error: unknown): null {

@@ -115,6 +115,6 @@ export class Lane {
 
   #refuse(waiting: Waiting, error: StatementRefused): void {
     console.error(`database: ${waiting.name} refused (${error.sqlstate}): ${error.message}`)
-    waiting.settle({ decision: 'failed' })
+    waiting.settle({ decision: 'failed', sqlstate: error.sqlstate })
   }
 }

@@ -11,7 +11,7 @@ import {
   type UsageRecord,
 } from '../../contract/sync.ts'
 import { type Ticket, verify, verifyTicket } from '../../contract/ticket.ts'
-import { settle } from '../billing/ledger.ts'
+import { keepUnsettled, settle } from '../billing/ledger.ts'
 import type { Call, Env } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { readText } from '../read-body.ts'
@@ -66,11 +66,14 @@ async function settleRecords(env: Env, { node, records }: SyncRequest): Promise<
   const settlements = records.flatMap((record, i) => (tickets[i] ? [{ record, ticket: tickets[i] }] : []))
   const { outcomes, stop } = await settle(env, node, settlements)
   const made = new Map(settlements.map(({ record }, i) => [record, outcomes[i]!]))
-  const settled = records.map((record) => ({
-    request_id: record.request_id,
-    attempt: record.attempt,
-    outcome: made.get(record) ?? ('rejected' as const),
-  }))
+  const outcomeOf = (record: UsageRecord) =>
+    made.get(record) ?? keepUnsettled(env, node, { kind: 'bad_ticket', record })
+  const settled = await Promise.all(
+    records.map(async (record) => {
+      const { request_id, attempt } = record
+      return { request_id, attempt, outcome: await outcomeOf(record) }
+    }),
+  )
   return { settled, stop }
 }
 

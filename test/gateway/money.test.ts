@@ -133,6 +133,11 @@ describe('a report of a node', () => {
   const outcomeOf = async (response: Response) =>
     ((await response.json()) as { settled: { outcome: string }[] }).settled.map(({ outcome }) => outcome)
 
+  const anomaliesOf = async (request_id: string) => {
+    const response = await gateway.admin(`/admin/anomalies?request_id=${request_id}`, undefined, 'GET')
+    return ((await response.json()) as { data: object[] }).data
+  }
+
   test('that comes again changes nothing', async () => {
     const { caller, record } = await lastRecord()
     const before = await balanceOf(caller)
@@ -158,14 +163,42 @@ describe('a report of a node', () => {
       { ...record, ticket: 'x' },
     ]
     expect(await outcomeOf(await gateway.node.report(records))).toEqual(Array(4).fill('rejected'))
+    expect(await anomaliesOf(record.request_id)).toMatchObject([
+      { kind: 'bad_ticket', detail: { record: { ticket: 'x', completion_tokens: 3 } } },
+      { kind: 'bad_ticket', detail: { record: { attempt: 2 } } },
+      { kind: 'bad_ticket', detail: { record: { ticket: forged } } },
+    ])
   })
 
-  test('whose ticket names an account that does not exist fails alone', async () => {
+  /** One that the database never takes: its ticket is ours, and names an account that does not exist. */
+  const badRecord = async () => {
     const { record, caller } = await lastRecord()
     const ticket = { ...gateway.node.accepted.at(-1)!.ticket, request_id: randomUUID(), account_id: '999999' }
     const bad = { ...record, request_id: ticket.request_id, ticket: await signTicket(ticket, gateway.node_secret) }
-    expect(await outcomeOf(await gateway.node.report([bad, record]))).toEqual(['rejected', 'duplicate'])
+    return { record, caller, bad }
+  }
+
+  test('that the database refuses for good fails alone, and is kept whole for a person, once', async () => {
+    const { record, caller, bad } = await badRecord()
+    for (let i = 0; i < 2; i += 1)
+      expect(await outcomeOf(await gateway.node.report([bad, record]))).toEqual(['rejected', 'duplicate'])
+    const kept = { kind: 'refused', request_id: bad.request_id, account_id: '999999', node_id: 'canned' }
+    const { ticket: _, ...counts } = bad
+    expect(await anomaliesOf(bad.request_id)).toMatchObject([
+      { ...kept, sqlstate: '23503', detail: { record: { ...counts, reserved_nanousd: String(RESERVED) } } },
+    ])
+    const metrics = await (await gateway.admin('/metrics', undefined, 'GET')).text()
+    expect(metrics).toContain('gateway_anomalies{kind="refused"} 1\n')
     expect(await ledgerFindings(gateway.db.sql, [caller.account_id])).toEqual([])
+  })
+
+  test.each(['settle', 'keep_unsettled'])('is to be sent again where %s is missing', async (name) => {
+    const { bad } = await badRecord()
+    await gateway.db.sql.unsafe(`alter function ${name}(jsonb) rename to away`)
+    expect(await outcomeOf(await gateway.node.report([bad]))).toEqual(['retry'])
+    await gateway.db.sql.unsafe(`alter function away(jsonb) rename to ${name}`)
+    expect(await anomaliesOf(bad.request_id)).toEqual([])
+    expect(await outcomeOf(await gateway.node.report([bad]))).toEqual(['rejected'])
   })
 
   test('rebuilds a reservation that the database lost', async () => {

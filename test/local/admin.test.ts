@@ -184,6 +184,17 @@ describe('money', () => {
     expect(await json('accounts', 'show', account)).toMatchObject({ balance_nanousd: '-1500000000' })
   })
 
+  test('that could not be charged to anybody is listed, with what was reported', async () => {
+    const caller = await gateway.newCaller('1000000000')
+    await caller.post('/v1/completions', { model, prompt: 'x', max_tokens: 10 })
+    const record = { ...gateway.node.records.at(-1)!, ticket: 'not ours' }
+    await gateway.node.report([record])
+    const { request_id } = record
+    const { data } = await json<{ data: object[] }>('anomalies', 'list', '--request', request_id)
+    expect(data).toMatchObject([{ kind: 'bad_ticket', request_id, node_id: 'canned', detail: { record } }])
+    expect((await run(['anomalies', 'list', '--limit', '1'])).out).toMatch(/^id +created_at +kind.*\n.* bad_ticket /)
+  })
+
   test('has its prices published and listed, a list price and one for an account', async () => {
     const account = await newAccount()
     const published = await json(

@@ -85,7 +85,7 @@ test('an item the database refuses fails alone', async () => {
   ;(await nextCall(2)).fail(refused)
   ;(await nextCall(3)).fail(refused)
   ;(await nextCall(4)).answer([ok(2)])
-  expect(await Promise.all(asked)).toEqual([ok(0), { decision: 'failed' }, ok(2)])
+  expect(await Promise.all(asked)).toEqual([ok(0), { decision: 'failed', sqlstate: '22003' }, ok(2)])
 })
 
 test('a caller whose patience ends is told so, and a late admission is handed back', async () => {
