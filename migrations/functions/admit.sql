@@ -23,7 +23,8 @@ end $$;
 
 -- The commit need not reach the disk: what a crash forgets, settle rebuilds from the signed ticket. That somebody asked not to be
 -- billed twice it would forget, so a request with an Idempotency-Key is durable.
-create or replace function admit(items jsonb) returns setof jsonb language plpgsql as $$
+create or replace function admit(items jsonb) returns setof jsonb language plpgsql
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   answers jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(items)]);
   owners bigint[] := array(
@@ -56,13 +57,13 @@ begin
 
   for asked in
     select
-      listed.item, listed.place::int as place, k as key, r as held,
+      listed.item, listed.place::int as place, k.key, r.held,
       -- An answer that was lost is asked for again, perhaps in the same call.
-      min(place) over (partition by k.id, listed.item ->> 'request_id')::int as first_place
+      min(place) over (partition by (k.key).id, listed.item ->> 'request_id')::int as first_place
     from jsonb_array_elements(items) with ordinality as listed (item, place)
-    left join keys k on k.hash = decode(listed.item ->> 'key_hash', 'hex')
-    left join reservations r on r.request_id = (listed.item ->> 'request_id')::uuid
-    order by k.account_id, coalesce(k.metered_as, k.id), listed.place
+    left join lateral (select k as key from keys k where hash = decode(listed.item ->> 'key_hash', 'hex') limit 1) as k on true
+    left join lateral (select r as held from reservations r where request_id = (listed.item ->> 'request_id')::uuid limit 1) as r on true
+    order by (k.key).account_id, coalesce((k.key).metered_as, (k.key).id), listed.place
   loop
     if (asked.key).account_id is distinct from account.id then
       perform save_takings(account, whole, own);

@@ -49,8 +49,10 @@ begin
       least(cost_nanousd(p, i.prompt_tokens, i.cached_tokens, i.completion_tokens), r.amount_nanousd)::bigint,
       i.prompt_tokens, i.cached_tokens, i.completion_tokens, r.created_at, r.tokens_max)::settlement order by i.place)
     from settle_items(items) as i
-    left join reservations r on r.request_id = i.request_id and r.account_id = i.account_id
-    left join usage u on u.request_id = r.request_id and u.settled_at = r.settled_at
+    left join lateral (
+      select * from reservations r where r.request_id = i.request_id and r.account_id = i.account_id limit 1) as r on true
+    left join lateral (
+      select * from usage u where u.request_id = r.request_id and u.settled_at = r.settled_at limit 1) as u on true
     left join prices p on p.model = r.model and p.version = r.price_version);
 end $$;
 
@@ -156,7 +158,7 @@ $$;
 -- Everything a node reports: its usage records, and itself ({node}). Durable before it is answered, for the node then forgets.
 create or replace function settle(items jsonb) returns setof jsonb language plpgsql
   -- A plan that was made while the tables were small must not read them whole once they are large.
-  set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   answers jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(items)]);
   report jsonb;
