@@ -45,7 +45,9 @@ create or replace function usage_report(held reservations) returns jsonb languag
       select coalesce(jsonb_agg(jsonb_build_object(
         'id', e.id::text, 'sequence', e.sequence, 'kind', e.kind, 'amount_nanousd', e.amount_nanousd::text)
         order by e.sequence), '[]')
-      from entries e where e.request_id = held.request_id))
+      from entries e -- two indexes, each of some kinds
+      where (e.request_id = held.request_id and e.kind in ('usage', 'late_usage'))
+        or (e.request_id = held.request_id and e.kind = 'refund')))
   from prices p left join usage u on u.request_id = held.request_id and u.settled_at = held.settled_at
   where p.model = held.model and p.version = held.price_version
 $$;
@@ -86,7 +88,7 @@ begin
       else jsonb_build_object('decision', 'allowed', 'usage', (
         select coalesce(jsonb_agg(report order by created_at desc, request_id), '[]') from (
           select usage_report(r) as report, created_at, request_id from reservations r
-          where account_id = key.account_id and (
+          where account_id = key.account_id and created_at <= coalesce(last_seen.created_at, 'infinity') and (
             last_seen.request_id is null or created_at < last_seen.created_at
             or (created_at = last_seen.created_at and request_id > last_seen.request_id))
           order by created_at desc, request_id limit (item ->> 'limit')::int + 1) as page))

@@ -52,6 +52,37 @@ test('a report over a year reads by index alone, and its sums are right', async 
   expect(JSON.stringify(plan)).not.toContain('Seq Scan')
 })
 
+test('a receipt and a page of requests, from anywhere in the list, are read by index alone', async () => {
+  const requests = 300
+  await db.sql`insert into prices values ('listed', 1, 1, 1, clock_timestamp(), 1)`
+  await db.sql`insert into reservations
+    (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, created_at, expires_at)
+    select gen_random_uuid(), ${payer.account_id}, ${payer.key_id}, 'listed', 1, 1, 1, 'pending', now() - n / 2 * interval '1 second', now()
+    from generate_series(1, ${requests}) as n`
+  await db.sql`analyze`
+  await db.sql`select pg_stat_force_next_flush()`
+  const before = await scans()
+  const seen: string[] = []
+  await db.sql.begin(async (sql) => {
+    await sql`set local enable_seqscan = off` // these tables are small, and reading all of one may be the cheapest here
+    const ask = async (name: string, item: object) => {
+      const [row] =
+        await sql`select ${sql(name)}(${JSON.stringify([{ key_hash: payer.key_hash, ...item }])}::text::jsonb) as answer`
+      return row!.answer.usage
+    }
+    for (let after: string | null = null; ; after = seen.at(-1)!) {
+      const page = (await ask('list_usage', { limit: 49, after })) as { request_id: string }[]
+      seen.push(...page.slice(0, 49).map(({ request_id }) => request_id))
+      if (page.length < 50) break
+    }
+    await ask('read_usage', { request_id: seen[0] })
+  })
+  expect(new Set(seen).size).toBe(requests)
+  expect(seen.length).toBe(requests)
+  for (let i = 0; i < 8; i += 1) await db.sql`select pg_stat_force_next_flush()`
+  expect(await scans()).toEqual(before)
+})
+
 test('the partitions of this month and the next two are there, and rows that came before theirs are moved into it', async () => {
   const [{ count }] = (await db.sql`
     select count(*)::int from pg_inherits where inhparent = 'usage'::regclass`) as unknown as [{ count: number }]
