@@ -159,7 +159,7 @@ async function measureReconcile(sql: postgres.Sql): Promise<void> {
       const items = JSON.stringify([
         { after, entries_max: 100_000, anew: after === '0' && what === 'every entry anew' },
       ])
-      const [row] = await sql`select reconcile(${items}::text::jsonb) as answer`
+      const [row]: postgres.Row[] = await sql`select reconcile(${items}::text::jsonb) as answer`
       after = row!.answer.after
     }
     const findings = await sql`select * from ledger_findings`
