@@ -156,7 +156,7 @@ async function measureReconcile(sql: postgres.Sql): Promise<void> {
   for (const what of ['every entry anew', 'what changed since']) {
     const started = performance.now()
     for (let after: string | null = '0'; after !== null; ) {
-      const items = JSON.stringify([
+      const items: string = JSON.stringify([
         { after, entries_max: 100_000, anew: after === '0' && what === 'every entry anew' },
       ])
       const [row]: postgres.Row[] = await sql`select reconcile(${items}::text::jsonb) as answer`
