@@ -1,5 +1,5 @@
 -- Whether a request may run, decided in one call: key, scope, model, idempotency, price, limits, money, nodes, and then the
--- reservation. Items come in the order of their keys, so an account and a key are read once a call and written once.
+-- reservation. Items come in the order of their keys, so an account and a key are written once a call.
 -- Items: {request_id, key_hash, address, model, prompt_tokens_max, output_tokens_max, ttl_ms, limits, idempotency}.
 
 create or replace function admission(held reservations, account accounts, nodes jsonb) returns jsonb language sql stable as $$
@@ -14,28 +14,30 @@ create or replace function admission(held reservations, account accounts, nodes 
 $$;
 
 -- What stands in the way of a key before anything is counted, or null.
-create or replace function admission_refusal(key keys, item jsonb) returns text language plpgsql as $$
-begin
-  return coalesce(
+create or replace function admission_refusal(key keys, item jsonb) returns text language sql as $$
+  select coalesce(
     key_refusal(key, 'generate', item),
-    case when key.models is not null and item ->> 'model' <> all (key.models) then 'model_not_allowed' end);
-end $$;
+    case when key.models is not null and item ->> 'model' <> all (key.models) then 'model_not_allowed' end)
+$$;
 
 -- The commit need not reach the disk: what a crash forgets, settle rebuilds from the signed ticket. That somebody asked not to be
 -- billed twice it would forget, so a request with an Idempotency-Key is durable.
+-- Each item's rows are looked up by their indexes, whatever a plan that was made while the tables were small would do.
 create or replace function admit(items jsonb) returns setof jsonb language plpgsql
   set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   answers jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(items)]);
   owners bigint[] := array(
-    select distinct account_id from keys
-    where hash in (select decode(i ->> 'key_hash', 'hex') from jsonb_array_elements(items) as i));
+    select account_id from keys where hash in (select decode(i ->> 'key_hash', 'hex') from jsonb_array_elements(items) as i));
   moment timestamptz;
   moment_us bigint;
   asked record;
+  key keys;
   account accounts; -- of the item at hand, as the items before it left it
   whole meters; -- of the account
   own meters; -- of the key
+  whole_place int; -- of the meters, among those that were taken from
+  own_place int := 0;
   limited limit_decision;
   price prices;
   price_of text;
@@ -43,9 +45,12 @@ declare
   nodes_of text;
   amount numeric;
   tokens bigint;
+  refusal text;
   answer jsonb;
   held reservations;
   made reservations[] := '{}';
+  made_ids uuid[] := '{}';
+  taken_from meters[] := '{}';
 begin
   if not jsonb_path_exists(items, '$[*].idempotency') then
     perform set_config('synchronous_commit', 'off', true);
@@ -57,27 +62,36 @@ begin
 
   for asked in
     select
-      listed.item, listed.place::int as place, k.key, r.held,
-      -- An answer that was lost is asked for again, perhaps in the same call.
-      min(place) over (partition by (k.key).id, listed.item ->> 'request_id')::int as first_place
+      item, place::int, (item ->> 'request_id')::uuid as request_id, item ->> 'model' as model,
+      (item ->> 'prompt_tokens_max')::bigint as prompt_tokens_max, (item ->> 'output_tokens_max')::bigint as output_tokens_max,
+      k.key, (k.key).id as key_id, (k.key).account_id, coalesce((k.key).metered_as, (k.key).id) as metered_as,
+      r.held, (r.held).request_id is not null as is_held, a.account, w.whole, o.own
     from jsonb_array_elements(items) with ordinality as listed (item, place)
-    left join lateral (select k as key from keys k where hash = decode(listed.item ->> 'key_hash', 'hex') limit 1) as k on true
-    left join lateral (select r as held from reservations r where request_id = (listed.item ->> 'request_id')::uuid limit 1) as r on true
-    order by (k.key).account_id, coalesce((k.key).metered_as, (k.key).id), listed.place
+    left join lateral (select k as key from keys k where hash = decode(item ->> 'key_hash', 'hex') limit 1) as k on true
+    left join lateral (select r as held from reservations r where request_id = (item ->> 'request_id')::uuid limit 1) as r on true
+    left join lateral (select a as account from accounts a where id = (k.key).account_id limit 1) as a on true
+    left join lateral (
+      select m as whole from meters m where account_id = (k.key).account_id and key_id = 0 limit 1) as w on true
+    left join lateral (
+      select m as own from meters m
+      where account_id = (k.key).account_id and key_id = coalesce((k.key).metered_as, (k.key).id) limit 1) as o on true
+    order by (k.key).account_id, coalesce((k.key).metered_as, (k.key).id), place
   loop
-    if (asked.key).account_id is distinct from account.id then
-      perform save_takings(account, whole, own);
-      select * into account from accounts where id = (asked.key).account_id;
-      select * into whole from meters where account_id = account.id and key_id = 0;
-      own := null;
+    if asked.account_id is distinct from account.id then
+      account := asked.account;
+      whole := asked.whole;
+      whole_place := own_place + 1;
+      own_place := whole_place;
     end if;
-    if coalesce((asked.key).metered_as, (asked.key).id) is distinct from own.key_id then
-      perform save_takings(null, null, own);
-      select * into own from meters
-      where account_id = account.id and key_id = coalesce((asked.key).metered_as, (asked.key).id);
+    if asked.metered_as is distinct from own.key_id then
+      own := asked.own;
+      own_place := own_place + 1;
     end if;
-    if asked.item ->> 'model' is distinct from nodes_of then
-      nodes_of := asked.item ->> 'model';
+    if asked.key_id is distinct from key.id then
+      key := asked.key;
+    end if;
+    if asked.model is distinct from nodes_of then
+      nodes_of := asked.model;
       nodes := live_nodes(nodes_of);
       price_of := null;
     end if;
@@ -86,28 +100,27 @@ begin
       price := price_at(nodes_of, account.id, moment);
     end if;
 
-    if (asked.held).request_id is not null then -- the reservation that was made is the answer
+    -- An answer that was lost is asked for again, perhaps in the same call: the reservation that was made is the answer.
+    held := case when asked.is_held then asked.held else made[array_position(made_ids, asked.request_id)] end;
+    if held.request_id is not null then
       answers[asked.place] := case
-        when ((asked.held).key_id, (asked.held).model, (asked.held).state) is distinct from ((asked.key).id, nodes_of, 'pending') then
-          jsonb_build_object('decision', 'closed')
-        else admission(asked.held, account, nodes)
+        when (held.key_id, held.model, held.state) is distinct from (key.id, nodes_of, 'pending') then '{"decision": "closed"}'
+        else admission(held, account, nodes)
       end;
-      continue;
-    elsif asked.first_place < asked.place then
-      answers[asked.place] := answers[asked.first_place];
       continue;
     end if;
 
-    tokens := (asked.item ->> 'prompt_tokens_max')::bigint + (asked.item ->> 'output_tokens_max')::bigint;
-    amount := cost_nanousd(price, (asked.item ->> 'prompt_tokens_max')::bigint, 0, (asked.item ->> 'output_tokens_max')::bigint);
-    answer := jsonb_build_object('decision', admission_refusal(asked.key, asked.item));
-    if answer ->> 'decision' is null and asked.item ? 'idempotency' then
-      answer := coalesce(idempotency_verdict(account.id, asked.item -> 'idempotency'), answer);
-    end if;
-    if answer ->> 'decision' is null then
-      limited := decide_limits(asked.key, account, own, whole, asked.item -> 'limits', tokens, amount, moment_us);
+    refusal := admission_refusal(key, asked.item);
+    answer := case
+      when refusal is not null then jsonb_build_object('decision', refusal)
+      when asked.item ? 'idempotency' then idempotency_verdict(account.id, asked.item -> 'idempotency')
+    end;
+    if answer is null then
+      tokens := asked.prompt_tokens_max + asked.output_tokens_max;
+      amount := cost_nanousd(price, asked.prompt_tokens_max, 0, asked.output_tokens_max);
+      limited := decide_limits(key, account, own, whole, asked.item -> 'limits', tokens, amount, moment_us);
       answer := case
-        when price.model is null then jsonb_build_object('decision', 'no_price')
+        when price.model is null then '{"decision": "no_price"}'
         when limited.refusal is not null then jsonb_build_object('decision', limited.refusal, 'limits', limited.shown)
         when account.debited_nanousd + account.pending_nanousd + amount > account.credited_nanousd::numeric + account.overdraft_nanousd then
           jsonb_build_object('decision', 'insufficient_quota', 'limits', limited.shown)
@@ -122,27 +135,47 @@ begin
     account.pending_nanousd := account.pending_nanousd + amount::bigint;
     own := limited.own;
     whole := limited.whole;
-    held := null;
-    held.request_id := (asked.item ->> 'request_id')::uuid;
+    taken_from[whole_place] := whole;
+    taken_from[own_place] := own;
+    held.request_id := asked.request_id;
     held.account_id := account.id;
-    held.key_id := (asked.key).id;
+    held.key_id := key.id;
     held.model := nodes_of;
     held.price_version := price.version;
     held.amount_nanousd := amount::bigint;
+    held.state := 'pending';
     held.expires_at := clock_timestamp() + (asked.item ->> 'ttl_ms')::bigint * interval '1 millisecond';
     held.tokens_max := tokens;
     made := made || held;
+    made_ids := made_ids || held.request_id;
     if asked.item ? 'idempotency' then
       perform claim_for_generation(account.id, asked.item -> 'idempotency', held.request_id);
     end if;
-    answers[asked.place] := admission(held, account, nodes) || jsonb_strip_nulls(jsonb_build_object('limits', nullif(limited.shown, '{}')));
+    answer := admission(held, account, nodes);
+    answers[asked.place] := case when limited.shown = '{}' then answer else answer || jsonb_build_object('limits', limited.shown) end;
   end loop;
-  perform save_takings(account, whole, own);
+  if made <> '{}' then
+    perform save_takings(made, taken_from, moment);
+  end if;
+  return query select unnest(answers);
+end $$;
+
+-- Writes what admissions made, and what they took: of the balances of accounts, and of meters.
+create or replace function save_takings(made reservations[], taken_from meters[], moment timestamptz) returns void language plpgsql as $$
+begin
+  update accounts a set pending_nanousd = a.pending_nanousd + sums.amount_nanousd
+  from (select account_id, sum(amount_nanousd)::bigint as amount_nanousd from unnest(made) group by account_id) as sums
+  where a.id = sums.account_id;
+  update meters m set
+    requests_level = taken.requests_level, tokens_level = taken.tokens_level, tokens_per_minute = taken.tokens_per_minute,
+    levels_at_us = taken.levels_at_us, requests_in_flight = taken.requests_in_flight, held_nanousd = taken.held_nanousd,
+    last_used_at = taken.last_used_at
+  from unnest(taken_from) as taken
+  where m.account_id = taken.account_id and m.key_id = taken.key_id;
   insert into reservations
     (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, created_at, expires_at, tokens_max)
-  select request_id, account_id, key_id, model, price_version, amount_nanousd, 1, 'pending', moment, expires_at, tokens_max
+  select request_id, account_id, key_id, model, price_version, amount_nanousd, 1, state, moment, expires_at, tokens_max
   from unnest(made);
-  return query select unnest(answers);
 end $$;
 
 -- Gives the generation to the next attempt: from here on, what an earlier one reports is stale. Items: {request_id, account_id, attempt}.

@@ -11,17 +11,16 @@ end $$;
 -- Why this key may not do this, or null where it may. `item` carries the caller's address: a key that is bound to addresses is
 -- refused where none is known. The scope `admin` is every scope, on the key's own account.
 drop function if exists key_refusal(keys, text);
-create or replace function key_refusal(key keys, scope text, item jsonb default null) returns text language plpgsql as $$
-begin
-  return case
+create or replace function key_refusal(key keys, scope text, item jsonb default null) returns text language sql as $$
+  select case
     when key.id is null then 'unknown_key'
     when key.revoked_at is not null then 'revoked_key'
     when key.expires_at <= clock_timestamp() then 'expired_key'
     when not coalesce(key.allowed_ips is null or (item ->> 'address')::inet <<= any (key.allowed_ips), false) then
       'address_not_allowed'
     when not key.scopes && array[scope, 'admin'] then 'missing_scope'
-  end;
-end $$;
+  end
+$$;
 
 drop function if exists authenticate(jsonb);
 

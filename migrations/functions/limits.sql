@@ -109,17 +109,30 @@ declare
   month date := date_trunc('month', to_timestamp(moment_us / 1000000) at time zone 'utc')::date;
   decided limit_decision;
 begin
-  own_requests := gcra(own.requests_level, key.requests_per_minute, 1, moment_us - own.levels_at_us);
-  own_tokens := gcra(own.tokens_level, key.tokens_per_minute, tokens, moment_us - own.levels_at_us);
-  whole_requests := gcra(whole.requests_level, whole_requests_max, 1, moment_us - whole.levels_at_us);
-  whole_tokens := gcra(whole.tokens_level, whole_tokens_max, tokens, moment_us - whole.levels_at_us);
-  decided.shown := jsonb_strip_nulls(jsonb_build_object(
-    'requests', shown_limit(key.requests_per_minute, own_requests, whole_requests_max, whole_requests),
-    'tokens', shown_limit(key.tokens_per_minute, own_tokens, whole_tokens_max, whole_tokens)));
+  decided.shown := '{}';
+  if coalesce(key.requests_per_minute, key.tokens_per_minute, whole_requests_max, whole_tokens_max) is not null then
+    own_requests := gcra(own.requests_level, key.requests_per_minute, 1, moment_us - own.levels_at_us);
+    own_tokens := gcra(own.tokens_level, key.tokens_per_minute, tokens, moment_us - own.levels_at_us);
+    whole_requests := gcra(whole.requests_level, whole_requests_max, 1, moment_us - whole.levels_at_us);
+    whole_tokens := gcra(whole.tokens_level, whole_tokens_max, tokens, moment_us - whole.levels_at_us);
+    decided.shown := jsonb_strip_nulls(jsonb_build_object(
+      'requests', shown_limit(key.requests_per_minute, own_requests, whole_requests_max, whole_requests),
+      'tokens', shown_limit(key.tokens_per_minute, own_tokens, whole_tokens_max, whole_tokens)));
+    decided.refusal := case
+      when not (own_requests.is_admitted and whole_requests.is_admitted) then 'requests_per_minute'
+      when tokens > least(key.tokens_per_minute, whole_tokens_max) then 'request_too_large'
+      when not (own_tokens.is_admitted and whole_tokens.is_admitted) then 'tokens_per_minute'
+    end;
+    if decided.refusal is not null then
+      -- All buckets have to let it in: the one that takes longest says when.
+      decided.shown := decided.shown || jsonb_build_object('retry_us', case when decided.refusal <> 'request_too_large' then
+        greatest(own_requests.retry_us, whole_requests.retry_us, own_tokens.retry_us, whole_tokens.retry_us) end);
+      return decided;
+    end if;
+    own := filled(own, own_requests, own_tokens, moment_us);
+    whole := filled(whole, whole_requests, whole_tokens, moment_us);
+  end if;
   decided.refusal := case
-    when not (own_requests.is_admitted and whole_requests.is_admitted) then 'requests_per_minute'
-    when tokens > least(key.tokens_per_minute, whole_tokens_max) then 'request_too_large'
-    when not (own_tokens.is_admitted and whole_tokens.is_admitted) then 'tokens_per_minute'
     when own.requests_in_flight >= key.requests_in_flight_max or whole.requests_in_flight >= whole_in_flight_max then
       'requests_in_flight'
     when own.held_nanousd + amount + case when own.month = month then own.charged_nanousd else 0 end
@@ -128,51 +141,39 @@ begin
          > account.monthly_spend_cap_nanousd then 'spend_cap_reached'
   end;
   if decided.refusal is not null then
-    -- All buckets have to let it in: the one that takes longest says when.
-    decided.shown := decided.shown || jsonb_build_object('retry_us', case when decided.refusal in ('requests_per_minute', 'tokens_per_minute') then
-      greatest(own_requests.retry_us, whole_requests.retry_us, own_tokens.retry_us, whole_tokens.retry_us) end);
+    decided.shown := decided.shown || '{"retry_us": null}';
     return decided;
   end if;
-  decided.own := taken(own, own_requests, own_tokens, key.tokens_per_minute, amount, moment_us);
-  decided.whole := taken(whole, whole_requests, whole_tokens, whole_tokens_max, amount, moment_us);
+  own.tokens_per_minute := key.tokens_per_minute;
+  whole.tokens_per_minute := whole_tokens_max;
+  decided.own := taken(own, amount, moment_us);
+  decided.whole := taken(whole, amount, moment_us);
   return decided;
 end $$;
 
-create or replace function taken(
-  meter meters, requests record, tokens record, tokens_per_minute bigint, amount numeric, moment_us bigint
-) returns meters language plpgsql immutable as $$
+-- A meter with what its buckets hold after a request.
+drop function if exists taken(meters, record, record, bigint, numeric, bigint);
+create or replace function filled(meter meters, requests record, tokens record, moment_us bigint) returns meters
+language plpgsql immutable as $$
 begin
   meter.requests_level := requests.level;
   meter.tokens_level := tokens.level;
-  meter.tokens_per_minute := tokens_per_minute;
   if coalesce(requests.remaining, tokens.remaining) is not null then -- who has no bucket does not stop it from draining for those who do
     meter.levels_at_us := greatest(meter.levels_at_us, moment_us); -- a clock set back drains nothing twice
   end if;
+  return meter;
+end $$;
+
+-- A meter with one request more in flight.
+create or replace function taken(meter meters, amount numeric, moment_us bigint) returns meters language plpgsql immutable as $$
+begin
   meter.requests_in_flight := meter.requests_in_flight + 1;
   meter.held_nanousd := least(meter.held_nanousd + amount, 9e18)::bigint;
   meter.last_used_at := to_timestamp(moment_us / 1000000.0);
   return meter;
 end $$;
 
--- Writes what admissions took: of an account with its meter, and of a key. Nulls are not written.
-create or replace function save_takings(account accounts, whole meters, own meters) returns void language plpgsql as $$
-declare
-  meter meters;
-begin
-  if account.id is not null then
-    update accounts set pending_nanousd = account.pending_nanousd
-    where id = account.id and pending_nanousd <> account.pending_nanousd;
-  end if;
-  foreach meter in array array[whole, own] loop
-    if meter.account_id is not null then
-      update meters m set
-        requests_level = meter.requests_level, tokens_level = meter.tokens_level, tokens_per_minute = meter.tokens_per_minute,
-        levels_at_us = meter.levels_at_us, requests_in_flight = meter.requests_in_flight, held_nanousd = meter.held_nanousd,
-        last_used_at = meter.last_used_at
-      where m.account_id = meter.account_id and m.key_id = meter.key_id and m.last_used_at is distinct from meter.last_used_at;
-    end if;
-  end loop;
-end $$;
+drop function if exists save_takings(accounts, meters, meters);
 
 -- The requests whose key was revoked while they ran.
 create or replace function requests_to_stop() returns jsonb language sql as $$

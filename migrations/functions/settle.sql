@@ -60,12 +60,11 @@ end $$;
 create or replace function note_anomalies(settled settlement[], items jsonb) returns void language plpgsql as $$
 begin
   insert into anomalies (request_id, kind, detail)
-  select i.request_id, case when decision in ('posted', 'late') then 'above_reservation' else decision end, i.item
+  select request_id, case when decision in ('posted', 'late') then 'above_reservation' else decision end, items -> (place - 1)
   from unnest(settled) as s
-  join settle_items(items) as i using (place)
   left join prices p on p.model = s.model and p.version = s.price_version
   where decision in ('rejected', 'stale', 'conflict')
-    or decision in ('posted', 'late') and cost_nanousd(p, i.prompt_tokens, i.cached_tokens, i.completion_tokens) > charge_nanousd;
+    or decision in ('posted', 'late') and cost_nanousd(p, prompt_tokens, cached_tokens, completion_tokens) > charge_nanousd;
 end $$;
 
 -- Closes the reservations, and writes down what was used and what it costs: a row and an entry each. Entries are numbered on from
@@ -86,7 +85,7 @@ begin
       (item ->> 'delivered_tokens')::bigint, item ->> 'outcome',
       to_timestamp((item ->> 'started_unix_ms')::double precision / 1000), (item ->> 'first_token_ms')::double precision,
       (item ->> 'duration_ms')::double precision, charge_nanousd, moment
-    from made join settle_items(items) as i using (place))
+    from made, lateral (select items -> (place - 1) as item) as i)
   insert into entries (account_id, sequence, request_id, kind, amount_nanousd, created_at)
   select made.account_id, entry_count + row_number() over (partition by made.account_id order by place), request_id,
     case decision when 'posted' then 'usage' else 'late_usage' end, charge_nanousd, moment
@@ -135,9 +134,13 @@ declare
   moment timestamptz := clock_timestamp();
   settled settlement[];
 begin
-  perform restore(items, 'expired');
   settled := decide_settlements(items);
-  perform note_anomalies(settled, items);
+  if exists (
+    select from unnest(settled) where decision in ('rejected', 'stale', 'conflict') or charge_nanousd = held_nanousd) then
+    perform restore(items, 'expired');
+    settled := decide_settlements(items);
+    perform note_anomalies(settled, items);
+  end if;
   perform book_usage(settled, items, moment);
   perform add_up_usage(settled, moment);
   perform alert_debits(settled);
@@ -148,11 +151,15 @@ end $$;
 
 -- The items that name a request for the n-th time in this call, for each n: a request is settled in the order it was reported.
 create or replace function settle_rounds(items jsonb) returns table (round bigint, places int[], round_items jsonb) language sql immutable as $$
-  select round, array_agg(place order by place), jsonb_agg(item order by place)
+  select round, places, case when cardinality(places) = jsonb_array_length(items) then items
+    else (select jsonb_agg(items -> (place - 1) order by place) from unnest(places) as place) end
   from (
-    select place, item, row_number() over (partition by request_id order by place) as round
-    from settle_items(items) where item ? 'request_id') as numbered
-  group by round order by round
+    select round, array_agg(place order by place) as places
+    from (
+      select place, row_number() over (partition by request_id order by place) as round
+      from settle_items(items) where item ? 'request_id') as numbered
+    group by round) as rounds
+  order by round
 $$;
 
 -- Everything a node reports: its usage records, and itself ({node}). Durable before it is answered, for the node then forgets.
