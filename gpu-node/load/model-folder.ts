@@ -2,9 +2,11 @@
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { z } from 'zod'
 import type { TensorSource } from '../engine.ts'
+import { addedTokensOfConfig, addedTokensOfIds, withAdded } from '../tokenizer/added-tokens.ts'
+import { parseTokenizerModel } from '../tokenizer/model-file.ts'
 import { Tokenizer } from '../tokenizer/tokenizer.ts'
+import { parseTokenizerJson } from '../tokenizer/tokenizer-json.ts'
 import { type ModelConfig, modelConfig } from './model-config.ts'
 import { ModelError, type ModelErrorCode } from './model-error.ts'
 import { readSmallFile } from './model-file.ts'
@@ -25,19 +27,25 @@ export function readModelFolder(folder: string): Model {
       ? readJson(folder, 'generation_config.json', 'generation_config_invalid')
       : null,
   )
-  const tokenizer = new Tokenizer(readFile(folder, 'tokenizer.model'), addedTokens(folder))
+  const tokenizer = readTokenizer(folder)
   checkVocabulary(tokenizer.size, config.shape.vocab_size)
   return { ...config, tokenizer, tensors: findWeights(folder, config.shape) }
 }
 
-const addedSchema = z.record(z.string().min(1), z.int().nonnegative())
-
-/** Special tokens that fine-tuning put behind the pieces, such as Ziya-LLaMA's `<human>`, in the order of their ids. */
-function addedTokens(folder: string): [text: string, id: number][] {
-  if (!existsSync(join(folder, 'added_tokens.json'))) return []
-  const parsed = addedSchema.safeParse(readJson(folder, 'added_tokens.json', 'tokenizer_invalid'))
-  if (!parsed.success) throw new ModelError('tokenizer_invalid', 'added_tokens.json does not map texts to ids')
-  return Object.entries(parsed.data).sort(([, a], [, b]) => a - b)
+/** tokenizer.model where there is one, else tokenizer.json; and the tokens that fine-tuning put behind its pieces. */
+function readTokenizer(folder: string): Tokenizer {
+  const has = (name: string) => existsSync(join(folder, name))
+  const read = (name: string) => readJson(folder, name, 'tokenizer_invalid')
+  if (!has('tokenizer.model') && !has('tokenizer.json'))
+    throw new ModelError('model_file_missing', `${folder} has neither tokenizer.model nor tokenizer.json`)
+  let model = has('tokenizer.model')
+    ? parseTokenizerModel(readFile(folder, 'tokenizer.model'))
+    : parseTokenizerJson(readFile(folder, 'tokenizer.json').toString('utf8'))
+  if (has('tokenizer_config.json'))
+    model = withAdded(model, addedTokensOfConfig(read('tokenizer_config.json')), 'tokenizer_config.json')
+  if (has('added_tokens.json'))
+    model = withAdded(model, addedTokensOfIds(read('added_tokens.json')), 'added_tokens.json')
+  return new Tokenizer(model)
 }
 
 function checkVocabulary(pieces: number, vocab_size: number): void {

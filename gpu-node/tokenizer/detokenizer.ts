@@ -1,6 +1,7 @@
 // Token ids back to text, one at a time: never half a code point, and never decoding an id twice. The concatenation of
 // all deltas is SentencePiece's text of the whole, except that broken UTF-8 becomes U+FFFD as Python's 'replace' does it.
 
+import type { Piece } from './model-file.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
 const SPACE = '\u2581'
@@ -42,7 +43,7 @@ export class Detokenizer {
     if (piece === undefined || piece.type === 'control') return { text: piece?.text ?? '', bytes: null }
     if (piece.type === 'byte')
       return { text: `\\x${piece.text.slice(3, 5).toLowerCase()}`, bytes: [byteOf(piece.text)] }
-    const text = piece.type === 'unknown' ? this.#tokenizer.model.unknown_surface : this.#spelling(piece.text)
+    const text = piece.type === 'unknown' ? this.#tokenizer.model.unknown_surface : this.#spelling(spelled(piece))
     return { text, bytes: [...Buffer.from(text)] }
   }
 
@@ -56,7 +57,7 @@ export class Detokenizer {
     const unfinished = this.#utf8.decode()
     if (piece === undefined || piece.type === 'control') return unfinished
     if (piece.type === 'unknown') return unfinished + this.#continueWith(this.#tokenizer.model.unknown_surface)
-    return unfinished + this.#continueWith(this.#spell(piece.text))
+    return unfinished + this.#continueWith(this.#spell(spelled(piece)))
   }
 
   /** What is left when no id follows: U+FFFD for an unfinished code point. */
@@ -81,6 +82,10 @@ export class Detokenizer {
     if (text !== '') this.#at_start = false
     return text
   }
+}
+
+function spelled({ text, found_as }: Piece): string {
+  return found_as ?? text
 }
 
 function byteOf(piece: string): number {

@@ -1,9 +1,9 @@
-// Byte-pair merging as SentencePiece's bpe_model.cc does it: of all neighbours whose concatenation is a piece, the one
-// with the best score merges first, the leftmost of equals. A linked list and a heap: n log n, whatever the text.
+// Byte-pair merging as SentencePiece's bpe_model.cc does it: of all neighbours that may merge, those of the lowest rank
+// merge first, the leftmost of equals. A linked list and a heap: n log n, whatever the text.
 
-/** What may be merged: pieces by their text, each with its rank (0 = best score; equal scores share a rank). */
 export interface MergeTable {
-  ranks: ReadonlyMap<string, number>
+  /** When the neighbours text[start, middle) and text[middle, end) merge: 0 = first of all; undefined: never. */
+  rankOf(text: string, start: number, middle: number, end: number): number | undefined
   piece_length_max: number // in UTF-16 units
 }
 
@@ -25,7 +25,7 @@ export function mergeSymbols(text: string, starts: number[], frozen: ReadonlySet
     if (right < 0 || frozen.has(left) || frozen.has(right)) return
     const end = endOf(right)
     if (end - starts[left]! > table.piece_length_max) return
-    const rank = table.ranks.get(text.slice(starts[left], end))
+    const rank = table.rankOf(text, starts[left]!, starts[right]!, end)
     if (rank === undefined) return
     pair_rank[left] = rank
     heap.push(rank * 2 ** 32 + left)

@@ -2,13 +2,16 @@
 // a small reader stands here instead of a library and a generated schema. What we could not reproduce is refused by name.
 
 import { ModelError } from '../load/model-error.ts'
+import type { MergeTable } from './merge.ts'
 
-export type PieceType = 'normal' | 'unknown' | 'control' | 'user_defined' | 'byte'
+/** `added` ones are cut out of a text before it is normalized, `user_defined` ones after. */
+export type PieceType = 'normal' | 'unknown' | 'control' | 'user_defined' | 'added' | 'byte'
 
 export interface Piece {
   text: string
   score: number
   type: PieceType
+  found_as?: string // how a user-defined piece stands in normalized text, where that is not its own text
 }
 
 export interface TokenizerModel {
@@ -16,7 +19,10 @@ export interface TokenizerModel {
   unknown_surface: string // what an unknown id decodes to
   add_dummy_prefix: boolean
   remove_extra_whitespaces: boolean
+  merges: MergeTable | null // null: any neighbours whose text is a piece merge, by its score
 }
+
+export const PIECES_MAX = 1 << 20
 
 /** The model in the bytes of a `tokenizer.model`; throws `ModelError` where it is broken or of another kind. */
 export function parseTokenizerModel(bytes: Uint8Array): TokenizerModel {
@@ -40,6 +46,7 @@ export function parseTokenizerModel(bytes: Uint8Array): TokenizerModel {
     unknown_surface: textOf(trainer, 44) ?? ' \u2047 ',
     add_dummy_prefix: numberOf(normalizer, 3, 1) !== 0,
     remove_extra_whitespaces: numberOf(normalizer, 4, 1) !== 0,
+    merges: null,
   }
 }
 
@@ -82,8 +89,6 @@ function refuseWhat(refused: boolean, reason: string): void {
 
 // ── protocol buffers: varints, 4-byte floats and length-delimited bytes are all this schema has
 
-const FIELDS_MAX = 1 << 20
-
 interface Field {
   number: number
   value: number | Uint8Array // a float stays its 4 bytes
@@ -93,8 +98,8 @@ function readMessage(bytes: Uint8Array): Field[] {
   const fields: Field[] = []
   const cursor = { bytes, at: 0 }
   while (cursor.at < bytes.length) {
-    if (fields.length === FIELDS_MAX)
-      throw new ModelError('tokenizer_invalid', `tokenizer.model has more than ${FIELDS_MAX} pieces`)
+    if (fields.length === PIECES_MAX)
+      throw new ModelError('tokenizer_invalid', `tokenizer.model has more than ${PIECES_MAX} pieces`)
     const key = readVarint(cursor)
     fields.push({ number: Math.floor(key / 8), value: readValue(cursor, key % 8) })
   }

@@ -1,9 +1,9 @@
-// Text to token ids exactly as Google's SentencePiece (BPE, identity normalizer, byte fallback) does it. Special pieces
-// are never found in text: a caller that writes "<s>" gets the tokens of three characters.
+// Text to token ids exactly as Google's SentencePiece (BPE, identity normalizer, byte fallback) does it, or as Hugging Face's
+// tokenizers do for a model that says in which order pairs merge. Special pieces are never found in text: a caller that
+// writes "<s>" gets the tokens of three characters.
 
-import { ModelError } from '../load/model-error.ts'
 import { type MergeTable, mergeSymbols } from './merge.ts'
-import { bytePiece, type Piece, parseTokenizerModel, type TokenizerModel } from './model-file.ts'
+import { bytePiece, type Piece, type PieceType, parseTokenizerModel, type TokenizerModel } from './model-file.ts'
 
 const SPACE = '\u2581' // how pieces spell a space
 
@@ -12,19 +12,26 @@ export class Tokenizer {
   readonly #ids: ReadonlyMap<string, number>
   readonly #spellable: ReadonlyMap<string, number> // what text can become: normal and user-defined pieces
   readonly #merges: MergeTable
+  readonly #piece_length_max: number // of what a token may stand for in a text, in UTF-16 units
   readonly #byte_ids: number[]
-  readonly #user_defined: UserDefinedPieces
+  readonly #user_defined: PrefixMatcher
+  readonly #added: PrefixMatcher
 
-  /** `added` are special tokens that the model file lacks; their ids continue its own. */
-  constructor(model_file: Uint8Array, added: readonly [text: string, id: number][] = []) {
-    this.model = withAdded(parseTokenizerModel(model_file), added)
+  /** `model` is what a file says, or the bytes of a tokenizer.model. */
+  constructor(model: TokenizerModel | Uint8Array) {
+    this.model = model instanceof Uint8Array ? parseTokenizerModel(model) : model
     const pieces = [...this.model.pieces.entries()]
-    const spellable = pieces.filter(([, piece]) => piece.type === 'normal' || piece.type === 'user_defined')
+    const spellable = pieces.filter(([, { type }]) => type === 'normal' || type === 'user_defined')
     this.#ids = new Map(pieces.map(([id, piece]) => [piece.text, id]))
-    this.#spellable = new Map(spellable.map(([id, piece]) => [piece.text, id]))
-    this.#merges = mergeTable(spellable.map(([, piece]) => piece))
+    this.#spellable = new Map(spellable.map(([id, { text, found_as = text }]) => [found_as, id]))
+    this.#merges = this.model.merges ?? byScore(spellable.map(([, piece]) => piece))
     this.#byte_ids = Array.from({ length: 256 }, (_, byte) => this.#ids.get(bytePiece(byte))!)
-    this.#user_defined = new UserDefinedPieces(this.model.pieces)
+    const textsOf = (wanted: PieceType) =>
+      this.model.pieces.filter(({ type }) => type === wanted).map(({ text, found_as = text }) => found_as)
+    const added = textsOf('added')
+    this.#user_defined = new PrefixMatcher(textsOf('user_defined'))
+    this.#added = new PrefixMatcher(added)
+    this.#piece_length_max = added.reduce((most, { length }) => Math.max(most, length), this.#merges.piece_length_max)
   }
 
   /** Pieces in the model. A network may have a few more rows, as padding. */
@@ -36,28 +43,43 @@ export class Tokenizer {
     return this.model.pieces[id]
   }
 
-  /** The id of a control or user-defined piece, or null where the vocabulary has none of this text. */
+  /** The id of a control, user-defined or added piece, or null where the vocabulary has none of this text. */
   specialId(text: string): number | null {
     const id = this.#ids.get(text)
     if (id === undefined) return null
     const type = this.model.pieces[id]!.type
-    return type === 'control' || type === 'user_defined' ? id : null
+    return type === 'control' || type === 'user_defined' || type === 'added' ? id : null
   }
 
   /** Fewer tokens than this no text of this length has: a bound that costs nothing, for texts far too long. */
   tokensMin(text: string): number {
     if (this.model.remove_extra_whitespaces) return 0 // it may be all spaces
-    return Math.ceil(text.length / Math.max(1, this.#merges.piece_length_max))
+    return Math.ceil(text.length / Math.max(1, this.#piece_length_max))
   }
 
   /** Token ids of one text, without BOS. Lone surrogates count as U+FFFD. */
   encode(text: string): number[] {
-    const normalized = this.#normalize(text.toWellFormed())
+    const whole = text.toWellFormed()
+    const ids: number[] = []
+    let begin = 0
+    for (let at = 0; at < whole.length && !this.#added.is_empty; ) {
+      const length = this.#added.matchAt(whole, at)
+      if (length > 0) {
+        this.#appendSegment(ids, whole.slice(begin, at))
+        ids.push(this.#ids.get(whole.slice(at, at + length))!)
+        begin = at + length
+      }
+      at += Math.max(1, length)
+    }
+    this.#appendSegment(ids, begin > 0 ? whole.slice(begin) : whole)
+    return ids
+  }
+
+  #appendSegment(ids: number[], text: string): void {
+    const normalized = this.#normalize(text)
     const { starts, frozen } = this.#firstSymbols(normalized)
     const merged = mergeSymbols(normalized, starts, frozen, this.#merges)
-    const ids: number[] = []
     for (const [i, start] of merged.entries()) this.#appendIds(ids, normalized.slice(start, merged[i + 1]))
-    return ids
   }
 
   // Normalizer::Normalize with the identity rule. Extra whitespace is only ever U+0020 there.
@@ -90,45 +112,36 @@ export class Tokenizer {
   }
 }
 
-function withAdded(model: TokenizerModel, added: readonly [text: string, id: number][]): TokenizerModel {
-  const pieces = [...model.pieces]
-  const ids = new Map(pieces.map(({ text }, id) => [text, id]))
-  for (const [text, id] of added) {
-    if (ids.get(text) === id) continue // a list may repeat what the model file has
-    if (ids.has(text) || id !== pieces.length)
-      throw new ModelError('tokenizer_invalid', `added_tokens.json: ${JSON.stringify(text)} cannot have the id ${id}`)
-    pieces.push({ text, score: 0, type: 'control' })
-  }
-  return { ...model, pieces }
-}
-
-function mergeTable(pieces: Piece[]): MergeTable {
+/** Any two neighbours whose text is a piece, the best score first. */
+function byScore(pieces: Piece[]): MergeTable {
   const scores = [...new Set(pieces.map((piece) => piece.score))].sort((a, b) => b - a)
   const rank_of = new Map(scores.map((score, rank) => [score, rank]))
+  const ranks = new Map(pieces.map((piece) => [piece.text, rank_of.get(piece.score)!]))
   return {
-    ranks: new Map(pieces.map((piece) => [piece.text, rank_of.get(piece.score)!])),
+    rankOf: (text, start, _, end) => ranks.get(text.slice(start, end)),
     piece_length_max: pieces.reduce((most, piece) => Math.max(most, piece.text.length), 0),
   }
 }
 
-/** User-defined pieces are cut out before anything merges, the longest match first (SentencePiece's PrefixMatcher). */
-class UserDefinedPieces {
+/** Texts that are cut out before anything merges, the longest match first (as SentencePiece's PrefixMatcher). */
+class PrefixMatcher {
   readonly #by_first = new Map<number, string[]>()
 
-  constructor(pieces: Piece[]) {
-    const longest_first = pieces
-      .filter(({ type }) => type === 'user_defined')
-      .sort((a, b) => b.text.length - a.text.length)
-    for (const { text } of longest_first) {
+  constructor(texts: string[]) {
+    for (const text of texts.toSorted((a, b) => b.length - a.length)) {
       const same_start = this.#by_first.get(text.charCodeAt(0))
       if (same_start) same_start.push(text)
       else this.#by_first.set(text.charCodeAt(0), [text])
     }
   }
 
-  /** UTF-16 units of the piece that starts at `at`, or 0. */
+  get is_empty(): boolean {
+    return this.#by_first.size === 0
+  }
+
+  /** UTF-16 units of the text that starts at `at`, or 0. */
   matchAt(text: string, at: number): number {
-    if (this.#by_first.size === 0) return 0
+    if (this.is_empty) return 0
     return this.#by_first.get(text.charCodeAt(at))?.find((piece) => text.startsWith(piece, at))?.length ?? 0
   }
 }

@@ -8,6 +8,7 @@ import { describe, expect, test } from 'vitest'
 import type { ModelErrorCode } from '../../../gpu-node/load/model-error.ts'
 import { readModelFolder } from '../../../gpu-node/load/model-folder.ts'
 import { layOut, modelFolder, safetensorsBytes, tinyConfig, tinyTensors } from '../../support/safetensors.ts'
+import { addedToken, smallPieces, type TokenizerJsonOptions, tokenizerJson } from '../../support/tokenizer-json.ts'
 import { bytesField, tokenizerModel, varint, varintField } from '../../support/tokenizer-model.ts'
 import {
   type Entry,
@@ -707,6 +708,7 @@ refuses('a tensor of torch', [
 
 // ── tokenizer
 
+const config = (changes: object): Files => ({ 'config.json': JSON.stringify({ ...tinyConfig, ...changes }) })
 const good_tokenizer = tokenizerModel({ pieces: [{ text: 'a', score: -1 }] })
 const tokenizer = (options: Parameters<typeof tokenizerModel>[0]): Files => ({
   'tokenizer.model': tokenizerModel(options),
@@ -812,6 +814,212 @@ refuses('tokenizer.model', [
   ],
 ])
 
+const json = (options: TokenizerJsonOptions = {}, text = tokenizerJson({ pieces: small, ...options })): Files => ({
+  'tokenizer.model': null,
+  'tokenizer.json': text,
+})
+const small = smallPieces().filter((piece) => piece !== 'ab' && piece !== 'b') // as many as the network has rows
+const edited = (from: string, to: string) => json({}, tokenizerJson({ pieces: small, merges: [] }).replace(from, to))
+const vocab = (changes: Record<string, unknown>) =>
+  json({ merges: [], model: { vocab: { ...Object.fromEntries(small.map((text, id) => [text, id])), ...changes } } })
+const normalizer = (normalizer: unknown) => json({ merges: [], file: { normalizer } })
+const Prepend = { type: 'Prepend', prepend: '\u2581' }
+const Replace = { type: 'Replace', pattern: { String: ' ' }, content: '\u2581' }
+const Sequence = (...normalizers: object[]) => ({ type: 'Sequence', normalizers })
+
+test('a folder with a tokenizer.json alone is read', () => {
+  expect(refusalOf(modelFolder(json({ merges: [] })))).toBeNull()
+})
+
+refuses('tokenizer.json', [
+  ['is missing, and tokenizer.model', { 'tokenizer.model': null }, 'model_file_missing'],
+  ...[
+    '',
+    '{',
+    'null',
+    '[]',
+    '1',
+    '"x"',
+    '{}',
+    '\ufeff{}',
+    '{"model":null}',
+    '['.repeat(MEBI),
+    '{"a":'.repeat(MEBI),
+  ].map((text): Case => [`is ${text.slice(0, 20)}`, json({}, text), 'tokenizer_invalid']),
+  ['is a tokenizer.model', { ...json(), 'tokenizer.json': good_tokenizer }, 'tokenizer_invalid'],
+  ...['Unigram', 'WordPiece', 'WordLevel', 'bpe', '', null, 2, undefined].map(
+    (type): Case => [`has a model of type ${type}`, json({ merges: [], model: { type } }), 'tokenizer_unsupported'],
+  ),
+  ...[false, null, 'true', undefined].map(
+    (byte_fallback): Case => [
+      `has byte_fallback ${byte_fallback}`,
+      json({ merges: [], model: { byte_fallback } }),
+      'tokenizer_unsupported',
+    ],
+  ),
+  ...Object.entries({
+    dropout: 0.1,
+    continuing_subword_prefix: '##',
+    end_of_word_suffix: '</w>',
+    ignore_merges: true,
+  }).map(
+    ([field, value]): Case => [
+      `has a ${field}`,
+      json({ merges: [], model: { [field]: value } }),
+      'tokenizer_unsupported',
+    ],
+  ),
+  ...[null, 'NFC', { type: 'NFKC' }, Prepend, Sequence(), Sequence(Prepend), Sequence(Replace, Prepend)].map(
+    (value): Case => [`has the normalizer ${JSON.stringify(value)}`, normalizer(value), 'tokenizer_unsupported'],
+  ),
+  ...[
+    Sequence(Prepend, Replace, { type: 'NFC' }),
+    Sequence({ ...Prepend, prepend: ' ' }, Replace),
+    Sequence(Prepend, { ...Replace, pattern: { Regex: ' ' } }),
+    Sequence(Prepend, { ...Replace, content: '_' }),
+    Sequence(Prepend, { ...Replace, pattern: { String: '  ' } }),
+  ].map((value): Case => [`has the normalizers ${JSON.stringify(value)}`, normalizer(value), 'tokenizer_unsupported']),
+  ...[{ type: 'ByteLevel', add_prefix_space: false }, { type: 'Metaspace', replacement: '\u2581' }, 'x'].map(
+    (pre_tokenizer): Case => [
+      `has the pre_tokenizer ${JSON.stringify(pre_tokenizer)}`,
+      json({ merges: [], file: { pre_tokenizer } }),
+      'tokenizer_unsupported',
+    ],
+  ),
+  ...[null, { type: 'ByteLevel' }, { type: 'Sequence', decoders: [{ type: 'Fuse' }] }].map(
+    (decoder): Case => [
+      `has the decoder ${JSON.stringify(decoder)}`,
+      json({ merges: [], file: { decoder } }),
+      'tokenizer_unsupported',
+    ],
+  ),
+  ['strips a space that it does not put there', normalizer(Sequence(Replace)), 'tokenizer_unsupported'],
+  ...[undefined, null, [], 'x', 7].map(
+    (vocab): Case => [
+      `has the vocab ${JSON.stringify(vocab)}`,
+      json({ merges: [], model: { vocab } }),
+      'tokenizer_invalid',
+    ],
+  ),
+  ...[-1, 1.5, '5', null, 2 ** 53, 1e308, [5], {}, true, 264, 2 ** 31].map(
+    (id): Case => [`has a piece of id ${JSON.stringify(id)}`, vocab({ x: id }), 'tokenizer_invalid'],
+  ),
+  ['has an id twice', vocab({ x: 5 }), 'tokenizer_invalid'],
+  ['has an id that no piece has', vocab({ x: 261 }), 'tokenizer_invalid'],
+  ['has a piece without text', vocab({ '': 260 }), 'tokenizer_invalid'],
+  ['has a piece twice', edited('"a":259', '"a":259,"a":259'), 'tokenizer_invalid'],
+  ['has a piece twice, once escaped', edited('"a":259', '"a":259,"\\u0061":259'), 'tokenizer_invalid'],
+  ['has two models', edited('"model":', '"model":{},"model":'), 'tokenizer_invalid'],
+  ['lacks a byte', edited('"<0x41>"', '"<0x4>"'), 'tokenizer_invalid'],
+  ['has a byte in small letters', edited('"<0xFF>"', '"<0xff>"'), 'tokenizer_invalid'],
+  ...['<none>', 7, [], true].map(
+    (unk_token): Case => [
+      `has the unk_token ${JSON.stringify(unk_token)}`,
+      json({ merges: [], model: { unk_token } }),
+      'tokenizer_invalid',
+    ],
+  ),
+  ['has a piece too many', json({ pieces: [...small, 'b'], merges: [] }), 'tokenizer_vocabulary_mismatch'],
+  ['is beside a vocabulary of 128 more', { ...json({ merges: [] }), ...config({ vocab_size: 388 }) }, /mismatch/],
+])
+
+refuses('the merges of a tokenizer.json', [
+  ...[undefined, null, {}, 'a b', 7].map(
+    (merges): Case => [`are ${JSON.stringify(merges)}`, json({ model: { merges } }), 'tokenizer_invalid'],
+  ),
+  ...[
+    'ab',
+    'a',
+    '',
+    ' ',
+    'a ',
+    ' b',
+    'a  b',
+    'a b c',
+    null,
+    7,
+    [],
+    ['a'],
+    ['a', 'b', 'ab'],
+    ['a', ''],
+    ['a', 7],
+    {},
+  ].map((merge): Case => [`have ${JSON.stringify(merge)}`, json({ merges: [merge] }), 'tokenizer_invalid']),
+  ['name a left part that is no piece', json({ merges: ['q a'] }), 'tokenizer_invalid'],
+  ['name a right part that is no piece', json({ merges: ['a q'] }), 'tokenizer_invalid'],
+  ['make what is no piece', json({ merges: ['a a'] }), 'tokenizer_invalid'],
+  [
+    'make what an object has by nature',
+    json({ pieces: [...small, 'constr'], merges: ['constr uctor'] }),
+    'tokenizer_invalid',
+  ],
+  ['have a pair twice', mergedTwice(), 'tokenizer_invalid'],
+  ['have a byte', json({ pieces: [...small, '<0x41>a'], merges: ['<0x41> a'] }), 'tokenizer_unsupported'],
+])
+
+function mergedTwice(): Files {
+  return json({ pieces: [...small, 'aa'], merges: ['a a', ['a', 'a']] })
+}
+
+const listed = (token: object) => json({ merges: [], added: [token] })
+const human = addedToken({ id: 260, content: '<human>' })
+refuses('the added tokens of a tokenizer.json', [
+  ...[{}, 'x', 7, [7], [null], ['<s>'], [{}], [{ id: 260 }], [{ content: 'x' }]].map(
+    (added_tokens): Case => [
+      `are ${JSON.stringify(added_tokens)}`,
+      json({ merges: [], file: { added_tokens } }),
+      'tokenizer_invalid',
+    ],
+  ),
+  ...[-1, 1.5, '260', null, 2 ** 53].map(
+    (id): Case => [`have the id ${id}`, listed({ ...human, id }), 'tokenizer_invalid'],
+  ),
+  ...['', 7, null].map(
+    (content): Case => [`have the text ${content}`, listed({ ...human, content }), 'tokenizer_invalid'],
+  ),
+  ...['special', 'normalized', 'lstrip'].map(
+    (flag): Case => [`say ${flag} with a text`, listed({ ...human, [flag]: 'true' }), 'tokenizer_invalid'],
+  ),
+  ...['single_word', 'lstrip', 'rstrip'].map(
+    (flag): Case => [`have ${flag}`, listed({ ...human, [flag]: true }), 'tokenizer_unsupported'],
+  ),
+  ['leave a gap', listed({ ...human, id: 262 }), 'tokenizer_invalid'],
+  ['take the id of a piece', listed({ ...human, id: 5 }), 'tokenizer_invalid'],
+  ['give a piece another id', listed(addedToken({ id: 260, content: 'a' })), 'tokenizer_invalid'],
+  ['exceed the vocabulary', listed(human), 'tokenizer_vocabulary_mismatch'],
+])
+
+const decoder = (tokens: unknown): Files => ({
+  'tokenizer_config.json': JSON.stringify({ added_tokens_decoder: tokens }),
+})
+refuses('tokenizer_config.json', [
+  ...['', '{', 'null', '[]', '7', '"x"'].map(
+    (text): Case => [`is ${text}`, { 'tokenizer_config.json': text }, 'tokenizer_invalid'],
+  ),
+  ...[
+    [],
+    'x',
+    7,
+    { a: human },
+    { '-1': human },
+    { '1.5': human },
+    { 260: 'x' },
+    { 260: {} },
+    { 260: { content: 7 } },
+  ].map((tokens): Case => [`adds ${JSON.stringify(tokens)}`, decoder(tokens), 'tokenizer_invalid']),
+  ...['single_word', 'lstrip', 'rstrip'].map(
+    (flag): Case => [
+      `adds a token with ${flag}`,
+      decoder({ 260: { ...human, [flag]: true } }),
+      'tokenizer_unsupported',
+    ],
+  ),
+  ['leaves a gap', decoder({ 262: human }), 'tokenizer_invalid'],
+  ['takes the id of a piece', decoder({ 5: human }), 'tokenizer_invalid'],
+  ['gives a piece another id', decoder({ 260: { content: '</s>' } }), 'tokenizer_invalid'],
+  ['exceeds the vocabulary', decoder({ 260: human }), 'tokenizer_vocabulary_mismatch'],
+])
+
 refuses('added_tokens.json', [
   ...['', '{', 'null', '[]', '"a"', '{"a":-1}', '{"a":1.5}', '{"a":"259"}', '{"":260}', '{"a":null}'].map(
     (text): Case => [`is ${text}`, { 'added_tokens.json': text }, 'tokenizer_invalid'],
@@ -825,7 +1033,6 @@ refuses('added_tokens.json', [
 
 // ── config.json and the rest
 
-const config = (changes: object): Files => ({ 'config.json': JSON.stringify({ ...tinyConfig, ...changes }) })
 const SIZES = [
   'vocab_size',
   'hidden_size',
@@ -951,8 +1158,8 @@ describe('a file that is no file', () => {
     expect(replaced(name, (path) => execFileSync('mkfifo', [path]))).toBe('model_file_unreadable') // nobody writes into it
   })
 
-  test.each(['config.json', 'tokenizer.model'])('%s of 65 MB', (name) => {
-    const folder = modelFolder()
+  test.each(['config.json', 'tokenizer.model', 'tokenizer.json'])('%s of 65 MB', (name) => {
+    const folder = modelFolder(name === 'tokenizer.json' ? json({ merges: [] }) : {})
     truncateSync(join(folder, name), 65 * MEBI)
     expect(refusalOf(folder)?.code).toBe('model_file_too_large')
   })

@@ -7,6 +7,7 @@ import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { seededRandom } from '../../support/random.ts'
 import { folderWith, layOut, safetensorsBytes, tinyTensors } from '../../support/safetensors.ts'
+import { addedToken, tokenizerJson } from '../../support/tokenizer-json.ts'
 import { tokenizerModel } from '../../support/tokenizer-model.ts'
 import { stateDictPickle, torchFile, zeroTensors } from '../../support/torch-file.ts'
 
@@ -37,6 +38,9 @@ async function fuzzReaders(seconds: number): Promise<void> {
     'state.pkl': stateDictPickle(zeroTensors(tinyTensors)),
     'shapes.json': JSON.stringify(tinyTensors),
     'tokenizer.model': tokenizerModel({ pieces: [{ text: 'a', score: -1 }] }),
+    'tokenizer.json': tokenizerJson({
+      added: [addedToken({ id: 262, content: '<human>' }), addedToken({ id: 263, content: '<cut>', special: false })],
+    }),
   })
   const script = join(import.meta.dirname, 'fuzz.ts')
   const output = await run(
@@ -51,7 +55,8 @@ async function fuzzReaders(seconds: number): Promise<void> {
   // It reaches what is behind the first check.
   for (const target of ['safetensors', 'safetensors header', 'bin', 'bin pickle'])
     expect(Object.keys(outcomes[target]!).length, target).toBeGreaterThanOrEqual(4)
-  expect(Object.keys(outcomes.tokenizer!).length).toBeGreaterThanOrEqual(2)
+  for (const target of ['tokenizer', 'tokenizer.json'])
+    expect(Object.keys(outcomes[target]!).length, target).toBeGreaterThanOrEqual(2)
 }
 
 async function fuzzNative(seconds: number): Promise<void> {

@@ -1,7 +1,7 @@
 // A process of its own (see fuzz.test.ts) that changes good files at random and reads them: the only outcomes are tensors
 // that lie inside the file, or a ModelError. Checksums and lengths are mended half of the time, else nothing behind them
 // would ever be reached.
-// usage: node fuzz.ts SECONDS SEED FOLDER   the folder holds whole.safetensors, whole.bin, state.pkl and tokenizer.model
+// usage: node fuzz.ts SECONDS SEED FOLDER   the folder holds whole.safetensors, whole.bin, state.pkl and the tokenizers
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -11,7 +11,9 @@ import { withModelFile } from '../../../gpu-node/load/model-file.ts'
 import { readSafetensors } from '../../../gpu-node/load/safetensors.ts'
 import { readTorchFile } from '../../../gpu-node/load/torch-file.ts'
 import { storedEntries } from '../../../gpu-node/load/zip.ts'
-import { parseTokenizerModel } from '../../../gpu-node/tokenizer/model-file.ts'
+import { parseTokenizerModel, type TokenizerModel } from '../../../gpu-node/tokenizer/model-file.ts'
+import { Tokenizer } from '../../../gpu-node/tokenizer/tokenizer.ts'
+import { parseTokenizerJson } from '../../../gpu-node/tokenizer/tokenizer-json.ts'
 import { seededRandom } from '../../support/random.ts'
 import { numbers, torchEntries, zeroTensors, zipBytes } from '../../support/torch-file.ts'
 
@@ -25,6 +27,7 @@ const safetensors = good('whole.safetensors')
 const zip = good('whole.bin')
 const pickle = good('state.pkl')
 const tokenizer = good('tokenizer.model')
+const tokenizer_json = good('tokenizer.json')
 const storages = torchEntries(zeroTensors(JSON.parse(good('shapes.json').toString())))
 const header = safetensors.subarray(8, 8 + Number(safetensors.readBigUInt64LE()))
 
@@ -39,10 +42,20 @@ const TARGETS: Target[] = [
   { name: 'safetensors header', make: mendedSafetensors, read: readSafetensors },
   { name: 'bin', make: () => changed(zip), read: readTorchFile },
   { name: 'bin pickle', make: mendedZip, read: readTorchFile },
-  { name: 'tokenizer', make: () => changed(tokenizer), read: (_, bytes) => noTensors(parseTokenizerModel(bytes)) },
+  { name: 'tokenizer', make: () => changed(tokenizer), read: (_, bytes) => used(parseTokenizerModel(bytes)) },
+  { name: 'tokenizer.json', make: changedTokenizerJson, read: (_, bytes) => used(parseTokenizerJson(`${bytes}`)) },
 ]
 
-const noTensors = (_: unknown): TensorSource[] => []
+/** Whatever was read can be used. */
+function used(model: TokenizerModel): TensorSource[] {
+  const ids = new Tokenizer(model).encode('a<human>ab b<cut>\u2581two words é')
+  if (!ids.every((id) => id in model.pieces)) throw new Error(`the ids ${ids}`)
+  return []
+}
+
+function changedTokenizerJson(): Buffer {
+  return random.chance(0.7) ? changedJson(tokenizer_json.toString()) : changed(tokenizer_json)
+}
 
 const outcomes: Record<string, Record<string, number>> = {}
 let runs = 0

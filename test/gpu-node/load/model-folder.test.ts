@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { readModelFolder } from '../../../gpu-node/load/model-folder.ts'
 import { Detokenizer } from '../../../gpu-node/tokenizer/detokenizer.ts'
 import { layOut, modelFolder, safetensorsBytes, tinyConfig, tinyTensors } from '../../support/safetensors.ts'
+import { smallPieces, tokenizerJson } from '../../support/tokenizer-json.ts'
 import { tokenizerModel } from '../../support/tokenizer-model.ts'
 
 const weights = (shapes: Record<string, number[]>) => {
@@ -49,6 +50,39 @@ test('added tokens continue the pieces: special, never found in text, without te
   expect([tokenizer.size, tokenizer.specialId('<human>'), tokenizer.specialId('<bot>')]).toEqual([262, 260, 261])
   expect(tokenizer.encode('<human>')).toHaveLength(7)
   expect(Detokenizer.textOf(tokenizer, [259, 260, 259])).toBe('aa')
+})
+
+test('tokenizer.json stands in where there is no tokenizer.model', () => {
+  const pieces = smallPieces().filter((piece) => piece !== 'ab' && piece !== 'b')
+  const json = { 'tokenizer.json': tokenizerJson({ pieces, merges: [] }) }
+  const { tokenizer } = readModelFolder(modelFolder({ 'tokenizer.model': null, ...json }))
+  expect(tokenizer.encode('a')).toEqual([...Buffer.from('\u2581').map((byte) => 3 + byte), 259])
+  expect(readModelFolder(modelFolder(json)).tokenizer.encode('a')).toEqual([259]) // tokenizer.model goes first
+})
+
+test.each([true, false])('added_tokens_decoder adds tokens; special: %s', (special) => {
+  const token = { content: '<human>', special }
+  const files = {
+    'config.json': JSON.stringify({ ...tinyConfig, vocab_size: 262 }),
+    'tokenizer_config.json': JSON.stringify({
+      added_tokens_decoder: { 261: { content: '<bot>' }, 2: { content: '</s>' }, 260: token },
+    }),
+    'added_tokens.json': JSON.stringify({ '<human>': 260 }), // says the same again
+    'model.safetensors': weights({ ...tinyTensors, 'model.embed_tokens.weight': [262, 8], 'lm_head.weight': [262, 8] }),
+  }
+  const { tokenizer } = readModelFolder(modelFolder(files))
+  expect([tokenizer.size, tokenizer.specialId('<human>'), tokenizer.specialId('<bot>')]).toEqual([262, 260, 261])
+  const ids = tokenizer.encode('a<human>a')
+  if (special) expect(ids).not.toContain(260)
+  else expect(ids).toEqual([259, 260, 259])
+  expect(tokenizer.encode('<bot>')).not.toContain(261)
+})
+
+test('a piece that added_tokens_decoder calls special is found in no text', () => {
+  const files = { 'tokenizer_config.json': JSON.stringify({ added_tokens_decoder: { 259: { content: 'a' } } }) }
+  const { tokenizer } = readModelFolder(modelFolder(files))
+  expect(tokenizer.specialId('a')).toBe(259)
+  expect(tokenizer.encode('a')).toEqual([3 + 0x61])
 })
 
 test('the inverse frequencies that old exporters wrote are ignored', () => {
