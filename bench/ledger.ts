@@ -11,6 +11,7 @@ import { join } from 'node:path'
 import postgres from 'postgres'
 import { connect } from '../gateway/db/connection.ts'
 import { Lane } from '../gateway/db/lane.ts'
+import { gatewayUrl } from '../local/gateway-login.ts'
 import { migrate } from '../local/migrate.ts'
 import { startPostgres } from '../local/postgres.ts'
 import { quantile } from './quantile.ts'
@@ -39,6 +40,7 @@ const server = await startPostgres({ data_dir: join(folder, 'postgres') })
 await migrate(server.url)
 const sql = postgres(server.url, { max: 1, fetch_types: false, onnotice: () => {} })
 await prepare()
+const gateway_url = await gatewayUrl(sql, server.url)
 const payers = (await sql`select encode(hash, 'hex') as key_hash from keys order by id`) as unknown as Payer[]
 
 await pairs('warming up', payers.slice(1, 2), 16, 2)
@@ -71,7 +73,7 @@ async function prepare(): Promise<void> {
 
 /** Closed loop through one lane for admissions and one for settlements. */
 async function pairs(name: string, among: Payer[], at_once: number, seconds: number): Promise<void> {
-  const lane = () => new Lane({ connect: () => connect(server.url, 20_000), patience_ms: 20_000 })
+  const lane = () => new Lane({ connect: () => connect(gateway_url, 20_000), patience_ms: 20_000 })
   const [admit, settle] = [lane(), lane()]
   const end = performance.now() + seconds * 1000
   const times: number[] = []

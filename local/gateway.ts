@@ -8,12 +8,13 @@ import { build } from 'esbuild'
 import postgres from 'postgres'
 import { parse } from 'smol-toml'
 import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
+import { gatewayUrl } from './gateway-login.ts'
 import { requireFreePort } from './port.ts'
 import { serveWorkerd } from './workerd.ts'
 
 export interface GatewayOptions {
   port: number // 0: any free one
-  database_url: string
+  database_url: string // of the owner, who migrated it; the gateway itself logs in with fewer rights
   node_secret: string
   admin_key: string
   /** A model that is not in the catalog, served from a folder of this machine. */
@@ -40,12 +41,12 @@ const root = fileURLToPath(new URL('../', import.meta.url))
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
   if (options.port !== 0) await requireFreePort(options.port)
   const config = readConfig()
-  const [script] = await Promise.all([bundle(config.main), publishPrices(options)])
+  const [script, database_url] = await Promise.all([bundle(config.main), prepareDatabase(options)])
   const files = {
     'worker.js': script,
     'cron.js': CRON_WORKER,
     'rate-limit.js': RATE_LIMIT,
-    'workerd.capnp': workerdConfig(config, options),
+    'workerd.capnp': workerdConfig(config, { ...options, database_url }),
   }
   const log = options.log ?? ((line) => console.error(line))
   const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log })
@@ -93,20 +94,26 @@ async function bundle(main: string): Promise<string> {
   return outputFiles[0]!.text
 }
 
+/** Prices for what has none yet, and a login; returns the URL with it. */
+async function prepareDatabase({ database_url, local_model }: GatewayOptions): Promise<string> {
+  const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
+  try {
+    await publishPrices(sql, local_model ?? null)
+    return await gatewayUrl(sql, database_url)
+  } finally {
+    await sql.end({ timeout: 5 })
+  }
+}
+
 /** Gives each model that has no list price yet the catalog's. Later ones are the operator's to publish. */
-async function publishPrices({ database_url, local_model }: GatewayOptions): Promise<void> {
-  const items = Array.from(catalogWith(local_model ?? null).values(), ({ id, price }) => ({
+async function publishPrices(sql: postgres.Sql, local_model: LocalModel | null): Promise<void> {
+  const items = Array.from(catalogWith(local_model).values(), ({ id, price }) => ({
     model: id,
     input_nanousd_per_token: String(price.input_nanousd_per_token),
     output_nanousd_per_token: String(price.output_nanousd_per_token),
     only_first: true,
   }))
-  const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
-  try {
-    await sql`select publish_price(${JSON.stringify(items)}::text::jsonb)`
-  } finally {
-    await sql.end({ timeout: 5 })
-  }
+  await sql`select publish_price(${JSON.stringify(items)}::text::jsonb)`
 }
 
 // workerd runs no cron triggers by itself. This worker, on a port of its own, hands one to the gateway.

@@ -1,6 +1,6 @@
 // Brings a database up to date. migrations/*.sql are tables: applied in the order of their names, each once, and never changed
 // afterwards, which their recorded checksums hold. migrations/functions/*.sql are `create or replace`: all of them are applied
-// again when any has changed, so a function is read in one place. All of it is one transaction.
+// again when any has changed, so a function is read in one place; after them migrations/rights.sql. All of it is one transaction.
 
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync } from 'node:fs'
@@ -31,13 +31,17 @@ export async function migrate(
 }
 
 export function readMigrations(): Migration[] {
-  return sqlFiles(folder).map(({ name, sql }) => migration(name, sql))
+  return sqlFiles(folder)
+    .filter(({ name }) => /^\d/.test(name))
+    .map(({ name, sql }) => migration(name, sql))
 }
 
-/** Every function as one text, which may name each other in any order. */
+/** Every function as one text, which may name each other in any order; then who may call them. */
 export function readFunctions(): Migration {
   const files = sqlFiles(join(folder, 'functions'))
-  return migration('functions', ['set local check_function_bodies = off;', ...files.map(({ sql }) => sql)].join('\n'))
+  const rights = readFileSync(join(folder, 'rights.sql'), 'utf8')
+  const texts = ['set local check_function_bodies = off;', ...files.map(({ sql }) => sql), rights]
+  return migration('functions', texts.join('\n'))
 }
 
 function sqlFiles(from: string): { name: string; sql: string }[] {

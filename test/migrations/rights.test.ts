@@ -1,0 +1,155 @@
+// What the gateway's login may do to the database: call the functions of the ledger, and nothing else.
+
+import { randomUUID } from 'node:crypto'
+import { globSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import postgres from 'postgres'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { gatewayUrl } from '../../local/gateway-login.ts'
+import { migrate } from '../../local/migrate.ts'
+import { type Ask, ledgerFindings, newPayerBy, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+
+let db: TestPostgres
+let gateway: postgres.Sql
+let ask: Ask
+let settled: object
+
+beforeAll(async () => {
+  db = await startTestPostgres()
+  const url = await gatewayUrl(db.sql, db.url)
+  gateway = postgres(url, { max: 1, prepare: false, fetch_types: false, onnotice: () => {} })
+  ask = async (name, ...items) => {
+    const rows = await gateway`select ${gateway(name)}(${JSON.stringify(items)}::text::jsonb) as answer`
+    return rows.map((row) => row.answer)
+  }
+})
+afterAll(async () => {
+  await gateway?.end({ timeout: 5 })
+  await db?.stop()
+})
+
+const root = join(import.meta.dirname, '../..')
+const denied = { code: '42501' }
+
+test('the login is the same at every start', async () => {
+  expect(await gatewayUrl(db.sql, db.url)).toBe(await gatewayUrl(db.sql, db.url))
+  const [who] = await gateway`select current_user::text as name, usesuper from pg_user where usename = current_user`
+  expect(who).toEqual({ name: 'ziya_gateway_local', usesuper: false })
+})
+
+describe('refused:', () => {
+  test.each([
+    'select * from keys',
+    'select hash from keys',
+    'select * from accounts',
+    'select * from idempotent_requests',
+    'update entries set amount_nanousd = 0',
+    'delete from entries',
+    'truncate entries',
+    "insert into entries (account_id, sequence, kind, amount_nanousd) values (1, 1, 'top_up', 1)",
+    'update usage set cost_nanousd = 0',
+    'delete from usage',
+    'truncate usage',
+    'delete from usage_default',
+    'update accounts set credited_nanousd = 1',
+    'update prices set input_nanousd_per_token = 0',
+    'delete from anomalies',
+    'drop table entries',
+    'alter table entries disable trigger all',
+    'create table accounts_too (id int)',
+    'create function f() returns int language sql as $$ select 1 $$',
+    'select save_takings(null, null, null)',
+    'select book_entry(null::entries)',
+    "select heartbeat('{}')",
+    "select settle_set('[]')",
+    "select add_usage_month('2020-01-01')",
+    'set session_replication_role = replica',
+    'set role postgres',
+  ])('%s', async (statement) => {
+    await expect(gateway.unsafe(statement)).rejects.toMatchObject(denied)
+  })
+
+  test('every table, and every function but those that the gateway calls', async () => {
+    const tables = await db.sql`
+      select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'S')
+        and (has_table_privilege('ziya_gateway_local', oid, 'select, insert, update, delete, truncate, references, trigger'))`
+    expect(tables).toEqual([])
+    const functions = await db.sql`
+      select proname from pg_proc where pronamespace = 'public'::regnamespace
+        and has_function_privilege('ziya_gateway_local', oid, 'execute') order by proname`
+    const source = globSync('gateway/**/*.ts', { cwd: root }).map((file) => readFileSync(join(root, file), 'utf8'))
+    const unused = functions.filter(({ proname }) => !source.some((text) => text.includes(`'${proname}'`)))
+    expect(functions.length).toBeGreaterThan(40)
+    expect(unused).toEqual([])
+  })
+})
+
+test('the whole way of money is open to it, and a temporary table stands in for none of the ledger’s', async () => {
+  await gateway`create temporary table accounts (id bigint, credited_nanousd bigint)`
+  await gateway`create temporary table keys (id bigint, hash bytea)`
+  const price = { model: 'm', input_nanousd_per_token: '2', output_nanousd_per_token: '5' }
+  const numbers = { context_tokens: 9, running: 1, waiting: 2, blocks_total: 3, blocks_free: 3 }
+  const node = { node_id: 'n', url: 'http://n', model: 'm', state: 'ready', ...numbers }
+  const one = async (name: string, item: object) => (await ask<Record<string, string>>(name, item))[0]!
+  expect(await one('publish_price', price)).toMatchObject({ decision: 'published' })
+  expect(await one('settle', { node })).toMatchObject({ decision: 'seen' })
+  const payer = await newPayerBy(ask, 1000n)
+  const { account_id } = payer
+  const request_id = randomUUID()
+  const wish = {
+    request_id,
+    key_hash: payer.key_hash,
+    model: 'm',
+    prompt_tokens_max: 10,
+    output_tokens_max: 20,
+    ttl_ms: 60_000,
+  }
+  const ticket = await one('admit', wish)
+  expect(ticket).toMatchObject({ decision: 'admitted', reserved_nanousd: '120' })
+  expect(await one('fence', { ...ticket, request_id, attempt: 2 })).toEqual({ decision: 'fenced' })
+  const counts = { prompt_tokens: 10, cached_tokens: 0, completion_tokens: 4, delivered_tokens: 4, outcome: 'stop' }
+  const record = {
+    ...ticket,
+    request_id,
+    model: 'm',
+    attempt: 2,
+    ...counts,
+    started_unix_ms: 0,
+    first_token_ms: 1,
+    duration_ms: 1,
+  }
+  expect(await one('settle', record)).toEqual({ decision: 'posted' })
+  settled = record
+  expect(await one('read_balance', { key_hash: payer.key_hash })).toMatchObject({ balance_nanousd: '960' })
+  const money = { account_id, amount_nanousd: '7', note: null }
+  const expires_at = new Date(Date.now() + 3_600_000).toISOString()
+  expect(await one('refund', { ...money, request_id, reference: randomUUID() })).toMatchObject({ decision: 'refunded' })
+  expect(await one('give_grant', { ...money, expires_at, reference: randomUUID() })).toMatchObject({
+    decision: 'granted',
+  })
+  expect(await one('adjust', { ...money, direction: 'debit', reference: randomUUID() })).toMatchObject({
+    decision: 'adjusted',
+  })
+  expect(await one('add_usage_months', { months_ahead: 12 })).toEqual({ decision: 'added' })
+  expect(await one('reconcile', { after: '0', entries_max: 100, anew: true })).toMatchObject({ decision: 'allowed' })
+  expect(await ledgerFindings(db.sql, [account_id])).toEqual([])
+})
+
+test('an admission it asks for is not waited for on the disk, and a settlement is', async () => {
+  const commits = (name: string, items: object[]) =>
+    gateway`select current_setting('synchronous_commit') as mode from ${gateway(name)}(${JSON.stringify(items)}::text::jsonb)`
+  expect(await commits('admit', [{ request_id: randomUUID(), key_hash: '00' }])).toEqual([{ mode: 'off' }])
+  expect(await commits('settle', [settled])).toEqual([{ mode: 'on' }])
+})
+
+test('where the owner may create no roles, the gateway logs in as the owner, and all is migrated', async () => {
+  vi.spyOn(console, 'error').mockImplementation(() => {})
+  await db.sql`create role plain login password 'p'`
+  await db.sql`create database plain owner plain`
+  const url = Object.assign(new URL(db.url), { username: 'plain', password: 'p', pathname: '/plain' }).href
+  await migrate(url)
+  const sql = postgres(url, { max: 1, prepare: false, fetch_types: false })
+  expect(await gatewayUrl(sql, url)).toBe(url)
+  expect(await sql`select health('[{}]') ->> 'decision' as decision`).toEqual([{ decision: 'healthy' }])
+  await sql.end({ timeout: 5 })
+})
