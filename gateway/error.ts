@@ -49,6 +49,12 @@ const table = {
     type: 'invalid_request_error',
     message: 'overdraft_nanousd cannot be less than what of it is in use.',
   },
+  uncountable: {
+    status: 400,
+    type: 'invalid_request_error',
+    message:
+      'With this the credits or debits of the account would add up to more than can be counted, 2^63 - 1 nano-USD.',
+  },
   model_not_allowed: { status: 403, type: 'permission_error', message: 'This key may not use this model.' },
   not_found: { status: 404, type: 'invalid_request_error', message: 'There is nothing here.' },
   model_not_found: { status: 404, type: 'invalid_request_error', message: 'This model does not exist.' },

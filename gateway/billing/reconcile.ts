@@ -41,6 +41,16 @@ export async function ledgerHealth(env: Env, findings = false): Promise<LedgerHe
   return health!
 }
 
+const RECENT_MS = 1000
+let recent: { health: LedgerHealth; at_ms: number } | null = null
+
+/** Of this second: anybody may ask, and it reads tables whole. */
+export async function recentLedgerHealth(env: Env): Promise<LedgerHealth> {
+  const at_ms = Date.now()
+  if (!recent || at_ms - recent.at_ms >= RECENT_MS) recent = { health: await ledgerHealth(env), at_ms }
+  return recent.health
+}
+
 /** The names of the checks that do not hold; `unchecked` where nobody has looked for too long. */
 export function failingChecks({ checks, unchecked_s }: LedgerHealth): string[] {
   const failing = Object.keys(checks).filter((name) => checks[name]!.findings > 0)

@@ -69,6 +69,8 @@ function refusal({ decision, refundable_nanousd }: Decided & Booked): ApiError {
       return new ApiError('not_found', { param: 'account_id' })
     case 'not_charged':
       return new ApiError('not_found', { param: 'request_id' })
+    case 'uncountable':
+      return new ApiError('uncountable', { param: 'amount_nanousd' })
     case 'reference_taken':
       return invalid('reference', 'This reference booked something else already.')
     case 'above_charge':

@@ -56,8 +56,9 @@ export async function publishPrice(c: Call): Promise<Response> {
   if (answer!.decision === 'unknown_account') throw new ApiError('not_found', { param: 'account_id' })
   if (answer!.decision === 'begins_in_the_past')
     throw new ApiError('invalid_value', { param: 'valid_from', message: 'A price cannot begin in the past.' })
-  if (answer!.decision === 'failed')
+  if (answer!.decision === 'ends_before_it_begins')
     throw new ApiError('invalid_value', { param: 'valid_until', message: 'A price cannot end before it begins.' })
+  if (answer!.decision !== 'published') throw new ApiError('internal_error')
   return c.json({ object: 'price', ...answer!.price }, 201)
 }
 

@@ -29,6 +29,7 @@ export async function createTopUp(c: Call): Promise<Response> {
       message: 'This reference credited something else already.',
     })
   if (answer!.decision === 'unknown_account') throw new ApiError('not_found', { param: 'account_id' })
+  if (answer!.decision === 'uncountable') throw new ApiError('uncountable', { param: 'amount_nanousd' })
   if (answer!.decision !== 'credited') throw new ApiError('internal_error')
   return c.json({ object: 'top_up', id: answer!.entry_id, ...fields }, 201)
 }

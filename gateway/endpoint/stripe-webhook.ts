@@ -17,7 +17,9 @@ export async function stripeWebhook(c: Call): Promise<Response> {
   if (!meaning) return c.json({ received: true, decision: 'ignored' })
   const [answer] = await askTeller(c.env, meaning.name, { shard_by: meaning.item.payment, items: [meaning.item] })
   const { decision } = answer!
-  if (decision === 'failed') throw new ApiError('internal_error') // not in the ledger: Stripe has to tell it again
+  // Not in the ledger: Stripe has to tell it again, and shows that it was refused.
+  if (decision === 'uncountable') throw new ApiError('uncountable')
+  if (decision === 'failed') throw new ApiError('internal_error')
   // Nothing that asking again would mend: for a person to look at.
   if (!['credited', 'applied', 'waits'].includes(decision))
     console.error(`stripe: ${event.type} ${event.id}: ${decision}`)

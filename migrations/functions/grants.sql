@@ -81,11 +81,8 @@ declare
     select distinct account_id from grants g
     where spent_nanousd + expired_nanousd < amount_nanousd and expires_at <= clock_timestamp()
       and exists (select from accounts a where a.id = g.account_id and room_of(a) > 0)
-    order by account_id limit (select sum((i ->> 'count_max')::int) from jsonb_array_elements(items) as i));
-  expired_count int;
+    order by account_id limit sum_of(items, 'count_max'));
 begin
   perform lock_accounts(owners);
-  expired_count := expire_grants(owners, clock_timestamp());
-  return query select jsonb_build_object('decision', 'expired', 'count', case place when 1 then expired_count else 0 end)
-  from jsonb_array_elements(items) with ordinality as listed (item, place);
+  return query select answers_of_pass(items, 'expired', expire_grants(owners, clock_timestamp()));
 end $$;

@@ -29,24 +29,20 @@ begin
   update accounts set invoiced_until = month_end where id = account.id;
 end $$;
 
--- Answers how many accounts were cut: 0 when none is due. Items: {count_max}.
+-- One pass for all items, as expire. Answers how many accounts were cut: 0 when none is due. Items: {count_max}.
 create or replace function cut_invoices(items jsonb) returns setof jsonb language plpgsql as $$
 declare
-  item jsonb;
   account accounts;
-  due bigint[];
+  due bigint[] := array(
+    select id from accounts where invoiced_until < date_trunc('month', clock_timestamp(), 'UTC')
+    order by invoiced_until limit sum_of(items, 'count_max'));
 begin
-  for item in select * from jsonb_array_elements(items) loop
-    due := array(
-      select id from accounts where invoiced_until < date_trunc('month', clock_timestamp(), 'UTC')
-      order by invoiced_until limit (item ->> 'count_max')::int);
-    perform lock_accounts(due);
-    -- Read again under the lock: another call may have been here.
-    for account in select * from accounts where id = any (due) and invoiced_until < date_trunc('month', clock_timestamp(), 'UTC') loop
-      perform cut_month(account);
-    end loop;
-    return next jsonb_build_object('decision', 'cut', 'count', cardinality(due));
+  perform lock_accounts(due);
+  -- Read again under the lock: another call may have been here.
+  for account in select * from accounts where id = any (due) and invoiced_until < date_trunc('month', clock_timestamp(), 'UTC') loop
+    perform cut_month(account);
   end loop;
+  return query select answers_of_pass(items, 'cut', cardinality(due));
 end $$;
 
 -- Adds the next entries of a draft to its lines, `entries_max` at most. Expects the draft to be locked.

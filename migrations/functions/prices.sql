@@ -62,6 +62,9 @@ begin
   if starts < clock_timestamp() - interval '1 minute' then -- what was charged by then cannot be charged otherwise
     return jsonb_build_object('decision', 'begins_in_the_past');
   end if;
+  if (item ->> 'valid_until')::timestamptz < starts then
+    return jsonb_build_object('decision', 'ends_before_it_begins');
+  end if;
   insert into prices
     (model, version, account_id, input_nanousd_per_token, cached_input_nanousd_per_token, output_nanousd_per_token,
      valid_from, valid_until)

@@ -46,7 +46,7 @@ declare
   payer bigint;
 begin
   perform lock_payments(items);
-  perform lock_accounts(array(select stripe_payer(i) from jsonb_array_elements(items) as i));
+  perform lock_accounts(array(select stripe_payer(i) from jsonb_array_elements(items) as i) || payers_of(items));
   for item in select * from jsonb_array_elements(items) loop
     payer := stripe_payer(item);
     return query select top_up(jsonb_build_array(jsonb_build_object(
@@ -67,6 +67,12 @@ create or replace function stripe_payer(item jsonb) returns bigint language sql 
   where id = (item ->> 'account_id')::bigint or (item ->> 'account_id' is null and stripe_customer_id = item ->> 'customer_id')
 $$;
 
+-- The accounts that were credited with these payments.
+create or replace function payers_of(items jsonb) returns bigint[] language sql stable as $$
+  select coalesce(array_agg(account_id), '{}') from entries
+  where kind = 'top_up' and reference in (select stripe_reference(i ->> 'payment') from jsonb_array_elements(items) as i)
+$$;
+
 create or replace function stripe_reference(id text) returns text language sql immutable as $$
   select 'stripe:' || id
 $$;
@@ -77,38 +83,46 @@ declare
   item jsonb;
 begin
   perform lock_payments(items);
-  perform lock_accounts(array(
-    select account_id from entries where kind = 'top_up'
-      and reference in (select stripe_reference(i ->> 'payment') from jsonb_array_elements(items) as i)));
+  perform lock_accounts(payers_of(items));
   for item in select * from jsonb_array_elements(items) loop
     insert into stripe_reversals (reference, payment, amount_nanousd, returned)
     values (item ->> 'reference', item ->> 'payment', (item ->> 'amount_nanousd')::bigint, (item ->> 'returned')::boolean)
     on conflict (reference) do update set returned = stripe_reversals.returned or excluded.returned;
-    return next jsonb_build_object('decision', case when apply_reversals(item ->> 'payment') then 'applied' else 'waits' end);
+    return next jsonb_build_object('decision', apply_reversals(item ->> 'payment'));
   end loop;
 end $$;
 
--- Brings the ledger to where the reversals of a payment are; false where the payment is not known. Expects both to be locked, the
--- payment and its account.
-create or replace function apply_reversals(of_payment text) returns boolean language plpgsql as $$
+-- Brings the ledger to where the reversals of a payment are: applied, or waits where the payment is not known, or what kept one from
+-- being booked, which then is tried again. Expects both to be locked, the payment and its account.
+drop function if exists apply_reversals(text);
+create or replace function apply_reversals(of_payment text) returns text language plpgsql as $$
 declare
   payer bigint;
   reversal stripe_reversals;
+  direction text;
+  decision text;
 begin
   select account_id into payer from entries where reference = stripe_reference(of_payment) and kind = 'top_up';
   if not found then
-    return false;
+    return 'waits';
   end if;
   for reversal in select * from stripe_reversals where payment = of_payment for update loop
-    if reversal.debited_at is null and not reversal.returned then
-      perform adjust(jsonb_build_array(reversal_entry(payer, reversal, 'debit')));
-      update stripe_reversals set debited_at = clock_timestamp() where reference = reversal.reference;
-    elsif reversal.debited_at is not null and reversal.returned and reversal.credited_at is null then
-      perform adjust(jsonb_build_array(reversal_entry(payer, reversal, 'credit')));
-      update stripe_reversals set credited_at = clock_timestamp() where reference = reversal.reference;
+    direction := case
+      when reversal.debited_at is null and not reversal.returned then 'debit'
+      when reversal.debited_at is not null and reversal.returned and reversal.credited_at is null then 'credit'
+    end;
+    continue when direction is null;
+    select adjusted ->> 'decision' into decision
+    from adjust(jsonb_build_array(reversal_entry(payer, reversal, direction))) as adjusted;
+    if decision <> 'adjusted' then
+      return decision;
     end if;
+    update stripe_reversals set
+      debited_at = coalesce(debited_at, clock_timestamp()),
+      credited_at = case direction when 'credit' then clock_timestamp() end
+    where reference = reversal.reference;
   end loop;
-  return true;
+  return 'applied';
 end $$;
 
 -- Money that Stripe has taken is gone, also where it leaves the account in debt.
@@ -165,27 +179,24 @@ create or replace function next_revision(of_account bigint, of_hour timestamptz)
   select coalesce(max(revision) + 1, 0) from stripe_meter_events where account_id = of_account and hour = of_hour
 $$;
 
--- Collects the hours that are over. Answers of how many accounts: 0 when none is due. Items: {count_max, entries_max (of each)}.
+-- Collects the hours that are over, in one pass for all items, as expire. Answers of how many accounts: 0 when none is due. Items:
+-- {count_max, entries_max (of each account)}.
 create or replace function collect_metering(items jsonb) returns setof jsonb language plpgsql as $$
 declare
-  item jsonb;
-  due bigint[];
+  due bigint[] := array(
+    select account_id from stripe_metering where collected_until < date_trunc('hour', clock_timestamp(), 'UTC')
+    order by collected_until limit sum_of(items, 'count_max'));
   metering stripe_metering;
   this_hour timestamptz;
 begin
-  for item in select * from jsonb_array_elements(items) loop
-    due := array(
-      select account_id from stripe_metering where collected_until < date_trunc('hour', clock_timestamp(), 'UTC')
-      order by collected_until limit (item ->> 'count_max')::int);
-    perform lock_accounts(due);
-    this_hour := date_trunc('hour', clock_timestamp(), 'UTC');
-    for metering in select * from stripe_metering where account_id = any (due) and collected_until < this_hour loop
-      if collect_usage(metering, this_hour, (item ->> 'entries_max')::bigint) then
-        update stripe_metering set collected_until = this_hour where account_id = metering.account_id;
-      end if;
-    end loop;
-    return next jsonb_build_object('decision', 'collected', 'count', cardinality(due));
+  perform lock_accounts(due);
+  this_hour := date_trunc('hour', clock_timestamp(), 'UTC');
+  for metering in select * from stripe_metering where account_id = any (due) and collected_until < this_hour loop
+    if collect_usage(metering, this_hour, (items -> 0 ->> 'entries_max')::bigint) then
+      update stripe_metering set collected_until = this_hour where account_id = metering.account_id;
+    end if;
   end loop;
+  return query select answers_of_pass(items, 'collected', cardinality(due));
 end $$;
 
 -- The events to send now, each marked as tried before it is: an hour less than Stripe remembers names, so that none is counted

@@ -1,6 +1,7 @@
 -- Money that moves otherwise than by usage: in by top-ups, grants, refunds and adjustments, out by adjustments and grants that end.
 
 -- Books one entry and what it does to its account, which must be locked. Who calls it has made sure that the balance covers a debit.
+-- Null where the account would have had more, or spent more, than a bigint counts.
 create or replace function book_entry(line entries) returns entries language plpgsql as $$
 declare
   is_credit boolean := line.kind in ('top_up', 'grant', 'refund', 'adjustment_credit');
@@ -13,7 +14,12 @@ begin
     late_nanousd = late_nanousd + case when is_late then line.amount_nanousd else 0 end,
     alert_base_nanousd = case when line.kind in ('top_up', 'grant')
       then credited_nanousd + line.amount_nanousd - debited_nanousd else alert_base_nanousd end
-  where id = line.account_id returning entry_count into line.sequence;
+  where id = line.account_id
+    and case when is_credit then credited_nanousd else debited_nanousd end::numeric + line.amount_nanousd <= 9223372036854775807
+  returning entry_count into line.sequence;
+  if not found then
+    return null;
+  end if;
   insert into entries (account_id, sequence, request_id, kind, amount_nanousd, reference, note, created_at)
   values (
     line.account_id, line.sequence, line.request_id, line.kind, line.amount_nanousd, line.reference, line.note,
@@ -47,9 +53,9 @@ begin
 end $$;
 
 create or replace function booked(entry entries, done text) returns jsonb language sql immutable as $$
-  select jsonb_build_object(
+  select case when entry.id is null then '{"decision": "uncountable"}' else jsonb_build_object(
     'decision', done, 'entry_id', entry.id::text, 'account_id', entry.account_id::text, 'kind', entry.kind,
-    'amount_nanousd', entry.amount_nanousd::text)
+    'amount_nanousd', entry.amount_nanousd::text) end
 $$;
 
 -- Items: {account_id, amount_nanousd, reference}. A reference is booked once, whatever it is asked for.
@@ -79,8 +85,9 @@ begin
     if answer is null and exists (select from accounts where id = (item ->> 'account_id')::bigint) then
       answer := booked(book_entry(new_entry(item, 'grant')), 'granted');
       insert into grants (entry_id, account_id, amount_nanousd, expires_at)
-      values ((answer ->> 'entry_id')::bigint, (item ->> 'account_id')::bigint, (item ->> 'amount_nanousd')::bigint,
-        (item ->> 'expires_at')::timestamptz);
+      select (answer ->> 'entry_id')::bigint, (item ->> 'account_id')::bigint, (item ->> 'amount_nanousd')::bigint,
+        (item ->> 'expires_at')::timestamptz
+      where answer ->> 'decision' = 'granted';
     end if;
     return next coalesce(answer, '{"decision": "unknown_account"}');
   end loop;
@@ -155,7 +162,7 @@ begin
       entry := new_entry(item, wanted_kind);
       entry.created_at := moment;
       entry := book_entry(entry);
-      if entry.kind <> 'adjustment_credit' then
+      if entry.kind <> 'adjustment_credit' then -- nor null
         perform spend_grants(entry.id, entry.account_id, entry.amount_nanousd, entry.created_at);
       end if;
       answer := booked(entry, 'adjusted');

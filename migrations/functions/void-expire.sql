@@ -51,11 +51,16 @@ begin
   return expired_count;
 end $$;
 
--- One pass for all items, which answers the first: passes in one statement would lock accounts out of their order.
-create or replace function expire(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  expired_count int := expire_due((select sum((i ->> 'count_max')::int) from jsonb_array_elements(items) as i)::int);
-begin
-  return query select jsonb_build_object('decision', 'expired', 'count', case place when 1 then expired_count else 0 end)
-  from jsonb_array_elements(items) with ordinality as listed (item, place);
-end $$;
+create or replace function expire(items jsonb) returns setof jsonb language sql as $$
+  select answers_of_pass(items, 'expired', expire_due(sum_of(items, 'count_max')::int))
+$$;
+
+-- A pass is made once for all items of a call, and answers the first: passes in one statement would lock accounts out of their order.
+create or replace function answers_of_pass(items jsonb, done text, count bigint) returns setof jsonb language sql immutable as $$
+  select jsonb_build_object('decision', done, 'count', case place when 1 then count else 0 end)
+  from jsonb_array_elements(items) with ordinality as listed (item, place) order by place
+$$;
+
+create or replace function sum_of(items jsonb, field text) returns bigint language sql immutable as $$
+  select sum((i ->> field)::bigint)::bigint from jsonb_array_elements(items) as i
+$$;

@@ -167,6 +167,33 @@ test('a worker that dies in the middle costs one bill, and is not run again', as
   expect(node.accepted.length).toBe(before)
 })
 
+test('a generation that no node ever reported is not run again once its reservation has expired', async () => {
+  const key = randomUUID()
+  const first = await caller.post(C, request, under(key))
+  const id = first.headers.get('x-request-id')!
+  await first.text()
+  await age(id)
+  await gateway.db.sql`update idempotent_requests set status = null, body = null where request_id = ${id}`
+  await gateway.db.sql`update reservations set state = 'expired' where request_id = ${id}`
+  expect(await errorOf(await caller.post(C, request, under(key)))).toMatchObject({ code: 'idempotency_lost' })
+})
+
+test('only the run that holds a key keeps its result, and what is kept is not given up', async () => {
+  const idempotency = { endpoint: 'POST /admin/accounts', key_hash: 'ef'.repeat(32), fingerprint: 'cd'.repeat(32) }
+  const request_id = randomUUID()
+  const claim = { operator: true, idempotency, lease_ms: 30_000 }
+  await gateway.db.ask('claim_request', { ...claim, request_id })
+  const result = { account_id: '0', idempotency, status: 201, content_type: 'text/plain', body: btoa('mine') }
+  const keep = (id: string) => gateway.db.ask('keep_result', { ...result, request_id: id })
+  expect(await keep(randomUUID())).toEqual([{ decision: 'superseded' }])
+  expect(await keep(request_id)).toEqual([{ decision: 'kept' }])
+  await gateway.db.ask('release_request', { account_id: '0', idempotency, request_id, forget: true })
+  await gateway.db.ask('forget_requests', { count_max: 1000 })
+  expect(await gateway.db.ask('claim_request', { ...claim, request_id: randomUUID() })).toMatchObject([
+    { decision: 'replay', request_id, body: btoa('mine') },
+  ])
+})
+
 test('a request that is refused is not kept: the next one under its key may be right', async () => {
   const key = randomUUID()
   expect((await caller.post(C, { ...request, max_tokens: 0 }, under(key))).status).toBe(400)

@@ -101,9 +101,18 @@ describe('a price', () => {
     [{ valid_until: '2099-01-01T00:00:00Z' }, 400, 'valid_until'],
     [{ cached_input_nanousd_per_token: '11' }, 400, 'cached_input_nanousd_per_token'],
     [{ account_id: '999999' }, 404, 'account_id'],
+    [{ account_id: '1', valid_until: '2020-01-01T00:00:00Z' }, 400, 'valid_until'],
   ])('with %o is refused', async (own, status, param) => {
     expect(await errorOf(await publish(own))).toMatchObject({ status, param })
   })
+})
+
+test('a price that could not be published is not said to be wrong', async () => {
+  const rename = (from: string, to: string) => gateway.db.sql.unsafe(`alter function ${from}(jsonb) rename to ${to}`)
+  await rename('publish_one_price', 'away')
+  const price = { model, input_nanousd_per_token: '1', output_nanousd_per_token: '1' }
+  expect(await errorOf(await gateway.admin('/admin/prices', price))).toMatchObject({ status: 500, param: null })
+  await rename('away', 'publish_one_price')
 })
 
 describe('the operator', () => {
@@ -142,30 +151,37 @@ describe('the operator', () => {
   })
 })
 
+// What anybody may ask is answered from what was found within the last second.
+async function expectHealth(wanted: object) {
+  const ask = async () => {
+    const response = await fetch(`${gateway.url}/healthz/ledger`)
+    return { http: response.status, ...(await json(response)) }
+  }
+  await expect.poll(ask, { timeout: 15_000 }).toMatchObject(wanted)
+}
+
 test('a ledger that drifts fails its health check by the name of the check, and is a metric', async () => {
   const { account_id } = await gateway.newCaller()
-  const health = async () => {
-    await gateway.runScheduled()
-    const response = await fetch(`${gateway.url}/healthz/ledger`)
-    return { status: response.status, ...(await json(response)) }
-  }
-  expect(await health()).toMatchObject({ status: 'ok', failing: [] })
-  await gateway.db.sql`update accounts set credited_nanousd = credited_nanousd + 5 where id = ${account_id}`
-  expect(await health()).toMatchObject({ status: 'drift', failing: ['credited'] })
-  expect((await fetch(`${gateway.url}/healthz/ledger`)).status).toBe(503)
+  const drift = (nanousd: number) =>
+    gateway.db.sql`update accounts set credited_nanousd = credited_nanousd + ${nanousd} where id = ${account_id}`
+  await gateway.runScheduled()
+  await expectHealth({ http: 200, status: 'ok', failing: [] })
+  await drift(5)
+  await gateway.runScheduled()
+  await expectHealth({ http: 503, status: 'drift', failing: ['credited'] })
   const metrics = await (await gateway.admin('/metrics', undefined, 'GET')).text()
   expect(metrics).toContain('gateway_ledger_drift_nanousd{check="credited"} 5\n')
   expect((await fetch(`${gateway.url}/metrics`)).status).toBe(401)
   const { findings } = await json(await gateway.admin('/admin/reconcile', undefined, 'GET'))
   expect(findings).toMatchObject([{ check: 'credited', account_id, drift_nanousd: '5' }])
-  await gateway.db.sql`update accounts set credited_nanousd = credited_nanousd - 5 where id = ${account_id}`
-  expect(await health()).toMatchObject({ status: 'ok', failing: [] })
+  await drift(-5)
+  await gateway.runScheduled()
+  await expectHealth({ http: 200, status: 'ok', failing: [] })
 })
 
 test('a ledger that no pass was ever completed of is unchecked after a while', async () => {
-  const health = async () => json(await fetch(`${gateway.url}/healthz/ledger`))
   await gateway.db.sql`update ledger_passes set checked_at = null, started_anew_at = clock_timestamp()`
-  expect(await health()).toMatchObject({ status: 'ok', failing: [], checked_s_ago: null })
+  await expectHealth({ status: 'ok', failing: [], checked_s_ago: null })
   await gateway.db.sql`update ledger_passes set started_anew_at = clock_timestamp() - interval '16 minutes'`
-  expect(await health()).toMatchObject({ status: 'drift', failing: ['unchecked'], checked_s_ago: null })
+  await expectHealth({ status: 'drift', failing: ['unchecked'], checked_s_ago: null })
 })

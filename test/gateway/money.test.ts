@@ -259,10 +259,16 @@ describe('the operator', () => {
     expect(await errorOf(response)).toMatchObject({ status: 400, param: 'amount_nanousd' })
   })
 
-  test('is not told that an account is missing where its credit could not be booked', async () => {
+  test('is told where a credit would add up to more than can be counted', async () => {
     const { account_id } = await gateway.newCaller(String(2n ** 63n - 1n))
-    const response = await gateway.admin('/admin/top-ups', { account_id, amount_nanousd: '1', reference: randomUUID() })
-    expect(await errorOf(response)).toMatchObject({ status: 500, code: 'internal_error' })
+    const common = { account_id, amount_nanousd: '1', reference: randomUUID() }
+    const asked = [
+      await gateway.admin('/admin/top-ups', common),
+      await gateway.admin('/admin/grants', { ...common, expires_at: '2099-01-01T00:00:00Z' }),
+      await gateway.admin('/admin/adjustments', { ...common, direction: 'credit' }),
+    ]
+    const refused = { status: 400, code: 'uncountable', param: 'amount_nanousd' }
+    for (const response of asked) expect(await errorOf(response)).toMatchObject(refused)
   })
 
   test('cannot credit, give a key to, or revoke what does not exist', async () => {

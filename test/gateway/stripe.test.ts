@@ -233,7 +233,7 @@ test('what the database refused is not acknowledged: Stripe tells it again, and 
   const events = stripe.outbox.splice(0)
   await sql`update accounts set credited_nanousd = 9223372036854775807 where id = ${buyer.account_id}`
   const refused = await Promise.all(events.map(deliver))
-  expect(refused.map(({ status }) => status)).toContain(500)
+  expect(refused.map(({ status }) => status)).toContain(400)
   await sql`update accounts set credited_nanousd = 0 where id = ${buyer.account_id}`
   stripe.outbox.push(...events)
   await deliverAll()

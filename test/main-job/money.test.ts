@@ -19,8 +19,8 @@ beforeAll(async () => {
 })
 afterAll(() => stack?.stop())
 
-async function openStream(customer: Customer, signal?: AbortSignal) {
-  const body = JSON.stringify({ ...endless, stream: true })
+async function openStream(customer: Customer, signal?: AbortSignal, more: object = {}) {
+  const body = JSON.stringify({ ...endless, ...more, stream: true })
   const response = await customer.fetch('/v1/chat/completions', { method: 'POST', body, signal: signal ?? null })
   expect(response.status).toBe(200)
   return { reader: response.body!.getReader(), request_id: response.headers.get('x-request-id')! }
@@ -101,6 +101,36 @@ test('a client that leaves frees its blocks within 250 ms and pays within 2 s fo
   }
   await expectBooksToBalance()
 })
+
+test('a key that is revoked while its streams run stops them within 30 s, and pays for what was generated', async () => {
+  const customer = await newCustomer(stack)
+  const streams = await Promise.all(
+    Array.from({ length: 8 }, () => openStream(customer, undefined, { ignore_eos: true })),
+  )
+  await Promise.all(streams.map(({ reader }) => reader.read()))
+  const revoked = performance.now()
+  const headers = { authorization: `Bearer ${stack.admin_key}` }
+  const answer = await fetch(`${stack.gateway_url}/admin/keys/${customer.key_id}`, { method: 'DELETE', headers })
+  expect(answer.status).toBe(200)
+  const texts = await Promise.all(streams.map(({ reader }) => restOf(reader)))
+  expect(performance.now() - revoked).toBeLessThan(30_000)
+  for (const text of texts) expect(text).toContain('"code":"request_revoked"')
+  for (const { request_id } of streams) {
+    const { value: usage } = await settledUsage(request_id, 10_000)
+    expect(usage!.outcome).toBe('revoked')
+    expect(usage!.completion_tokens).toBeGreaterThan(0)
+    expect(usage!.completion_tokens).toBeLessThan(endless.max_tokens)
+  }
+  expect((await customer.fetch('/v1/models')).status).toBe(401)
+  await expectBooksToBalance()
+})
+
+async function restOf(reader: ReadableStreamDefaultReader<Uint8Array>): Promise<string> {
+  const decoder = new TextDecoder()
+  let text = ''
+  for (let part = await reader.read(); !part.done; part = await reader.read()) text += decoder.decode(part.value)
+  return text
+}
 
 test('a node killed in mid-generation settles after its restart what it had generated', async () => {
   const customer = await newCustomer(stack)

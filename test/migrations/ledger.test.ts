@@ -122,6 +122,23 @@ describe('admit', () => {
     expect((await balance()).pending).toBe('120')
   })
 
+  test('that comes twice in one call is held once', async () => {
+    const item = wish()
+    const [first, second] = await db.ask<Admission>('admit', item, item)
+    expect(first).toMatchObject({ decision: 'admitted' })
+    expect(second).toEqual(first)
+    expect((await balance()).pending).toBe('120')
+  })
+
+  test('asked again after its end, or by another key, is closed', async () => {
+    const item = wish()
+    const [ticket] = await db.ask<Admission>('admit', item)
+    const { key_hash } = await newKey(db, payer.account_id)
+    expect(decisions(await db.ask('admit', { ...item, key_hash }))).toEqual(['closed'])
+    await db.ask('void', { ...ticket, ...item, attempt: 1 })
+    expect(decisions(await db.ask('admit', item))).toEqual(['closed'])
+  })
+
   test('answers each item of a set in order, a refused one alone', async () => {
     const set = [wish({ output_tokens_max: 150 }), wish({ output_tokens_max: 150 }), wish({ output_tokens_max: 10 })]
     expect(decisions(await db.ask('admit', ...set))).toEqual(['admitted', 'insufficient_quota', 'admitted'])
@@ -178,6 +195,19 @@ describe('settle', () => {
       'posted',
       'stale',
     ])
+  })
+
+  test('is another attempt’s only while it is open, and never an earlier one’s again', async () => {
+    const ticket = await admit()
+    const fence = async (attempt: number) => (await db.ask('fence', { ...ticket, attempt }))[0]!.decision
+    expect([await fence(2), await fence(2), await fence(1), await fence(4)]).toEqual([
+      'fenced',
+      'fenced',
+      'closed',
+      'closed',
+    ])
+    await db.ask('settle', { ...ticket, ...counts, attempt: 2 })
+    expect(await fence(3)).toBe('closed')
   })
 
   test('of an account that is not the reservation’s is rejected', async () => {
@@ -332,4 +362,47 @@ test('with the greatest credit and overdraft an account still adds up', async ()
   expect(ticket).toMatchObject({ decision: 'admitted' })
   expect(decisions(await db.ask('settle', { ...ticket, ...counts }))).toEqual(['posted'])
   expect(decisions(await db.ask('read_balance', { key_hash: rich.key_hash }))).toEqual(['allowed'])
+})
+
+describe('what would add up to more than a bigint counts is refused, and changes nothing:', () => {
+  const most = String(2n ** 63n - 1n)
+  const expires_at = new Date(Date.now() + 3_600_000).toISOString()
+  const moved = async (name: string, account_id: string, own: object) =>
+    (await db.ask(name, { account_id, amount_nanousd: '1', reference: randomUUID(), ...own }))[0]!.decision
+  const debit = { direction: 'debit', may_overdraw: true }
+
+  test.each([
+    ['top_up', {}],
+    ['give_grant', { expires_at }],
+    ['adjust', { direction: 'credit' }],
+    ['stripe_payment', { payment: 'pi_rich' }],
+  ])('%s', async (name, own) => {
+    const { account_id } = await newPayer(db, 2n ** 63n - 2n)
+    expect(await moved(name, account_id, { ...own, amount_nanousd: '2' })).toBe('uncountable')
+    expect(await ledgerFindings(db.sql, [account_id])).toEqual([])
+    expect(await moved(name, account_id, { ...own, reference: randomUUID() })).not.toBe('uncountable')
+    expect(await moved('adjust', account_id, { ...debit, amount_nanousd: most })).toBe('adjusted')
+    expect(await moved('adjust', account_id, debit)).toBe('uncountable')
+    expect(await ledgerFindings(db.sql, [account_id])).toEqual([])
+  })
+
+  test('a refund', async () => {
+    const ticket = await admit()
+    await db.ask('settle', { ...ticket, ...counts })
+    await moved('top_up', payer.account_id, { amount_nanousd: String(2n ** 63n - 1n - 1000n - 39n) })
+    const refund = { request_id: ticket.request_id }
+    expect(await moved('refund', payer.account_id, { ...refund, amount_nanousd: '40' })).toBe('uncountable')
+    expect(await moved('refund', payer.account_id, { ...refund, amount_nanousd: '39' })).toBe('refunded')
+  })
+
+  test('what Stripe took back, which is not forgotten', async () => {
+    const { account_id } = await newPayer(db, 1n)
+    const payment = `pi_${account_id}`
+    expect(await moved('stripe_payment', account_id, { payment })).toBe('credited')
+    expect(await moved('adjust', account_id, { ...debit, amount_nanousd: most })).toBe('adjusted')
+    const reversal = { payment, reference: `re_${account_id}`, returned: false }
+    expect(await moved('stripe_reversal', account_id, reversal)).toBe('uncountable')
+    const rows = await db.sql`select debited_at from stripe_reversals where reference = ${reversal.reference}`
+    expect(rows).toEqual([{ debited_at: null }])
+  })
 })

@@ -277,6 +277,32 @@ describe('admit', () => {
     expect(decisionsOf(await admit(payer, { output_tokens_max: 0 }))).toEqual(['admitted'])
   })
 
+  test('holds all keys of an account together to what the account may, and shows it where it is tighter', async () => {
+    const payer = await newPayer(db, 10_000n, { requests_per_minute: 1000 })
+    const limit = (own: object) =>
+      db.sql`update accounts set ${db.sql({ requests_per_minute: null, ...own })} where id = ${payer.account_id}`
+    await limit({ requests_per_minute: 2 })
+    const [first, second, third] = await admit(payer, {}, {}, {})
+    expect(decisionsOf([first!, second!, third!])).toEqual(['admitted', 'admitted', 'requests_per_minute'])
+    expect(first!.limits).toMatchObject({ requests: { limit: 2, remaining: 1 } })
+    await limit({ tokens_per_minute: 75 })
+    expect(decisionsOf(await admit(payer, {}))).toEqual(['tokens_per_minute'])
+    await limit({ tokens_per_minute: null, requests_in_flight_max: 2 })
+    expect(decisionsOf(await admit(payer, {}))).toEqual(['requests_in_flight'])
+    await limit({ requests_in_flight_max: null, monthly_spend_cap_nanousd: 89 })
+    expect(decisionsOf(await admit(payer, {}))).toEqual(['spend_cap_reached'])
+    await limit({ monthly_spend_cap_nanousd: 90 })
+    expect(decisionsOf(await admit(payer, {}))).toEqual(['admitted'])
+  })
+
+  test('of several full buckets, says when the last of them has room', async () => {
+    const payer = await newPayer(db, 10_000n, { requests_per_minute: 1, tokens_per_minute: 6000 })
+    await admit(payer, {})
+    await db.sql`update meters set tokens_level = 6000 * level_unit() where key_id = ${payer.key_id}`
+    const [refused] = await admit(payer, {})
+    expect(refused!.limits.retry_us).toBeGreaterThan(30_000_000) // 0.3 s for the tokens
+  })
+
   test('takes nothing for what it refuses', async () => {
     const payer = await newPayer(db, 0n, { requests_per_minute: 1 })
     expect(decisionsOf(await admit(payer, {}, {}))).toEqual(times(2, 'insufficient_quota'))

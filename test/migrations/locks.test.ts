@@ -66,6 +66,35 @@ describe('of two accounts in one call, the lower is locked first, in whichever o
   })
 })
 
+describe('a pass for two items locks the accounts of both at once, the lower first', () => {
+  const since = (months: number) => `date_trunc('month', clock_timestamp(), 'UTC') - interval '${months} months'`
+  test.each([
+    [
+      'cut_invoices',
+      'cut',
+      (id: string, months: number) => `update accounts set invoiced_until = ${since(months)} where id = ${id}`,
+    ],
+    [
+      'collect_metering',
+      'collected',
+      (id: string, months: number) => `insert into stripe_metering values (${id}, 0, ${since(months)}, 'cus_${id}')`,
+    ],
+  ] as const)('%s', async (name, done, makeDue) => {
+    const [a, b] = await newPayers()
+    const [low, high] = BigInt(a!.account_id) < BigInt(b!.account_id) ? [a!, b!] : [b!, a!]
+    await db.sql.unsafe(makeDue(low.account_id, 1))
+    await db.sql.unsafe(makeDue(high.account_id, 2)) // due for longer, and so of the first item
+    const item = { count_max: 1, entries_max: 10 }
+    const decisions = await callBehindLock(
+      low.account_id,
+      name,
+      [item, item],
+      (sql) => sql`select from accounts where id = ${high.account_id} for update nowait`,
+    )
+    expect(decisions).toEqual([done, done])
+  })
+})
+
 describe('a key that is revoked while its call waits for the account', () => {
   test.each<[string, (payer: Payer) => object]>([
     ['create_key', ({ key_hash }) => ({ ...shown, key_hash, hash: newHash() })],

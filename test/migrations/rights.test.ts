@@ -139,6 +139,8 @@ test('an admission it asks for is not waited for on the disk, and a settlement i
   const commits = (name: string, items: object[]) =>
     gateway`select current_setting('synchronous_commit') as mode from ${gateway(name)}(${JSON.stringify(items)}::text::jsonb)`
   expect(await commits('admit', [{ request_id: randomUUID(), key_hash: '00' }])).toEqual([{ mode: 'off' }])
+  const idempotency = { endpoint: 'e', key_hash: '00', fingerprint: '00' } // what was claimed must not be forgotten
+  expect(await commits('admit', [{ request_id: randomUUID(), key_hash: '00', idempotency }])).toEqual([{ mode: 'on' }])
   expect(await commits('settle', [settled])).toEqual([{ mode: 'on' }])
 })
 
