@@ -280,18 +280,18 @@ describe('admit', () => {
   test('holds all keys of an account together to what the account may, and shows it where it is tighter', async () => {
     const payer = await newPayer(db, 10_000n, { requests_per_minute: 1000 })
     const limit = (own: object) =>
-      db.sql`update accounts set ${db.sql({ requests_per_minute: null, ...own })} where id = ${payer.account_id}`
-    await limit({ requests_per_minute: 2 })
+      db.sql`update accounts set ${db.sql({ requests_per_minute: null, tokens_per_minute: 75, ...own })} where id = ${payer.account_id}`
+    await limit({ requests_per_minute: 2, tokens_per_minute: 75 })
     const [first, second, third] = await admit(payer, {}, {}, {})
     expect(decisionsOf([first!, second!, third!])).toEqual(['admitted', 'admitted', 'requests_per_minute'])
     expect(first!.limits).toMatchObject({ requests: { limit: 2, remaining: 1 } })
-    await limit({ tokens_per_minute: 75 })
+    await limit({})
     expect(decisionsOf(await admit(payer, {}))).toEqual(['tokens_per_minute'])
     await limit({ tokens_per_minute: null, requests_in_flight_max: 2 })
     expect(decisionsOf(await admit(payer, {}))).toEqual(['requests_in_flight'])
-    await limit({ requests_in_flight_max: null, monthly_spend_cap_nanousd: 89 })
+    await limit({ tokens_per_minute: null, requests_in_flight_max: null, monthly_spend_cap_nanousd: 89 })
     expect(decisionsOf(await admit(payer, {}))).toEqual(['spend_cap_reached'])
-    await limit({ monthly_spend_cap_nanousd: 90 })
+    await limit({ tokens_per_minute: null, monthly_spend_cap_nanousd: 90 })
     expect(decisionsOf(await admit(payer, {}))).toEqual(['admitted'])
   })
 
