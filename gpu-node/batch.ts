@@ -8,7 +8,7 @@ import type { Sequence } from './sequence.ts'
 /** A sequence's share of a step. */
 export interface StepPart {
   sequence: Sequence
-  tokens: number // of its own, not yet computed
+  tokens: number // of its own, not yet scheduled
   samples: boolean // it reaches its target, so its last row draws a token
   /** Guesses at the tokens after its own, computed with them: each has a row, that draws the token after it. */
   draft: readonly number[]
@@ -46,12 +46,13 @@ function fillPart(
   part: StepPart,
   filled: { tokens: number; blocks: number; rows: number },
 ): void {
-  const { computed, tokens, blocks } = part.sequence
+  const { sequence } = part
+  const { scheduled, blocks } = sequence
   const block_count = blocksOf(part)
   batch.token_counts[i] = part.tokens + part.draft.length
-  batch.starts[i] = computed
+  batch.starts[i] = scheduled
   batch.block_counts[i] = block_count
-  for (let k = 0; k < part.tokens; k++) batch.tokens[filled.tokens++] = tokens[computed + k]!
+  for (let k = 0; k < part.tokens; k++) batch.tokens[filled.tokens++] = sequence.tokenAt(scheduled + k)
   if (part.samples) batch.rows[filled.rows++] = filled.tokens - 1
   for (const token of part.draft) {
     batch.rows[filled.rows++] = filled.tokens
@@ -64,7 +65,7 @@ function fillPart(
 }
 
 function blocksOf({ sequence, tokens, draft }: StepPart): number {
-  return blocksFor(sequence.computed + tokens + draft.length)
+  return blocksFor(sequence.scheduled + tokens + draft.length)
 }
 
 function sum(parts: readonly StepPart[], of: (part: StepPart) => number): number {

@@ -29,6 +29,7 @@ const configSchema = z
     sequences_max: count.default(64),
     waiting_max: count.default(256),
     speculation: z.enum(['off', 'prompt-lookup']).default('prompt-lookup'), // no setting changes a text
+    lookahead: z.enum(['auto', 'on', 'off']).default('auto'), // steps enqueued before the one ahead was read; auto: on a GPU
     keep_alive_ms: count.default(1000),
     buffer_bytes_max: count.default(256 << 10),
     slow_ms_max: count.default(30_000),

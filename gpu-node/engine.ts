@@ -38,7 +38,7 @@ export interface EngineOptions {
 }
 
 export interface StepBatch {
-  tokens: Int32Array // (tokens) of all scheduled sequences, one after the other
+  tokens: Int32Array // (tokens) of all scheduled sequences, one after the other; ids, or what referenceTo gives
   token_counts: Int32Array // (sequences)
   starts: Int32Array // (sequences) position of its first scheduled token
   block_counts: Int32Array // (sequences)
@@ -53,7 +53,7 @@ export interface StepBatch {
   top_k: Int32Array // 0 = off
   seeds: BigUint64Array
   counters: Int32Array // index of the output token being drawn
-  history: Int32Array // (sum of history_counts) prompt then output
+  history: Int32Array // (sum of history_counts) prompt then output, of which the last may be a reference
   history_counts: Int32Array // 0 where no penalty is set
   output_counts: Int32Array // how many at the end of its history are output
   bias_counts: Int32Array
@@ -63,6 +63,11 @@ export interface StepBatch {
   banned_ids: Int32Array // (sum of banned_counts)
   logprobs: Int32Array // how many alternatives; −1 = none
   want_logits: boolean // for tests
+}
+
+/** Stands for the token that this row of the step before draws, in a step that is submitted before that one has resolved. */
+export function referenceTo(row: number): number {
+  return -1 - row
 }
 
 export interface StepResult {
@@ -82,7 +87,7 @@ export interface EngineInfo {
   blocks: number
 }
 
-/** What the scheduler drives. Failures are `Error`s with a `code`; after one the engine is of no more use. */
+/** What the scheduler drives. Steps run in the order of their submission. Failures are `Error`s with a `code`; after one the engine is of no more use. */
 export interface Engine {
   readonly info: EngineInfo
   step(batch: StepBatch): Promise<StepResult>

@@ -90,7 +90,7 @@ const NO_LOGPROBS = -1
 
 function fillRow(arrays: RowArrays, i: number, row: Row): void {
   const { sampling } = row.sequence
-  const output_tokens = row.sequence.output_tokens + row.drafted
+  const output_tokens = row.sequence.output_tokens + row.sequence.awaited + row.drafted
   const history_count = historyCount(row)
   arrays.temperature[i] = sampling.temperature
   arrays.top_p[i] = sampling.top_p
@@ -118,6 +118,7 @@ function histories(rows: readonly Row[]): Int32Array {
   for (const { sequence, draft, drafted } of penalised) {
     all.set(sequence.tokens, at)
     at += sequence.target
+    if (sequence.awaited > 0) all[at - 1] = sequence.tokenAt(sequence.target - 1)
     for (let k = 0; k < drafted; k++) all[at++] = draft[k]!
   }
   return all

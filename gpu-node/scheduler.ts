@@ -1,6 +1,10 @@
 // Decides what each step computes: continuous batching without phases. A pure state machine: schedule() hands out one
 // token budget, apply() takes the step's tokens; whoever calls them runs the engine between, and says what a step costs.
 //
+// One step may be scheduled ahead, before the one under way is applied: it refers to tokens that are still being drawn. Where
+// such a token turns out to be a sequence's last, what the step ahead drew for it is dropped, like a cancelled one's. Nobody
+// gives way and nothing is drafted in a step ahead; where that is wanted there is none.
+//
 // Progress is certain: what could never fit is refused at the door, and the oldest sequence is never preempted, so it
 // always finishes. Interactive sequences go first, and each of a batch lets only so many later ones pass. A preempted
 // sequence is computed again from its own tokens, as far as the prefix cache lost them; batch-invariant kernels give the
@@ -49,6 +53,8 @@ interface Plan {
   parts: Map<Sequence, StepPart>
   tokens_left: number
   admits: boolean // who waits may come in: nobody gave way to a stream, and nobody waits in vain
+  is_ahead: boolean // a step is under way
+  is_late: boolean // somebody would have to give way, which waits for the step under way
 }
 
 export class Scheduler {
@@ -65,6 +71,7 @@ export class Scheduler {
   #drafts = 0
   #drafts_proposed = 0 // tokens
   #drafts_accepted = 0
+  #last_step: Step | null = null
 
   constructor(limits: SchedulerLimits) {
     this.#limits = limits
@@ -112,22 +119,35 @@ export class Scheduler {
   }
 
   /**
-   * The next step, or null when nothing can run. Called only while no step is in flight. The cost is an estimate, null where
-   * there is none: it decides how much of a prompt and of drafts the step takes along.
+   * The next step, or null when nothing can run, or nothing ahead of the step under way being applied. No more than one is. The
+   * cost is an estimate, null where there is none: it decides how much of a prompt and of drafts the step takes along.
    */
   schedule(cost: StepCost | null = null): Step | null {
-    const plan: Plan = { parts: new Map(), tokens_left: this.#limits.batch_tokens_max, admits: true }
+    const under_way = this.#last_step && this.isWanted(this.#last_step) ? this.#last_step : null
+    if (under_way?.parts.some(({ draft }) => draft.length > 0)) return null
+    const tokens_left = this.#limits.batch_tokens_max
+    const plan: Plan = { parts: new Map(), tokens_left, admits: true, is_ahead: under_way !== null, is_late: false }
     this.#continueStreams(plan)
     if (plan.parts.size > 0 && cost)
       plan.tokens_left = Math.min(plan.tokens_left, promptTokensBeside(plan.parts.size, cost))
     this.#computePrompts(plan)
-    if (plan.parts.size === 0) return null
+    if (plan.parts.size === 0 || plan.is_late) return null
     const parts = [...plan.parts.values()]
-    if (cost && this.#limits.speculation === 'prompt-lookup') this.#draft(parts, plan.tokens_left, cost)
-    return { parts, batch: buildBatch(parts) }
+    if (cost && this.#mayDraft(parts)) {
+      if (plan.is_ahead) return null // drafts follow the token that is still being drawn, and are worth more
+      this.#draft(parts, plan.tokens_left, cost)
+    }
+    this.#last_step = { parts, batch: buildBatch(parts) }
+    bookAsUnderWay(parts)
+    return this.#last_step
   }
 
-  /** Books what a step computed. Sequences cancelled while it ran give no output. */
+  /** Whether a step under way computes anything for a sequence that still runs. Else it need not be applied. */
+  isWanted({ parts }: Step): boolean {
+    return parts.some(({ sequence }) => sequence.state === 'running' && sequence.in_flight > 0)
+  }
+
+  /** Books what a step computed, in the order in which they were scheduled. Sequences that ended meanwhile give no output. */
   apply(step: Step, result: StepResult): SequenceOutput[] {
     const outputs: SequenceOutput[] = []
     let row = 0
@@ -136,7 +156,9 @@ export class Scheduler {
       const first_row = row
       if (samples) row += 1 + draft.length
       if (sequence.state !== 'running') continue
+      sequence.in_flight -= part.tokens
       sequence.computed += part.tokens
+      if (samples) sequence.awaited--
       const ends = samples && this.#append(part, result, first_row, outputs)
       this.#cacheFullBlocks(sequence)
       if (ends) this.#finish(sequence)
@@ -228,22 +250,30 @@ export class Scheduler {
       this.#running.findLast(
         (other) => priority === 'interactive' && other.priority === 'batch' && other.rank > rank && other !== oldest,
       )
-    if (victim) this.#preempt(plan, victim)
-    return victim !== undefined
+    return victim !== undefined && this.#preempt(plan, victim)
   }
 
   #giveTokens(plan: Plan, sequence: Sequence): void {
     const tokens = Math.min(sequence.remaining, plan.tokens_left)
     if (tokens === 0) return
-    this.#takeBlocks(sequence, sequence.computed + tokens)
+    this.#takeBlocks(sequence, sequence.scheduled + tokens)
     plan.parts.set(sequence, { sequence, tokens, samples: tokens === sequence.remaining, draft: NO_DRAFT })
     plan.tokens_left -= tokens
   }
 
-  // Only beside few streams and no prompt, and with no block that a running sequence may want. The rows drawn in a step are
-  // never more than the sequences that may run: an engine's memory for their histories is sized by those.
+  // Only beside few streams and no prompt.
+  #mayDraft(parts: readonly StepPart[]): boolean {
+    const { speculation } = this.#limits
+    return (
+      speculation === 'prompt-lookup' &&
+      parts.length <= DRAFTING_SEQUENCES_MAX &&
+      parts.every(({ tokens }) => tokens === 1)
+    )
+  }
+
+  // With no block that a running sequence may want. The rows drawn in a step are never more than the sequences that may run: an
+  // engine's memory for their histories is sized by those.
   #draft(parts: readonly StepPart[], tokens_max: number, cost: StepCost): void {
-    if (parts.length > DRAFTING_SEQUENCES_MAX || parts.some(({ tokens }) => tokens > 1)) return
     let tokens_left = Math.min(tokens_max, this.#limits.sequences_max - parts.length)
     const chanceMin = (drafted: number, expected: number) =>
       worthwhileChance(parts.length + drafted, parts.length + expected, cost)
@@ -262,8 +292,7 @@ export class Scheduler {
   #makeRoom(plan: Plan, sequence: Sequence): boolean {
     while (this.#available < blocksFor(sequence.target) - sequence.blocks.length) {
       const victim = this.#victimFor(sequence)
-      if (!victim) return false
-      this.#preempt(plan, victim)
+      if (!victim || !this.#preempt(plan, victim)) return false
       plan.admits = false
     }
     return true
@@ -290,7 +319,10 @@ export class Scheduler {
     return oldest
   }
 
-  #preempt(plan: Plan, sequence: Sequence): void {
+  #preempt(plan: Plan, sequence: Sequence): boolean {
+    plan.is_late ||= plan.is_ahead
+    if (plan.is_ahead) return false
+    assert(sequence.in_flight === 0 && sequence.awaited === 0, 'nobody gives way while a step computes for it')
     plan.tokens_left += plan.parts.get(sequence)?.tokens ?? 0
     plan.parts.delete(sequence)
     this.#preemptions++
@@ -298,6 +330,7 @@ export class Scheduler {
     sequence.computed = 0
     sequence.state = 'waiting'
     insertByRank(this.#waiting, sequence)
+    return true
   }
 
   #takeBlocks(sequence: Sequence, tokens: number): void {
@@ -344,6 +377,18 @@ export class Scheduler {
   #assertBlocksAddUp(): void {
     const held = this.#running.reduce((sum, { blocks, path }) => sum + blocks.length - path.length, 0)
     assert.equal(this.#pool.free + this.#cache.size + held, this.#pool.total, 'free + cached + held = total')
+  }
+}
+
+function bookAsUnderWay(parts: readonly StepPart[]): void {
+  let row = 0
+  for (const { sequence, tokens, samples, draft } of parts) {
+    assert(sequence.awaited < 2, 'no more than one step is scheduled ahead')
+    sequence.in_flight += tokens
+    if (!samples) continue
+    sequence.awaited++
+    sequence.awaited_row = row
+    row += 1 + draft.length
   }
 }
 

@@ -1,8 +1,10 @@
 // One run of the model over one prompt. `computed` chases `target`: there is no prefill or decode phase, only how far
-// behind it is. After a preemption `computed` is 0 again and the same tokens are computed once more.
+// behind it is. After a preemption `computed` is 0 again and the same tokens are computed once more. What steps under way
+// compute and draw is counted apart, so that a step can be put together before the one ahead of it was read.
 
 import type { Priority } from '../contract/generation.ts'
 import { BLOCK_TOKENS } from './block-pool.ts'
+import { referenceTo } from './engine.ts'
 import type { CachedBlock } from './prefix-cache.ts'
 import { PromptLookup } from './prompt-lookup.ts'
 import type { RowSampling } from './sampling.ts'
@@ -38,6 +40,9 @@ export class Sequence {
   first_step_at_ms: number | null = null // monotonic; when its first step began
   paused = false // its reader is slow: keeps its blocks, gets no tokens
   computed = 0 // leading tokens whose KV is in `blocks`
+  in_flight = 0 // tokens behind those, that steps under way compute
+  awaited = 0 // tokens that steps under way draw, not counting drafts
+  awaited_row = 0 // of the step that draws the last of them
   blocks: number[] = []
   path: CachedBlock[] = [] // its leading full blocks, as the prefix cache knows them; those behind it are its own
   cached_tokens: number | null = null // found in the cache when it first ran
@@ -57,11 +62,21 @@ export class Sequence {
   }
 
   get target(): number {
-    return this.tokens.length
+    return this.tokens.length + this.awaited
   }
 
+  get scheduled(): number {
+    return this.computed + this.in_flight
+  }
+
+  /** Tokens to be scheduled; none behind one that is sure to be the last. */
   get remaining(): number {
-    return this.target - this.computed
+    return this.output_tokens + this.awaited < this.output_tokens_max ? this.target - this.scheduled : 0
+  }
+
+  /** Of its target, as a step takes it. */
+  tokenAt(i: number): number {
+    return this.tokens[i] ?? referenceTo(this.awaited_row)
   }
 
   get output_tokens(): number {
@@ -89,9 +104,9 @@ export class Sequence {
     return this.leader.computed < Math.floor((this.prompt_tokens - 1) / BLOCK_TOKENS) * BLOCK_TOKENS
   }
 
-  /** What the token after so many more may not be. */
+  /** What the token behind its target and so many more may not be. */
   bannedIds(more: number): readonly number[] {
-    return this.output_tokens + more < this.output_tokens_min ? [...this.stop_ids] : NONE
+    return this.output_tokens + this.awaited + more < this.output_tokens_min ? [...this.stop_ids] : NONE
   }
 
   /** Guesses at what comes after its tokens, as `PromptLookup` has them; none that is beyond its end. */

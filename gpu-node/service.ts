@@ -75,7 +75,9 @@ function assemble({ config, model, engine, log }: ServiceOptions, scheduler: Sch
     sync.stop().finally(() => failed.resolve(error))
   }
   const metrics = new Metrics({ model_name: config.model_id, tokens_max: door.tokens_max, scheduler })
-  const loop = new StepLoop({ engine, scheduler, journal, metrics, on_finished: () => sync.poke(), on_failed })
+  const looks_ahead = config.lookahead === 'auto' ? engine.info.device.startsWith('cuda') : config.lookahead === 'on'
+  const on_finished = () => sync.poke()
+  const loop = new StepLoop({ engine, scheduler, journal, metrics, looks_ahead, on_finished, on_failed })
   const answers: ServerOptions['answers'] = new Set()
   return { config, door, scheduler, loop, journal, metrics, sync, status, state, answers, log, failed: failed.promise }
 }

@@ -1,5 +1,6 @@
-// Runs the engine: schedule, step, apply; and while the next step runs, delivers what the last one made. One wake-up a
-// step. Delivery is journal first, then one socket write a stream.
+// Runs the engine: schedule, step, apply; and while the next step runs, delivers what the last one made. Where it looks ahead,
+// that next step is in the engine's hands before the last one is read, so that the engine never waits for this thread. One
+// wake-up a step. Delivery is journal first, then one socket write a stream.
 
 import type { Outcome } from '../contract/generation.ts'
 import type { Client } from './client.ts'
@@ -17,6 +18,7 @@ export interface StepLoopOptions {
   scheduler: Scheduler
   journal: Journal
   metrics: Metrics
+  looks_ahead: boolean
   on_finished: () => void // something finished: worth a report
   on_failed: (error: unknown) => void // the engine is lost; every client has been told
 }
@@ -111,26 +113,40 @@ export class StepLoop {
   async #run(): Promise<void> {
     let step = this.#begin()
     while (step) {
+      const ahead = this.#options.looks_ahead ? this.#begin() : null
       const result = await step.result
-      this.#last_step_ended = performance.now()
-      const step_ms = this.#last_step_ended - this.#step_began!
-      this.#rate.step(step.batch.tokens.length, step_ms / 1000)
-      this.#cost.observe(step.batch.tokens.length, step_ms)
-      this.#step_began = null
+      this.#measure(step)
       const outputs = this.#options.scheduler.apply(step, result)
-      const next = this.#begin()
+      this.#step_began = ahead && this.#last_step_ended
+      const next = ahead ?? this.#begin()
       this.#deliver(this.#take(step, outputs)) // while the next step runs
-      step = next ?? this.#begin()
+      step = this.#ifWanted(next) ?? this.#begin()
     }
     // In the same turn as the last look at the schedule: whoever starts later kicks. (After a failure it stays: nothing runs again.)
     this.#is_running = false
+  }
+
+  // A step ahead began when the one before it ended.
+  #measure({ batch }: Step): void {
+    const now = performance.now()
+    const step_ms = now - this.#step_began!
+    this.#last_step_ended = now
+    this.#rate.step(batch.tokens.length, step_ms / 1000)
+    this.#cost.observe(batch.tokens.length, step_ms)
+  }
+
+  // Whoever comes now need not wait for a step whose every sequence has ended: the engine runs theirs behind it.
+  #ifWanted(step: StepInFlight | null): StepInFlight | null {
+    if (step && this.#options.scheduler.isWanted(step)) return step
+    this.#step_began = null
+    return null
   }
 
   #begin(): StepInFlight | null {
     const step = this.#options.scheduler.schedule(this.#cost.cost)
     if (!step) return null
     const now = performance.now()
-    this.#step_began = now
+    this.#step_began ??= now
     for (const { sequence } of step.parts) sequence.first_step_at_ms ??= now
     const result = this.#options.engine.step(step.batch)
     result.catch(() => {}) // awaited in #run, but perhaps only after a delivery

@@ -65,7 +65,16 @@ void check_blocks(const StepBatch& batch, const StepLimits& limits) {
   }
 }
 
-void check_sequences(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits) {
+void require_ids(std::span<const int32_t> tokens, const ModelShape& shape, int rows_before, const char* field) {
+  for (const int32_t token : tokens) {
+    if (is_reference(token))
+      require(token >= reference_to(rows_before - 1), field, "refers to a row that the step before did not draw");
+    else
+      require(token < shape.vocab_size, field, "has a value out of range");
+  }
+}
+
+void check_sequences(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits, int rows_before) {
   const size_t sequences = batch.token_counts.size();
   require(sequences > 0 && sequences <= size_t(limits.sequences_max), "token_counts", "has no sequence, or too many");
   require(batch.tokens.size() <= size_t(limits.tokens_max), "tokens", "has too many");
@@ -73,7 +82,7 @@ void check_sequences(const StepBatch& batch, const ModelShape& shape, const Step
   require_size(batch.block_counts, sequences, "block_counts");
   require_counts(batch.token_counts, batch.tokens.size(), "token_counts");
   require_counts(batch.block_counts, batch.block_tables.size(), "block_counts");
-  require_within(batch.tokens, shape.vocab_size, "tokens");
+  require_ids(batch.tokens, shape, rows_before, "tokens");
   for (size_t s = 0; s < sequences; s++) {
     require(batch.token_counts[s] > 0, "token_counts", "has a sequence without tokens");
     require(batch.starts[s] >= 0 && int64_t(batch.starts[s]) + batch.token_counts[s] <= shape.context_tokens, "starts",
@@ -105,14 +114,20 @@ void check_parameters(const StepBatch& batch) {
     require(count >= -1 && count <= top_logprobs_max, "logprobs", "has a value out of range");
 }
 
-void check_history(const StepBatch& batch, const ModelShape& shape) {
+void check_history(const StepBatch& batch, const ModelShape& shape, int rows_before) {
   require_size(batch.history_counts, batch.rows.size(), "history_counts");
   require_size(batch.output_counts, batch.rows.size(), "output_counts");
   require_counts(batch.history_counts, batch.history.size(), "history_counts");
-  require_within(batch.history, shape.vocab_size, "history");
-  for (size_t row = 0; row < batch.rows.size(); row++)
+  std::span<const int32_t> rest = batch.history;
+  for (size_t row = 0; row < batch.rows.size(); row++) {
     require(batch.output_counts[row] >= 0 && batch.output_counts[row] <= batch.history_counts[row], "output_counts",
             "is more than the history");
+    const auto own = rest.first(size_t(batch.history_counts[row]));
+    const bool has_latest = batch.output_counts[row] > 0;  // which alone may be a reference
+    require_within(own.first(own.size() - has_latest), shape.vocab_size, "history");
+    require_ids(own.last(has_latest), shape, rows_before, "history");
+    rest = rest.subspan(own.size());
+  }
 }
 
 void check_banned(const StepBatch& batch, const ModelShape& shape) {
@@ -153,12 +168,12 @@ void check_shape(const ModelShape& shape, const StepLimits& limits) {
   require_shape(limits.blocks == 0 || in_range(limits.blocks), "blocks");
 }
 
-void check_batch(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits) {
-  check_sequences(batch, shape, limits);
+void check_batch(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits, int rows_before) {
+  check_sequences(batch, shape, limits, rows_before);
   require(batch.rows.size() <= batch.tokens.size(), "rows", "has more than there are tokens");
   require_within(batch.rows, int(batch.tokens.size()), "rows");
   check_parameters(batch);
-  check_history(batch, shape);
+  check_history(batch, shape, rows_before);
   require_size(batch.bias_counts, batch.rows.size(), "bias_counts");
   require_counts(batch.bias_counts, batch.bias_ids.size(), "bias_counts");
   require_size(batch.bias_values, batch.bias_ids.size(), "bias_values");

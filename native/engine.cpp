@@ -3,9 +3,9 @@
 
 #include <algorithm>
 #include <charconv>
-#include <chrono>
 #include <string_view>
 #include <system_error>
+#include <utility>
 
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/thread_pool.h"
@@ -43,7 +43,7 @@ std::vector<int> gpus_for(const ModelShape& shape, int blocks) {
 
 // The GPUs that the options ask for; none for the CPU.
 std::vector<int> gpus_of(const ModelShape& shape, const EngineOptions& options) {
-  if (options.device == "cpu") return {};
+  if (options.device == "cpu" || options.make_kernels) return {};
 #if defined(ZIYA_CUDA)
   if (options.device == "auto") return gpus_for(shape, options.limits.blocks);
   const std::vector<int> numbers = cuda_numbers(options.device);
@@ -72,6 +72,7 @@ int blocks_for(const ModelShape& shape, const StepLimits& limits, [[maybe_unused
 
 Devices make_devices(const ModelShape& shape, const EngineOptions& options, [[maybe_unused]] const std::vector<int>& gpus) {
   std::vector<std::unique_ptr<Kernels>> kernels;
+  if (options.make_kernels) kernels.push_back(options.make_kernels(shape, options.limits));
 #if defined(ZIYA_CUDA)
   for (const int gpu : gpus) kernels.push_back(cuda::make_kernels(shape, options.limits, {.device = gpu}));
 #endif
@@ -119,8 +120,12 @@ std::vector<int> cuda_numbers(const std::string& device) {
 
 Engine::Engine(const ModelShape& shape, std::vector<TensorSource> tensors, const EngineOptions& options, Events events)
     : shape_(shape), tensors_(std::move(tensors)), options_(options), events_(std::move(events)) {
+  thread_ = start_thread(&Engine::run);
+}
+
+std::thread Engine::start_thread(void (Engine::*body)()) {
   try {
-    thread_ = std::thread([this] { run(); });
+    return std::thread(body, this);
   } catch (const std::system_error&) {
     throw EngineError("out_of_memory", "the system starts no more threads");
   }
@@ -140,7 +145,7 @@ void Engine::submit(StepBatch batch, OnStep on_step) {
       throw EngineError("bad_batch", "more than " + std::to_string(waiting_max) + " steps wait");
     waiting_.push_back({std::move(batch), std::move(on_step)});
   }
-  changed_.notify_one();
+  changed_.notify_all();
 }
 
 void Engine::close() {
@@ -148,7 +153,7 @@ void Engine::close() {
     const std::lock_guard lock(mutex_);
     closing_ = true;
   }
-  changed_.notify_one();
+  changed_.notify_all();
 }
 
 void Engine::join() {
@@ -159,6 +164,12 @@ void Engine::run() {
   yield_to_the_event_loop();
   if (load())
     while (auto job = next_job()) run_job(std::move(*job));
+  {
+    const std::lock_guard lock(mutex_);
+    reading_ends_ = true;
+  }
+  changed_.notify_all();
+  if (reader_.joinable()) reader_.join();
   refuse_waiting();
   model_.reset();
   devices_.reset();
@@ -180,6 +191,7 @@ bool Engine::load() {
     info_.parameters = parameter_count(shape_);
     model_ = std::make_unique<Model>(shape_, options_.limits, std::move(weights), *devices_);
     info_.kv_bytes = model_->kv_bytes();
+    if (model_->is_asynchronous()) reader_ = start_thread(&Engine::read_results);
   });
   if (events_.on_loaded) events_.on_loaded(error);
   return !error;
@@ -187,7 +199,7 @@ bool Engine::load() {
 
 std::optional<Engine::Job> Engine::next_job() {
   std::unique_lock lock(mutex_);
-  changed_.wait(lock, [&] { return closing_ || !waiting_.empty(); });
+  changed_.wait(lock, [&] { return closing_ || (!waiting_.empty() && unfinished_ < unfinished_steps_max); });
   if (closing_) return {};
   Job job = std::move(waiting_.front());
   waiting_.pop_front();
@@ -195,14 +207,49 @@ std::optional<Engine::Job> Engine::next_job() {
 }
 
 void Engine::run_job(Job job) {
-  const auto start = std::chrono::steady_clock::now();
+  const Clock::time_point began = Clock::now();
   StepResult result;
-  const Error error = error_of([&] {
-    check_batch(job.batch, shape_, options_.limits);
-    result = model_->step(job.batch, cancelled_);
+  Error error = begin(job.batch, result);
+  BegunStep step = {std::move(job.on_step), began, std::move(result), std::move(error)};
+  if (!reader_.joinable()) return finish(std::move(step));
+  {
+    const std::lock_guard lock(mutex_);
+    unfinished_++;
+    begun_.push_back(std::move(step));
+  }
+  changed_.notify_all();
+}
+
+Engine::Error Engine::begin(const StepBatch& batch, StepResult& result) {
+  const int rows_before = std::exchange(rows_before_, 0);
+  return error_of([&] {
+    check_batch(batch, shape_, options_.limits, rows_before);
+    result = model_->begin(batch, cancelled_);
+    rows_before_ = int(batch.rows.size());
   });
-  result.seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
-  job.on_step(std::move(result), error);
+}
+
+// A step that was enqueued behind another ran from that one's end on.
+void Engine::finish(BegunStep step) {
+  const Error error = step.error ? step.error : error_of([&] { model_->finish(step.result); });
+  const Clock::time_point now = Clock::now();
+  step.result.seconds = std::chrono::duration<double>(now - std::max(step.began, std::exchange(finished_, now))).count();
+  step.on_step(std::move(step.result), error);
+}
+
+void Engine::read_results() {
+  for (;;) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return reading_ends_ || !begun_.empty(); });
+    if (begun_.empty()) return;
+    BegunStep step = std::move(begun_.front());
+    begun_.pop_front();
+    lock.unlock();
+    finish(std::move(step));
+    lock.lock();
+    unfinished_--;
+    changed_.notify_all();
+  }
 }
 
 void Engine::refuse_waiting() {

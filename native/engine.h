@@ -1,8 +1,10 @@
-// A model on a device with a thread of its own: loads it, then runs steps one after the other. Callbacks are called on
-// that thread.
+// A model on a device with a thread of its own: loads it, then runs steps one after the other. Where kernels are enqueued
+// only, a second thread waits for results, so that the next step is enqueued meanwhile. Callbacks are called on these threads,
+// in the order of the steps.
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -23,6 +25,7 @@ struct EngineOptions {
   int threads = 0;     // 0 = physical cores
   CpuIsa isa = CpuIsa::automatic;
   StepLimits limits;   // blocks 0 = every sequence at full context, or what the memory holds of that
+  std::function<std::unique_ptr<Kernels>(const ModelShape&, const StepLimits&)> make_kernels;  // a test's, for the device's
 };
 
 struct EngineInfo {
@@ -38,7 +41,8 @@ std::vector<int> cuda_numbers(const std::string& device);
 
 // Throw EngineError bad_shape and bad_batch, naming the field.
 void check_shape(const ModelShape& shape, const StepLimits& limits);
-void check_batch(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits);
+// References may be to as many rows.
+void check_batch(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits, int rows_before = 0);
 
 class Engine {
  public:
@@ -57,10 +61,11 @@ class Engine {
   // Cancels what runs, at the next layer or slice, and joins.
   ~Engine();
 
-  // Throws EngineError engine_closed, or bad_batch when waiting_max steps wait already.
+  // Throws EngineError engine_closed, or bad_batch when waiting_max steps wait already. A step may refer to rows of the one that
+  // was submitted before it, and is refused where that one was.
   void submit(StepBatch batch, OnStep on_step);
 
-  // Lets the running step finish, and refuses those that wait.
+  // Lets what runs finish, and refuses what waits.
   void close();
   void join();
 
@@ -71,10 +76,22 @@ class Engine {
     StepBatch batch;
     OnStep on_step;
   };
+  using Clock = std::chrono::steady_clock;
+  // A step that was begun, or refused.
+  struct BegunStep {
+    OnStep on_step;
+    Clock::time_point began;
+    StepResult result;
+    Error error;
+  };
+  std::thread start_thread(void (Engine::*body)());
   void run();
   bool load();
   std::optional<Job> next_job();
   void run_job(Job job);
+  Error begin(const StepBatch& batch, StepResult& result);
+  void finish(BegunStep step);
+  void read_results();
   void refuse_waiting();
 
   const ModelShape shape_;
@@ -89,9 +106,13 @@ class Engine {
   std::mutex mutex_;
   std::condition_variable changed_;
   std::deque<Job> waiting_;
-  bool closing_ = false;
+  std::deque<BegunStep> begun_;  // that read_results has to finish
+  int unfinished_ = 0;           // those and the one that it waits for
+  bool closing_ = false, reading_ends_ = false;
   std::atomic<bool> cancelled_{false};
-  std::thread thread_;
+  int rows_before_ = 0;  // that a step may refer to
+  Clock::time_point finished_{};
+  std::thread thread_, reader_;
 };
 
 }  // namespace ziya

@@ -25,15 +25,24 @@ Model::Model(const ModelShape& shape, const StepLimits& limits, Weights weights,
 }
 
 StepResult Model::step(const StepBatch& batch, const std::atomic<bool>& cancelled) {
-  StepResult result;
-  for (const Stage& stage : stages_) run_stage(stage, batch, cancelled, result);
-  stages_.back().kernels.finish_step(result);
+  StepResult result = begin(batch, cancelled);
+  finish(result);
   return result;
 }
+
+StepResult Model::begin(const StepBatch& batch, const std::atomic<bool>& cancelled) {
+  StepResult result;
+  for (const Stage& stage : stages_) run_stage(stage, batch, cancelled, result);
+  stages_.back().kernels.end_step();
+  return result;
+}
+
+void Model::finish(StepResult& result) { stages_.back().kernels.finish_step(result); }
 
 void Model::run_stage(const Stage& stage, const StepBatch& batch, const std::atomic<bool>& cancelled, StepResult& result) {
   const bool is_first = &stage == &stages_.front(), is_last = &stage == &stages_.back();
   stage.kernels.begin_step(batch);
+  if ((is_first || is_last) && batch.has_references()) stage.kernels.resolve_references(stages_.back().kernels);
   if (!is_first) {
     const Stage& before = *(&stage - 1);
     stage.kernels.receive(before.kernels, *before.residual, int(batch.tokens.size()), *stage.residual);

@@ -18,6 +18,13 @@ class Model {
   // The batch is already checked. `cancelled` is looked at between layers; a cancelled step throws engine_closed.
   StepResult step(const StepBatch& batch, const std::atomic<bool>& cancelled);
 
+  // The same in two halves, so that a step is enqueued behind one that was not finished yet, whose tokens it may refer to. The
+  // oldest is finished first, perhaps by another thread; no more than unfinished_steps_max are begun.
+  StepResult begin(const StepBatch& batch, const std::atomic<bool>& cancelled);
+  void finish(StepResult& result);
+  // Whether there is anything to wait for between the two.
+  bool is_asynchronous() const { return stages_.back().kernels.is_asynchronous(); }
+
   int64_t kv_bytes() const { return kv_cache_.bytes(); }
 
  private:

@@ -129,6 +129,8 @@ struct RandomModel {
         model(shape, limits, random_weights(shape, devices), devices) {}
 
   StepResult step(const StepBatch& batch) { return model.step(batch, not_cancelled); }
+  StepResult begin(const StepBatch& batch) { return model.begin(batch, not_cancelled); }
+  void finish(StepResult result) { model.finish(result); }
   double step_seconds(const StepBatch& batch) {
     return seconds_of([&] { step(batch); });
   }

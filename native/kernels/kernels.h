@@ -1,6 +1,7 @@
 // The boundary between the model and a device: one pure virtual a kernel, shapes beside the arguments. Device memory is
 // opaque; host pointers cross only in upload, download, begin_step and finish_step. For every kernel the order of
 // arithmetic behind one output element depends on the model's shape and the token's position, never on the batch.
+// A step is begun, its kernels called, ended, and later finished; the next may be ended before that.
 #pragma once
 
 #include <cstdint>
@@ -74,10 +75,17 @@ class Kernels {
   virtual void upload(Activations& to, int rows, const float* values) = 0;                  // (rows, columns)
   virtual void download(const Activations& from, int rows, float* values) = 0;              // (rows, columns)
 
-  // The batch is already checked, and outlives finish_step.
+  // The batch is already checked, and outlives end_step.
   virtual void begin_step(const StepBatch& batch) = 0;
-  // Waits for the device, then fills the result's tokens and logprobs.
+  // The step's references become what `sampler`, perhaps of another device, drew in the step before. Ahead of any kernel.
+  virtual void resolve_references(const Kernels& sampler) = 0;
+  // Its results are on their way to the host. No more than unfinished_steps_max are.
+  virtual void end_step() = 0;
+  // Waits for the oldest step that was ended, then fills the result's tokens and logprobs. From one thread, beside another
+  // that begins and ends steps.
   virtual void finish_step(StepResult& result) = 0;
+  // Whether kernels are enqueued only, and finish_step waits for them.
+  virtual bool is_asynchronous() const { return false; }
 
   // to (rows, columns) = from, which is of another device. All that this device does afterwards waits for it.
   virtual void receive(const Kernels& other, const Activations& from, int rows, Activations& to) = 0;

@@ -1,6 +1,6 @@
 // The same request gives the same bytes, whatever happens around it. Histories are drawn at random: alone or among up to 32
 // neighbours that come and go, a cache that is cold or warm, few blocks and many preemptions, small and large steps, either
-// priority, speculation on and off.
+// priority, speculation on and off, steps enqueued before the one ahead was read or after.
 
 import { describe, expect, test } from 'vitest'
 import type { GenerateRequest, Priority } from '../../contract/generation.ts'
@@ -44,13 +44,14 @@ describe('over HTTP, with the fake engine', () => {
     const requests = Array.from({ length: 12 }, () => drawRequest(random))
     const engine = { eos_one_in: 50, period_tokens: 7 }
     const alone: string[] = []
-    const plain = { engine, config: { speculation: 'off' as const } }
+    const plain = { engine, config: { speculation: 'off' as const, lookahead: 'off' as const } }
     for (const request of requests) alone.push(await answerTo((await startFakeNode(plain)).url, request))
     for (let i = 0; i < 6; i++) {
       const config = {
         sequences_max: 1 + random.below(32),
         batch_tokens_max: 32 + random.below(64),
         speculation: random.pick(['off', 'prompt-lookup'] as const),
+        lookahead: i % 2 === 0 ? ('on' as const) : ('off' as const),
       }
       const blocks = random.pick([12, 20, 256])
       const node = await startFakeNode({ config, engine: { ...engine, blocks }, context_tokens: 12 * 16 })
@@ -79,8 +80,10 @@ test('with the addon a sequence draws the same tokens, as likely, in every histo
   const engine = await loadEngine(model.shape, model.tensors, { device: 'cpu', threads: 1, ...most }, () => {})
   const drawn = Array.from({ length: 8 }, () => drawSequence(random))
   const alone: Drawn[] = []
-  for (const make of drawn) alone.push(...(await play(engine, new Scheduler(most), { sequences: [make()], random })))
+  for (const make of drawn)
+    alone.push(...(await play(engine, new Scheduler(most), { sequences: [make()], random })).drawn)
   let preemptions = 0
+  let steps_ahead = 0
   let drafts_accepted = 0
   for (let i = 0; i < 6; i++) {
     const blocks = i % 2 === 0 ? 12 : 64
@@ -89,13 +92,18 @@ test('with the addon a sequence draws the same tokens, as likely, in every histo
     const sequences = () => drawn.map((make) => make(random.pick(['interactive', 'batch'])))
     if (random.chance(0.5)) await play(engine, scheduler, { sequences: sequences(), random })
     const neighbours = Array.from({ length: random.pick([0, 8, 32]) }, () => drawSequence(random)())
-    expect(await play(engine, scheduler, { sequences: sequences(), neighbours, random }), `history ${i}`).toEqual(alone)
+    const looks_ahead = i % 3 > 0
+    const played = await play(engine, scheduler, { sequences: sequences(), neighbours, looks_ahead, random })
+    expect(played.drawn, `history ${i}`).toEqual(alone)
+    steps_ahead += played.steps_ahead
     preemptions += scheduler.status.preemptions
     drafts_accepted += scheduler.status.drafts_accepted
   }
   // Whatever was drawn above, drafts come true in this one.
   const speculating = new Scheduler({ ...most, speculation: 'prompt-lookup' })
-  expect(await play(engine, speculating, { sequences: drawn.map((make) => make()), random })).toEqual(alone)
+  const speculated = await play(engine, speculating, { sequences: drawn.map((make) => make()), random })
+  expect(speculated.drawn).toEqual(alone)
+  expect(steps_ahead).toBeGreaterThan(0)
   expect(drafts_accepted + speculating.status.drafts_accepted).toBeGreaterThan(0)
   expect(preemptions).toBeGreaterThan(0)
   await engine.close()
@@ -121,26 +129,42 @@ function drawSequence(random: Random): (priority?: Priority) => Sequence {
   return (priority = 'interactive') => makeSequence({ prompt, output_tokens_max, sampling, priority, ...limits })
 }
 
+interface Play {
+  sequences: Sequence[]
+  neighbours?: Sequence[]
+  looks_ahead?: boolean
+  random: Random
+}
+
 /** Runs sequences to their end, submitted a few at a time among neighbours of which some are cancelled. */
 async function play(
   engine: Engine,
   scheduler: Scheduler,
-  { sequences, neighbours = [], random }: { sequences: Sequence[]; neighbours?: Sequence[]; random: Random },
-): Promise<Drawn[]> {
+  { sequences, neighbours = [], looks_ahead = false, random }: Play,
+): Promise<{ drawn: Drawn[]; steps_ahead: number }> {
   const drawn = new Map(sequences.map((sequence): [Sequence, Drawn] => [sequence, { tokens: [], logprobs: [] }]))
   const coming = [...sequences, ...neighbours]
+  const begin = () => {
+    const step = scheduler.schedule(random.pick(COSTS))
+    return step && { ...step, result: engine.step(step.batch) }
+  }
+  let steps_ahead = 0
+  let step: ReturnType<typeof begin> = null
   for (;;) {
     while (coming.length > 0 && random.chance(0.6)) {
       scheduler.submit(coming.splice(random.below(coming.length), 1)[0]!)
     }
     const left = neighbours.filter(({ state }) => state === 'running')
     if (left.length > 0 && random.chance(0.05)) scheduler.cancel(random.pick(left))
-    const step = scheduler.schedule(random.pick(COSTS))
-    if (!step && coming.length === 0) return [...drawn.values()]
+    step ??= begin()
+    if (!step && coming.length === 0) return { drawn: [...drawn.values()], steps_ahead }
     if (!step) continue
-    for (const { sequence, token, logprobs } of scheduler.apply(step, await engine.step(step.batch))) {
+    const ahead = looks_ahead ? begin() : null
+    if (ahead) steps_ahead++
+    for (const { sequence, token, logprobs } of scheduler.apply(step, await step.result)) {
       drawn.get(sequence)?.tokens.push(token)
       drawn.get(sequence)?.logprobs.push(logprobs!)
     }
+    step = ahead && scheduler.isWanted(ahead) ? ahead : null
   }
 }

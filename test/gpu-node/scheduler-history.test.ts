@@ -15,6 +15,12 @@ const OPERATIONS = Number(process.env.OPERATIONS ?? 100_000)
 const MUTATED_OPERATIONS_MAX = 20_000
 const random = seededRandom()
 
+interface Counts {
+  finished: number
+  steps_ahead: number
+  tokens_dropped: number
+}
+
 interface Run {
   failed: boolean
   output: string
@@ -33,13 +39,15 @@ function run(folder: string, operations: number): Promise<Run> {
 test(`${OPERATIONS} random operations keep every invariant, and each output is the one its own tokens give`, async () => {
   const { failed, output } = await run(root, OPERATIONS)
   expect({ failed, output }).toEqual({ failed: false, output: expect.stringContaining('every invariant held') })
-  const status = JSON.parse(output.split('\n').at(-2)!) as Scheduler['status'] & { finished: number }
+  const status = JSON.parse(output.split('\n').at(-2)!) as Scheduler['status'] & Counts
   expect(status).toMatchObject({ running: 0, waiting: 0, blocks_free: status.blocks_total })
   expect(status.preemptions).toBeGreaterThan(OPERATIONS / 400)
   expect(status.cache_hits).toBeGreaterThan(OPERATIONS)
   expect(status.drafts_accepted).toBeGreaterThan(OPERATIONS / 100)
   expect(status.drafts_proposed - status.drafts_accepted).toBeGreaterThan(OPERATIONS / 100)
   expect(status.finished).toBeGreaterThan(OPERATIONS / 40)
+  expect(status.steps_ahead).toBeGreaterThan(OPERATIONS / 20)
+  expect(status.tokens_dropped).toBeGreaterThan(OPERATIONS / 1000)
 })
 
 test.each(mutations)('they find that $what', async (mutation) => {

@@ -103,6 +103,25 @@ void each_field_is_checked(Random&) {
   expect_refused("logprobs", [](auto& b) { b.logprobs[0] = -2; });
 }
 
+// References are to rows that the step before has drawn, where a token is expected that a step draws.
+void references_are_checked(Random&) {
+  const auto code = [](int rows_before, const Damage& damage) {
+    StepBatch batch = good_batch();
+    batch.history_counts = {2, 2};
+    batch.output_counts = {1, 1};
+    damage(batch);
+    return error_code([&] { check_batch(batch, small_shape(), limits, rows_before); });
+  };
+  expect(code(0, [](auto& b) { b.tokens[3] = reference_to(0); }) == "bad_batch", "the step before drew nothing");
+  expect(code(2, [](auto& b) { b.tokens[3] = reference_to(1); }) == "", "its last row");
+  expect(code(2, [](auto& b) { b.tokens[3] = reference_to(2); }) == "bad_batch", "a row too many");
+  expect(code(2, [](auto& b) { b.tokens[3] = INT_MIN; }) == "bad_batch", "far too many");
+  expect(code(2, [](auto& b) { b.history[1] = b.history[3] = reference_to(0); }) == "", "the ends of the histories");
+  expect(code(2, [](auto& b) { b.history[3] = reference_to(2); }) == "bad_batch", "a row too many in a history");
+  expect(code(2, [](auto& b) { b.history[0] = reference_to(0); }) == "bad_batch", "not the end of a history");
+  expect(code(2, [](auto& b) { b.history[3] = reference_to(0), b.output_counts[1] = 0; }) == "bad_batch", "the end of a prompt");
+}
+
 template <class T>
 void damage_one(std::vector<T>& values, const std::vector<T>& extremes, Random& random) {
   if (random.between(0, 3) == 0) {
@@ -169,6 +188,7 @@ void shapes_are_checked(Random&) {
 
 std::vector<Test> check_tests() {
   return {{"each field of a batch is checked, and named", each_field_is_checked},
+          {"references in a batch are checked", references_are_checked},
           {"random damage to a batch is refused or harmless", random_damage_is_refused_or_harmless},
           {"shapes are checked", shapes_are_checked}};
 }

@@ -2,9 +2,11 @@
 // same bytes; and that the emulator finds what it is there to find.
 #include <algorithm>
 #include <cmath>
+#include <future>
 #include <set>
 #include <stdexcept>
 
+#include "engine.h"
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/emulator/ptx.h"
 #include "kernels/emulator/runtime.h"
@@ -199,6 +201,34 @@ void attention_is_the_same_whole_and_in_parts(Random& random) {
   expect(digest_with(5) == in_parts, "some tiles whole");
 }
 
+// While the first step's tokens are being looked at, the second is enqueued, and no third.
+void an_engine_enqueues_one_step_ahead(Random& random) {
+  const RandomModel model = random_model(random_shape(random), random);
+  const ModelFile file(model, Dtype::f16);
+  const StepLimits limits = {.tokens_max = 16, .sequences_max = 4, .blocks = 16};
+  const int graphs_before = emulator::graph_launches();
+  std::promise<bool> saw_second;
+  std::promise<int> launched;
+  Engine engine(model.shape, file.tensors,
+                {.device = "cpu", .limits = limits,
+                 .make_kernels = [](const auto& shape, const auto& limits) { return emulator::make_kernels(shape, limits, {}); }},
+                {});
+  const auto submit = [&](int32_t token, int start, const Engine::OnStep& on_step) {
+    StepBatch batch = greedy_batch({{{token}, start, {0}}});
+    batch.want_logits = false;
+    engine.submit(batch, on_step);
+  };
+  const auto graphs = [&] { return emulator::graph_launches() - graphs_before; };
+  submit(1, 0, [&](StepResult, Engine::Error) {
+    for (int i = 0; i < 20000 && graphs() < 2; i++) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    saw_second.set_value(graphs() == 2);
+  });
+  submit(reference_to(0), 1, [](StepResult, Engine::Error) {});
+  submit(reference_to(0), 2, [&](StepResult, Engine::Error error) { launched.set_value(error ? -1 : graphs()); });
+  expect(saw_second.get_future().get(), "the second step is enqueued, the third is not");
+  expect(launched.get_future().get() == 3, "all three run");
+}
+
 // Where there is no wgmma, products are the simple ones; too old a device is refused.
 void an_older_device_runs_what_it_can(Random& random) {
   emulator::set_compute_capability(8);
@@ -252,6 +282,7 @@ void draws_are_those_of_the_cpu(Random& random) {
     kernels.begin_step(batch);
     kernels.sample(*logits, {0, rows});
     StepResult result;
+    kernels.end_step();
     kernels.finish_step(result);
     return result;
   };
@@ -399,6 +430,7 @@ std::vector<Test> emulator_tests() {
       {"emulator: too little memory is refused at start", too_little_memory_is_refused_at_start},
       {"emulator: random weights are normal", random_weights_are_normal},
       {"emulator: recorded steps give the same bytes", recorded_steps_give_the_same_bytes},
+      {"emulator: an engine enqueues one step ahead", an_engine_enqueues_one_step_ahead},
       {"emulator: a tiny model decodes as on the CPU", a_tiny_model_decodes_as_on_the_cpu},
       {"emulator: the embedded model decodes as on the CPU", the_embedded_model_decodes_as_on_the_cpu},
       {"emulator: attention is the same whole and in parts", attention_is_the_same_whole_and_in_parts},
@@ -420,6 +452,7 @@ std::vector<Test> emulator_tests() {
   take(without_large(kernel_tests(simple)));
   take(kernel_tests(fast));
   take(model_tests(fast));
+  take(lookahead_tests(fast));
   take(sample_tests(fast));
   return tests;
 }

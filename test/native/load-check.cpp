@@ -63,6 +63,8 @@ class HeapKernels : public Kernels {
   void upload(Activations&, int, const float*) override { std::abort(); }
   void download(const Activations&, int, float*) override { std::abort(); }
   void begin_step(const StepBatch&) override { std::abort(); }
+  void resolve_references(const Kernels&) override { std::abort(); }
+  void end_step() override { std::abort(); }
   void finish_step(StepResult&) override { std::abort(); }
   void receive(const Kernels&, const Activations&, int, Activations&) override { std::abort(); }
   void embed(const Matrix&, Activations&) override { std::abort(); }

@@ -59,6 +59,7 @@ std::vector<Test> all_tests() {
   for (const auto& device : devices) {
     take(kernel_tests(device));
     take(model_tests(device));
+    take(lookahead_tests(device));
     take(sample_tests(device));
   }
 #if defined(ZIYA_CUDA)

@@ -80,6 +80,20 @@ const mutations: Mutation[] = [
     to: 'batch.starts[s]',
     test: 'emulator: attention over several splits',
   },
+  {
+    kernel: 'references',
+    from: 'drawn[-1 - reference]',
+    to: 'drawn[0]',
+    test: 'emulator: steps begun before',
+  },
+  {
+    kernel: 'cuda_kernels',
+    from: 'steps_finished_++ % ended_.size()',
+    to: 'steps_finished_++ % 1',
+    test: 'emulator: steps begun before',
+  },
+  { kernel: 'sample', from: 'outputs + is_latest', to: 'outputs', test: 'emulator: the latest token' },
+  { kernel: 'sample', from: 'largest(is_known) == 0', to: 'largest(is_known) >= 0', test: 'emulator: the latest token' },
   { kernel: 'sample', from: 'row_.bias_begin', to: 'row_.bias_begin + 2', test: 'emulator: penalties' },
   {
     kernel: 'sample',
@@ -101,7 +115,7 @@ function run(command: string, args: string[]) {
 // Without nvcc: the emulator has the same sources.
 function prepare() {
   mkdirSync(copy, { recursive: true })
-  for (const folder of ['native', 'test/native', 'models'])
+  for (const folder of ['native', 'test/native', 'bench/gpu', 'models'])
     cpSync(join(root, folder), join(copy, folder), {
       recursive: true,
       preserveTimestamps: true,

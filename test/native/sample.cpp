@@ -43,7 +43,9 @@ struct Sampling {
     StepResult result;
     kernels->upload(*logits, int(batch.rows.size()), values.data());
     kernels->begin_step(batch);
+    if (batch.has_references()) kernels->resolve_references(*kernels);
     kernels->sample(*logits, {0, int(batch.rows.size())});
+    kernels->end_step();
     kernels->finish_step(result);
     return result;
   }
@@ -238,6 +240,41 @@ void penalties_bias_and_bans(const Device& device, Random&) {
   }
 }
 
+// The end of a history as the step before drew it, unknown to the host, may be new to the history or in it already.
+void the_latest_token_may_be_a_reference(const Device& device, Random& random) {
+  const int vocab = 12, rows = 48;
+  Sampling sampling(device, vocab);
+  sampling.set_rows(rows);
+  const auto before = random_logits(rows * vocab, random), after = random_logits(rows * vocab, random);
+  const StepBatch first = sampling.batch;
+  StepBatch named = first;
+  const auto draw = [&](const StepBatch& batch, const std::vector<float>& logits) {
+    sampling.batch = batch;
+    return sampling.draw(logits);
+  };
+  const std::vector<int32_t> drawn = draw(first, before).tokens;
+  for (int row = 0; row < rows; row++) {
+    named.repetition_penalty[row] = random.one_of<float>({1, 1.5f});
+    named.frequency_penalty[row] = random.one_of<float>({0, 0.7f});
+    named.presence_penalty[row] = 0.5f;
+    named.output_counts[row] = random.between(1, 6);
+    named.history_counts[row] = named.output_counts[row] + random.between(0, 6);
+    const auto history = random_tokens(named.history_counts[row] - 1, vocab, random);
+    named.history.insert(named.history.end(), history.begin(), history.end());
+    named.history.push_back(drawn[rows - 1 - row]);
+  }
+  StepBatch referring = named;
+  for (int row = 0, end = 0; row < rows; row++) {
+    end += named.history_counts[row];
+    referring.history[end - 1] = reference_to(rows - 1 - row);
+  }
+  const StepResult want = draw(named, after);
+  draw(first, before);
+  expect(draw(referring, after).tokens == want.tokens, "the tokens");
+  draw(first, after);
+  expect(draw(referring, after).tokens != want.tokens, "what the step before drew matters");
+}
+
 void extreme_parameters_still_draw(const Device& device, Random& random) {
   const int vocab = 50;
   for (const float temperature : {1e-38f, 1e-7f, 1e-3f, 1e30f}) {
@@ -280,6 +317,7 @@ std::vector<Test> sample_tests(const Device& device) {
       on("temperature 0 takes the highest logit, the lowest id among equals", greedy_takes_the_highest_and_lowest_id),
       on("a draw depends on its own row alone", a_draw_depends_on_its_own_row_alone),
       on("penalties, bias, bans and logprobs", penalties_bias_and_bans),
+      on("the latest token of a history may be what the step before drew", the_latest_token_may_be_a_reference),
       on("extreme parameters still draw a token", extreme_parameters_still_draw),
       on("logits that are not finite are an error", logits_that_are_not_finite_are_an_error)};
 }

@@ -24,6 +24,7 @@ export class FakeEngine implements Engine {
   readonly #ids: Int32Array // (blocks, BLOCK_TOKENS)
   fail_next: Error | null = null
   steps = 0
+  #drawn = new Int32Array() // by the step before
   #hangs = false
 
   constructor(options: FakeEngineOptions) {
@@ -64,19 +65,23 @@ export class FakeEngine implements Engine {
     const drawn: number[] = []
     let token_at = 0
     let block_at = 0
+    const idOf = (token: number) => (token < 0 ? this.#drawn[-1 - token] : token)
     for (const [i, count] of batch.token_counts.entries()) {
       const table = batch.block_tables.subarray(block_at, block_at + batch.block_counts[i]!)
       block_at += table.length
       for (let k = 0; k < count; k++, token_at++) {
         const slot = this.#slot(table, batch.starts[i]! + k)
-        this.#kv[slot] = mix(batch.tokens[token_at]!, batch.starts[i]! + k)
-        this.#ids[slot] = batch.tokens[token_at]!
+        const id = idOf(batch.tokens[token_at]!)
+        assert(id !== undefined, 'a reference is to a row of the step before')
+        this.#kv[slot] = mix(id, batch.starts[i]! + k)
+        this.#ids[slot] = id
         if (batch.rows[drawn.length] === token_at)
           drawn.push(this.#draw(batch, drawn.length, table, batch.starts[i]! + k))
       }
     }
     assert.equal(drawn.length, batch.rows.length, 'every row lies in the batch, in order')
-    return Int32Array.from(drawn)
+    this.#drawn = Int32Array.from(drawn)
+    return this.#drawn
   }
 
   /** No step ends any more. */

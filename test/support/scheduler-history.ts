@@ -26,14 +26,21 @@ const BEGINNINGS = [40, 90, 16].map((length, i) => Array.from({ length }, (_, k)
 
 const COSTS = [null, { step_ms: 1, token_ms: 0 }, { step_ms: 10, token_ms: 1 }, { step_ms: 0, token_ms: 1 }]
 
+interface StepInFlight {
+  step: Step
+  tokens: Int32Array
+}
+
 export class RandomHistory {
   readonly #scheduler = new Scheduler(LIMITS)
   readonly #engine = new FakeEngine(ENGINE)
   readonly #random: Random
   #groups: Sequence[][] = [] // what one client asked for
   readonly #live = new Set<Sequence>()
-  #in_flight: { step: Step; tokens: Int32Array } | null = null
+  readonly #in_flight: StepInFlight[] = [] // two at most
   finished = 0
+  steps_ahead = 0 // scheduled before the one ahead was read
+  tokens_dropped = 0 // that they drew for sequences that had ended
 
   constructor(random: Random) {
     this.#random = random
@@ -49,7 +56,7 @@ export class RandomHistory {
       this.#checkBlocks()
     }
     for (const sequence of this.#live) sequence.paused = false
-    for (let steps = 0; this.#live.size > 0 || this.#in_flight; steps++) {
+    for (let steps = 0; this.#live.size > 0 || this.#in_flight.length > 0; steps++) {
       assert(steps < 20_000, 'the rest finishes in bounded time')
       this.#step()
       this.#checkBlocks()
@@ -110,24 +117,31 @@ export class RandomHistory {
     sequence.paused = !sequence.paused
   }
 
-  // A step begins in one operation and ends in a later one, so that others fall between.
+  // A step begins in one operation and ends in a later one, so that others fall between; the next may have begun by then.
   #step(): void {
-    if (this.#in_flight) this.#endStep(this.#in_flight)
-    else this.#beginStep()
+    const looks_ahead = this.#in_flight.length === 1 && this.#random.chance(0.7)
+    const begins = (this.#in_flight.length === 0 || looks_ahead) && this.#beginStep()
+    if (begins) return
+    const oldest = this.#in_flight.shift()
+    if (oldest) this.#endStep(oldest)
   }
 
-  #beginStep(): void {
+  #beginStep(): boolean {
     const before = new Map([...this.#live].map((sequence) => [sequence, sequence.state]))
     const oldest = oldestOf([...this.#live].filter(({ state, paused }) => state === 'running' && !paused))
     const step = this.#scheduler.schedule(this.#random.pick(COSTS))
-    if (step) this.#in_flight = { step, tokens: this.#engine.compute(step.batch) }
+    const is_ahead = this.#in_flight.length > 0
+    if (step) this.#in_flight.push({ step, tokens: this.#engine.compute(step.batch) })
+    if (step && is_ahead) this.steps_ahead++
     const now = (from: Sequence['state'], to: Sequence['state']) =>
       [...this.#live].filter((sequence) => before.get(sequence) === from && sequence.state === to)
-    this.#checkOldest(oldest, step)
+    if (!is_ahead || step) this.#checkOldest(oldest, step)
+    if (is_ahead) assert.equal(now('running', 'waiting').length, 0, 'nobody gives way to a step ahead')
     const stayed = now('running', 'running').filter(({ paused }) => !paused)
     for (const victim of now('running', 'waiting')) if (!victim.paused) this.#checkVictim(victim, stayed, oldest)
     const passed = now('waiting', 'waiting').filter((sequence) => !sequence.paused && !sequence.waits_for_leader)
     for (const admitted of now('waiting', 'running')) for (const other of passed) checkTurn(admitted, other)
+    return step !== null
   }
 
   #checkOldest(oldest: Sequence | null, step: Step | null): void {
@@ -135,6 +149,7 @@ export class RandomHistory {
     const older = [...this.#live].some((s) => s.state === 'running' && !s.paused && s.arrival < oldest.arrival)
     if (older) return // came in again in this step
     assert.equal(oldest.state, 'running', 'the oldest is never preempted')
+    if (oldest.awaited > 0 && oldest.remaining === 0) return // its last token is being drawn
     const goes_on = step?.parts.some(({ sequence }) => sequence === oldest)
     const waits_for = step?.parts.some(({ sequence }) => sequence.rank < oldest.rank)
     assert(goes_on || (oldest.remaining > 1 && waits_for), 'the oldest goes on, or a prompt of higher priority does')
@@ -147,8 +162,10 @@ export class RandomHistory {
     }
   }
 
-  #endStep({ step, tokens }: { step: Step; tokens: Int32Array }): void {
-    this.#in_flight = null
+  #endStep({ step, tokens }: StepInFlight): void {
+    if (!this.#scheduler.isWanted(step) && this.#random.chance(0.5)) return // nobody waits for it
+    const over = step.parts.filter(({ sequence, samples }) => samples && sequence.state === 'finished')
+    this.tokens_dropped += over.length
     for (const { sequence, finish } of this.#scheduler.apply(step, { tokens } as StepResult)) {
       assert(this.#live.has(sequence), 'only what lives has output, and it ends once')
       if (finish === null) continue
@@ -198,6 +215,7 @@ function checkTurn(admitted: Sequence, other: Sequence): void {
 if (import.meta.main) {
   const history = new RandomHistory(seededRandom())
   history.run(Number(process.argv[2]))
+  const { steps_ahead, tokens_dropped } = history
   console.log('every invariant held')
-  console.log(JSON.stringify({ ...history.status, finished: history.finished }))
+  console.log(JSON.stringify({ ...history.status, finished: history.finished, steps_ahead, tokens_dropped }))
 }

@@ -57,6 +57,36 @@ export const mutations: Mutation[] = [
     becomes: 'if (i === draft.length) return false; if (token !== draft[i]) return (sequence.computed++, false)',
   },
   {
+    what: 'a step ahead takes the token of another row',
+    file: 'scheduler.ts',
+    line: 'sequence.awaited_row = row',
+    becomes: 'sequence.awaited_row = Math.max(row - 1, 0)',
+  },
+  {
+    what: 'a block is cached before the step that fills it has ended',
+    file: 'scheduler.ts',
+    line: 'i < Math.floor(sequence.computed / BLOCK_TOKENS)',
+    becomes: 'i < Math.floor(sequence.scheduled / BLOCK_TOKENS)',
+  },
+  {
+    what: 'a sequence gives way while a step computes for it',
+    file: 'scheduler.ts',
+    line: 'if (plan.is_ahead) return false',
+    becomes: '',
+  },
+  {
+    what: 'a step ahead computes the same token as the one under way',
+    file: 'batch.ts',
+    line: 'batch.starts[i] = scheduled',
+    becomes: 'batch.starts[i] = sequence.computed',
+  },
+  {
+    what: 'a token behind the last is drawn',
+    file: 'sequence.ts',
+    line: 'this.output_tokens + this.awaited < this.output_tokens_max ?',
+    becomes: 'this.output_tokens < this.output_tokens_max ?',
+  },
+  {
     what: 'drafts have no blocks of their own',
     file: 'scheduler.ts',
     line: 'this.#takeBlocks(sequence, sequence.target + part.draft.length)',

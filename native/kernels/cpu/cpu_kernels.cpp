@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <limits>
+#include <mutex>
+#include <span>
 
 #include "../../engine_error.h"
 #include "../../half.h"
@@ -113,6 +116,8 @@ class CpuKernels : public Kernels {
   void download(const Activations& from, int rows, float* values) override;
 
   void begin_step(const StepBatch& batch) override;
+  void resolve_references(const Kernels& sampler) override;
+  void end_step() override;
   void receive(const Kernels& other, const Activations& from, int rows, Activations& to) override;
   void finish_step(StepResult& result) override;
 
@@ -158,7 +163,17 @@ class CpuKernels : public Kernels {
   std::vector<SequencePlace> tiles_;     // pieces of sequences, tile_tokens_ at most
   std::vector<RowOffsets> row_offsets_;  // (rows)
   std::vector<float> angles_;            // (tokens, head_size) cosines, then sines
-  std::vector<Drawn> drawn_;             // (rows)
+  std::span<const int32_t> tokens_, history_;  // the batch's, references resolved
+  std::vector<int32_t> resolved_tokens_, resolved_history_;
+  std::vector<Drawn> drawn_;  // (rows)
+
+  std::vector<int32_t> drawn_before_;  // (rows of the step that was ended last) their tokens
+  struct EndedStep {
+    std::vector<Drawn> drawn;
+    bool has_top;
+  };
+  std::mutex ended_mutex_;
+  std::deque<EndedStep> ended_;
 };
 
 CpuKernels::CpuKernels(const ModelShape& shape, const StepLimits& limits, int threads, const Bodies& bodies)
@@ -243,9 +258,23 @@ void CpuKernels::download(const Activations& from, int rows, float* values) {
 
 void CpuKernels::begin_step(const StepBatch& batch) {
   batch_ = &batch;
+  tokens_ = batch.tokens;
+  history_ = batch.history;
   place_tokens(batch);
   place_rows(batch);
   compute_angles();
+}
+
+void CpuKernels::resolve_references(const Kernels& sampler) {
+  const std::vector<int32_t>& drawn = static_cast<const CpuKernels&>(sampler).drawn_before_;
+  const auto resolve = [&](const std::vector<int32_t>& from, std::vector<int32_t>& to) {
+    to = from;
+    for (int32_t& token : to)
+      if (is_reference(token)) token = drawn[referenced_row(token)];
+    return std::span<const int32_t>(to);
+  };
+  tokens_ = resolve(batch_->tokens, resolved_tokens_);
+  history_ = resolve(batch_->history, resolved_history_);
 }
 
 void CpuKernels::receive(const Kernels&, const Activations& from, int rows, Activations& to) {
@@ -296,30 +325,41 @@ void CpuKernels::compute_angles() {
   });
 }
 
-void CpuKernels::finish_step(StepResult& result) {
-  const int rows = int(drawn_.size());
-  const bool any_top =
+void CpuKernels::end_step() {
+  drawn_before_.clear();
+  for (const Drawn& drawn : drawn_) drawn_before_.push_back(drawn.token);
+  const bool has_top =
       std::any_of(batch_->logprobs.begin(), batch_->logprobs.end(), [](int count) { return count > 0; });
-  if (any_top) {
+  const std::lock_guard lock(ended_mutex_);
+  ended_.push_back({std::move(drawn_), has_top});
+  batch_ = nullptr;
+}
+
+void CpuKernels::finish_step(StepResult& result) {
+  std::unique_lock lock(ended_mutex_);
+  const EndedStep step = std::move(ended_.front());
+  ended_.pop_front();
+  lock.unlock();
+  const int rows = int(step.drawn.size());
+  if (step.has_top) {
     result.top_ids.assign(size_t(rows) * top_logprobs_max, -1);
     result.top_logprobs.assign(size_t(rows) * top_logprobs_max, -1);
   }
   for (int row = 0; row < rows; row++) {
-    const Drawn& drawn = drawn_[row];
+    const Drawn& drawn = step.drawn[row];
     result.tokens.push_back(drawn.token);
     result.logprobs.push_back(drawn.logprob);
     std::copy(drawn.top_ids.begin(), drawn.top_ids.end(), result.top_ids.begin() + int64_t(row) * top_logprobs_max);
     std::copy(drawn.top_logprobs.begin(), drawn.top_logprobs.end(),
               result.top_logprobs.begin() + int64_t(row) * top_logprobs_max);
   }
-  batch_ = nullptr;
 }
 
 void CpuKernels::embed(const Matrix& table, Activations& residual) {
   const CpuMatrix& matrix = cpu(table);
   pool_.split(tokens(), [&](int64_t begin, int64_t end, int) {
     for (int64_t token = begin; token < end; token++) {
-      const uint16_t* from = matrix.at(batch_->tokens[token]);
+      const uint16_t* from = matrix.at(tokens_[token]);
       float* to = cpu(residual).row(token);
       for (int k = 0; k < matrix.inputs; k++) to[k] = half_to_float(from[int64_t(k) * matrix.width]);
     }
@@ -460,7 +500,7 @@ SamplingRow CpuKernels::sampling_row(int row) const {
   const StepBatch& b = *batch_;
   const RowOffsets& at = row_offsets_[row];
   const size_t prompt_count = b.history_counts[row] - b.output_counts[row];
-  const int32_t* history = b.history.data() + at.history;
+  const int32_t* history = history_.data() + at.history;
   const size_t bias_count = b.bias_counts[row];
   return {b.temperature[row],
           b.top_p[row],

@@ -1,11 +1,13 @@
 // Memory, and which kernel does what. Everything is enqueued on one stream; only begin_step's copy, downloads and
-// finish_step touch the host.
+// finish_step touch the host. One step may be enqueued while another runs, so what the host writes or reads of them is there
+// twice.
 //
 // A decode step is recorded as a graph, launched with as many tokens as its bucket holds; kernels read the true counts from
 // the step descriptor and leave the rest alone. So a handful of graphs serves every batch.
 #include "cuda_kernels.h"
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -90,6 +92,25 @@ struct DeviceChoice {
   cudaDeviceProp properties;
 };
 
+// A step's results on their way to the host.
+struct EndedStep {
+  explicit EndedStep(int rows_max) : drawn(rows_max * sizeof(DrawnToken), "pinned memory for the drawn tokens") {}
+  PinnedMemory drawn;  // (rows) DrawnToken
+  EventHandle arrived;
+  int rows = 0;
+  bool has_top = false;
+};
+
+void copy_top_logprobs(const DrawnToken* drawn, int rows, StepResult& result) {
+  result.top_ids.assign(size_t(rows) * top_logprobs_max, -1);
+  result.top_logprobs.assign(size_t(rows) * top_logprobs_max, -1);
+  for (int row = 0; row < rows; row++) {
+    const int64_t at = int64_t(row) * top_logprobs_max;
+    std::copy_n(drawn[row].top_ids, drawn[row].top_count, result.top_ids.begin() + at);
+    std::copy_n(drawn[row].top_logprobs, drawn[row].top_count, result.top_logprobs.begin() + at);
+  }
+}
+
 // What decides which launches a recorded step has.
 struct RecordingKey {
   int bucket, logit_parts;
@@ -118,6 +139,9 @@ class CudaKernels : public Kernels {
   void download(const Activations& from, int rows, float* values) override;
 
   void begin_step(const StepBatch& batch) override;
+  void resolve_references(const Kernels& sampler) override;
+  void end_step() override;
+  bool is_asynchronous() const override { return true; }
   void finish_step(StepResult& result) override;
   void receive(const Kernels& other, const Activations& from, int rows, Activations& to) override;
   bool begin_recording() override;
@@ -150,7 +174,6 @@ class CudaKernels : public Kernels {
   void multiply_halves(Epilogue epilogue, const ActivationView& in, const CudaMatrix& matrix, int rows, const ActivationView& out);
   void multiply(Epilogue epilogue, const Activations& in, const Matrix& weight, int rows, const ActivationView& out);
   void upload_angles();
-  void copy_top_logprobs(const DrawnToken* drawn, int rows, StepResult& result) const;
 
   const DeviceChoice device_;
   const bool records_steps_;
@@ -171,7 +194,9 @@ class CudaKernels : public Kernels {
   DeviceMemory attention_values_, attention_scales_;  // AttentionParts
   DeviceMemory scores_;  // (logit_rows_max, vocab) fp32
   DeviceMemory drawn_;   // (tokens_max) DrawnToken
-  PinnedMemory drawn_host_;
+  int rows_drawn_ = 0;   // by the step that was ended last
+  std::array<EndedStep, unfinished_steps_max> ended_;
+  int steps_ended_ = 0, steps_finished_ = 0;
   int64_t allocated_ = 0;
   const StepBatch* batch_ = nullptr;
   // After the memory that they name, so that they go first.
@@ -197,7 +222,7 @@ CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, cons
       attention_scales_(attention_parts_ * shape.heads * sizeof(float2), "memory for the attention"),
       scores_(size_t(logit_rows_max) * shape.vocab_size * sizeof(float), "memory for the scores"),
       drawn_(limits.tokens_max * sizeof(DrawnToken), "memory for the drawn tokens"),
-      drawn_host_(limits.tokens_max * sizeof(DrawnToken), "pinned memory for the drawn tokens") {
+      ended_{EndedStep(limits.tokens_max), EndedStep(limits.tokens_max)} {
   if (shape.head_size > head_size_max) throw EngineError("bad_shape", "head_size is more than the CUDA kernels can have");
   upload_angles();
   for (const DeviceMemory* memory : {&angles_, &partials_, &attention_values_, &attention_scales_, &scores_, &drawn_})
@@ -334,10 +359,22 @@ void CudaKernels::begin_step(const StepBatch& batch) {
   step_.upload(batch, stream_);
 }
 
+void CudaKernels::resolve_references(const Kernels& sampler) {
+  const auto& from = static_cast<const CudaKernels&>(sampler);
+  if (&from != this) {
+    from.computed_.record(from.stream_);
+    check(cudaStreamWaitEvent(stream_, from.computed_, 0), "the end of the step before");
+    check(cudaMemcpyPeerAsync(drawn_.as<void>(), device_.device, from.drawn_.as<void>(), from.device_.device,
+                              from.rows_drawn_ * sizeof(DrawnToken), stream_),
+          "a copy between devices");
+  }
+  step_.resolve(drawn_.as<DrawnToken>(), stream_);
+}
+
 void CudaKernels::receive(const Kernels& other, const Activations& from, int rows, Activations& to) {
   const auto& sender = static_cast<const CudaKernels&>(other);
   const ActivationView source = own(from).view(), target = write_as(to, false);
-  check(cudaEventRecord(sender.computed_, sender.stream_), "the end of the layers before");
+  sender.computed_.record(sender.stream_);
   check(cudaStreamWaitEvent(stream_, sender.computed_, 0), "the end of the layers before");
   check(cudaMemcpyPeerAsync(target.data, device_.device, source.data, sender.device_.device,
                             size_t(rows) * source.stride * sizeof(float), stream_),
@@ -374,30 +411,26 @@ void CudaKernels::end_recording() {
   recording.launch();
 }
 
-void CudaKernels::finish_step(StepResult& result) {
-  const int rows = int(batch_->rows.size());
-  const auto* drawn = drawn_host_.as<DrawnToken>();
-  check(cudaMemcpyAsync(drawn_host_.as<void>(), drawn_.as<void>(), rows * sizeof(DrawnToken), cudaMemcpyDeviceToHost, stream_),
+void CudaKernels::end_step() {
+  EndedStep& step = ended_[steps_ended_++ % ended_.size()];
+  step.rows = rows_drawn_ = int(batch_->rows.size());
+  step.has_top = std::any_of(batch_->logprobs.begin(), batch_->logprobs.end(), [](int count) { return count > 0; });
+  check(cudaMemcpyAsync(step.drawn.as<void>(), drawn_.as<void>(), step.rows * sizeof(DrawnToken), cudaMemcpyDeviceToHost, stream_),
         "the drawn tokens");
-  stream_.synchronize();
-  for (int row = 0; row < rows; row++) {
+  step.arrived.record(stream_);
+  batch_ = nullptr;
+}
+
+void CudaKernels::finish_step(StepResult& result) {
+  const EndedStep& step = ended_[steps_finished_++ % ended_.size()];
+  step.arrived.synchronize();
+  const auto* drawn = step.drawn.as<DrawnToken>();
+  for (int row = 0; row < step.rows; row++) {
     if (!drawn[row].is_finite) throw EngineError("logits_not_finite", "the model computed a logit that is not finite");
     result.tokens.push_back(drawn[row].token);
     result.logprobs.push_back(drawn[row].logprob);
   }
-  if (std::any_of(batch_->logprobs.begin(), batch_->logprobs.end(), [](int count) { return count > 0; }))
-    copy_top_logprobs(drawn, rows, result);
-  batch_ = nullptr;
-}
-
-void CudaKernels::copy_top_logprobs(const DrawnToken* drawn, int rows, StepResult& result) const {
-  result.top_ids.assign(size_t(rows) * top_logprobs_max, -1);
-  result.top_logprobs.assign(size_t(rows) * top_logprobs_max, -1);
-  for (int row = 0; row < rows; row++) {
-    const int64_t at = int64_t(row) * top_logprobs_max;
-    std::copy_n(drawn[row].top_ids, drawn[row].top_count, result.top_ids.begin() + at);
-    std::copy_n(drawn[row].top_logprobs, drawn[row].top_count, result.top_logprobs.begin() + at);
-  }
+  if (step.has_top) copy_top_logprobs(drawn, step.rows, result);
 }
 
 void CudaKernels::embed(const Matrix& table, Activations& residual) {

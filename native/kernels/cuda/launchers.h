@@ -15,6 +15,10 @@ void fill(const WeightView& to, uint64_t seed, float deviation, cudaStream_t str
 // to (rows, columns) fp16 = from fp32
 void convert(const ActivationView& from, const ActivationView& to, int rows, cudaStream_t stream);
 
+// References among the tokens and the rows become the ids that the step before drew; of a row that drew none, any id.
+void resolve_references(TokenPlace* tokens, int token_count, RowPlace* rows, int row_count, const DrawnToken* drawn, int vocab_size,
+                        cudaStream_t stream);
+
 // residual (tokens, hidden) fp32 = table[token id]
 void embed(const StepView& step, int tokens, const WeightView& table, const ActivationView& residual, cudaStream_t stream);
 

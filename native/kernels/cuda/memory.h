@@ -63,6 +63,8 @@ class EventHandle {
   EventHandle(const EventHandle&) = delete;
   ~EventHandle() { cudaEventDestroy(event_); }
   operator cudaEvent_t() const { return event_; }
+  void record(cudaStream_t stream) const { check(cudaEventRecord(event_, stream), "an event"); }
+  void synchronize() const { check(cudaEventSynchronize(event_), "the device's work"); }
 
  private:
   cudaEvent_t event_ = nullptr;

@@ -131,16 +131,25 @@ class RowSampler {
     return log_sum;
   }
 
+  __device__ void penalise(int id, int outputs) {
+    const float score = scores_[id];
+    float penalised = bounded(score > 0 ? score / row_.repetition_penalty : score * row_.repetition_penalty);
+    if (outputs > 0)
+      penalised = bounded(penalised - row_.frequency_penalty * float(outputs) - row_.presence_penalty);
+    scores_[id] = penalised;
+  }
+
   __device__ void apply_penalties() {
-    // The ids of the history are distinct; those of the biases are sorted, so that one thread has all of an id.
+    // The ids of the history are distinct, but for the latest, which may be one of them or new; those of the biases are sorted,
+    // so that one thread has all of an id.
+    int is_known = 0;
     for (int i = threadIdx.x; i < row_.history_count; i += threads) {
       const int id = words_[row_.history_begin + 2 * i], outputs = words_[row_.history_begin + 2 * i + 1];
-      const float score = scores_[id];
-      float penalised = bounded(score > 0 ? score / row_.repetition_penalty : score * row_.repetition_penalty);
-      if (outputs > 0)
-        penalised = bounded(penalised - row_.frequency_penalty * float(outputs) - row_.presence_penalty);
-      scores_[id] = penalised;
+      const int is_latest = id == row_.latest;
+      penalise(id, outputs + is_latest);
+      is_known |= is_latest;
     }
+    if (row_.latest >= 0 && shared_.ids.largest(is_known) == 0 && threadIdx.x == 0) penalise(row_.latest, 1);
     __syncthreads();
     const int32_t* biases = words_ + row_.bias_begin;
     for (int i = threadIdx.x; i < row_.bias_count; i += threads) {

@@ -5,6 +5,8 @@
 #include <bit>
 #include <cstring>
 
+#include "launchers.h"
+
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
@@ -35,7 +37,8 @@ StepDescriptor::StepDescriptor(const ModelShape& shape, const StepLimits& limits
       attention_bounds_{shape.heads / shape.kv_heads, shape.kv_heads, attention_parts, multiprocessors},
       words_max_(words_max(shape, limits, attention_parts)),
       bytes_(parts_.words + words_max_ * sizeof(int32_t)),
-      host_(bytes_, "pinned memory for the step descriptor"),
+      vocab_size_(shape.vocab_size),
+      staging_{Staging(bytes_), Staging(bytes_)},
       memory_(bytes_, "memory for the step descriptor"),
       history_counts_(shape.vocab_size) {
   char* base = memory_.as<char>();
@@ -46,8 +49,11 @@ StepDescriptor::StepDescriptor(const ModelShape& shape, const StepLimits& limits
 }
 
 void StepDescriptor::upload(const StepBatch& batch, cudaStream_t stream) {
+  const Staging& staging = staging_[uploads_++ % staging_.size()];
+  staging.copied.synchronize();
+  host_ = staging.memory.as<char>();
   words_ = 0;
-  StepCounts& counts = *host_.as<StepCounts>();
+  StepCounts& counts = *reinterpret_cast<StepCounts*>(host_);
   counts.tokens = int32_t(batch.tokens.size());
   counts.rows = int32_t(batch.rows.size());
   plan_attention(batch, attention_bounds_, plan_);
@@ -55,7 +61,14 @@ void StepDescriptor::upload(const StepBatch& batch, cudaStream_t stream) {
   place_attention();
   place_rows(batch);
   const size_t used = parts_.words + words_ * sizeof(int32_t);
-  check(cudaMemcpyAsync(memory_.as<char>(), host_.as<char>(), used, cudaMemcpyHostToDevice, stream), "the step descriptor");
+  check(cudaMemcpyAsync(memory_.as<char>(), host_, used, cudaMemcpyHostToDevice, stream), "the step descriptor");
+  staging.copied.record(stream);
+}
+
+void StepDescriptor::resolve(const DrawnToken* drawn, cudaStream_t stream) const {
+  char* base = memory_.as<char>();
+  ZIYA_DEVICE::resolve_references(reinterpret_cast<TokenPlace*>(base + parts_.tokens), counts().tokens,
+                                  reinterpret_cast<RowPlace*>(base + parts_.rows), counts().rows, drawn, vocab_size_, stream);
 }
 
 int32_t StepDescriptor::append(int32_t word) {
@@ -63,12 +76,12 @@ int32_t StepDescriptor::append(int32_t word) {
     std::fill(history_counts_.begin(), history_counts_.end(), 0);
     throw EngineError("bad_batch", "the step's histories, biases and bans are too many together");
   }
-  reinterpret_cast<int32_t*>(host_.as<char>() + parts_.words)[words_] = word;
+  reinterpret_cast<int32_t*>(host_ + parts_.words)[words_] = word;
   return words_++;
 }
 
 void StepDescriptor::place_tokens(const StepBatch& batch) {
-  auto* tokens = reinterpret_cast<TokenPlace*>(host_.as<char>() + parts_.tokens);
+  auto* tokens = reinterpret_cast<TokenPlace*>(host_ + parts_.tokens);
   const int32_t* blocks = batch.block_tables.data();
   int32_t token = 0;
   for (size_t s = 0; s < batch.starts.size(); s++) {
@@ -82,7 +95,7 @@ void StepDescriptor::place_tokens(const StepBatch& batch) {
 }
 
 void StepDescriptor::place_attention() {
-  StepCounts& counts = *host_.as<StepCounts>();
+  StepCounts& counts = *reinterpret_cast<StepCounts*>(host_);
   counts.narrow_items = int32_t(plan_.narrow.size());
   counts.wide_items = int32_t(plan_.wide.size());
   counts.merged_tokens = int32_t(plan_.merged.size());
@@ -95,7 +108,7 @@ void StepDescriptor::place_attention() {
 }
 
 void StepDescriptor::place_rows(const StepBatch& batch) {
-  auto* rows = reinterpret_cast<RowPlace*>(host_.as<char>() + parts_.rows);
+  auto* rows = reinterpret_cast<RowPlace*>(host_ + parts_.rows);
   size_t history = 0, bias = 0, banned = 0;
   for (size_t row = 0; row < batch.rows.size(); row++) {
     RowPlace place = {};
@@ -124,9 +137,12 @@ void StepDescriptor::place_rows(const StepBatch& batch) {
 
 void StepDescriptor::append_history(const StepBatch& batch, size_t row, size_t begin, RowPlace& place) {
   place.history_begin = words_;
+  place.latest = no_token;
   if (place.repetition_penalty == 1 && place.frequency_penalty == 0 && place.presence_penalty == 0) return;
   const int32_t* ids = batch.history.data() + begin;
-  const int32_t count = batch.history_counts[row], prompt_count = count - batch.output_counts[row];
+  int32_t count = batch.history_counts[row];
+  const int32_t prompt_count = count - batch.output_counts[row];
+  if (count > 0 && is_reference(ids[count - 1])) place.latest = ids[--count];
   for (int32_t i = 0; i < count; i++) {
     if (history_counts_[ids[i]] == 0) history_counts_[ids[i]] = 1;
     if (i >= prompt_count) history_counts_[ids[i]]++;

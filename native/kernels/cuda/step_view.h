@@ -16,7 +16,7 @@ struct StepCounts {
 };
 
 struct TokenPlace {
-  int32_t id, position, first_block;  // first_block indexes words
+  int32_t id, position, first_block;  // id may be a reference, until resolve(); first_block indexes words
   int32_t first_part, parts;          // partial results of its attention; none when its tile is computed whole
 };
 
@@ -33,10 +33,12 @@ constexpr int narrow_tile_columns = 8, wide_tile_columns = 128;
 __host__ __device__ constexpr int heads_a_column_group(int group) { return group < 8 ? group : 8; }
 __host__ __device__ constexpr int column_groups(int group) { return (group + 7) / 8; }
 
+constexpr int32_t no_token = INT32_MIN;
 struct RowPlace {
   int32_t token, history_begin, history_count, bias_begin, bias_count, banned_begin, banned_count, logprobs;
   float temperature, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty;
   int32_t top_k, counter;
+  int32_t latest;  // the end of the history where that is a reference, which resolve() makes an id; else no_token
   uint64_t seed;
 };
 

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <set>
 #include <utility>
 
 namespace ziya::emulator {
@@ -22,7 +23,9 @@ struct Allocation {
   size_t mapped_bytes, bytes;
 };
 
-std::mutex mutex;
+std::mutex mutex;                 // of all that follows, and of the streams' queues
+std::recursive_mutex device_mutex;  // of whoever runs operations; before the other
+std::set<Stream*> streams;
 std::map<void*, Allocation> allocations;
 int devices = 1;
 int compute_capability = 9;
@@ -33,6 +36,49 @@ constexpr uint64_t digest_begin = 0xcbf29ce484222325u;  // FNV-1a
 uint64_t digest = digest_begin;
 
 size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+
+std::function<void()> next_of(Stream* stream, uint64_t until) {
+  const std::lock_guard lock(mutex);
+  if (stream->begun >= until || stream->waiting.empty()) return nullptr;
+  std::function<void()> operation = std::move(stream->waiting.front());
+  stream->waiting.pop_front();
+  stream->begun++;
+  return operation;
+}
+
+// Does the first so many of what the stream was asked. What fails ends all that waits behind it.
+void advance(Stream* stream, uint64_t until) {
+  const std::lock_guard device(device_mutex);
+  try {
+    while (const auto operation = next_of(stream, until)) operation();
+  } catch (...) {
+    const std::lock_guard lock(mutex);
+    stream->waiting.clear();
+    stream->begun = stream->enqueued;
+    throw;
+  }
+}
+
+uint64_t enqueued_on(const Stream* stream) {
+  const std::lock_guard lock(mutex);
+  return stream->enqueued;
+}
+
+// Memory is given back when nothing uses it any more. Nobody is left to be told of a failure.
+void finish_everything() {
+  const std::lock_guard device(device_mutex);
+  std::set<Stream*> all;
+  {
+    const std::lock_guard lock(mutex);
+    all = streams;
+  }
+  for (Stream* stream : all) {
+    try {
+      advance(stream, enqueued_on(stream));
+    } catch (...) {
+    }
+  }
+}
 
 }  // namespace
 
@@ -81,6 +127,7 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
 }
 
 cudaError_t cudaFree(void* pointer) {
+  finish_everything();
   const std::lock_guard lock(mutex);
   const auto found = allocations.find(pointer);
   if (pointer == nullptr) return cudaSuccess;
@@ -104,15 +151,17 @@ cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
 }
 
 cudaError_t cudaFreeHost(void* pointer) {
+  finish_everything();
   std::free(pointer);
   return cudaSuccess;
 }
 
 void enqueue(cudaStream_t stream, std::function<void()> operation) {
-  if (stream != nullptr && stream->capturing != nullptr)
-    stream->capturing->operations.push_back(std::move(operation));
-  else
-    operation();
+  if (stream == nullptr) return operation();
+  const std::lock_guard lock(mutex);
+  if (stream->capturing != nullptr) return stream->capturing->operations.push_back(std::move(operation));
+  stream->waiting.push_back(std::move(operation));
+  stream->enqueued++;
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
@@ -135,17 +184,24 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stre
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   *stream = new Stream;
+  const std::lock_guard lock(mutex);
+  streams.insert(*stream);
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  finish_everything();
+  const std::lock_guard lock(mutex);
+  streams.erase(stream);
   delete stream;
   return cudaSuccess;
 }
 
-cudaError_t cudaStreamSynchronize(cudaStream_t) { return cudaSuccess; }
+cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  advance(stream, enqueued_on(stream));
+  return cudaSuccess;
+}
 
-// Streams run at once, so nothing is left to wait for.
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
   *event = new Event;
   return cudaSuccess;
@@ -156,8 +212,20 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
   return cudaSuccess;
 }
 
-cudaError_t cudaEventRecord(cudaEvent_t, cudaStream_t) { return cudaSuccess; }
-cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { return cudaSuccess; }
+cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
+  *event = {stream, enqueued_on(stream)};
+  return cudaSuccess;
+}
+
+cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (event->stream != nullptr) advance(event->stream, event->enqueued);
+  return cudaSuccess;
+}
+
+cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  if (event->stream != nullptr) enqueue(stream, [recorded = *event] { advance(recorded.stream, recorded.enqueued); });
+  return cudaSuccess;
+}
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   stream->capturing = new Graph;

@@ -1,9 +1,11 @@
-// The part of the CUDA runtime that the backend uses, as operations of the host. Streams run in order and at once; a
-// graph is the list of what was asked of its stream while it was captured.
+// The part of the CUDA runtime that the backend uses, as operations of the host. A stream does what it is asked in order, and
+// as late as it may: when somebody waits for it. So what is read or overwritten too early shows. A graph is the list of what
+// was asked of its stream while it was captured.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <functional>
 #include <vector>
 
@@ -24,9 +26,14 @@ using cudaGraphExec_t = Graph*;
 
 struct Stream {
   Graph* capturing = nullptr;
+  std::deque<std::function<void()>> waiting;
+  uint64_t enqueued = 0, begun = 0;  // operations
 };
 using cudaStream_t = Stream*;
-struct Event {};
+struct Event {
+  Stream* stream = nullptr;  // null until it is recorded
+  uint64_t enqueued = 0;     // operations of the stream that it comes after
+};
 using cudaEvent_t = Event*;
 
 struct cudaDeviceProp {
@@ -62,6 +69,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream);
 cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
+cudaError_t cudaEventSynchronize(cudaEvent_t event);
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
@@ -73,6 +81,7 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorString(cudaError_t error);
 
+// At once where there is no stream.
 void enqueue(cudaStream_t stream, std::function<void()> operation);
 
 template <class... Parameters, class... Arguments>
