@@ -400,6 +400,7 @@ void attention_is_right_and_chunk_invariant(const Device& device, Random& random
   }
 }
 
+// Its last token alone, and the one before as the last of a prompt's.
 void every_head_size_and_group_attends(const Device& device, Random& random) {
   for (const int head_size : {8, 16, 32, 48, 64, 128}) {
     for (const int group : {1, 2, 4, 8}) {
@@ -408,24 +409,25 @@ void every_head_size_and_group_attends(const Device& device, Random& random) {
       shape.kv_heads = random.between(1, 2);
       shape.heads = shape.kv_heads * group;
       Bench b(device, random, shape);
-      const int length = random.between(17, 70);
+      const int length = random.between(18, 70);
       Doubles w;
       const auto weight = b.matrix(shape.qkv_columns(), shape.hidden_size, MatrixLayout::plain, w);
       const std::vector<Floats> inputs = {b.random_rows(length, shape.hidden_size)};
       AttentionRun run(b, *weight, inputs, random_blocks(1, length, b.limits.blocks, random));
-      run.step({length - 1});
+      run.step({length - 17}, false);
+      run.step({16});
       run.step({1});
       History history;
-      Doubles want;
+      double error = 0, size = 0;
       for (int t = 0; t < length; t++) {
         const float* qkv = &run.qkv[0][t * shape.qkv_columns()];
         expect_rotated(b, multiply(w, row_of(inputs[0], t, shape.hidden_size), shape.qkv_columns()), qkv, t, history);
-        want = attend(b, qkv, history, t + 1);
-      }
-      double error = 0, size = 0;
-      for (size_t i = 0; i < want.size(); i++) {
-        error += std::pow(run.out[0][(length - 1) * want.size() + i] - want[i], 2);
-        size += want[i] * want[i];
+        if (t < length - 2) continue;
+        const Doubles want = attend(b, qkv, history, t + 1);
+        for (size_t i = 0; i < want.size(); i++) {
+          error += std::pow(run.out[0][t * want.size() + i] - want[i], 2);
+          size += want[i] * want[i];
+        }
       }
       expect(std::sqrt(error / size) <= 2e-3, "head size " + std::to_string(head_size) + ", group " + std::to_string(group) +
                                                   ": relative L2 " + std::to_string(std::sqrt(error / size)));
@@ -444,7 +446,9 @@ void long_attention_is_right_and_chunk_invariant(const Device& device, Random& r
   AttentionRun whole(b, *weight, inputs, blocks), single(b, *weight, inputs, blocks);
   whole.step({length});
   whole.step({length});
-  for (int i = 0; i < 2 * length; i++) single.step({1});
+  const int together = device.is_slow ? 90 : 0;  // which tells less, and takes a third of the time
+  if (together > 0) single.step({together});
+  for (int i = together; i < 2 * length; i++) single.step({1});
   expect_same_bits(whole.out[0].data(), single.out[0].data(), int(whole.out[0].size()), "one by one differs");
 
   History history;
@@ -508,7 +512,7 @@ void attention_is_the_same_decoded_verified_and_prefilled(const Device& device, 
       run.seek(begin);
       for (int done = 0; done < count; done += 3) run.step(std::vector<int>(sequences, 3));
       expect_same("verified");
-      const int before = random.between(1, std::min(begin, 40));
+      const int before = random.between(1, std::min(begin, 20));
       run.seek(begin - before);
       run.step({before + count, 0});
       run.step({0, before + count});
