@@ -133,6 +133,8 @@ export class RandomHistory {
     const is_ahead = this.#in_flight.length > 0
     if (step) this.#in_flight.push({ step, tokens: this.#engine.compute(step.batch) })
     if (step && is_ahead) this.steps_ahead++
+    for (const { output_tokens, awaited, output_tokens_max } of this.#live)
+      assert(output_tokens + awaited <= output_tokens_max, 'nothing is drawn behind what must be the last token')
     const now = (from: Sequence['state'], to: Sequence['state']) =>
       [...this.#live].filter((sequence) => before.get(sequence) === from && sequence.state === to)
     if (!is_ahead || step) this.#checkOldest(oldest, step)
