@@ -74,7 +74,9 @@ void fill(Kernels& kernels, Matrix& matrix, uint64_t& state) {
       state = state * 6364136223846793005u + 1442695040888963407u;
       half = uint16_t(((state >> 33) & 0x87ff) | 0x2000);
     }
-    kernels.upload_rows(matrix, row, std::min(rows_a_slice, matrix.outputs - row), slice.data());
+    kernels.upload_rows(matrix, row, std::min(rows_a_slice, matrix.outputs - row), [&](int begin, int count, uint16_t* fp16) {
+      std::copy_n(slice.data() + int64_t(begin) * matrix.inputs, int64_t(count) * matrix.inputs, fp16);
+    });
   }
 }
 

@@ -1,5 +1,5 @@
-// Loading: a plan of (tensor, destination rows) is cut into slices; threads take slices, read, convert to fp16 with
-// checks, and hand them to the device, which packs them as it likes.
+// Loading: a plan of (tensor, destination rows) is cut into slices; threads take slices, read them to where the device wants
+// them, converted to fp16 with checks, and it packs them as it likes.
 #include "weights.h"
 
 #include <fcntl.h>
@@ -13,6 +13,7 @@
 #include <cstring>
 #include <mutex>
 #include <optional>
+#include <span>
 #include <system_error>
 #include <thread>
 #include <unordered_map>
@@ -168,64 +169,69 @@ class SliceLoader {
   // Returns the bytes read.
   uint64_t load(const Slice& slice) {
     const Placement& to = *slice.placement;
-    const int64_t count = int64_t(slice.row_end - slice.row_begin) * to.columns;
-    const uint64_t bytes = uint64_t(count) * element_bytes(to.source->dtype);
-    const uint64_t skipped = uint64_t(slice.row_begin) * to.columns * element_bytes(to.source->dtype);
-    raw_.resize(bytes);
-    files_.at(to.source->path)->read(to.source->offset + skipped, bytes, raw_.data());
-    if (to.vector != nullptr)
-      load_vector(slice, count);
-    else
-      load_rows(slice, count);
-    return bytes;
+    const int rows = slice.row_end - slice.row_begin;
+    if (to.vector != nullptr) {
+      load_vector(slice);
+    } else {
+      to.kernels->upload_rows(*to.matrix, to.first_row + slice.row_begin, rows, [&](int begin, int count, uint16_t* fp16) {
+        write_rows({slice.placement, slice.row_begin + begin, slice.row_begin + begin + count}, fp16);
+      });
+    }
+    return uint64_t(rows) * to.columns * element_bytes(to.source->dtype);
   }
 
  private:
-  void load_vector(const Slice& slice, int64_t count) {
-    if (slice.placement->source->dtype == Dtype::f16) check_halves(slice, count);
-    widen(slice.placement->source->dtype, count);
-    check(slice, count, 3.0e38f);
-    slice.placement->kernels->upload(*slice.placement->vector, floats_.data());
-  }
-
-  void load_rows(const Slice& slice, int64_t count) {
+  void load_vector(const Slice& slice) {
     const Placement& to = *slice.placement;
     if (to.source->dtype == Dtype::f16) {
-      check_halves(slice, count);
+      halves_.resize(to.columns);
+      read(slice, halves_.data());
+      check_halves(slice, halves_);
+      floats_.resize(to.columns);
+      std::transform(halves_.begin(), halves_.end(), floats_.begin(), half_to_float);
     } else {
-      widen(to.source->dtype, count);
-      check(slice, count, half_round_limit);
-      halves_.resize(count);
-      for (int64_t i = 0; i < count; i++) halves_[i] = float_to_half(floats_[i]);
+      read_floats(slice, to.columns);
     }
-    to.kernels->upload_rows(*to.matrix, to.first_row + slice.row_begin, slice.row_end - slice.row_begin,
-                            halves_.data());
+    check(slice, to.columns, 3.0e38f);
+    to.kernels->upload(*to.vector, floats_.data());
   }
 
-  void widen(Dtype dtype, int64_t count) {
+  // fp16 goes from the file straight to where the device takes it.
+  void write_rows(const Slice& slice, uint16_t* fp16) {
+    const Placement& to = *slice.placement;
+    const int64_t count = int64_t(slice.row_end - slice.row_begin) * to.columns;
+    if (to.source->dtype == Dtype::f16) {
+      read(slice, fp16);
+      return check_halves(slice, {fp16, size_t(count)});
+    }
+    read_floats(slice, count);
+    check(slice, count, half_round_limit);
+    for (int64_t i = 0; i < count; i++) fp16[i] = float_to_half(floats_[i]);
+  }
+
+  void read(const Slice& slice, void* to) const {
+    const TensorSource& source = *slice.placement->source;
+    const uint64_t row_bytes = uint64_t(slice.placement->columns) * element_bytes(source.dtype);
+    files_.at(source.path)->read(source.offset + slice.row_begin * row_bytes, (slice.row_end - slice.row_begin) * row_bytes,
+                                 static_cast<uint8_t*>(to));
+  }
+
+  // bf16 or fp32, into floats_.
+  void read_floats(const Slice& slice, int64_t count) {
     floats_.resize(count);
-    if (dtype == Dtype::f32) {
-      std::memcpy(floats_.data(), raw_.data(), count * sizeof(float));
-      return;
-    }
+    if (slice.placement->source->dtype == Dtype::f32) return read(slice, floats_.data());
     halves_.resize(count);
-    std::memcpy(halves_.data(), raw_.data(), count * sizeof(uint16_t));
-    if (dtype == Dtype::bf16)
-      for (int64_t i = 0; i < count; i++) floats_[i] = bf16_to_float(halves_[i]);
-    else
-      for (int64_t i = 0; i < count; i++) floats_[i] = half_to_float(halves_[i]);
+    read(slice, halves_.data());
+    for (int64_t i = 0; i < count; i++) floats_[i] = bf16_to_float(halves_[i]);
   }
 
-  // Leaves the tensor's own fp16 in halves_.
-  void check_halves(const Slice& slice, int64_t count) {
-    halves_.resize(count);
-    std::memcpy(halves_.data(), raw_.data(), count * sizeof(uint16_t));
+  static void check_halves(const Slice& slice, std::span<const uint16_t> halves) {
+    const auto is_finite = [](uint16_t half) { return (half & half_exponent_mask) != half_exponent_mask; };
     bool finite = true;
-    for (int64_t i = 0; i < count; i++) finite &= (halves_[i] & half_exponent_mask) != half_exponent_mask;
+    for (const uint16_t half : halves) finite &= is_finite(half);
     if (finite) return;
-    const auto bad = std::find_if(halves_.begin(), halves_.end(),
-                                  [](uint16_t half) { return (half & half_exponent_mask) == half_exponent_mask; });
-    throw EngineError("weights_not_finite", value_at(slice, bad - halves_.begin()) + " is not finite");
+    const auto bad = std::find_if_not(halves.begin(), halves.end(), is_finite);
+    throw EngineError("weights_not_finite", value_at(slice, bad - halves.begin()) + " is not finite");
   }
 
   void check(const Slice& slice, int64_t count, float limit) const {
@@ -248,8 +254,7 @@ class SliceLoader {
   }
 
   const std::unordered_map<std::string, std::unique_ptr<File>>& files_;
-  std::vector<uint8_t> raw_;
-  std::vector<uint16_t> halves_;
+  std::vector<uint16_t> halves_;  // also bf16
   std::vector<float> floats_;
 };
 

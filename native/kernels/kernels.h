@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -68,9 +69,11 @@ class Kernels {
   virtual std::unique_ptr<KvLayer> make_kv_layer(int blocks) = 0;
 
   // Rows of a matrix are uploaded in slices, different rows from several threads at once; slices of a multiple of
-  // upload_row_multiple rows are packed fastest.
+  // upload_row_multiple rows are packed fastest. `write` puts rows begin ... begin + count - 1 of the slice, fp16 (count, inputs),
+  // where the device takes them from, so that what is read from a file is copied by nobody else. What it throws ends the upload.
   static constexpr int upload_row_multiple = 64;
-  virtual void upload_rows(Matrix& to, int first_row, int rows, const uint16_t* fp16) = 0;  // (rows, inputs)
+  using WriteRows = std::function<void(int begin, int count, uint16_t* fp16)>;
+  virtual void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) = 0;
   virtual void upload(Vector& to, const float* values) = 0;                                 // (columns)
   virtual void upload(Activations& to, int rows, const float* values) = 0;                  // (rows, columns)
   virtual void download(const Activations& from, int rows, float* values) = 0;              // (rows, columns)

@@ -50,9 +50,12 @@ std::vector<Test> cuda_tests() {
   if (!cuda::is_suitable(0)) return tests;
   const auto take = [&](const std::vector<Test>& more) { tests.insert(tests.end(), more.begin(), more.end()); };
   const Device simple = gpu("cuda, simple", simple_cuda_parts), fast = gpu("cuda", {});
-  take(kernel_tests(simple));
-  take(kernel_tests(fast));
+  for (const Device& device : {simple, fast}) {
+    take(kernel_tests(device));
+    take(attention_tests(device));
+  }
   take(model_tests(fast));
+  take(lookahead_tests(fast));
   take(sample_tests(fast));
   return tests;
 }

@@ -189,7 +189,7 @@ void attention_is_the_same_whole_and_in_parts(Random& random) {
   const uint64_t seed = random.bits();
   const auto digest_with = [&](int64_t parts_max) {
     emulator::take_download_digest();
-    for (const Test& test : kernel_tests(emulated("emulator", {.attention_parts_max = parts_max}))) {
+    for (const Test& test : attention_tests(emulated("emulator", {.attention_parts_max = parts_max}))) {
       if (test.name.find("several splits") == std::string::npos) continue;
       Random again(seed);
       test.body(again);
@@ -199,6 +199,48 @@ void attention_is_the_same_whole_and_in_parts(Random& random) {
   const uint64_t in_parts = digest_with(CudaOptions{}.attention_parts_max);
   expect(digest_with(0) == in_parts, "whole tiles");
   expect(digest_with(5) == in_parts, "some tiles whole");
+}
+
+// Several threads write rows into memory that the device copies from by itself, more than its slots hold, and one of them fails
+// now and then; what the others wrote arrives.
+void rows_are_written_to_pinned_memory(Random& random) {
+  const int inputs = 300, slices = 60, rows_a_slice = 100;
+  const ModelShape shape = random_shape(random);
+  const auto kernels = emulator::make_kernels(shape, {.tokens_max = 8, .sequences_max = 1, .blocks = 8}, {});
+  const size_t before = emulator::memory_in_use();
+  const auto matrix = kernels->make_matrix(slices * rows_a_slice, inputs, MatrixLayout::plain);
+  std::atomic<int> next{0}, failed{0}, pageable{0};
+  const auto upload = [&] {
+    for (int slice = next++; slice < slices; slice = next++) {
+      const auto write = [&](int begin, int count, uint16_t* fp16) {
+        if (!emulator::is_pinned(fp16, size_t(count) * inputs * sizeof(uint16_t))) pageable++;
+        for (int i = 0; i < count * inputs; i++) fp16[i] = float_to_half(float((slice + (begin + i / inputs) + i % inputs) % 100));
+        if (slice % 3 == 1) throw EngineError("weights_read", "the file ends");
+      };
+      failed += error_code([&] { kernels->upload_rows(*matrix, slice * rows_a_slice, rows_a_slice, write); }) == "weights_read";
+    }
+  };
+  std::vector<std::thread> threads;
+  for (int i = 0; i < 30; i++) threads.emplace_back(upload);
+  for (auto& thread : threads) thread.join();
+  expect(pageable == 0, "every row is written to pinned memory");
+  expect(failed == slices / 3, "what a thread throws comes back to it");
+
+  const auto unit = kernels->make_activations(1, inputs), out = kernels->make_activations(1, matrix->outputs);
+  std::vector<float> ones(inputs), products(matrix->outputs);
+  const int column = random.between(0, inputs - 1);
+  ones[column] = 1;
+  kernels->upload(*unit, 1, ones.data());
+  const StepBatch batch = greedy_batch({{{0}, 0, {0}}});
+  kernels->begin_step(batch);
+  kernels->logits(*unit, *matrix, 1, *out);
+  kernels->download(*out, 1, products.data());
+  for (int row = 0; row < matrix->outputs; row++) {
+    const int slice = row / rows_a_slice, want = slice % 3 == 1 ? 0 : (slice + row % rows_a_slice + column) % 100;
+    expect(products[row] == float(want), "row " + std::to_string(row));
+  }
+  const size_t own = size_t(2) * slices * rows_a_slice * 384 + (size_t(1) << 19);  // padded
+  expect(emulator::memory_in_use() < before + own, "the slots are given back");
 }
 
 // While the first step's tokens are being looked at, the second is enqueued, and no third.
@@ -428,6 +470,7 @@ std::vector<Test> emulator_tests() {
       {"emulator: a bulk copy lands no earlier than it may", copies_land_late},
       {"emulator: cp.async, ldmatrix and mma multiply", a_warp_multiplies_by_mma},
       {"emulator: too little memory is refused at start", too_little_memory_is_refused_at_start},
+      {"emulator: rows of weights are written to pinned memory", rows_are_written_to_pinned_memory},
       {"emulator: random weights are normal", random_weights_are_normal},
       {"emulator: recorded steps give the same bytes", recorded_steps_give_the_same_bytes},
       {"emulator: an engine enqueues one step ahead", an_engine_enqueues_one_step_ahead},
@@ -450,7 +493,9 @@ std::vector<Test> emulator_tests() {
   const Device simple = emulated("emulator, simple", {.fast = simple_cuda_parts});
   const Device fast = emulated("emulator", {});
   take(without_large(kernel_tests(simple)));
+  take(without_large(attention_tests(simple)));
   take(kernel_tests(fast));
+  take(attention_tests(fast));
   take(model_tests(fast));
   take(lookahead_tests(fast));
   take(sample_tests(fast));

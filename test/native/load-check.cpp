@@ -49,9 +49,8 @@ class HeapKernels : public Kernels {
     return std::make_unique<HeapMatrix>(outputs, inputs);
   }
   std::unique_ptr<Vector> make_vector(int columns) override { return std::make_unique<HeapVector>(columns); }
-  void upload_rows(Matrix& to, int first_row, int rows, const uint16_t* fp16) override {
-    auto& matrix = static_cast<HeapMatrix&>(to);
-    std::memcpy(matrix.values.data() + int64_t(first_row) * to.inputs, fp16, size_t(rows) * to.inputs * 2);
+  void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) override {
+    write(0, rows, static_cast<HeapMatrix&>(to).values.data() + int64_t(first_row) * to.inputs);
   }
   void upload(Vector& to, const float* values) override {
     std::memcpy(static_cast<HeapVector&>(to).values.data(), values, size_t(to.columns) * sizeof(float));

@@ -58,6 +58,7 @@ std::vector<Test> all_tests() {
   if (cpu_supports(CpuIsa::avx512)) devices.push_back(cpu_device("avx512", CpuIsa::avx512));
   for (const auto& device : devices) {
     take(kernel_tests(device));
+    take(attention_tests(device));
     take(model_tests(device));
     take(lookahead_tests(device));
     take(sample_tests(device));

@@ -1,5 +1,4 @@
-// The CPU backend: memory layout, and the division of every kernel among the pool's threads. Arithmetic is in the
-// bodies.
+// The CPU backend: the division of every kernel among the pool's threads. Arithmetic is in the bodies.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -12,7 +11,7 @@
 #include "../../half.h"
 #include "../kernels.h"
 #include "bodies.h"
-#include "memory.h"
+#include "layout.h"
 #include "sample.h"
 #include "thread_pool.h"
 
@@ -20,64 +19,6 @@ namespace ziya {
 namespace {
 
 constexpr int attention_rows_max = 64;  // queries that share one pass over the keys of a KV head
-
-int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
-
-// Panels [outputs / width][inputs][width], padded with zeros to whole pairs. In a gate_up matrix even panels are gate.
-struct CpuMatrix : Matrix {
-  CpuMatrix(int outputs, int inputs, MatrixLayout layout, int width)
-      : Matrix(outputs, inputs),
-        layout(layout),
-        width(width),
-        pairs(layout == MatrixLayout::gate_up ? (outputs / 2 + width - 1) / width
-                                              : (outputs + 2 * width - 1) / (2 * width)),
-        memory(size_t(pairs) * 2 * width * inputs * sizeof(uint16_t)) {}
-
-  uint16_t* at(int row) const {
-    int panel = row / width, lane = row % width;
-    if (layout == MatrixLayout::gate_up) {
-      const int up = row >= outputs / 2;
-      const int local = row - up * (outputs / 2);
-      panel = local / width * 2 + up;
-      lane = local % width;
-    }
-    return memory.as<uint16_t>() + int64_t(panel) * inputs * width + lane;
-  }
-
-  const MatrixLayout layout;
-  const int width;
-  const int pairs;
-  Memory memory;
-};
-
-struct CpuVector : Vector {
-  explicit CpuVector(int columns) : Vector(columns), values(round_up(columns, 32)) {}
-  std::vector<float> values;  // padded with zeros
-};
-
-// Rows are padded with zeros, so that a kernel may read and write whole vectors; the odd 16 floats keep rows of a
-// power-of-two length out of one another's cache sets.
-struct CpuActivations : Activations {
-  CpuActivations(int rows_max, int columns)
-      : Activations(rows_max, columns),
-        stride(round_up(columns, 32) + 16),
-        memory(size_t(rows_max) * stride * sizeof(float)) {}
-  float* row(int64_t index) const { return memory.as<float>() + index * stride; }
-
-  const int64_t stride;
-  Memory memory;
-};
-
-// keys [block][kv_head][head_size][block_tokens], values [block][kv_head][block_tokens][value_stride]
-struct CpuKvLayer : KvLayer {
-  CpuKvLayer(int blocks, int64_t key_block, int64_t value_block)
-      : keys(blocks * key_block * sizeof(uint16_t)), values(blocks * value_block * sizeof(uint16_t)) {}
-  Memory keys, values;
-};
-
-const CpuMatrix& cpu(const Matrix& m) { return static_cast<const CpuMatrix&>(m); }
-const CpuActivations& cpu(const Activations& a) { return static_cast<const CpuActivations&>(a); }
-const float* cpu(const Vector& v) { return static_cast<const CpuVector&>(v).values.data(); }
 
 // One scheduled token: where it is in its sequence, and that sequence's blocks.
 struct TokenPlace {
@@ -110,7 +51,7 @@ class CpuKernels : public Kernels {
   std::unique_ptr<Activations> make_activations(int rows_max, int columns) override;
   std::unique_ptr<KvLayer> make_kv_layer(int blocks) override;
 
-  void upload_rows(Matrix& to, int first_row, int rows, const uint16_t* fp16) override;
+  void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) override;
   void upload(Vector& to, const float* values) override;
   void upload(Activations& to, int rows, const float* values) override;
   void download(const Activations& from, int rows, float* values) override;
@@ -226,16 +167,18 @@ std::unique_ptr<KvLayer> CpuKernels::make_kv_layer(int blocks) {
   return layer;
 }
 
-void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const uint16_t* fp16) {
+void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) {
   const CpuMatrix& matrix = cpu(to);
   const int inputs = matrix.inputs, width = matrix.width;
+  const auto fp16 = std::make_unique_for_overwrite<uint16_t[]>(size_t(rows) * inputs);
+  write(0, rows, fp16.get());
   for (int row = 0; row < rows;) {
     uint16_t* panel = matrix.at(first_row + row);
     // The rows that lie in one panel are written together, so that its cache lines are filled once.
     int together = 1;
     while (row + together < rows && together < width && matrix.at(first_row + row + together) == panel + together)
       together++;
-    const uint16_t* from = fp16 + int64_t(row) * inputs;
+    const uint16_t* from = fp16.get() + int64_t(row) * inputs;
     for (int k = 0; k < inputs; k++)
       for (int lane = 0; lane < together; lane++) panel[int64_t(k) * width + lane] = from[int64_t(lane) * inputs + k];
     row += together;

@@ -133,7 +133,7 @@ class CudaKernels : public Kernels {
   std::unique_ptr<Activations> make_activations(int rows_max, int columns) override;
   std::unique_ptr<KvLayer> make_kv_layer(int blocks) override;
 
-  void upload_rows(Matrix& to, int first_row, int rows, const uint16_t* fp16) override;
+  void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) override;
   void upload(Vector& to, const float* values) override;
   void upload(Activations& to, int rows, const float* values) override;
   void download(const Activations& from, int rows, float* values) override;
@@ -294,9 +294,9 @@ std::unique_ptr<KvLayer> CudaKernels::make_kv_layer(int blocks) {
   return layer;
 }
 
-void CudaKernels::upload_rows(Matrix& to, int first_row, int rows, const uint16_t* fp16) {
+void CudaKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) {
   device_.select();
-  ring_.upload(own(to).view, first_row, rows, fp16);
+  ring_.upload(own(to).view, first_row, rows, write);
   const std::lock_guard lock(upload_mutex_);
   are_weights_packed_ = false;
 }
@@ -353,7 +353,7 @@ ActivationView CudaKernels::write_as(Activations& out, bool is_half) {
 void CudaKernels::begin_step(const StepBatch& batch) {
   device_.select();
   std::erase_if(recordings_, [](const auto& entry) { return !entry.second.has_ended(); });  // of a step that was cancelled
-  if (!are_weights_packed_) ring_.synchronize();
+  if (!are_weights_packed_) ring_.clear();
   are_weights_packed_ = true;
   batch_ = &batch;
   step_.upload(batch, stream_);

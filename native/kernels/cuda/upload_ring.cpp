@@ -1,50 +1,45 @@
 #include "upload_ring.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "launchers.h"
 
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int slots = 4;
+constexpr size_t slots_max = 24;
+constexpr size_t spare_slots = 4;  // free ones, whose rows may still be on their way
 
 }  // namespace
 
 UploadRing::Slot::Slot(size_t bytes) : host(bytes, "pinned memory for loading"), device(bytes, "memory for loading") {}
 
-UploadRing::UploadRing(size_t slot_bytes) : slot_bytes_(slot_bytes) {
-  for (int i = 0; i < slots; i++) {
-    slots_.push_back(std::make_unique<Slot>(slot_bytes));
-    free_.push_back(slots_.back().get());
-  }
-}
-
-void UploadRing::upload(const WeightView& to, int first_row, int rows, const uint16_t* fp16) {
+void UploadRing::upload(const WeightView& to, int first_row, int rows, const Kernels::WriteRows& write) {
   const size_t row_bytes = size_t(to.inputs) * sizeof(uint16_t);
   const int rows_a_slot = std::max(1, int(slot_bytes_ / row_bytes));
   for (int row = 0; row < rows; row += rows_a_slot) {
     const int count = std::min(rows_a_slot, rows - row);
-    Slot& slot = acquire();
-    slot.stream.synchronize();
-    std::memcpy(slot.host.as<char>(), fp16 + int64_t(row) * to.inputs, count * row_bytes);
-    check(cudaMemcpyAsync(slot.device.as<char>(), slot.host.as<char>(), count * row_bytes, cudaMemcpyHostToDevice, slot.stream),
+    const Loan slot(*this);
+    slot->stream.synchronize();
+    write(row, count, slot->host.as<uint16_t>());
+    check(cudaMemcpyAsync(slot->device.as<char>(), slot->host.as<char>(), count * row_bytes, cudaMemcpyHostToDevice, slot->stream),
           "a copy of weights");
-    pack(slot.device.as<half>(), first_row + row, count, to, slot.stream);
-    release(slot);
+    pack(slot->device.as<half>(), first_row + row, count, to, slot->stream);
   }
 }
 
-void UploadRing::synchronize() {
+void UploadRing::clear() {
   for (const auto& slot : slots_) slot->stream.synchronize();
+  free_.clear();
+  slots_.clear();
 }
 
 UploadRing::Slot& UploadRing::acquire() {
   std::unique_lock lock(mutex_);
+  if (free_.size() < spare_slots && slots_.size() < slots_max) return *slots_.emplace_back(std::make_unique<Slot>(slot_bytes_));
   changed_.wait(lock, [&] { return !free_.empty(); });
   Slot& slot = *free_.front();
-  free_.erase(free_.begin());
+  free_.pop_front();
   return slot;
 }
 

@@ -1,12 +1,15 @@
-// Rows of weights on their way to the device: read by several threads into pinned slots, copied and packed there, so that
-// reading, copying and packing overlap. A thread waits for a slot, not for its rows.
+// Rows of weights on their way to the device: read by several threads straight into pinned slots, copied and packed there, so
+// that reading, copying and packing overlap. A thread waits for a slot, not for its rows. There are as many slots as
+// threads have needed at once, some spare ones, and none once all is packed.
 #pragma once
 
 #include <condition_variable>
+#include <deque>
 #include <memory>
 #include <mutex>
 #include <vector>
 
+#include "../kernels.h"
 #include "layout.h"
 #include "memory.h"
 
@@ -14,10 +17,10 @@ namespace ziya::ZIYA_DEVICE {
 
 class UploadRing {
  public:
-  explicit UploadRing(size_t slot_bytes);
-  void upload(const WeightView& to, int first_row, int rows, const uint16_t* fp16);
-  // Until all that was uploaded is packed.
-  void synchronize();
+  explicit UploadRing(size_t slot_bytes) : slot_bytes_(slot_bytes) {}
+  void upload(const WeightView& to, int first_row, int rows, const Kernels::WriteRows& write);
+  // Waits until all that was uploaded is packed, and gives the slots back. Beside no upload.
+  void clear();
 
  private:
   struct Slot {
@@ -26,6 +29,18 @@ class UploadRing {
     DeviceMemory device;
     StreamHandle stream;
   };
+  // A slot in use, given back at the end of its scope.
+  class Loan {
+   public:
+    explicit Loan(UploadRing& ring) : ring_(ring), slot_(ring.acquire()) {}
+    Loan(const Loan&) = delete;
+    ~Loan() { ring_.release(slot_); }
+    Slot* operator->() const { return &slot_; }
+
+   private:
+    UploadRing& ring_;
+    Slot& slot_;
+  };
   Slot& acquire();
   void release(Slot& slot);
 
@@ -33,7 +48,7 @@ class UploadRing {
   std::vector<std::unique_ptr<Slot>> slots_;
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::vector<Slot*> free_;
+  std::deque<Slot*> free_;  // the longest free, whose rows are packed by now, first
 };
 
 }  // namespace ziya::ZIYA_DEVICE

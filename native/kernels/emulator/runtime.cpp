@@ -3,6 +3,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -27,6 +28,7 @@ std::mutex mutex;                 // of all that follows, and of the streams' qu
 std::recursive_mutex device_mutex;  // of whoever runs operations; before the other
 std::set<Stream*> streams;
 std::map<void*, Allocation> allocations;
+std::map<const void*, size_t> pinned;  // their bytes
 int devices = 1;
 int compute_capability = 9;
 size_t memory_max = size_t(8) << 30;
@@ -87,6 +89,14 @@ void set_compute_capability(int major) { compute_capability = major; }
 void set_memory_max(size_t bytes) { memory_max = bytes; }
 size_t memory_in_use() { return in_use; }
 int graph_launches() { return launched_graphs; }
+bool is_pinned(const void* pointer, size_t bytes) {
+  const std::lock_guard lock(mutex);
+  const auto* begin = static_cast<const char*>(pointer);
+  return std::any_of(pinned.begin(), pinned.end(), [&](const auto& memory) {
+    const auto* own = static_cast<const char*>(memory.first);
+    return begin >= own && begin + bytes <= own + memory.second;
+  });
+}
 uint64_t take_download_digest() { return std::exchange(digest, digest_begin); }
 
 cudaError_t cudaGetDeviceCount(int* count) {
@@ -147,12 +157,17 @@ cudaError_t cudaFree(void* pointer) {
 
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
   *pointer = std::malloc(bytes);
-  return *pointer != nullptr ? cudaSuccess : cudaErrorMemoryAllocation;
+  if (*pointer == nullptr) return cudaErrorMemoryAllocation;
+  const std::lock_guard lock(mutex);
+  pinned[*pointer] = bytes;
+  return cudaSuccess;
 }
 
 cudaError_t cudaFreeHost(void* pointer) {
   finish_everything();
   std::free(pointer);
+  const std::lock_guard lock(mutex);
+  pinned.erase(pointer);
   return cudaSuccess;
 }
 

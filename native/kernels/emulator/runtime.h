@@ -50,6 +50,8 @@ void set_compute_capability(int major);
 size_t memory_in_use();
 // Graphs launched since the program began.
 int graph_launches();
+// Whether all of these bytes are pinned memory of the host.
+bool is_pinned(const void* pointer, size_t bytes);
 // A digest of all bytes that were copied to the host since the last call.
 uint64_t take_download_digest();
 
