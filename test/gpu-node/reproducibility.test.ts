@@ -9,12 +9,14 @@ import { readModelFolder } from '../../gpu-node/load/model-folder.ts'
 import type { RowSampling, TokenLogprobs } from '../../gpu-node/sampling.ts'
 import { Scheduler } from '../../gpu-node/scheduler.ts'
 import type { Sequence } from '../../gpu-node/sequence.ts'
+import type { Tokenizer } from '../../gpu-node/tokenizer/tokenizer.ts'
 import { startFakeNode } from '../support/fake-node.ts'
 import { framesOf, generate, generateRequest } from '../support/generate.ts'
 import { type Random, seededRandom } from '../support/random.ts'
 import { greedy, makeSequence } from '../support/sequences.ts'
 import { sharedData } from '../support/shared-data.ts'
 
+const REPEATED = 'Lily had a red ball. She liked to play with the ball. '
 const BEGINNING = 'Once upon a time there was a function that sorted a list of names. '
 
 describe('over HTTP, with the fake engine', () => {
@@ -78,7 +80,8 @@ test('with the addon a sequence draws the same tokens, as likely, in every histo
   const model = readModelFolder(sharedData('stories260K'))
   const most = { blocks: 64, batch_tokens_max: 64, sequences_max: 40, waiting_max: 100 }
   const engine = await loadEngine(model.shape, model.tensors, { device: 'cpu', threads: 1, ...most }, () => {})
-  const drawn = Array.from({ length: 8 }, () => drawSequence(random))
+  // Whatever is drawn, drafts come true in the last.
+  const drawn = [...Array.from({ length: 8 }, () => drawSequence(random)), repeating(model.tokenizer)]
   const alone: Drawn[] = []
   for (const make of drawn)
     alone.push(...(await play(engine, new Scheduler(most), { sequences: [make()], random })).drawn)
@@ -99,7 +102,6 @@ test('with the addon a sequence draws the same tokens, as likely, in every histo
     preemptions += scheduler.status.preemptions
     drafts_accepted += scheduler.status.drafts_accepted
   }
-  // Whatever was drawn above, drafts come true in this one.
   const speculating = new Scheduler({ ...most, speculation: 'prompt-lookup' })
   const speculated = await play(engine, speculating, { sequences: drawn.map((make) => make()), random })
   expect(speculated.drawn).toEqual(alone)
@@ -127,6 +129,12 @@ function drawSequence(random: Random): (priority?: Priority) => Sequence {
   const output_tokens_max = 20 + random.below(60)
   const limits = { output_tokens_min: random.pick([0, 30]), stop_ids: new Set([2, 3 + random.below(500)]) }
   return (priority = 'interactive') => makeSequence({ prompt, output_tokens_max, sampling, priority, ...limits })
+}
+
+function repeating(tokenizer: Tokenizer): (priority?: Priority) => Sequence {
+  const prompt = [1, ...tokenizer.encode(REPEATED.repeat(2))]
+  const options = { prompt, output_tokens_max: 60, sampling: { ...greedy, logprobs: 3 } }
+  return (priority = 'interactive') => makeSequence({ ...options, priority })
 }
 
 interface Play {

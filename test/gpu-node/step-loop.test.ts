@@ -105,12 +105,12 @@ test.each(aheadOrNot)(
 
 // Each way to end leaves a step ahead under way that has drawn a token more.
 const ends = [
-  { how: 'a stop id', sequence: { stop_ids: new Set([0]) }, request: {} },
-  { how: 'a stop string', sequence: {}, request: { stop: ['xx'] } },
-  { how: 'the client', sequence: {}, request: {} },
+  { how: 'a stop id', request: {} },
+  { how: 'a stop string', request: { stop: ['xx'] } },
+  { how: 'the client', request: {} },
 ]
 
-test.each(ends)('what was drawn ahead of an end by $how is neither counted nor cached', async ({ how, ...end }) => {
+test.each(ends)('what was drawn ahead of an end by $how is neither counted nor cached', async ({ how, request }) => {
   const first = makeSequence({ prompt: [1, 5, 6], output_tokens_max: 8 })
   const second_token = expectedOutput(first, ENGINE)[1]!
   const engine = new SteppedEngine(ENGINE)
@@ -118,7 +118,7 @@ test.each(ends)('what was drawn ahead of an end by $how is neither counted nor c
   const journal = { step: (_: unknown, ended: UsageRecord[]) => records.push(...ended) } as unknown as Journal
   const { loop, scheduler } = loopOver(engine, { looks_ahead: true, journal })
   const stop_ids = how === 'a stop id' ? { stop_ids: new Set([second_token]) } : {}
-  const generation = generationOf(makeSequence({ prompt: [1, 5, 6], output_tokens_max: 8, ...stop_ids }), end.request)
+  const generation = generationOf(makeSequence({ prompt: [1, 5, 6], output_tokens_max: 8, ...stop_ids }), request)
   loop.start(generation, deaf)
   await engine.endStep()
   await engine.endStep()

@@ -93,7 +93,12 @@ const mutations: Mutation[] = [
     test: 'emulator: steps begun before',
   },
   { kernel: 'sample', from: 'outputs + is_latest', to: 'outputs', test: 'emulator: the latest token' },
-  { kernel: 'sample', from: 'largest(is_known) == 0', to: 'largest(is_known) >= 0', test: 'emulator: the latest token' },
+  {
+    kernel: 'sample',
+    from: 'largest(is_known) == 0',
+    to: 'largest(is_known) >= 0',
+    test: 'emulator: the latest token',
+  },
   { kernel: 'sample', from: 'row_.bias_begin', to: 'row_.bias_begin + 2', test: 'emulator: penalties' },
   {
     kernel: 'sample',
