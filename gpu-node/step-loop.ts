@@ -1,6 +1,7 @@
 // Runs the engine: schedule, step, apply; and while the next step runs, delivers what the last one made. Where it looks ahead,
 // that next step is in the engine's hands before the last one is read, so that the engine never waits for this thread. One
-// wake-up a step. Delivery is journal first, then one socket write a stream.
+// wake-up a step. Delivery is journal first, then one socket write a stream; many streams are served over several turns of
+// the event loop, so that whoever else waits for it is not kept waiting by all of them.
 
 import type { Outcome } from '../contract/generation.ts'
 import type { Client } from './client.ts'
@@ -71,13 +72,14 @@ export class StepLoop {
     this.#kick()
   }
 
-  /** Ends a generation before its time; its blocks are free at once. */
+  /** Ends a generation before its time; its blocks are free at once. One that ended by itself, and is being told so, stays so. */
   stop(generation: Generation, outcome: EarlyEnd): void {
     const stream = this.#streams.get(generation)
-    if (!stream) return
+    if (!stream || generation.outcome !== null) return
     generation.close(outcome)
     for (const { sequence } of generation.choices) this.#forget(sequence)
-    this.#deliver([stream])
+    this.#book([stream])
+    this.#write(stream)
     this.#kick() // the blocks may be what others wait for
   }
 
@@ -119,7 +121,7 @@ export class StepLoop {
       const outputs = this.#options.scheduler.apply(step, result)
       this.#step_began = ahead && this.#last_step_ended
       const next = ahead ?? this.#begin()
-      this.#deliver(this.#take(step, outputs)) // while the next step runs
+      await this.#deliver(step, outputs) // while the next step runs
       step = this.#ifWanted(next) ?? this.#begin()
     }
     // In the same turn as the last look at the schedule: whoever starts later kicks. (After a failure it stays: nothing runs again.)
@@ -153,42 +155,55 @@ export class StepLoop {
     return { ...step, result }
   }
 
-  #take(step: Step, outputs: SequenceOutput[]): Iterable<Stream> {
-    const touched = new Set<Stream>()
+  async #deliver(step: Step, outputs: SequenceOutput[]): Promise<void> {
+    const turn = new Turn(this.#last_step_ended)
     const drawn: Choice[] = []
+    const touched = new Set<Stream>()
     for (const output of outputs) {
       const known = this.#by_sequence.get(output.sequence)
-      if (!known) continue // a stop string ended it, in the same step
-      const { stream, choice } = known
-      stream.generation.take(choice, output)
-      if (choice.finish_reason !== null) {
-        this.#forget(output.sequence)
-        this.#rate.ended(choice.output_tokens)
-      }
-      touched.add(stream)
-      drawn.push(choice)
+      if (!known) continue // a stop string ended it, in the same step; or somebody else, since
+      this.#take(known, output)
+      drawn.push(known.choice)
+      touched.add(known.stream)
+      await turn.mayEnd()
     }
     this.#options.metrics.step(step.batch.tokens.length, drawn, this.#last_step_ended)
-    return touched
+    const streams = [...touched].filter(({ generation }) => this.#streams.has(generation))
+    this.#book(streams)
+    for (const stream of streams) {
+      await turn.mayEnd()
+      this.#write(stream)
+    }
   }
 
-  #deliver(touched: Iterable<Stream>): void {
-    const streams = [...touched]
+  #take({ stream, choice }: { stream: Stream; choice: Choice }, output: SequenceOutput): void {
+    stream.generation.take(choice, output)
+    if (choice.finish_reason === null) return
+    this.#forget(output.sequence)
+    this.#rate.ended(choice.output_tokens)
+  }
+
+  // Journal before socket: a token the client has seen is a token that is billed.
+  #book(streams: Stream[]): void {
     for (const { generation } of streams) generation.markDelivered()
     const ended = streams.filter(({ generation }) => generation.outcome !== null)
     const open = streams.filter(({ generation }) => generation.outcome === null)
-    // Journal before socket: a token the client has seen is a token that is billed.
     this.#options.journal.step(
       open.map(({ generation }) => generation.counts()),
       ended.map(({ generation }) => generation.record(generation.outcome as Outcome)),
     )
-    for (const { generation, client } of open) client.write(generation.answer.take())
-    for (const { generation, client } of ended) {
-      this.#options.metrics.ended(generation)
-      client.end(generation.answer.take(), statusOf(generation.outcome))
-      this.#streams.delete(generation)
-    }
     if (ended.length > 0) this.#options.on_finished()
+  }
+
+  #write({ generation, client }: Stream): void {
+    if (!this.#streams.has(generation)) return // it was stopped since, and told so
+    if (generation.outcome === null) {
+      client.write(generation.answer.take())
+      return
+    }
+    this.#options.metrics.ended(generation)
+    client.end(generation.answer.take(), statusOf(generation.outcome))
+    this.#streams.delete(generation)
     if (this.#streams.size === 0) this.#idle.resolve()
   }
 
@@ -201,6 +216,27 @@ export class StepLoop {
   #fail(error: unknown): void {
     this.stopAll('error')
     this.#options.on_failed(error)
+  }
+}
+
+const TURN_MS = 2
+const FLUSH_ITEMS = 8
+
+/** A turn of the event loop, that ends after so much work. */
+class Turn {
+  #began: number
+  #items = 0
+
+  constructor(began: number) {
+    this.#began = began
+  }
+
+  async mayEnd(): Promise<void> {
+    // Sockets send what they were given when a tick ends, and that is most of the work.
+    if (++this.#items % FLUSH_ITEMS === 0) await new Promise(process.nextTick)
+    if (performance.now() - this.#began < TURN_MS) return
+    await new Promise(setImmediate)
+    this.#began = performance.now()
   }
 }
 
