@@ -2,7 +2,7 @@
 // neighbours that come and go, a cache that is cold or warm, few blocks and many preemptions, small and large steps, either
 // priority, speculation on and off, steps enqueued before the one ahead was read or after.
 
-import { describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { GenerateRequest, Priority } from '../../contract/generation.ts'
 import { type Engine, loadEngine } from '../../gpu-node/engine.ts'
 import { readModelFolder } from '../../gpu-node/load/model-folder.ts'
@@ -111,6 +111,66 @@ test('with the addon a sequence draws the same tokens, as likely, in every histo
   await engine.close()
 }, 120_000)
 
+describe('with drafts the addon draws the same tokens, as likely', () => {
+  const on: Record<string, Partial<RowSampling> & { output_tokens_min?: number }> = {
+    temperature: { temperature: 0.4 },
+    top_p: { temperature: 1, top_p: 0.5 },
+    top_k: { temperature: 1, top_k: 2 },
+    min_p: { temperature: 1, min_p: 0.3 },
+    repetition_penalty: { temperature: 0.4, repetition_penalty: 1.05 },
+    frequency_penalty: { temperature: 0.4, frequency_penalty: 0.05 },
+    presence_penalty: { temperature: 0.4, presence_penalty: 0.3 },
+    logit_bias: { temperature: 0.4, bias: { ids: [261, 300, 7], values: [1, -2, -100] } },
+    min_tokens: { temperature: 0.4, output_tokens_min: 40 },
+    'no sampling': { temperature: 0 },
+    'all of them': {
+      ...{ temperature: 0.5, top_p: 0.8, top_k: 20, min_p: 0.02, repetition_penalty: 1.02, frequency_penalty: 0.02 },
+      ...{ presence_penalty: 0.1, bias: { ids: [261], values: [0.5] }, output_tokens_min: 60 },
+    },
+  }
+  const model = readModelFolder(sharedData('stories260K'))
+  const limits = { blocks: 128, batch_tokens_max: 256, sequences_max: 40, waiting_max: 40 }
+  const prompt = [1, ...model.tokenizer.encode(REPEATED.repeat(4))]
+  let engine: Engine
+  beforeAll(async () => {
+    engine = await loadEngine(model.shape, model.tensors, { device: 'cpu', threads: 1, ...limits }, () => {})
+  })
+  afterAll(() => engine.close())
+
+  test('every parameter of a request is among them', () => {
+    const named = Object.keys(generateRequest().sampling).filter((name) => name !== 'seed')
+    expect(Object.keys(on)).toEqual(expect.arrayContaining([...named, 'logit_bias', 'min_tokens']))
+  })
+
+  async function drawnBy(speculation: 'off' | 'prompt-lookup', name: string, logprobs: number | null) {
+    const { output_tokens_min = 0, ...parameters } = on[name]!
+    const scheduler = new Scheduler({ ...limits, speculation })
+    const sequences = Array.from({ length: 6 }, (_, i) => {
+      const sampling = { ...greedy, ...parameters, seed: BigInt(i), logprobs }
+      const stop_ids = new Set(output_tokens_min > 0 ? [2, 426] : []) // 426 is a full stop, which comes early
+      return makeSequence({ prompt, output_tokens_max: 120, output_tokens_min, sampling, stop_ids })
+    })
+    const drawn = new Map(sequences.map((sequence) => [sequence, [] as unknown[]]))
+    for (const sequence of sequences) scheduler.submit(sequence)
+    const cost = { step_ms: 1, token_ms: 0 } // every draft pays
+    for (let step = scheduler.schedule(cost); step; step = scheduler.schedule(cost)) {
+      const outputs = scheduler.apply(step, await engine.step(step.batch))
+      for (const { sequence, token, finish, logprobs } of outputs) drawn.get(sequence)!.push([token, finish, logprobs])
+    }
+    return { drawn: [...drawn.values()], status: scheduler.status }
+  }
+
+  test.each(Object.keys(on))('%s', async (name) => {
+    for (const logprobs of [null, 2]) {
+      const off = await drawnBy('off', name, logprobs)
+      const drafted = await drawnBy('prompt-lookup', name, logprobs)
+      expect(drafted.drawn).toEqual(off.drawn)
+      expect(drafted.status.drafts_accepted).toBeGreaterThan(0)
+      expect(drafted.status.drafts_proposed).toBeGreaterThan(drafted.status.drafts_accepted)
+    }
+  })
+})
+
 // What a step may be believed to cost: unknown, nothing a token, much a token.
 const COSTS = [null, { step_ms: 1, token_ms: 0 }, { step_ms: 10, token_ms: 1 }, { step_ms: 10, token_ms: 1 }]
 
@@ -123,9 +183,18 @@ function drawSequence(random: Random): (priority?: Priority) => Sequence {
   const beginning = Array.from({ length: random.pick([0, 20, 40]) }, (_, i) => 3 + i)
   const prompt = [1, ...beginning, ...Array.from({ length: random.below(50) }, () => 3 + random.below(500))]
   const bias = { ids: [5 + random.below(400)], values: [random.pick([0, 3])] }
-  const penalties = { repetition_penalty: random.pick([1, 1.2]), presence_penalty: random.pick([0, 0.5]) }
-  const seed = BigInt(random.below(1e9))
-  const sampling: RowSampling = { ...greedy, ...penalties, temperature: random.pick([0, 1]), bias, logprobs: 3, seed }
+  const sampling: RowSampling = {
+    temperature: random.pick([0, 0.6, 1]),
+    top_p: random.pick([1, 1, 0.85]),
+    top_k: random.pick([0, 0, 5]),
+    min_p: random.pick([0, 0, 0.1]),
+    repetition_penalty: random.pick([1, 1.2]),
+    frequency_penalty: random.pick([0, 0, 0.4]),
+    presence_penalty: random.pick([0, 0.5]),
+    seed: BigInt(random.below(1e9)),
+    bias,
+    logprobs: 3,
+  }
   const output_tokens_max = 20 + random.below(60)
   const limits = { output_tokens_min: random.pick([0, 30]), stop_ids: new Set([2, 3 + random.below(500)]) }
   return (priority = 'interactive') => makeSequence({ prompt, output_tokens_max, sampling, priority, ...limits })
