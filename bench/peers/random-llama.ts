@@ -28,24 +28,24 @@ interface Tensor {
 }
 
 /** The folder of a size under `root`, with model.gguf in it; made when it is not there yet. */
-export function randomLlama(size: Size, root: string): string {
-  const folder = join(root, `random-llama-${size}-seed${SEED}`)
+export function randomLlama(size: Size, root: string, context = CONTEXT): string {
+  const folder = join(root, `random-llama-${size}-seed${SEED}${context === CONTEXT ? '' : `-${context}`}`)
   if (existsSync(folder)) return folder
   const unfinished = `${folder}.unfinished`
   mkdirSync(unfinished, { recursive: true })
-  writeFileSync(join(unfinished, 'config.json'), JSON.stringify(hfConfig(SIZES[size]), null, 1))
+  writeFileSync(join(unfinished, 'config.json'), JSON.stringify(hfConfig(SIZES[size], context), null, 1))
   writeFileSync(join(unfinished, 'tokenizer.model'), tokenizerModel({ pieces: words() }))
-  writeWeights(SIZES[size], unfinished)
+  writeWeights(SIZES[size], context, unfinished)
   renameSync(unfinished, folder)
   return folder
 }
 
-function writeWeights(shape: Shape, folder: string): void {
+function writeWeights(shape: Shape, context: number, folder: string): void {
   const tensors = [...tensorsOf(shape)]
   const hf = openSync(join(folder, 'model.safetensors'), 'w')
   const gguf = openSync(join(folder, 'model.gguf'), 'w')
   writeFileSync(hf, safetensorsHeader(tensors))
-  writeFileSync(gguf, ggufHeader(ggufMetadata(shape), tensors.map(ggufTensor)))
+  writeFileSync(gguf, ggufHeader(ggufMetadata(shape, context), tensors.map(ggufTensor)))
   const random = normals(SEED)
   for (const tensor of tensors) {
     const values = tensor.shape.length === 1 ? ones(tensor.shape[0]!) : random(elements(tensor))
@@ -147,7 +147,7 @@ function words(): { text: string; score: number }[] {
   return Array.from({ length: VOCAB - 259 }, (_, i) => ({ text: `▁w${i}`, score: -i }))
 }
 
-function hfConfig({ hidden, layers, heads, kv_heads, ffn }: Shape) {
+function hfConfig({ hidden, layers, heads, kv_heads, ffn }: Shape, context: number) {
   return {
     architectures: ['LlamaForCausalLM'],
     model_type: 'llama',
@@ -158,7 +158,7 @@ function hfConfig({ hidden, layers, heads, kv_heads, ffn }: Shape) {
     num_attention_heads: heads,
     num_key_value_heads: kv_heads,
     vocab_size: VOCAB,
-    max_position_embeddings: CONTEXT,
+    max_position_embeddings: context,
     rms_norm_eps: 1e-5,
     rope_theta: 10_000,
     tie_word_embeddings: false,
@@ -186,13 +186,13 @@ function ggufTensor({ gguf_name, shape }: Tensor): GgufTensor {
   return { name: gguf_name, shape, type: shape.length === 1 ? TYPE_F32 : TYPE_F16 }
 }
 
-function ggufMetadata({ hidden, layers, heads, kv_heads, ffn }: Shape): Record<string, GgufValue> {
+function ggufMetadata({ hidden, layers, heads, kv_heads, ffn }: Shape, context: number): Record<string, GgufValue> {
   const bytes = Array.from({ length: 256 }, (_, byte) => bytePiece(byte))
   const pieces = words()
   return {
     'general.architecture': 'llama',
     'general.file_type': { u32: 1 }, // mostly F16
-    'llama.context_length': { u32: CONTEXT },
+    'llama.context_length': { u32: context },
     'llama.embedding_length': { u32: hidden },
     'llama.block_count': { u32: layers },
     'llama.feed_forward_length': { u32: ffn },
