@@ -14,9 +14,17 @@ export interface RowSampling extends DrawParameters {
   logprobs: number | null // alternatives wanted; null = no log-probabilities at all
 }
 
+// The engine counts in 32 bits, where what is smaller may become 0: and a top_p of 0 keeps no token, a penalty of 0 divides.
+const FLOAT_MIN = 2 ** -126
+
 /** Every choice draws from a seed of its own: the request's plus its index. */
 export function samplingOfChoice(parameters: SamplingParameters, choice: number): DrawParameters {
-  return { ...parameters, seed: BigInt.asUintN(64, BigInt(parameters.seed) + BigInt(choice)) }
+  return {
+    ...parameters,
+    top_p: Math.max(parameters.top_p, FLOAT_MIN),
+    repetition_penalty: Math.max(parameters.repetition_penalty, FLOAT_MIN),
+    seed: BigInt.asUintN(64, BigInt(parameters.seed) + BigInt(choice)),
+  }
 }
 
 export function biasOf(logit_bias: GenerateRequest['logit_bias']): RowSampling['bias'] {

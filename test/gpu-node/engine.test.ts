@@ -3,10 +3,13 @@
 
 import { readFileSync } from 'node:fs'
 import { beforeAll, describe, expect, test } from 'vitest'
+import type { GenerateRequest } from '../../contract/generation.ts'
+import { acceptRequest, parseRequest } from '../../gpu-node/accept-request.ts'
 import { type Engine, loadEngine } from '../../gpu-node/engine.ts'
 import { type Model, readModelFolder } from '../../gpu-node/load/model-folder.ts'
 import { Scheduler } from '../../gpu-node/scheduler.ts'
 import { Sequence } from '../../gpu-node/sequence.ts'
+import { generateRequest, ticketFor } from '../support/generate.ts'
 import { seededRandom } from '../support/random.ts'
 import { greedy, makeSequence, runToEnd } from '../support/sequences.ts'
 import { sharedData } from '../support/shared-data.ts'
@@ -81,6 +84,38 @@ describe('a sampled row', () => {
     const options = { prompt, output_tokens_max: 20 }
     const plain = await drawn({ ...options, sampling })
     expect(ids(await drawn({ ...options, sampling: { ...sampling, logprobs: 5 } }))).toEqual(ids(plain))
+  })
+})
+
+describe('the engine takes what the door lets in:', () => {
+  const { MIN_VALUE } = Number
+  const extremes: Partial<GenerateRequest['sampling']>[] = [
+    ...[MIN_VALUE, 1e-40, 1e-7, 100].map((temperature) => ({ temperature })),
+    ...[MIN_VALUE, 1e-46, 1e-40, 1 - 2 ** -53].map((top_p) => ({ top_p })),
+    ...[1, 2 ** 31 - 1].map((top_k) => ({ top_k })),
+    ...[MIN_VALUE, 1].map((min_p) => ({ min_p })),
+    ...[MIN_VALUE, 1e-46, 1e-40, 100].map((repetition_penalty) => ({ repetition_penalty })),
+    ...[-100, 100].flatMap((penalty) => [{ frequency_penalty: penalty }, { presence_penalty: penalty }]),
+    { temperature: 100, top_p: MIN_VALUE, min_p: 1, repetition_penalty: MIN_VALUE, frequency_penalty: -100 },
+    { temperature: MIN_VALUE, repetition_penalty: 100, frequency_penalty: 100, presence_penalty: 100, top_k: 1 },
+  ]
+
+  test.each(extremes)('%o', async (sampling) => {
+    for (const temperature of [0, 1]) {
+      for (const logit_bias of [[], [[5, 100] as [number, number], [6, -100] as [number, number]]]) {
+        const all = { ...generateRequest().sampling, temperature, ...sampling }
+        const request = parseRequest(
+          JSON.stringify(generateRequest({ sampling: all, logit_bias, max_tokens: 6, n: 2 })),
+        )
+        const door = { model, tokens_max: model.shape.context_tokens }
+        const { generation } = acceptRequest(request, ticketFor(request), '', door)
+        const sequences = generation.choices.map(({ sequence }) => sequence)
+        for (const ids of await runToEnd(engine, new Scheduler(LIMITS), sequences)) {
+          expect(ids.length).toBeGreaterThan(0)
+          for (const id of ids) expect(id).toBeLessThan(model.shape.vocab_size)
+        }
+      }
+    }
   })
 })
 
