@@ -58,9 +58,7 @@ function fillPart(
     batch.rows[filled.rows++] = filled.tokens
     batch.tokens[filled.tokens++] = token
   }
-  const { block_tables } = batch
-  const first_block = filled.blocks
-  for (let k = 0; k < block_count; k++) block_tables[first_block + k] = blocks[k]!
+  batch.block_tables.set(blocks.length === block_count ? blocks : blocks.slice(0, block_count), filled.blocks)
   filled.blocks += block_count
 }
 
