@@ -73,9 +73,9 @@ async function unreadStream(url: string): Promise<{ request_id: string }> {
   return request
 }
 
-// On a machine of its own the 99th percentile is 5 ms, and 20 the bound to reach. Here ten other things may (then it is 10),
-// so it has room; but forty milliseconds on the loop a step would be seen.
-const LOOP_DELAY_MS_MAX = { p90: 20, p99: 50 }
+// By the clock 20 ms is the bound to reach, on a machine of its own (there it is 15, for the engine's threads take both cores).
+// What the loop itself computes in a turn, 2 to 4 ms, hardly depends on who else runs.
+const LOOP_OWN_MS_MAX = 10
 
 test('the embedded model streams 256 answers, and its prompts do not hold up the event loop', {
   timeout: 180_000,
@@ -99,8 +99,7 @@ test('the embedded model streams 256 answers, and its prompts do not hold up the
     expect(frames.at(-2)).toMatchObject({ usage: { completion_tokens: 16 } })
   }
   expect(delay.count).toBeGreaterThan(50)
-  expect(delay.p90).toBeLessThan(LOOP_DELAY_MS_MAX.p90)
-  expect(delay.p99).toBeLessThan(LOOP_DELAY_MS_MAX.p99)
+  expect(delay.own_p99).toBeLessThan(LOOP_OWN_MS_MAX)
 })
 
 interface Signalled {
@@ -132,7 +131,14 @@ async function loopDelay(node: Signalled, file: string) {
   rmSync(file, { force: true })
   node.kill('SIGUSR2')
   while (!existsSync(file) || readFileSync(file, 'utf8') === '') await sleep(5)
-  return JSON.parse(readFileSync(file, 'utf8')) as { p50: number; p90: number; p99: number; max: number; count: number }
+  return JSON.parse(readFileSync(file, 'utf8')) as {
+    p50: number
+    p90: number
+    p99: number
+    max: number
+    count: number
+    own_p99: number
+  }
 }
 
 test('ten thousand requests of every kind leave no memory, no timer, no listener and a short journal', {
