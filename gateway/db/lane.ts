@@ -65,7 +65,10 @@ export class Lane {
 
   async #run(): Promise<void> {
     this.#running = true
-    for (let batch = this.#next(); batch.length > 0; batch = this.#next()) await this.#carry(batch)
+    while (this.#queue.length > 0) {
+      await null // all that is asked in one turn, by a node's report or by callers who were just answered, goes as one call
+      await this.#carry(this.#next())
+    }
     this.#running = false
   }
 

@@ -40,8 +40,10 @@ const ok = (i: number) => ({ decision: 'ok', i })
 
 test('what queues while a call runs goes as one call, and everyone gets his own answer', async () => {
   const { lane, nextCall, counts } = heldLane()
-  const asked = Array.from({ length: 5 }, (_, i) => lane.ask('admit', { i }))
-  ;(await nextCall(1)).answer([ok(0)])
+  const asked = [lane.ask('admit', { i: 0 })]
+  const first = await nextCall(1)
+  for (const i of [1, 2, 3, 4]) asked.push(lane.ask('admit', { i }))
+  first.answer([ok(0)])
   const second = await nextCall(2)
   expect(second.items).toEqual([{ i: 1 }, { i: 2 }, { i: 3 }, { i: 4 }])
   second.answer([1, 2, 3, 4].map(ok))
@@ -49,9 +51,23 @@ test('what queues while a call runs goes as one call, and everyone gets his own 
   expect(counts()).toEqual({ calls: 2, connected: 1, discarded: 0 })
 })
 
+test('what is asked in one turn goes as one call, and so does what is asked by those it answers', async () => {
+  const { lane, nextCall } = heldLane()
+  const again = async (i: number) => {
+    await lane.ask('admit', { i })
+    void lane.ask('admit', { i: i + 10 })
+  }
+  for (const i of [0, 1, 2]) void again(i)
+  const first = await nextCall(1)
+  expect(first.items).toEqual([{ i: 0 }, { i: 1 }, { i: 2 }])
+  first.answer([0, 1, 2].map(ok))
+  expect((await nextCall(2)).items).toEqual([{ i: 10 }, { i: 11 }, { i: 12 }])
+})
+
 test('different functions go in different calls, in the order they were asked', async () => {
   const { lane, nextCall } = heldLane()
   void lane.ask('a', { i: 0 })
+  await nextCall(1)
   for (const [name, i] of [
     ['a', 1],
     ['b', 2],
@@ -80,9 +96,9 @@ test('after an unknown outcome the same items are asked again over a new connect
 test('an item the database refuses fails alone', async () => {
   const { lane, nextCall } = heldLane()
   const asked = [0, 1, 2].map((i) => lane.ask('settle', { i }))
-  ;(await nextCall(1)).answer([ok(0)])
   const refused = new StatementRefused('22003', 'out of range')
-  ;(await nextCall(2)).fail(refused)
+  ;(await nextCall(1)).fail(refused)
+  ;(await nextCall(2)).answer([ok(0)])
   ;(await nextCall(3)).fail(refused)
   ;(await nextCall(4)).answer([ok(2)])
   expect(await Promise.all(asked)).toEqual([ok(0), { decision: 'failed', sqlstate: '22003' }, ok(2)])
@@ -139,14 +155,16 @@ test('where nothing has to be undone, an item nobody waits for any more is not a
 
 test('beyond its bound the queue is full, and says so at once', async () => {
   const { lane } = heldLane()
-  const first = Array.from({ length: 2001 }, (_, i) => lane.ask('admit', { i }))
+  const first = Array.from({ length: 2000 }, (_, i) => lane.ask('admit', { i }))
   expect(await lane.ask('admit', { i: -1 })).toBe('busy')
   expect(await Promise.race([first.at(-1), 'waiting'])).toBe('waiting')
 })
 
 test('a batch is bounded', async () => {
   const { lane, nextCall } = heldLane()
-  for (let i = 0; i < 500; i += 1) void lane.ask('admit', { i })
-  ;(await nextCall(1)).answer([ok(0)])
-  expect((await nextCall(2)).items).toHaveLength(200)
+  for (let i = 0; i < 300; i += 1) void lane.ask('admit', { i })
+  const first = await nextCall(1)
+  expect(first.items).toHaveLength(200)
+  first.answer(Array.from({ length: 200 }, (_, i) => ok(i)))
+  expect((await nextCall(2)).items).toHaveLength(100)
 })
