@@ -14,14 +14,28 @@ export interface StepPart {
   draft: readonly number[]
 }
 
-export function buildBatch(parts: readonly StepPart[]): StepBatch {
+/** Memory for the blocks of a step and of the one ahead of it, by turns: to have fresh pages for them costs more than to fill them. */
+export class BlockTables {
+  #last = new Int32Array(0)
+  #next = new Int32Array(0)
+
+  /** Holds until this was called twice more. */
+  take(length: number): Int32Array {
+    const taken = this.#next.length < length ? new Int32Array(2 * length) : this.#next
+    this.#next = this.#last
+    this.#last = taken
+    return taken.subarray(0, length)
+  }
+}
+
+export function buildBatch(parts: readonly StepPart[], tables: BlockTables): StepBatch {
   const rows = rowsOf(parts)
   const batch: StepBatch = {
     tokens: new Int32Array(sum(parts, ({ tokens, draft }) => tokens + draft.length)),
     token_counts: new Int32Array(parts.length),
     starts: new Int32Array(parts.length),
     block_counts: new Int32Array(parts.length),
-    block_tables: new Int32Array(sum(parts, blocksOf)),
+    block_tables: tables.take(sum(parts, blocksOf)),
     rows: new Int32Array(rows.length),
     ...rowArrays(rows),
     want_logits: false,

@@ -12,7 +12,7 @@
 
 import assert from 'node:assert/strict'
 import type { FinishReason } from '../contract/generation.ts'
-import { buildBatch, type StepPart } from './batch.ts'
+import { BlockTables, buildBatch, type StepPart } from './batch.ts'
 import { BLOCK_TOKENS, BlockPool, blocksFor } from './block-pool.ts'
 import type { StepBatch, StepResult } from './engine.ts'
 import { type CachedBlock, PrefixCache } from './prefix-cache.ts'
@@ -71,6 +71,7 @@ export class Scheduler {
   #drafts = 0
   #drafts_proposed = 0 // tokens
   #drafts_accepted = 0
+  readonly #tables = new BlockTables()
   #last_step: Step | null = null
 
   constructor(limits: SchedulerLimits) {
@@ -137,7 +138,7 @@ export class Scheduler {
       if (plan.is_ahead) return null // drafts follow the token that is still being drawn, and are worth more
       this.#draft(parts, plan.tokens_left, cost)
     }
-    this.#last_step = { parts, batch: buildBatch(parts) }
+    this.#last_step = { parts, batch: buildBatch(parts, this.#tables) }
     bookAsUnderWay(parts)
     return this.#last_step
   }

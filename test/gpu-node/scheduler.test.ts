@@ -76,6 +76,20 @@ describe('a step', () => {
   })
 })
 
+test('a step ahead leaves the one under way as it was, down to its blocks', () => {
+  const { scheduler, submit } = setUp()
+  const [first] = submit(...[40, 3].map((tokens) => makeSequence({ prompt: ids(tokens), output_tokens_max: 30 })))
+  let under_way = scheduler.schedule()!
+  for (let i = 0; i < 6; i++) {
+    const before = structuredClone(under_way.batch)
+    if (i === 4) scheduler.cancel(first!) // the blocks of the second come where its own were
+    const ahead = scheduler.schedule()!
+    expect(under_way.batch).toEqual(before)
+    scheduler.apply(under_way, result(Int32Array.from(under_way.batch.rows, () => 5)))
+    under_way = ahead
+  }
+})
+
 describe('a sequence ends', () => {
   test('at its last token', () => {
     const { scheduler, step, submit } = setUp()

@@ -5,7 +5,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep, setImmediate as turn } from 'node:timers/promises'
 import { Worker } from 'node:worker_threads'
-import { buildBatch } from '../../gpu-node/batch.ts'
+import { BlockTables, buildBatch } from '../../gpu-node/batch.ts'
 import { type Engine, type EngineOptions, loadEngine, type StepBatch } from '../../gpu-node/engine.ts'
 import { readModelFolder } from '../../gpu-node/load/model-folder.ts'
 import { seededRandom } from '../support/random.ts'
@@ -82,7 +82,7 @@ const LIVES: Record<string, () => Promise<unknown>> = {
 function batch(tokens: number): StepBatch {
   const sequence = makeSequence({ prompt: Array.from({ length: tokens }, (_, i) => 1 + (i % 50)) })
   sequence.blocks = Array.from({ length: Math.ceil(tokens / 16) }, (_, i) => i)
-  return buildBatch([{ sequence, tokens, samples: true, draft: [] }])
+  return buildBatch([{ sequence, tokens, samples: true, draft: [] }], new BlockTables())
 }
 
 /** Steps under way at once; they end or are refused. */
