@@ -4,7 +4,7 @@
 
 import { DurableObject } from 'cloudflare:workers'
 import { connect } from './db/connection.ts'
-import { type Answer, Lane } from './db/lane.ts'
+import { type Answer, Lane, type LaneOptions } from './db/lane.ts'
 import { type Env, settingsOf } from './env.ts'
 
 export class Teller extends DurableObject<Env> {
@@ -13,18 +13,15 @@ export class Teller extends DurableObject<Env> {
   constructor(state: unknown, env: Env) {
     super(state, env)
     const { database_ms_max } = settingsOf(env)
-    const lane = (onLate?: (answer: object, item: object) => void) =>
+    const lane = (options: Pick<LaneOptions, 'onLate' | 'after'> = {}) =>
       new Lane({
         // Half the patience: a call that hangs can be asked once more before its caller gives up.
         connect: () => connect(env.HYPERDRIVE.connectionString, database_ms_max / 2),
         patience_ms: database_ms_max,
-        ...(onLate && { onLate }),
+        ...options,
       })
-    this.#lanes = {
-      admit: lane((answer, item) => this.#giveBack(answer, item)),
-      settle: lane(),
-      other: lane(),
-    }
+    const admit = lane({ onLate: (answer, item) => this.#giveBack(answer, item) })
+    this.#lanes = { admit, settle: lane({ after: admit }), other: lane() }
   }
 
   /** Asks the SQL function `name` about each item; one that cannot be answered in time makes the whole call `unavailable`. */

@@ -18,6 +18,8 @@ interface Waiting {
 export interface LaneOptions {
   connect: () => Connection
   patience_ms: number
+  /** A lane that often takes the same locks: its call under way ends first, and more has queued by then. */
+  after?: Lane
   /** Called with an answer nobody waited for any more. */
   onLate?: (answer: object, item: object) => void
 }
@@ -33,6 +35,8 @@ export class Lane {
   readonly #queue: Waiting[] = []
   #connection: Connection | null = null
   #running = false
+  /** The call that was sent last. */
+  underway: Promise<void> = Promise.resolve()
   #last_failed = false
 
   constructor(options: LaneOptions) {
@@ -67,7 +71,9 @@ export class Lane {
     this.#running = true
     while (this.#queue.length > 0) {
       await null // all that is asked in one turn, by a node's report or by callers who were just answered, goes as one call
-      await this.#carry(this.#next())
+      await this.#options.after?.underway
+      this.underway = this.#carry(this.#next())
+      await this.underway
     }
     this.#running = false
   }

@@ -41,6 +41,8 @@ declare
   limited limit_decision;
   price prices;
   price_of text;
+  list_price prices;
+  agreed boolean; -- whether an account here has a price of its own
   nodes jsonb;
   nodes_of text;
   amount numeric;
@@ -93,11 +95,13 @@ begin
     if asked.model is distinct from nodes_of then
       nodes_of := asked.model;
       nodes := live_nodes(nodes_of);
+      list_price := price_at(nodes_of, null, moment);
+      agreed := exists (select from prices where model = nodes_of and account_id = any (owners));
       price_of := null;
     end if;
     if price_of is distinct from account.id::text then
       price_of := account.id::text;
-      price := price_at(nodes_of, account.id, moment);
+      price := case when agreed then price_at(nodes_of, account.id, moment) else list_price end;
     end if;
 
     -- An answer that was lost is asked for again, perhaps in the same call: the reservation that was made is the answer.

@@ -15,6 +15,13 @@ $$;
 -- was used of an expired one is late usage, and a voided one is never charged.
 create or replace function restore(items jsonb, lost_state text) returns void language plpgsql as $$
 begin
+  if exists (
+    select from settle_items(items) as i
+    where not exists (select from reservations r where r.request_id = i.request_id) and not (
+      exists (select from keys k where k.id = (item ->> 'key_id')::bigint and k.account_id = i.account_id)
+      and exists (select from prices p where p.model = item ->> 'model' and p.version = (item ->> 'price_version')::int))) then
+    raise exception 'a ticket names a key or a price that does not exist' using errcode = 'foreign_key_violation';
+  end if;
   insert into reservations
     (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, expires_at, closed_at)
   select distinct on (i.request_id)

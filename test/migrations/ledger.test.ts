@@ -275,6 +275,19 @@ describe('the price book', () => {
   ])('and the ledger refuse: %s', async (statement) => {
     await expect(db.sql.unsafe(statement)).rejects.toThrow('append-only')
   })
+
+  test.each(['accounts', 'keys', 'reservations'])('rows of %s, which others name, are never deleted', async (table) => {
+    await admit()
+    for (const statement of [`delete from ${table}`, `truncate ${table} cascade`])
+      await expect(db.sql.unsafe(statement)).rejects.toThrow('never deleted')
+  })
+
+  test('in one call, each account is admitted at its own price', async () => {
+    const payers = [await newPayer(db, 1000n), await newPayer(db, 1000n), await newPayer(db, 1000n)]
+    await db.ask('publish_price', { ...price('m', 1, 3), account_id: payers[1]!.account_id })
+    const answers = await db.ask<Admission>('admit', ...payers.map(({ key_hash }) => wish({ key_hash })))
+    expect(answers.map(({ reserved_nanousd }) => reserved_nanousd)).toEqual(['120', '70', '120'])
+  })
 })
 
 describe('the backstops hold against a statement that would', () => {

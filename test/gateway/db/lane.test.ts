@@ -12,7 +12,7 @@ interface Call {
 }
 
 /** A lane over connections whose calls wait until the test answers them. */
-function heldLane(patience_ms = 5000, undoes_late = true) {
+function heldLane(patience_ms = 5000, undoes_late = true, after?: Lane) {
   vi.spyOn(console, 'error').mockImplementation(() => {})
   const calls: Call[] = []
   const late: object[] = []
@@ -30,7 +30,8 @@ function heldLane(patience_ms = 5000, undoes_late = true) {
       },
     }
   }
-  const lane = new Lane({ connect, patience_ms, ...(undoes_late && { onLate: (answer) => late.push(answer) }) })
+  const onLate = (answer: object) => late.push(answer)
+  const lane = new Lane({ connect, patience_ms, ...(undoes_late && { onLate }), ...(after && { after }) })
   const nextCall = (count: number) =>
     vi.waitFor(() => (calls.length >= count ? calls[count - 1]! : Promise.reject(calls)))
   return { lane, nextCall, late, counts: () => ({ calls: calls.length, connected, discarded }) }
@@ -62,6 +63,26 @@ test('what is asked in one turn goes as one call, and so does what is asked by t
   expect(first.items).toEqual([{ i: 0 }, { i: 1 }, { i: 2 }])
   first.answer([0, 1, 2].map(ok))
   expect((await nextCall(2)).items).toEqual([{ i: 10 }, { i: 11 }, { i: 12 }])
+})
+
+test('a lane behind another waits for its call under way, and for no later one', async () => {
+  const first = heldLane()
+  const behind = heldLane(5000, true, first.lane)
+  void first.lane.ask('admit', { i: 0 })
+  const admission = await first.nextCall(1)
+  for (const i of [0, 1]) void first.lane.ask('admit', { i: i + 1 })
+  for (const i of [0, 1]) void behind.lane.ask('settle', { i })
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect(behind.counts().calls).toBe(0)
+  admission.answer([ok(0)])
+  await first.nextCall(2)
+  const settlement = await behind.nextCall(1)
+  expect(settlement.items).toEqual([{ i: 0 }, { i: 1 }])
+  settlement.answer([ok(0), ok(1)])
+  void first.lane.ask('admit', { i: 3 }) // does not wait for the lane behind
+  void behind.lane.ask('settle', { i: 2 })
+  await new Promise((resolve) => setTimeout(resolve, 20))
+  expect([first.counts().calls, behind.counts().calls]).toEqual([2, 1])
 })
 
 test('different functions go in different calls, in the order they were asked', async () => {
