@@ -13,7 +13,9 @@ import { type Random, randomFrom } from './random.ts'
 const LANES = 8
 const AT_ONCE = 8
 const CALLS_A_KILL = 80
-const NEVER_MS = 600_000
+// Far beyond any history, so that one may be suspended with its database (SIGSTOP) and go on.
+const NEVER_MS = 6 * 3_600_000
+const PATIENCE_MS = 3_600_000
 
 type Fate = 'settle' | 'settle_late' | 'void' | 'abandon' | 'second_attempt' | 'lost_then_settled' | 'lost_then_voided'
 
@@ -55,7 +57,7 @@ export class Histories {
 
   constructor({ database_url, forgets }: HistoriesOptions) {
     this.#sql = postgres(database_url, { max: 4, prepare: false, fetch_types: false, onnotice: () => {} })
-    const lane = () => new Lane({ connect: () => connect(database_url, 10_000), patience_ms: 60_000 })
+    const lane = () => new Lane({ connect: () => connect(database_url, 10_000), patience_ms: PATIENCE_MS })
     this.#lanes = Array.from({ length: LANES }, lane)
     this.#forgets = forgets
   }
