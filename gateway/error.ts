@@ -38,6 +38,11 @@ const table = {
     type: 'permission_error',
     message: 'A key can neither give another more than it has, nor change one that has more.',
   },
+  limits_are_shared: {
+    status: 400,
+    type: 'invalid_request_error',
+    message: 'A key that is made by one with limits shares them and what they count: it cannot have others.',
+  },
   too_many_keys: {
     status: 400,
     type: 'invalid_request_error',

@@ -42,6 +42,7 @@ const refusals: Record<string, ErrorCode> = {
   missing_scope: 'missing_scope',
   address_not_allowed: 'address_not_allowed',
   exceeds_own_key: 'exceeds_own_key',
+  limits_are_shared: 'limits_are_shared',
   too_many_keys: 'too_many_keys',
   already_revoked: 'already_revoked',
   overdraft_in_use: 'overdraft_in_use',

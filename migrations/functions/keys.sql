@@ -29,6 +29,12 @@ create or replace function iso(moment timestamptz) returns text language sql imm
   select to_char(moment at time zone 'utc', 'YYYY-MM-DD"T"HH24:MI:SS.MS"Z"')
 $$;
 
+-- The key whose meter counts what this one uses. Keys with one meter have the same limits, so that its buckets are exact: it drains as
+-- fast whichever of them asks.
+create or replace function meter_of(key keys) returns bigint language sql immutable as $$
+  select coalesce(key.metered_as, key.id)
+$$;
+
 -- A key as it is shown: everything but what could be used.
 create or replace function key_report(key keys) returns jsonb language sql stable as $$
   select jsonb_build_object(
@@ -51,8 +57,9 @@ create or replace function key_report(key keys) returns jsonb language sql stabl
     'last_used_at', iso(m.last_used_at),
     'expires_at', iso(key.expires_at),
     'revoked_at', iso(key.revoked_at),
-    'rotated_from', key.rotated_from::text)
-  from meters m where m.account_id = key.account_id and m.key_id = coalesce(key.metered_as, key.id)
+    'rotated_from', key.rotated_from::text,
+    'metered_as', meter_of(key)::text)
+  from meters m where m.account_id = key.account_id and m.key_id = meter_of(key)
 $$;
 
 -- Who asks about keys: a key of the account, with the scope for it, or the operator ({operator: true}), whose asker is null.
@@ -117,10 +124,26 @@ $$;
 
 create or replace function keys_max() returns int language sql immutable as $$ select 1000 $$; -- of one account, revoked ones not counted
 
--- Whether a key has limits of its own, which the keys it makes then share: however many they are, together they use what it may.
-create or replace function is_limited(key keys) returns boolean language sql immutable as $$
-  select coalesce(
-    key.requests_per_minute, key.tokens_per_minute, key.requests_in_flight_max, key.monthly_spend_cap_nanousd) is not null
+-- The first limit that a key has, or null. The keys it makes then share its limits and its meter: however many they are, together
+-- they use what it may.
+create or replace function limit_of(key keys) returns text language sql immutable as $$
+  select case
+    when key.requests_per_minute is not null then 'requests_per_minute'
+    when key.tokens_per_minute is not null then 'tokens_per_minute'
+    when key.requests_in_flight_max is not null then 'requests_in_flight_max'
+    when key.monthly_spend_cap_nanousd is not null then 'monthly_spend_cap_nanousd'
+  end
+$$;
+drop function if exists is_limited(keys);
+
+-- The first limit in which two keys differ, or null.
+create or replace function other_limit(a keys, b keys) returns text language sql immutable as $$
+  select case
+    when a.requests_per_minute is distinct from b.requests_per_minute then 'requests_per_minute'
+    when a.tokens_per_minute is distinct from b.tokens_per_minute then 'tokens_per_minute'
+    when a.requests_in_flight_max is distinct from b.requests_in_flight_max then 'requests_in_flight_max'
+    when a.monthly_spend_cap_nanousd is distinct from b.monthly_spend_cap_nanousd then 'monthly_spend_cap_nanousd'
+  end
 $$;
 
 -- What is not said a key inherits from the one that makes it. Asked again with the same hash it is the same key.
@@ -147,12 +170,14 @@ begin
       return next jsonb_build_object('decision', refusal);
     elsif exceeds(asker, key) is not null then
       return next exceeding(asker, key, key);
+    elsif limit_of(asker) is not null and other_limit(asker, key) is not null then
+      return next jsonb_build_object('decision', 'limits_are_shared', 'param', other_limit(asker, key));
     elsif (select count(*) from keys where account_id = owner and revoked_at is null) >= keys_max() then
       return next jsonb_build_object('decision', 'too_many_keys');
     else
       key.hash := decode(item ->> 'hash', 'hex');
       key.account_id := owner;
-      key.metered_as := case when is_limited(asker) then coalesce(asker.metered_as, asker.id) end;
+      key.metered_as := case when limit_of(asker) is not null then meter_of(asker) end;
       key.rotated_from := null;
       key := insert_key(key);
       return next jsonb_build_object('decision', 'created', 'key_id', key.id::text, 'key', key_report(key));
@@ -196,7 +221,8 @@ create or replace function read_key(items jsonb) returns setof jsonb language sq
   from jsonb_array_elements(items) as item, asked_key(item)
 $$;
 
--- A key changes no key that has more than itself, and gives none more than it has.
+-- A key changes no key that has more than itself, and gives none more than it has. A limit that is changed is changed for all that
+-- share it.
 create or replace function update_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
@@ -218,16 +244,21 @@ begin
     if answer is null then
       update keys set
         name = wanted.name, scopes = wanted.scopes, models = wanted.models, expires_at = wanted.expires_at,
-        tags = wanted.tags, allowed_ips = wanted.allowed_ips, requests_per_minute = wanted.requests_per_minute,
-        tokens_per_minute = wanted.tokens_per_minute, requests_in_flight_max = wanted.requests_in_flight_max,
-        monthly_spend_cap_nanousd = wanted.monthly_spend_cap_nanousd
-      where id = key.id returning * into key;
+        tags = wanted.tags, allowed_ips = wanted.allowed_ips
+      where id = key.id;
+      update keys set
+        requests_per_minute = wanted.requests_per_minute, tokens_per_minute = wanted.tokens_per_minute,
+        requests_in_flight_max = wanted.requests_in_flight_max, monthly_spend_cap_nanousd = wanted.monthly_spend_cap_nanousd
+      where account_id = key.account_id and meter_of(keys) = meter_of(key) and revoked_at is null
+        and other_limit(keys, wanted) is not null;
+      select * into key from keys where id = key.id;
     end if;
     return next coalesce(answer, jsonb_build_object('decision', 'allowed', 'key', key_report(key)));
   end loop;
 end $$;
 
 -- A new key in the place of another, which goes on to work for a while. Asked again with the same hash it is the same key.
+-- Its secret goes to who asks: a key with limits gets none that counts on another meter, for that would be a second allowance.
 create or replace function rotate_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
@@ -245,13 +276,15 @@ begin
       when asked.refusal is not null then jsonb_build_object('decision', asked.refusal)
       when successor.id is null and (key.revoked_at is not null or key.expires_at <= clock_timestamp()) then
         '{"decision": "already_revoked"}'
+      when exceeds(asked.asker, key) is null and limit_of(asked.asker) is not null and meter_of(asked.asker) <> meter_of(key) then
+        jsonb_build_object('decision', 'exceeds_own_key', 'param', limit_of(asked.asker))
       else exceeding(asked.asker, key, key)
     end;
     if answer is null and successor.id is null then
       successor := jsonb_populate_record(key, jsonb_build_object('prefix', item -> 'prefix', 'last_four', item -> 'last_four'));
       successor.hash := decode(item ->> 'hash', 'hex');
       successor.rotated_from := key.id;
-      successor.metered_as := coalesce(key.metered_as, key.id);
+      successor.metered_as := meter_of(key);
       successor := insert_key(successor);
       update keys set expires_at = least(expires_at, clock_timestamp() + (item ->> 'overlap_s')::bigint * interval '1 second')
       where id = key.id;

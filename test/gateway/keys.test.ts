@@ -122,6 +122,7 @@ describe('a key makes and changes keys', () => {
     monthly_spend_cap_nanousd: '1000000',
     expires_at: '2099-01-01T00:00:00.000Z',
   }
+  const all = ['keys', 'generate', 'usage']
 
   test('that have what it has where nothing is said', async () => {
     const maker = await keyOf(owner, { scopes: ['keys', 'generate', 'usage'], ...limits })
@@ -170,8 +171,8 @@ describe('a key makes and changes keys', () => {
 
   test('that together use what it may, however many they are', async () => {
     const capped = await keyOf(owner, { scopes: ['keys', 'generate', 'usage'], monthly_spend_cap_nanousd: '100' })
-    const made = await child(capped, { scopes: ['keys', 'generate', 'usage'] })
-    const grandchild = await child(made, { monthly_spend_cap_nanousd: '99' })
+    const made = await child(capped, { scopes: all })
+    const grandchild = await child(made, { monthly_spend_cap_nanousd: '100' })
     await gateway.db.sql`update meters set month = this_month(), charged_nanousd = 100 where key_id = ${capped.key_id}`
     for (const key of [made, grandchild])
       expect(await errorOf(await key.post('/v1/completions', completion))).toMatchObject({ code: 'spend_cap_reached' })
@@ -184,16 +185,46 @@ describe('a key makes and changes keys', () => {
     })
   })
 
-  test('whose own bucket drains while a maker without one works', async () => {
-    const capped = await keyOf(owner, {
-      scopes: ['keys', 'generate', 'usage'],
-      monthly_spend_cap_nanousd: '1000000000',
+  test.each([
+    ['requests_per_minute', 99],
+    ['tokens_per_minute', 99_999],
+    ['requests_in_flight_max', 9],
+    ['monthly_spend_cap_nanousd', '999999'],
+  ])('whose limits are its own, never others on the same meter: %s', async (param, value) => {
+    const maker = await keyOf(owner, { scopes: all, ...limits })
+    const answer = await maker.post('/v1/keys', { name: 'k', [param]: value })
+    expect(await errorOf(answer)).toMatchObject({ status: 400, code: 'limits_are_shared', param })
+    const capped = await keyOf(owner, { scopes: all, monthly_spend_cap_nanousd: '1000000' })
+    if (param !== 'monthly_spend_cap_nanousd')
+      expect((await capped.post('/v1/keys', { name: 'k', [param]: value })).status).toBe(400)
+  })
+
+  test('a limit that is changed on one of them is changed on all', async () => {
+    const maker = await keyOf(owner, { scopes: all, ...limits })
+    const made = await child(maker, {})
+    const apart = await keyOf(owner, { scopes: all, ...limits })
+    const less = { requests_per_minute: 7, monthly_spend_cap_nanousd: null }
+    await send(owner, 'PATCH', `/v1/keys/${maker.key_id}`, { name: 'renamed', ...less })
+    const shown = async ({ key_id }: Caller) => (await owner.get(`/v1/keys/${key_id}`)).json()
+    expect(await shown(made)).toMatchObject({ name: 'child', ...limits, ...less, metered_as: maker.key_id })
+    await send(owner, 'PATCH', `/v1/keys/${made.key_id}`, { tokens_per_minute: 70 })
+    expect(await shown(maker)).toMatchObject({ name: 'renamed', ...limits, ...less, tokens_per_minute: 70 })
+    expect(await shown(apart)).toMatchObject({ ...limits, metered_as: apart.key_id })
+  })
+
+  test('and with limits takes over none that counts on another meter', async () => {
+    const [maker, sibling] = [await keyOf(owner, { scopes: all, ...limits }), await keyOf(owner, { ...limits })]
+    const refused = await maker.post(`/v1/keys/${sibling.key_id}/rotate`, {})
+    expect(await errorOf(refused)).toMatchObject({
+      status: 403,
+      code: 'exceeds_own_key',
+      param: 'requests_per_minute',
     })
-    const made = await child(capped, { requests_per_minute: 1 })
-    expect((await made.post('/v1/completions', completion)).status).toBe(200)
-    await gateway.db.sql`update meters set levels_at_us = levels_at_us - 60000000 where key_id = ${capped.key_id}`
-    expect((await capped.post('/v1/completions', completion)).status).toBe(200)
-    expect((await made.post('/v1/completions', completion)).status).toBe(200)
+    const made = await child(maker, {})
+    for (const key of [made, maker])
+      expect((await maker.post(`/v1/keys/${key.key_id}/rotate`, { overlap_s: 60 })).status).toBe(201)
+    const unlimited = await keyOf(owner, { scopes: ['admin'] })
+    expect((await unlimited.post(`/v1/keys/${sibling.key_id}/rotate`, {})).status).toBe(201)
   })
 
   test('only with the scope for it', async () => {
