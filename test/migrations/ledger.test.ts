@@ -86,6 +86,25 @@ describe('admit', () => {
     expect(await balance()).toEqual({ debited: '0', pending: '120', late: '0' })
   })
 
+  test('goes by the price that has begun: the account’s own, else the one for all', async () => {
+    const begins = (ms: number) => ({ valid_from: new Date(Date.now() + ms).toISOString() })
+    await db.sql`insert into nodes select 'of ' || m, url, m, state, context_tokens, running, waiting, blocks_total, blocks_free, last_seen_at
+      from nodes, unnest(array['later', 'own later']) as m where id = 'ready-node'`
+    await db.ask('publish_price', price('later', 1, 1), { ...price('later', 9, 9), ...begins(3_600_000) })
+    await db.ask('publish_price', price('own later', 1, 1), {
+      ...price('own later', 9, 9),
+      account_id: payer.account_id,
+      ...begins(3_600_000),
+    })
+    const versions = async () => [
+      (await admit({ model: 'later' })).reserved_nanousd,
+      (await admit({ model: 'own later' })).reserved_nanousd,
+    ]
+    expect(await versions()).toEqual(['30', '30'])
+    await db.ask('publish_price', { ...price('own later', 2, 2), account_id: payer.account_id })
+    expect(await versions()).toEqual(['30', '60'])
+  })
+
   test('refuses in order: key, scope, model, price, money, nodes', async () => {
     const past = { expires_at: '2020-01-01T00:00:00Z' }
     const key = async (own: object) => (await newKey(db, payer.account_id, own)).key_hash
@@ -345,6 +364,24 @@ describe('a grant', () => {
     expect(await one('expire_due_grants', { count_max: 10 })).toBe('expired')
     const [row] = await db.sql`select debited_nanousd from accounts where id = ${account_id}`
     expect(row!.debited_nanousd).toBe('980') // 120 are held
+  })
+
+  test('that ends while requests run leaves them what they hold, from the one that ends first on', async () => {
+    const { account_id, key_hash } = await newPayer(db, 0n)
+    await grant(account_id, 100)
+    await grant(account_id, 100)
+    const ticket = await admit({ key_hash }) // holds 120
+    await endGrants(account_id)
+    expect(await db.ask('expire_due_grants', { count_max: 10 })).toEqual([{ decision: 'expired', count: 1 }])
+    const taken = async () =>
+      (
+        await db.sql`select expired_nanousd, spent_nanousd from grants where account_id = ${account_id} order by entry_id`
+      ).map((row) => [row.expired_nanousd, row.spent_nanousd])
+    expect(await taken()).toEqual([['0', '0'], ['80', '0']]) // biome-ignore format: a table
+    expect(decisions(await db.ask('settle', { ...ticket, ...counts }))).toEqual(['posted'])
+    await db.ask('expire_due_grants', { count_max: 10 })
+    expect(await taken()).toEqual([['60', '40'], ['100', '0']]) // biome-ignore format: a table
+    expect(await ledgerFindings(db.sql, [account_id])).toEqual([])
   })
 
   test('that ends where the account has no room for it stops nobody, and is booked out of the next credit', async () => {
