@@ -26,7 +26,7 @@ import { reportAccountUsage } from './endpoint/usage-report.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
 import { once } from './limits/idempotency.ts'
-import { refuseFlood, refuseGuessing, rememberKey } from './limits/sieve.ts'
+import { refuseFlood, refuseForgeries, refuseGuessing, rememberKey, rememberNode } from './limits/sieve.ts'
 import { readBodyText } from './read-body.ts'
 
 type Handler = (c: Call) => Promise<Response>
@@ -45,10 +45,14 @@ app.use(async (c, next) => {
   c.res.headers.set('x-request-id', c.var.request_id)
 })
 
-// All but what nodes report: a fleet may share one address, and what is not signed reaches no database there.
 app.use(async (c, next) => {
   if (!c.req.path.startsWith('/internal/')) await refuseFlood(c)
   await next()
+})
+app.use('/internal/*', async (c, next) => {
+  await refuseForgeries(c)
+  await next()
+  await rememberNode(c)
 })
 app.use('/v1/*', async (c, next) => {
   await refuseGuessing(c, () => authenticate(c.req.raw))

@@ -17,6 +17,7 @@ import { ApiError } from '../error.ts'
 import { readText } from '../read-body.ts'
 
 const SYNC_BYTES_MAX = 2 << 20
+const NOT_SIGNED = 'The report is not signed by a node of ours.'
 
 const count = z.int().min(0)
 const outcomes: [Outcome, ...Outcome[]] = ['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']
@@ -53,9 +54,11 @@ const report: z.ZodType<SyncRequest> = z.object({
 })
 
 export async function internalSync(c: Call): Promise<Response> {
+  const signature = c.req.header(NODE_SIGNATURE_HEADER) ?? ''
+  if (signature === '') throw new ApiError('invalid_api_key', { message: NOT_SIGNED }) // and not read
   const text = await readText(c.req.raw, SYNC_BYTES_MAX)
-  if (!(await verify(text, c.req.header(NODE_SIGNATURE_HEADER) ?? '', c.env.NODE_SECRET)))
-    throw new ApiError('invalid_api_key', { message: 'The report is not signed by a node of ours.' })
+  if (!(await verify(text, signature, c.env.NODE_SECRET)))
+    throw new ApiError('invalid_api_key', { message: NOT_SIGNED })
   const parsed = report.safeParse(JSON.parse(text))
   if (!parsed.success) throw new ApiError('invalid_value', { message: z.prettifyError(parsed.error).slice(0, 500) })
   return c.json(await settleRecords(c.env, parsed.data))

@@ -35,7 +35,11 @@ const fields = {
   name: text.min(1).max(200),
   scopes,
   models: z.array(text.min(1).max(200)).min(1).max(100).nullable(),
-  tags: z.array(text.min(1).max(64)).max(16),
+  // Each once: what was used is added up under each of them.
+  tags: z
+    .array(text.min(1).max(64))
+    .max(16)
+    .transform((tags) => [...new Set(tags)]),
   allowed_ips: z.array(ipRange).min(1).max(RANGES_MAX).nullable(),
   expires_at: moment.nullable(),
 }

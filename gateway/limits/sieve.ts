@@ -12,9 +12,27 @@ const blocked = new Map<string, number>()
 // Hashes of keys that worked: a customer is not shut out by a neighbour behind the same address.
 const good = new Set<string>()
 
+// Where nodes of ours have reported from: a fleet may share one address, and a report of theirs is never turned away.
+const fleet = new Set<string>()
+
 export async function refuseFlood(c: Call): Promise<void> {
   const { success } = await c.env.FLOOD.limit({ key: addressOf(c) })
   if (!success) throw new ApiError('too_many_requests')
+}
+
+/** Before a report's signature is looked at, which costs reading it whole. */
+export async function refuseForgeries(c: Call): Promise<void> {
+  const address = addressOf(c)
+  if (fleet.has(address)) return
+  if ((blocked.get(address) ?? 0) > Date.now()) throw new ApiError('too_many_failures')
+  const { success } = await c.env.FLOOD.limit({ key: `node ${address}` })
+  if (!success) throw new ApiError('too_many_requests')
+}
+
+/** After it: from where nodes report, or what is not signed by one came. */
+export async function rememberNode(c: Call): Promise<void> {
+  if (c.res.status < 400) add(fleet, addressOf(c))
+  else if (c.res.status === 401 && !fleet.has(addressOf(c))) await countFailure(c)
 }
 
 /** Before a key is looked up: has too much failed from where it comes? */
@@ -29,7 +47,10 @@ export async function refuseGuessing(c: Call, keyHash: () => Promise<string>): P
 export async function rememberKey(c: Call): Promise<void> {
   const { key_hash } = c.var
   if (c.res.status < 400 && key_hash !== null) add(good, key_hash)
-  if (c.res.status !== 401) return
+  if (c.res.status === 401) await countFailure(c)
+}
+
+async function countFailure(c: Call): Promise<void> {
   const { success } = await c.env.FAILED_AUTHENTICATION.limit({ key: addressOf(c) })
   if (success) return
   if (blocked.size >= REMEMBERED_MAX) blocked.clear()

@@ -106,6 +106,54 @@ test('lists show nothing of it either', async () => {
   }
 })
 
+/** The scope that each endpoint of accounts asks for. */
+const ASKED: Record<string, string> = {
+  'POST /v1/completions': 'generate',
+  'POST /v1/chat/completions': 'generate',
+  'GET /v1/models': 'generate',
+  'GET /v1/models/:id': 'generate',
+  'GET /v1/usage': 'usage',
+  'GET /v1/usage/:request_id': 'usage',
+  'GET /v1/balance': 'usage',
+  'GET /v1/account': 'usage',
+  'GET /v1/billing': 'usage',
+  'GET /v1/invoices': 'usage',
+  'GET /v1/invoices/:id': 'usage',
+  'GET /v1/keys': 'keys',
+  'POST /v1/keys': 'keys',
+  'GET /v1/keys/:id': 'keys',
+  'PATCH /v1/keys/:id': 'keys',
+  'DELETE /v1/keys/:id': 'keys',
+  'POST /v1/keys/:id/rotate': 'keys',
+}
+/** Any key may give itself up, and what is bought is for the tests of Stripe. */
+const ASKED_ELSEWHERE = ['POST /v1/keys/leak', 'POST /v1/top-ups/checkout']
+const BODIES: Record<string, object> = {
+  '/v1/completions': { model, prompt: 'x', max_tokens: 1 },
+  '/v1/chat/completions': { model, messages: [{ role: 'user', content: 'x' }], max_tokens: 1 },
+  '/v1/keys': { name: 'k', scopes: ['keys'] },
+}
+
+test('the scope of every endpoint of accounts is listed', () => {
+  const own = app.routes.filter(({ method, path }) => method !== 'ALL' && /^\/v1\/[^*]/.test(path))
+  const listed = [...Object.keys(ASKED), ...ASKED_ELSEWHERE]
+  expect(own.map(({ method, path }) => `${method} ${path}`).toSorted()).toEqual(listed.toSorted())
+})
+
+test.each(Object.entries(ASKED))('%s is for keys with the scope %s or admin, and no others', async (route, asked) => {
+  const [method, path] = route.split(' ') as [string, string]
+  const id = path.startsWith('/v1/models') ? model : MISSING[OWNED[route]?.names ?? 'key']!
+  const body = method === 'GET' ? null : (BODIES[path] ?? OWNED[route]?.body)
+  for (const scope of SCOPES) {
+    const answer = await strangers
+      .get(scope)!
+      .post(path.replace(/:\w+/, id), body ?? '', { method, ...(!body && { body: null }) })
+    const { error } = (await answer.json()) as { error?: { code: string } }
+    const is_refused = answer.status === 403 && error?.code === 'missing_scope'
+    expect([scope, is_refused]).toEqual([scope, scope !== asked && scope !== 'admin'])
+  }
+})
+
 test('no key of an account opens an endpoint of the operator’s or of a node’s', async () => {
   const closed = app.routes.filter(({ method, path }) => method !== 'ALL' && /^\/(admin|internal)\//.test(path))
   expect(closed.length).toBeGreaterThan(10)

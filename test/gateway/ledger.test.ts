@@ -39,7 +39,7 @@ test('a receipt verifies with the key that anybody can read, and not once it was
 describe('usage is added up', () => {
   test('by day, model, key and tag, as JSON and as CSV', async () => {
     const caller = await gateway.newCaller()
-    await gateway.admin(`/admin/keys/${caller.key_id}`, { tags: ['blue', 'green'] }, 'PATCH')
+    await gateway.admin(`/admin/keys/${caller.key_id}`, { tags: ['blue', 'green', 'blue'] }, 'PATCH')
     await settled(caller)
     await settled(caller)
     const { data } = (await json(await caller.get('/v1/usage?group_by=day,model'))) as { data: Json[] }

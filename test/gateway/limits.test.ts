@@ -200,7 +200,19 @@ describe('the sieve', () => {
     expect(await refusedOf('GET', path)).toBeGreaterThan(30)
   })
 
-  test('lets every report of a node through', async () => {
-    expect(await refusedOf('POST', '/internal/sync')).toBe(0)
+  test('lets every report of a node through, from where what is not signed is refused', async () => {
+    expect(await refusedOf('POST', '/internal/sync')).toBe(0) // of the node's own address
+    const reports = await Promise.all(Array.from({ length: 100 }, () => strict.node.sync()))
+    expect(new Set(reports)).toEqual(new Set([200]))
+  })
+
+  test('ends a flood of reports from where no node is', async () => {
+    const nodeless = await startTestGateway({}, undefined, { FLOOD: 1e9, FAILED_AUTHENTICATION: 5 }, { sync: false })
+    const forge = () =>
+      fetch(`${nodeless.url}/internal/sync`, { method: 'POST', headers: { 'x-node-signature': 'AAAA' }, body: '{}' })
+    const statuses = []
+    for (let i = 0; i < 8; i += 1) statuses.push((await forge()).status)
+    expect(statuses).toEqual([...Array(6).fill(401), 429, 429])
+    await nodeless.stop()
   })
 })

@@ -40,6 +40,7 @@ export async function startTestGateway(
   vars: Record<string, string> = {},
   prepare?: (database_url: string) => Promise<void>,
   rate_limits: Record<string, number> = NO_SIEVE,
+  node_options: { sync?: boolean } = {},
 ): Promise<TestGateway> {
   const db = await startTestPostgres(prepare)
   const log: string[] = []
@@ -55,7 +56,7 @@ export async function startTestGateway(
       if (process.env.GATEWAY_LOG) console.log(line)
     },
   })
-  const node = await startCannedNode({ gateway_url: gateway.url, node_secret })
+  const node = await startCannedNode({ gateway_url: gateway.url, node_secret, ...node_options })
   const admin = (path: string, body?: object, method = 'POST') =>
     fetch(gateway.url + path, {
       method,
