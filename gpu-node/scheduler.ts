@@ -3,7 +3,8 @@
 //
 // One step may be scheduled ahead, before the one under way is applied: it refers to tokens that are still being drawn. Where
 // such a token turns out to be a sequence's last, what the step ahead drew for it is dropped, like a cancelled one's. Nobody
-// gives way and nothing is drafted in a step ahead; where that is wanted there is none.
+// gives way and nothing is drafted in a step ahead; where that is wanted there is none. (A step ahead hides about 2 % of a step,
+// a draft saves one now and then: even where it is given up only in the midst of a copy, code is 1–7 % slower written.)
 //
 // Progress is certain: what could never fit is refused at the door, and the oldest sequence is never preempted, so it
 // always finishes. Interactive sequences go first, and each of a batch lets only so many later ones pass. A preempted

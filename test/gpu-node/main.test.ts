@@ -3,7 +3,7 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { describe, expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { type LocalNode, type NodeOptions, startNode } from '../../local/node.ts'
 import { FakeGateway } from '../support/fake-gateway.ts'
 import { temporaryFolder } from '../support/fake-node.ts'
@@ -164,6 +164,30 @@ function lastCounts(data_dir: string, request_id: string) {
   expect(counts, 'the journal counted it').toBeDefined()
   return { completion_tokens: counts![1], delivered_tokens: counts![2] }
 }
+
+test.each(['on', 'off'])(
+  'a device that is lost ends the process with 1, and what was generated is settled: lookahead %s',
+  async (lookahead) => {
+    const gateway = await FakeGateway.start()
+    gateway.status = 503 // not before the restart
+    const options = { data_dir: temporaryFolder(), gateway_url: gateway.url, flags: { threads: 1, lookahead } }
+    vi.stubEnv('NODE_OPTIONS', `--import ${join(import.meta.dirname, '../support/lost-device.ts')}`)
+    vi.stubEnv('LOST_AT_STEP', '30')
+    const node = await start(options)
+    vi.unstubAllEnvs()
+    const request_id = crypto.randomUUID()
+    const response = await generate(node.url, { request_id, prompts: BOS, n: 32, max_tokens: 500, stream: true })
+    const frames = framesOf(await response.text())
+    expect(frames.at(-1)).toMatchObject({ error: { code: 'engine_failed', type: 'server_error' } })
+    expect(await node.exited).toEqual({ code: 1, signal: null })
+
+    gateway.status = 200
+    await start(options)
+    const record = await gateway.record(request_id, 0)
+    expect(record).toMatchObject({ outcome: 'error', completion_tokens: 28 * 32 }) // one step was the node's own
+    expect(record.delivered_tokens).toBe(record.completion_tokens)
+  },
+)
 
 function weightsOf(value: number): Buffer {
   const tensors = Object.entries(zeroTensors(tinyTensors)).map(([name, { dtype, shape, data }]) => {

@@ -201,8 +201,8 @@ describe('a stream', () => {
     expect(stream.split('\n\n').filter((frame) => frame === ': keep-alive').length).toBeGreaterThanOrEqual(4)
   })
 
-  test('whose engine fails ends with an error frame', async () => {
-    const node = await startFakeNode({ engine: { step_ms: 10 } })
+  test.each(['on', 'off'] as const)('whose engine fails ends with an error frame: lookahead %s', async (lookahead) => {
+    const node = await startFakeNode({ engine: { step_ms: 10 }, config: { lookahead } })
     const response = await generate(node.url, { stream: true, max_tokens: 1000 })
     node.engine.fail_next = new Error('the device is lost')
     const frames = framesOf(await response.text())

@@ -271,6 +271,94 @@ void an_engine_enqueues_one_step_ahead(Random& random) {
   expect(launched.get_future().get() == 3, "all three run");
 }
 
+// At whatever moment of the load it is missed.
+void an_engine_refuses_too_little_memory(Random& random) {
+  const RandomModel model = random_model(random_shape(random), random);
+  const ModelFile file(model, Dtype::f16);
+  const StepLimits limits = {.tokens_max = 16, .sequences_max = 4, .blocks = 16};
+  const size_t before = emulator::memory_in_use();
+  int refused = 0;
+  bool loads = false;
+  for (size_t bytes = size_t(1) << 18; !loads; bytes += bytes / 2) {
+    emulator::set_memory_max(before + bytes);
+    std::promise<Engine::Error> loaded;
+    {
+      Engine engine(model.shape, file.tensors,
+                    {.device = "cpu", .limits = limits,
+                     .make_kernels = [](const auto& shape, const auto& limits) { return emulator::make_kernels(shape, limits, {}); }},
+                    {nullptr, [&](Engine::Error error) { loaded.set_value(error); }, nullptr});
+      const Engine::Error error = loaded.get_future().get();
+      loads = !error;
+      refused += !loads;
+      expect(loads || (error->code == "out_of_memory" && std::string(error->what()).find("memory for") != std::string::npos),
+             "it is said what there is no memory for");
+    }
+    expect(emulator::memory_in_use() == before, "what was taken is given back");
+  }
+  emulator::set_memory_max(size_t(8) << 30);
+  expect(refused >= 3, "it was refused at several moments");
+}
+
+// A sticky error while one step is being read and the next is enqueued.
+void a_lost_device_fails_every_step(Random& random) {
+  const RandomModel model = random_model(random_shape(random), random);
+  const ModelFile file(model, Dtype::f16);
+  std::vector<std::string> codes;
+  std::promise<void> answered;
+  {
+    Engine engine(model.shape, file.tensors,
+                  {.device = "cpu", .limits = {.tokens_max = 16, .sequences_max = 4, .blocks = 16},
+                   .make_kernels = [](const auto& shape, const auto& limits) { return emulator::make_kernels(shape, limits, {}); }},
+                  {});
+    for (int step = 0; step < 4; step++) {
+      StepBatch batch = greedy_batch({{{step == 1 ? reference_to(0) : 1}, step, {0}}});
+      batch.want_logits = false;
+      engine.submit(batch, [&](StepResult, Engine::Error error) {
+        codes.push_back(error ? error->code : "");
+        emulator::set_lost(true);
+        if (codes.size() == 4) answered.set_value();
+      });
+    }
+    answered.get_future().get();
+  }
+  emulator::set_lost(false);
+  expect(codes == std::vector<std::string>({"", "device_failed", "device_failed", "device_failed"}), "what each step ended with");
+}
+
+// Prompts that refer to nothing, on devices of which one is as far ahead of another as its waits let it be.
+void a_device_overwrites_nothing_that_another_reads(Random& random) {
+  ModelShape shape = random_shape(random);
+  shape.layers = 3;
+  const StepLimits limits = {.tokens_max = 32, .sequences_max = 4, .blocks = 32};
+  const RandomModel random_weights = random_model(shape, random);
+  const std::atomic<bool> not_cancelled{false};
+  std::vector<StepBatch> batches;
+  for (int s = 0; s < 5; s++) batches.push_back(greedy_batch({{random_tokens(random.between(9, 30), shape.vocab_size, random), 0, {2 * s, 2 * s + 1}}}));
+  for (StepBatch& batch : batches) batch.want_logits = false, batch.logprobs = {0};
+  const auto logprobs_with = [&](const std::vector<bool>& eager) {
+    std::vector<std::unique_ptr<Kernels>> kernels;
+    for (const bool is_eager : eager) {
+      emulator::set_eager(is_eager);
+      kernels.push_back(emulator::make_kernels(shape, limits, {}));
+    }
+    emulator::set_eager(false);
+    const Devices devices(std::move(kernels), shape.layers);
+    Model model(shape, limits, load(random_weights, devices), devices);
+    std::vector<float> logprobs;
+    std::vector<StepResult> begun;
+    for (size_t i = 0; i <= batches.size(); i++) {
+      if (i < batches.size()) begun.push_back(model.begin(batches[i], not_cancelled));
+      if (i == 0) continue;
+      model.finish(begun[i - 1]);
+      logprobs.push_back(begun[i - 1].logprobs.at(0));
+    }
+    return logprobs;
+  };
+  const std::vector<float> want = logprobs_with({true});
+  for (const std::vector<bool>& eager : {std::vector{false, false}, {true, false}, {false, true}, {true, false, true}, {false, true, false}})
+    expect(logprobs_with(eager) == want, "of " + std::to_string(eager.size()) + " devices one overwrote what another still read");
+}
+
 // Where there is no wgmma, products are the simple ones; too old a device is refused.
 void an_older_device_runs_what_it_can(Random& random) {
   emulator::set_compute_capability(8);
@@ -474,6 +562,9 @@ std::vector<Test> emulator_tests() {
       {"emulator: random weights are normal", random_weights_are_normal},
       {"emulator: recorded steps give the same bytes", recorded_steps_give_the_same_bytes},
       {"emulator: an engine enqueues one step ahead", an_engine_enqueues_one_step_ahead},
+      {"emulator: an engine refuses too little memory by name", an_engine_refuses_too_little_memory},
+      {"emulator: a lost device fails every step", a_lost_device_fails_every_step},
+      {"emulator: a device overwrites nothing that another still reads", a_device_overwrites_nothing_that_another_reads},
       {"emulator: a tiny model decodes as on the CPU", a_tiny_model_decodes_as_on_the_cpu},
       {"emulator: the embedded model decodes as on the CPU", the_embedded_model_decodes_as_on_the_cpu},
       {"emulator: attention is the same whole and in parts", attention_is_the_same_whole_and_in_parts},

@@ -183,7 +183,7 @@ class CudaKernels : public Kernels {
   const HeadShape heads_;
   const int head_stride_;
   StreamHandle stream_;
-  EventHandle computed_;
+  EventHandle computed_, received_;
   UploadRing ring_;
   std::mutex upload_mutex_;
   bool are_weights_packed_ = true;
@@ -379,6 +379,9 @@ void CudaKernels::receive(const Kernels& other, const Activations& from, int row
   check(cudaMemcpyPeerAsync(target.data, device_.device, source.data, sender.device_.device,
                             size_t(rows) * source.stride * sizeof(float), stream_),
         "a copy between devices");
+  // The sender's next step, which may be enqueued before this one ran, writes where the copy reads.
+  received_.record(stream_);
+  check(cudaStreamWaitEvent(sender.stream_, received_, 0), "a copy between devices");
 }
 
 // Decode steps: each token is sampled. Others are too long for a launch to matter.

@@ -33,14 +33,20 @@ int devices = 1;
 int compute_capability = 9;
 size_t memory_max = size_t(8) << 30;
 size_t in_use = 0;
+bool makes_eager_streams = false;
+std::atomic<bool> is_lost{false};
 std::atomic<int> launched_graphs{0};
 constexpr uint64_t digest_begin = 0xcbf29ce484222325u;  // FNV-1a
 uint64_t digest = digest_begin;
 
 size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
+// What calls that enqueue or wait return.
+cudaError_t outcome() { return is_lost ? cudaErrorLaunchFailure : cudaSuccess; }
+
 std::function<void()> next_of(Stream* stream, uint64_t until) {
   const std::lock_guard lock(mutex);
+  if (is_lost) stream->waiting.clear();
   if (stream->begun >= until || stream->waiting.empty()) return nullptr;
   std::function<void()> operation = std::move(stream->waiting.front());
   stream->waiting.pop_front();
@@ -86,6 +92,8 @@ void finish_everything() {
 
 void set_devices(int count) { devices = count; }
 void set_compute_capability(int major) { compute_capability = major; }
+void set_eager(bool is_eager) { makes_eager_streams = is_eager; }
+void set_lost(bool lost) { is_lost = lost; }
 void set_memory_max(size_t bytes) { memory_max = bytes; }
 size_t memory_in_use() { return in_use; }
 int graph_launches() { return launched_graphs; }
@@ -173,10 +181,13 @@ cudaError_t cudaFreeHost(void* pointer) {
 
 void enqueue(cudaStream_t stream, std::function<void()> operation) {
   if (stream == nullptr) return operation();
-  const std::lock_guard lock(mutex);
-  if (stream->capturing != nullptr) return stream->capturing->operations.push_back(std::move(operation));
-  stream->waiting.push_back(std::move(operation));
-  stream->enqueued++;
+  {
+    const std::lock_guard lock(mutex);
+    if (stream->capturing != nullptr) return stream->capturing->operations.push_back(std::move(operation));
+    stream->waiting.push_back(std::move(operation));
+    stream->enqueued++;
+  }
+  if (stream->is_eager) advance(stream, enqueued_on(stream));
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
@@ -185,7 +196,7 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpy
     const auto* data = static_cast<const unsigned char*>(from);
     for (size_t i = 0; kind == cudaMemcpyDeviceToHost && i < bytes; i++) digest = (digest ^ data[i]) * 0x100000001b3u;
   });
-  return cudaSuccess;
+  return outcome();
 }
 
 cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t bytes, cudaStream_t stream) {
@@ -194,11 +205,11 @@ cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t byt
 
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
   enqueue(stream, [=] { std::memset(to, value, bytes); });
-  return cudaSuccess;
+  return outcome();
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = new Stream;
+  *stream = new Stream{.is_eager = makes_eager_streams};
   const std::lock_guard lock(mutex);
   streams.insert(*stream);
   return cudaSuccess;
@@ -214,7 +225,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
   advance(stream, enqueued_on(stream));
-  return cudaSuccess;
+  return outcome();
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
@@ -229,17 +240,17 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   *event = {stream, enqueued_on(stream)};
-  return cudaSuccess;
+  return outcome();
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (event->stream != nullptr) advance(event->stream, event->enqueued);
-  return cudaSuccess;
+  return outcome();
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   if (event->stream != nullptr) enqueue(stream, [recorded = *event] { advance(recorded.stream, recorded.enqueued); });
-  return cudaSuccess;
+  return outcome();
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
@@ -261,7 +272,7 @@ cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph,
 cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
   launched_graphs++;
   for (const auto& operation : executable->operations) enqueue(stream, operation);
-  return cudaSuccess;
+  return outcome();
 }
 
 cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
@@ -274,9 +285,10 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
   return cudaSuccess;
 }
 
-cudaError_t cudaGetLastError() { return cudaSuccess; }
+cudaError_t cudaGetLastError() { return outcome(); }
 
 const char* cudaGetErrorString(cudaError_t error) {
+  if (error == cudaErrorLaunchFailure) return "unspecified launch failure";
   return error == cudaSuccess ? "no error" : error == cudaErrorMemoryAllocation ? "out of memory" : "invalid value";
 }
 

@@ -1,6 +1,6 @@
 // The part of the CUDA runtime that the backend uses, as operations of the host. A stream does what it is asked in order, and
-// as late as it may: when somebody waits for it. So what is read or overwritten too early shows. A graph is the list of what
-// was asked of its stream while it was captured.
+// as late as it may: when somebody waits for it; or, where a test wants that, at once. So what is read or overwritten too early
+// shows. A graph is the list of what was asked of its stream while it was captured.
 #pragma once
 
 #include <cstddef>
@@ -26,6 +26,7 @@ using cudaGraphExec_t = Graph*;
 
 struct Stream {
   Graph* capturing = nullptr;
+  bool is_eager = false;
   std::deque<std::function<void()>> waiting;
   uint64_t enqueued = 0, begun = 0;  // operations
 };
@@ -46,6 +47,10 @@ struct cudaDeviceProp {
 void set_devices(int count);
 void set_memory_max(size_t bytes);
 void set_compute_capability(int major);
+// Whether streams made from now on do at once what they may.
+void set_eager(bool is_eager);
+// As after a sticky error: nothing is done any more, and every call says so.
+void set_lost(bool is_lost);
 // Device memory that has not been freed.
 size_t memory_in_use();
 // Graphs launched since the program began.
