@@ -2,7 +2,7 @@
 // or the client leaves.
 
 import { connect as connectSocket, type Socket } from 'node:net'
-import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { GenerateRequest, NodeErrorCode } from '../../contract/generation.ts'
 import { startCannedNode } from '../support/canned-node.ts'
 import { type Caller, chatBody, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
@@ -297,7 +297,18 @@ describe('with two nodes', () => {
 })
 
 describe('a connection that breaks after the node accepted and before the head of its answer', () => {
-  afterEach(() => void delete gateway.node.options.loses_connection)
+  // Who comes first, the gateway or the node's report, decides; here the gateway does.
+  beforeEach(() => {
+    gateway.node.options.before_report = (request_id) =>
+      eventually(async () => {
+        const [held] = await gateway.db.sql`select state, attempt from reservations where request_id = ${request_id}`
+        return held?.state === 'voided' || held?.attempt > 1 || null
+      }, 10_000)
+  })
+  afterEach(() => {
+    delete gateway.node.options.loses_connection
+    delete gateway.node.options.before_report
+  })
 
   const charged = async (request_id: string) => {
     const rows = await gateway.db.sql`select amount_nanousd from entries where request_id = ${request_id}`

@@ -26,6 +26,8 @@ export interface CannedNodeOptions {
   chunk_ms?: number
   /** Break the connection after the work and before the head of the answer. */
   loses_connection?: boolean
+  /** What it waits for before it reports a generation. */
+  before_report?: (request_id: string) => Promise<unknown>
   /** Refuse every generation with this. */
   refuse?: NodeErrorCode
   /** What its refusals say of when to come back. */
@@ -123,6 +125,7 @@ export class CannedNode {
     const revoked = gone && this.#revoked.has(request.request_id)
     if (gone) this.aborted_count += 1
     const outcome = revoked ? 'revoked' : gone ? 'client_gone' : 'stop'
+    await this.options.before_report?.(request.request_id)
     this.#unsettled.push(record(signed, ticket, { written, outcome }))
     this.records.push(this.#unsettled.at(-1)!)
     if (this.options.sync !== false) this.#scheduleSync()
