@@ -13,15 +13,16 @@ export class Teller extends DurableObject<Env> {
   constructor(state: unknown, env: Env) {
     super(state, env)
     const { database_ms_max } = settingsOf(env)
-    const lane = (options: Pick<LaneOptions, 'onLate' | 'after'> = {}) =>
+    const lane = (options: Pick<LaneOptions, 'onLate' | 'mustEnd' | 'after'> = {}) =>
       new Lane({
         // Half the patience: a call that hangs can be asked once more before its caller gives up.
         connect: () => connect(env.HYPERDRIVE.connectionString, database_ms_max / 2),
         patience_ms: database_ms_max,
         ...options,
       })
-    const admit = lane({ onLate: (answer, item) => this.#giveBack(answer, item) })
-    this.#lanes = { admit, settle: lane({ after: admit }), other: lane() }
+    const admit = lane({ onLate: (answer, item) => this.#giveBack(answer, item), mustEnd: () => true })
+    // Money that is given back is, also where the client has its 503 already.
+    this.#lanes = { admit, settle: lane({ after: admit }), other: lane({ mustEnd: (name) => name === 'void' }) }
   }
 
   /** Asks the SQL function `name` about each item; one that cannot be answered in time makes the whole call `unavailable`. */

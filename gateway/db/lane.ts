@@ -1,7 +1,7 @@
 // A queue in front of one connection. While a call runs, what arrives queues; when it ends, all of it goes as ONE call. So a hot
 // account costs less a request as load grows, with no timer and no delay at low load.
-// An unknown outcome is asked again until the caller's patience ends; where a late answer has to be undone, until there is one: what
-// was sent may still commit. An item that the database refuses fails alone.
+// An unknown outcome is asked again until the caller's patience ends; what must end, until there is an answer: what was sent may
+// still commit, and has to be undone then. An item that the database refuses fails alone.
 
 import { type Connection, StatementRefused } from './connection.ts'
 
@@ -22,6 +22,8 @@ export interface LaneOptions {
   after?: Lane
   /** Called with an answer nobody waited for any more. */
   onLate?: (answer: object, item: object) => void
+  /** Whether a call of this name is asked until it is answered, though its caller gave up. */
+  mustEnd?: (name: string) => boolean
 }
 
 const QUEUE_MAX = 2000
@@ -112,7 +114,7 @@ export class Lane {
     const pause_ms = batch.every(({ given_up }) => given_up) ? RETRY_LATE_PAUSE_MS : RETRY_PAUSE_MS
     await new Promise((resolve) => setTimeout(resolve, pause_ms))
     this.#queue.unshift(...batch.filter(({ given_up }) => !given_up))
-    if (this.#options.onLate) this.#keepLate(batch.filter(({ given_up }) => given_up))
+    this.#keepLate(batch.filter(({ given_up, name }) => given_up && this.#options.mustEnd?.(name)))
   }
 
   /** Behind those whose caller waits. */

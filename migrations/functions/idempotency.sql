@@ -22,6 +22,7 @@ begin
   end if;
   select * into run from reservations where request_id = kept.request_id;
   return case
+    when exists (select from entries where reference = void_reference(run.request_id)) then null -- given back after it was charged
     -- It runs, or the gateway that carried it may still bring its result.
     when run.state = 'pending' or run.closed_at > clock_timestamp() - interval '30 seconds' and run.state <> 'voided' then
       jsonb_build_object('decision', 'idempotency_running')

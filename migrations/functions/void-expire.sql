@@ -1,6 +1,12 @@
 -- How held money is given back where nothing was generated, or nobody reported.
 
--- Gives held money back where nothing was generated. A lost reservation is written down as voided, so that it stays so.
+-- The reference of the entry that refunds a request whose answer was lost.
+create or replace function void_reference(request uuid) returns text language sql immutable as $$
+  select 'void ' || request
+$$;
+
+-- Gives money back for an answer that nobody got: what is held; or, where its node had reported before its connection broke, what
+-- it was charged. A lost reservation is written down as voided, so that it stays so.
 create or replace function void(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
@@ -17,6 +23,10 @@ begin
       update accounts set pending_nanousd = pending_nanousd - held.amount_nanousd where id = held.account_id;
       perform correct_limits(array[row(
         held.account_id, held.key_id, true, held.amount_nanousd, 0, held.tokens_max, 0)::ended]);
+    elsif held.settled_at is not null then
+      perform refund(jsonb_build_array(jsonb_build_object(
+        'account_id', held.account_id, 'request_id', held.request_id, 'reference', void_reference(held.request_id),
+        'note', 'its answer was lost')));
     end if;
     return next jsonb_build_object('decision', coalesce(held.state, 'rejected'));
   end loop;

@@ -24,6 +24,11 @@ afterEach(() => {
 
 const completion = { model, prompt: 'def f():' }
 
+interface Entry {
+  kind: string
+  amount_nanousd: string
+}
+
 async function asked(path: string, body: object): Promise<GenerateRequest> {
   const response = await caller.post(path, body)
   expect(response.status, await response.text()).toBe(200)
@@ -326,6 +331,26 @@ describe('a connection that breaks after the node accepted and before the head o
       const settled = await eventually(async () => gateway.node.outcomes.get(request_id) ?? null, 10_000)
       expect(settled.value).toBe('voided')
       expect(await charged(request_id)).toBe(0)
+    },
+  )
+
+  test.each([true, false])(
+    '(streaming: %s) is refunded where the node was settled before, and an Idempotency-Key may run again',
+    async (stream) => {
+      delete gateway.node.options.before_report
+      gateway.node.options.loses_connection = 'once settled'
+      const own = await gateway.newCaller()
+      const headers = { 'idempotency-key': `lost ${stream}` }
+      const response = await own.post('/v1/completions', { ...completion, stream }, { headers })
+      expect(await errorOf(response)).toMatchObject({ status: 503, code: 'model_unavailable' })
+      const request_id = response.headers.get('x-request-id')!
+      const { entries } = (await (await own.get(`/v1/usage/${request_id}`)).json()) as { entries: Entry[] }
+      expect(entries.map(({ kind }) => kind)).toEqual(['usage', 'refund'])
+      expect(entries[1]!.amount_nanousd).toBe(entries[0]!.amount_nanousd)
+      delete gateway.node.options.loses_connection
+      const again = await own.post('/v1/completions', { ...completion, stream }, { headers })
+      expect([again.status, again.headers.get('idempotency-replayed')]).toEqual([200, null])
+      await again.text()
     },
   )
 

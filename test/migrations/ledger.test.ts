@@ -67,6 +67,11 @@ const counts = {
 
 const decisions = (answers: { decision: string }[]) => answers.map(({ decision }) => decision)
 
+async function credited(): Promise<number> {
+  const [row] = await db.sql`select credited_nanousd from accounts where id = ${payer.account_id}`
+  return Number(row!.credited_nanousd)
+}
+
 async function balance() {
   const [row] = await db.sql`select * from accounts where id = ${payer.account_id}`
   return { debited: row!.debited_nanousd, pending: row!.pending_nanousd, late: row!.late_nanousd }
@@ -269,11 +274,24 @@ describe('void', () => {
     expect((await balance()).pending).toBe('0')
   })
 
-  test('leaves what was posted', async () => {
-    const ticket = await admit()
-    await db.ask('settle', { ...ticket, ...counts })
-    expect(decisions(await db.ask('void', ticket))).toEqual(['posted'])
-    expect((await balance()).debited).toBe('40')
+  test('of what its node has reported refunds the charge, once, and what an operator had refunded of it only once', async () => {
+    const [ticket, other] = [await admit(), await admit()]
+    await db.ask('settle', { ...ticket, ...counts }, { ...other, ...counts })
+    await db.ask('refund', { ...other, amount_nanousd: '15', reference: randomUUID() })
+    const before = await credited()
+    expect(decisions(await db.ask('void', ticket, ticket, other))).toEqual(['posted', 'posted', 'posted'])
+    await db.ask('void', other)
+    expect([(await credited()) - before, (await balance()).debited]).toEqual([40 + 25, '80'])
+    expect(await ledgerFindings(db.sql, [payer.account_id])).toEqual([])
+  })
+
+  test('of what was used after its reservation expired refunds it too', async () => {
+    const ticket = await admit({ ttl_ms: 0 })
+    await db.ask('expire', { count_max: 10 })
+    expect(decisions(await db.ask('settle', { ...ticket, ...counts }))).toEqual(['late'])
+    const before = await credited()
+    expect(decisions(await db.ask('void', ticket))).toEqual(['expired'])
+    expect((await credited()) - before).toBe(40)
   })
 })
 

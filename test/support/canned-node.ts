@@ -24,8 +24,8 @@ export interface CannedNodeOptions {
   completion_tokens?: number
   /** Pause after each chunk of a stream, and before a whole answer. */
   chunk_ms?: number
-  /** Break the connection after the work and before the head of the answer. */
-  loses_connection?: boolean
+  /** Break the connection after the work and before the head of the answer; or only once the work was settled. */
+  loses_connection?: boolean | 'once settled'
   /** What it waits for before it reports a generation. */
   before_report?: (request_id: string) => Promise<unknown>
   /** Refuse every generation with this. */
@@ -129,13 +129,17 @@ export class CannedNode {
     this.#unsettled.push(record(signed, ticket, { written, outcome }))
     this.records.push(this.#unsettled.at(-1)!)
     if (this.options.sync !== false) this.#scheduleSync()
+    while (!res.writableEnded && !res.destroyed && this.options.loses_connection === 'once settled') {
+      if (this.outcomes.has(request.request_id)) res.destroy()
+      await sleep(5)
+    }
   }
 
   /** How many tokens it says it wrote. */
   async #write(res: ServerResponse, request: GenerateRequest, tokens: number): Promise<number> {
     if (!this.options.loses_connection)
       return request.stream ? this.#stream(res, request, tokens) : this.#whole(res, request, tokens)
-    res.destroy()
+    if (this.options.loses_connection !== 'once settled') res.destroy()
     return tokens * choicesOf(request)
   }
 

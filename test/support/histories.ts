@@ -17,7 +17,15 @@ const CALLS_A_KILL = 80
 const NEVER_MS = 6 * 3_600_000
 const PATIENCE_MS = 3_600_000
 
-type Fate = 'settle' | 'settle_late' | 'void' | 'abandon' | 'second_attempt' | 'lost_then_settled' | 'lost_then_voided'
+type Fate =
+  | 'settle'
+  | 'settle_late'
+  | 'void'
+  | 'answer_lost'
+  | 'abandon'
+  | 'second_attempt'
+  | 'lost_then_settled'
+  | 'lost_then_voided'
 
 interface Plan {
   fate: Fate
@@ -166,6 +174,12 @@ export class Histories {
         const settled = await this.#ask('settle', { ...ticket, ...counts(plan) })
         return [...voids, settled].every(({ decision }) => decision === 'voided') ? findings : ['a void did not hold']
       }
+      case 'answer_lost':
+        await Promise.all([
+          this.#repeat(plan, 'settle', { ...ticket, ...counts(plan) }),
+          this.#repeat(plan, 'void', ticket),
+        ])
+        return [...findings, ...(await this.#nothingIsPaid(plan))]
       case 'second_attempt':
         return [...findings, ...(await this.#carrySecondAttempt(plan, ticket))]
       default:
@@ -194,6 +208,15 @@ export class Histories {
     const [voided] = await this.#repeat(plan, 'void', ticket)
     const settled = await this.#ask('settle', { ...ticket, ...counts(plan) })
     return voided!.decision === 'voided' && settled.decision === 'voided' ? [] : ['a void of a lost one did not hold']
+  }
+
+  /** Whichever of the node's report and the gateway's void came first. */
+  async #nothingIsPaid({ request_id }: Plan): Promise<string[]> {
+    const [row] = await this.#query(
+      (sql) => sql`select coalesce(sum(case kind when 'refund' then -amount_nanousd else amount_nanousd end), 0) as paid
+        from entries where request_id = ${request_id}`,
+    )
+    return row!.paid === '0' ? [] : [`${row!.paid} nano-USD were paid for an answer nobody got`]
   }
 
   /** Settles as often as planned, at once; then with other counts; and reads what is in the ledger. */
@@ -372,7 +395,17 @@ export class Histories {
   }
 }
 
-const fates: Fate[] = ['settle', 'settle', 'settle', 'settle', 'settle_late', 'void', 'abandon', 'second_attempt']
+const fates: Fate[] = [
+  'settle',
+  'settle',
+  'settle',
+  'settle',
+  'settle_late',
+  'void',
+  'answer_lost',
+  'abandon',
+  'second_attempt',
+]
 
 function plan(random: Random, payers: Payer[]): Plan {
   const fate = random.chance(0.08)

@@ -31,7 +31,8 @@ function heldLane(patience_ms = 5000, undoes_late = true, after?: Lane) {
     }
   }
   const onLate = (answer: object) => late.push(answer)
-  const lane = new Lane({ connect, patience_ms, ...(undoes_late && { onLate }), ...(after && { after }) })
+  const mustEnd = (name: string) => name !== 'read'
+  const lane = new Lane({ connect, patience_ms, ...(undoes_late && { onLate, mustEnd }), ...(after && { after }) })
   const nextCall = (count: number) =>
     vi.waitFor(() => (calls.length >= count ? calls[count - 1]! : Promise.reject(calls)))
   return { lane, nextCall, late, counts: () => ({ calls: calls.length, connected, discarded }) }
@@ -163,6 +164,19 @@ test('of what nobody waits for a bounded number is kept', async () => {
   }
   expect(late).toHaveLength(1000)
 }, 20_000)
+
+test('what need not end is not asked again beside what must', async () => {
+  const { lane, nextCall, counts } = heldLane(30)
+  const asked = [lane.ask('read', { i: 1 }), lane.ask('void', { i: 2 })]
+  expect(await Promise.all(asked)).toEqual(['unavailable', 'unavailable'])
+  ;(await nextCall(1)).fail(new Error('connection reset'))
+  const second = await nextCall(2)
+  expect([second.name, second.items]).toEqual(['void', [{ i: 2 }]])
+  second.fail(new Error('connection reset'))
+  ;(await nextCall(3)).answer([ok(2)])
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect(counts().calls).toBe(3)
+})
 
 test('where nothing has to be undone, an item nobody waits for any more is not asked again', async () => {
   const { lane, nextCall, counts } = heldLane(30, false)
