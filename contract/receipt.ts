@@ -1,6 +1,6 @@
 // Receipts: what a request used and cost, signed so that anybody can check it with the public key alone (Ed25519 over canonical
 // JSON, RFC 8785). To verify one elsewhere: take `signature` out, write the rest with keys sorted and no spaces, and check
-// `signature.value` with the key of that `kid` from /.well-known/receipt-keys.json.
+// `signature.value` with the key of that `kid` from /.well-known/receipt-keys.json, which also tells when that key was in use.
 
 export interface ReceiptSignature {
   alg: 'EdDSA'
@@ -16,6 +16,9 @@ export interface ReceiptKey {
   kid: string
   alg: 'EdDSA'
   use: 'sig'
+  /** Nothing was signed with it before or after, in Unix seconds; the one in use has no end. */
+  nbf?: number
+  exp?: number
 }
 
 export interface ReceiptSigner {
@@ -39,15 +42,24 @@ export async function receiptSigner(seed: string): Promise<ReceiptSigner> {
   }
 }
 
-/** Whether a receipt is, in every field, what the holder of one of these keys signed. */
-export async function verifyReceipt(receipt: object, keys: Pick<ReceiptKey, 'kid' | 'x'>[]): Promise<boolean> {
-  const { signature, ...signed } = receipt as { signature?: ReceiptSignature }
+/** Whether a receipt is, in every field, what the holder of one of these keys signed while that key was in use. */
+export async function verifyReceipt(receipt: object, keys: VerifyingKey[]): Promise<boolean> {
+  const { signature, ...signed } = receipt as { signature?: ReceiptSignature; signed_unix_s?: number }
   const key = keys.find(({ kid }) => kid === signature?.kid)
-  if (!signature || !key || signature.alg !== 'EdDSA') return false
+  if (!signature || !key || signature.alg !== 'EdDSA' || !wasInUse(key, signed.signed_unix_s)) return false
   const jwk = { kty: 'OKP', crv: 'Ed25519', x: key.x }
   const publicKey = await crypto.subtle.importKey('jwk', jwk, 'Ed25519', false, ['verify'])
   const bytes = encoder.encode(canonicalJson(signed))
   return crypto.subtle.verify('Ed25519', publicKey, fromBase64Url(signature.value), bytes)
+}
+
+type VerifyingKey = Pick<ReceiptKey, 'kid' | 'x' | 'nbf' | 'exp'>
+
+// The clocks of those who sign and of the database that notes when keys are in use may differ by this much.
+const CLOCKS_S_MAX = 300
+
+function wasInUse({ nbf = 0, exp = Infinity }: VerifyingKey, signed_unix_s = 0): boolean {
+  return nbf - CLOCKS_S_MAX <= signed_unix_s && signed_unix_s <= exp + CLOCKS_S_MAX
 }
 
 /** JSON with the keys of every object sorted by UTF-16 units and no spaces: one text for one value. */

@@ -40,7 +40,7 @@ begin
     'cut_invoices', 'sum_invoices', 'list_invoices', 'read_invoice',
     'read_buyer', 'link_stripe_customer', 'stripe_payment', 'stripe_reversal', 'collect_metering', 'claim_meter_events',
     'note_meter_event', 'due_meter_days', 'reconcile_meter_day',
-    'reconcile', 'ledger_health', 'keep_unsettled', 'list_anomalies']
+    'reconcile', 'ledger_health', 'keep_unsettled', 'list_anomalies', 'note_receipt_key', 'list_receipt_keys']
   loop
     -- Names mean what they mean to the owner; pg_temp last, where no temporary table can stand in for one of ours.
     execute format(

@@ -11,8 +11,6 @@ import { type Ask, grantFindings, ledgerFindings, newPayerBy, type Payer } from 
 import { type Random, randomFrom } from './random.ts'
 
 const LANES = 8
-const AT_ONCE = 8
-const CALLS_A_KILL = 80
 // Far beyond any history, so that one may be suspended with its database (SIGSTOP) and go on.
 const NEVER_MS = 6 * 3_600_000
 const PATIENCE_MS = 3_600_000
@@ -55,6 +53,9 @@ export interface HistoriesOptions {
   database_url: string
   /** The server crashes now and then: what was not durable may be forgotten, and comes back with its ticket. */
   forgets: boolean
+  at_once?: number
+  /** How many calls are made for each connection that is killed. */
+  calls_a_kill?: number
 }
 
 export class Histories {
@@ -62,12 +63,16 @@ export class Histories {
   readonly #sql: postgres.Sql
   readonly #lanes: Lane[]
   readonly #forgets: boolean
+  readonly #at_once: number
+  readonly #calls_a_kill: number
 
-  constructor({ database_url, forgets }: HistoriesOptions) {
+  constructor({ database_url, forgets, at_once = 8, calls_a_kill = 80 }: HistoriesOptions) {
     this.#sql = postgres(database_url, { max: 4, prepare: false, fetch_types: false, onnotice: () => {} })
     const lane = () => new Lane({ connect: () => connect(database_url, 10_000), patience_ms: PATIENCE_MS })
     this.#lanes = Array.from({ length: LANES }, lane)
     this.#forgets = forgets
+    this.#at_once = at_once
+    this.#calls_a_kill = calls_a_kill
   }
 
   /** A price to begin with, and a node that never falls silent. */
@@ -77,12 +82,12 @@ export class Histories {
     await this.#sql`update nodes set last_seen_at = 'infinity'`
   }
 
-  /** Kills a connection of a lane now and then: about one in a hundred calls. Stops when told to. */
+  /** Kills a connection of a lane now and then. Stops when told to. */
   killConnections(): { kills: () => number; stop: () => void } {
     let kills = 0
     let calls = this.calls
     const killing = setInterval(async () => {
-      if (this.calls < calls + CALLS_A_KILL) return
+      if (this.calls < calls + this.#calls_a_kill) return
       calls = this.calls
       kills += await this.#killOne().catch(() => 0)
     }, 10)
@@ -119,7 +124,7 @@ export class Histories {
         onDone(history)
       }
     }
-    await Promise.all(Array.from({ length: AT_ONCE }, oneByOne))
+    await Promise.all(Array.from({ length: this.#at_once }, oneByOne))
     return findings
   }
 
@@ -140,9 +145,9 @@ export class Histories {
       for (; running; await sleep(pause_ms)) await act()
     }
     const around = [
-      whileRunning(50, () => this.#ask('expire', { count_max: 5 })),
-      whileRunning(80, () => this.#ask('expire_due_grants', { count_max: 5 })),
-      whileRunning(200, async () => findings.push(...(await this.#books(accounts)))),
+      whileRunning(100, () => this.#ask('expire', { count_max: 5 })),
+      whileRunning(160, () => this.#ask('expire_due_grants', { count_max: 5 })),
+      whileRunning(600, async () => findings.push(...(await this.#books(accounts)))),
     ]
     const reports = await Promise.all(steps.map((step) => step()))
     running = false
