@@ -8,7 +8,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { migrate } from '../local/migrate.ts'
 import { freePort } from '../local/port.ts'
-import { type RunningPostgres, startPostgres } from '../local/postgres.ts'
+import { type PostgresOptions, type RunningPostgres, startPostgres } from '../local/postgres.ts'
 import { Histories } from './support/histories.ts'
 
 interface Progress {
@@ -42,7 +42,8 @@ function readProgress(): Progress {
 
 async function soakOneDatabase(): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'ziya-soak-'))
-  const where = { data_dir: join(folder, 'data'), port: await freePort() }
+  // Without fsync: what Postgres has written outlives its process, and what it only holds in memory does not, as with it.
+  const where = { data_dir: join(folder, 'data'), port: await freePort(), durable: false }
   let server = await startPostgres(where)
   await migrate(server.url)
   // A new connection costs Postgres as much as a history (it plans everything again), and each crash makes all of them new.
@@ -83,10 +84,7 @@ async function soakSome(histories: Histories, to: number): Promise<void> {
   writeFileSync(file, JSON.stringify(progress, null, 2))
 }
 
-async function crashAndRestart(
-  server: RunningPostgres,
-  where: { data_dir: string; port: number },
-): Promise<RunningPostgres> {
+async function crashAndRestart(server: RunningPostgres, where: PostgresOptions): Promise<RunningPostgres> {
   process.kill(server.pid, 'SIGQUIT') // the immediate stop: no checkpoint, recovery from the log at the next start
   await server.stop()
   const again = await startPostgres(where)

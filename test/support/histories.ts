@@ -147,7 +147,7 @@ export class Histories {
     const around = [
       whileRunning(100, () => this.#ask('expire', { count_max: 5 })),
       whileRunning(160, () => this.#ask('expire_due_grants', { count_max: 5 })),
-      whileRunning(600, async () => findings.push(...(await this.#books(accounts)))),
+      whileRunning(1000, async () => findings.push(...(await this.#books(accounts)))),
     ]
     const reports = await Promise.all(steps.map((step) => step()))
     running = false
