@@ -27,7 +27,10 @@ export async function receiptSignerOf(env: Env): Promise<ReceiptSigner> {
 
 export async function receiptKeys(c: Call): Promise<Response> {
   const { key: own } = await receiptSignerOf(c.env)
-  const [answer] = await askTeller<Decided & { keys: KnownKey[] }>(c.env, 'list_receipt_keys', { shard_by: SHARD, items: [{}] })
+  const [answer] = await askTeller<Decided & { keys: KnownKey[] }>(c.env, 'list_receipt_keys', {
+    shard_by: SHARD,
+    items: [{}],
+  })
   const keys = answer!.keys.map((known): ReceiptKey => ({ ...own, ...known }))
   return c.json({ keys }, 200, { 'cache-control': 'public, max-age=3600' })
 }

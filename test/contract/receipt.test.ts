@@ -37,6 +37,17 @@ describe('does not verify', () => {
   })
 })
 
+test.each([
+  ['before its key was in use', 1_699_999_000, false],
+  ['as soon as it was, by a clock that is behind', 1_699_999_800, true],
+  ['just before its end, by a clock that is ahead', 1_700_086_600, true],
+  ['after its end', 1_700_087_000, false],
+])('a receipt that was signed %s', async (_, signed_unix_s, is_valid) => {
+  const signer = await receiptSigner(seed)
+  const key = { ...signer.key, nbf: 1_700_000_000, exp: 1_700_086_400 }
+  expect(await verifyReceipt(await signer.sign({ ...receipt, signed_unix_s }), [key])).toBe(is_valid)
+})
+
 test('canonical JSON sorts by UTF-16 units and writes what JSON writes', () => {
   expect(canonicalJson({ b: 1, a: { '€': 1e21, '\r': '\u2028"' }, A: [true, null], u: undefined })).toBe(
     '{"A":[true,null],"a":{"\\r":"\u2028\\"","€":1e+21},"b":1}',

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ReceiptKey, verifyReceipt } from '../../contract/receipt.ts'
+import { startGateway } from '../../local/gateway.ts'
 import { type Caller, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { eventually } from '../support/stack.ts'
 
@@ -26,14 +27,40 @@ async function settled(caller: Caller): Promise<Json> {
   return value
 }
 
+async function receiptKeys(gateway_url: string): Promise<ReceiptKey[]> {
+  return ((await (await fetch(`${gateway_url}/.well-known/receipt-keys.json`)).json()) as { keys: ReceiptKey[] }).keys
+}
+
 test('a receipt verifies with the key that anybody can read, and not once it was changed', async () => {
   const receipt = await settled(await gateway.newCaller())
-  const { keys } = (await (await fetch(`${gateway.url}/.well-known/receipt-keys.json`)).json()) as {
-    keys: ReceiptKey[]
-  }
+  const keys = await receiptKeys(gateway.url)
   expect(receipt).toMatchObject({ price_version: 1, prompt_tokens: 5, delivered_tokens: 3, entries: [{ sequence: 2 }] })
   expect(await verifyReceipt(receipt, keys)).toBe(true)
   expect(await verifyReceipt({ ...receipt, cost_nanousd: '1' }, keys)).toBe(false)
+})
+
+test('a receipt outlives the key it was signed with, which signs nothing more once it was replaced', async () => {
+  const receipt = await settled(await gateway.newCaller())
+  const { kid } = receipt.signature as { kid: string }
+  const RECEIPT_SEED = Buffer.alloc(32, 9).toString('base64url')
+  const secrets = { node_secret: gateway.node_secret, admin_key: gateway.admin_key }
+  const next = await startGateway({ port: 0, database_url: gateway.db.url, ...secrets, vars: { RECEIPT_SEED } })
+  const newer = await receiptKeys(next.url)
+  expect(newer).toHaveLength(2)
+  expect(newer[0]!.kid).not.toBe(kid)
+  expect(newer.every(({ exp, nbf }) => exp === undefined && nbf! <= Date.now() / 1000)).toBe(true)
+  expect(await verifyReceipt(receipt, newer)).toBe(true)
+
+  await gateway.db.sql`update receipt_keys set last_noted_at = last_noted_at - interval '3 hours',
+    first_noted_at = first_noted_at - interval '3 hours' where kid = ${kid}`
+  const later = await receiptKeys(next.url)
+  expect(later.map((key) => [key.kid === kid, key.exp !== undefined])).toEqual([
+    [false, false],
+    [true, true],
+  ])
+  expect(await verifyReceipt(receipt, later)).toBe(false) // by now it was signed an hour after its key was given up
+  await next.stop()
+  await gateway.db.sql`update receipt_keys set last_noted_at = clock_timestamp() where kid = ${kid}`
 })
 
 describe('usage is added up', () => {
