@@ -66,13 +66,22 @@ test('it ends with the process that started it, however that one ends', async ()
   )
 })
 
-test('without a database new requests are a 503 within two seconds, and all settles after it returns', async () => {
+test('without a database new requests are a 503 within two seconds, and afterwards all settles that was answered', async () => {
   const gateway: TestGateway = await startTestGateway({ DATABASE_MS_MAX: '1000' })
   const caller = await gateway.newCaller()
   const request = { model: 'ziya-coding-mini', prompt: 'x', max_tokens: 5 }
   Object.assign(gateway.node.options, { chunk_ms: 100, completion_tokens: 5 })
   const stream = await caller.post('/v1/completions', { ...request, stream: true })
+  let stopped = () => {}
+  const outage = new Promise<void>((resolve) => {
+    stopped = resolve
+  })
+  Object.assign(gateway.node.options, { loses_connection: true, before_answer: () => outage })
+  const lost = caller.post('/v1/completions', request)
+  await eventually(async () => (gateway.node.accepted.length === 2 ? true : null), 15_000)
   await gateway.db.stopServer()
+  stopped()
+  expect(await errorOf(await lost)).toMatchObject({ status: 503, code: 'database_unavailable' })
 
   const started = performance.now()
   const refused = await caller.post('/v1/completions', request)
@@ -86,6 +95,12 @@ test('without a database new requests are a 503 within two seconds, and all sett
   await eventually(async () => {
     const usage = (await (await caller.get(`/v1/usage/${id}`)).json()) as { state?: string }
     return usage.state === 'posted' ? true : null
+  }, 30_000)
+  // Whichever comes first after the outage, the node's report or what gives the money back, the lost answer costs nothing.
+  const lost_id = (await lost).headers.get('x-request-id')
+  await eventually(async () => {
+    const usage = (await (await caller.get(`/v1/usage/${lost_id}`)).json()) as { state: string; entries: object[] }
+    return usage.state === 'voided' || usage.entries.length === 2 ? true : null
   }, 30_000)
   await gateway.stop()
   await again.stop()

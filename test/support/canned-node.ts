@@ -26,6 +26,8 @@ export interface CannedNodeOptions {
   chunk_ms?: number
   /** Break the connection after the work and before the head of the answer; or only once the work was settled. */
   loses_connection?: boolean | 'once settled'
+  /** What it waits for before it answers. */
+  before_answer?: () => Promise<unknown>
   /** What it waits for before it reports a generation. */
   before_report?: (request_id: string) => Promise<unknown>
   /** Refuse every generation with this. */
@@ -137,6 +139,7 @@ export class CannedNode {
 
   /** How many tokens it says it wrote. */
   async #write(res: ServerResponse, request: GenerateRequest, tokens: number): Promise<number> {
+    await this.options.before_answer?.()
     if (!this.options.loses_connection)
       return request.stream ? this.#stream(res, request, tokens) : this.#whole(res, request, tokens)
     if (this.options.loses_connection !== 'once settled') res.destroy()
