@@ -20,8 +20,10 @@ namespace {
 using emulator::block;
 using emulator::dim3;
 using emulator::Order;
+using emulator::Pace;
 
 const std::vector<Order> orders = {Order::round_robin, Order::reversed, Order::random};
+constexpr Pace paces[] = {Pace::late, Pace::early, Pace::random};  // of an order's streams
 
 // The body under each order, on the same random inputs.
 Test under_every_order(const Test& test) {
@@ -30,6 +32,7 @@ Test under_every_order(const Test& test) {
             uint64_t first_digest = 0;
             for (const Order order : orders) {
               emulator::set_order(order, seed);
+              emulator::set_pace(paces[int(order)], seed);
               emulator::take_download_digest();
               Random again(seed);
               body(again);
@@ -38,6 +41,7 @@ Test under_every_order(const Test& test) {
               expect(digest == first_digest, "the bytes depend on the order of threads");
             }
             emulator::set_order(Order::round_robin);
+            emulator::set_pace(Pace::late);
           }};
 }
 
@@ -89,7 +93,12 @@ void faulty_kernels_are_named(Random&) {
                      }),
                      "32 threads wait at mbarrier.wait");
     expect_complaint(complaint([](int*) { block->shared()[256] = 1; }), "a write beyond the shared memory");
-    expect(complaint([](int* out) { out[threadIdx.x] = 1; }).empty(), "a good kernel");
+    expect_complaint(complaint([](int* out) { out[threadIdx.x] = 1; }), "no thread waits for the kernel ahead");
+    expect(complaint([](int* out) {
+             emulator::wait_for_previous_kernel();
+             out[threadIdx.x] = 1;
+           }).empty(),
+           "a good kernel");
   }
   emulator::set_order(Order::round_robin);
 }
@@ -100,6 +109,7 @@ void a_race_changes_the_bytes(Random&) {
     emulator::set_order(order);
     std::vector<int> out(64);
     const auto racy = [](int* to) {
+      emulator::wait_for_previous_kernel();
       int* shared = reinterpret_cast<int*>(block->shared());
       shared[threadIdx.x] = int(threadIdx.x);
       to[threadIdx.x] = shared[(threadIdx.x + 1) % 64];
@@ -120,6 +130,7 @@ void copies_land_late(Random&) {
     alignas(16) static int from[4] = {1, 2, 3, 4};
     int seen = 0;
     const auto reader = [](int* to) {
+      emulator::wait_for_previous_kernel();
       auto* barrier = reinterpret_cast<uint64_t*>(block->shared());
       int* data = reinterpret_cast<int*>(block->shared() + 16);
       emulator::mbarrier_init(barrier, 1);
@@ -139,6 +150,7 @@ void copies_land_late(Random&) {
 
 // d (16, 8) = a (16, 16) * b (8, 16)^T by one warp, its operands brought by cp.async and ldmatrix.
 void multiply_by_warp(const uint16_t* operands, float* out) {
+  emulator::wait_for_previous_kernel();
   auto* shared = reinterpret_cast<uint16_t*>(block->shared());
   const int lane = int(threadIdx.x);
   for (int unit = lane; unit < (16 + 8) * 16 / 8; unit += 32) emulator::cp_async_16(shared + unit * 8, operands + unit * 8, true);
@@ -207,6 +219,12 @@ void rows_are_written_to_pinned_memory(Random& random) {
   const int inputs = 300, slices = 60, rows_a_slice = 100;
   const ModelShape shape = random_shape(random);
   const auto kernels = emulator::make_kernels(shape, {.tokens_max = 8, .sequences_max = 1, .blocks = 8}, {});
+  const auto unit = kernels->make_activations(1, inputs), out = kernels->make_activations(1, slices * rows_a_slice);
+  std::vector<float> ones(inputs), products(slices * rows_a_slice);
+  const int column = random.between(0, inputs - 1);
+  ones[column] = 1;
+  kernels->upload(*unit, 1, ones.data());
+  // From here on nobody waits for the device before all is uploaded.
   const size_t before = emulator::memory_in_use();
   const auto matrix = kernels->make_matrix(slices * rows_a_slice, inputs, MatrixLayout::plain);
   std::atomic<int> next{0}, failed{0}, pageable{0};
@@ -226,11 +244,6 @@ void rows_are_written_to_pinned_memory(Random& random) {
   expect(pageable == 0, "every row is written to pinned memory");
   expect(failed == slices / 3, "what a thread throws comes back to it");
 
-  const auto unit = kernels->make_activations(1, inputs), out = kernels->make_activations(1, matrix->outputs);
-  std::vector<float> ones(inputs), products(matrix->outputs);
-  const int column = random.between(0, inputs - 1);
-  ones[column] = 1;
-  kernels->upload(*unit, 1, ones.data());
   const StepBatch batch = greedy_batch({{{0}, 0, {0}}});
   kernels->begin_step(batch);
   kernels->logits(*unit, *matrix, 1, *out);
@@ -325,38 +338,88 @@ void a_lost_device_fails_every_step(Random& random) {
   expect(codes == std::vector<std::string>({"", "device_failed", "device_failed", "device_failed"}), "what each step ended with");
 }
 
-// Prompts that refer to nothing, on devices of which one is as far ahead of another as its waits let it be.
-void a_device_overwrites_nothing_that_another_reads(Random& random) {
-  ModelShape shape = random_shape(random);
-  shape.layers = 3;
-  const StepLimits limits = {.tokens_max = 32, .sequences_max = 4, .blocks = 32};
-  const RandomModel random_weights = random_model(shape, random);
-  const std::atomic<bool> not_cancelled{false};
+const ModelShape wide_shape = {.vocab_size = 120, .hidden_size = 72, .intermediate_size = 100, .layers = 3, .heads = 4,
+                               .kv_heads = 2, .head_size = 16, .context_tokens = 128, .rope_theta = 1e4, .rms_norm_eps = 1e-5};
+
+// Prompts, decode steps that refer to what the step before draws, and prompts that refer to nothing.
+std::vector<StepBatch> steps_of_two_rounds(Random& random) {
+  constexpr int sequences = 3, decodes = 3;
   std::vector<StepBatch> batches;
-  for (int s = 0; s < 5; s++) batches.push_back(greedy_batch({{random_tokens(random.between(9, 30), shape.vocab_size, random), 0, {2 * s, 2 * s + 1}}}));
-  for (StepBatch& batch : batches) batch.want_logits = false, batch.logprobs = {0};
-  const auto logprobs_with = [&](const std::vector<bool>& eager) {
-    std::vector<std::unique_ptr<Kernels>> kernels;
-    for (const bool is_eager : eager) {
-      emulator::set_eager(is_eager);
-      kernels.push_back(emulator::make_kernels(shape, limits, {}));
+  for (int round = 0; round < 2; round++) {
+    std::vector<Piece> pieces;
+    for (int s = 0; s < sequences; s++)
+      pieces.push_back({random_tokens(random.between(4, 9), wide_shape.vocab_size, random), 0, {2 * s, 2 * s + 1}});
+    batches.push_back(greedy_batch(pieces));
+    for (int step = 0; step < decodes; step++) {
+      for (int s = 0; s < sequences; s++) pieces[s] = {{reference_to(s)}, pieces[s].start + int(pieces[s].tokens.size()), pieces[s].blocks};
+      batches.push_back(greedy_batch(pieces));
     }
-    emulator::set_eager(false);
-    const Devices devices(std::move(kernels), shape.layers);
-    Model model(shape, limits, load(random_weights, devices), devices);
+  }
+  for (StepBatch& batch : batches) {
+    batch.want_logits = false;
+    for (float& temperature : batch.temperature) temperature = 1;
+    for (uint64_t& seed : batch.seeds) seed = random.bits();
+  }
+  return batches;
+}
+
+// On devices of which one is as far ahead of another as its waits let it be, each step begun before the one ahead is read.
+void a_device_overwrites_nothing_that_another_reads(Random& random) {
+  const StepLimits limits = {.tokens_max = 32, .sequences_max = 4, .blocks = 32};
+  const RandomModel weights = random_model(wide_shape, random);
+  const std::vector<StepBatch> batches = steps_of_two_rounds(random);
+  const uint64_t seed = random.bits();
+  const std::atomic<bool> not_cancelled{false};
+  const auto logprobs_with = [&](const std::vector<Pace>& paces, int round) {
+    std::vector<std::unique_ptr<Kernels>> kernels;
+    for (const Pace pace : paces) {
+      emulator::set_pace(pace, seed + round);
+      kernels.push_back(emulator::make_kernels(wide_shape, limits, {}));
+    }
+    emulator::set_pace(Pace::late);
+    const Devices devices(std::move(kernels), wide_shape.layers);
+    Model model(wide_shape, limits, load(weights, devices), devices);
     std::vector<float> logprobs;
     std::vector<StepResult> begun;
     for (size_t i = 0; i <= batches.size(); i++) {
       if (i < batches.size()) begun.push_back(model.begin(batches[i], not_cancelled));
       if (i == 0) continue;
       model.finish(begun[i - 1]);
-      logprobs.push_back(begun[i - 1].logprobs.at(0));
+      logprobs.insert(logprobs.end(), begun[i - 1].logprobs.begin(), begun[i - 1].logprobs.end());
     }
     return logprobs;
   };
-  const std::vector<float> want = logprobs_with({true});
-  for (const std::vector<bool>& eager : {std::vector{false, false}, {true, false}, {false, true}, {true, false, true}, {false, true, false}})
-    expect(logprobs_with(eager) == want, "of " + std::to_string(eager.size()) + " devices one overwrote what another still read");
+  const std::vector<float> want = logprobs_with({Pace::late}, 0);
+  expect(std::set<float>(want.begin(), want.end()).size() == want.size(), "no step would go unnoticed for another");
+  using enum Pace;
+  for (const auto& paces : std::vector<std::vector<Pace>>{{early}, {late, late}, {early, late}, {late, early}, {early, late, early}, {late, early, late}})
+    expect(logprobs_with(paces, 0) == want, "of " + std::to_string(paces.size()) + " devices one overwrote what another still read");
+  for (int round = 0; round < 12; round++)
+    expect(logprobs_with(std::vector<Pace>(1 + round % 3, random), round) == want, "by chance, in round " + std::to_string(round));
+}
+
+// It is refused when its words are put together, in memory from which the step before the one ahead may still be copied.
+void a_refused_step_leaves_those_that_wait_as_they_are(Random& random) {
+  const StepLimits limits = {.tokens_max = 32, .sequences_max = 4, .blocks = 32};
+  const RandomModel weights = random_model(wide_shape, random);
+  const std::vector<StepBatch> batches = steps_of_two_rounds(random);
+  StepBatch too_much = batches[0];
+  too_much.bias_counts[0] = 600'000;
+  too_much.bias_ids.assign(too_much.bias_counts[0], 1);
+  too_much.bias_values.assign(too_much.bias_counts[0], 1);
+  const std::atomic<bool> not_cancelled{false};
+  const auto logprobs_with = [&](bool has_refused) {
+    const Devices devices(emulator::make_kernels(wide_shape, limits, {}), wide_shape.layers);
+    Model model(wide_shape, limits, load(weights, devices), devices);
+    StepResult first = model.begin(batches[0], not_cancelled);
+    if (has_refused) expect(error_code([&] { model.begin(too_much, not_cancelled); }) == "bad_batch", "it is refused");
+    StepResult second = model.begin(batches[4], not_cancelled);
+    model.finish(first);
+    model.finish(second);
+    first.logprobs.insert(first.logprobs.end(), second.logprobs.begin(), second.logprobs.end());
+    return first.logprobs;
+  };
+  expect(logprobs_with(true) == logprobs_with(false), "the steps around it draw the same");
 }
 
 // Where there is no wgmma, products are the simple ones; too old a device is refused.
@@ -565,6 +628,7 @@ std::vector<Test> emulator_tests() {
       {"emulator: an engine refuses too little memory by name", an_engine_refuses_too_little_memory},
       {"emulator: a lost device fails every step", a_lost_device_fails_every_step},
       {"emulator: a device overwrites nothing that another still reads", a_device_overwrites_nothing_that_another_reads},
+      {"emulator: a refused step leaves those that wait as they are", a_refused_step_leaves_those_that_wait_as_they_are},
       {"emulator: a tiny model decodes as on the CPU", a_tiny_model_decodes_as_on_the_cpu},
       {"emulator: the embedded model decodes as on the CPU", the_embedded_model_decodes_as_on_the_cpu},
       {"emulator: attention is the same whole and in parts", attention_is_the_same_whole_and_in_parts},

@@ -1,4 +1,5 @@
-// One broken index in each CUDA kernel, and the tests in the emulator that must then fail: shows that they would notice.
+// One broken index in each CUDA kernel, and each wait taken out that orders streams, devices and the host; and the tests in the
+// emulator that must then fail: shows that they would notice.
 // usage: node test/native/mutations.ts [PART_OF_A_NAME]; it builds copies under .local/mutations and takes some minutes.
 
 import { spawnSync } from 'node:child_process'
@@ -92,11 +93,78 @@ const mutations: Mutation[] = [
     to: 'steps_finished_++ % 1',
     test: 'emulator: steps begun before',
   },
+  // What one stream waits for of another, or the host of one.
   {
     kernel: 'cuda_kernels',
     from: 'cudaStreamWaitEvent(sender.stream_, received_, 0)',
     to: 'cudaStreamWaitEvent(stream_, received_, 0)',
     test: 'emulator: a device overwrites',
+  },
+  { kernel: 'cuda_kernels', from: 'received_.record(stream_);', to: '', test: 'emulator: a device overwrites' },
+  {
+    kernel: 'cuda_kernels',
+    from: 'cudaStreamWaitEvent(stream_, sender.computed_, 0)',
+    to: 'cudaGetLastError()',
+    test: 'emulator: a device overwrites',
+  },
+  {
+    kernel: 'cuda_kernels',
+    from: 'sender.computed_.record(sender.stream_);',
+    to: '',
+    test: 'emulator: a device overwrites',
+  },
+  {
+    kernel: 'cuda_kernels',
+    from: 'cudaStreamWaitEvent(stream_, from.computed_, 0)',
+    to: 'cudaGetLastError()',
+    test: 'emulator: a device overwrites',
+  },
+  {
+    kernel: 'cuda_kernels',
+    from: '    from.computed_.record(from.stream_);',
+    to: '',
+    test: 'emulator: a device overwrites',
+  },
+  { kernel: 'cuda_kernels', from: 'step.arrived.record(stream_);', to: '', test: 'emulator: steps begun before' },
+  { kernel: 'cuda_kernels', from: 'step.arrived.synchronize();', to: '', test: 'emulator: steps begun before' },
+  {
+    kernel: 'cuda_kernels',
+    from: 'if (!are_weights_packed_) ring_.clear();',
+    to: '',
+    test: 'emulator: rows of weights',
+  },
+  {
+    kernel: 'cuda_kernels',
+    from: '"clearing memory");\n  stream_.synchronize();',
+    to: '"clearing memory");',
+    test: 'emulator: rows of weights',
+  },
+  {
+    kernel: 'cuda_kernels',
+    from: '"a copy of weights");\n  stream_.synchronize();',
+    to: '"a copy of weights");',
+    test: 'emulator: steps begun before',
+  },
+  {
+    kernel: 'cuda_kernels',
+    from: '"the angles");\n  stream_.synchronize();',
+    to: '"the angles");',
+    test: 'emulator: steps begun before',
+  },
+  {
+    kernel: 'upload_ring',
+    from: 'slot->stream.synchronize();\n    write',
+    to: 'write',
+    test: 'emulator: rows of weights',
+  },
+  { kernel: 'step_descriptor', from: 'staging.copied.synchronize();', to: '', test: 'emulator: a refused step' },
+  { kernel: 'step_descriptor', from: 'staging.copied.record(stream);', to: '', test: 'emulator: a refused step' },
+  { kernel: 'embed', from: 'wait_for_previous_kernel();', to: '', test: 'emulator: embedding' },
+  {
+    kernel: 'tiled_attention',
+    from: '(Problem problem) {\n  wait_for_previous_kernel();',
+    to: '(Problem problem) {',
+    test: 'emulator: attention over several splits',
   },
   { kernel: 'sample', from: 'outputs + is_latest', to: 'outputs', test: 'emulator: the latest token' },
   {
@@ -137,7 +205,8 @@ function prepare() {
   } catch {} // it is there from the last run
   run('cmake', ['-S', join(copy, 'native'), '-B', build, '-G', 'Ninja', '-DCMAKE_BUILD_TYPE=Release', '-DNVCC=OFF'])
   if (!builds()) throw new Error('the unbroken copy does not build')
-  if (!passes('emulator')) throw new Error('the unbroken copy does not pass')
+  for (const test of new Set(wanted.map(({ test }) => test)))
+    if (!passes(test)) throw new Error(`the unbroken copy does not pass: ${test}`)
 }
 
 function isSameFile(from: string, to: string) {
@@ -176,8 +245,8 @@ function exists(path: string) {
   }
 }
 
-prepare()
 const wanted = mutations.filter((mutation) => mutation.kernel.includes(process.argv[2] ?? ''))
+prepare()
 const outcomes = wanted.map((mutation) => {
   const result = outcome(mutation)
   console.log(`${result}: ${mutation.kernel}: ${mutation.from} -> ${mutation.to}`)

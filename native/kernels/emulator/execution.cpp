@@ -118,6 +118,7 @@ void Block::prepare(const Launch& launch, dim3 index, uint64_t seed) {
   index_ = index;
   random_ = seed;
   failure_.clear();
+  has_waited_ = false;
   in_flight_.clear();
 
   const dim3 size = launch.block;
@@ -315,6 +316,7 @@ void Block::check_finished() {
   const unsigned char* guard = shared_ + launch_->shared_bytes;
   if (failure_.empty() && !std::all_of(guard, guard + guard_bytes, [](unsigned char byte) { return byte == poison; }))
     failure_ = "a write beyond the shared memory";
+  if (failure_.empty() && !has_waited_) failure_ = "no thread waits for the kernel ahead";
   if (failure_.empty()) return;
   throw std::runtime_error("kernel " + std::string(launch_->kernel) + ", block (" + std::to_string(index_.x) + ", " +
                            std::to_string(index_.y) + ", " + std::to_string(index_.z) + "): " + failure_);

@@ -32,7 +32,8 @@ struct Launch {
   std::function<void()> body;
 };
 // Throws std::runtime_error naming kernel, block and barrier when threads wait for each other forever, when one collective
-// is entered at two places, or when a block writes beyond its shared memory.
+// is entered at two places, when a block writes beyond its shared memory, or when none of its threads waits for the kernel ahead:
+// the next one would then begin before that one ends.
 void run(const Launch& launch);
 
 constexpr int warp_threads = 32;
@@ -140,6 +141,7 @@ class Block {
   void land_committed_copies(size_t groups_left);
   void arrive(TransactionBarrier* barrier, int arrivals, int bytes_expected);
   void wait(const TransactionBarrier* barrier, int phase);
+  void wait_for_kernel_ahead() { has_waited_ = true; }
 
   [[noreturn]] void fail(const std::string& what);
 
@@ -163,6 +165,7 @@ class Block {
   Fiber* current_ = nullptr;
   void* scheduler_ = nullptr;  // the stack pointer of run()
   std::string failure_;
+  bool has_waited_ = false;  // for the kernel ahead
   uint64_t random_ = 1;
 
   std::vector<Fiber> fibers_;

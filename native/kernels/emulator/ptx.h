@@ -6,7 +6,7 @@
 namespace ziya::emulator {
 
 inline void keep_memory_order() {}
-inline void wait_for_previous_kernel() {}
+inline void wait_for_previous_kernel() { block->wait_for_kernel_ahead(); }
 inline void let_next_kernel_start() {}
 template <int registers>
 void raise_registers() {}

@@ -10,7 +10,6 @@
 #include <cstring>
 #include <map>
 #include <mutex>
-#include <set>
 #include <utility>
 
 namespace ziya::emulator {
@@ -26,14 +25,15 @@ struct Allocation {
 
 std::mutex mutex;                 // of all that follows, and of the streams' queues
 std::recursive_mutex device_mutex;  // of whoever runs operations; before the other
-std::set<Stream*> streams;
+std::vector<Stream*> streams;
 std::map<void*, Allocation> allocations;
 std::map<const void*, size_t> pinned;  // their bytes
 int devices = 1;
 int compute_capability = 9;
 size_t memory_max = size_t(8) << 30;
 size_t in_use = 0;
-bool makes_eager_streams = false;
+Pace pace = Pace::late;
+uint64_t pace_random = 1;
 std::atomic<bool> is_lost{false};
 std::atomic<int> launched_graphs{0};
 constexpr uint64_t digest_begin = 0xcbf29ce484222325u;  // FNV-1a
@@ -67,6 +67,30 @@ void advance(Stream* stream, uint64_t until) {
   }
 }
 
+uint64_t next_random(uint64_t below) {
+  pace_random = pace_random * 6364136223846793005u + 1442695040888963407u;
+  return (pace_random >> 33) % below;
+}
+
+// Of the streams that go by chance, one goes on by some operations, or none does. In the order in which they were made, so that a
+// seed says which.
+void advance_some() {
+  constexpr uint64_t operations_max = 12;
+  const std::lock_guard device(device_mutex);
+  Stream* chosen = nullptr;
+  uint64_t until = 0;
+  {
+    const std::lock_guard lock(mutex);
+    std::vector<Stream*> behind;
+    for (Stream* stream : streams)
+      if (stream->pace == Pace::random && !stream->waiting.empty()) behind.push_back(stream);
+    if (behind.empty() || next_random(3) > 0) return;
+    chosen = behind[next_random(behind.size())];
+    until = chosen->begun + 1 + next_random(operations_max);
+  }
+  advance(chosen, until);
+}
+
 uint64_t enqueued_on(const Stream* stream) {
   const std::lock_guard lock(mutex);
   return stream->enqueued;
@@ -75,7 +99,7 @@ uint64_t enqueued_on(const Stream* stream) {
 // Memory is given back when nothing uses it any more. Nobody is left to be told of a failure.
 void finish_everything() {
   const std::lock_guard device(device_mutex);
-  std::set<Stream*> all;
+  std::vector<Stream*> all;
   {
     const std::lock_guard lock(mutex);
     all = streams;
@@ -92,7 +116,11 @@ void finish_everything() {
 
 void set_devices(int count) { devices = count; }
 void set_compute_capability(int major) { compute_capability = major; }
-void set_eager(bool is_eager) { makes_eager_streams = is_eager; }
+void set_pace(Pace new_pace, uint64_t seed) {
+  const std::lock_guard lock(mutex);
+  pace = new_pace;
+  pace_random = seed;
+}
 void set_lost(bool lost) { is_lost = lost; }
 void set_memory_max(size_t bytes) { memory_max = bytes; }
 size_t memory_in_use() { return in_use; }
@@ -187,7 +215,8 @@ void enqueue(cudaStream_t stream, std::function<void()> operation) {
     stream->waiting.push_back(std::move(operation));
     stream->enqueued++;
   }
-  if (stream->is_eager) advance(stream, enqueued_on(stream));
+  if (stream->pace == Pace::early) advance(stream, enqueued_on(stream));
+  if (stream->pace == Pace::random) advance_some();
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
@@ -209,16 +238,16 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stre
 }
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
-  *stream = new Stream{.is_eager = makes_eager_streams};
   const std::lock_guard lock(mutex);
-  streams.insert(*stream);
+  *stream = streams.emplace_back(new Stream{.pace = pace});
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamDestroy(cudaStream_t stream) {
+  const std::lock_guard device(device_mutex);
   finish_everything();
   const std::lock_guard lock(mutex);
-  streams.erase(stream);
+  std::erase(streams, stream);
   delete stream;
   return cudaSuccess;
 }

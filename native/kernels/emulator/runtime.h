@@ -1,6 +1,7 @@
 // The part of the CUDA runtime that the backend uses, as operations of the host. A stream does what it is asked in order, and
-// as late as it may: when somebody waits for it; or, where a test wants that, at once. So what is read or overwritten too early
-// shows. A graph is the list of what was asked of its stream while it was captured.
+// as late as it may: when somebody waits for it; or, where a test wants that, at once, or whenever chance has it go on. So what is
+// read or overwritten too early shows, memory of the host too: a copy reads and writes it when its stream comes to it.
+// A graph is the list of what was asked of its stream while it was captured.
 #pragma once
 
 #include <cstddef>
@@ -24,9 +25,15 @@ struct Graph {
 using cudaGraph_t = Graph*;
 using cudaGraphExec_t = Graph*;
 
+enum class Pace {
+  late,    // what somebody waits for, and no more
+  early,   // all that it may, at once
+  random,  // with everything that is asked of anyone, some of the streams of this pace go on by some operations; seeded
+};
+
 struct Stream {
   Graph* capturing = nullptr;
-  bool is_eager = false;
+  Pace pace = Pace::late;
   std::deque<std::function<void()>> waiting;
   uint64_t enqueued = 0, begun = 0;  // operations
 };
@@ -47,8 +54,8 @@ struct cudaDeviceProp {
 void set_devices(int count);
 void set_memory_max(size_t bytes);
 void set_compute_capability(int major);
-// Whether streams made from now on do at once what they may.
-void set_eager(bool is_eager);
+// Of the streams made from now on.
+void set_pace(Pace pace, uint64_t seed = 1);
 // As after a sticky error: nothing is done any more, and every call says so.
 void set_lost(bool is_lost);
 // Device memory that has not been freed.
