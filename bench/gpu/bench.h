@@ -23,6 +23,7 @@ namespace device = cuda;
 struct Arguments {
   std::string mode, folder;
   int layers = 48;
+  double tb_per_s = 4.3;  // that decode is held against: a copy on an H200, both ways counted
   bool is_tiny = false;
   CudaOptions options;
 };
@@ -31,7 +32,7 @@ struct Arguments {
 struct Sizes {
   ModelShape shape;
   std::vector<int> product_rows, contexts, batches, prompts;
-  int blocks;              // of the decode steps
+  int blocks;              // of the decode steps, at most
   int in, out;             // tokens of a request of the whole run
   int run_tokens_max;      // of one of its steps
 };
@@ -40,7 +41,7 @@ inline Sizes sizes_of(const Arguments& arguments) {
   if (arguments.is_tiny)
     return {.shape = {.vocab_size = 320, .hidden_size = 128, .intermediate_size = 192, .layers = 2, .heads = 8, .kv_heads = 1,
                       .head_size = 16, .context_tokens = 256, .rope_theta = 1e6, .rms_norm_eps = 1e-5},
-            .product_rows = {1, 16}, .contexts = {40}, .batches = {1, 3}, .prompts = {20}, .blocks = 64, .in = 20, .out = 5,
+            .product_rows = {1, 16}, .contexts = {40}, .batches = {1, 3}, .prompts = {20}, .blocks = 12, .in = 20, .out = 5,
             .run_tokens_max = 32};
   return {.shape = {.vocab_size = 32000, .hidden_size = 8192, .intermediate_size = 22016, .layers = arguments.layers, .heads = 64,
                     .kv_heads = 8, .head_size = 128, .context_tokens = 16384, .rope_theta = 1e6, .rms_norm_eps = 1e-5},
@@ -121,6 +122,14 @@ inline double seconds_of(const auto& work) {
 inline double median(std::vector<double> values) {
   std::sort(values.begin(), values.end());
   return values[values.size() / 2];
+}
+
+// Of the KV cache, whose memory may be as large as is left beside the weights.
+inline double block_bytes(const ModelShape& s) { return 4.0 * block_tokens * s.layers * s.kv_heads * s.head_size; }
+inline int blocks_that_fit(const ModelShape& shape) {
+  constexpr double usable_memory = 0.92;
+  const double left = usable_memory * double(device::free_bytes(0)) - 2.0 * double(parameter_count(shape));
+  return std::max(1, int(left / block_bytes(shape)));
 }
 
 struct RandomModel {

@@ -1,6 +1,6 @@
 // The CUDA backend at the 34B's sizes, with random weights: products alone, decode steps, prefill, a whole run of requests; and
 // the greedy tokens of a model in a file, to hold against another engine's. One JSON object a line.
-// usage: gpu-bench gemm|decode|prefill|throughput|ids FOLDER [--layers N] [--variant NAME] [--tiny]
+// usage: gpu-bench gemm|decode|prefill|throughput|ids FOLDER [--layers N] [--variant NAME] [--tb-per-s N] [--tiny]
 // A variant is fast, simple (none of the fast kernels), or fast without one of them: no-gemm, no-prefill-gemm, no-attention,
 // no-sampling. So each kernel is timed beside the one that it replaced.
 #include <cstdio>
@@ -13,7 +13,6 @@
 namespace ziya::bench {
 namespace {
 
-constexpr double nominal_tb_per_s = 4.3;  // a copy on an H200, both ways counted
 constexpr int decode_steps = 8;
 
 // The four products of a layer, gate and up as one, and the logits. One download a round waits for the device.
@@ -69,16 +68,33 @@ void bench_gemm(const Arguments& arguments) {
   }
 }
 
+// Prompts over all of the blocks, so that decode steps read keys and values and not zeros.
+void fill_blocks(RandomModel& model, int blocks, int tokens_max) {
+  const int blocks_each = std::min(2048, model.shape.context_tokens) / block_tokens;
+  for (int first = 0; first < blocks; first += blocks_each) {
+    std::vector<int32_t> own;
+    for (int i = first; i < std::min(first + blocks_each, blocks); i++) own.push_back(i);
+    const int tokens = int(own.size()) * block_tokens;
+    for (int start = 0; start < tokens; start += tokens_max)
+      model.step(batch_of({{some_tokens(std::min(tokens_max, tokens - start), model.shape.vocab_size, first + start), start, own}}));
+  }
+}
+
 void bench_decode(const Arguments& arguments) {
   const Sizes sizes = sizes_of(arguments);
   const ModelShape& s = sizes.shape;
-  const int sequences_max = sizes.batches.back();
-  RandomModel model(arguments, {.tokens_max = 256, .sequences_max = sequences_max, .blocks = sizes.blocks});
+  constexpr int tokens_max = 256;
+  const int sequences_max = sizes.batches.back(), blocks = std::min(sizes.blocks, blocks_that_fit(s));
+  RandomModel model(arguments, {.tokens_max = tokens_max, .sequences_max = sequences_max, .blocks = blocks});
+  fill_blocks(model, blocks, tokens_max);
   const double weight_bytes = 2.0 * double(parameter_count(s) - int64_t(s.vocab_size) * s.hidden_size);
   for (const int context : sizes.contexts) {
     for (const int sequences : sizes.batches) {
       const int blocks_each = (context + decode_steps) / block_tokens + 1;
-      if (sequences * blocks_each > sizes.blocks) continue;
+      if (sequences * blocks_each > blocks) {
+        std::fprintf(stderr, "no memory for %d sequences of %d tokens\n", sequences, context);
+        continue;
+      }
       std::vector<double> seconds;
       for (int i = 0; i < decode_steps; i++) {
         std::vector<Piece> pieces;
@@ -101,10 +117,10 @@ void bench_decode(const Arguments& arguments) {
         model.finish(std::move(running));
       }) / decode_steps;
       const double kv_bytes = 4.0 * sequences * context * s.kv_heads * s.head_size * s.layers;
-      const double roofline = sequences / ((weight_bytes + kv_bytes) / (nominal_tb_per_s * 1e12));
-      std::printf("{\"part\": \"decode\", \"layers\": %d, \"sequences\": %d, \"context\": %d, \"tok_per_s\": %.1f, \"tok_per_s_ahead\": %.1f, \"percent_of_roofline\": %.1f}\n",
+      const double roofline = sequences / ((weight_bytes + kv_bytes) / (arguments.tb_per_s * 1e12));
+      std::printf("{\"part\": \"decode\", \"layers\": %d, \"sequences\": %d, \"context\": %d, \"tok_per_s\": %.1f, \"tok_per_s_ahead\": %.1f, \"roofline_tb_per_s\": %.2f, \"percent_of_roofline\": %.1f}\n",
                   s.layers, sequences, context, sequences / median(seconds), sequences / ahead_seconds,
-                  100 * sequences / ahead_seconds / roofline);
+                  arguments.tb_per_s, 100 * sequences / ahead_seconds / roofline);
       std::fflush(stdout);
     }
   }
@@ -145,6 +161,7 @@ int main(int argc, char** argv) {
     const std::string argument = argv[i];
     if (argument == "--layers" && i + 1 < argc) arguments.layers = std::stoi(argv[++i]);
     else if (argument == "--variant" && i + 1 < argc) variant = argv[++i];
+    else if (argument == "--tb-per-s" && i + 1 < argc) arguments.tb_per_s = std::stod(argv[++i]);
     else if (argument == "--tiny") arguments.is_tiny = true;
     else if (arguments.mode.empty()) arguments.mode = argument;
     else arguments.folder = argument;
@@ -156,7 +173,7 @@ int main(int argc, char** argv) {
     else if (arguments.mode == "prefill") bench_prefill(arguments);
     else if (arguments.mode == "throughput") bench_throughput(arguments);
     else if (arguments.mode == "ids" && !arguments.folder.empty()) greedy_ids(arguments);
-    else throw ziya::EngineError("usage", "gpu-bench gemm|decode|prefill|throughput|ids FOLDER [--layers N] [--variant NAME] [--tiny]");
+    else throw ziya::EngineError("usage", "gpu-bench gemm|decode|prefill|throughput|ids FOLDER [--layers N] [--variant NAME] [--tb-per-s N] [--tiny]");
   } catch (const ziya::EngineError& error) {
     std::fprintf(stderr, "%s: %s\n", error.code.c_str(), error.what());
     return 1;

@@ -42,6 +42,6 @@ for prompt, line, got in zip(prompts, output.splitlines(), got_logits, strict=Tr
     total += len(ids)
     worst_gap = max(worst_gap, gaps.max().item())
     worst_l2 = max(worst_l2, (np.linalg.norm(got - logits[0].numpy()) / np.linalg.norm(logits[0].numpy())).item())
-print(json.dumps({'part': 'small_model', 'prompts': PROMPTS, 'tokens': total, 'equal': equal, 'worst_gap': round(worst_gap, 5),
+print(json.dumps({'part': 'small', 'prompts': PROMPTS, 'tokens': total, 'equal': equal, 'worst_gap': round(worst_gap, 5),
                   'logits_relative_l2': round(worst_l2, 5)}))
 sys.exit(worst_l2 > LOGITS_L2_MAX or worst_gap > GAP_MAX)

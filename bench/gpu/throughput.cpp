@@ -7,9 +7,10 @@
 namespace ziya::bench {
 namespace {
 
-constexpr double usable_memory = 0.92;
 constexpr int slots_max = 256;
 constexpr int requests_a_slot = 3;
+
+int blocks_of_request(const Sizes& sizes) { return (sizes.in + sizes.out) / block_tokens + 1; }
 
 struct Slot {
   int index;
@@ -21,7 +22,7 @@ struct Slot {
 class Run {
  public:
   Run(const Arguments& arguments, const Sizes& sizes, int slots)
-      : sizes_(sizes), blocks_each_((sizes.in + sizes.out) / block_tokens + 1), requests_left_(slots * requests_a_slot),
+      : sizes_(sizes), blocks_each_(blocks_of_request(sizes)), requests_left_(slots * requests_a_slot),
         model_(arguments, {.tokens_max = sizes.run_tokens_max, .sequences_max = slots, .blocks = slots * blocks_each_}) {
     for (int i = 0; i < slots; i++) slots_.push_back(next_request(i));
   }
@@ -84,9 +85,7 @@ class Run {
 void bench_throughput(const Arguments& arguments) {
   const Sizes sizes = sizes_of(arguments);
   const ModelShape& s = sizes.shape;
-  const double sequence_bytes = 4.0 * (sizes.in + sizes.out + block_tokens) * s.layers * s.kv_heads * s.head_size;
-  const double free_bytes = usable_memory * double(device::free_bytes(0)) - 2.0 * double(parameter_count(s));
-  const int slots = arguments.is_tiny ? 3 : std::clamp(int(free_bytes / sequence_bytes), 1, slots_max);
+  const int slots = arguments.is_tiny ? 3 : std::clamp(blocks_that_fit(s) / blocks_of_request(sizes), 1, slots_max);
   Run run(arguments, sizes, slots);
   int64_t outputs = 0;
   const double seconds = seconds_of([&] { outputs = run.to_the_end(); });
