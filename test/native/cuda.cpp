@@ -34,10 +34,10 @@ void hot_kernels_do_not_spill(Random&) {
   }
 }
 
-Device gpu(const char* name, CudaParts fast) {
+Device gpu(const char* name, CudaParts fast, bool records_steps = true) {
   return {.name = name,
-          .make = [fast](const ModelShape& shape, const StepLimits& limits, int) {
-            return cuda::make_kernels(shape, limits, {.device = 0, .fast = fast});
+          .make = [=](const ModelShape& shape, const StepLimits& limits, int) {
+            return cuda::make_kernels(shape, limits, {.device = 0, .fast = fast, .records_steps = records_steps});
           },
           .precision = 1e-3,
           .is_slow = false};
@@ -54,6 +54,8 @@ std::vector<Test> cuda_tests() {
     take(kernel_tests(device));
     take(attention_tests(device));
   }
+  take(greedy_tests(fast, [](int) {}));
+  take({recorded_test(gpu("cuda", {}, false), fast)});
   take(model_tests(fast));
   take(lookahead_tests(fast));
   take(sample_tests(fast));

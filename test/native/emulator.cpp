@@ -12,7 +12,6 @@
 #include "kernels/emulator/runtime.h"
 #include "model.h"
 #include "reference.h"
-#include "safetensors.h"
 
 namespace ziya::test {
 namespace {
@@ -489,41 +488,6 @@ void draws_are_those_of_the_cpu(Random& random) {
   }
 }
 
-// One sequence, decoded greedily on the CPU and on the emulator, whose order changes with every step.
-struct GreedyPair {
-  template <class Load>
-  GreedyPair(const ModelShape& shape, const Load& load)
-      : cpu_device(make_cpu_kernels(shape, limits, 1, CpuIsa::automatic), shape.layers),
-        cuda_device(emulator::make_kernels(shape, limits, {}), shape.layers), cpu(shape, limits, load(cpu_device), cpu_device),
-        cuda(shape, limits, load(cuda_device), cuda_device) {
-    for (int i = 0; i < limits.blocks; i++) blocks.push_back(i);
-  }
-
-  StepResult step(Model& model, const std::vector<int32_t>& tokens, int start) {
-    const std::atomic<bool> not_cancelled{false};
-    return model.step(greedy_batch({{tokens, start, blocks}}), not_cancelled);
-  }
-
-  // Calls check(cpu, cuda) for each of `count` tokens; both continue with the CPU's.
-  template <class Check>
-  void decode(std::vector<int32_t> tokens, int count, const Check& check) {
-    int start = 0;
-    for (int i = 0; i < count; i++) {
-      emulator::set_order(orders[i % orders.size()], i);
-      const StepResult want = step(cpu, tokens, start), got = step(cuda, tokens, start);
-      check(want, got);
-      start += int(tokens.size());
-      tokens = {want.tokens[0]};
-    }
-    emulator::set_order(Order::round_robin);
-  }
-
-  const StepLimits limits = {.tokens_max = 32, .sequences_max = 1, .blocks = 8};
-  const Devices cpu_device, cuda_device;
-  Model cpu, cuda;
-  std::vector<int32_t> blocks;
-};
-
 // Each weight, read back as a product with a row that is 1 in one place.
 void random_weights_are_normal(Random& random) {
   const ModelShape shape = random_shape(random);
@@ -545,71 +509,10 @@ void random_weights_are_normal(Random& random) {
   expect(std::set<float>(weights.begin(), weights.end()).size() > weights.size() / 3, "different ones");
 }
 
-// Batches of every bucket's sizes, with whatever came before still in the padding, and contexts of one and of several splits.
-void recorded_steps_give_the_same_bytes(Random& random) {
-  const StepLimits limits = {.tokens_max = 128, .sequences_max = 128, .blocks = 256};
-  ModelShape shape = random_shape(random);
-  shape.context_tokens = 1024;
-  const RandomModel model = random_model(shape, random);
-  const auto devices = [&](bool records_steps) {
-    return Devices(emulator::make_kernels(model.shape, limits, {.records_steps = records_steps}), model.shape.layers);
-  };
-  const Devices plain = devices(false), recording = devices(true);
-  Model want_model(model.shape, limits, load(model, plain), plain), got_model(model.shape, limits, load(model, recording), recording);
-  const std::atomic<bool> not_cancelled{false};
-  // Each has a last block of its own, after some that nobody writes.
-  std::vector<std::vector<int32_t>> blocks;
-  std::vector<int> positions;
-  for (int s = 0; s < limits.sequences_max; s++) {
-    blocks.emplace_back(random.one_of<int>({0, 0, 1, 16, 40}), limits.blocks - 1);
-    positions.push_back(int(blocks[s].size()) * block_tokens);
-    blocks[s].push_back(s);
-  }
+void every_step_was_a_graph(const Test& recorded, Random& random) {
   const int launches_before = emulator::graph_launches();
-  for (const int sequences : {3, 1, 100, 8, 65, 7, 128, 2, 64, 66, 1, 9}) {
-    std::vector<Piece> pieces;
-    for (int s = 0; s < sequences; s++)
-      pieces.push_back({random_tokens(1, model.shape.vocab_size, random), positions[s]++, blocks[s]});
-    StepBatch batch = greedy_batch(pieces);
-    batch.want_logits = false;
-    for (auto& temperature : batch.temperature) temperature = float(random.between(0, 1));
-    for (auto& seed : batch.seeds) seed = random.bits();
-    for (auto& count : batch.logprobs) count = random.between(-1, 3);
-    const StepResult want = want_model.step(batch, not_cancelled), got = got_model.step(batch, not_cancelled);
-    const std::string what = "of " + std::to_string(sequences) + " sequences";
-    expect(got.tokens == want.tokens, "the tokens " + what);
-    expect(got.logprobs == want.logprobs && got.top_ids == want.top_ids, "the logprobs " + what);
-  }
+  recorded.body(random);
   expect(emulator::graph_launches() - launches_before == 12, "every step was a graph");
-}
-
-void a_tiny_model_decodes_as_on_the_cpu(Random& random) {
-  const RandomModel model = random_model(random_shape(random), random);
-  GreedyPair pair(model.shape, [&](const Devices& devices) { return load(model, devices); });
-  pair.decode(random_tokens(20, model.shape.vocab_size, random), 32, [](const StepResult& want, const StepResult& got) {
-    const float highest = std::max(1.0f, std::abs(want.logits[want.tokens[0]]));
-    // The highest of random logits may be the highest by less than fp16 can tell.
-    const float lost = want.logits[want.tokens[0]] - want.logits[got.tokens[0]];
-    expect(lost <= 4e-3f * highest, "a token that the CPU would not take, by " + std::to_string(lost));
-  });
-}
-
-void the_embedded_model_decodes_as_on_the_cpu(Random&) {
-  const auto file = read_safetensors(ZIYA_ROOT "/models/ziya-coding-mini/model.safetensors");
-  if (!file) {
-    std::printf("no embedded model here: its greedy tokens are not compared\n");
-    return;
-  }
-  const std::atomic<bool> not_cancelled{false};
-  GreedyPair pair(file->shape(), [&](const Devices& devices) {
-    return load_weights(file->shape(), file->tensors, 1, {nullptr, not_cancelled}, devices);
-  });
-  std::vector<int32_t> got_ids, want_ids;
-  pair.decode({1, 300, 301, 302, 303, 304}, 64, [&](const StepResult& want, const StepResult& got) {
-    want_ids.push_back(want.tokens[0]);
-    got_ids.push_back(got.tokens[0]);
-  });
-  expect(got_ids == want_ids, "64 greedy tokens");
 }
 
 }  // namespace
@@ -623,14 +526,11 @@ std::vector<Test> emulator_tests() {
       {"emulator: too little memory is refused at start", too_little_memory_is_refused_at_start},
       {"emulator: rows of weights are written to pinned memory", rows_are_written_to_pinned_memory},
       {"emulator: random weights are normal", random_weights_are_normal},
-      {"emulator: recorded steps give the same bytes", recorded_steps_give_the_same_bytes},
       {"emulator: an engine enqueues one step ahead", an_engine_enqueues_one_step_ahead},
       {"emulator: an engine refuses too little memory by name", an_engine_refuses_too_little_memory},
       {"emulator: a lost device fails every step", a_lost_device_fails_every_step},
       {"emulator: a device overwrites nothing that another still reads", a_device_overwrites_nothing_that_another_reads},
       {"emulator: a refused step leaves those that wait as they are", a_refused_step_leaves_those_that_wait_as_they_are},
-      {"emulator: a tiny model decodes as on the CPU", a_tiny_model_decodes_as_on_the_cpu},
-      {"emulator: the embedded model decodes as on the CPU", the_embedded_model_decodes_as_on_the_cpu},
       {"emulator: attention is the same whole and in parts", attention_is_the_same_whole_and_in_parts},
       {"emulator: an older device runs what it can", an_older_device_runs_what_it_can},
       under_every_order({"emulator: draws are those of the CPU", draws_are_those_of_the_cpu}),
@@ -651,6 +551,9 @@ std::vector<Test> emulator_tests() {
   take(without_large(attention_tests(simple)));
   take(kernel_tests(fast));
   take(attention_tests(fast));
+  for (const Test& test : greedy_tests(fast, [](int step) { emulator::set_order(orders[step % orders.size()], step); })) tests.push_back(test);
+  const Test recorded = recorded_test(emulated("emulator", {.records_steps = false}), fast);
+  tests.push_back({recorded.name, [recorded](Random& random) { every_step_was_a_graph(recorded, random); }});
   take(model_tests(fast));
   take(lookahead_tests(fast));
   take(sample_tests(fast));

@@ -55,6 +55,9 @@ std::string error_text(const std::function<void()>& function);
 std::vector<Test> half_tests();
 std::vector<Test> attention_tests(const Device& device);
 std::vector<Test> kernel_tests(const Device& device);
+// before_step is called with each step's number, and with 0 at the end.
+std::vector<Test> greedy_tests(const Device& device, const std::function<void(int step)>& before_step);
+Test recorded_test(const Device& plain, const Device& recording);
 std::vector<Test> lookahead_tests(const Device& device);
 std::vector<Test> model_tests(const Device& device);
 std::vector<Test> sample_tests(const Device& device);

@@ -5,7 +5,6 @@
 #include <fstream>
 #include <map>
 #include <optional>
-#include <regex>
 #include <string>
 
 #include "weights.h"
@@ -44,17 +43,27 @@ inline std::optional<SafetensorsFile> read_safetensors(const std::string& path) 
   std::string header(header_bytes, ' ');
   stream.read(header.data(), std::streamsize(header_bytes));
   SafetensorsFile file;
-  const std::regex entry(R"re("([^"]+)":\{"dtype":"(F16|BF16|F32)","shape":\[(\d+)(?:,(\d+))?\],"data_offsets":\[(\d+),(\d+)\]\})re");
-  for (std::sregex_iterator it(header.begin(), header.end(), entry), end; it != end; ++it) {
-    const std::smatch& match = *it;
+  const std::string mark = R"(":{"dtype":")";
+  for (size_t at = header.find(mark); at != std::string::npos; at = header.find(mark, at + 1)) {
+    const size_t name = header.rfind('"', at - 1) + 1;
+    const char* rest = header.c_str() + at + mark.size();
+    char dtype[8] = {};
+    long long rows = 0, columns = 0;
+    unsigned long long begin = 0, end = 0;
+    int taken = 0;
+    if (std::sscanf(rest, R"(%7[A-Z0-9]","shape":[%lld%n)", dtype, &rows, &taken) != 2) continue;
+    rest += taken;
+    const bool is_matrix = std::sscanf(rest, ",%lld%n", &columns, &taken) == 1;
+    if (is_matrix) rest += taken;
+    if (std::sscanf(rest, R"(],"data_offsets":[%llu,%llu])", &begin, &end) != 2) continue;
     TensorSource tensor;
-    tensor.name = match[1];
+    tensor.name = header.substr(name, at - name);
     tensor.path = path;
-    tensor.dtype = match[2] == "F16" ? Dtype::f16 : match[2] == "BF16" ? Dtype::bf16 : Dtype::f32;
-    tensor.shape = {std::stoll(match[3])};
-    if (match[4].matched) tensor.shape.push_back(std::stoll(match[4]));
-    tensor.offset = sizeof(header_bytes) + header_bytes + std::stoull(match[5]);
-    tensor.bytes = std::stoull(match[6]) - std::stoull(match[5]);
+    tensor.dtype = dtype == std::string("F16") ? Dtype::f16 : dtype == std::string("BF16") ? Dtype::bf16 : Dtype::f32;
+    tensor.shape = {rows};
+    if (is_matrix) tensor.shape.push_back(columns);
+    tensor.offset = sizeof(header_bytes) + header_bytes + begin;
+    tensor.bytes = end - begin;
     file.tensors.push_back(tensor);
   }
   return file;
