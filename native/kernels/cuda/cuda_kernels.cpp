@@ -69,7 +69,7 @@ struct CudaKvLayer : KvLayer {
 // Some hundred rows of the widest matrix: long enough copies, and little memory beside small models.
 size_t upload_slot_bytes(const ModelShape& shape) {
   const size_t widest = std::max({shape.hidden_size, shape.intermediate_size, shape.attention_columns()});
-  return std::clamp(256 * widest * sizeof(half), size_t(1) << 20, size_t(16) << 20);
+  return std::clamp(256 * widest * sizeof(half), size_t(1) << 17, size_t(16) << 20);
 }
 
 CudaActivations& own(Activations& a) { return static_cast<CudaActivations&>(a); }

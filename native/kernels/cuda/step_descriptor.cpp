@@ -10,7 +10,7 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int64_t other_words = 1 << 20;  // biases and bans
+constexpr int64_t other_words = 1 << 20;  // biases and bans, where not even all ids of all rows are fewer
 constexpr int64_t words_bound = int64_t(1) << 28;
 
 size_t align(size_t offset) { return (offset + 255) / 256 * 256; }
@@ -20,7 +20,8 @@ int32_t words_max(const ModelShape& shape, const StepLimits& limits, int64_t att
   const int64_t blocks = (shape.context_tokens + block_tokens - 1) / block_tokens;
   const int64_t history = 2 * std::min(shape.vocab_size, shape.context_tokens);
   const int64_t attention = attention_plan_words_max(limits, attention_parts);
-  return int32_t(std::min(limits.sequences_max * (blocks + history) + attention + other_words, words_bound));
+  const int64_t other = std::min(int64_t(limits.tokens_max) * 3 * shape.vocab_size + other_words / 64, other_words);
+  return int32_t(std::min(limits.sequences_max * (blocks + history) + attention + other, words_bound));
 }
 
 }  // namespace

@@ -147,15 +147,14 @@ void Block::prepare(const Launch& launch, dim3 index, uint64_t seed) {
         mmap(nullptr, stacks_bytes_, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0));
     if (stacks_ == MAP_FAILED) throw std::bad_alloc();
   }
-  fibers_.assign(threads, {});
+  fibers_.resize(threads);
   ready_.clear();
   ready_begin_ = 0;
   for (int i = 0; i < threads; i++) {
     Fiber& fiber = fibers_[i];
+    fiber.reset();
     fiber.linear = i;
     fiber.index = dim3(i % size.x, i / size.x % size.y, i / size.x / size.y);
-    fiber.copies.resize(1);
-    fiber.products.resize(1);
     // As if enter() had been called: its return address slot leaves the stack 8 bytes off a multiple of 16.
     auto* top = reinterpret_cast<void**>(stacks_ + (i + 1) * stack_bytes - 64);
     *--top = nullptr;

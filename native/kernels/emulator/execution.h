@@ -98,6 +98,17 @@ struct Fiber {
   std::vector<std::vector<MatrixProduct>> products;  // the same
   uint32_t products_done = 0;
 
+  // For the next block; the memory of the lists stays.
+  void reset() {
+    returned = false;
+    waits_at = nullptr;
+    waits_for = nullptr;
+    collectives = products_done = 0;
+    copies.resize(1);
+    copies.front().clear();
+    products.resize(1);
+    products.front().clear();
+  }
   int warp() const { return linear / warp_threads; }
   int lane() const { return linear % warp_threads; }
 };
