@@ -23,6 +23,8 @@ const entries = {
 const [entry, ...rest] = process.argv.slice(2)
 process.chdir(root)
 mkdirSync(local, { recursive: true })
+// Every Node that is started from here on finds its sources compiled: a third of the time of a short command.
+process.env.NODE_COMPILE_CACHE ??= join(local, 'compile-cache')
 stage('dependencies', dependenciesAreCurrent, installDependencies)
 if (!['admin', 'soak'].includes(entry)) stage('native addon', () => false, buildAddon)
 runInNode24([...entries[entry], ...rest])
