@@ -47,7 +47,12 @@ async function soakOneDatabase(): Promise<void> {
   let server = await startPostgres(where)
   await migrate(server.url)
   // A new connection costs Postgres as much as a history (it plans everything again), and each crash makes all of them new.
-  const histories = new Histories({ database_url: server.url, forgets: true, at_once: 16, calls_a_kill: 400 })
+  const histories = new Histories({
+    database_url: server.url,
+    forgets: true,
+    at_once: HISTORIES_A_CRASH,
+    calls_a_kill: 1000,
+  })
   await histories.prepare()
   const until = Math.min(wanted, progress.histories + HISTORIES_A_DATABASE)
   while (progress.histories < until && progress.findings.length === 0) {

@@ -10,7 +10,8 @@ import { Lane } from '../../gateway/db/lane.ts'
 import { type Ask, grantFindings, ledgerFindings, newPayerBy, type Payer } from './postgres.ts'
 import { type Random, randomFrom } from './random.ts'
 
-const LANES = 8
+// As the teller's: what is asked of one function while its lane is busy goes as one call. Two of each meet in the database.
+const LANES_A_NAME = 2
 // Far beyond any history, so that one may be suspended with its database (SIGSTOP) and go on.
 const NEVER_MS = 6 * 3_600_000
 const PATIENCE_MS = 3_600_000
@@ -61,15 +62,15 @@ export interface HistoriesOptions {
 export class Histories {
   calls = 0
   readonly #sql: postgres.Sql
-  readonly #lanes: Lane[]
+  readonly #lanes = new Map<string, Lane[]>()
+  readonly #newLane: () => Lane
   readonly #forgets: boolean
   readonly #at_once: number
   readonly #calls_a_kill: number
 
   constructor({ database_url, forgets, at_once = 8, calls_a_kill = 80 }: HistoriesOptions) {
     this.#sql = postgres(database_url, { max: 4, prepare: false, fetch_types: false, onnotice: () => {} })
-    const lane = () => new Lane({ connect: () => connect(database_url, 10_000), patience_ms: PATIENCE_MS })
-    this.#lanes = Array.from({ length: LANES }, lane)
+    this.#newLane = () => new Lane({ connect: () => connect(database_url, 10_000), patience_ms: PATIENCE_MS })
     this.#forgets = forgets
     this.#at_once = at_once
     this.#calls_a_kill = calls_a_kill
@@ -141,8 +142,13 @@ export class Histories {
     ]
     const findings: string[] = []
     let running = true
+    let end = () => {}
+    const over = new Promise<void>((resolve) => {
+      end = resolve
+    })
+    // As often for all histories together, however many there are.
     const whileRunning = async (pause_ms: number, act: () => Promise<unknown>) => {
-      for (; running; await sleep(pause_ms)) await act()
+      for (; running; await Promise.race([over, sleep((pause_ms * this.#at_once) / 8)])) await act()
     }
     const around = [
       whileRunning(100, () => this.#ask('expire', { count_max: 5 })),
@@ -151,6 +157,7 @@ export class Histories {
     ]
     const reports = await Promise.all(steps.map((step) => step()))
     running = false
+    end()
     await Promise.all(around)
     await this.#endEverything(accounts)
     return [...findings, ...reports.flat(), ...(await this.#books(accounts)), ...(await this.#leftovers(accounts))]
@@ -378,7 +385,8 @@ export class Histories {
 
   async #ask(name: string, item: object): Promise<Answer> {
     this.calls += 1
-    const answer = await this.#lanes[this.calls % LANES]!.ask(name, item)
+    if (!this.#lanes.has(name)) this.#lanes.set(name, Array.from({ length: LANES_A_NAME }, this.#newLane))
+    const answer = await this.#lanes.get(name)![this.calls % LANES_A_NAME]!.ask(name, item)
     if (typeof answer === 'string') throw new Error(`${name}: ${answer}`)
     return answer as Answer
   }
