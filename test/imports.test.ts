@@ -13,7 +13,7 @@ interface Import {
 
 const typescript = globSync('{contract,gateway,gpu-node,local,bench}/**/*.ts', {
   cwd: root,
-  exclude: ['bench/peers/node_modules/**'],
+  exclude: ['bench/peers/**/node_modules/**'],
 }).flatMap((from) =>
   [...readFileSync(join(root, from), 'utf8').matchAll(/(?:from|import)\s*\(?\s*'([^']+)'/g)].map(
     ([, name]): Import => ({ from, to: name!.startsWith('.') ? normalize(join(dirname(from), name!)) : name! }),
