@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
 import { type NodeStatus, SYNC_RECORDS_MAX, type UsageRecord } from '../../contract/sync.ts'
 import { Journal } from '../../gpu-node/journal.ts'
@@ -77,6 +77,21 @@ test('a finished record is reported at once, and once', async () => {
   await gateway.record('a', 500)
   await stop()
   expect(gateway.records.map(({ request_id }) => request_id)).toEqual(['a'])
+})
+
+test('what finishes soon after a report goes together with the next', async () => {
+  const { gateway, journal, sync } = await setUp({ heartbeat_ms: 10_000 })
+  finish(journal, 'a')
+  sync.poke()
+  await gateway.record('a')
+  for (const request_id of ['b', 'c', 'd']) {
+    finish(journal, request_id)
+    sync.poke()
+    await nextTurn()
+  }
+  await gateway.record('d')
+  const reported = gateway.reports.map(({ records }) => records.map(({ request_id }) => request_id))
+  expect(reported).toContainEqual(['b', 'c', 'd'])
 })
 
 test.each(['posted', 'duplicate', 'late', 'conflict', 'stale', 'voided', 'rejected'] as const)(

@@ -40,6 +40,7 @@ export interface CannedNodeOptions {
 
 export const CANNED_PROMPT_TOKENS = 5
 const CONTEXT_TOKENS = 1024
+const GATHER_MS = 50 // as in gpu-node/sync.ts
 
 export class CannedNode {
   readonly url: string
@@ -105,12 +106,17 @@ export class CannedNode {
     await this.#syncing
   }
 
-  // One report at a time, as a node does: what finishes meanwhile goes with the next.
+  // One report at a time and a pause after it, as a node does: what finishes meanwhile goes with the next.
   #scheduleSync(): void {
-    this.#syncing ??= this.sync().finally(() => {
+    this.#syncing ??= this.#reportAndGather().finally(() => {
       this.#syncing = null
-      if (this.#unsettled.length > 0) setTimeout(() => this.#scheduleSync(), 1).unref()
+      if (this.#unsettled.length > 0) this.#scheduleSync()
     })
+  }
+
+  async #reportAndGather(): Promise<void> {
+    await this.sync()
+    await sleep(GATHER_MS)
   }
 
   async #answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
