@@ -34,15 +34,17 @@ type Handler = (c: Call) => Promise<Response>
 export const app = new Hono<App>()
 
 app.use(async (c, next) => {
-  c.set('request_id', crypto.randomUUID())
+  const request_id = crypto.randomUUID()
+  c.set('request_id', request_id)
   c.set('started_ms', Date.now())
-  c.set('operation', { id: c.var.request_id, seed: null })
+  c.set('operation', { id: request_id, seed: null })
   c.set('address', clientAddress(c.req.raw))
   c.set('key_hash', null)
   c.set('headers', {})
   await next()
-  for (const [name, value] of Object.entries(c.var.headers)) c.res.headers.set(name, value)
-  c.res.headers.set('x-request-id', c.var.request_id)
+  const { headers } = c.res
+  for (const [name, value] of Object.entries(c.get('headers'))) headers.set(name, value)
+  headers.set('x-request-id', c.get('request_id'))
 })
 
 app.use(async (c, next) => {

@@ -30,7 +30,7 @@ export interface Env {
   STRIPE_API_URL: string
 }
 
-/** One request on its way through the worker. */
+/** One request on its way through the worker. (On the hot path `c.get(name)`: `c.var` makes an object of all of them each time.) */
 export type Call = Context<App>
 export interface App {
   Bindings: Env

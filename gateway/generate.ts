@@ -34,7 +34,7 @@ export async function generate<B extends GenerationBody>(c: Call, endpoint: Gene
   const model = catalog.get(body.model)
   if (!model) throw new ApiError('model_not_found', { param: 'model' })
 
-  const request = endpoint.format(body, { model, request_id: c.var.request_id })
+  const request = endpoint.format(body, { model, request_id: c.get('request_id') })
   const duration_ms_max = Math.min(body.deadline_ms ?? generation_ms_max, generation_ms_max)
   const ceiling = costCeiling(request, model.context_tokens)
   const idempotency = await idempotencyOf(c, text)

@@ -86,7 +86,7 @@ async function attempt(
 
 // The ticket's deadline counts from the request's arrival; a node's from when it gets the ticket.
 function msLeft(c: Call, { duration_ms_max }: Ticket): number {
-  return duration_ms_max - (Date.now() - c.var.started_ms)
+  return duration_ms_max - (Date.now() - c.get('started_ms'))
 }
 
 // Only before the first byte, and only where another node may answer otherwise.
@@ -101,7 +101,7 @@ function passOn(c: Call, answer: Response): Response {
     headers: {
       'content-type': answer.headers.get('content-type') ?? 'application/json',
       'cache-control': 'no-cache',
-      'openai-processing-ms': String(Date.now() - c.var.started_ms),
+      'openai-processing-ms': String(Date.now() - c.get('started_ms')),
     },
   })
 }

@@ -14,7 +14,7 @@ export interface Caller {
 export async function identify(c: Call): Promise<Caller> {
   const key_hash = await authenticate(c.req.raw)
   c.set('key_hash', key_hash)
-  return { key_hash, address: c.var.address }
+  return { key_hash, address: c.get('address') }
 }
 
 /** The hash of the caller's key; the key itself goes no further. */

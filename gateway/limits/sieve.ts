@@ -45,7 +45,7 @@ export async function refuseGuessing(c: Call, keyHash: () => Promise<string>): P
 
 /** After an answer: which key worked, or from where one did not. */
 export async function rememberKey(c: Call): Promise<void> {
-  const { key_hash } = c.var
+  const key_hash = c.get('key_hash')
   if (c.res.status < 400 && key_hash !== null) add(good, key_hash)
   if (c.res.status === 401) await countFailure(c)
 }
@@ -63,5 +63,5 @@ function add(set: Set<string>, text: string): void {
 }
 
 function addressOf(c: Call): string {
-  return c.var.address ?? 'unknown'
+  return c.get('address') ?? 'unknown'
 }
