@@ -56,7 +56,7 @@ async function soakOneDatabase(): Promise<void> {
   await histories.prepare()
   const until = Math.min(wanted, progress.histories + HISTORIES_A_DATABASE)
   while (progress.histories < until && progress.findings.length === 0) {
-    const crash = sleep(500 + Math.random() * 4000).then(async () => {
+    const crash = sleep(300 + Math.random() * 2500).then(async () => {
       server = await crashAndRestart(server, where)
     })
     await soakSome(histories, Math.min(until, progress.histories + HISTORIES_A_CRASH))
