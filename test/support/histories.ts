@@ -83,7 +83,7 @@ export class Histories {
     await this.#sql`update nodes set last_seen_at = 'infinity'`
   }
 
-  /** Kills a connection of a lane now and then. Stops when told to. */
+  /** Kills a connection of a lane now and then, in the middle of a call where one is under way. Stops when told to. */
   killConnections(): { kills: () => number; stop: () => void } {
     let kills = 0
     let calls = this.calls
@@ -100,7 +100,7 @@ export class Histories {
       select pg_terminate_backend(pid) from pg_stat_activity
       where backend_type = 'client backend' and pid <> pg_backend_pid()
         and query like '%::jsonb) as answer' and query not like '%$1%'
-      order by random() limit 1`
+      order by state <> 'active', random() limit 1`
     return rows.length
   }
 
