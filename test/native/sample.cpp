@@ -245,7 +245,8 @@ void the_latest_token_may_be_a_reference(const Device& device, Random& random) {
   const int vocab = 12, rows = 48;
   Sampling sampling(device, vocab);
   sampling.set_rows(rows);
-  const auto before = random_logits(rows * vocab, random), after = random_logits(rows * vocab, random);
+  const auto before = random_logits(rows * vocab, random);
+  auto after = random_logits(rows * vocab, random);
   const StepBatch first = sampling.batch;
   StepBatch named = first;
   const auto draw = [&](const StepBatch& batch, const std::vector<float>& logits) {
@@ -262,6 +263,9 @@ void the_latest_token_may_be_a_reference(const Device& device, Random& random) {
     const auto history = random_tokens(named.history_counts[row] - 1, vocab, random);
     named.history.insert(named.history.end(), history.begin(), history.end());
     named.history.push_back(drawn[rows - 1 - row]);
+    // A little above the others: so whether it is drawn again depends on every part of its penalty.
+    const auto own = after.begin() + row * vocab;
+    own[named.history.back()] = *std::max_element(own, own + vocab) + 0.05f * float(random.between(0, 40));
   }
   StepBatch referring = named;
   for (int row = 0, end = 0; row < rows; row++) {
@@ -317,7 +321,10 @@ std::vector<Test> sample_tests(const Device& device) {
       on("temperature 0 takes the highest logit, the lowest id among equals", greedy_takes_the_highest_and_lowest_id),
       on("a draw depends on its own row alone", a_draw_depends_on_its_own_row_alone),
       on("penalties, bias, bans and logprobs", penalties_bias_and_bans),
-      on("the latest token of a history may be what the step before drew", the_latest_token_may_be_a_reference),
+      on("the latest token of a history may be what the step before drew",
+         [](const Device& tested, Random& random) {
+           for (int round = 0; round < 4; round++) the_latest_token_may_be_a_reference(tested, random);
+         }),
       on("extreme parameters still draw a token", extreme_parameters_still_draw),
       on("logits that are not finite are an error", logits_that_are_not_finite_are_an_error)};
 }
