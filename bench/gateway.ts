@@ -1,6 +1,6 @@
 // What the gateway costs, everything on: key, schema, limits, admission in Postgres, ticket, and the settling that follows.
 //   node bench/gateway.ts [rounds=5]
-// Streams are paced like a model's: the first chunk at once, 64 more every 5 ms. Beside them the same load straight to the node,
+// Streams are paced like a model's: the first chunk at once, 64 in all, 5 ms apart. Beside them the same load straight to the node,
 // through a worker that only pipes, and through Portkey's gateway, which asks nobody (after `npm install` in bench/peers/gateway).
 // Client, gateways, node and Postgres (durable) share this machine; figures are medians over interleaved rounds (lowest..highest),
 // the CPU is user and system time a request by process. Compare within one run only.

@@ -46,7 +46,7 @@ async function soakOneDatabase(): Promise<void> {
   const where = { data_dir: join(folder, 'data'), port: await freePort(), durable: false }
   let server = await startPostgres(where)
   await migrate(server.url)
-  // A new connection costs Postgres as much as a history (it plans everything again), and each crash makes all of them new.
+  // A new connection plans everything again, and each crash makes all of them new: fewer need be killed besides.
   const histories = new Histories({
     database_url: server.url,
     forgets: true,

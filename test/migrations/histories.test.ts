@@ -13,7 +13,7 @@ let histories: Histories
 
 beforeAll(async () => {
   db = await startTestPostgres()
-  histories = new Histories({ database_url: db.url, forgets: false, calls_a_kill: 160 })
+  histories = new Histories({ database_url: db.url, forgets: false })
   await histories.prepare()
 })
 afterAll(async () => {

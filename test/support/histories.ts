@@ -141,23 +141,21 @@ export class Histories {
       ...Array.from({ length: 3 }, () => this.#priceStep(random, random.pick(payers))),
     ]
     const findings: string[] = []
-    let running = true
-    let end = () => {}
-    const over = new Promise<void>((resolve) => {
-      end = resolve
-    })
+    const over = new AbortController()
     // As often for all histories together, however many there are.
     const whileRunning = async (pause_ms: number, act: () => Promise<unknown>) => {
-      for (; running; await Promise.race([over, sleep((pause_ms * this.#at_once) / 8)])) await act()
+      while (!over.signal.aborted) {
+        await act()
+        await sleep((pause_ms * this.#at_once) / 8, null, over).catch(() => {}) // ended early
+      }
     }
     const around = [
-      whileRunning(100, () => this.#ask('expire', { count_max: 5 })),
-      whileRunning(160, () => this.#ask('expire_due_grants', { count_max: 5 })),
-      whileRunning(1000, async () => findings.push(...(await this.#books(accounts)))),
+      whileRunning(50, () => this.#ask('expire', { count_max: 5 })),
+      whileRunning(80, () => this.#ask('expire_due_grants', { count_max: 5 })),
+      whileRunning(200, async () => findings.push(...(await this.#books(accounts)))),
     ]
     const reports = await Promise.all(steps.map((step) => step()))
-    running = false
-    end()
+    over.abort()
     await Promise.all(around)
     await this.#endEverything(accounts)
     return [...findings, ...reports.flat(), ...(await this.#books(accounts)), ...(await this.#leftovers(accounts))]
