@@ -3,7 +3,7 @@
 
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Engine, StepBatch, StepResult } from '../gpu-node/engine.ts'
+import type { Engine, StepBatch, StepResult } from '../gpu-node/run/native/engine.ts'
 
 export interface Task {
   prompt: string

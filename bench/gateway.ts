@@ -14,9 +14,14 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
-import { ACCEPTED_HEADER, TICKET_HEADER } from '../contract/generation.ts'
-import { NODE_SIGNATURE_HEADER, type NodeStatus, SYNC_RECORDS_MAX, type UsageRecord } from '../contract/sync.ts'
-import { sign, type Ticket } from '../contract/ticket.ts'
+import { ACCEPTED_HEADER, TICKET_HEADER } from '../contract/internal/generation.ts'
+import {
+  NODE_SIGNATURE_HEADER,
+  type NodeStatus,
+  SYNC_RECORDS_MAX,
+  type UsageRecord,
+} from '../contract/internal/sync.ts'
+import { sign, type Ticket } from '../contract/internal/ticket.ts'
 import { createFundedKey } from '../local/demo-account.ts'
 import { diesWithParent } from '../local/dies-with-parent.ts'
 import { startGateway } from '../local/gateway.ts'
@@ -33,7 +38,7 @@ const SECONDS = 3
 const CHUNKS = 64
 const CHUNK_MS = 5
 const model = 'ziya-coding-mini'
-// As gpu-node/sync.ts reports.
+// As gpu-node/meter/sync.ts reports.
 const GATHER_MS = 50
 const HEARTBEAT_MS = 1000
 const portkey = fileURLToPath(new URL('peers/gateway/node_modules/@portkey-ai/gateway', import.meta.url))

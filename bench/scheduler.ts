@@ -2,9 +2,9 @@
 // engine. The median by the clock; and the mean by this thread's CPU time, which a busy machine changes little.
 // `node bench/scheduler.ts`
 
-import type { StepResult } from '../gpu-node/engine.ts'
-import { Scheduler } from '../gpu-node/scheduler.ts'
-import { Sequence } from '../gpu-node/sequence.ts'
+import type { StepResult } from '../gpu-node/run/native/engine.ts'
+import { Scheduler } from '../gpu-node/run/native/scheduler.ts'
+import { Sequence } from '../gpu-node/run/native/sequence.ts'
 
 const SEQUENCES = 256
 const PROMPT_TOKENS = 1000

@@ -1,7 +1,7 @@
 // The models we serve: id, prompt template, context, default parameters and list price. A new model is a new row.
 // The price that counts is the one published in the database; what stands here is what a deployment publishes.
 
-import type { SamplingParameters } from '../contract/generation.ts'
+import type { SamplingParameters } from '../contract/internal/generation.ts'
 import type { TemplateName } from './prompt/template.ts'
 
 export interface CatalogModel {

@@ -5,10 +5,10 @@ import { app } from './app.ts'
 import { closeInvoices } from './billing/close-invoices.ts'
 import { reconcile } from './billing/reconcile.ts'
 import { pushMeter } from './billing/stripe-meter.ts'
-import { askTeller } from './db/ask-teller.ts'
+import { askTeller } from './db/ask.ts'
 import type { Env } from './env.ts'
 
-export { Teller } from './teller.ts'
+export { Teller } from './db/teller.ts'
 
 export default {
   fetch: app.fetch,

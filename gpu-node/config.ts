@@ -3,7 +3,7 @@
 
 import { parseArgs } from 'node:util'
 import { z } from 'zod'
-import type { EngineOptions } from './engine.ts'
+import type { EngineOptions } from './run/native/engine.ts'
 
 const count = z.coerce.number().int().positive()
 

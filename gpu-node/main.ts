@@ -3,8 +3,8 @@
 
 import { pino } from 'pino'
 import { engineOptions, type NodeConfig, readConfig } from './config.ts'
-import { loadEngine } from './engine.ts'
-import { readModelFolder } from './load/model-folder.ts'
+import { loadEngine } from './run/native/engine.ts'
+import { readModelFolder } from './run/native/load/model-folder.ts'
 import { type Service, startService } from './service.ts'
 
 // Whoever started us with a channel is gone; after the start this drains instead.

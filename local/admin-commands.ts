@@ -3,7 +3,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
-import { type ReceiptKey, verifyReceipt } from '../contract/receipt.ts'
+import { type ReceiptKey, verifyReceipt } from '../contract/public/receipt.ts'
 
 export interface Option {
   type: 'string' | 'boolean'

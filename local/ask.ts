@@ -1,6 +1,6 @@
 // The demo question of `npm start`, asked as any client would: over the public API, streamed, then looked up on the bill.
 
-import type { ChatCompletionChunk, Usage } from '../contract/openai.ts'
+import type { ChatCompletionChunk, Usage } from '../contract/public/openai.ts'
 
 export interface Ready {
   gateway_url: string

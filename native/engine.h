@@ -16,7 +16,7 @@
 #include <vector>
 
 #include "engine_error.h"
-#include "model.h"
+#include "models/llama.h"
 
 namespace ziya {
 

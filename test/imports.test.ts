@@ -64,7 +64,7 @@ describe('between the parts', () => {
     const readers = globSync('{gateway,gpu-node}/**/*.ts', { cwd: root }).filter((file) =>
       readFileSync(join(root, file), 'utf8').includes('ziya.node'),
     )
-    expect(readers).toEqual(['gpu-node/engine.ts'])
+    expect(readers).toEqual(['gpu-node/run/native/engine.ts'])
   })
 })
 
@@ -81,8 +81,10 @@ describe('inside the gateway', () => {
     expect(lines(upward)).toEqual([])
   })
 
-  test('auth, limits, prompt, billing, nodes, webhook and jobs do not import each other', () => {
-    const peers = ['auth', 'limits', 'prompt', 'billing', 'nodes', 'webhook', 'jobs'].map((name) => `gateway/${name}`)
+  test('auth, limits, prompt, billing, engine, webhook, jobs and files do not import each other', () => {
+    const peers = ['auth', 'limits', 'prompt', 'billing', 'engine', 'webhook', 'jobs', 'files'].map(
+      (name) => `gateway/${name}`,
+    )
     const peer = (path: string) => peers.find((folder) => inFolder(path, folder))
     const sideways = within.filter(({ from, to }) => peer(from) && peer(to) && peer(from) !== peer(to))
     expect(lines(sideways)).toEqual([])
@@ -92,7 +94,7 @@ describe('inside the gateway', () => {
 describe('inside native', () => {
   const layer = (path: string) => {
     if (inFolder(path, 'native/kernels')) return 0
-    if (/^native\/(model|weights|kv_cache)\./.test(path)) return 1
+    if (inFolder(path, 'native/models') || /^native\/(weights|kv_cache)\./.test(path)) return 1
     if (/^native\/engine\./.test(path)) return 2
     return path === 'native/addon.cpp' ? 3 : null
   }

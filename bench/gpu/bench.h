@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kernels/cuda/cuda_kernels.h"
-#include "model.h"
+#include "models/llama.h"
 
 namespace ziya::bench {
 

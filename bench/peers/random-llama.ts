@@ -4,7 +4,7 @@
 
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { bytePiece } from '../../gpu-node/tokenizer/model-file.ts'
+import { bytePiece } from '../../gpu-node/run/native/tokenizer/sentencepiece-file.ts'
 import { tokenizerModel } from '../../test/support/tokenizer-model.ts'
 import { type GgufTensor, type GgufValue, ggufHeader, ggufTensorBytes, TYPE_F16, TYPE_F32 } from './gguf.ts'
 

@@ -1,10 +1,10 @@
 // Our engine as a contender: the node's own loader, scheduler and addon, without its HTTP.
 //   ziya.ts MODEL_FOLDER THREADS SEQUENCES_MAX
 
-import { loadEngine } from '../../gpu-node/engine.ts'
-import { readModelFolder } from '../../gpu-node/load/model-folder.ts'
-import { Scheduler, type SequenceOutput } from '../../gpu-node/scheduler.ts'
-import { Sequence } from '../../gpu-node/sequence.ts'
+import { loadEngine } from '../../gpu-node/run/native/engine.ts'
+import { readModelFolder } from '../../gpu-node/run/native/load/model-folder.ts'
+import { Scheduler, type SequenceOutput } from '../../gpu-node/run/native/scheduler.ts'
+import { Sequence } from '../../gpu-node/run/native/sequence.ts'
 import { type Contender, PROMPT_TOKENS, promptOf, serveContender } from './contender.ts'
 
 const limits = { blocks: 1024, batch_tokens_max: 512, sequences_max: Number(process.argv[4]), waiting_max: 64 }

@@ -1,7 +1,7 @@
 // The cron's part of invoices: cuts what is due, then adds up drafts, a bounded piece a call, until nothing is left or the run has
 // had its share. What is left waits a minute.
 
-import { askTeller, type Decided } from '../db/ask-teller.ts'
+import { askTeller, type Decided } from '../db/ask.ts'
 import type { Env } from '../env.ts'
 
 const ACCOUNTS_MAX = 200

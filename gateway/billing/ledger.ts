@@ -1,12 +1,12 @@
 // What the gateway asks of the ledger, typed. All of it is decided in SQL (migrations/), in batches, by the teller.
 
-import type { NodeStatus, SettleOutcome, UsageRecord } from '../../contract/sync.ts'
-import type { Ticket } from '../../contract/ticket.ts'
-import { askTeller, type Decided, shardOf } from '../db/ask-teller.ts'
+import type { NodeStatus, SettleOutcome, UsageRecord } from '../../contract/internal/sync.ts'
+import type { Ticket } from '../../contract/internal/ticket.ts'
+import { askTeller, type Decided, shardOf } from '../db/ask.ts'
 import type { Env } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
+import type { CostCeiling } from '../generate/cost-ceiling.ts'
 import { type Limits, limitHeaders, retryHeaders } from '../limit-headers.ts'
-import type { CostCeiling } from './cost-ceiling.ts'
 
 export interface LiveNode {
   id: string

@@ -1,6 +1,6 @@
 // Reconciling the ledger: a pass over the accounts in bounded steps, and what the last passes found.
 
-import { askTeller, type Decided } from '../db/ask-teller.ts'
+import { askTeller, type Decided } from '../db/ask.ts'
 import type { Env } from '../env.ts'
 
 export interface LedgerHealth {

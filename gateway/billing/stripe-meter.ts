@@ -3,7 +3,7 @@
 // database decides (migrations/functions/stripe.sql); here it is carried over.
 
 import type Stripe from 'stripe'
-import { askTeller, type Decided } from '../db/ask-teller.ts'
+import { askTeller, type Decided } from '../db/ask.ts'
 import type { Env } from '../env.ts'
 import { describe, stripeOf } from './stripe.ts'
 

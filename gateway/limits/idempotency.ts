@@ -2,8 +2,8 @@
 // database's (in `admit` for a generation); the result is sealed here with a key made of the caller's own Idempotency-Key and a
 // secret, neither of which the database has. So nothing that was said can be read there, and a new API key is never at rest.
 
-import { sign } from '../../contract/ticket.ts'
-import { askTeller, type Decided } from '../db/ask-teller.ts'
+import { sign } from '../../contract/internal/ticket.ts'
+import { askTeller, type Decided } from '../db/ask.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
 

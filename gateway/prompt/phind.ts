@@ -1,6 +1,6 @@
 // Phind-CodeLlama-34B-v2, as its card gives it: headings for system, user and assistant, and a default system prompt.
 
-import type { PromptPart } from '../../contract/generation.ts'
+import type { PromptPart } from '../../contract/internal/generation.ts'
 import type { Chat, Turn } from './template.ts'
 
 const DEFAULT_SYSTEM = 'You are an intelligent programming assistant.'

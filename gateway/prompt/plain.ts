@@ -1,6 +1,6 @@
 // Base models such as CodeLlama-34b have no format: a chat is continued as one text, turn after turn.
 
-import type { PromptPart } from '../../contract/generation.ts'
+import type { PromptPart } from '../../contract/internal/generation.ts'
 import type { Chat } from './template.ts'
 
 export function plain({ system, turns }: Chat): PromptPart[] {

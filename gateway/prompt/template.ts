@@ -1,7 +1,7 @@
 // A template turns the turns of a chat into typed parts. What a caller wrote only ever becomes `text`, so no spelling of a
 // special token can become one. A new format is a new file here and a line below.
 
-import type { PromptPart } from '../../contract/generation.ts'
+import type { PromptPart } from '../../contract/internal/generation.ts'
 import { phind } from './phind.ts'
 import { plain } from './plain.ts'
 import { wizardcoder } from './wizardcoder.ts'

@@ -1,6 +1,6 @@
 // WizardCoder-Python-34B-V1.0 (nlpxucan/WizardLM): the Alpaca form. A system text takes the place of its first sentence.
 
-import type { PromptPart } from '../../contract/generation.ts'
+import type { PromptPart } from '../../contract/internal/generation.ts'
 import type { Chat, Turn } from './template.ts'
 
 const DEFAULT_SYSTEM =

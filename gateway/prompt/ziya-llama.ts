@@ -1,7 +1,7 @@
 // Ziya-LLaMA-13B-v1 and v1.1 (Fengshenbang-LM, ziya_inference): "<human>:{query}\n<bot>:". Unlike in Ziya-Coding there is no
 // space, and "<human>" and "<bot>" are added special tokens.
 
-import type { PromptPart } from '../../contract/generation.ts'
+import type { PromptPart } from '../../contract/internal/generation.ts'
 import type { Chat, Turn } from './template.ts'
 
 export function ziyaLlama({ system, turns }: Chat): PromptPart[] {

@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { type ReceiptKey, verifyReceipt } from '../../contract/receipt.ts'
+import { type ReceiptKey, verifyReceipt } from '../../contract/public/receipt.ts'
 import { startGateway } from '../../local/gateway.ts'
 import { type Caller, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { eventually } from '../support/stack.ts'

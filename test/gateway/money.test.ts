@@ -2,7 +2,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { signTicket } from '../../contract/ticket.ts'
+import { signTicket } from '../../contract/internal/ticket.ts'
 import { type Caller, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { ledgerFindings } from '../support/postgres.ts'
 import { eventually } from '../support/stack.ts'

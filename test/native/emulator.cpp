@@ -10,7 +10,7 @@
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/emulator/ptx.h"
 #include "kernels/emulator/runtime.h"
-#include "model.h"
+#include "models/llama.h"
 #include "reference.h"
 
 namespace ziya::test {

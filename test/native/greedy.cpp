@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
-#include "model.h"
+#include "models/llama.h"
 #include "reference.h"
 #include "safetensors.h"
 

@@ -5,9 +5,9 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import type { ModelShape, TensorSource } from '../../gpu-node/engine.ts'
-import { modelConfig } from '../../gpu-node/load/model-config.ts'
-import { expectedTensors } from '../../gpu-node/load/weights.ts'
+import type { ModelShape, TensorSource } from '../../gpu-node/run/native/engine.ts'
+import { modelConfig } from '../../gpu-node/run/native/load/model-config.ts'
+import { expectedTensors } from '../../gpu-node/run/native/load/weights.ts'
 import { folderWith, tinyConfig } from '../support/safetensors.ts'
 
 type Dtype = TensorSource['dtype']

@@ -5,7 +5,7 @@
 #include <optional>
 
 #include "engine.h"
-#include "model.h"
+#include "models/llama.h"
 #include "reference.h"
 
 namespace ziya::test {

@@ -1,6 +1,6 @@
 // Whole random models against the float64 reference, and the promise of the engine: the same token gives the same bytes
 // alone, in any batch, in any chunks, on any number of threads.
-#include "model.h"
+#include "models/llama.h"
 
 #include <algorithm>
 #include <cmath>

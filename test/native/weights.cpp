@@ -9,7 +9,7 @@
 #include <filesystem>
 #include <limits>
 
-#include "model.h"
+#include "models/llama.h"
 #include "reference.h"
 
 namespace ziya::test {

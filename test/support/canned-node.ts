@@ -4,16 +4,21 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { ACCEPTED_HEADER, type GenerateRequest, type NodeErrorCode, TICKET_HEADER } from '../../contract/generation.ts'
-import { usageOf } from '../../contract/openai.ts'
+import {
+  ACCEPTED_HEADER,
+  type GenerateRequest,
+  type NodeErrorCode,
+  TICKET_HEADER,
+} from '../../contract/internal/generation.ts'
 import {
   NODE_SIGNATURE_HEADER,
   type NodeStatus,
   type SettleOutcome,
   type SyncResponse,
   type UsageRecord,
-} from '../../contract/sync.ts'
-import { sign, type Ticket, verifyTicket } from '../../contract/ticket.ts'
+} from '../../contract/internal/sync.ts'
+import { sign, type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
+import { usageOf } from '../../contract/public/openai.ts'
 
 export interface CannedNodeOptions {
   gateway_url: string
@@ -40,7 +45,7 @@ export interface CannedNodeOptions {
 
 export const CANNED_PROMPT_TOKENS = 5
 const CONTEXT_TOKENS = 1024
-const GATHER_MS = 50 // as in gpu-node/sync.ts
+const GATHER_MS = 50 // as in gpu-node/meter/sync.ts
 
 export class CannedNode {
   readonly url: string

@@ -2,11 +2,11 @@
 // so a wrong block table, position, token or neighbour changes the output.
 
 import assert from 'node:assert/strict'
-import { LOGPROBS_MAX } from '../../contract/generation.ts'
-import { BLOCK_TOKENS } from '../../gpu-node/block-pool.ts'
-import type { Engine, EngineInfo, StepBatch, StepResult } from '../../gpu-node/engine.ts'
-import type { RowSampling } from '../../gpu-node/sampling.ts'
-import type { Sequence } from '../../gpu-node/sequence.ts'
+import { LOGPROBS_MAX } from '../../contract/internal/generation.ts'
+import { BLOCK_TOKENS } from '../../gpu-node/run/native/block-pool.ts'
+import type { Engine, EngineInfo, StepBatch, StepResult } from '../../gpu-node/run/native/engine.ts'
+import type { RowSampling } from '../../gpu-node/run/native/sampling.ts'
+import type { Sequence } from '../../gpu-node/run/native/sequence.ts'
 
 export interface FakeEngineOptions {
   blocks: number

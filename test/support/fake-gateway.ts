@@ -3,8 +3,13 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { onTestFinished } from 'vitest'
-import { NODE_SIGNATURE_HEADER, type SettleOutcome, type SyncRequest, type UsageRecord } from '../../contract/sync.ts'
-import { verify } from '../../contract/ticket.ts'
+import {
+  NODE_SIGNATURE_HEADER,
+  type SettleOutcome,
+  type SyncRequest,
+  type UsageRecord,
+} from '../../contract/internal/sync.ts'
+import { verify } from '../../contract/internal/ticket.ts'
 import { NODE_SECRET } from './generate.ts'
 
 export class FakeGateway {

@@ -1,7 +1,7 @@
 // What a gateway sends to a node, for tests of the node alone.
 
-import type { GenerateRequest } from '../../contract/generation.ts'
-import { signTicket, type Ticket } from '../../contract/ticket.ts'
+import type { GenerateRequest } from '../../contract/internal/generation.ts'
+import { signTicket, type Ticket } from '../../contract/internal/ticket.ts'
 
 export const NODE_SECRET = 'a secret of gateway and node'
 

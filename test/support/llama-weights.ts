@@ -1,8 +1,8 @@
 // The random weights of test/vectors/make_llama_vectors.py, remade: value i of a tensor is a hash of i and its name. And
 // the folder of such a model, in each of the formats that are published.
 
-import type { ModelConfig } from '../../gpu-node/load/model-config.ts'
-import { expectedTensors } from '../../gpu-node/load/weights.ts'
+import type { ModelConfig } from '../../gpu-node/run/native/load/model-config.ts'
+import { expectedTensors } from '../../gpu-node/run/native/load/weights.ts'
 import { safetensorsFile } from './safetensors.ts'
 import { tokenizerModel } from './tokenizer-model.ts'
 import { type TorchTensor, torchFile } from './torch-file.ts'

@@ -1,7 +1,7 @@
 // Loaded ahead of a node, by NODE_OPTIONS: its device fails at step LOST_AT_STEP and at all that come after.
 
 import { createRequire } from 'node:module'
-import type { Engine, StepBatch } from '../../gpu-node/engine.ts'
+import type { Engine, StepBatch } from '../../gpu-node/run/native/engine.ts'
 
 const addon = createRequire(import.meta.url)('../../native/build/ziya.node')
 const { NativeEngine } = addon

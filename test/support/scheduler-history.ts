@@ -2,10 +2,10 @@
 // number of operations, and fails where one is broken.
 
 import assert from 'node:assert/strict'
-import { BLOCK_TOKENS } from '../../gpu-node/block-pool.ts'
-import type { StepResult } from '../../gpu-node/engine.ts'
-import { Scheduler, type SchedulerLimits, type Step } from '../../gpu-node/scheduler.ts'
-import type { Sequence } from '../../gpu-node/sequence.ts'
+import { BLOCK_TOKENS } from '../../gpu-node/run/native/block-pool.ts'
+import type { StepResult } from '../../gpu-node/run/native/engine.ts'
+import { Scheduler, type SchedulerLimits, type Step } from '../../gpu-node/run/native/scheduler.ts'
+import type { Sequence } from '../../gpu-node/run/native/sequence.ts'
 import { expectedOutput, FakeEngine } from './fake-engine.ts'
 import { type Random, seededRandom } from './random.ts'
 import { greedy, makeSequence } from './sequences.ts'

@@ -2,7 +2,7 @@
 
 export interface Mutation {
   what: string
-  file: string // of gpu-node/
+  file: string // of gpu-node/run/native/
   line: string // part of one line, which is there once
   becomes: string
 }

@@ -1,9 +1,9 @@
 // Sequences for tests of the scheduler and the engine.
 
-import type { Engine } from '../../gpu-node/engine.ts'
-import type { RowSampling } from '../../gpu-node/sampling.ts'
-import type { Scheduler } from '../../gpu-node/scheduler.ts'
-import { Sequence, type SequenceOptions } from '../../gpu-node/sequence.ts'
+import type { Engine } from '../../gpu-node/run/native/engine.ts'
+import type { RowSampling } from '../../gpu-node/run/native/sampling.ts'
+import type { Scheduler } from '../../gpu-node/run/native/scheduler.ts'
+import { Sequence, type SequenceOptions } from '../../gpu-node/run/native/sequence.ts'
 
 export const greedy: RowSampling = {
   temperature: 0,

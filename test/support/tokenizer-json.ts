@@ -1,6 +1,6 @@
 // Writes tokenizer.json files, good and bad, for tests; among them what transformers makes of a tokenizer.model.
 
-import { bytePiece, type TokenizerModel } from '../../gpu-node/tokenizer/model-file.ts'
+import { bytePiece, type TokenizerModel } from '../../gpu-node/run/native/tokenizer/sentencepiece-file.ts'
 
 export type Merge = [left: string, right: string]
 

@@ -1,6 +1,6 @@
 // Writes small tokenizer.model files, good and bad, for tests.
 
-import { bytePiece } from '../../gpu-node/tokenizer/model-file.ts'
+import { bytePiece } from '../../gpu-node/run/native/tokenizer/sentencepiece-file.ts'
 
 export interface TokenizerModelOptions {
   pieces?: { text: string; score?: number; type?: number }[] // after <unk>, <s>, </s> and the 256 bytes

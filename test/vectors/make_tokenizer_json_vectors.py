@@ -4,7 +4,7 @@
     python test/vectors/make_tokenizer_json_vectors.py test/vectors/tokenizer-json.json
 
 Options: --count N (default 40, of each variant) and --seed N; for the 20,000 of the README give --count 20000, then run
-test/gpu-node/tokenizer/tokenizer-json.test.ts. The models are those of make_tokenizer_vectors.py, converted as
+test/gpu-node/run/native/tokenizer/tokenizer-json.test.ts. The models are those of make_tokenizer_vectors.py, converted as
 transformers converts them (LlamaConverter); the test makes the same files (test/support/tokenizer-json.ts) and compares
 the merges by their hash. Variants of a file: as converted; its merges in a random order with some of them left out, so that
 they no longer follow any score; with added tokens of each kind; without the space before the text.

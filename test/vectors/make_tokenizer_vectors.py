@@ -6,7 +6,7 @@
     python test/vectors/make_tokenizer_vectors.py models/ziya-coding-mini/tokenizer.model test/vectors/tokenizer-ziya-coding-mini.json
 
 Options: --count N (default 200) and --seed N; for the 100,000 of the README give --count 100000, then run
-test/gpu-node/tokenizer/tokenizer.test.ts. `cases` are texts and their ids; `decodes` are random ids (bytes and
+test/gpu-node/run/native/tokenizer/tokenizer.test.ts. `cases` are texts and their ids; `decodes` are random ids (bytes and
 control pieces among them) and their text, with broken UTF-8 replaced as Python's errors="replace" does.
 """
 

@@ -1,8 +1,8 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { recentLedgerHealth } from '../../../gateway/billing/reconcile.ts'
-import { askTeller } from '../../../gateway/db/ask-teller.ts'
+import { askTeller } from '../../../gateway/db/ask.ts'
 
-vi.mock('../../../gateway/db/ask-teller.ts', () => ({ askTeller: vi.fn() }))
+vi.mock('../../../gateway/db/ask.ts', () => ({ askTeller: vi.fn() }))
 afterEach(() => void vi.useRealTimers())
 
 test('however often the health of the ledger is asked for, it is read once a second', async () => {

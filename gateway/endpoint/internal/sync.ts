@@ -1,0 +1,87 @@
+// POST /internal/sync: a node reports itself and its journal. Signed over the raw body; every record carries the ticket it was
+// generated under. Answers what became of each record; what could not be decided now is to be sent again.
+
+import { z } from 'zod'
+import type { Outcome } from '../../../contract/internal/generation.ts'
+import {
+  NODE_SIGNATURE_HEADER,
+  SYNC_RECORDS_MAX,
+  type SyncRequest,
+  type SyncResponse,
+  type UsageRecord,
+} from '../../../contract/internal/sync.ts'
+import { type Ticket, verify, verifyTicket } from '../../../contract/internal/ticket.ts'
+import { keepUnsettled, settle } from '../../billing/ledger.ts'
+import type { Call, Env } from '../../env.ts'
+import { ApiError } from '../../error.ts'
+import { readText } from '../../field/read-body.ts'
+
+const SYNC_BYTES_MAX = 2 << 20
+const NOT_SIGNED = 'The report is not signed by a node of ours.'
+
+const count = z.int().min(0)
+const outcomes: [Outcome, ...Outcome[]] = ['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']
+
+const report: z.ZodType<SyncRequest> = z.object({
+  node: z.object({
+    node_id: z.string().min(1).max(200),
+    url: z.url({ protocol: /^https?$/ }),
+    model: z.string().min(1),
+    state: z.enum(['ready', 'draining']),
+    context_tokens: count,
+    running: count,
+    waiting: count,
+    blocks_total: count,
+    blocks_free: count,
+  }),
+  records: z
+    .array(
+      z.object({
+        ticket: z.string(),
+        request_id: z.guid(),
+        attempt: z.int().min(1),
+        prompt_tokens: count,
+        cached_tokens: count,
+        completion_tokens: count,
+        delivered_tokens: count,
+        outcome: z.enum(outcomes),
+        started_unix_ms: z.number(),
+        first_token_ms: z.number().nullable(),
+        duration_ms: z.number(),
+      }),
+    )
+    .max(SYNC_RECORDS_MAX),
+})
+
+export async function internalSync(c: Call): Promise<Response> {
+  const signature = c.req.header(NODE_SIGNATURE_HEADER) ?? ''
+  if (signature === '') throw new ApiError('invalid_api_key', { message: NOT_SIGNED }) // and not read
+  const text = await readText(c.req.raw, SYNC_BYTES_MAX)
+  if (!(await verify(text, signature, c.env.NODE_SECRET)))
+    throw new ApiError('invalid_api_key', { message: NOT_SIGNED })
+  const parsed = report.safeParse(JSON.parse(text))
+  if (!parsed.success) throw new ApiError('invalid_value', { message: z.prettifyError(parsed.error).slice(0, 500) })
+  return c.json(await settleRecords(c.env, parsed.data))
+}
+
+async function settleRecords(env: Env, { node, records }: SyncRequest): Promise<SyncResponse> {
+  const tickets = await Promise.all(records.map((record) => ticketOf(record, env.NODE_SECRET)))
+  const settlements = records.flatMap((record, i) => (tickets[i] ? [{ record, ticket: tickets[i] }] : []))
+  const { outcomes, stop } = await settle(env, node, settlements)
+  const made = new Map(settlements.map(({ record }, i) => [record, outcomes[i]!]))
+  const outcomeOf = (record: UsageRecord) =>
+    made.get(record) ?? keepUnsettled(env, node, { kind: 'bad_ticket', record })
+  const settled = await Promise.all(
+    records.map(async (record) => {
+      const { request_id, attempt } = record
+      return { request_id, attempt, outcome: await outcomeOf(record) }
+    }),
+  )
+  return { settled, stop }
+}
+
+/** The record's ticket, where it is ours and was given for this very attempt. */
+async function ticketOf(record: UsageRecord, secret: string): Promise<Ticket | null> {
+  const ticket = await verifyTicket(record.ticket, secret)
+  return ticket?.request_id === record.request_id && ticket.attempt === record.attempt ? ticket : null
+}

@@ -1,0 +1,90 @@
+// POST /admin/grants, /admin/refunds and /admin/adjustments: money that an operator moves. A reference names each, so that a
+// repeated call moves it once.
+
+import { z } from 'zod'
+import { authenticateAdmin } from '../../auth/authenticate.ts'
+import { askTeller, type Decided } from '../../db/ask.ts'
+import type { Call } from '../../env.ts'
+import { ApiError } from '../../error.ts'
+import { text } from '../../field/generation.ts'
+import { nanousd } from '../../field/money.ts'
+import { readBody, type Schema } from '../../field/read-body.ts'
+import { rowId } from '../../field/row-id.ts'
+import { moment } from '../../field/time.ts'
+
+interface Booked {
+  entry_id: string
+  account_id: string
+  kind: string
+  amount_nanousd: string
+  refundable_nanousd?: string
+}
+
+const amount_nanousd = nanousd.refine((amount) => /[1-9]/.test(amount), 'expected more than nothing')
+const common = {
+  account_id: rowId,
+  reference: text.min(1).max(200),
+  note: text.max(1000).nullable().default(null),
+}
+const grant = z.strictObject({ ...common, amount_nanousd, expires_at: moment })
+const refund = z.strictObject({
+  ...common,
+  request_id: z.guid().transform((id) => id.toLowerCase()),
+  amount_nanousd: amount_nanousd.nullable().default(null),
+})
+const adjustment = z.strictObject({
+  ...common,
+  amount_nanousd,
+  direction: z.enum(['credit', 'debit']),
+  may_overdraw: z.boolean().default(false),
+})
+
+export async function createGrant(c: Call): Promise<Response> {
+  return book(c, { name: 'give_grant', schema: grant as Schema<z.infer<typeof grant>>, done: 'granted' })
+}
+
+export async function createRefund(c: Call): Promise<Response> {
+  return book(c, { name: 'refund', schema: refund as Schema<z.infer<typeof refund>>, done: 'refunded' })
+}
+
+export async function createAdjustment(c: Call): Promise<Response> {
+  return book(c, { name: 'adjust', schema: adjustment as Schema<z.infer<typeof adjustment>>, done: 'adjusted' })
+}
+
+async function book<B extends object>(
+  c: Call,
+  how: { name: string; schema: Schema<B>; done: string },
+): Promise<Response> {
+  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
+  const fields = await readBody(c.req.raw, how.schema)
+  const [answer] = await askTeller<Decided & Booked>(c.env, how.name, { shard_by: 'admin', items: [fields] })
+  if (answer!.decision !== how.done) throw refusal(answer!)
+  const { entry_id, account_id, kind, amount_nanousd } = answer!
+  return c.json({ object: 'entry', id: entry_id, ...fields, account_id, kind, amount_nanousd }, 201)
+}
+
+function refusal({ decision, refundable_nanousd }: Decided & Booked): ApiError {
+  switch (decision) {
+    case 'unknown_account':
+      return new ApiError('not_found', { param: 'account_id' })
+    case 'not_charged':
+      return new ApiError('not_found', { param: 'request_id' })
+    case 'uncountable':
+      return new ApiError('uncountable', { param: 'amount_nanousd' })
+    case 'reference_taken':
+      return invalid('reference', 'This reference booked something else already.')
+    case 'above_charge':
+      return invalid('amount_nanousd', `Of this charge ${refundable_nanousd} nano-USD can still be refunded.`)
+    case 'insufficient_balance':
+      return invalid(
+        'amount_nanousd',
+        'The balance does not cover this. Set may_overdraw to leave the account in debt.',
+      )
+    default:
+      return new ApiError('internal_error')
+  }
+}
+
+function invalid(param: string, message: string): ApiError {
+  return new ApiError('invalid_value', { param, message })
+}

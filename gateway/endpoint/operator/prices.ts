@@ -1,0 +1,80 @@
+// GET and POST /admin/prices: the price book. A published price is never changed; a later one follows it.
+
+import { z } from 'zod'
+import { authenticateAdmin } from '../../auth/authenticate.ts'
+import { ask } from '../../billing/ledger.ts'
+import { askTeller, type Decided } from '../../db/ask.ts'
+import type { Call } from '../../env.ts'
+import { ApiError } from '../../error.ts'
+import { text } from '../../field/generation.ts'
+import { nanousd } from '../../field/money.ts'
+import { readBody, type Schema } from '../../field/read-body.ts'
+import { rowId } from '../../field/row-id.ts'
+import { moment } from '../../field/time.ts'
+
+interface Price {
+  model: string
+  version: number
+}
+
+const bound = moment.nullable().default(null)
+const body = z
+  .strictObject({
+    model: text.min(1).max(200),
+    account_id: rowId.nullable().default(null),
+    input_nanousd_per_token: nanousd,
+    cached_input_nanousd_per_token: nanousd.nullable().default(null),
+    output_nanousd_per_token: nanousd,
+    valid_from: bound,
+    valid_until: bound,
+  })
+  .refine((price) => BigInt(price.cached_input_nanousd_per_token ?? 0) <= BigInt(price.input_nanousd_per_token), {
+    path: ['cached_input_nanousd_per_token'],
+    message: 'expected no more than input_nanousd_per_token',
+  })
+  .refine((price) => price.valid_until === null || price.account_id !== null, {
+    path: ['valid_until'],
+    message: 'expected only with account_id: a list price is valid until the next',
+  })
+  .refine(
+    (price) =>
+      price.valid_until === null || Date.parse(price.valid_until) >= Date.parse(price.valid_from ?? '1970-01-01'),
+    {
+      path: ['valid_until'],
+      message: 'expected not before valid_from',
+    },
+  )
+const query = z.strictObject({ model: text.min(1).max(200).optional(), account_id: rowId.optional() })
+
+export async function publishPrice(c: Call): Promise<Response> {
+  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
+  const item = await readBody(c.req.raw, body as Schema<z.infer<typeof body>>)
+  const [answer] = await askTeller<Decided & { price: Price }>(c.env, 'publish_price', {
+    shard_by: 'admin',
+    items: [item],
+  })
+  if (answer!.decision === 'unknown_account') throw new ApiError('not_found', { param: 'account_id' })
+  if (answer!.decision === 'begins_in_the_past')
+    throw new ApiError('invalid_value', { param: 'valid_from', message: 'A price cannot begin in the past.' })
+  if (answer!.decision === 'ends_before_it_begins')
+    throw new ApiError('invalid_value', { param: 'valid_until', message: 'A price cannot end before it begins.' })
+  if (answer!.decision !== 'published') throw new ApiError('internal_error')
+  return c.json({ object: 'price', ...answer!.price }, 201)
+}
+
+export async function listPrices(c: Call): Promise<Response> {
+  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
+  const parsed = query.safeParse(c.req.query())
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues
+    if (issue?.code === 'unrecognized_keys')
+      throw new ApiError('unknown_parameter', { param: issue.keys[0]!.slice(0, 100) })
+    throw new ApiError('invalid_value', { param: String(issue?.path[0]) })
+  }
+  const { prices } = await ask<{ prices: Price[] }>(c.env, 'list_prices', {
+    operator: true,
+    ...parsed.data,
+    limit: 1000,
+  } as never)
+  return c.json({ object: 'list', data: prices.map((price) => ({ object: 'price', ...price })) })
+}

@@ -1,0 +1,43 @@
+// One attempt at one node: it accepts and its answer is the client's, or it refuses, or it cannot be reached.
+
+import {
+  ACCEPTED_HEADER,
+  type GenerateRequest,
+  type NodeError,
+  TICKET_HEADER,
+} from '../../contract/internal/generation.ts'
+
+export type NodeAnswer = { accepted: Response } | RefusedByNode | 'unreachable'
+
+interface RefusedByNode {
+  refused: NodeError['error']
+  retry_after_s: number | null
+}
+
+export async function askNode(
+  url: string,
+  {
+    ticket,
+    request,
+    client,
+    ms_max,
+  }: { ticket: string; request: GenerateRequest; client: AbortSignal; ms_max: number },
+): Promise<NodeAnswer> {
+  // The deadline outlives the head: it ends the body of a node that stalls. A client that leaves ends it at once.
+  const signal = AbortSignal.any([client, AbortSignal.timeout(ms_max)])
+  const headers = { 'content-type': 'application/json', [TICKET_HEADER]: ticket }
+  try {
+    const answer = await fetch(`${url}/generate`, { method: 'POST', headers, body: JSON.stringify(request), signal })
+    return answer.headers.get(ACCEPTED_HEADER) === '1' ? { accepted: answer } : await refusalOf(answer)
+  } catch (error) {
+    if (client.aborted) throw error
+    return 'unreachable'
+  }
+}
+
+async function refusalOf(answer: Response): Promise<RefusedByNode> {
+  const { error } = (await answer.json()) as Partial<NodeError>
+  if (!error) throw new Error(`a node answered ${answer.status} without an error`)
+  const retry_after_s = Number(answer.headers.get('retry-after') ?? Number.NaN)
+  return { refused: error, retry_after_s: Number.isInteger(retry_after_s) ? retry_after_s : null }
+}

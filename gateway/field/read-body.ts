@@ -1,0 +1,128 @@
+// A request's body, or the refusal that names what is wrong with it. Bounded before it is parsed, in bytes and in depth;
+// then strictly: a field we do not know is a field the caller believes in.
+
+import type { z } from 'zod'
+import { ApiError, type ErrorCode } from '../error.ts'
+
+export type Schema<B> = z.ZodType<B>
+
+const BODY_BYTES_MAX = 1 << 20
+const DEPTH_MAX = 32
+const ECHO_LENGTH_MAX = 100
+
+export async function readBody<B>(request: Request, schema: Schema<B>): Promise<B> {
+  return parseBody(await readBodyText(request), schema)
+}
+
+export async function readBodyText(request: Request): Promise<string> {
+  checkMediaType(request)
+  return readText(request, BODY_BYTES_MAX)
+}
+
+export function parseBody<B>(text: string, schema: Schema<B>): B {
+  const result = schema.safeParse(parseJson(text), { reportInput: true })
+  if (!result.success) throw asApiError(result.error.issues[0]!)
+  return result.data
+}
+
+/** The body as text, never more than `bytes_max`, whether or not a length was announced. */
+export async function readText(request: Request, bytes_max: number): Promise<string> {
+  const announced = request.headers.get('content-length')
+  if (Number(announced ?? 0) > bytes_max) throw tooLarge(bytes_max)
+  // Read at once where the server has seen to the length; part by part costs more than all the rest of the check.
+  return decode(announced ? await request.arrayBuffer() : await readParts(request, bytes_max))
+}
+
+async function readParts(request: Request, bytes_max: number): Promise<ArrayBuffer> {
+  const parts: Uint8Array<ArrayBuffer>[] = []
+  let bytes = 0
+  for await (const part of request.body ?? []) {
+    bytes += part.length
+    if (bytes > bytes_max) throw tooLarge(bytes_max)
+    parts.push(part)
+  }
+  return new Blob(parts).arrayBuffer()
+}
+
+function tooLarge(bytes_max: number): ApiError {
+  return new ApiError('body_too_large', { message: `The body is larger than ${bytes_max} bytes.` })
+}
+
+function checkMediaType({ headers }: Request): void {
+  const type = headers.get('content-type') ?? 'application/json'
+  if (!/^application\/json\s*(;|$)/i.test(type)) throw new ApiError('unsupported_media_type')
+  if ((headers.get('content-encoding') ?? 'identity') !== 'identity') throw new ApiError('unsupported_media_type')
+}
+
+const decoder = new TextDecoder('utf-8', { fatal: true })
+
+function decode(bytes: ArrayBuffer): string {
+  try {
+    return decoder.decode(bytes)
+  } catch {
+    throw new ApiError('invalid_json', { message: 'The body is not valid UTF-8.' })
+  }
+}
+
+function parseJson(text: string): unknown {
+  if (depthOf(text) > DEPTH_MAX) throw new ApiError('invalid_json', { message: 'The body is nested too deeply.' })
+  try {
+    return JSON.parse(text)
+  } catch {
+    throw new ApiError('invalid_json')
+  }
+}
+
+// Brackets outside strings, counted before anything recursive sees them. One pass by hand: an expression over strings would
+// take quadratic time on quotes that never end.
+function depthOf(text: string): number {
+  let depth = 0
+  let deepest = 0
+  let in_string = false
+  for (let i = 0; i < text.length; i += 1) {
+    const c = text[i]
+    if (in_string && c === '\\') i += 1
+    else if (c === '"') in_string = !in_string
+    else if (in_string) continue
+    else if (c === '[' || c === '{') deepest = Math.max(deepest, ++depth)
+    else if (c === ']' || c === '}') depth -= 1
+  }
+  return deepest
+}
+
+/** The refusal for what a schema found first. A schema may name the code itself: `params: { code }`. */
+function asApiError(issue: z.core.$ZodIssue): ApiError {
+  const own = 'params' in issue ? (issue.params as { code?: ErrorCode } | undefined)?.code : undefined
+  const path = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0]!] : issue.path
+  const param = printable(paramOf(path))
+  return new ApiError(own ?? codeOf(issue), {
+    param: param || null,
+    message: messageOf(own ?? codeOf(issue), param, issue),
+  })
+}
+
+function codeOf(issue: z.core.$ZodIssue): ErrorCode {
+  if (issue.code === 'unrecognized_keys') return 'unknown_parameter'
+  if (issue.code !== 'invalid_type' && issue.code !== 'invalid_union') return 'invalid_value'
+  return issue.input === undefined && issue.path.length === 1 ? 'missing_required_parameter' : 'invalid_type'
+}
+
+function messageOf(code: ErrorCode, param: string, issue: z.core.$ZodIssue): string {
+  if (code === 'unknown_parameter') return `Unknown parameter: '${param}'.`
+  if (code === 'unsupported_parameter') return `Unsupported parameter: '${param}' cannot be used here.`
+  if (code === 'missing_required_parameter') return `Missing required parameter: '${param}'.`
+  const where = param ? `'${param}'` : 'the body'
+  return `Invalid ${code === 'invalid_type' ? 'type' : 'value'} for ${where}: ${printable(issue.message)}.`
+}
+
+// As OpenAI writes it: messages[0].content.
+function paramOf(path: readonly PropertyKey[]): string {
+  return path.reduce<string>(
+    (text, key) => (typeof key === 'number' ? `${text}[${key}]` : text ? `${text}.${String(key)}` : String(key)),
+    '',
+  )
+}
+
+function printable(text: string): string {
+  return text.slice(0, ECHO_LENGTH_MAX).toWellFormed()
+}

@@ -1,0 +1,32 @@
+// The most a request can cost, known without a tokenizer: a token is at least one byte of text, a text part may begin with one
+// piece more (the space SentencePiece puts in front), a special is one token, ids count themselves. A prompt longer than the
+// context is refused by the node, so none costs more than that.
+
+import type { GenerateRequest, PromptPart } from '../../contract/internal/generation.ts'
+
+export interface CostCeiling {
+  prompt_tokens_max: number // over all prompts
+  output_tokens_max: number // over all choices
+}
+
+export function costCeiling(request: GenerateRequest, context_tokens: number): CostCeiling {
+  let prompt_tokens_max = 0
+  for (const prompt of request.prompts) prompt_tokens_max += Math.min(promptTokensMax(prompt), context_tokens)
+  return { prompt_tokens_max, output_tokens_max: request.max_tokens * request.n * request.prompts.length }
+}
+
+function promptTokensMax(parts: PromptPart[]): number {
+  let count = 0
+  for (const part of parts) {
+    if ('tokens' in part) count += part.tokens.length
+    else if ('text' in part) count += utf8Bytes(part.text) + 1
+    else count += 1
+  }
+  return count
+}
+
+const encoder = new TextEncoder()
+
+function utf8Bytes(text: string): number {
+  return encoder.encode(text).length
+}

@@ -1,0 +1,179 @@
+// From the events of a generation to public bytes. Streamed or whole, completion or chat: the same events, and one
+// interface for both, so that a streamed answer and an unstreamed one cannot drift apart.
+
+import type { FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
+import type { ErrorBody, ErrorType, Usage } from '../../contract/public/openai.ts'
+import { chatShape } from './chat.ts'
+import { completionShape } from './completion.ts'
+
+/** One token of an answer, with the likeliest others in its place. */
+export interface TokenLogprob extends Candidate {
+  top: Candidate[]
+  offset: number // code points of the choice's text before it
+}
+
+export interface Candidate {
+  text: string
+  bytes: number[] | null // null where it has no text
+  logprob: number
+}
+
+/** What one choice says at once: text, and the tokens it is made of where log-probabilities were asked for. */
+export interface Piece {
+  text: string
+  logprobs: TokenLogprob[] | null
+}
+
+/** How one public shape spells each event. */
+export interface PublicShape {
+  opening(choice: number): object | null // the chunk before a choice's first text
+  delta(choice: number, piece: Piece): object
+  finish(choice: number, reason: FinishReason): object
+  usage(usage: Usage): object
+  whole(choices: WholeChoice[], usage: Usage): object
+}
+
+interface WholeChoice extends Piece {
+  finish_reason: FinishReason
+}
+
+/** Collects the bytes of an answer as its events come. `take` hands out what a step made, for one socket write. */
+export interface Answer {
+  readonly content_type: string
+  /** `logprobs` are of the tokens that end with this text; they count only where the request asked for them. */
+  text(choice: number, text: string, logprobs?: TokenLogprob[]): void
+  finish(choice: number, reason: FinishReason): void
+  end(usage: Usage): void
+  error(why: Failure): void
+  readonly has_bytes: boolean
+  take(): string
+}
+
+/** Why an answer ends with an error. */
+export type Failure = 'error' | 'revoked'
+
+export function answerTo(request: GenerateRequest): Answer {
+  const shape = request.shape === 'chat' ? chatShape(request) : completionShape(request)
+  const choices = request.prompts.length * request.n
+  return request.stream ? new StreamedAnswer(shape, choices, request) : new WholeAnswer(shape, choices, request)
+}
+
+export const KEEP_ALIVE = ': keep-alive\n\n'
+
+class StreamedAnswer implements Answer {
+  readonly content_type = 'text/event-stream; charset=utf-8'
+  readonly #shape: PublicShape
+  readonly #opened: boolean[]
+  readonly #include_usage: boolean
+  readonly #has_logprobs: boolean
+  #bytes = ''
+
+  constructor(shape: PublicShape, choices: number, request: GenerateRequest) {
+    this.#shape = shape
+    this.#opened = new Array<boolean>(choices).fill(false)
+    this.#include_usage = request.include_usage
+    this.#has_logprobs = request.logprobs !== null
+  }
+
+  text(choice: number, text: string, logprobs: TokenLogprob[] = []): void {
+    this.#open(choice)
+    if (text === '' && logprobs.length === 0) return
+    this.#chunk(this.#shape.delta(choice, { text, logprobs: this.#has_logprobs ? logprobs : null }))
+  }
+
+  finish(choice: number, reason: FinishReason): void {
+    this.#open(choice)
+    this.#chunk(this.#shape.finish(choice, reason))
+  }
+
+  end(usage: Usage): void {
+    if (this.#include_usage) this.#frame(this.#shape.usage(usage))
+    this.#bytes += 'data: [DONE]\n\n'
+  }
+
+  error(why: Failure): void {
+    this.#frame(failures[why])
+  }
+
+  get has_bytes(): boolean {
+    return this.#bytes !== ''
+  }
+
+  take(): string {
+    const bytes = this.#bytes
+    this.#bytes = ''
+    return bytes
+  }
+
+  #open(choice: number): void {
+    if (this.#opened[choice]) return
+    this.#opened[choice] = true
+    const opening = this.#shape.opening(choice)
+    if (opening) this.#chunk(opening)
+  }
+
+  #chunk(chunk: object): void {
+    this.#frame(this.#include_usage ? { ...chunk, usage: null } : chunk)
+  }
+
+  #frame(data: object): void {
+    this.#bytes += `data: ${JSON.stringify(data)}\n\n`
+  }
+}
+
+class WholeAnswer implements Answer {
+  readonly content_type = 'application/json'
+  readonly #shape: PublicShape
+  readonly #choices: WholeChoice[]
+  #bytes = ''
+
+  constructor(shape: PublicShape, choices: number, { logprobs }: GenerateRequest) {
+    this.#shape = shape
+    this.#choices = Array.from({ length: choices }, () => ({
+      text: '',
+      logprobs: logprobs === null ? null : [],
+      finish_reason: 'length',
+    }))
+  }
+
+  text(choice: number, text: string, logprobs: TokenLogprob[] = []): void {
+    const whole = this.#choices[choice]!
+    whole.text += text
+    whole.logprobs?.push(...logprobs)
+  }
+
+  finish(choice: number, reason: FinishReason): void {
+    this.#choices[choice]!.finish_reason = reason
+  }
+
+  end(usage: Usage): void {
+    this.#bytes = JSON.stringify(this.#shape.whole(this.#choices, usage))
+  }
+
+  error(why: Failure): void {
+    this.#bytes = JSON.stringify(failures[why])
+  }
+
+  get has_bytes(): boolean {
+    return this.#bytes !== ''
+  }
+
+  take(): string {
+    const bytes = this.#bytes
+    this.#bytes = ''
+    return bytes
+  }
+}
+
+const failures: Record<Failure, ErrorBody> = {
+  error: failure('server_error', 'engine_failed', 'The model failed while generating this answer.'),
+  revoked: failure(
+    'invalid_request_error',
+    'request_revoked',
+    'The permission for this request was taken back while it ran.',
+  ),
+}
+
+function failure(type: ErrorType, code: string, message: string): ErrorBody {
+  return { error: { message, type, param: null, code } }
+}

@@ -1,0 +1,56 @@
+// The shape of OpenAI's `POST /v1/completions`.
+
+import type { GenerateRequest } from '../../contract/internal/generation.ts'
+import type { CompletionBody, CompletionLogprobs } from '../../contract/public/openai.ts'
+import type { Candidate, Piece, PublicShape } from './answer.ts'
+
+export function completionShape(request: GenerateRequest): PublicShape {
+  const body = (choices: CompletionBody['choices']): CompletionBody => ({
+    id: request.response_id,
+    object: 'text_completion',
+    created: request.created_unix_s,
+    model: request.model,
+    choices,
+  })
+  return {
+    opening: () => null,
+    delta: (index, { text, logprobs }) =>
+      body([{ index, text, logprobs: completionLogprobs(logprobs), finish_reason: null }]),
+    finish: (index, finish_reason) => body([{ index, text: '', logprobs: null, finish_reason }]),
+    usage: (usage) => ({ ...body([]), usage }),
+    whole: (choices, usage) => ({
+      ...body(
+        choices.map((choice, index) => ({
+          index,
+          text: choice.text,
+          logprobs: completionLogprobs(choice.logprobs),
+          finish_reason: choice.finish_reason,
+        })),
+      ),
+      usage,
+    }),
+  }
+}
+
+function completionLogprobs(tokens: Piece['logprobs']): CompletionLogprobs | null {
+  if (tokens === null) return null
+  return {
+    tokens: tokens.map(spelling),
+    token_logprobs: tokens.map(({ logprob }) => logprob),
+    // The drawn token is listed whether or not it is among the likeliest.
+    top_logprobs: tokens.map((token) => byText([...token.top, token])),
+    text_offset: tokens.map(({ offset }) => offset),
+  }
+}
+
+// Two tokens may have one text, a piece and a byte: the likelier one is shown.
+function byText(candidates: Candidate[]): Record<string, number> {
+  const likeliest_last = candidates.toSorted((a, b) => a.logprob - b.logprob)
+  return Object.fromEntries(likeliest_last.map((candidate) => [spelling(candidate), candidate.logprob]))
+}
+
+// OpenAI's way to write a token that is a part of a code point.
+function spelling({ text, bytes }: Candidate): string {
+  const is_byte = bytes?.length === 1 && text.startsWith('\\x')
+  return is_byte ? `bytes:${text}` : text
+}

@@ -1,0 +1,126 @@
+// Reports the journal to the gateway until each record is settled: at once when a generation finishes after a while, what
+// finishes then a moment later and together, and each second as the heartbeat that says this node lives. One call at a time,
+// each with a deadline; failures are retried for ever.
+
+import { setTimeout as sleep } from 'node:timers/promises'
+import {
+  NODE_SIGNATURE_HEADER,
+  type NodeStatus,
+  SYNC_RECORDS_MAX,
+  type SyncRequest,
+  type SyncResponse,
+} from '../../contract/internal/sync.ts'
+import { sign } from '../../contract/internal/ticket.ts'
+import type { Journal } from './journal.ts'
+
+export interface SyncOptions {
+  gateway_url: string
+  node_secret: string
+  journal: Journal
+  status: () => NodeStatus
+  on_failure: (reason: string) => void
+  on_stop?: (request_ids: string[]) => void // what the gateway no longer wants to run
+  heartbeat_ms?: number
+  call_ms_max?: number
+  backoff_ms_max?: number
+}
+
+// Short, because a node and its gateway often start together.
+const BACKOFF_MS_MIN = 50
+
+// After each report. One costs the gateway and the database as much as ten records do, and nobody waits for it.
+const GATHER_MS = 50
+
+export class Sync {
+  readonly #options: Required<SyncOptions>
+  #loop: Promise<void> | null = null
+  #is_stopping = false
+  #is_poked = false
+  #endPause = () => {}
+  #failures = 0
+
+  constructor(options: SyncOptions) {
+    this.#options = { heartbeat_ms: 1000, call_ms_max: 5000, backoff_ms_max: 5000, on_stop: () => {}, ...options }
+  }
+
+  start(): void {
+    this.#loop = this.#run()
+  }
+
+  /** Something finished: report soon. Many calls become one report; while the gateway is away its backoff stands. */
+  poke(): void {
+    this.#is_poked = true
+    if (this.#failures === 0) this.#endPause()
+  }
+
+  /** Ends the loop after one last report. */
+  async stop(): Promise<void> {
+    this.#is_stopping = true
+    this.#endPause()
+    await this.#loop
+    await this.#report()
+  }
+
+  async #run(): Promise<void> {
+    while (!this.#is_stopping) {
+      this.#is_poked = false
+      const is_complete = await this.#report()
+      if (this.#is_stopping) return
+      if (this.#failures > 0) await this.#pause(this.#backoff())
+      else if (is_complete) await this.#untilDue()
+    }
+  }
+
+  async #untilDue(): Promise<void> {
+    await sleep(GATHER_MS)
+    if (!this.#is_poked && !this.#is_stopping) await this.#pause(this.#options.heartbeat_ms)
+  }
+
+  /** One call. True when nothing is left to report but what was asked to be sent again. */
+  async #report(): Promise<boolean> {
+    const { journal, status } = this.#options
+    journal.retry()
+    const request: SyncRequest = { node: status(), records: journal.unacknowledged(SYNC_RECORDS_MAX) }
+    try {
+      const { settled, stop = [] } = await this.#post(request)
+      this.#options.on_stop(stop)
+      journal.acknowledge(settled.filter(({ outcome }) => outcome !== 'retry'))
+      this.#failures = settled.some(({ outcome }) => outcome === 'retry') ? this.#failures + 1 : 0
+    } catch (error) {
+      this.#failures++
+      if (this.#failures === 1) this.#options.on_failure(String(error))
+    }
+    return request.records.length < SYNC_RECORDS_MAX
+  }
+
+  async #post(request: SyncRequest): Promise<SyncResponse> {
+    const body = JSON.stringify(request)
+    const response = await fetch(`${this.#options.gateway_url}/internal/sync`, {
+      method: 'POST',
+      headers: {
+        'content-type': 'application/json',
+        [NODE_SIGNATURE_HEADER]: await sign(body, this.#options.node_secret),
+      },
+      body,
+      signal: AbortSignal.timeout(this.#options.call_ms_max),
+    })
+    if (!response.ok) throw new Error(`the gateway answered ${response.status} to a report`)
+    return (await response.json()) as SyncResponse
+  }
+
+  // Full jitter, so that many nodes do not return to a gateway in step.
+  #backoff(): number {
+    const { backoff_ms_max } = this.#options
+    return Math.min(backoff_ms_max, BACKOFF_MS_MIN * 2 ** Math.min(this.#failures, 10)) * (0.5 + Math.random() / 2)
+  }
+
+  #pause(milliseconds: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(resolve, milliseconds)
+      this.#endPause = () => {
+        clearTimeout(timer)
+        resolve()
+      }
+    })
+  }
+}

@@ -1,0 +1,405 @@
+// Decides what each step computes: continuous batching without phases. A pure state machine: schedule() hands out one
+// token budget, apply() takes the step's tokens; whoever calls them runs the engine between, and says what a step costs.
+//
+// One step may be scheduled ahead, before the one under way is applied: it refers to tokens that are still being drawn. Where
+// such a token turns out to be a sequence's last, what the step ahead drew for it is dropped, like a cancelled one's. Nobody
+// gives way and nothing is drafted in a step ahead; where that is wanted there is none. (A step ahead hides about 2 % of a step,
+// a draft saves one now and then: even where it is given up only in the midst of a copy, code is 1–7 % slower written.)
+//
+// Progress is certain: what could never fit is refused at the door, and the oldest sequence is never preempted, so it
+// always finishes. Interactive sequences go first, and each of a batch lets only so many later ones pass. A preempted
+// sequence is computed again from its own tokens, as far as the prefix cache lost them; batch-invariant kernels give the
+// same text. So do drafts: a drafted token is kept where it is the one that its position draws, whatever the parameters.
+
+import assert from 'node:assert/strict'
+import type { FinishReason } from '../../../contract/internal/generation.ts'
+import { BlockTables, buildBatch, type StepPart } from './batch.ts'
+import { BLOCK_TOKENS, BlockPool, blocksFor } from './block-pool.ts'
+import type { StepBatch, StepResult } from './engine.ts'
+import { type CachedBlock, PrefixCache } from './prefix-cache.ts'
+import { logprobsOf, type TokenLogprobs } from './sampling.ts'
+import type { Sequence } from './sequence.ts'
+import { promptTokensBeside, type StepCost, worthwhileChance } from './step-cost.ts'
+
+export interface SchedulerLimits {
+  blocks: number
+  batch_tokens_max: number
+  sequences_max: number // that run together
+  waiting_max: number
+  speculation?: 'off' | 'prompt-lookup' // off by default
+}
+
+// A sequence of a batch is overtaken by no more than so many that come after it: then it is as old as they are.
+const BATCH_OVERTAKEN_MAX = 128
+
+const DRAFT_TOKENS_MAX = 7 // eight positions are the narrowest product of the GPU's tensor cores, and what an abort may waste
+const DRAFTING_SEQUENCES_MAX = 16 // beside more, a draft hardly pays, and looking for them takes time
+
+const NO_DRAFT: readonly number[] = []
+
+export interface Step {
+  parts: StepPart[]
+  batch: StepBatch
+}
+
+export interface SequenceOutput {
+  sequence: Sequence
+  token: number
+  finish: FinishReason | null
+  logprobs: TokenLogprobs | null
+}
+
+/** The step being put together. */
+interface Plan {
+  parts: Map<Sequence, StepPart>
+  tokens_left: number
+  admits: boolean // who waits may come in: nobody gave way to a stream, and nobody waits in vain
+  is_ahead: boolean // a step is under way
+  is_late: boolean // somebody would have to give way, which waits for the step under way
+}
+
+export class Scheduler {
+  readonly #limits: SchedulerLimits
+  readonly #pool: BlockPool
+  readonly #cache = new PrefixCache()
+  // Both in order of rank. Sequences wait before they first run and after a preemption.
+  readonly #waiting: Sequence[] = []
+  readonly #running: Sequence[] = []
+  #arrivals = 0
+  #preemptions = 0
+  #cache_queries = 0 // tokens looked for
+  #cache_hits = 0 // tokens found
+  #drafts = 0
+  #drafts_proposed = 0 // tokens
+  #drafts_accepted = 0
+  readonly #tables = new BlockTables()
+  #last_step: Step | null = null
+
+  constructor(limits: SchedulerLimits) {
+    this.#limits = limits
+    this.#pool = new BlockPool(limits.blocks)
+  }
+
+  get status() {
+    return {
+      running: this.#running.length,
+      waiting: this.#waiting.length,
+      blocks_total: this.#pool.total,
+      blocks_free: this.#available, // cached ones that nobody uses included
+      blocks_cached: this.#cache.size,
+      cache_queries: this.#cache_queries,
+      cache_hits: this.#cache_hits,
+      preemptions: this.#preemptions,
+      drafts: this.#drafts,
+      drafts_proposed: this.#drafts_proposed,
+      drafts_accepted: this.#drafts_accepted,
+    }
+  }
+
+  /** Tokens that prompt and output of one sequence may have together, for lack of blocks. */
+  get tokens_max(): number {
+    return this.#pool.total * BLOCK_TOKENS
+  }
+
+  /** An empty queue takes any one request, so that none is refused for ever. */
+  hasRoomFor(sequences: number): boolean {
+    return this.#waiting.length === 0 || this.#waiting.length + sequences <= this.#limits.waiting_max
+  }
+
+  submit(sequence: Sequence): void {
+    assert(sequence.state === 'new' && sequence.prompt_tokens > 0)
+    assert(sequence.prompt_tokens + sequence.output_tokens_max <= this.tokens_max, 'the door lets in only what fits')
+    sequence.arrival = this.#arrivals++
+    sequence.rank = sequence.arrival + (sequence.priority === 'batch' ? BATCH_OVERTAKEN_MAX + 0.5 : 0)
+    sequence.state = 'waiting'
+    insertByRank(this.#waiting, sequence)
+  }
+
+  /** Ends a sequence from outside; its blocks are free at once. A token that a step in flight draws for it is dropped. */
+  cancel(sequence: Sequence): void {
+    if (sequence.state !== 'finished') this.#finish(sequence)
+  }
+
+  /**
+   * The next step, or null when nothing can run, or nothing ahead of the step under way being applied. No more than one is. The
+   * cost is an estimate, null where there is none: it decides how much of a prompt and of drafts the step takes along.
+   */
+  schedule(cost: StepCost | null = null): Step | null {
+    const under_way = this.#last_step && this.isWanted(this.#last_step) ? this.#last_step : null
+    if (under_way?.parts.some(({ draft }) => draft.length > 0)) return null
+    const tokens_left = this.#limits.batch_tokens_max
+    const plan: Plan = { parts: new Map(), tokens_left, admits: true, is_ahead: under_way !== null, is_late: false }
+    this.#continueStreams(plan)
+    if (plan.parts.size > 0 && cost)
+      plan.tokens_left = Math.min(plan.tokens_left, promptTokensBeside(plan.parts.size, cost))
+    this.#computePrompts(plan)
+    if (plan.parts.size === 0 || plan.is_late) return null
+    const parts = [...plan.parts.values()]
+    if (cost && this.#mayDraft(parts)) {
+      if (plan.is_ahead) return null // drafts follow the token that is still being drawn, and are worth more
+      this.#draft(parts, plan.tokens_left, cost)
+    }
+    this.#last_step = { parts, batch: buildBatch(parts, this.#tables) }
+    bookAsUnderWay(parts)
+    return this.#last_step
+  }
+
+  /** Whether a step under way computes anything for a sequence that still runs. Else it need not be applied. */
+  isWanted({ parts }: Step): boolean {
+    return parts.some(({ sequence }) => sequence.state === 'running' && sequence.in_flight > 0)
+  }
+
+  /** Books what a step computed, in the order in which they were scheduled. Sequences that ended meanwhile give no output. */
+  apply(step: Step, result: StepResult): SequenceOutput[] {
+    const outputs: SequenceOutput[] = []
+    let row = 0
+    for (const part of step.parts) {
+      const { sequence, samples, draft } = part
+      const first_row = row
+      if (samples) row += 1 + draft.length
+      if (sequence.state !== 'running') continue
+      sequence.in_flight -= part.tokens
+      sequence.computed += part.tokens
+      if (samples) sequence.awaited--
+      const ends = samples && this.#append(part, result, first_row, outputs)
+      this.#cacheFullBlocks(sequence)
+      if (ends) this.#finish(sequence)
+    }
+    this.#assertBlocksAddUp()
+    return outputs
+  }
+
+  // Row after row, for as long as what was drafted is what was drawn. What a wrong draft left in the blocks is written
+  // over, and is never seen as computed, so the prefix cache holds none of it.
+  #append({ sequence, draft }: StepPart, result: StepResult, first_row: number, outputs: SequenceOutput[]): boolean {
+    for (let i = 0; ; i++) {
+      const token = result.tokens[first_row + i]!
+      sequence.tokens.push(token)
+      const finish = finishAfter(sequence, token)
+      outputs.push({ sequence, token, finish, logprobs: logprobsOf(sequence, result, first_row + i) })
+      if (finish !== null) return true
+      if (token !== draft[i]) return false
+      sequence.computed++
+      this.#drafts_accepted++
+    }
+  }
+
+  // One token a stream first, so that no long prompt stalls them. Only a stream can be short of a block, since a prompt
+  // comes in with all of its own.
+  #continueStreams(plan: Plan): void {
+    for (const sequence of this.#running.slice()) {
+      const runs = sequence.state === 'running' && !sequence.paused && sequence.remaining === 1
+      if (runs && this.#makeRoom(plan, sequence)) this.#giveTokens(plan, sequence)
+    }
+  }
+
+  // Whoever waits comes in, and is computed, before those that are behind it in rank.
+  #computePrompts(plan: Plan): void {
+    for (const sequence of this.#running.slice()) {
+      if (sequence.paused || sequence.remaining === 1) continue
+      this.#admitWaiting(plan, sequence.rank)
+      if (sequence.state === 'running') this.#giveTokens(plan, sequence)
+    }
+    this.#admitWaiting(plan, Number.POSITIVE_INFINITY)
+  }
+
+  // A new sequence comes in when its whole prompt fits and every running one could still take its next block.
+  #admitWaiting(plan: Plan, rank_max: number): void {
+    for (let i = 0; plan.admits && plan.tokens_left > 0; ) {
+      const sequence = this.#waiting[i]
+      if (!sequence || sequence.rank > rank_max) return
+      if (sequence.paused || sequence.waits_for_leader) i++
+      else plan.admits = this.#admit(plan, sequence)
+    }
+  }
+
+  #admit(plan: Plan, sequence: Sequence): boolean {
+    if (!this.#makePlace(plan, sequence)) return false
+    const path = this.#cache.find(sequence.cache_salt, sequence.blockTokens(sequence.sharable_blocks))
+    while (!this.#hasBlocksFor(sequence, path)) if (!this.#preemptFor(plan, sequence)) return false
+    this.#waiting.splice(this.#waiting.indexOf(sequence), 1)
+    sequence.state = 'running'
+    insertByRank(this.#running, sequence)
+    this.#cache.use(path)
+    sequence.path = path
+    sequence.blocks = path.map(({ block }) => block)
+    sequence.computed = path.length * BLOCK_TOKENS
+    if (sequence.cached_tokens === null) {
+      sequence.cached_tokens = sequence.computed
+      this.#cache_queries += sequence.prompt_tokens
+      this.#cache_hits += sequence.computed
+    }
+    this.#takeBlocks(sequence, sequence.target)
+    this.#giveTokens(plan, sequence)
+    return true
+  }
+
+  #makePlace(plan: Plan, sequence: Sequence): boolean {
+    return this.#running.length < this.#limits.sequences_max || this.#preemptFor(plan, sequence)
+  }
+
+  #hasBlocksFor(sequence: Sequence, path: readonly CachedBlock[]): boolean {
+    const unused_in_path = path.filter(({ users }) => users === 0).length
+    const wanted = blocksFor(sequence.target) - path.length + this.#running.length
+    return this.#available - unused_in_path >= wanted
+  }
+
+  // Who waits takes the place of a slow reader, and an interactive one that of a batch, unless that was passed often enough.
+  #preemptFor(plan: Plan, { priority, rank }: Sequence): boolean {
+    const oldest = this.#oldest
+    const victim =
+      this.#running.findLast(({ paused }) => paused) ??
+      this.#running.findLast(
+        (other) => priority === 'interactive' && other.priority === 'batch' && other.rank > rank && other !== oldest,
+      )
+    return victim !== undefined && this.#preempt(plan, victim)
+  }
+
+  #giveTokens(plan: Plan, sequence: Sequence): void {
+    const tokens = Math.min(sequence.remaining, plan.tokens_left)
+    if (tokens === 0) return
+    this.#takeBlocks(sequence, sequence.scheduled + tokens)
+    plan.parts.set(sequence, { sequence, tokens, samples: tokens === sequence.remaining, draft: NO_DRAFT })
+    plan.tokens_left -= tokens
+  }
+
+  // Only beside few streams and no prompt.
+  #mayDraft(parts: readonly StepPart[]): boolean {
+    const { speculation } = this.#limits
+    return (
+      speculation === 'prompt-lookup' &&
+      parts.length <= DRAFTING_SEQUENCES_MAX &&
+      parts.every(({ tokens }) => tokens === 1)
+    )
+  }
+
+  // With no block that a running sequence may want. The rows drawn in a step are never more than the sequences that may run: an
+  // engine's memory for their histories is sized by those.
+  #draft(parts: readonly StepPart[], tokens_max: number, cost: StepCost): void {
+    let tokens_left = Math.min(tokens_max, this.#limits.sequences_max - parts.length)
+    const chanceMin = (drafted: number, expected: number) =>
+      worthwhileChance(parts.length + drafted, parts.length + expected, cost)
+    for (const part of parts) {
+      const { sequence } = part
+      const blocks = sequence.blocks.length + Math.max(this.#available - this.#running.length, 0)
+      const room = Math.min(blocks * BLOCK_TOKENS - sequence.target, tokens_left, DRAFT_TOKENS_MAX)
+      part.draft = sequence.propose(room, chanceMin)
+      this.#takeBlocks(sequence, sequence.target + part.draft.length)
+      tokens_left -= part.draft.length
+      if (part.draft.length > 0) this.#drafts++
+      this.#drafts_proposed += part.draft.length
+    }
+  }
+
+  #makeRoom(plan: Plan, sequence: Sequence): boolean {
+    while (this.#available < blocksFor(sequence.target) - sequence.blocks.length) {
+      const victim = this.#victimFor(sequence)
+      if (!victim || !this.#preempt(plan, victim)) return false
+      plan.admits = false
+    }
+    return true
+  }
+
+  // Nobody reads a paused stream, so it gives way first, whatever its age; else the last in rank, and never one before
+  // this one, except to the oldest, which nobody holds up.
+  #victimFor(sequence: Sequence): Sequence | undefined {
+    const oldest = this.#oldest
+    return (
+      this.#running.findLast(({ paused }) => paused) ??
+      this.#running.findLast(
+        (other) => other !== sequence && other !== oldest && (other.rank > sequence.rank || sequence === oldest),
+      )
+    )
+  }
+
+  /** Of those that run and are read. */
+  get #oldest(): Sequence | null {
+    let oldest: Sequence | null = null
+    for (const sequence of this.#running) {
+      if (!sequence.paused && (oldest === null || sequence.arrival < oldest.arrival)) oldest = sequence
+    }
+    return oldest
+  }
+
+  #preempt(plan: Plan, sequence: Sequence): boolean {
+    plan.is_late ||= plan.is_ahead
+    if (plan.is_ahead) return false
+    assert(sequence.in_flight === 0 && sequence.awaited === 0, 'nobody gives way while a step computes for it')
+    plan.tokens_left += plan.parts.get(sequence)?.tokens ?? 0
+    plan.parts.delete(sequence)
+    this.#preemptions++
+    this.#release(sequence)
+    sequence.computed = 0
+    sequence.state = 'waiting'
+    insertByRank(this.#waiting, sequence)
+    return true
+  }
+
+  #takeBlocks(sequence: Sequence, tokens: number): void {
+    while (sequence.blocks.length < blocksFor(tokens)) sequence.blocks.push(this.#takeBlock())
+  }
+
+  #takeBlock(): number {
+    if (this.#pool.free === 0) this.#pool.giveBack([this.#cache.evict()])
+    return this.#pool.take()
+  }
+
+  // At once, not when it finishes: whoever comes meanwhile with the same beginning finds it. Two that computed the same
+  // side by side have the same bytes, so the second takes the first's block and gives up its own.
+  #cacheFullBlocks(sequence: Sequence): void {
+    const { path, blocks, cache_salt } = sequence
+    for (let i = path.length; i < Math.floor(sequence.computed / BLOCK_TOKENS); i++) {
+      const own = { tokens: sequence.blockTokensAt(i), block: blocks[i]! }
+      const cached = this.#cache.add(cache_salt, path.at(-1), own)
+      if (cached.block !== own.block) this.#pool.giveBack([own.block])
+      blocks[i] = cached.block
+      path.push(cached)
+    }
+  }
+
+  #finish(sequence: Sequence): void {
+    if (sequence.state === 'waiting') this.#waiting.splice(this.#waiting.indexOf(sequence), 1)
+    if (sequence.state === 'running') this.#release(sequence)
+    sequence.state = 'finished'
+  }
+
+  // Safe while a step in flight still uses the blocks: the engine runs steps in order, and a new owner comes later.
+  #release(sequence: Sequence): void {
+    this.#running.splice(this.#running.indexOf(sequence), 1)
+    this.#pool.giveBack(sequence.blocks.slice(sequence.path.length))
+    this.#cache.release(sequence.path)
+    sequence.blocks = []
+    sequence.path = []
+  }
+
+  get #available(): number {
+    return this.#pool.free + this.#cache.unused
+  }
+
+  #assertBlocksAddUp(): void {
+    const held = this.#running.reduce((sum, { blocks, path }) => sum + blocks.length - path.length, 0)
+    assert.equal(this.#pool.free + this.#cache.size + held, this.#pool.total, 'free + cached + held = total')
+  }
+}
+
+function bookAsUnderWay(parts: readonly StepPart[]): void {
+  let row = 0
+  for (const { sequence, tokens, samples, draft } of parts) {
+    assert(sequence.awaited < 2, 'no more than one step is scheduled ahead')
+    sequence.in_flight += tokens
+    if (!samples) continue
+    sequence.awaited++
+    sequence.awaited_row = row
+    row += 1 + draft.length
+  }
+}
+
+function finishAfter(sequence: Sequence, token: number): FinishReason | null {
+  if (sequence.stop_ids.has(token)) return 'stop'
+  return sequence.output_tokens === sequence.output_tokens_max ? 'length' : null
+}
+
+function insertByRank(list: Sequence[], sequence: Sequence): void {
+  const before = list.findLastIndex((other) => other.rank < sequence.rank)
+  list.splice(before + 1, 0, sequence)
+}

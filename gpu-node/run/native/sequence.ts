@@ -1,0 +1,119 @@
+// One run of the model over one prompt. `computed` chases `target`: there is no prefill or decode phase, only how far
+// behind it is. After a preemption `computed` is 0 again and the same tokens are computed once more. What steps under way
+// compute and draw is counted apart, so that a step can be put together before the one ahead of it was read.
+
+import type { Priority } from '../../../contract/internal/generation.ts'
+import { BLOCK_TOKENS } from './block-pool.ts'
+import { referenceTo } from './engine.ts'
+import type { CachedBlock } from './prefix-cache.ts'
+import { PromptLookup } from './prompt-lookup.ts'
+import type { RowSampling } from './sampling.ts'
+
+const NONE: readonly number[] = []
+
+export interface SequenceOptions {
+  prompt: readonly number[]
+  output_tokens_max: number
+  output_tokens_min: number // before so many, none of stop_ids is drawn
+  stop_ids: ReadonlySet<number> // each ends the sequence
+  sampling: RowSampling
+  priority: Priority
+  /** Whose cached blocks it may use. */
+  cache_salt: string
+  /** A sequence over the same prompt that computes it first; this one waits for those blocks. */
+  leader?: Sequence | undefined
+}
+
+export class Sequence {
+  readonly prompt_tokens: number
+  readonly output_tokens_max: number
+  readonly output_tokens_min: number
+  readonly stop_ids: ReadonlySet<number>
+  readonly sampling: RowSampling
+  readonly priority: Priority
+  readonly cache_salt: string
+  readonly leader: Sequence | null
+  readonly tokens: number[] // prompt, then output
+  state: 'new' | 'waiting' | 'running' | 'finished' = 'new'
+  arrival = 0 // order of submission; a smaller one is older
+  rank = 0 // whose turn it is: by priority and age; a smaller one goes first
+  first_step_at_ms: number | null = null // monotonic; when its first step began
+  paused = false // its reader is slow: keeps its blocks, gets no tokens
+  computed = 0 // leading tokens whose KV is in `blocks`
+  in_flight = 0 // tokens behind those, that steps under way compute
+  awaited = 0 // tokens that steps under way draw, not counting drafts
+  awaited_row = 0 // of the step that draws the last of them
+  blocks: number[] = []
+  path: CachedBlock[] = [] // its leading full blocks, as the prefix cache knows them; those behind it are its own
+  cached_tokens: number | null = null // found in the cache when it first ran
+  readonly #block_tokens: string[] = []
+  #lookup: PromptLookup | null = null
+
+  constructor(options: SequenceOptions) {
+    this.prompt_tokens = options.prompt.length
+    this.output_tokens_max = options.output_tokens_max
+    this.output_tokens_min = options.output_tokens_min
+    this.stop_ids = options.stop_ids
+    this.sampling = options.sampling
+    this.priority = options.priority
+    this.cache_salt = options.cache_salt
+    this.leader = options.leader ?? null
+    this.tokens = [...options.prompt]
+  }
+
+  get target(): number {
+    return this.tokens.length + this.awaited
+  }
+
+  get scheduled(): number {
+    return this.computed + this.in_flight
+  }
+
+  /** Tokens to be scheduled; none behind one that is sure to be the last. */
+  get remaining(): number {
+    return this.output_tokens + this.awaited < this.output_tokens_max ? this.target - this.scheduled : 0
+  }
+
+  /** Of its target, as a step takes it. */
+  tokenAt(i: number): number {
+    return this.tokens[i] ?? referenceTo(this.awaited_row)
+  }
+
+  get output_tokens(): number {
+    return this.tokens.length - this.prompt_tokens
+  }
+
+  /** Blocks of its tokens that a cache may spare it. The last token is always computed: its logits are what is wanted. */
+  get sharable_blocks(): number {
+    return Math.floor((this.target - 1) / BLOCK_TOKENS)
+  }
+
+  /** The tokens of its first full blocks, as the prefix cache spells them. */
+  *blockTokens(blocks: number): Generator<string> {
+    for (let i = 0; i < blocks; i++) yield this.blockTokensAt(i)
+  }
+
+  blockTokensAt(i: number): string {
+    this.#block_tokens[i] ??= this.tokens.slice(i * BLOCK_TOKENS, (i + 1) * BLOCK_TOKENS).join()
+    return this.#block_tokens[i]
+  }
+
+  /** Whether its prompt is being computed by another, whose blocks it can then share. */
+  get waits_for_leader(): boolean {
+    if (!this.leader || this.leader.state === 'finished') return false
+    return this.leader.computed < Math.floor((this.prompt_tokens - 1) / BLOCK_TOKENS) * BLOCK_TOKENS
+  }
+
+  /** What the token behind its target and so many more may not be. */
+  bannedIds(more: number): readonly number[] {
+    return this.output_tokens + this.awaited + more < this.output_tokens_min ? [...this.stop_ids] : NONE
+  }
+
+  /** Guesses at what comes after its tokens, as `PromptLookup` has them; none that is beyond its end. */
+  propose(max: number, chanceMin: (drafted: number, expected: number) => number): readonly number[] {
+    this.#lookup ??= new PromptLookup(this.tokens)
+    const draft = this.#lookup.propose(Math.min(max, this.output_tokens_max - this.output_tokens - 1), chanceMin)
+    const end = draft.findIndex((token) => this.stop_ids.has(token))
+    return end < 0 ? draft : draft.slice(0, end)
+  }
+}

@@ -1,0 +1,93 @@
+// Token ids back to text, one at a time: never half a code point, and never decoding an id twice. The concatenation of
+// all deltas is SentencePiece's text of the whole, except that broken UTF-8 becomes U+FFFD as Python's 'replace' does it.
+
+import type { Piece } from './sentencepiece-file.ts'
+import type { Tokenizer } from './tokenizer.ts'
+
+const SPACE = '\u2581'
+
+/** A token by itself: its text (a byte that is no text alone is spelled \x0a) and its bytes. */
+export interface Surface {
+  text: string
+  bytes: number[] | null
+}
+
+export class Detokenizer {
+  readonly #tokenizer: Tokenizer
+  readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true })
+  #at_start = true // the dummy space is dropped only at the true start of the whole text
+
+  constructor(tokenizer: Tokenizer) {
+    this.#tokenizer = tokenizer
+  }
+
+  /** A detokenizer whose deltas continue the text of `prompt_ids`. */
+  static after(tokenizer: Tokenizer, prompt_ids: readonly number[]): Detokenizer {
+    const detokenizer = new Detokenizer(tokenizer)
+    let at = 0
+    while (at < prompt_ids.length && detokenizer.#at_start) detokenizer.push(prompt_ids[at++]!)
+    // Beyond the start only an unfinished code point matters: three bytes at most.
+    for (const id of prompt_ids.slice(Math.max(at, prompt_ids.length - 3))) detokenizer.push(id)
+    return detokenizer
+  }
+
+  /** The text of a whole list of ids. */
+  static textOf(tokenizer: Tokenizer, ids: readonly number[]): string {
+    const detokenizer = new Detokenizer(tokenizer)
+    return ids.map((id) => detokenizer.push(id)).join('') + detokenizer.end()
+  }
+
+  /** What this id alone would add here, before any other is pushed; bytes are null where it has no text. */
+  surface(id: number): Surface {
+    const piece = this.#tokenizer.piece(id)
+    if (piece === undefined || piece.type === 'control') return { text: piece?.text ?? '', bytes: null }
+    if (piece.type === 'byte')
+      return { text: `\\x${piece.text.slice(3, 5).toLowerCase()}`, bytes: [byteOf(piece.text)] }
+    const text = piece.type === 'unknown' ? this.#tokenizer.model.unknown_surface : this.#spelling(spelled(piece))
+    return { text, bytes: [...Buffer.from(text)] }
+  }
+
+  /** The text this id completes; empty while a code point is unfinished. */
+  push(id: number): string {
+    const piece = this.#tokenizer.piece(id)
+    if (piece?.type === 'byte') {
+      this.#at_start = false
+      return this.#utf8.decode(Uint8Array.of(byteOf(piece.text)), { stream: true })
+    }
+    const unfinished = this.#utf8.decode()
+    if (piece === undefined || piece.type === 'control') return unfinished
+    if (piece.type === 'unknown') return unfinished + this.#continueWith(this.#tokenizer.model.unknown_surface)
+    return unfinished + this.#continueWith(this.#spell(spelled(piece)))
+  }
+
+  /** What is left when no id follows: U+FFFD for an unfinished code point. */
+  end(): string {
+    return this.#utf8.decode()
+  }
+
+  #spell(piece: string): string {
+    const text = this.#spelling(piece)
+    // A model that removes extra whitespace wrote none at the start, so every leading piece of space is a dummy.
+    if (!this.#tokenizer.model.remove_extra_whitespaces) this.#at_start = false
+    return text
+  }
+
+  #spelling(piece: string): string {
+    const { add_dummy_prefix, remove_extra_whitespaces } = this.#tokenizer.model
+    const has_dummy = this.#at_start && piece.startsWith(SPACE) && (add_dummy_prefix || remove_extra_whitespaces)
+    return (has_dummy ? piece.slice(SPACE.length) : piece).replaceAll(SPACE, ' ')
+  }
+
+  #continueWith(text: string): string {
+    if (text !== '') this.#at_start = false
+    return text
+  }
+}
+
+function spelled({ text, found_as }: Piece): string {
+  return found_as ?? text
+}
+
+function byteOf(piece: string): number {
+  return Number.parseInt(piece.slice(3, 5), 16)
+}

@@ -1,0 +1,177 @@
+// Reads a `tokenizer.json` of Hugging Face's tokenizers, of Llama's family: BPE over whole texts whose spaces are U+2581,
+// with bytes for what no piece spells. A pair of pieces merges by its place in the file's own list. The format has many
+// other normalizers, splitters and models, which give other ids: each is refused by name.
+
+import { z } from 'zod'
+import { repeatedKey } from '../load/json-keys.ts'
+import { ModelError } from '../load/model-error.ts'
+import { type AddedToken, addedTokensOf, withAdded } from './added-tokens.ts'
+import type { MergeTable } from './merge.ts'
+import { bytePiece, PIECES_MAX, type Piece, type PieceType, type TokenizerModel } from './sentencepiece-file.ts'
+
+const SPACE = '\u2581'
+const MERGES_MAX = 1 << 22
+
+// Parts that shape ids are read strictly, and what says nothing about them is left alone (truncation, padding, and the
+// post_processor, whose special tokens the prompt's format brings).
+const fileSchema = z.looseObject({
+  added_tokens: z.unknown().optional(),
+  normalizer: z.unknown().optional(),
+  pre_tokenizer: z.unknown().optional(),
+  decoder: z.unknown().optional(),
+  model: z.record(z.string(), z.unknown()),
+})
+
+/** The model in the text of a `tokenizer.json`; throws `ModelError` where it is broken or of another kind. */
+export function parseTokenizerJson(json: string): TokenizerModel {
+  const file = fileSchema.safeParse(parsed(json))
+  if (!file.success) throw invalid('it has no model')
+  const { model, normalizer, pre_tokenizer, decoder } = file.data
+  refuseOtherModels(model)
+  const add_dummy_prefix = prependsSpace(normalizer)
+  if (pre_tokenizer != null) throw unsupported(`the pre_tokenizer ${brief(pre_tokenizer)}`)
+  refuseOtherDecoder(decoder, add_dummy_prefix)
+  const added = addedTokensOf(file.data.added_tokens ?? [])
+  const vocabulary = vocabularyOf(model.vocab, added)
+  const pieces = vocabulary.map((text): Piece => ({ text, score: 0, type: typeOf(text, model.unk_token) }))
+  if (model.unk_token != null && !vocabulary.includes(model.unk_token as string))
+    throw invalid(`unk_token ${brief(model.unk_token)} is no piece`)
+  refuseMissingBytes(pieces)
+  const whole = withAdded(
+    { pieces, unknown_surface: '', add_dummy_prefix, remove_extra_whitespaces: false, merges: null },
+    added,
+    'tokenizer.json',
+  )
+  return { ...whole, merges: mergesOf(model.merges, whole.pieces) }
+}
+
+function parsed(json: string): unknown {
+  try {
+    const value = JSON.parse(json) as unknown
+    const key = repeatedKey(json)
+    if (key !== null) throw invalid(`it has ${JSON.stringify(key)} twice`)
+    return value
+  } catch (error) {
+    if (error instanceof ModelError) throw error
+    throw invalid('it is not JSON')
+  }
+}
+
+function refuseOtherModels(model: Record<string, unknown>): void {
+  if (model.type !== 'BPE') throw unsupported(`a model of type ${brief(model.type)}`)
+  if (model.byte_fallback !== true) throw unsupported('a model without byte_fallback')
+  for (const field of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix', 'ignore_merges'])
+    if (model[field]) throw unsupported(`${field} ${brief(model[field])}`)
+}
+
+/** Whether the normalizer puts a space before the text. Its other half, spaces to U+2581, must be there. */
+function prependsSpace(normalizer: unknown): boolean {
+  const steps = stepsOf(normalizer, 'normalizers')
+  const [first, second] = steps.length === 1 ? [null, steps[0]] : steps
+  const prepends = isStep(first, { type: 'Prepend', prepend: SPACE })
+  const replaces = isStep(second, { type: 'Replace', pattern: { String: ' ' }, content: SPACE })
+  if (!replaces || steps.length > 2 || (first && !prepends)) throw unsupported(`the normalizer ${brief(normalizer)}`)
+  return prepends
+}
+
+function refuseOtherDecoder(decoder: unknown, strips: boolean): void {
+  const wanted = [
+    { type: 'Replace', pattern: { String: SPACE }, content: ' ' },
+    { type: 'ByteFallback' },
+    { type: 'Fuse' },
+    ...(strips ? [{ type: 'Strip', content: ' ', start: 1, stop: 0 }] : []),
+  ]
+  const steps = stepsOf(decoder, 'decoders')
+  if (steps.length !== wanted.length || !steps.every((step, i) => isStep(step, wanted[i]!)))
+    throw unsupported(`the decoder ${brief(decoder)} beside this normalizer`)
+}
+
+function stepsOf(sequence: unknown, field: 'normalizers' | 'decoders'): unknown[] {
+  const { type, [field]: steps } = Object(sequence) as Record<string, unknown>
+  return type === 'Sequence' && Array.isArray(steps) ? steps : [sequence]
+}
+
+function isStep(step: unknown, wanted: object): boolean {
+  const sorted = (value: object) => JSON.stringify(Object.entries(value).sort())
+  return typeof step === 'object' && step !== null && sorted(step) === sorted(wanted)
+}
+
+/** The texts in the order of their ids, where `added` may fill what the vocabulary leaves open. */
+function vocabularyOf(vocab: unknown, added: readonly AddedToken[]): string[] {
+  if (typeof vocab !== 'object' || vocab === null || Array.isArray(vocab)) throw invalid('the model has no vocab')
+  const entries = Object.entries(vocab as Record<string, unknown>)
+  if (entries.length > PIECES_MAX) throw invalid(`it has more than ${PIECES_MAX} pieces`)
+  const texts: string[] = []
+  const place = (text: string, id: unknown) => {
+    if (typeof id !== 'number' || !Number.isSafeInteger(id) || id < 0)
+      throw invalid(`${JSON.stringify(text)} has the id ${brief(id)}`)
+    if (id >= entries.length + added.length) throw invalid(`${JSON.stringify(text)} has the id ${id}, out of range`)
+    if (texts[id] !== undefined)
+      throw invalid(`${JSON.stringify(text)} and ${JSON.stringify(texts[id])} have the id ${id}`)
+    texts[id] = text
+  }
+  for (const [text, id] of entries) {
+    if (text === '') throw invalid('it has a piece without text')
+    place(text, id)
+  }
+  const known = new Set(texts)
+  for (const { content, id } of added) if (!known.has(content) && id < texts.length) place(content, id)
+  for (let id = 0; id < texts.length; id++) if (texts[id] === undefined) throw invalid(`no piece has the id ${id}`)
+  return texts
+}
+
+const BYTE = /^<0x[0-9A-F]{2}>$/
+
+function typeOf(text: string, unknown: unknown): PieceType {
+  if (text === unknown) return 'unknown'
+  return BYTE.test(text) ? 'byte' : 'normal'
+}
+
+function refuseMissingBytes(pieces: readonly Piece[]): void {
+  const bytes = new Set(pieces.filter(({ type }) => type === 'byte').map(({ text }) => text))
+  for (let byte = 0; byte < 256; byte++) if (!bytes.has(bytePiece(byte))) throw invalid(`it lacks ${bytePiece(byte)}`)
+}
+
+function mergesOf(merges: unknown, pieces: readonly Piece[]): MergeTable {
+  if (!Array.isArray(merges)) throw invalid('the model has no merges')
+  if (merges.length > MERGES_MAX) throw invalid(`it has more than ${MERGES_MAX} merges`)
+  const types = new Map(pieces.map(({ text, type }) => [text, type]))
+  const ranks = new Map<string, Map<number, number>>()
+  for (const [rank, merge] of merges.entries()) {
+    const [left, right] = pairOf(merge)
+    const whole = left + right
+    for (const text of [left, right, whole])
+      if (!types.has(text)) throw invalid(`merge ${rank} names ${JSON.stringify(text)}, which is no piece`)
+    if (types.get(left) === 'byte' || types.get(right) === 'byte') throw unsupported(`merge ${rank}, of a byte`)
+    const by_left = ranks.get(whole) ?? new Map<number, number>()
+    if (by_left.has(left.length)) throw invalid(`merge ${rank} is there twice`)
+    by_left.set(left.length, rank)
+    // What a caller writes never becomes a special token or a byte, even where the list would have it.
+    if (types.get(whole) === 'normal') ranks.set(whole, by_left)
+  }
+  const longest = pieces.reduce((most, { text, found_as = text }) => Math.max(most, found_as.length), 0)
+  return {
+    rankOf: (text, start, middle, end) => ranks.get(text.slice(start, end))?.get(middle - start),
+    piece_length_max: longest,
+  }
+}
+
+function pairOf(merge: unknown): [string, string] {
+  const pair = typeof merge === 'string' ? merge.split(' ') : merge
+  const isPair =
+    Array.isArray(pair) && pair.length === 2 && pair.every((part) => typeof part === 'string' && part !== '')
+  if (!isPair) throw invalid(`the merge ${brief(merge)} is no pair`)
+  return pair as [string, string]
+}
+
+function brief(value: unknown): string {
+  return (JSON.stringify(value) ?? 'undefined').slice(0, 80)
+}
+
+function invalid(what: string): ModelError {
+  return new ModelError('tokenizer_invalid', `tokenizer.json: ${what}`)
+}
+
+function unsupported(what: string): ModelError {
+  return new ModelError('tokenizer_unsupported', `tokenizer.json: ${what} is not supported`)
+}

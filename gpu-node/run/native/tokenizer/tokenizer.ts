@@ -1,0 +1,153 @@
+// Text to token ids exactly as Google's SentencePiece (BPE, identity normalizer, byte fallback) does it, or as Hugging Face's
+// tokenizers do for a model that says in which order pairs merge. Special pieces are never found in text: a caller that
+// writes "<s>" gets the tokens of three characters.
+
+import { type MergeTable, mergeSymbols } from './merge.ts'
+import {
+  bytePiece,
+  type Piece,
+  type PieceType,
+  parseTokenizerModel,
+  type TokenizerModel,
+} from './sentencepiece-file.ts'
+
+const SPACE = '\u2581' // how pieces spell a space
+
+export class Tokenizer {
+  readonly model: TokenizerModel
+  readonly #ids: ReadonlyMap<string, number>
+  readonly #spellable: ReadonlyMap<string, number> // what text can become: normal and user-defined pieces
+  readonly #merges: MergeTable
+  readonly #piece_length_max: number // of what a token may stand for in a text, in UTF-16 units
+  readonly #byte_ids: number[]
+  readonly #user_defined: PrefixMatcher
+  readonly #added: PrefixMatcher
+
+  /** `model` is what a file says, or the bytes of a tokenizer.model. */
+  constructor(model: TokenizerModel | Uint8Array) {
+    this.model = model instanceof Uint8Array ? parseTokenizerModel(model) : model
+    const pieces = [...this.model.pieces.entries()]
+    const spellable = pieces.filter(([, { type }]) => type === 'normal' || type === 'user_defined')
+    this.#ids = new Map(pieces.map(([id, piece]) => [piece.text, id]))
+    this.#spellable = new Map(spellable.map(([id, { text, found_as = text }]) => [found_as, id]))
+    this.#merges = this.model.merges ?? byScore(spellable.map(([, piece]) => piece))
+    this.#byte_ids = Array.from({ length: 256 }, (_, byte) => this.#ids.get(bytePiece(byte))!)
+    const textsOf = (wanted: PieceType) =>
+      this.model.pieces.filter(({ type }) => type === wanted).map(({ text, found_as = text }) => found_as)
+    const added = textsOf('added')
+    this.#user_defined = new PrefixMatcher(textsOf('user_defined'))
+    this.#added = new PrefixMatcher(added)
+    this.#piece_length_max = added.reduce((most, { length }) => Math.max(most, length), this.#merges.piece_length_max)
+  }
+
+  /** Pieces in the model. A network may have a few more rows, as padding. */
+  get size(): number {
+    return this.model.pieces.length
+  }
+
+  piece(id: number): Piece | undefined {
+    return this.model.pieces[id]
+  }
+
+  /** The id of a control, user-defined or added piece, or null where the vocabulary has none of this text. */
+  specialId(text: string): number | null {
+    const id = this.#ids.get(text)
+    if (id === undefined) return null
+    const type = this.model.pieces[id]!.type
+    return type === 'control' || type === 'user_defined' || type === 'added' ? id : null
+  }
+
+  /** Fewer tokens than this no text of this length has: a bound that costs nothing, for texts far too long. */
+  tokensMin(text: string): number {
+    if (this.model.remove_extra_whitespaces) return 0 // it may be all spaces
+    return Math.ceil(text.length / Math.max(1, this.#piece_length_max))
+  }
+
+  /** Token ids of one text, without BOS. Lone surrogates count as U+FFFD. */
+  encode(text: string): number[] {
+    const whole = text.toWellFormed()
+    const ids: number[] = []
+    let begin = 0
+    for (let at = 0; at < whole.length && !this.#added.is_empty; ) {
+      const length = this.#added.matchAt(whole, at)
+      if (length > 0) {
+        this.#appendSegment(ids, whole.slice(begin, at))
+        ids.push(this.#ids.get(whole.slice(at, at + length))!)
+        begin = at + length
+      }
+      at += Math.max(1, length)
+    }
+    this.#appendSegment(ids, begin > 0 ? whole.slice(begin) : whole)
+    return ids
+  }
+
+  #appendSegment(ids: number[], text: string): void {
+    const normalized = this.#normalize(text)
+    const { starts, frozen } = this.#firstSymbols(normalized)
+    const merged = mergeSymbols(normalized, starts, frozen, this.#merges)
+    for (const [i, start] of merged.entries()) this.#appendIds(ids, normalized.slice(start, merged[i + 1]))
+  }
+
+  // Normalizer::Normalize with the identity rule. Extra whitespace is only ever U+0020 there.
+  #normalize(text: string): string {
+    const kept = this.model.remove_extra_whitespaces ? this.#removeExtraSpaces(text) : text
+    if (kept === '') return ''
+    return (this.model.add_dummy_prefix ? SPACE : '') + kept.replaceAll(' ', SPACE)
+  }
+
+  #removeExtraSpaces(text: string): string {
+    return text.replace(/^ +/, '').replace(/ {2,}/g, ' ').replace(/ +$/, '')
+  }
+
+  #firstSymbols(text: string): { starts: number[]; frozen: Set<number> } {
+    const starts: number[] = []
+    const frozen = new Set<number>()
+    for (let at = 0; at < text.length; ) {
+      const length = this.#user_defined.matchAt(text, at)
+      if (length > 0) frozen.add(starts.length)
+      starts.push(at)
+      at += length > 0 ? length : text.codePointAt(at)! > 0xffff ? 2 : 1
+    }
+    return { starts, frozen }
+  }
+
+  #appendIds(ids: number[], piece: string): void {
+    const id = this.#spellable.get(piece)
+    if (id !== undefined) ids.push(id)
+    else for (const byte of Buffer.from(piece, 'utf8')) ids.push(this.#byte_ids[byte]!)
+  }
+}
+
+/** Any two neighbours whose text is a piece, the best score first. */
+function byScore(pieces: Piece[]): MergeTable {
+  const scores = [...new Set(pieces.map((piece) => piece.score))].sort((a, b) => b - a)
+  const rank_of = new Map(scores.map((score, rank) => [score, rank]))
+  const ranks = new Map(pieces.map((piece) => [piece.text, rank_of.get(piece.score)!]))
+  return {
+    rankOf: (text, start, _, end) => ranks.get(text.slice(start, end)),
+    piece_length_max: pieces.reduce((most, piece) => Math.max(most, piece.text.length), 0),
+  }
+}
+
+/** Texts that are cut out before anything merges, the longest match first (as SentencePiece's PrefixMatcher). */
+class PrefixMatcher {
+  readonly #by_first = new Map<number, string[]>()
+
+  constructor(texts: string[]) {
+    for (const text of texts.toSorted((a, b) => b.length - a.length)) {
+      const same_start = this.#by_first.get(text.charCodeAt(0))
+      if (same_start) same_start.push(text)
+      else this.#by_first.set(text.charCodeAt(0), [text])
+    }
+  }
+
+  get is_empty(): boolean {
+    return this.#by_first.size === 0
+  }
+
+  /** UTF-16 units of the text that starts at `at`, or 0. */
+  matchAt(text: string, at: number): number {
+    if (this.is_empty) return 0
+    return this.#by_first.get(text.charCodeAt(at))?.find((piece) => text.startsWith(piece, at))?.length ?? 0
+  }
+}

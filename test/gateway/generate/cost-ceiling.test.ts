@@ -1,0 +1,33 @@
+import fc from 'fast-check'
+import { expect, test } from 'vitest'
+import type { GenerateRequest, PromptPart } from '../../../contract/internal/generation.ts'
+import { costCeiling } from '../../../gateway/generate/cost-ceiling.ts'
+
+const CONTEXT = 1000
+
+function ceiling(prompts: PromptPart[][], own: { n?: number; max_tokens?: number } = {}) {
+  return costCeiling({ prompts, n: 1, max_tokens: 1, ...own } as GenerateRequest, CONTEXT)
+}
+
+test('text counts its bytes and one more, a special one, ids themselves', () => {
+  expect(ceiling([[{ special: '<s>' }, { text: 'aä€😀' }]]).prompt_tokens_max).toBe(1 + 1 + 2 + 3 + 4 + 1)
+  expect(ceiling([[{ tokens: [1, 2, 3] }]]).prompt_tokens_max).toBe(3)
+})
+
+test('a prompt never counts more than the context, for a longer one is refused', () => {
+  expect(ceiling([[{ text: 'x'.repeat(5000) }], [{ text: 'ab' }]]).prompt_tokens_max).toBe(CONTEXT + 3)
+})
+
+test('output counts every choice of every prompt', () => {
+  const prompts = [[{ text: 'a' }], [{ text: 'b' }]]
+  expect(ceiling(prompts, { n: 3, max_tokens: 7 }).output_tokens_max).toBe(42)
+})
+
+test('no text makes more tokens than its ceiling, even where every byte is one', () => {
+  fc.assert(
+    fc.property(fc.string({ unit: 'binary', maxLength: 80 }), (text) => {
+      const tokens = new TextEncoder().encode(text).length + 1 // byte fallback throughout, after the leading space
+      expect(ceiling([[{ text }]]).prompt_tokens_max).toBeGreaterThanOrEqual(tokens)
+    }),
+  )
+})

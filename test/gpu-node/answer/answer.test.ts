@@ -1,0 +1,192 @@
+// One table of events for both shapes, streamed and whole.
+
+import { describe, expect, test } from 'vitest'
+import { type Answer, answerTo } from '../../../gpu-node/answer/answer.ts'
+import { generateRequest } from '../../support/generate.ts'
+
+const usage = {
+  prompt_tokens: 2,
+  completion_tokens: 3,
+  total_tokens: 5,
+  prompt_tokens_details: { cached_tokens: 0 },
+}
+
+const answer = (shape: 'completion' | 'chat', stream: boolean, include_usage = false) =>
+  answerTo(generateRequest({ shape, stream, include_usage, response_id: 'id-1', model: 'm', created_unix_s: 9, n: 2 }))
+
+function play(to: Answer): string {
+  to.text(0, 'a\n')
+  to.text(1, '写')
+  to.finish(1, 'stop')
+  to.text(0, 'b')
+  to.finish(0, 'length')
+  to.end(usage)
+  return to.take()
+}
+
+const frames = (stream: string) =>
+  stream
+    .split('\n\n')
+    .slice(0, -1)
+    .map((frame) => frame.replace(/^data: /, ''))
+    .map((data) => (data === '[DONE]' ? data : (JSON.parse(data) as unknown)))
+
+describe('a completion', () => {
+  const head = { id: 'id-1', object: 'text_completion', created: 9, model: 'm' }
+  const choice = (index: number, text: string, finish_reason: string | null = null) => ({
+    ...head,
+    choices: [{ index, text, logprobs: null, finish_reason }],
+  })
+
+  test('streamed', () => {
+    expect(frames(play(answer('completion', true)))).toEqual([
+      choice(0, 'a\n'),
+      choice(1, '写'),
+      choice(1, '', 'stop'),
+      choice(0, 'b'),
+      choice(0, '', 'length'),
+      '[DONE]',
+    ])
+  })
+
+  test('whole', () => {
+    expect(JSON.parse(play(answer('completion', false)))).toEqual({
+      ...head,
+      choices: [
+        { index: 0, text: 'a\nb', logprobs: null, finish_reason: 'length' },
+        { index: 1, text: '写', logprobs: null, finish_reason: 'stop' },
+      ],
+      usage,
+    })
+  })
+})
+
+describe('a chat completion', () => {
+  const head = { id: 'id-1', created: 9, model: 'm' }
+  const choice = (index: number, delta: object, finish_reason: string | null = null) => ({
+    ...head,
+    object: 'chat.completion.chunk',
+    choices: [{ index, delta, logprobs: null, finish_reason }],
+  })
+
+  test('streamed opens each choice with its role', () => {
+    expect(frames(play(answer('chat', true)))).toEqual([
+      choice(0, { role: 'assistant', content: '' }),
+      choice(0, { content: 'a\n' }),
+      choice(1, { role: 'assistant', content: '' }),
+      choice(1, { content: '写' }),
+      choice(1, {}, 'stop'),
+      choice(0, { content: 'b' }),
+      choice(0, {}, 'length'),
+      '[DONE]',
+    ])
+  })
+
+  test('streamed opens a choice without text as well', () => {
+    const to = answer('chat', true)
+    to.finish(0, 'stop')
+    expect(frames(to.take())).toEqual([choice(0, { role: 'assistant', content: '' }), choice(0, {}, 'stop')])
+  })
+
+  test('whole', () => {
+    const message = (content: string) => ({ role: 'assistant', content, refusal: null })
+    expect(JSON.parse(play(answer('chat', false)))).toEqual({
+      ...head,
+      object: 'chat.completion',
+      choices: [
+        { index: 0, message: message('a\nb'), logprobs: null, finish_reason: 'length' },
+        { index: 1, message: message('写'), logprobs: null, finish_reason: 'stop' },
+      ],
+      usage,
+    })
+  })
+})
+
+describe('with log-probabilities', () => {
+  const byte = { text: '\\xe5', bytes: [0xe5], logprob: -2 }
+  const end = { text: '</s>', bytes: null, logprob: -4 }
+  const a = { text: ' a', bytes: [32, 97], logprob: -1 }
+  const first = { ...a, top: [a, byte], offset: 0 }
+  const second = { ...byte, top: [end], offset: 2 }
+  const request = (changes: object) => generateRequest({ response_id: 'id-1', logprobs: 2, ...changes })
+  const whole = (shape: 'completion' | 'chat') => {
+    const to = answerTo(request({ shape }))
+    to.text(0, ' a', [first])
+    to.text(0, '写', [second])
+    to.finish(0, 'stop')
+    to.end(usage)
+    return (JSON.parse(to.take()) as { choices: { logprobs: unknown }[] }).choices[0]!.logprobs
+  }
+  const streamed = (shape: 'completion' | 'chat') => {
+    const to = answerTo(request({ shape, stream: true }))
+    to.text(0, '') // nothing is out yet
+    to.text(0, ' a', [first])
+    to.text(0, '', [second]) // tokens without text are told as well
+    to.finish(0, 'stop')
+    const chunks = frames(to.take()) as { choices: { logprobs: unknown }[] }[]
+    return chunks.map((chunk) => chunk.choices[0]!.logprobs)
+  }
+  const lists = [
+    { tokens: [' a'], token_logprobs: [-1], top_logprobs: [{ ' a': -1, 'bytes:\\xe5': -2 }], text_offset: [0] },
+    {
+      tokens: ['bytes:\\xe5'],
+      token_logprobs: [-2],
+      top_logprobs: [{ '</s>': -4, 'bytes:\\xe5': -2 }],
+      text_offset: [2],
+    },
+  ]
+  const chat = {
+    a: { token: ' a', logprob: -1, bytes: [32, 97] },
+    byte: { token: '\\xe5', logprob: -2, bytes: [0xe5] },
+  }
+  const content = [
+    { ...chat.a, top_logprobs: [chat.a, chat.byte] },
+    { ...chat.byte, top_logprobs: [{ token: '</s>', logprob: -4, bytes: null }] },
+  ]
+
+  test('a completion has four lists of one length', () => {
+    const [one, two] = lists as [(typeof lists)[0], (typeof lists)[0]]
+    expect(whole('completion')).toEqual({
+      tokens: [...one.tokens, ...two.tokens],
+      token_logprobs: [-1, -2],
+      top_logprobs: [...one.top_logprobs, ...two.top_logprobs],
+      text_offset: [0, 2],
+    })
+    expect(streamed('completion')).toEqual([...lists, null])
+  })
+
+  test('a chat completion has one list of tokens', () => {
+    expect(whole('chat')).toEqual({ content, refusal: null })
+    const chunks = content.map((token) => ({ content: [token], refusal: null }))
+    expect(streamed('chat')).toEqual([null, ...chunks, null])
+  })
+})
+
+test.each(['completion', 'chat'] as const)('a streamed %s with usage has null in every chunk but the last', (shape) => {
+  const chunks = frames(play(answer(shape, true, true))) as { usage?: unknown; choices: unknown[] }[]
+  expect(chunks.slice(0, -2).map((chunk) => chunk.usage)).toEqual(chunks.slice(0, -2).map(() => null))
+  expect(chunks.at(-2)).toMatchObject({ choices: [], usage })
+})
+
+test('each event is one line, whatever its text holds', () => {
+  const to = answer('completion', true)
+  to.text(0, 'a\r\n\n\u2028data: b')
+  expect(to.take().split('\n')).toHaveLength(3)
+})
+
+test('bytes are handed out once', () => {
+  const to = answer('completion', true)
+  to.text(0, 'a')
+  expect(to.has_bytes).toBe(true)
+  to.take()
+  expect([to.has_bytes, to.take()]).toEqual([false, ''])
+})
+
+test('a whole answer has no bytes before its end', () => {
+  const to = answer('completion', false)
+  to.text(0, 'a')
+  to.finish(0, 'stop')
+  expect(to.has_bytes).toBe(false)
+  to.end(usage)
+  expect(to.has_bytes).toBe(true)
+})

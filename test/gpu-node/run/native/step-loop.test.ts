@@ -1,0 +1,369 @@
+import { join } from 'node:path'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
+import { TeachingEngine } from '../../../../bench/edit-task.ts'
+import type { GenerateRequest } from '../../../../contract/internal/generation.ts'
+import type { UsageRecord } from '../../../../contract/internal/sync.ts'
+import { Generation } from '../../../../gpu-node/answer/generation.ts'
+import type { Journal } from '../../../../gpu-node/meter/journal.ts'
+import type { Engine, StepBatch, StepResult } from '../../../../gpu-node/run/native/engine.ts'
+import { readModelFolder } from '../../../../gpu-node/run/native/load/model-folder.ts'
+import { Scheduler, type SchedulerLimits } from '../../../../gpu-node/run/native/scheduler.ts'
+import type { Sequence } from '../../../../gpu-node/run/native/sequence.ts'
+import type { StepCost } from '../../../../gpu-node/run/native/step-cost.ts'
+import { StepLoop } from '../../../../gpu-node/run/native/step-loop.ts'
+import { Detokenizer } from '../../../../gpu-node/run/native/tokenizer/detokenizer.ts'
+import type { Client } from '../../../../gpu-node/serve/client.ts'
+import { Metrics } from '../../../../gpu-node/serve/metrics.ts'
+import { expectedOutput, FakeEngine } from '../../../support/fake-engine.ts'
+import { generateRequest } from '../../../support/generate.ts'
+import { greedy, makeSequence } from '../../../support/sequences.ts'
+
+const ENGINE = { blocks: 8, vocab_size: 64 }
+
+const silent = { push: () => 'x', end: () => '' } as unknown as Detokenizer
+const unwritten = { step: () => true } as unknown as Journal
+
+function generationOf(sequence: Sequence, request: Partial<GenerateRequest> = {}, detokenizer = silent): Generation {
+  const choices = [{ sequence, detokenizer, echo: '' }]
+  return new Generation({ ticket: '', attempt: 1, request: generateRequest(request), choices })
+}
+
+const oneToken = () => generationOf(makeSequence({ prompt: [1, 5, 6], output_tokens_max: 1 }))
+
+interface Around {
+  looks_ahead?: boolean
+  limits?: Partial<SchedulerLimits>
+  journal?: Journal
+}
+
+function loopOver(engine: Engine, { looks_ahead = false, limits = {}, journal = unwritten }: Around) {
+  const scheduler = new Scheduler({ blocks: 8, batch_tokens_max: 16, sequences_max: 4, waiting_max: 4, ...limits })
+  const metrics = new Metrics({ model_name: 'm', tokens_max: 128, scheduler })
+  const on_failed = (error: unknown) => expect.unreachable(String(error))
+  const loop = new StepLoop({ engine, scheduler, journal, metrics, looks_ahead, on_finished: () => {}, on_failed })
+  return { loop, scheduler }
+}
+
+const deaf = { write: () => {}, end: () => {} } as unknown as Client
+
+const aheadOrNot = [{ looks_ahead: false }, { looks_ahead: true }]
+
+test.each(aheadOrNot)(
+  'a request that arrives in the very moment the last one ends is run too: $looks_ahead',
+  {
+    timeout: 5000,
+  },
+  async ({ looks_ahead }) => {
+    const { loop } = loopOver(new FakeEngine(ENGINE), { looks_ahead })
+    const arrivals = 20
+    const { promise: all_ended, resolve } = Promise.withResolvers<number>()
+    let ended = 0
+    // Each end lets the next one in some turns of the microtask queue later, so that every turn around the end is met.
+    const startAfter = async (turns: number) => {
+      for (let i = 0; i < turns; i++) await null
+      loop.start(oneToken(), client)
+    }
+    const client = {
+      write: () => {},
+      end: () => {
+        ended++
+        if (ended === arrivals) resolve(ended)
+        else void startAfter(ended % 6)
+      },
+    } as unknown as Client
+    loop.start(oneToken(), client)
+    expect(await all_ended).toBe(arrivals)
+  },
+)
+
+/** Resolves steps when it is told to. */
+class SteppedEngine extends FakeEngine {
+  readonly submitted: StepBatch[] = []
+  readonly #ready: (() => void)[] = []
+
+  override async step(batch: StepBatch): Promise<StepResult> {
+    this.submitted.push(batch)
+    const result = super.step(batch)
+    await new Promise<void>((resolve) => this.#ready.push(resolve))
+    return result
+  }
+
+  /** Ends the oldest step, and waits for what the loop does then. */
+  async endStep(): Promise<void> {
+    this.#ready.shift()!()
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+test.each(aheadOrNot)(
+  'the next step is in the hands of the engine before one is read: $looks_ahead',
+  async ({ looks_ahead }) => {
+    const engine = new SteppedEngine(ENGINE)
+    const { loop } = loopOver(engine, { looks_ahead })
+    loop.start(generationOf(makeSequence({ prompt: [1, 5, 6], output_tokens_max: 4 })), deaf)
+    const ahead = looks_ahead ? 1 : 0
+    const submitted: number[] = []
+    for (let step = 1; step <= 4; step++) {
+      submitted.push(engine.submitted.length)
+      await engine.endStep()
+    }
+    expect(submitted).toEqual([1, 2, 3, 4].map((step) => Math.min(step + ahead, 4))) // none behind the last token
+    expect(engine.submitted.map(({ tokens }) => tokens[0]! < 0)).toEqual([false, ...[2, 3, 4].map(() => looks_ahead)])
+    await loop.whenIdle()
+  },
+)
+
+// Each way to end leaves a step ahead under way that has drawn a token more.
+const ends = [
+  { how: 'a stop id', request: {} },
+  { how: 'a stop string', request: { stop: ['xx'] } },
+  { how: 'the client', request: {} },
+]
+
+test.each(ends)('what was drawn ahead of an end by $how is neither counted nor cached', async ({ how, request }) => {
+  const first = makeSequence({ prompt: [1, 5, 6], output_tokens_max: 8 })
+  const second_token = expectedOutput(first, ENGINE)[1]!
+  const engine = new SteppedEngine(ENGINE)
+  const records: UsageRecord[] = []
+  const journal = { step: (_: unknown, ended: UsageRecord[]) => records.push(...ended) } as unknown as Journal
+  const { loop, scheduler } = loopOver(engine, { looks_ahead: true, journal })
+  const stop_ids = how === 'a stop id' ? { stop_ids: new Set([second_token]) } : {}
+  const generation = generationOf(makeSequence({ prompt: [1, 5, 6], output_tokens_max: 8, ...stop_ids }), request)
+  loop.start(generation, deaf)
+  await engine.endStep()
+  await engine.endStep()
+  if (how === 'the client') loop.stop(generation, 'client_gone')
+  await loop.whenIdle()
+  expect(engine.submitted).toHaveLength(how === 'the client' ? 4 : 3)
+  expect(records).toMatchObject([{ completion_tokens: 2 }])
+  expect(scheduler.status).toMatchObject({ running: 0, blocks_free: 8, blocks_cached: 0 })
+  // Who comes now is computed behind the step that nobody waits for.
+  const next = makeSequence({ prompt: [1, 5, 6], output_tokens_max: 1 })
+  loop.start(generationOf(next), deaf)
+  while (next.state !== 'finished') await engine.endStep()
+  expect(next.tokens.slice(3)).toEqual(expectedOutput(next, ENGINE))
+})
+
+/** An engine on a clock that nothing but its steps moves. */
+function timed(engine: Engine, { step_ms, token_ms }: StepCost): Engine & { sizes: number[] } {
+  let now_ms = 0
+  const clock = vi.spyOn(performance, 'now').mockImplementation(() => now_ms)
+  onTestFinished(() => clock.mockRestore())
+  const sizes: number[] = []
+  const step = async (batch: StepBatch) => {
+    const result = await engine.step(batch)
+    sizes.push(batch.tokens.length)
+    now_ms += step_ms + token_ms * batch.tokens.length
+    return result
+  }
+  return { info: engine.info, close: () => engine.close(), step, sizes }
+}
+
+describe('what steps take reaches the scheduler', () => {
+  const [STEP_MS, TOKEN_MS] = [10, 1]
+  const timedFake = (options: { period_tokens?: number } = {}) =>
+    timed(new FakeEngine({ blocks: 64, vocab_size: 500, ...options }), { step_ms: STEP_MS, token_ms: TOKEN_MS })
+
+  const room = { blocks: 64, batch_tokens_max: 256 }
+  const prompt = (tokens: number) => Array.from({ length: tokens }, (_, i) => 3 + ((i * 7919) % 490))
+
+  test('a prompt beside a stream comes in pieces that keep the stream going', async () => {
+    const engine = timedFake()
+    const { loop } = loopOver(engine, { limits: room })
+    const long = generationOf(makeSequence({ prompt: prompt(400), output_tokens_max: 1 }))
+    let written = 0
+    const beside = { write: () => {}, end: () => {} } as unknown as Client
+    const client = {
+      write: () => {
+        written++
+        if (written === 50) loop.start(long, beside)
+      },
+      end: () => {},
+    } as unknown as Client
+    loop.start(
+      generationOf(makeSequence({ prompt: prompt(40).reverse(), output_tokens_max: 300 }), { stream: true }),
+      client,
+    )
+    await loop.whenIdle()
+    const pieces = engine.sizes.slice(50).filter((size) => size > 1)
+    expect(pieces.reduce((sum, size) => sum + size - 1, 0)).toBeGreaterThanOrEqual(400)
+    // Twice the time of a step of the stream alone, and three times at worst.
+    expect(Math.max(...pieces)).toBeLessThanOrEqual(3 * (STEP_MS + TOKEN_MS) - STEP_MS)
+    expect(pieces.at(-2)).toBeGreaterThan(STEP_MS / TOKEN_MS / 2)
+  })
+
+  test('drafts are made, for they need to know what a token costs', async () => {
+    const { loop, scheduler } = loopOver(timedFake({ period_tokens: 5 }), {
+      limits: { ...room, speculation: 'prompt-lookup' },
+    })
+    const client = { write: () => {}, end: () => {} } as unknown as Client
+    loop.start(generationOf(makeSequence({ prompt: prompt(20), output_tokens_max: 300 })), client)
+    await loop.whenIdle()
+    expect(scheduler.status.drafts_accepted).toBeGreaterThan(0)
+  })
+})
+
+describe.each(aheadOrNot)('many streams of one step: $looks_ahead', ({ looks_ahead }) => {
+  const STREAMS = 24
+  const TOKENS = 3
+
+  interface Moments {
+    onTake?: (stream: number) => void
+    onWrite?: (stream: number) => void
+  }
+
+  /** Serves them; turning a token into text and writing to a socket take a millisecond each. */
+  async function serve(momentsOf: (loop: StepLoop, generations: Generation[]) => Moments) {
+    let now_ms = 0
+    const clock = vi.spyOn(performance, 'now').mockImplementation(() => now_ms)
+    onTestFinished(() => clock.mockRestore())
+    const log: string[] = []
+    const finished: UsageRecord[] = []
+    const journal = {
+      step: (counts: object[], records: UsageRecord[]) => {
+        log.push(`journal ${counts.length} ${records.length}`)
+        finished.push(...records)
+      },
+    } as unknown as Journal
+    const engine = new FakeEngine({ blocks: 64, vocab_size: 500 })
+    const limits = { blocks: 64, batch_tokens_max: 256, sequences_max: 64, waiting_max: 64 }
+    const { loop } = loopOver(engine, { looks_ahead, limits, journal })
+    let moments: Moments = {}
+    const generations = Array.from({ length: STREAMS }, (_, i) => {
+      const push = () => {
+        now_ms++
+        moments.onTake?.(i)
+        return 'x'
+      }
+      const sequence = makeSequence({ prompt: [1, 5 + i], output_tokens_max: TOKENS })
+      const detokenizer = { push, end: () => '' } as unknown as Detokenizer
+      return generationOf(sequence, { request_id: `${i}`, stream: true }, detokenizer)
+    })
+    moments = momentsOf(loop, generations)
+    for (const [i, generation] of generations.entries()) {
+      const write = (what: string) => {
+        now_ms++
+        moments.onWrite?.(i)
+        log.push(`${what} ${i}`)
+      }
+      loop.start(generation, { write: () => write('write'), end: () => write('end') } as unknown as Client)
+    }
+    await loop.whenIdle()
+    return { log, finished }
+  }
+
+  test('are served over several turns of the event loop, after one write of the journal', async () => {
+    let turn = 0
+    let is_over = false
+    const count = () => {
+      turn++
+      if (!is_over) setImmediate(count)
+    }
+    setImmediate(count)
+    const done = new Map<number, number>()
+    const one = () => done.set(turn, (done.get(turn) ?? 0) + 1)
+    const { log } = await serve(() => ({ onTake: one, onWrite: one }))
+    is_over = true
+    expect(Math.max(...done.values())).toBeLessThanOrEqual(4) // milliseconds: one turn may end a step and begin the next
+    const counts = log.map((line) => line.split(' ')[0])
+    const oneStep = (what: string) => ['journal', ...Array.from({ length: STREAMS - 1 }, () => what)]
+    // The first one came alone, before the others.
+    expect(counts.filter((what) => what === 'journal')).toHaveLength(TOKENS + (looks_ahead ? 2 : 1))
+    expect(log.filter((line) => line.startsWith('end'))).toHaveLength(STREAMS)
+    expect(counts.join()).toContain(oneStep('write').join())
+  })
+
+  const LEAVER = 10
+  interface Leave {
+    moment: keyof Moments
+    of: number // the stream whose moment it is
+    step: number
+    tokens: number
+    outcome: 'client_gone' | 'length'
+  }
+  const leaves: [string, Leave][] = [
+    ['before its token is taken', { moment: 'onTake', of: 1, step: 2, tokens: 1, outcome: 'client_gone' }],
+    ['between its token and the journal', { moment: 'onTake', of: 20, step: 2, tokens: 2, outcome: 'client_gone' }],
+    ['between the journal and its turn', { moment: 'onWrite', of: 1, step: 2, tokens: 2, outcome: 'client_gone' }],
+    ['before its last token is taken', { moment: 'onTake', of: 1, step: 3, tokens: 2, outcome: 'client_gone' }],
+    ['between its last token and the journal', { moment: 'onTake', of: 20, step: 3, tokens: 3, outcome: 'length' }],
+    [
+      'between the journal of its end and its turn',
+      { moment: 'onWrite', of: 1, step: 3, tokens: 3, outcome: 'length' },
+    ],
+  ]
+
+  test.each(leaves)('one that leaves %s ends once, with what it was counted', async (_, leave) => {
+    const { moment, of, step, tokens, outcome } = leave
+    let come = 0
+    const { log, finished } = await serve((loop, generations) => ({
+      [moment]: (stream: number) => {
+        if (stream === of && ++come === step) setImmediate(() => loop.stop(generations[LEAVER]!, 'client_gone'))
+      },
+    }))
+    for (let i = 0; i < STREAMS; i++) {
+      const ends = log.filter((line) => line === `end ${i}`)
+      expect(ends, `stream ${i}`).toHaveLength(1)
+      const records = finished.filter(({ request_id }) => request_id === `${i}`)
+      const expected =
+        i === LEAVER ? { completion_tokens: tokens, outcome } : { completion_tokens: TOKENS, outcome: 'length' }
+      expect(records, `stream ${i}`).toEqual([expect.objectContaining(expected)])
+    }
+  })
+})
+
+describe('a stop string that ends inside of an accepted draft', () => {
+  const { tokenizer } = readModelFolder(join(import.meta.dirname, '../../../../models/ziya-coding-mini'))
+  const code = 'def add(first, second):\n    """Sum."""\n    return first + second\n\n'
+  const prompt = [1, ...tokenizer.encode(code.repeat(3))]
+  const taught = tokenizer.encode(code.repeat(3) + 'print(add(1, 2))\n'.repeat(2))
+  const text = Detokenizer.textOf(tokenizer, taught)
+
+  /** Everything that is told of an answer, and how many drawn tokens nobody was told of. */
+  async function answerOf(speculation: 'off' | 'prompt-lookup', changes: Partial<GenerateRequest>) {
+    const engine = new TeachingEngine(new FakeEngine({ blocks: 64, vocab_size: tokenizer.size }))
+    engine.answer = taught
+    const clocked = timed(engine, { step_ms: 10, token_ms: 0.1 })
+    const limits = { blocks: 64, batch_tokens_max: 512, sequences_max: 32, speculation }
+    const { loop } = loopOver(clocked, { limits })
+    const sampling = { ...greedy, logprobs: changes.logprobs ?? null }
+    const sequence = makeSequence({ prompt, output_tokens_max: taught.length, stop_ids: new Set(), sampling })
+    const generation = generationOf(sequence, changes, Detokenizer.after(tokenizer, prompt))
+    const bytes: string[] = []
+    const client = { write: (text: string) => bytes.push(text), end: (text: string) => bytes.push(text) }
+    loop.start(generation, client as unknown as Client)
+    await loop.whenIdle()
+    const { outcome, prompt_tokens, completion_tokens, delivered_tokens } = generation.record(generation.outcome!)
+    const told = { bytes: bytes.join(''), outcome, prompt_tokens, completion_tokens, delivered_tokens }
+    return { told, steps: engine.steps, dropped: sequence.output_tokens - completion_tokens }
+  }
+
+  const shapes: [string, Partial<GenerateRequest>][] = [
+    ['whole', {}],
+    ['whole, the stop included', { include_stop: true }],
+    ['whole, with log-probabilities', { logprobs: 2 }],
+    ['streamed', { stream: true, include_usage: true }],
+    ['streamed, with log-probabilities', { stream: true, logprobs: 1, include_usage: true }],
+  ]
+
+  test.each(shapes)('%s: the same text, end and counts as without drafts', async (_, changes) => {
+    let inside = 0
+    for (let at = 0; at + 4 <= text.length; at += 5) {
+      for (const length of [1, 4, 9]) {
+        const request = { response_id: 'id', ...changes, stop: [text.slice(at, at + length)] }
+        const off = await answerOf('off', request)
+        const on = await answerOf('prompt-lookup', request)
+        expect(on.told, JSON.stringify(request.stop)).toEqual(off.told)
+        expect(off.dropped).toBe(0)
+        if (on.dropped > 0) inside++
+      }
+    }
+    expect(inside).toBeGreaterThan(5) // drafts went on behind the stop, and were right
+  })
+
+  test('without a stop, drafts save steps', async () => {
+    const [off, on] = [await answerOf('off', {}), await answerOf('prompt-lookup', {})]
+    expect(on.told).toEqual(off.told)
+    expect(on.steps).toBeLessThan(off.steps)
+  })
+})
