@@ -1,5 +1,5 @@
 // Brings a database up to date. migrations/*.sql are tables: applied in the order of their names, each once, and never changed
-// afterwards, which their recorded checksums hold. migrations/functions/*.sql are `create or replace`: all of them are applied
+// afterwards, which their recorded checksums hold. migrations/ledger/*.sql and migrations/api/*.sql are `create or replace`: all of them are applied
 // again when any has changed, so a function is read in one place; after them migrations/rights.sql. All of it is one transaction.
 
 import { createHash } from 'node:crypto'
@@ -38,7 +38,7 @@ export function readMigrations(): Migration[] {
 
 /** Every function as one text, which may name each other in any order; then who may call them. */
 export function readFunctions(): Migration {
-  const files = sqlFiles(join(folder, 'functions'))
+  const files = ['ledger', 'api'].flatMap((part) => sqlFiles(join(folder, part)))
   const rights = readFileSync(join(folder, 'rights.sql'), 'utf8')
   const texts = ['set local check_function_bodies = off;', ...files.map(({ sql }) => sql), rights]
   return migration('functions', texts.join('\n'))

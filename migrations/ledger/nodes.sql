@@ -21,15 +21,8 @@ begin
     where model = wanted and state = 'ready' and last_seen_at > clock_timestamp() - interval '5 seconds');
 end $$;
 
--- For the health endpoint: that the database answers, and how many nodes serve each model.
-create or replace function health(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    return next jsonb_build_object('decision', 'healthy', 'models', (
-      select coalesce(jsonb_object_agg(model, live), '{}') from (
-        select model, count(*) as live from nodes
-        where state = 'ready' and last_seen_at > clock_timestamp() - interval '5 seconds' group by model) as serving));
-  end loop;
-end $$;
+-- The requests whose key was revoked while they ran.
+create or replace function requests_to_stop() returns jsonb language sql as $$
+  select coalesce(jsonb_agg(request_id), '[]') from (
+    select request_id from reservations where state = 'pending' and stopped_at is not null order by stopped_at limit 1000) as stopped
+$$;

@@ -11,28 +11,6 @@ create or replace function settle_items(items jsonb) returns table (
   from jsonb_array_elements(items) with ordinality as listed (item, place)
 $$;
 
--- The reservations tickets were signed for, made again where a crash lost them. They come back in a state that holds nothing: what
--- was used of an expired one is late usage, and a voided one is never charged.
-create or replace function restore(items jsonb, lost_state text) returns void language plpgsql as $$
-begin
-  if exists (
-    select from settle_items(items) as i
-    where not exists (select from reservations r where r.request_id = i.request_id) and not (
-      exists (select from keys k where k.id = (item ->> 'key_id')::bigint and k.account_id = i.account_id)
-      and exists (select from prices p where p.model = item ->> 'model' and p.version = (item ->> 'price_version')::int))) then
-    raise exception 'a ticket names a key or a price that does not exist' using errcode = 'foreign_key_violation';
-  end if;
-  insert into reservations
-    (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, expires_at, closed_at)
-  select distinct on (i.request_id)
-    i.request_id, i.account_id, (item ->> 'key_id')::bigint, item ->> 'model', (item ->> 'price_version')::int,
-    (item ->> 'reserved_nanousd')::bigint, i.attempt, lost_state, clock_timestamp(), clock_timestamp()
-  from settle_items(items) as i
-  where not exists (select from reservations r where r.request_id = i.request_id)
-  order by i.request_id, i.place
-  on conflict (request_id) do nothing;
-end $$;
-
 -- What each item is to become. Expects the accounts to be locked and each request once.
 create or replace function decide_settlements(items jsonb) returns settlement[] language plpgsql as $$
 begin
@@ -168,33 +146,3 @@ create or replace function settle_rounds(items jsonb) returns table (round bigin
     group by round) as rounds
   order by round
 $$;
-
--- Everything a node reports: its usage records, and itself ({node}). Durable before it is answered, for the node then forgets.
-create or replace function settle(items jsonb) returns setof jsonb language plpgsql
-  -- A plan that was made while the tables were small must not read them whole once they are large.
-  set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
-declare
-  answers jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(items)]);
-  report jsonb;
-  report_place int;
-  places int[];
-  round_items jsonb;
-  settled settlement;
-begin
-  if not jsonb_path_exists(items, '$[*].request_id') then
-    perform set_config('synchronous_commit', 'off', true); -- a heartbeat is worth no disk write
-  end if;
-  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
-  for places, round_items in select r.places, r.round_items from settle_rounds(items) as r loop
-    foreach settled in array settle_set(round_items) loop
-      answers[places[settled.place]] := jsonb_build_object('decision', settled.decision);
-    end loop;
-  end loop;
-  for report, report_place in
-    select i -> 'node', place from jsonb_array_elements(items) with ordinality as listed (i, place) where i ? 'node'
-  loop
-    perform heartbeat(report);
-    answers[report_place] := jsonb_build_object('decision', 'seen', 'stop', requests_to_stop());
-  end loop;
-  return query select unnest(answers);
-end $$;

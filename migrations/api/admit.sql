@@ -2,24 +2,6 @@
 -- reservation. Items come in the order of their keys, so an account and a key are written once a call.
 -- Items: {request_id, key_hash, address, model, prompt_tokens_max, output_tokens_max, ttl_ms, limits, idempotency}.
 
-create or replace function admission(held reservations, account accounts, nodes jsonb) returns jsonb language sql stable as $$
-  select jsonb_build_object(
-    'decision', 'admitted',
-    'account_id', held.account_id::text,
-    'key_id', held.key_id::text,
-    'price_version', held.price_version,
-    'reserved_nanousd', held.amount_nanousd::text,
-    'balance_nanousd', (account.credited_nanousd - account.debited_nanousd)::text,
-    'nodes', nodes)
-$$;
-
--- What stands in the way of a key before anything is counted, or null.
-create or replace function admission_refusal(key keys, item jsonb) returns text language sql as $$
-  select coalesce(
-    key_refusal(key, 'generate', item),
-    case when key.models is not null and item ->> 'model' <> all (key.models) then 'model_not_allowed' end)
-$$;
-
 -- The commit need not reach the disk: what a crash forgets, settle rebuilds from the signed ticket. That somebody asked not to be
 -- billed twice it would forget, so a request with an Idempotency-Key is durable.
 -- Each item's rows are looked up by their indexes, whatever a plan that was made while the tables were small would do.
@@ -162,24 +144,6 @@ begin
     perform save_takings(made, taken_from, moment);
   end if;
   return query select unnest(answers);
-end $$;
-
--- Writes what admissions made, and what they took: of the balances of accounts, and of meters.
-create or replace function save_takings(made reservations[], taken_from meters[], moment timestamptz) returns void language plpgsql as $$
-begin
-  update accounts a set pending_nanousd = a.pending_nanousd + sums.amount_nanousd
-  from (select account_id, sum(amount_nanousd)::bigint as amount_nanousd from unnest(made) group by account_id) as sums
-  where a.id = sums.account_id;
-  update meters m set
-    requests_level = taken.requests_level, tokens_level = taken.tokens_level, tokens_per_minute = taken.tokens_per_minute,
-    levels_at_us = taken.levels_at_us, requests_in_flight = taken.requests_in_flight, held_nanousd = taken.held_nanousd,
-    last_used_at = taken.last_used_at
-  from unnest(taken_from) as taken
-  where m.account_id = taken.account_id and m.key_id = taken.key_id;
-  insert into reservations
-    (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, created_at, expires_at, tokens_max)
-  select request_id, account_id, key_id, model, price_version, amount_nanousd, 1, state, moment, expires_at, tokens_max
-  from unnest(made);
 end $$;
 
 -- Gives the generation to the next attempt: from here on, what an earlier one reports is stale. Items: {request_id, account_id, attempt}.

@@ -1,23 +1,5 @@
 -- Accounts: who pays, and what all of its keys together may take.
 
-create or replace function account_report(account accounts) returns jsonb language sql stable as $$
-  select jsonb_build_object(
-    'id', account.id::text,
-    'name', account.name,
-    'created_at', iso(account.created_at),
-    'overdraft_nanousd', account.overdraft_nanousd::text,
-    'balance_nanousd', (account.credited_nanousd - account.debited_nanousd)::text,
-    'available_nanousd',
-      (account.credited_nanousd::numeric + account.overdraft_nanousd - account.debited_nanousd - account.pending_nanousd)::text,
-    'requests_per_minute', account.requests_per_minute,
-    'tokens_per_minute', account.tokens_per_minute,
-    'requests_in_flight_max', account.requests_in_flight_max,
-    'monthly_spend_cap_nanousd', account.monthly_spend_cap_nanousd::text,
-    'requests_in_flight', m.requests_in_flight,
-    'charged_this_month_nanousd', (case when m.month = this_month() then m.charged_nanousd else 0 end)::text)
-  from meters m where m.account_id = account.id and m.key_id = 0
-$$;
-
 -- Asked again by the same request it is the same account.
 create or replace function create_account(items jsonb) returns setof jsonb language plpgsql as $$
 declare
@@ -56,12 +38,6 @@ create or replace function read_account(items jsonb) returns setof jsonb languag
   from jsonb_array_elements(items) as item, asked_account(item)
 $$;
 
--- What may still be held or debited before `never_overspent` would be broken.
-create or replace function room_of(account accounts) returns numeric language sql immutable as $$
-  select account.credited_nanousd::numeric + account.overdraft_nanousd
-    - account.debited_nanousd + account.late_nanousd - account.pending_nanousd
-$$;
-
 -- An overdraft that is in use cannot be taken away, nor one that will be when the grants that cover it now have ended: what is held
 -- may yet take from them, or not.
 create or replace function update_account(items jsonb) returns setof jsonb language plpgsql as $$
@@ -91,3 +67,9 @@ begin
     end;
   end loop;
 end $$;
+
+create or replace function read_balance(items jsonb) returns setof jsonb language sql as $$
+  select jsonb_build_object('decision', coalesce(refusal, 'allowed'))
+    || case when refusal is null then balance_report(account) else '{}' end
+  from jsonb_array_elements(items) as item, asked_account(item)
+$$;

@@ -1,9 +1,5 @@
 -- What a request takes of the limits of its key and its account, and what its end gives back. All of it under the account's lock.
 
-create or replace function now_us() returns bigint language sql volatile as $$
-  select (extract(epoch from clock_timestamp()) * 1000000)::bigint
-$$;
-
 -- One request or token, in the unit of a bucket's level.
 create or replace function level_unit() returns bigint language sql immutable as $$ select 60000000::bigint $$;
 
@@ -50,10 +46,6 @@ language sql immutable as $$
     when tokens <= 0 then greatest(0, level::numeric + tokens::numeric * 60000000)
     else least(greatest(level, coalesce(per_minute, 0)::numeric * greatest(elapsed_us, 0)) + tokens::numeric * 60000000, 9.2e18)
   end::bigint
-$$;
-
-create or replace function this_month() returns date language sql volatile as $$
-  select date_trunc('month', clock_timestamp() at time zone 'utc')::date
 $$;
 
 -- Every end of a reservation comes through here, in the statement that ends it: requests in flight and held money cannot leak.
@@ -152,7 +144,6 @@ begin
 end $$;
 
 -- A meter with what its buckets hold after a request.
-drop function if exists taken(meters, record, record, bigint, numeric, bigint);
 create or replace function filled(meter meters, requests record, tokens record, moment_us bigint) returns meters
 language plpgsql immutable as $$
 begin
@@ -172,11 +163,3 @@ begin
   meter.last_used_at := to_timestamp(moment_us / 1000000.0);
   return meter;
 end $$;
-
-drop function if exists save_takings(accounts, meters, meters);
-
--- The requests whose key was revoked while they ran.
-create or replace function requests_to_stop() returns jsonb language sql as $$
-  select coalesce(jsonb_agg(request_id), '[]') from (
-    select request_id from reservations where state = 'pending' and stopped_at is not null order by stopped_at limit 1000) as stopped
-$$;

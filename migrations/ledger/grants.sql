@@ -40,7 +40,6 @@ end $$;
 -- to be locked; costs one look where nothing is due. What the account has no room for is spent already: it stays, and is booked out of
 -- the next credit. Who then lets money be held or debited does so as of the same moment: else a
 -- grant could end in between, and be counted on and booked out.
-drop function if exists expire_grants(bigint[]);
 create or replace function expire_grants(owners bigint[], moment timestamptz) returns int language plpgsql as $$
 declare
   given grants;
@@ -72,17 +71,4 @@ begin
     end if;
   end loop;
   return expired_count;
-end $$;
-
--- For the cron, in one pass for all items, as expire. Items: {count_max: accounts at once}.
-create or replace function expire_due_grants(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  owners bigint[] := array(
-    select distinct account_id from grants g
-    where spent_nanousd + expired_nanousd < amount_nanousd and expires_at <= clock_timestamp()
-      and exists (select from accounts a where a.id = g.account_id and room_of(a) > 0)
-    order by account_id limit sum_of(items, 'count_max'));
-begin
-  perform lock_accounts(owners);
-  return query select answers_of_pass(items, 'expired', expire_grants(owners, clock_timestamp()));
 end $$;
