@@ -1,7 +1,7 @@
 -- Accounts: who pays, and what all of its keys together may take.
 
 -- Asked again by the same request it is the same account.
-create or replace function create_account(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.create_account(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   account accounts;
@@ -20,7 +20,7 @@ begin
   end loop;
 end $$;
 
-create or replace function list_accounts(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.list_accounts(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
@@ -32,7 +32,7 @@ begin
   end loop;
 end $$;
 
-create or replace function read_account(items jsonb) returns setof jsonb language sql as $$
+create function api.read_account(items jsonb) returns setof jsonb language sql as $$
   select jsonb_build_object(
     'decision', coalesce(refusal, 'allowed'), 'account', case when refusal is null then account_report(account) end)
   from jsonb_array_elements(items) as item, asked_account(item)
@@ -40,7 +40,7 @@ $$;
 
 -- An overdraft that is in use cannot be taken away, nor one that will be when the grants that cover it now have ended: what is held
 -- may yet take from them, or not.
-create or replace function update_account(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.update_account(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   account accounts;
@@ -68,7 +68,7 @@ begin
   end loop;
 end $$;
 
-create or replace function read_balance(items jsonb) returns setof jsonb language sql as $$
+create function api.read_balance(items jsonb) returns setof jsonb language sql as $$
   select jsonb_build_object('decision', coalesce(refusal, 'allowed'))
     || case when refusal is null then balance_report(account) else '{}' end
   from jsonb_array_elements(items) as item, asked_account(item)

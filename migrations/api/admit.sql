@@ -5,7 +5,7 @@
 -- The commit need not reach the disk: what a crash forgets, settle rebuilds from the signed ticket. That somebody asked not to be
 -- billed twice it would forget, so a request with an Idempotency-Key is durable.
 -- Each item's rows are looked up by their indexes, whatever a plan that was made while the tables were small would do.
-create or replace function admit(items jsonb) returns setof jsonb language plpgsql
+create function api.admit(items jsonb) returns setof jsonb language plpgsql
   set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   answers jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(items)]);
@@ -147,7 +147,7 @@ begin
 end $$;
 
 -- Gives the generation to the next attempt: from here on, what an earlier one reports is stale. Items: {request_id, account_id, attempt}.
-create or replace function fence(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.fence(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin

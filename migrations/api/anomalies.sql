@@ -2,7 +2,7 @@
 -- it could not decide: a record is the only witness of its generation, and the node forgets it once it is answered.
 
 -- Items: {request_id, kind: 'refused' by the database | 'bad_ticket', node_id, sqlstate, record}. A repeated one is kept once.
-create or replace function keep_unsettled(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.keep_unsettled(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
@@ -17,7 +17,7 @@ begin
 end $$;
 
 -- The newest first, `limit` at most, those before `after`; one more than asked for tells whether there are more.
-create or replace function list_anomalies(items jsonb) returns setof jsonb language sql as $$
+create function api.list_anomalies(items jsonb) returns setof jsonb language sql as $$
   select jsonb_build_object('decision', 'allowed', 'anomalies', (
     select coalesce(jsonb_agg(jsonb_build_object(
       'id', id::text, 'created_at', iso(created_at), 'kind', kind, 'request_id', request_id,

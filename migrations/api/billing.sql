@@ -1,13 +1,13 @@
 -- How an account pays, and when it is warned.
 
-create or replace function read_billing(items jsonb) returns setof jsonb language sql as $$
+create function api.read_billing(items jsonb) returns setof jsonb language sql as $$
   select jsonb_build_object(
     'decision', coalesce(refusal, 'allowed'), 'billing', case when refusal is null then billing_report(account) end)
   from jsonb_array_elements(items) as item, asked_account(item)
 $$;
 
 -- Items: {account_id, fields}: what is not among the fields stays. A customer of Stripe's pays for one account.
-create or replace function update_billing(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.update_billing(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   fields jsonb;

@@ -1,7 +1,7 @@
 -- Money that moves otherwise than by usage: in by top-ups, grants, refunds and adjustments, out by adjustments.
 
 -- Items: {account_id, amount_nanousd, reference}. A reference is booked once, whatever it is asked for.
-create or replace function top_up(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.top_up(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
@@ -16,7 +16,7 @@ begin
 end $$;
 
 -- Items: {account_id, amount_nanousd, reference, expires_at, note}.
-create or replace function give_grant(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.give_grant(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   answer jsonb;
@@ -38,7 +38,7 @@ end $$;
 -- Gives back what a request was charged, or a part of it: with what was given back before, never more than that. What a refund
 -- gives is credit like a top-up's, also where a grant had paid. Items: {account_id, request_id, amount_nanousd (null: all that is
 -- left), reference, note}.
-create or replace function refund(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.refund(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   answer jsonb;
@@ -72,7 +72,7 @@ end $$;
 
 -- An operator's correction. A debit beyond what is available is refused, unless it may leave the account in debt: then all of it
 -- counts as late. Items: {account_id, direction: credit | debit, amount_nanousd, reference, note, may_overdraw}.
-create or replace function adjust(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.adjust(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   answer jsonb;

@@ -1,11 +1,11 @@
 -- What time ends: reservations that nobody reported, and grants. A cron asks for both.
 
-create or replace function expire(items jsonb) returns setof jsonb language sql as $$
+create function api.expire(items jsonb) returns setof jsonb language sql as $$
   select answers_of_pass(items, 'expired', expire_due(sum_of(items, 'count_max')::int))
 $$;
 
 -- For the cron, in one pass for all items, as expire. Items: {count_max: accounts at once}.
-create or replace function expire_due_grants(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.expire_due_grants(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   owners bigint[] := array(
     select distinct account_id from grants g

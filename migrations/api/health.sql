@@ -1,7 +1,7 @@
 -- That the database answers, and what is served.
 
 -- For the health endpoint: that the database answers, and how many nodes serve each model.
-create or replace function health(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.health(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin

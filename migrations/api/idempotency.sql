@@ -3,7 +3,7 @@
 -- Claims a call that is no generation for one who carries it out now, under the lease of {lease_ms}. Whoever takes over a claim
 -- that nobody brought to its end goes on under the first one's id: what that one did it finds done. `scope` is what the endpoint
 -- asks of the key: a result that was kept is shown to none that could not have asked for it.
-create or replace function claim_request(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.claim_request(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   wish jsonb;
@@ -42,7 +42,7 @@ begin
 end $$;
 
 -- Keeps the result of a run, where the run still holds the key. Items: {account_id, idempotency, request_id, status, content_type, body}.
-create or replace function keep_result(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.keep_result(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
@@ -56,7 +56,7 @@ begin
 end $$;
 
 -- Gives a claim up: a refused call changed nothing and is forgotten ({forget: true}), a failed one may be tried again at once.
-create or replace function release_request(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.release_request(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
@@ -70,7 +70,7 @@ begin
 end $$;
 
 -- After a day nothing of them is left.
-create or replace function forget_requests(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.forget_requests(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   forgotten_count int;

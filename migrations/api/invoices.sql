@@ -2,7 +2,7 @@
 -- the cut, under the account's lock, says which entries belong to it; then they, which can no longer change, are summed in pieces.
 
 -- One pass for all items, as expire. Answers how many accounts were cut: 0 when none is due. Items: {count_max}.
-create or replace function cut_invoices(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.cut_invoices(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   account accounts;
   due bigint[] := array(
@@ -19,7 +19,7 @@ end $$;
 
 -- Works on drafts until `entries_max` entries were summed; the oldest of an account first, for it opens with the closing balance
 -- of the one before. Answers how many: 0 when no draft is left. Items: {entries_max}.
-create or replace function sum_invoices(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.sum_invoices(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   draft invoices;
@@ -40,7 +40,7 @@ begin
 end $$;
 
 -- Newest first, those before the number `after`. Whose: the key's account, or the one that the operator names.
-create or replace function list_invoices(items jsonb) returns setof jsonb language sql as $$
+create function api.list_invoices(items jsonb) returns setof jsonb language sql as $$
   select jsonb_build_object('decision', coalesce(refusal, 'allowed'), 'invoices', (
     select coalesce(jsonb_agg(invoice_summary(i) order by number desc), '[]') from (
       select * from invoices
@@ -51,7 +51,7 @@ create or replace function list_invoices(items jsonb) returns setof jsonb langua
 $$;
 
 -- Items: who asks, and {account_id, number} of the invoice. Another account's looks like a missing one.
-create or replace function read_invoice(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.read_invoice(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   asker keys;

@@ -1,7 +1,7 @@
 -- Keys: who may make, see, change and end them. A key gives none more than it has itself.
 
 -- What is not said a key inherits from the one that makes it. Asked again with the same hash it is the same key.
-create or replace function create_key(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.create_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   asker keys;
@@ -40,7 +40,7 @@ begin
 end $$;
 
 -- The newest first, `limit` at most, those before `after`; one more than asked for tells whether there are more.
-create or replace function list_keys(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.list_keys(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   asker keys;
@@ -59,14 +59,14 @@ begin
   end loop;
 end $$;
 
-create or replace function read_key(items jsonb) returns setof jsonb language sql as $$
+create function api.read_key(items jsonb) returns setof jsonb language sql as $$
   select jsonb_build_object('decision', coalesce(refusal, 'allowed'), 'key', case when refusal is null then key_report(key) end)
   from jsonb_array_elements(items) as item, asked_key(item)
 $$;
 
 -- A key changes no key that has more than itself, and gives none more than it has. A limit that is changed is changed for all that
 -- share it.
-create or replace function update_key(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.update_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   asked record;
@@ -102,7 +102,7 @@ end $$;
 
 -- A new key in the place of another, which goes on to work for a while. Asked again with the same hash it is the same key.
 -- Its secret goes to who asks: a key with limits gets none that counts on another meter, for that would be a second allowance.
-create or replace function rotate_key(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.rotate_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   asked record;
@@ -137,7 +137,7 @@ begin
 end $$;
 
 -- Any key with the scope may revoke any of its account: that takes nothing that a limit protects.
-create or replace function revoke_key(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.revoke_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   asked record;
@@ -152,7 +152,7 @@ begin
 end $$;
 
 -- Whoever holds a key may end it, from wherever and whatever else it may do. Its owner is told.
-create or replace function leak_key(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.leak_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   key keys;

@@ -2,7 +2,7 @@
 
 -- Collects the hours that are over, in one pass for all items, as expire. Answers of how many accounts: 0 when none is due. Items:
 -- {count_max, entries_max (of each account)}.
-create or replace function collect_metering(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.collect_metering(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   due bigint[] := array(
     select account_id from stripe_metering where collected_until < date_trunc('hour', clock_timestamp(), 'UTC')
@@ -22,7 +22,7 @@ end $$;
 
 -- The events to send now, each marked as tried before it is: an hour less than Stripe remembers names, so that none is counted
 -- twice. An answer that got lost only delays them. Items: {count_max}.
-create or replace function claim_meter_events(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.claim_meter_events(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
@@ -50,7 +50,7 @@ begin
 end $$;
 
 -- Items: {account_id, hour_unix_s, revision, state: 'sent' | 'rejected', error}.
-create or replace function note_meter_event(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.note_meter_event(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
@@ -64,7 +64,7 @@ end $$;
 
 -- Days whose every event was last tried a day ago, and that were not compared with Stripe's sum yet. Stripe takes events of the
 -- last 35 days; what is older cannot be mended there. Items: {count_max}.
-create or replace function due_meter_days(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.due_meter_days(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
@@ -82,7 +82,7 @@ end $$;
 
 -- Compares a customer's day with Stripe's sum of it, which is of all the accounts that were the customer's in it; a difference
 -- becomes an event of its own, compared again a day after. Items: {customer_id, day_unix_s, counted_nanousd}.
-create or replace function reconcile_meter_day(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.reconcile_meter_day(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   day timestamptz;

@@ -1,6 +1,6 @@
 -- The price book: how a price is published, and who sees which.
 
-create or replace function publish_price(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.publish_price(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
@@ -11,7 +11,7 @@ begin
 end $$;
 
 -- The price book for an operator, newest version first. Items: {model, account_id, limit}, the first two null for all.
-create or replace function list_prices(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.list_prices(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
@@ -26,7 +26,7 @@ begin
 end $$;
 
 -- What each model costs a key's account now: {model: price}.
-create or replace function read_prices(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.read_prices(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   key keys;

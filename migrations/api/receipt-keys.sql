@@ -2,7 +2,7 @@
 -- before it was first noted, nor two hours after it was last.
 
 -- Items: {kid, x}.
-create or replace function note_receipt_key(items jsonb) returns setof jsonb language sql as $$
+create function api.note_receipt_key(items jsonb) returns setof jsonb language sql as $$
   with noted as (
     insert into receipt_keys (kid, x) select distinct item ->> 'kid', item ->> 'x' from jsonb_array_elements(items) as item
     on conflict (kid) do update set last_noted_at = clock_timestamp())
@@ -10,7 +10,7 @@ create or replace function note_receipt_key(items jsonb) returns setof jsonb lan
 $$;
 
 -- The one in use has no end. The others have, once it can be told.
-create or replace function list_receipt_keys(items jsonb) returns setof jsonb language sql stable as $$
+create function api.list_receipt_keys(items jsonb) returns setof jsonb language sql stable as $$
   select jsonb_build_object('decision', 'allowed', 'keys', (
     select coalesce(jsonb_agg(jsonb_build_object('kid', kid, 'x', x, 'nbf', floor(extract(epoch from first_noted_at)))
       || case when is_replaced then jsonb_build_object('exp', ceil(extract(epoch from ends_at))) else '{}' end

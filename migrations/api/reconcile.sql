@@ -2,7 +2,7 @@
 
 -- A step of a pass. Items: {after: where the last step ended, 0 to begin; entries_max; anew: forget the checkpoints first}. Answers
 -- {after} to go on with, null where the pass is complete.
-create or replace function reconcile(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.reconcile(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   next_account bigint;
@@ -30,7 +30,7 @@ begin
 end $$;
 
 -- Reads tables whole, so it does that once, for however many it is asked by. Items: {findings: up to a hundred of them too}.
-create or replace function ledger_health(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.ledger_health(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   report jsonb := ledger_report();
   listed jsonb := case when items @> '[{"findings": true}]' then listed_findings(100) end;

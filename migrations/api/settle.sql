@@ -1,7 +1,7 @@
 -- Everything a node reports, settled as sets.
 
 -- Everything a node reports: its usage records, and itself ({node}). Durable before it is answered, for the node then forgets.
-create or replace function settle(items jsonb) returns setof jsonb language plpgsql
+create function api.settle(items jsonb) returns setof jsonb language plpgsql
   -- A plan that was made while the tables were small must not read them whole once they are large.
   set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare

@@ -1,7 +1,7 @@
 -- Stripe: customers and payments in.
 
 -- Links a customer, unless the account has one already: of two that were made at once, one stays. Items: {account_id, customer_id}.
-create or replace function link_stripe_customer(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.link_stripe_customer(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   account accounts;
@@ -23,7 +23,7 @@ begin
 end $$;
 
 -- Who buys: the key's account, and its customer at Stripe if it has one.
-create or replace function read_buyer(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.read_buyer(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   asker keys;
@@ -40,7 +40,7 @@ end $$;
 
 -- A payment that succeeded, of an account or of a customer's: credits it once, and then does what was told of it before it was
 -- known. Items: {payment, account_id | null, customer_id | null, amount_nanousd}.
-create or replace function stripe_payment(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.stripe_payment(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   payer bigint;
@@ -49,14 +49,14 @@ begin
   perform lock_accounts(array(select stripe_payer(i) from jsonb_array_elements(items) as i) || payers_of(items));
   for item in select * from jsonb_array_elements(items) loop
     payer := stripe_payer(item);
-    return query select top_up(jsonb_build_array(jsonb_build_object(
+    return query select api.top_up(jsonb_build_array(jsonb_build_object(
       'account_id', payer::text, 'amount_nanousd', item ->> 'amount_nanousd', 'reference', stripe_reference(item ->> 'payment'))));
     perform apply_reversals(item ->> 'payment');
   end loop;
 end $$;
 
 -- Items: {reference, payment, amount_nanousd, returned}.
-create or replace function stripe_reversal(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.stripe_reversal(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin

@@ -1,7 +1,7 @@
 -- The cron asks for the months of usage before they begin.
 
 -- Items: {months_ahead}.
-create or replace function add_usage_months(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.add_usage_months(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   this_month date := date_trunc('month', clock_timestamp() at time zone 'UTC');
@@ -13,4 +13,4 @@ begin
   end loop;
 end $$;
 
-select add_usage_months('[{"months_ahead": 2}]');
+select api.add_usage_months('[{"months_ahead": 2}]');

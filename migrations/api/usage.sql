@@ -1,6 +1,6 @@
 -- What an account used. Each call decides by the key alone, so another account's id looks like a missing one.
 
-create or replace function read_usage(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.read_usage(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   asker keys;
@@ -20,7 +20,7 @@ begin
 end $$;
 
 -- The newest first, `limit` at most, those before `after`; one more than asked for tells whether there are more.
-create or replace function list_usage(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.list_usage(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   key keys;
@@ -45,7 +45,7 @@ begin
 end $$;
 
 -- Items: {from, to: days of UTC, `to` not included; group_by; rows_max} and who asks; the operator names an account.
-create or replace function report_usage(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.report_usage(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   asker keys;

@@ -2,7 +2,7 @@
 
 -- Gives money back for an answer that nobody got: what is held; or, where its node had reported before its connection broke, what
 -- it was charged. A lost reservation is written down as voided, so that it stays so.
-create or replace function void(items jsonb) returns setof jsonb language plpgsql as $$
+create function api.void(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
   held reservations;
@@ -19,7 +19,7 @@ begin
       perform correct_limits(array[row(
         held.account_id, held.key_id, true, held.amount_nanousd, 0, held.tokens_max, 0)::ended]);
     elsif held.settled_at is not null then
-      perform refund(jsonb_build_array(jsonb_build_object(
+      perform api.refund(jsonb_build_array(jsonb_build_object(
         'account_id', held.account_id, 'request_id', held.request_id, 'reference', void_reference(held.request_id),
         'note', 'its answer was lost')));
     end if;

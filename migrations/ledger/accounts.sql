@@ -1,6 +1,6 @@
 -- What an account has, and how it is shown.
 
-create or replace function account_report(account accounts) returns jsonb language sql stable as $$
+create function ledger.account_report(account accounts) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'id', account.id::text,
     'name', account.name,
@@ -19,12 +19,12 @@ create or replace function account_report(account accounts) returns jsonb langua
 $$;
 
 -- What may still be held or debited before `never_overspent` would be broken.
-create or replace function room_of(account accounts) returns numeric language sql immutable as $$
+create function ledger.room_of(account accounts) returns numeric language sql immutable as $$
   select account.credited_nanousd::numeric + account.overdraft_nanousd
     - account.debited_nanousd + account.late_nanousd - account.pending_nanousd
 $$;
 
-create or replace function balance_report(account accounts) returns jsonb language sql stable as $$
+create function ledger.balance_report(account accounts) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'account_id', account.id::text,
     'credited_nanousd', account.credited_nanousd::text,

@@ -1,6 +1,6 @@
 -- What admit is made of: what keeps a key from running, how an admission is answered, and how it is written down.
 
-create or replace function admission(held reservations, account accounts, nodes jsonb) returns jsonb language sql stable as $$
+create function ledger.admission(held reservations, account accounts, nodes jsonb) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'decision', 'admitted',
     'account_id', held.account_id::text,
@@ -12,14 +12,14 @@ create or replace function admission(held reservations, account accounts, nodes 
 $$;
 
 -- What stands in the way of a key before anything is counted, or null.
-create or replace function admission_refusal(key keys, item jsonb) returns text language sql as $$
+create function ledger.admission_refusal(key keys, item jsonb) returns text language sql as $$
   select coalesce(
     key_refusal(key, 'generate', item),
     case when key.models is not null and item ->> 'model' <> all (key.models) then 'model_not_allowed' end)
 $$;
 
 -- Writes what admissions made, and what they took: of the balances of accounts, and of meters.
-create or replace function save_takings(made reservations[], taken_from meters[], moment timestamptz) returns void language plpgsql as $$
+create function ledger.save_takings(made reservations[], taken_from meters[], moment timestamptz) returns void language plpgsql as $$
 begin
   update accounts a set pending_nanousd = a.pending_nanousd + sums.amount_nanousd
   from (select account_id, sum(amount_nanousd)::bigint as amount_nanousd from unnest(made) group by account_id) as sums

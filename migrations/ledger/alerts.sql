@@ -3,7 +3,7 @@
 
 -- The thresholds that a debit of so much has just crossed. Before and after are known in the statement that moves the money, so
 -- nothing need remember what has been said: one is crossed again only after a credit lifted the account above it.
-create or replace function crossed_thresholds(account accounts, debit_nanousd bigint) returns setof threshold language sql immutable as $$
+create function ledger.crossed_thresholds(account accounts, debit_nanousd bigint) returns setof threshold language sql immutable as $$
   select percent, nanousd from (
     select null::int as percent, unnest(account.alert_amounts_nanousd) as nanousd
     union all
@@ -13,12 +13,12 @@ create or replace function crossed_thresholds(account accounts, debit_nanousd bi
   where left_nanousd(account) <= nanousd and left_nanousd(account) + debit_nanousd > nanousd
 $$;
 
-create or replace function left_nanousd(account accounts) returns numeric language sql immutable as $$
+create function ledger.left_nanousd(account accounts) returns numeric language sql immutable as $$
   select account.credited_nanousd::numeric + account.overdraft_nanousd - account.debited_nanousd
 $$;
 
 -- Warns of a debit that is in the account's row already: an event for each threshold.
-create or replace function alert_debit(owner bigint, debit_nanousd bigint) returns void language plpgsql as $$
+create function ledger.alert_debit(owner bigint, debit_nanousd bigint) returns void language plpgsql as $$
 begin
   insert into outbox (account_id, kind, payload)
   select a.id, 'balance.low', low_balance(a, c)
@@ -26,7 +26,7 @@ begin
 end $$;
 
 -- The same for the charges of a settled set, each account's as one debit.
-create or replace function alert_debits(settled settlement[]) returns void language plpgsql as $$
+create function ledger.alert_debits(settled settlement[]) returns void language plpgsql as $$
 begin
   insert into outbox (account_id, kind, payload)
   select a.id, 'balance.low', low_balance(a, c)
@@ -36,12 +36,12 @@ begin
   join accounts a on a.id = account_id, crossed_thresholds(a, debit_nanousd) as c;
 end $$;
 
-create or replace function low_balance(account accounts, crossed threshold) returns jsonb language sql stable as $$
+create function ledger.low_balance(account accounts, crossed threshold) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'threshold_percent', crossed.percent, 'threshold_nanousd', crossed.nanousd::text, 'left_nanousd', left_nanousd(account)::text)
 $$;
 
-create or replace function billing_report(account accounts) returns jsonb language sql stable as $$
+create function ledger.billing_report(account accounts) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'account_id', account.id::text,
     'billing_mode', account.billing_mode,

@@ -2,7 +2,7 @@
 
 -- Why this key may not do this, or null where it may. `item` carries the caller's address: a key that is bound to addresses is
 -- refused where none is known. The scope `admin` is every scope, on the key's own account.
-create or replace function key_refusal(key keys, scope text, item jsonb default null) returns text language sql as $$
+create function ledger.key_refusal(key keys, scope text, item jsonb default null) returns text language sql as $$
   select case
     when key.id is null then 'unknown_key'
     when key.revoked_at is not null then 'revoked_key'
@@ -14,16 +14,16 @@ create or replace function key_refusal(key keys, scope text, item jsonb default 
 $$;
 
 -- Who asks about keys: a key of the account, with the scope for it, or the operator ({operator: true}), whose asker is null.
-create or replace function asker_of(item jsonb) returns keys language sql stable as $$
+create function ledger.asker_of(item jsonb) returns keys language sql stable as $$
   select k from keys k where hash = decode(item ->> 'key_hash', 'hex') and not item ? 'operator'
 $$;
 
-create or replace function asker_refusal(asker keys, item jsonb, scope text default 'keys') returns text language sql as $$
+create function ledger.asker_refusal(asker keys, item jsonb, scope text default 'keys') returns text language sql as $$
   select case when item -> 'operator' = 'true' then null else key_refusal(asker, scope, item) end
 $$;
 
 -- Locks the accounts whose keys are asked about, before anything is read of who asks: what a revocation has ended is seen as ended.
-create or replace function lock_accounts_of(items jsonb) returns void language plpgsql as $$
+create function ledger.lock_accounts_of(items jsonb) returns void language plpgsql as $$
 begin
   perform lock_accounts(array(
     select coalesce(asker.account_id, asked_about.account_id, (i ->> 'account_id')::bigint)
@@ -33,7 +33,7 @@ begin
 end $$;
 
 -- Who asks about which key, and why they may not, or null. A key of another account is as good as missing.
-create or replace function asked_key(item jsonb, out asker keys, out key keys, out refusal text) language plpgsql stable as $$
+create function ledger.asked_key(item jsonb, out asker keys, out key keys, out refusal text) language plpgsql stable as $$
 begin
   asker := asker_of(item);
   select * into key from keys k
@@ -42,7 +42,7 @@ begin
 end $$;
 
 -- The account that is asked about, the asker's own or the one that the operator names, and why it may not be seen, or null.
-create or replace function asked_account(item jsonb, out account accounts, out refusal text) language plpgsql stable as $$
+create function ledger.asked_account(item jsonb, out account accounts, out refusal text) language plpgsql stable as $$
 declare
   asker keys := asker_of(item);
 begin

@@ -2,7 +2,7 @@
 
 -- Books one entry and what it does to its account, which must be locked. Who calls it has made sure that the balance covers a debit.
 -- Null where the account would have had more, or spent more, than a bigint counts.
-create or replace function book_entry(line entries) returns entries language plpgsql as $$
+create function ledger.book_entry(line entries) returns entries language plpgsql as $$
 declare
   is_credit boolean := line.kind in ('top_up', 'grant', 'refund', 'adjustment_credit');
   is_late boolean := line.kind = 'adjustment_late_debit';
@@ -31,12 +31,12 @@ begin
   return line;
 end $$;
 
-create or replace function new_entry(item jsonb, kind text) returns entries language sql stable as $$
+create function ledger.new_entry(item jsonb, kind text) returns entries language sql stable as $$
   select jsonb_populate_record(null::entries, item - array['id', 'sequence', 'created_at'] || jsonb_build_object('kind', kind))
 $$;
 
 -- What was booked under the item's reference already, as an answer: the same, or something else. Null where nothing was.
-create or replace function booked_before(item jsonb, kinds text[], done text) returns jsonb language plpgsql as $$
+create function ledger.booked_before(item jsonb, kinds text[], done text) returns jsonb language plpgsql as $$
 declare
   entry entries;
 begin
@@ -52,7 +52,7 @@ begin
     'amount_nanousd', entry.amount_nanousd::text) end;
 end $$;
 
-create or replace function booked(entry entries, done text) returns jsonb language sql immutable as $$
+create function ledger.booked(entry entries, done text) returns jsonb language sql immutable as $$
   select case when entry.id is null then '{"decision": "uncountable"}' else jsonb_build_object(
     'decision', done, 'entry_id', entry.id::text, 'account_id', entry.account_id::text, 'kind', entry.kind,
     'amount_nanousd', entry.amount_nanousd::text) end

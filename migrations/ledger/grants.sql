@@ -1,12 +1,12 @@
 -- Credit that ends. A debit takes from grants before anything else, from the one that ends first; a request may take from those
 -- that had not ended when it was admitted. What nobody may take any more is booked out as an entry.
 
-create or replace function left_of(given grants) returns bigint language sql immutable as $$
+create function ledger.left_of(given grants) returns bigint language sql immutable as $$
   select given.amount_nanousd - given.spent_nanousd - given.expired_nanousd
 $$;
 
 -- Lets a debit take what it can from the grants that were valid at a moment. Expects the account to be locked.
-create or replace function spend_grants(debit_id bigint, owner bigint, amount bigint, valid_at timestamptz) returns void language plpgsql as $$
+create function ledger.spend_grants(debit_id bigint, owner bigint, amount bigint, valid_at timestamptz) returns void language plpgsql as $$
 declare
   given grants;
   part bigint;
@@ -25,7 +25,7 @@ begin
 end $$;
 
 -- The same for each charge of a settled set, in order; costs one look where no account of the set has a grant.
-create or replace function spend_grants_on_usage(settled settlement[]) returns void language plpgsql as $$
+create function ledger.spend_grants_on_usage(settled settlement[]) returns void language plpgsql as $$
 begin
   if exists (
     select from grants where account_id in (select account_id from unnest(settled))
@@ -40,7 +40,7 @@ end $$;
 -- to be locked; costs one look where nothing is due. What the account has no room for is spent already: it stays, and is booked out of
 -- the next credit. Who then lets money be held or debited does so as of the same moment: else a
 -- grant could end in between, and be counted on and booked out.
-create or replace function expire_grants(owners bigint[], moment timestamptz) returns int language plpgsql as $$
+create function ledger.expire_grants(owners bigint[], moment timestamptz) returns int language plpgsql as $$
 declare
   given grants;
   held numeric;

@@ -1,7 +1,7 @@
 -- Requests that came with an Idempotency-Key: done once, and answered again from what was kept. `wish`: {endpoint, key_hash, fingerprint}.
 
 -- What is known of such a request, where it may not (again) run; null where it may.
-create or replace function idempotency_verdict(owner bigint, wish jsonb) returns jsonb language plpgsql as $$
+create function ledger.idempotency_verdict(owner bigint, wish jsonb) returns jsonb language plpgsql as $$
 declare
   kept idempotent_requests;
   run reservations;
@@ -31,7 +31,7 @@ begin
   end; -- it never began, or was given back: it may run
 end $$;
 
-create or replace function claim_for_generation(owner bigint, wish jsonb, request uuid) returns void language sql as $$
+create function ledger.claim_for_generation(owner bigint, wish jsonb, request uuid) returns void language sql as $$
   insert into idempotent_requests (account_id, endpoint, key_hash, fingerprint, request_id, expires_at)
   values (
     owner, wish ->> 'endpoint', decode(wish ->> 'key_hash', 'hex'), decode(wish ->> 'fingerprint', 'hex'), request,
@@ -42,7 +42,7 @@ create or replace function claim_for_generation(owner bigint, wish jsonb, reques
 $$;
 
 -- Whether it is the request itself that runs: its first answer was lost, and it asks again.
-create or replace function holds_claim(owner bigint, wish jsonb, request uuid) returns boolean language sql stable as $$
+create function ledger.holds_claim(owner bigint, wish jsonb, request uuid) returns boolean language sql stable as $$
   select exists (
     select from idempotent_requests
     where account_id = owner and endpoint = wish ->> 'endpoint' and key_hash = decode(wish ->> 'key_hash', 'hex')

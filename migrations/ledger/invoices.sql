@@ -1,14 +1,14 @@
 -- What an invoice is made of, and how it is shown.
 
 -- What an entry did to the balance.
-create or replace function effect_nanousd(entry entries) returns bigint language sql immutable as $$
+create function ledger.effect_nanousd(entry entries) returns bigint language sql immutable as $$
   select case when entry.kind in ('top_up', 'grant', 'refund', 'adjustment_credit') then entry.amount_nanousd
     else - entry.amount_nanousd end
 $$;
 
 -- Cuts the oldest month that is due of one account. Entries are written under the account's lock and dated by the clock, so an
 -- account's sequence rises with the time; whatever is settled after the cut belongs to the next month. Expects the account to be locked.
-create or replace function cut_month(account accounts) returns void language plpgsql as $$
+create function ledger.cut_month(account accounts) returns void language plpgsql as $$
 declare
   last_invoice invoices;
   month timestamptz := account.invoiced_until;
@@ -29,7 +29,7 @@ begin
 end $$;
 
 -- Adds the next entries of a draft to its lines, `entries_max` at most. Expects the draft to be locked.
-create or replace function sum_entries(draft invoices, entries_max int) returns int language plpgsql as $$
+create function ledger.sum_entries(draft invoices, entries_max int) returns int language plpgsql as $$
 declare
   until_sequence bigint;
 begin
@@ -59,7 +59,7 @@ begin
   return until_sequence - draft.summed_sequence;
 end $$;
 
-create or replace function close_invoice(draft invoices) returns void language sql as $$
+create function ledger.close_invoice(draft invoices) returns void language sql as $$
   update invoices i set
     summed_sequence = last_sequence,
     closed_at = clock_timestamp(),
@@ -75,11 +75,11 @@ create or replace function close_invoice(draft invoices) returns void language s
   from invoices i where account_id = draft.account_id and number = draft.number;
 $$;
 
-create or replace function invoice_id(invoice invoices) returns text language sql immutable as $$
+create function ledger.invoice_id(invoice invoices) returns text language sql immutable as $$
   select format('inv_%s_%s', invoice.account_id, invoice.number)
 $$;
 
-create or replace function invoice_summary(invoice invoices) returns jsonb language sql stable as $$
+create function ledger.invoice_summary(invoice invoices) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'id', invoice_id(invoice),
     'account_id', invoice.account_id::text,
@@ -92,7 +92,7 @@ create or replace function invoice_summary(invoice invoices) returns jsonb langu
     'closed_at', iso(invoice.closed_at))
 $$;
 
-create or replace function invoice_report(invoice invoices) returns jsonb language sql stable as $$
+create function ledger.invoice_report(invoice invoices) returns jsonb language sql stable as $$
   select invoice_summary(invoice) || jsonb_build_object(
     'account_name', (select name from accounts where id = invoice.account_id),
     'after_sequence', invoice.after_sequence::text,

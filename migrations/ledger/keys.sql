@@ -2,12 +2,12 @@
 
 -- The key whose meter counts what this one uses. Keys with one meter have the same limits, so that its buckets are exact: it drains as
 -- fast whichever of them asks.
-create or replace function meter_of(key keys) returns bigint language sql immutable as $$
+create function ledger.meter_of(key keys) returns bigint language sql immutable as $$
   select coalesce(key.metered_as, key.id)
 $$;
 
 -- A key as it is shown: everything but what could be used.
-create or replace function key_report(key keys) returns jsonb language sql stable as $$
+create function ledger.key_report(key keys) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'id', key.id::text,
     'account_id', key.account_id::text,
@@ -34,7 +34,7 @@ create or replace function key_report(key keys) returns jsonb language sql stabl
 $$;
 
 -- The field in which a key would get more than the one that makes it has, or null. The operator may give anything.
-create or replace function exceeds(asker keys, wanted keys) returns text language sql stable as $$
+create function ledger.exceeds(asker keys, wanted keys) returns text language sql stable as $$
   select case
     when asker.id is null then null
     when not (asker.scopes @> wanted.scopes or 'admin' = any (asker.scopes)) then 'scopes'
@@ -50,16 +50,16 @@ create or replace function exceeds(asker keys, wanted keys) returns text languag
 $$;
 
 -- The same of a key that is and one that is wanted, as an answer.
-create or replace function exceeding(asker keys, key keys, wanted keys) returns jsonb language sql as $$
+create function ledger.exceeding(asker keys, key keys, wanted keys) returns jsonb language sql as $$
   select jsonb_build_object('decision', 'exceeds_own_key', 'param', param)
   from (select coalesce(exceeds(asker, key), exceeds(asker, wanted)) as param) as more where param is not null
 $$;
 
-create or replace function keys_max() returns int language sql immutable as $$ select 1000 $$; -- of one account, revoked ones not counted
+create function ledger.keys_max() returns int language sql immutable as $$ select 1000 $$; -- of one account, revoked ones not counted
 
 -- The first limit that a key has, or null. The keys it makes then share its limits and its meter: however many they are, together
 -- they use what it may.
-create or replace function limit_of(key keys) returns text language sql immutable as $$
+create function ledger.limit_of(key keys) returns text language sql immutable as $$
   select case
     when key.requests_per_minute is not null then 'requests_per_minute'
     when key.tokens_per_minute is not null then 'tokens_per_minute'
@@ -69,7 +69,7 @@ create or replace function limit_of(key keys) returns text language sql immutabl
 $$;
 
 -- The first limit in which two keys differ, or null.
-create or replace function other_limit(a keys, b keys) returns text language sql immutable as $$
+create function ledger.other_limit(a keys, b keys) returns text language sql immutable as $$
   select case
     when a.requests_per_minute is distinct from b.requests_per_minute then 'requests_per_minute'
     when a.tokens_per_minute is distinct from b.tokens_per_minute then 'tokens_per_minute'
@@ -78,7 +78,7 @@ create or replace function other_limit(a keys, b keys) returns text language sql
   end
 $$;
 
-create or replace function insert_key(key keys) returns keys language sql as $$
+create function ledger.insert_key(key keys) returns keys language sql as $$
   insert into keys
     (account_id, name, hash, prefix, last_four, scopes, models, expires_at, tags, allowed_ips, requests_per_minute,
      tokens_per_minute, requests_in_flight_max, monthly_spend_cap_nanousd, rotated_from, metered_as)
@@ -90,7 +90,7 @@ create or replace function insert_key(key keys) returns keys language sql as $$
 $$;
 
 -- Expects the account to be locked: what was admitted before is seen here and stopped, what comes later is refused there.
-create or replace function revoke(revoked keys) returns keys language plpgsql as $$
+create function ledger.revoke(revoked keys) returns keys language plpgsql as $$
 declare
   key keys;
 begin

@@ -1,17 +1,17 @@
 -- What a request takes of the limits of its key and its account, and what its end gives back. All of it under the account's lock.
 
 -- One request or token, in the unit of a bucket's level.
-create or replace function level_unit() returns bigint language sql immutable as $$ select 60000000::bigint $$;
+create function ledger.level_unit() returns bigint language sql immutable as $$ select 60000000::bigint $$;
 
 -- What is left in a bucket after a while. (No product here can overflow: it drains no longer than until it is empty.)
-create or replace function drained(level bigint, per_minute bigint, elapsed_us bigint) returns bigint language sql immutable as $$
+create function ledger.drained(level bigint, per_minute bigint, elapsed_us bigint) returns bigint language sql immutable as $$
   select greatest(0, level - per_minute * least(greatest(elapsed_us, 0), level / per_minute + 1))
 $$;
 
 -- GCRA, as a leaky bucket: the two decide alike (ITU-T I.371, annex A), and this one needs only integers. The bucket holds a
 -- minute's worth and drains evenly; what would make it overflow is refused and leaves it as it was. `retry_us` is when the same
 -- cost would be admitted, null where it never is. Without a limit everything is admitted.
-create or replace function gcra(
+create function ledger.gcra(
   level_before bigint, per_minute bigint, cost bigint, elapsed_us bigint,
   out is_admitted boolean, out level bigint, out remaining bigint, out reset_us bigint, out retry_us bigint
 ) language plpgsql immutable as $$
@@ -40,7 +40,7 @@ end $$;
 -- A bucket's level after `tokens` more (fewer, where negative) than it was charged with are known to have been used, as of a
 -- moment `elapsed_us` after the level's own, which it keeps. What is given back never makes a bucket emptier than empty; what is
 -- charged on top may overfill it, and the next requests wait.
-create or replace function corrected(level bigint, per_minute bigint, tokens bigint, elapsed_us bigint) returns bigint
+create function ledger.corrected(level bigint, per_minute bigint, tokens bigint, elapsed_us bigint) returns bigint
 language sql immutable as $$
   select case
     when tokens <= 0 then greatest(0, level::numeric + tokens::numeric * 60000000)
@@ -50,7 +50,7 @@ $$;
 
 -- Every end of a reservation comes through here, in the statement that ends it: requests in flight and held money cannot leak.
 -- A limit must never keep a bill from being settled, so nothing here can fail.
-create or replace function correct_limits(ends ended[]) returns void language plpgsql as $$
+create function ledger.correct_limits(ends ended[]) returns void language plpgsql as $$
 declare
   month_now date := this_month();
   moment_us bigint := now_us();
@@ -74,7 +74,7 @@ begin
 end $$;
 
 -- One limit as a client is shown it: of key and account, the one that leaves less.
-create or replace function shown_limit(own_max bigint, own record, whole_max bigint, whole record) returns jsonb
+create function ledger.shown_limit(own_max bigint, own record, whole_max bigint, whole record) returns jsonb
 language plpgsql immutable as $$
 begin
   if own_max is null and whole_max is null then
@@ -87,7 +87,7 @@ end $$;
 
 -- Whether the limits of a key and of its account let a request run, with the meters as they are if it does. What is refused takes
 -- nothing. `defaults` are those of the deployment, for an account that has none of its own.
-create or replace function decide_limits(
+create function ledger.decide_limits(
   key keys, account accounts, own meters, whole meters, defaults jsonb, tokens bigint, amount numeric, moment_us bigint
 ) returns limit_decision language plpgsql as $$
 declare
@@ -144,7 +144,7 @@ begin
 end $$;
 
 -- A meter with what its buckets hold after a request.
-create or replace function filled(meter meters, requests record, tokens record, moment_us bigint) returns meters
+create function ledger.filled(meter meters, requests record, tokens record, moment_us bigint) returns meters
 language plpgsql immutable as $$
 begin
   meter.requests_level := requests.level;
@@ -156,7 +156,7 @@ begin
 end $$;
 
 -- A meter with one request more in flight.
-create or replace function taken(meter meters, amount numeric, moment_us bigint) returns meters language plpgsql immutable as $$
+create function ledger.taken(meter meters, amount numeric, moment_us bigint) returns meters language plpgsql immutable as $$
 begin
   meter.requests_in_flight := meter.requests_in_flight + 1;
   meter.held_nanousd := least(meter.held_nanousd + amount, 9e18)::bigint;

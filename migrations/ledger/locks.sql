@@ -1,9 +1,6 @@
--- The functions a gateway calls all have one form: a JSON array of items in, one JSON answer an item out, in order. So whatever
--- queued while the last call ran goes as one statement. All of them may be asked again: a repeated item gets the same answer.
-
 -- Every function that moves money locks the accounts it touches first, all at once and in the order of their ids. Two calls
 -- can therefore wait for each other but never in a circle, and whoever holds an account holds its reservations too.
-create or replace function lock_accounts(ids bigint[]) returns void language plpgsql as $$
+create function ledger.lock_accounts(ids bigint[]) returns void language plpgsql as $$
 begin
   perform 1 from accounts where id = any (ids) order by id for no key update;
 end $$;

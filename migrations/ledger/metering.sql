@@ -2,7 +2,7 @@
 
 -- Starts or stops metering as the account's settings say. What was used before it started is not metered; what was used before it
 -- stopped is, and is the customer's of that time. Expects the account to be locked.
-create or replace function follow_metering(account accounts) returns void language plpgsql as $$
+create function ledger.follow_metering(account accounts) returns void language plpgsql as $$
 declare
   payer text := case account.billing_mode when 'postpaid' then account.stripe_customer_id end;
 begin
@@ -19,7 +19,7 @@ end $$;
 -- Turns the usage before `until` into events, one for each hour of it, or several where there is more than a call should read: of
 -- the next `entries_max` entries. What a grant paid is paid. (A refund of it is credit like a top-up's, and so is metered whole.)
 -- Answers whether that was all. Expects the account to be locked, and so no entry to be on its way.
-create or replace function collect_usage(metering stripe_metering, until timestamptz, entries_max bigint) returns boolean language plpgsql as $$
+create function ledger.collect_usage(metering stripe_metering, until timestamptz, entries_max bigint) returns boolean language plpgsql as $$
 declare
   last bigint := (
     select max(sequence) from entries
@@ -40,12 +40,12 @@ begin
   return coalesce(last, 0) < metering.last_sequence + entries_max;
 end $$;
 
-create or replace function next_revision(of_account bigint, of_hour timestamptz) returns int language sql as $$
+create function ledger.next_revision(of_account bigint, of_hour timestamptz) returns int language sql as $$
   select coalesce(max(revision) + 1, 0) from stripe_meter_events where account_id = of_account and hour = of_hour
 $$;
 
 -- The events of these customers' days. Items: {customer_id, day_unix_s}.
-create or replace function meter_days(items jsonb) returns setof stripe_meter_events language sql stable as $$
+create function ledger.meter_days(items jsonb) returns setof stripe_meter_events language sql stable as $$
   select e.* from jsonb_array_elements(items) as i join stripe_meter_events e
     on e.customer_id = i ->> 'customer_id' and e.hour >= to_timestamp((i ->> 'day_unix_s')::bigint)
     and e.hour < to_timestamp((i ->> 'day_unix_s')::bigint) + interval '24 hours'

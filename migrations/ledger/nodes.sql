@@ -1,6 +1,6 @@
 -- What the nodes say of themselves, and which of them can be asked.
 
-create or replace function heartbeat(node jsonb) returns void language sql as $$
+create function ledger.heartbeat(node jsonb) returns void language sql as $$
   insert into nodes
   select
     node ->> 'node_id', node ->> 'url', node ->> 'model', node ->> 'state', (node ->> 'context_tokens')::int,
@@ -13,7 +13,7 @@ create or replace function heartbeat(node jsonb) returns void language sql as $$
 $$;
 
 -- The nodes that can take a request for a model now: [{id, url, running, waiting}], an empty array where there is none.
-create or replace function live_nodes(wanted text) returns jsonb language plpgsql as $$
+create function ledger.live_nodes(wanted text) returns jsonb language plpgsql as $$
 begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object('id', id, 'url', url, 'running', running, 'waiting', waiting)), '[]')
@@ -22,7 +22,7 @@ begin
 end $$;
 
 -- The requests whose key was revoked while they ran.
-create or replace function requests_to_stop() returns jsonb language sql as $$
+create function ledger.requests_to_stop() returns jsonb language sql as $$
   select coalesce(jsonb_agg(request_id), '[]') from (
     select request_id from reservations where state = 'pending' and stopped_at is not null order by stopped_at limit 1000) as stopped
 $$;

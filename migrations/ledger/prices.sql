@@ -2,7 +2,7 @@
 
 -- The price of a model for an account: what was agreed with it, where that is in force, else the list price. Of several the one
 -- that began last. Null where there is none.
-create or replace function price_at(wanted text, payer bigint, moment timestamptz) returns prices language plpgsql stable as $$
+create function ledger.price_at(wanted text, payer bigint, moment timestamptz) returns prices language plpgsql stable as $$
 declare
   price prices;
 begin
@@ -16,14 +16,14 @@ begin
 end $$;
 
 -- What tokens cost. Numeric in between, so that absurd counts become a large number and not an error.
-create or replace function cost_nanousd(price prices, input_tokens bigint, cached_tokens bigint, output_tokens bigint)
+create function ledger.cost_nanousd(price prices, input_tokens bigint, cached_tokens bigint, output_tokens bigint)
 returns numeric language sql immutable as $$
   select price.input_nanousd_per_token::numeric * (input_tokens - cached_tokens)
     + price.cached_input_nanousd_per_token::numeric * cached_tokens
     + price.output_nanousd_per_token::numeric * output_tokens
 $$;
 
-create or replace function price_report(price prices) returns jsonb language sql stable as $$
+create function ledger.price_report(price prices) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'model', price.model,
     'version', price.version,
@@ -38,7 +38,7 @@ $$;
 -- Publishes one price; the table is locked against other publishers. Items: {model, input_nanousd_per_token,
 -- output_nanousd_per_token} and, where wanted, {cached_input_nanousd_per_token, account_id, valid_from, valid_until,
 -- only_first: not where the model has a price of this kind already}. What would change nothing is not published again.
-create or replace function publish_one_price(item jsonb) returns jsonb language plpgsql as $$
+create function ledger.publish_one_price(item jsonb) returns jsonb language plpgsql as $$
 declare
   payer bigint := (item ->> 'account_id')::bigint;
   starts timestamptz := coalesce((item ->> 'valid_from')::timestamptz, clock_timestamp());

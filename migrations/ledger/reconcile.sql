@@ -2,12 +2,12 @@
 -- changed it reads only the entries since its checkpoint, so its cost follows what was booked and not what was ever booked. Once a
 -- day the checkpoints are forgotten, and everything is read again.
 
-create or replace function ledger_checks() returns text[] language sql immutable as $$
+create function ledger.ledger_checks() returns text[] language sql immutable as $$
   select array['sequence', 'credited', 'debited', 'late', 'charges', 'days', 'grants', 'pending', 'usage']
 $$;
 
 -- One account's books in one snapshot: its columns, its checkpoint, and the sums with the entries after it.
-create or replace function books_after(after bigint, entries_max bigint) returns setof books language sql stable
+create function ledger.books_after(after bigint, entries_max bigint) returns setof books language sql stable
 set enable_hashjoin = off set enable_seqscan = off as $$
   with changed as (
     select a.*, coalesce(c.sequence, 0) as seen, c.credited_nanousd as c_credited, c.debited_nanousd as c_debited,
@@ -49,7 +49,7 @@ set enable_hashjoin = off set enable_seqscan = off as $$
 $$;
 
 -- One slice of the accounts after `after`; returns the last one it looked at, null where there are no more.
-create or replace function reconcile_accounts(after bigint, entries_max bigint) returns bigint language plpgsql as $$
+create function ledger.reconcile_accounts(after bigint, entries_max bigint) returns bigint language plpgsql as $$
 declare
   slice books[] := array(select b from books_after(after, entries_max) as b);
   last_account bigint := (select max(account_id) from unnest(slice));
@@ -81,7 +81,7 @@ begin
 end $$;
 
 -- Held money against open reservations, of which there are only as many as run now.
-create or replace function reconcile_pending() returns void language sql as $$
+create function ledger.reconcile_pending() returns void language sql as $$
   delete from ledger_findings where check_name = 'pending';
   insert into ledger_findings (check_name, account_id, drift_nanousd, detail)
   select 'pending', account_id, abs(kept - summed), jsonb_build_object('kept', kept, 'summed', summed) from (
@@ -93,7 +93,7 @@ $$;
 
 -- Usage without its entry, of the next half minute that has any and was not looked at; returns whether there may be more. (The
 -- entries' own side is looked at with the accounts.) What is found stays until everything is read again.
-create or replace function reconcile_usage() returns boolean language plpgsql as $$
+create function ledger.reconcile_usage() returns boolean language plpgsql as $$
 declare
   starts timestamptz := greatest((select usage_checked_until from ledger_passes), clock_timestamp() - interval '1 day');
   newest timestamptz := clock_timestamp() - interval '5 seconds'; -- by then a settle is committed or gone
@@ -115,7 +115,7 @@ begin
 end $$;
 
 -- What the last passes found: {check: {findings, drift_nanousd}}. The age of the last pass tells whether anybody looks at all.
-create or replace function ledger_report() returns jsonb language sql stable as $$
+create function ledger.ledger_report() returns jsonb language sql stable as $$
   select jsonb_build_object(
     'decision', 'allowed',
     'checks', (
@@ -135,7 +135,7 @@ create or replace function ledger_report() returns jsonb language sql stable as 
   from ledger_passes
 $$;
 
-create or replace function listed_findings(count_max int) returns jsonb language sql stable as $$
+create function ledger.listed_findings(count_max int) returns jsonb language sql stable as $$
   select coalesce(jsonb_agg(jsonb_build_object(
     'check', check_name, 'account_id', account_id::text, 'drift_nanousd', drift_nanousd::text, 'detail', detail) order by id), '[]')
   from (select * from ledger_findings order by id limit count_max) as f

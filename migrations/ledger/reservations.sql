@@ -2,7 +2,7 @@
 
 -- The reservations tickets were signed for, made again where a crash lost them. They come back in a state that holds nothing: what
 -- was used of an expired one is late usage, and a voided one is never charged.
-create or replace function restore(items jsonb, lost_state text) returns void language plpgsql as $$
+create function ledger.restore(items jsonb, lost_state text) returns void language plpgsql as $$
 begin
   if exists (
     select from settle_items(items) as i
@@ -23,12 +23,12 @@ begin
 end $$;
 
 -- The reference of the entry that refunds a request whose answer was lost.
-create or replace function void_reference(request uuid) returns text language sql immutable as $$
+create function ledger.void_reference(request uuid) returns text language sql immutable as $$
   select 'void ' || request
 $$;
 
 -- Frees what no node ever reported, oldest first; returns how many. The hour is the database's own, read after the lock was got.
-create or replace function expire_due(count_max int) returns int language plpgsql as $$
+create function ledger.expire_due(count_max int) returns int language plpgsql as $$
 declare
   owners bigint[] := array(
     select distinct account_id from (

@@ -2,7 +2,7 @@
 -- void. A call is settled as sets, not one by one: each step below is one statement over all of them.
 
 -- Items: a ticket's fields and a usage record's. `place` is an item's place in the call.
-create or replace function settle_items(items jsonb) returns table (
+create function ledger.settle_items(items jsonb) returns table (
   place int, item jsonb, request_id uuid, account_id bigint, attempt int, prompt_tokens bigint, cached_tokens bigint,
   completion_tokens bigint
 ) language sql immutable as $$
@@ -12,7 +12,7 @@ create or replace function settle_items(items jsonb) returns table (
 $$;
 
 -- What each item is to become. Expects the accounts to be locked and each request once.
-create or replace function decide_settlements(items jsonb) returns settlement[] language plpgsql as $$
+create function ledger.decide_settlements(items jsonb) returns settlement[] language plpgsql as $$
 begin
   return (
     select array_agg((
@@ -42,7 +42,7 @@ begin
 end $$;
 
 -- Kept for a person: what should not happen, and what was used beyond its reservation and is charged to nobody.
-create or replace function note_anomalies(settled settlement[], items jsonb) returns void language plpgsql as $$
+create function ledger.note_anomalies(settled settlement[], items jsonb) returns void language plpgsql as $$
 begin
   insert into anomalies (request_id, kind, detail)
   select request_id, case when decision in ('posted', 'late') then 'above_reservation' else decision end, items -> (place - 1)
@@ -54,7 +54,7 @@ end $$;
 
 -- Closes the reservations, and writes down what was used and what it costs: a row and an entry each. Entries are numbered on from
 -- the last of their account, which is locked.
-create or replace function book_usage(settled settlement[], items jsonb, moment timestamptz) returns void language plpgsql as $$
+create function ledger.book_usage(settled settlement[], items jsonb, moment timestamptz) returns void language plpgsql as $$
 begin
   with made as (select * from unnest(settled) as s where decision in ('posted', 'late')),
   closed as (
@@ -79,7 +79,7 @@ begin
 end $$;
 
 -- One update an account, and one a row of the day: an update applies only one of several matches.
-create or replace function add_up_usage(settled settlement[], moment timestamptz) returns void language plpgsql as $$
+create function ledger.add_up_usage(settled settlement[], moment timestamptz) returns void language plpgsql as $$
 begin
   with made as (select * from unnest(settled) as s where decision in ('posted', 'late')),
   days as (
@@ -107,14 +107,14 @@ begin
 end $$;
 
 -- What the charges mean to the limits of keys and accounts.
-create or replace function ends_of(settled settlement[]) returns ended[] language sql immutable as $$
+create function ledger.ends_of(settled settlement[]) returns ended[] language sql immutable as $$
   select array_agg(row(
     account_id, key_id, decision = 'posted', held_nanousd, charge_nanousd, tokens_max, prompt_tokens + completion_tokens)::ended)
   from unnest(settled) where decision in ('posted', 'late')
 $$;
 
 -- Settles items of which each names another request.
-create or replace function settle_set(items jsonb) returns settlement[] language plpgsql as $$
+create function ledger.settle_set(items jsonb) returns settlement[] language plpgsql as $$
 declare
   moment timestamptz := clock_timestamp();
   settled settlement[];
@@ -135,7 +135,7 @@ begin
 end $$;
 
 -- The items that name a request for the n-th time in this call, for each n: a request is settled in the order it was reported.
-create or replace function settle_rounds(items jsonb) returns table (round bigint, places int[], round_items jsonb) language sql immutable as $$
+create function ledger.settle_rounds(items jsonb) returns table (round bigint, places int[], round_items jsonb) language sql immutable as $$
   select round, places, case when cardinality(places) = jsonb_array_length(items) then items
     else (select jsonb_agg(items -> (place - 1) order by place) from unnest(places) as place) end
   from (

@@ -1,30 +1,30 @@
 -- What Stripe tells of a payment, brought into the ledger.
 
 -- Whoever deals with a payment holds its lock until it has committed, so of a payment and its reversal the later sees the other.
-create or replace function lock_payments(items jsonb) returns void language plpgsql as $$
+create function ledger.lock_payments(items jsonb) returns void language plpgsql as $$
 begin
   perform pg_advisory_xact_lock(hashtextextended(payment, 0))
   from (select distinct i ->> 'payment' as payment from jsonb_array_elements(items) as i order by 1) as payments;
 end $$;
 
-create or replace function stripe_payer(item jsonb) returns bigint language sql stable as $$
+create function ledger.stripe_payer(item jsonb) returns bigint language sql stable as $$
   select id from accounts
   where id = (item ->> 'account_id')::bigint or (item ->> 'account_id' is null and stripe_customer_id = item ->> 'customer_id')
 $$;
 
 -- The accounts that were credited with these payments.
-create or replace function payers_of(items jsonb) returns bigint[] language sql stable as $$
+create function ledger.payers_of(items jsonb) returns bigint[] language sql stable as $$
   select coalesce(array_agg(account_id), '{}') from entries
   where kind = 'top_up' and reference in (select stripe_reference(i ->> 'payment') from jsonb_array_elements(items) as i)
 $$;
 
-create or replace function stripe_reference(id text) returns text language sql immutable as $$
+create function ledger.stripe_reference(id text) returns text language sql immutable as $$
   select 'stripe:' || id
 $$;
 
 -- Brings the ledger to where the reversals of a payment are: applied, or waits where the payment is not known, or what kept one from
 -- being booked, which then is tried again. Expects both to be locked, the payment and its account.
-create or replace function apply_reversals(of_payment text) returns text language plpgsql as $$
+create function ledger.apply_reversals(of_payment text) returns text language plpgsql as $$
 declare
   payer bigint;
   reversal stripe_reversals;
@@ -42,7 +42,7 @@ begin
     end;
     continue when direction is null;
     select adjusted ->> 'decision' into decision
-    from adjust(jsonb_build_array(reversal_entry(payer, reversal, direction))) as adjusted;
+    from api.adjust(jsonb_build_array(reversal_entry(payer, reversal, direction))) as adjusted;
     if decision <> 'adjusted' then
       return decision;
     end if;
@@ -55,7 +55,7 @@ begin
 end $$;
 
 -- Money that Stripe has taken is gone, also where it leaves the account in debt.
-create or replace function reversal_entry(payer bigint, reversal stripe_reversals, direction text) returns jsonb language sql immutable as $$
+create function ledger.reversal_entry(payer bigint, reversal stripe_reversals, direction text) returns jsonb language sql immutable as $$
   select jsonb_build_object(
     'account_id', payer::text, 'direction', direction, 'amount_nanousd', reversal.amount_nanousd::text, 'may_overdraw', true,
     'reference', stripe_reference(reversal.reference) || case direction when 'credit' then '/returned' else '' end,

@@ -1,6 +1,6 @@
 -- Partitions of usage, made before their month begins. The month of rows that came too early for theirs is made around them.
 
-create or replace function add_usage_month(first_day date) returns void language plpgsql security definer set search_path = public as $$
+create function ledger.add_usage_month(first_day date) returns void language plpgsql as $$
 declare
   name text := 'usage_' || to_char(first_day, 'YYYY_MM');
   starts timestamptz := first_day::timestamp at time zone 'UTC';

@@ -1,7 +1,7 @@
 -- How usage is shown: one request, or days added up.
 
 -- One request as its account sees it: state, counts and price; the lines of the ledger that belong to it.
-create or replace function usage_report(held reservations) returns jsonb language sql stable as $$
+create function ledger.usage_report(held reservations) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'request_id', held.request_id,
     'account_id', held.account_id::text,
@@ -36,7 +36,7 @@ $$;
 
 -- The sums of one account over some days, as [{day, key_id, model, tag, …}] with those that were asked for. A key's usage counts
 -- under each of its tags, that of keys without any under ''.
-create or replace function sum_usage(owner bigint, starts date, ends date, group_by text[], rows_max int) returns jsonb
+create function ledger.sum_usage(owner bigint, starts date, ends date, group_by text[], rows_max int) returns jsonb
 language plpgsql stable set enable_seqscan = off as $$
 begin
   return (select coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(sums))), '[]') from (
