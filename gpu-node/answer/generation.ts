@@ -8,9 +8,9 @@ import type { StepCounts } from '../meter/journal.ts'
 import type { SequenceOutput } from '../run/native/scheduler.ts'
 import type { Sequence } from '../run/native/sequence.ts'
 import type { Detokenizer } from '../run/native/tokenizer/detokenizer.ts'
+import { LogprobQueue, surfacesOf } from '../run/text/logprobs.ts'
+import { StopMatcher, type StopResult } from '../run/text/stop.ts'
 import { type Answer, answerTo } from './answer.ts'
-import { LogprobQueue, surfacesOf } from './logprobs.ts'
-import { StopMatcher, type StopResult } from './stop.ts'
 
 export interface GenerationOptions {
   ticket: string // as it came

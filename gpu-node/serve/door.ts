@@ -10,12 +10,12 @@ import {
 } from '../../contract/internal/generation.ts'
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import { Generation } from '../answer/generation.ts'
+import { Refusal } from '../refusal.ts'
 import type { Model } from '../run/native/load/model-folder.ts'
 import { biasOf, samplingOfChoice } from '../run/native/sampling.ts'
 import { Sequence } from '../run/native/sequence.ts'
 import { Detokenizer } from '../run/native/tokenizer/detokenizer.ts'
 import { encodePrompt } from '../run/native/tokenizer/encode-prompt.ts'
-import { Refusal } from './refusal.ts'
 
 const token_id = z
   .int()

@@ -12,13 +12,13 @@ import type { NodeStatus } from '../../contract/internal/sync.ts'
 import type { Ticket } from '../../contract/internal/ticket.ts'
 import type { NodeConfig } from '../config.ts'
 import type { Journal } from '../meter/journal.ts'
+import { Refusal } from '../refusal.ts'
 import type { Scheduler } from '../run/native/scheduler.ts'
 import type { StepLoop } from '../run/native/step-loop.ts'
 import { Client } from './client.ts'
 import { type Accepted, acceptRequest, acceptTicket, type Door, parseRequest } from './door.ts'
 import { guardMetrics } from './guard-metrics.ts'
 import type { Metrics } from './metrics.ts'
-import { Refusal } from './refusal.ts'
 
 const BODY_BYTES_MAX = 8 << 20
 const TIMER_MS_MAX = 2 ** 31 - 1 // setTimeout takes a longer time for none at all

@@ -1,9 +1,9 @@
 // Keeps each token's log-probabilities until its text is delivered, so that a stream shows no token of a text that a stop
 // string may yet cut away, and streamed and whole answers list the same tokens.
 
-import type { TokenLogprobs } from '../run/native/sampling.ts'
-import type { Detokenizer } from '../run/native/tokenizer/detokenizer.ts'
-import type { TokenLogprob } from './answer.ts'
+import type { TokenLogprob } from '../../answer/answer.ts'
+import type { TokenLogprobs } from '../native/sampling.ts'
+import type { Detokenizer } from '../native/tokenizer/detokenizer.ts'
 
 type Surfaces = Omit<TokenLogprob, 'offset'>
 

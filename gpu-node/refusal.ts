@@ -1,6 +1,6 @@
 // What the node says no to before the first byte, and the one table from code to status.
 
-import type { NodeError, NodeErrorCode } from '../../contract/internal/generation.ts'
+import type { NodeError, NodeErrorCode } from '../contract/internal/generation.ts'
 
 const STATUS: Record<NodeErrorCode, 400 | 401 | 503> = {
   bad_ticket: 401,
