@@ -1,22 +1,10 @@
-// What the node says no to before the first byte, and the one table from code to status.
+// What a node says no to before the first byte. Whoever finds the reason throws it; serve/ spells it as an HTTP answer.
 
-import type { NodeError, NodeErrorCode } from '../contract/internal/generation.ts'
-
-const STATUS: Record<NodeErrorCode, 400 | 401 | 503> = {
-  bad_ticket: 401,
-  bad_request: 400,
-  context_length_exceeded: 400,
-  ceiling_exceeded: 400,
-  unknown_special: 400,
-  invalid_token_id: 400,
-  overloaded: 503,
-  draining: 503,
-  engine_failed: 503,
-}
+import type { NodeErrorCode } from '../contract/internal/generation.ts'
 
 export class Refusal extends Error {
   readonly code: NodeErrorCode
-  readonly param: string | null
+  readonly param: string | null // of the request
   readonly retry_after_s: number | null
 
   constructor(
@@ -29,17 +17,5 @@ export class Refusal extends Error {
     this.code = code
     this.param = param
     this.retry_after_s = retry_after_s
-  }
-
-  get status(): 400 | 401 | 503 {
-    return STATUS[this.code]
-  }
-
-  get headers(): Record<string, string> {
-    return this.retry_after_s === null ? {} : { 'retry-after': String(this.retry_after_s) }
-  }
-
-  get body(): NodeError {
-    return { error: { code: this.code, message: this.message, param: this.param } }
   }
 }

@@ -97,7 +97,7 @@ export class Scheduler {
   }
 
   /** Tokens that prompt and output of one sequence may have together, for lack of blocks. */
-  get tokens_max(): number {
+  get sequence_tokens_max(): number {
     return this.#pool.total * BLOCK_TOKENS
   }
 
@@ -108,7 +108,10 @@ export class Scheduler {
 
   submit(sequence: Sequence): void {
     assert(sequence.state === 'new' && sequence.prompt_tokens > 0)
-    assert(sequence.prompt_tokens + sequence.output_tokens_max <= this.tokens_max, 'the door lets in only what fits')
+    assert(
+      sequence.prompt_tokens + sequence.output_tokens_max <= this.sequence_tokens_max,
+      'the door lets in only what fits',
+    )
     sequence.arrival = this.#arrivals++
     sequence.rank = sequence.arrival + (sequence.priority === 'batch' ? BATCH_OVERTAKEN_MAX + 0.5 : 0)
     sequence.state = 'waiting'
