@@ -8,9 +8,9 @@ import { onTestFinished } from 'vitest'
 import { type NodeConfig, readConfig } from '../../gpu-node/config.ts'
 import { Tokenizer } from '../../gpu-node/run/native/tokenizer/tokenizer.ts'
 import { type Service, startService } from '../../gpu-node/service.ts'
+import { testData } from './data.ts'
 import { FakeEngine, type FakeEngineOptions } from './fake-engine.ts'
 import { NODE_SECRET } from './generate.ts'
-import { sharedData } from './shared-data.ts'
 
 export interface FakeNode extends Service {
   engine: FakeEngine
@@ -29,7 +29,7 @@ export const FAKE_BLOCKS = 256
 
 export async function startFakeNode({ config, engine, context_tokens }: FakeNodeOptions = {}): Promise<FakeNode> {
   const data_dir = config?.data_dir ?? temporaryFolder()
-  const tokenizer = new Tokenizer(readFileSync(sharedData('stories260K/tokenizer.model')))
+  const tokenizer = new Tokenizer(readFileSync(testData('stories260K/tokenizer.model')))
   const fake = new FakeEngine({ blocks: FAKE_BLOCKS, vocab_size: tokenizer.size, eos_id: EOS, ...engine })
   const service = await startService({
     config: { ...testConfig(data_dir), ...config },
