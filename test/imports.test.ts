@@ -91,6 +91,55 @@ describe('inside the gateway', () => {
   })
 })
 
+describe('inside the node', () => {
+  const RUNNER = 'gpu-node/run/runner.ts'
+  // Each room with what it may know beside itself and the contract; what it needs of a runner stands at the seam.
+  const rooms: [room: string, may_know: string[]][] = [
+    ['serve', ['gpu-node/meter/', 'gpu-node/answer/', RUNNER, 'gpu-node/refusal.ts']],
+    ['meter', []],
+    ['answer', [RUNNER]],
+    ['run', ['gpu-node/refusal.ts']],
+  ]
+  const within = typescript.filter(({ from, to }) => inFolder(from, 'gpu-node') && inFolder(to, 'gpu-node'))
+
+  test.each(rooms)('%s knows no other room than it may', (room, may_know) => {
+    const own = `gpu-node/${room}`
+    expect(within.filter(({ from }) => inFolder(from, own)).length).toBeGreaterThan(0)
+    const strangers = within.filter(
+      ({ from, to }) => inFolder(from, own) && !inFolder(to, own) && !may_know.some((known) => to.startsWith(known)),
+    )
+    expect(lines(strangers)).toEqual([])
+  })
+
+  test('only main.ts chooses the runner: who serves knows none', () => {
+    const kinds = within.filter(
+      ({ from, to }) =>
+        /^gpu-node\/run\/[^/]+\//.test(to) && !inFolder(from, 'gpu-node/run') && from !== 'gpu-node/main.ts',
+    )
+    expect(lines(kinds)).toEqual([])
+  })
+
+  test('the seam knows no kind of runner, and one kind no other', () => {
+    const kind = (path: string) => /^gpu-node\/run\/([^/]+)\//.exec(path)?.[1] ?? 'none'
+    const crossing = within.filter(({ from, to }) => {
+      if (!inFolder(from, 'gpu-node/run') || kind(to) === 'none') return false
+      return kind(from) !== kind(to) && !(kind(to) === 'text' && kind(from) !== 'none')
+    })
+    expect(lines(crossing)).toEqual([])
+  })
+
+  test('in run/native the tokenizer does not know how a folder is loaded', () => {
+    const climbing = within.filter(
+      ({ from, to }) => inFolder(from, 'gpu-node/run/native/tokenizer') && inFolder(to, 'gpu-node/run/native/load'),
+    )
+    expect(lines(climbing)).toEqual([])
+  })
+
+  test('what a refusal is, is known without any room', () => {
+    expect(lines(within.filter(({ from }) => from === 'gpu-node/refusal.ts'))).toEqual([])
+  })
+})
+
 describe('inside native', () => {
   const layer = (path: string) => {
     if (inFolder(path, 'native/kernels')) return 0

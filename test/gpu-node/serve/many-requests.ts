@@ -11,6 +11,7 @@ import { pino } from 'pino'
 import type { SyncRequest } from '../../../contract/internal/sync.ts'
 import { signTicket } from '../../../contract/internal/ticket.ts'
 import { readConfig } from '../../../gpu-node/config.ts'
+import { NativeRunner } from '../../../gpu-node/run/native/runner.ts'
 import { Tokenizer } from '../../../gpu-node/run/native/tokenizer/tokenizer.ts'
 import { startService } from '../../../gpu-node/service.ts'
 import { testData } from '../../support/data.ts'
@@ -52,20 +53,21 @@ const flags = {
   waiting_max: IN_FLIGHT, // the odd one finds no room
   sequences_max: 16,
 }
-const node = await startService({
-  config: readConfig(
-    Object.entries(flags).map(([name, value]) => `--${name.replaceAll('_', '-')}=${value}`),
-    {},
-  ),
+const config = readConfig(
+  Object.entries(flags).map(([name, value]) => `--${name.replaceAll('_', '-')}=${value}`),
+  {},
+)
+const runner = new NativeRunner({
   model: {
     shape: { ...shape, rope_scaling_factor: 1, rms_norm_eps: 1e-5, tied_embeddings: false },
     tokenizer,
     eos_ids: new Set([2]),
   },
   engine: new FakeEngine({ blocks: BLOCKS, vocab_size: tokenizer.size, eos_id: 2, eos_one_in: 30 }),
-  blocks: BLOCKS,
-  log: pino({ level: 'silent' }),
+  limits: { ...config, blocks: BLOCKS },
+  lookahead: config.lookahead,
 })
+const node = await startService({ config, runner, log: pino({ level: 'silent' }) })
 const agent = new Agent({ keepAlive: true, maxSockets: IN_FLIGHT })
 
 const KINDS = ['whole', 'streamed', 'choices', 'left', 'left unread', 'refused', 'at its deadline'] as const

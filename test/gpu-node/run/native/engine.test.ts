@@ -6,11 +6,12 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import type { GenerateRequest } from '../../../../contract/internal/generation.ts'
 import { type Engine, loadEngine } from '../../../../gpu-node/run/native/engine.ts'
 import { type Model, readModelFolder } from '../../../../gpu-node/run/native/load/model-folder.ts'
+import { prepareChoices } from '../../../../gpu-node/run/native/prepare.ts'
 import { Scheduler } from '../../../../gpu-node/run/native/scheduler.ts'
 import { Sequence } from '../../../../gpu-node/run/native/sequence.ts'
-import { acceptRequest, parseRequest } from '../../../../gpu-node/serve/door.ts'
+import { parseRequest } from '../../../../gpu-node/serve/door.ts'
 import { testData } from '../../../support/data.ts'
-import { generateRequest, ticketFor } from '../../../support/generate.ts'
+import { generateRequest } from '../../../support/generate.ts'
 import { seededRandom } from '../../../support/random.ts'
 import { greedy, makeSequence, runToEnd } from '../../../support/sequences.ts'
 
@@ -107,9 +108,8 @@ describe('the engine takes what the door lets in:', () => {
         const request = parseRequest(
           JSON.stringify(generateRequest({ sampling: all, logit_bias, max_tokens: 6, n: 2 })),
         )
-        const door = { model, tokens_max: model.shape.context_tokens }
-        const { generation } = acceptRequest(request, ticketFor(request), '', door)
-        const sequences = generation.choices.map(({ sequence }) => sequence)
+        const room = { model, sequence_tokens_max: model.shape.context_tokens }
+        const sequences = prepareChoices(request, 'salt', room).map(({ sequence }) => sequence)
         for (const ids of await runToEnd(engine, new Scheduler(LIMITS), sequences)) {
           expect(ids.length).toBeGreaterThan(0)
           for (const id of ids) expect(id).toBeLessThan(model.shape.vocab_size)
