@@ -2,7 +2,7 @@
 
 import type { Hyperdrive } from '@cloudflare/workers-types'
 import type { Context } from 'hono'
-import { z } from 'zod'
+import * as z from 'zod'
 import { type CatalogModel, catalogWith } from './catalog.ts'
 import { templateNames } from './prompt/template.ts'
 

@@ -1,6 +1,6 @@
 // The fields that both generation endpoints take, their ranges, and how they and the model's defaults become the node's request.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import {
   type GenerateRequest,
   LOGIT_BIAS_MAX,

@@ -1,6 +1,6 @@
 // A page of a list whose ids are numbers: `limit` at most, those before `after`, the newest first.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { ApiError } from '../error.ts'
 import { rowId } from './row-id.ts'
 

@@ -1,7 +1,7 @@
 // A request's body, or the refusal that names what is wrong with it. Bounded before it is parsed, in bytes and in depth;
 // then strictly: a field we do not know is a field the caller believes in.
 
-import type { z } from 'zod'
+import type * as z from 'zod'
 import { ApiError, type ErrorCode } from '../error.ts'
 
 export type Schema<B> = z.ZodType<B>

@@ -1,6 +1,6 @@
 // The id of a row as it travels: a decimal string, because a bigint may not fit a JavaScript number.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
 

@@ -1,7 +1,7 @@
 // POST /internal/sync: a node reports itself and its journal. Signed over the raw body; every record carries the ticket it was
 // generated under. Answers what became of each record; what could not be decided now is to be sent again.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Outcome } from '../../../contract/internal/generation.ts'
 import {
   NODE_SIGNATURE_HEADER,

@@ -1,6 +1,6 @@
 // /admin/accounts: opens, lists, shows and changes accounts. GET /v1/account: an account's own, by its key.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { authenticateAdmin, identify } from '../../auth/authenticate.ts'
 import { ask } from '../../billing/ledger.ts'
 import type { Call } from '../../env.ts'

@@ -1,6 +1,6 @@
 // GET /admin/anomalies: what should not have happened and was charged to nobody, each with what was reported. `request_id` asks for one.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { authenticateAdmin } from '../../auth/authenticate.ts'
 import { ask } from '../../billing/ledger.ts'
 import type { Call } from '../../env.ts'

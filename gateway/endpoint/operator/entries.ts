@@ -1,7 +1,7 @@
 // POST /admin/grants, /admin/refunds and /admin/adjustments: money that an operator moves. A reference names each, so that a
 // repeated call moves it once.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { authenticateAdmin } from '../../auth/authenticate.ts'
 import { askTeller, type Decided } from '../../db/ask.ts'
 import type { Call } from '../../env.ts'

@@ -1,6 +1,6 @@
 // GET and POST /admin/prices: the price book. A published price is never changed; a later one follows it.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { authenticateAdmin } from '../../auth/authenticate.ts'
 import { ask } from '../../billing/ledger.ts'
 import { askTeller, type Decided } from '../../db/ask.ts'

@@ -1,6 +1,6 @@
 // POST /admin/top-ups: credits an account. The reference names the payment outside, so a repeated one credits once.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { authenticateAdmin } from '../../auth/authenticate.ts'
 import { askTeller, type Decided } from '../../db/ask.ts'
 import type { Call } from '../../env.ts'

@@ -1,6 +1,6 @@
 // GET /v1/billing and /admin/accounts/{id}/billing: how an account pays, and when it is warned; PATCH changes it.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { authenticateAdmin, identify } from '../../auth/authenticate.ts'
 import { ask } from '../../billing/ledger.ts'
 import type { Call } from '../../env.ts'

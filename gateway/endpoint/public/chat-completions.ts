@@ -1,6 +1,6 @@
 // POST /v1/chat/completions: messages, put into the model's own template.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'

@@ -1,6 +1,6 @@
 // POST /v1/top-ups/checkout: a page of Stripe's on which the account buys credit. The credit comes with Stripe's webhook.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { identify } from '../../auth/authenticate.ts'
 import { ask } from '../../billing/ledger.ts'
 import { type Buyer, createCheckout, createCustomer, stripeOf } from '../../billing/stripe.ts'

@@ -1,6 +1,6 @@
 // POST /v1/completions: raw prompts, continued as they stand. A string, several, token ids, or several lists of them.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { generateRequest, generationFields, text, tokenId, unsupported } from '../../field/generation.ts'

@@ -1,7 +1,7 @@
 // GET /v1/invoices and /v1/invoices/{id}, and the same of any account for the operator: as JSON, as CSV, or as a page that prints.
 
 import { accepts } from 'hono/accepts'
-import { z } from 'zod'
+import * as z from 'zod'
 import { authenticateAdmin, type Caller, identify } from '../../auth/authenticate.ts'
 import { type Invoice, invoiceCsv, invoiceHtml } from '../../billing/invoice.ts'
 import { ask } from '../../billing/ledger.ts'

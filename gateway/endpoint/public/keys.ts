@@ -2,7 +2,7 @@
 // operator. A key is shown in the answer that made it and never again. POST /v1/keys/leak needs nothing but the key itself.
 
 import ipaddr from 'ipaddr.js'
-import { z } from 'zod'
+import * as z from 'zod'
 import { authenticateAdmin, type Caller, identify } from '../../auth/authenticate.ts'
 import { createKey, keyOfSeed, storedForm } from '../../auth/key.ts'
 import { ask } from '../../billing/ledger.ts'

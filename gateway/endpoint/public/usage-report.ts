@@ -2,7 +2,7 @@
 // as JSON or CSV. Days are of UTC, when the request was settled; `to` is not included.
 
 import { accepts } from 'hono/accepts'
-import { z } from 'zod'
+import * as z from 'zod'
 import { authenticateAdmin, type Caller, identify } from '../../auth/authenticate.ts'
 import { csvText } from '../../billing/csv.ts'
 import { ask } from '../../billing/ledger.ts'

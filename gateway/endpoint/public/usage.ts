@@ -1,7 +1,7 @@
 // GET /v1/usage and /v1/usage/{request_id}: what an account's requests used and cost, with the lines of the ledger; one request as
 // a signed receipt, and with ?group_by= the sums of days, as JSON or CSV.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { authenticateAdmin, type Caller, identify } from '../../auth/authenticate.ts'
 import { ask, read } from '../../billing/ledger.ts'
 import type { Call } from '../../env.ts'
