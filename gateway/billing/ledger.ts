@@ -146,19 +146,9 @@ function nullWhenUnavailable(error: unknown): null {
   throw error
 }
 
-/** One of the reads an account's key allows (migrations/functions/reads.sql). */
-export async function read<A>(env: Env, name: string, item: { key_hash: string }): Promise<A> {
-  return ask(env, name, item)
-}
-
 /** Asks for one thing, as a key of an account or as the operator; throws the refusal where the answer is not `wanted`. */
-export async function ask<A>(
-  env: Env,
-  name: string,
-  item: { key_hash: string } | { operator: true },
-  wanted = 'allowed',
-): Promise<A> {
-  const shard_by = 'key_hash' in item ? item.key_hash : 'admin'
+export async function ask<A>(env: Env, name: string, item: object, wanted = 'allowed'): Promise<A> {
+  const shard_by = 'key_hash' in item ? String(item.key_hash) : 'admin'
   const [answer] = await askTeller<Decided & A>(env, name, { shard_by, items: [item] })
   return unlessRefused(answer!, wanted)
 }

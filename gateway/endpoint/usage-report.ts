@@ -1,15 +1,14 @@
-// GET /v1/usage?group_by=…, and /admin/usage?account_id=…&by=… for the operator: what was used, added up by day, key, model and tag,
-// as JSON or CSV. Days are of UTC, when the request was settled; `to` is not included.
+// What was used, added up by day, key, model and tag, as JSON or CSV. Days are of UTC, when the request was settled; `to` is not
+// included.
 
 import { accepts } from 'hono/accepts'
 import * as z from 'zod'
-import { authenticateAdmin, type Caller, identify } from '../../auth/authenticate.ts'
-import { csvText } from '../../billing/csv.ts'
-import { ask } from '../../billing/ledger.ts'
-import type { Call } from '../../env.ts'
-import { ApiError } from '../../error.ts'
-import { rowId } from '../../field/row-id.ts'
-import { day } from '../../field/time.ts'
+import type { Caller, Operator } from '../auth/authenticate.ts'
+import { csvText } from '../billing/csv.ts'
+import { ask } from '../billing/ledger.ts'
+import type { Call } from '../env.ts'
+import { ApiError } from '../error.ts'
+import { day } from '../field/time.ts'
 
 type Row = Record<string, string | number>
 type Span = { from: string; to: string; format?: 'json' | 'csv' | undefined }
@@ -19,36 +18,21 @@ const DAY_MS = 86_400_000
 const columns = { day: 'day', key: 'key_id', model: 'model', tag: 'tag' } as const
 const sums = ['requests', 'prompt_tokens', 'cached_tokens', 'completion_tokens', 'cost_nanousd']
 
-const groups = z
+export const groups = z
   .string()
   .transform((text) => text.split(','))
   .pipe(z.array(z.enum(['day', 'key', 'model', 'tag'])).max(4))
-const span = {
+export const span = {
   from: day.default(() => dayAfter(-30)),
   to: day.default(() => dayAfter(1)),
   format: z.enum(['json', 'csv']).optional(),
 }
-const own = z.strictObject({ ...span, group_by: groups })
-const operators = z.strictObject({ ...span, by: groups.prefault('day'), account_id: rowId })
-
-export async function reportUsage(c: Call): Promise<Response> {
-  const asker = await identify(c)
-  const { group_by, ...rest } = parsed(own, c)
-  return report(c, { asker, group_by, ...rest })
-}
-
-export async function reportAccountUsage(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  const { by, account_id, ...rest } = parsed(operators, c)
-  return report(c, { asker: { operator: true, account_id }, group_by: by, ...rest })
-}
-
 interface Wanted extends Span {
-  asker: Caller | { operator: true; account_id: string }
+  asker: Caller | (Operator & { account_id: string })
   group_by: (keyof typeof columns)[]
 }
 
-async function report(c: Call, { asker, group_by, from, to, format }: Wanted): Promise<Response> {
+export async function reportUsage(c: Call, { asker, group_by, from, to, format }: Wanted): Promise<Response> {
   if (to <= from) throw new ApiError('invalid_value', { param: 'to', message: "Expected a day after 'from'." })
   const item = { ...asker, from, to, group_by, rows_max: ROWS_MAX + 1 }
   const { rows } = await ask<{ rows: Row[] }>(c.env, 'report_usage', item)
@@ -65,16 +49,6 @@ function csv(data: Row[], group_by: Wanted['group_by']): Response {
   return new Response(csvText(lines), {
     headers: { 'content-type': 'text/csv; charset=utf-8', 'content-disposition': 'attachment; filename="usage.csv"' },
   })
-}
-
-function parsed<T>(schema: z.ZodType<T>, c: Call): T {
-  const result = schema.safeParse(c.req.query())
-  if (result.success) return result.data
-  const [issue] = result.error.issues
-  if (issue?.code === 'unrecognized_keys')
-    throw new ApiError('unknown_parameter', { param: issue.keys[0]!.slice(0, 100) })
-  const param = String(issue?.path[0])
-  throw new ApiError('invalid_value', { param, message: `Invalid value for '${param}'.` })
 }
 
 function dayAfter(days: number): string {
