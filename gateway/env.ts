@@ -4,6 +4,7 @@ import type { Hyperdrive } from '@cloudflare/workers-types'
 import type { Context } from 'hono'
 import * as z from 'zod'
 import { type CatalogModel, catalogWith } from './catalog.ts'
+import type { FunctionName } from './db/functions.ts'
 import type { Body } from './field/read-body.ts'
 import { templateNames } from './prompt/template.ts'
 
@@ -60,10 +61,10 @@ export interface RateLimit {
   limit(options: { key: string }): Promise<{ success: boolean }>
 }
 
-/** As much of a Durable Object namespace as is used. */
+/** The part of a Durable Object namespace that the worker uses. */
 export interface TellerNamespace {
   idFromName(name: string): unknown
-  get(id: unknown): { ask(name: string, items: object[]): Promise<object[] | 'busy' | 'unavailable'> }
+  get(id: unknown): { ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable'> }
 }
 
 export interface Settings {

@@ -1,9 +1,7 @@
 // An account as it is shown, to itself and to the operator.
 
-export interface Account {
-  id: string
-}
+import type { Account } from '../../contract/public/account.ts'
 
-export function publicAccount(account: Account) {
+export function publicAccount(account: Omit<Account, 'object'>): Account {
   return { object: 'account', ...account }
 }

@@ -3,9 +3,12 @@
 
 import { accepts } from 'hono/accepts'
 import * as z from 'zod'
-import type { Asker } from '../auth/authenticate.ts'
-import { type Invoice, invoiceCsv, invoiceHtml } from '../billing/invoice.ts'
-import { ask } from '../billing/ledger.ts'
+import * as shown from '../../contract/public/invoice.ts'
+import * as pages from '../../contract/public/page.ts'
+import type { Asker, Caller, Operator } from '../auth/authenticate.ts'
+import { invoiceCsv, invoiceHtml } from '../billing/invoice.ts'
+import { obtain } from '../db/ask.ts'
+import { endpoint } from '../endpoint.ts'
 import type { Call } from '../env.ts'
 import { invoiceId, pathId } from '../field/id.ts'
 import { pageOf } from '../field/page.ts'
@@ -13,23 +16,34 @@ import { readQuery } from '../field/query.ts'
 
 const formQuery = z.strictObject({ format: z.enum(['json', 'csv', 'html']).optional() })
 
-/** The endpoints for the invoices that an asker may see. */
-export function invoiceEndpoints<A extends Asker>(query: z.ZodType<{ limit: number; after?: string | undefined }>) {
-  return {
-    list: async (c: Call, asker: A): Promise<Response> => {
-      const { limit, after, ...own } = readQuery(c, query)
-      const item = { ...own, limit, after: after ? rowOf(after).number : null, ...asker }
-      const { invoices } = await ask<{ invoices: Invoice[] }>(c.env, 'list_invoices', item)
-      return c.json(pageOf(invoices.map(withObject), limit, ({ id }) => id))
-    },
+export const listing = { says: 'Lists the invoices, the newest first.', answer: pages.pageOf(shown.invoiceSummary) }
 
-    retrieve: async (c: Call, asker: A): Promise<Response> => {
+/** An invoice's id has its number, before which a page goes on. */
+export async function listedInvoices(c: Call, { after, ...item }: Wanted): Promise<Response> {
+  const number = after ? rowOf(after).number : null
+  const { invoices } = await obtain(c.env, 'list_invoices', { ...item, after: number }, 'allowed')
+  const data = invoices.map((invoice): shown.InvoiceSummary => ({ object: 'invoice', ...invoice }))
+  return c.json(pageOf(data, item.limit, ({ id }) => id))
+}
+
+type Wanted = { limit: number; after?: string | undefined } & (Caller | (Operator & { account_id: string }))
+
+/** One invoice that the asker may see. */
+export function invoiceEndpoint<A extends Asker>() {
+  return endpoint(
+    {
+      says: 'Shows an invoice: as JSON, as CSV, or as a page that prints.',
+      query: formQuery,
+      answer: shown.invoice,
+      also: ['text/csv', 'text/html'],
+    },
+    async (c, asker: A) => {
       const id = pathId(c, 'id', invoiceId)
       const form = formOf(c)
-      const { invoice } = await ask<{ invoice: Invoice }>(c.env, 'read_invoice', { ...rowOf(id), ...asker })
-      return forms[form](invoice)
+      const { invoice } = await obtain(c.env, 'read_invoice', { ...rowOf(id), ...asker }, 'allowed')
+      return forms[form]({ object: 'invoice', ...invoice })
     },
-  }
+  )
 }
 
 function rowOf(id: string): { account_id: string; number: number } {
@@ -37,20 +51,16 @@ function rowOf(id: string): { account_id: string; number: number } {
   return { account_id: account_id!, number: Number(number) }
 }
 
-function withObject<I extends { id: string }>(invoice: I) {
-  return { object: 'invoice', ...invoice }
-}
-
 const forms = {
-  json: (invoice: Invoice) => Response.json(withObject(invoice)),
-  csv: (invoice: Invoice) =>
+  json: (invoice: shown.Invoice) => Response.json(invoice),
+  csv: (invoice: shown.Invoice) =>
     new Response(invoiceCsv(invoice), {
       headers: {
         'content-type': 'text/csv; charset=utf-8',
         'content-disposition': `attachment; filename="${invoice.id}.csv"`,
       },
     }),
-  html: (invoice: Invoice) =>
+  html: (invoice: shown.Invoice) =>
     new Response(invoiceHtml(invoice), {
       headers: {
         'content-type': 'text/html; charset=utf-8',
