@@ -2,7 +2,8 @@
 // interface for both, so that a streamed answer and an unstreamed one cannot drift apart.
 
 import type { FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
-import type { ErrorBody, ErrorType, Usage } from '../../contract/public/openai.ts'
+import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'
+import type { Usage } from '../../contract/public/openai.ts'
 import type { TokenLogprob } from '../run/runner.ts'
 import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
