@@ -4,6 +4,7 @@ import type { Hyperdrive } from '@cloudflare/workers-types'
 import type { Context } from 'hono'
 import { z } from 'zod'
 import { type CatalogModel, catalogWith } from './catalog.ts'
+import type { FunctionName } from './db/functions.ts'
 import { templateNames } from './prompt/template.ts'
 
 export interface Env {
@@ -57,10 +58,10 @@ export interface RateLimit {
   limit(options: { key: string }): Promise<{ success: boolean }>
 }
 
-/** As much of a Durable Object namespace as is used. */
+/** The part of a Durable Object namespace that the worker uses. */
 export interface TellerNamespace {
   idFromName(name: string): unknown
-  get(id: unknown): { ask(name: string, items: object[]): Promise<object[] | 'busy' | 'unavailable'> }
+  get(id: unknown): { ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable'> }
 }
 
 export interface Settings {

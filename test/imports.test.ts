@@ -43,10 +43,11 @@ test('there is something to check', () => {
 })
 
 describe('between the parts', () => {
-  test('contract imports nothing but itself', () => {
-    expect(lines(typescript.filter(({ from, to }) => inFolder(from, 'contract') && !inFolder(to, 'contract')))).toEqual(
-      [],
+  test('contract imports nothing but itself and zod, which its public shapes are written in', () => {
+    const strangers = typescript.filter(
+      ({ from, to }) => inFolder(from, 'contract') && !inFolder(to, 'contract') && to !== 'zod',
     )
+    expect(lines(strangers)).toEqual([])
   })
 
   test.each(['gateway', 'gpu-node'])('%s imports only contract and packages', (part) => {
@@ -163,5 +164,46 @@ describe('inside native', () => {
   test('CUDA headers stay in kernels/cuda', () => {
     const cuda = native.filter(({ from, to }) => /^cuda|^cublas|^nv/.test(to) && !inFolder(from, 'native/kernels/cuda'))
     expect(lines(cuda)).toEqual([])
+  })
+})
+
+describe('around the product', () => {
+  const around = globSync('{local,bench,migrations,examples,models}/**/*.{ts,mjs}', {
+    cwd: root,
+    exclude: ['bench/peers/**/node_modules/**'],
+  }).flatMap((from) =>
+    [...readFileSync(join(root, from), 'utf8').matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)].map(
+      ([, name]): Import => ({ from, to: normalize(join(dirname(from), name!)) }),
+    ),
+  )
+  const strangers = (part: string, ...may: string[]) =>
+    lines(around.filter(({ from, to }) => inFolder(from, part) && !inFolder(to, part, ...may)))
+
+  test('there is something to check here, too', () => {
+    expect(around.length).toBeGreaterThan(50)
+  })
+
+  test('what starts the product on one machine knows the product alone', () => {
+    expect(strangers('local', 'contract', 'gateway', 'gpu-node', 'migrations')).toEqual([])
+  })
+
+  test('a bench uses the product and its start, never the tests', () => {
+    expect(strangers('bench', 'contract', 'gateway', 'gpu-node', 'migrations', 'local')).toEqual([])
+  })
+
+  test.each(['migrations', 'models'])('%s imports nothing but itself', (part) => {
+    expect(strangers(part)).toEqual([])
+  })
+
+  test('an example stands alone: whoever copies its file has all of it', () => {
+    expect(lines(around.filter(({ from }) => inFolder(from, 'examples')))).toEqual([])
+  })
+
+  test('the build of the engine reaches what measures and tests it only where that is there', () => {
+    const cmake = readFileSync(join(root, 'native/CMakeLists.txt'), 'utf8')
+    const reached = [...cmake.matchAll(/add_subdirectory\(\$\{side_rooms\}\/(\S+)/g)].map(([, folder]) => folder!)
+    expect(reached).toEqual(['bench/gpu', 'test/native'])
+    for (const folder of reached) expect(cmake).toContain(`if(EXISTS \${side_rooms}/${folder}/CMakeLists.txt)`)
+    expect(cmake.replaceAll(/\$\{side_rooms\}\/\S+/g, '')).not.toMatch(/\.\.\/(bench|test)\b/)
   })
 })

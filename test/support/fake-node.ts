@@ -10,9 +10,9 @@ import { NativeRunner } from '../../gpu-node/run/native/runner.ts'
 import { Tokenizer } from '../../gpu-node/run/native/tokenizer/tokenizer.ts'
 import type { Runner } from '../../gpu-node/run/runner.ts'
 import { type Service, startService } from '../../gpu-node/service.ts'
+import { testData } from './data.ts'
 import { FakeEngine, type FakeEngineOptions } from './fake-engine.ts'
 import { NODE_SECRET } from './generate.ts'
-import { sharedData } from './shared-data.ts'
 
 export interface RunningNode extends Service {
   data_dir: string
@@ -34,7 +34,7 @@ export const FAKE_BLOCKS = 256
 
 export async function startFakeNode({ config, engine, context_tokens }: FakeNodeOptions = {}): Promise<FakeNode> {
   const settings = testConfig(config)
-  const tokenizer = new Tokenizer(readFileSync(sharedData('stories260K/tokenizer.model')))
+  const tokenizer = new Tokenizer(readFileSync(testData('stories260K/tokenizer.model')))
   const fake = new FakeEngine({ blocks: FAKE_BLOCKS, vocab_size: tokenizer.size, eos_id: EOS, ...engine })
   const runner = new NativeRunner({
     model: {

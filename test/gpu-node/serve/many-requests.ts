@@ -14,10 +14,10 @@ import { readConfig } from '../../../gpu-node/config.ts'
 import { NativeRunner } from '../../../gpu-node/run/native/runner.ts'
 import { Tokenizer } from '../../../gpu-node/run/native/tokenizer/tokenizer.ts'
 import { startService } from '../../../gpu-node/service.ts'
+import { testData } from '../../support/data.ts'
 import { FakeEngine } from '../../support/fake-engine.ts'
 import { generateRequest, NODE_SECRET, ticketFor } from '../../support/generate.ts'
 import { type Random, seededRandom } from '../../support/random.ts'
-import { sharedData } from '../../support/shared-data.ts'
 
 export interface ManyRequestsResult {
   kinds: Record<string, number>
@@ -44,7 +44,7 @@ const gateway = createServer(async (request, response) => {
 await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
 
 const data_dir = mkdtempSync(join(tmpdir(), 'ziya-many-'))
-const tokenizer = new Tokenizer(readFileSync(sharedData('stories260K/tokenizer.model')))
+const tokenizer = new Tokenizer(readFileSync(testData('stories260K/tokenizer.model')))
 const sizes = { hidden_size: 8, intermediate_size: 8, layers: 1, heads: 1, kv_heads: 1, head_size: 8, rope_theta: 1e4 }
 const shape = { ...sizes, vocab_size: tokenizer.size, context_tokens: 512 }
 const flags = {

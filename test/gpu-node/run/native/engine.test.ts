@@ -1,4 +1,4 @@
-// The real engine on a real trained model, through the surface the scheduler uses: stories260K (../shared/data) against
+// The real engine on a real trained model, through the surface the scheduler uses: stories260K (test/data) against
 // its published text and the logits of an independent fp32 forward pass.
 
 import { readFileSync } from 'node:fs'
@@ -10,13 +10,13 @@ import { prepareChoices } from '../../../../gpu-node/run/native/prepare.ts'
 import { Scheduler } from '../../../../gpu-node/run/native/scheduler.ts'
 import { Sequence } from '../../../../gpu-node/run/native/sequence.ts'
 import { parseRequest } from '../../../../gpu-node/serve/door.ts'
+import { testData } from '../../../support/data.ts'
 import { generateRequest } from '../../../support/generate.ts'
 import { seededRandom } from '../../../support/random.ts'
 import { greedy, makeSequence, runToEnd } from '../../../support/sequences.ts'
-import { sharedData } from '../../../support/shared-data.ts'
 
 const LIMITS = { blocks: 64, batch_tokens_max: 64, sequences_max: 16, waiting_max: 100 }
-const golden = JSON.parse(readFileSync(sharedData('stories260K/golden.json'), 'utf8')) as {
+const golden = JSON.parse(readFileSync(testData('stories260K/golden.json'), 'utf8')) as {
   prompt_ids: number[]
   greedy_ids: number[]
   first_step_logits: number[]
@@ -25,7 +25,7 @@ const golden = JSON.parse(readFileSync(sharedData('stories260K/golden.json'), 'u
 let model: Model
 let engine: Engine
 beforeAll(async () => {
-  model = readModelFolder(sharedData('stories260K'))
+  model = readModelFolder(testData('stories260K'))
   engine = await loadEngine(model.shape, model.tensors, { device: 'cpu', threads: 1, ...LIMITS }, () => {})
   return () => engine.close()
 })
