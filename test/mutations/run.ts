@@ -18,10 +18,13 @@ interface Mutation {
 
 const root = join(import.meta.dirname, '../..')
 const parts = [
+  'bench',
   'contract',
   'gateway',
+  'gpu-node',
   'local',
   'migrations',
+  'models',
   'test',
   'package.json',
   'tsconfig.json',
