@@ -144,7 +144,7 @@ ziya::EngineOptions options_of(const Napi::Value& value) {
   options.threads = int(whole_of(object, "threads", threads_max));
   options.isa = isa_of(object);
   options.limits.blocks = int_of(object, "blocks");
-  options.limits.tokens_max = int_of(object, "batch_tokens_max");
+  options.limits.batch_tokens_max = int_of(object, "batch_tokens_max");
   options.limits.sequences_max = int_of(object, "sequences_max");
   return options;
 }

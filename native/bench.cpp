@@ -179,7 +179,7 @@ int main(int argc, char** argv) {
   }
   const ModelShape shape = shape_of(arguments.model);
   const int sequences = 8, prompt = 512, blocks_each = (prompt + arguments.tokens) / block_tokens + 2;
-  const StepLimits limits = {.tokens_max = prompt, .sequences_max = sequences, .blocks = sequences * blocks_each};
+  const StepLimits limits = {.batch_tokens_max = prompt, .sequences_max = sequences, .blocks = sequences * blocks_each};
   const Devices devices(make_cpu_kernels(shape, limits, arguments.threads, arguments.isa), shape.layers);
   Model model(shape, limits, random_weights(shape, devices), devices);
   const double decode_gb = 2e-9 * double(parameter_count(shape) - int64_t(shape.vocab_size) * shape.hidden_size);

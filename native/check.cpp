@@ -77,7 +77,7 @@ void require_ids(std::span<const int32_t> tokens, const ModelShape& shape, int r
 void check_sequences(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits, int rows_before) {
   const size_t sequences = batch.token_counts.size();
   require(sequences > 0 && sequences <= size_t(limits.sequences_max), "token_counts", "has no sequence, or too many");
-  require(batch.tokens.size() <= size_t(limits.tokens_max), "tokens", "has too many");
+  require(batch.tokens.size() <= size_t(limits.batch_tokens_max), "tokens", "has too many");
   require_size(batch.starts, sequences, "starts");
   require_size(batch.block_counts, sequences, "block_counts");
   require_counts(batch.token_counts, batch.tokens.size(), "token_counts");
@@ -163,7 +163,7 @@ void check_shape(const ModelShape& shape, const StepLimits& limits) {
   require_shape(std::isfinite(shape.rope_theta) && shape.rope_theta > 1, "rope_theta");
   require_shape(std::isfinite(shape.rope_scaling_factor) && shape.rope_scaling_factor > 0, "rope_scaling_factor");
   require_shape(std::isfinite(shape.rms_norm_eps) && shape.rms_norm_eps >= 0, "rms_norm_eps");
-  require_shape(in_range(limits.tokens_max), "batch_tokens_max");
+  require_shape(in_range(limits.batch_tokens_max), "batch_tokens_max");
   require_shape(in_range(limits.sequences_max), "sequences_max");
   require_shape(limits.blocks == 0 || in_range(limits.blocks), "blocks");
 }

@@ -32,7 +32,7 @@ void greedy_ids(const Arguments& arguments) {
   if (!file) throw EngineError("weights_read", "no model.safetensors in " + arguments.folder);
   const ModelShape shape = file->shape(head_size);
   const int blocks = shape.context_tokens / block_tokens;
-  const StepLimits limits = {.tokens_max = shape.context_tokens, .sequences_max = 1, .blocks = blocks};
+  const StepLimits limits = {.batch_tokens_max = shape.context_tokens, .sequences_max = 1, .blocks = blocks};
   const Devices devices(device::make_kernels(shape, limits, arguments.options), shape.layers);
   const std::atomic<bool> not_cancelled{false};
   Model model(shape, limits, load_weights(shape, file->tensors, 4, {nullptr, not_cancelled}, devices), devices);

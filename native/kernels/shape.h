@@ -28,7 +28,7 @@ struct ModelShape {
 
 // The bounds that every buffer is sized by.
 struct StepLimits {
-  int tokens_max = 0;
+  int batch_tokens_max = 0;
   int sequences_max = 0;
   int blocks = 0;
 };

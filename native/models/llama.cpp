@@ -10,16 +10,16 @@ namespace ziya {
 Model::Stage::Stage(const ModelShape& shape, const StepLimits& limits, const DeviceRange& range)
     : kernels(range.kernels),
       layers(range.layers),
-      residual(kernels.make_activations(limits.tokens_max, shape.hidden_size)),
-      normed(kernels.make_activations(limits.tokens_max, shape.hidden_size)),
-      qkv(kernels.make_activations(limits.tokens_max, shape.qkv_columns())),
-      attended(kernels.make_activations(limits.tokens_max, shape.attention_columns())),
-      inner(kernels.make_activations(limits.tokens_max, shape.intermediate_size)) {}
+      residual(kernels.make_activations(limits.batch_tokens_max, shape.hidden_size)),
+      normed(kernels.make_activations(limits.batch_tokens_max, shape.hidden_size)),
+      qkv(kernels.make_activations(limits.batch_tokens_max, shape.qkv_columns())),
+      attended(kernels.make_activations(limits.batch_tokens_max, shape.attention_columns())),
+      inner(kernels.make_activations(limits.batch_tokens_max, shape.intermediate_size)) {}
 
 Model::Model(const ModelShape& shape, const StepLimits& limits, Weights weights, const Devices& devices)
     : shape_(shape), weights_(std::move(weights)), kv_cache_(shape, limits.blocks, devices) {
   for (const DeviceRange& range : devices.ranges()) stages_.emplace_back(shape, limits, range);
-  const int rows = std::min(limits.tokens_max, logit_rows_max);
+  const int rows = std::min(limits.batch_tokens_max, logit_rows_max);
   normed_rows_ = devices.last().make_activations(rows, shape.hidden_size);
   logits_ = devices.last().make_activations(rows, shape.vocab_size);
 }

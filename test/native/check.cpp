@@ -9,7 +9,7 @@
 namespace ziya::test {
 namespace {
 
-const StepLimits limits = {.tokens_max = 64, .sequences_max = 4, .blocks = 40};
+const StepLimits limits = {.batch_tokens_max = 64, .sequences_max = 4, .blocks = 40};
 
 ModelShape small_shape() {
   return {.vocab_size = 50,

@@ -186,7 +186,7 @@ void a_warp_multiplies_by_mma(Random& random) {
 
 void too_little_memory_is_refused_at_start(Random& random) {
   const ModelShape shape = random_shape(random);
-  const StepLimits limits = {.tokens_max = 64, .sequences_max = 4, .blocks = 64};
+  const StepLimits limits = {.batch_tokens_max = 64, .sequences_max = 4, .blocks = 64};
   const size_t before = emulator::memory_in_use();
   emulator::set_memory_max(before + (1 << 19));  // less than the products' partial sums
   expect(error_code([&] { emulator::make_kernels(shape, limits, {}); }) == "out_of_memory", "out_of_memory");
@@ -217,7 +217,7 @@ void attention_is_the_same_whole_and_in_parts(Random& random) {
 void rows_are_written_to_pinned_memory(Random& random) {
   const int inputs = 300, slices = 60, rows_a_slice = 100;
   const ModelShape shape = random_shape(random);
-  const auto kernels = emulator::make_kernels(shape, {.tokens_max = 8, .sequences_max = 1, .blocks = 8}, {});
+  const auto kernels = emulator::make_kernels(shape, {.batch_tokens_max = 8, .sequences_max = 1, .blocks = 8}, {});
   const auto unit = kernels->make_activations(1, inputs), out = kernels->make_activations(1, slices * rows_a_slice);
   std::vector<float> ones(inputs), products(slices * rows_a_slice);
   const int column = random.between(0, inputs - 1);
@@ -259,7 +259,7 @@ void rows_are_written_to_pinned_memory(Random& random) {
 void an_engine_enqueues_one_step_ahead(Random& random) {
   const RandomModel model = random_model(random_shape(random), random);
   const ModelFile file(model, Dtype::f16);
-  const StepLimits limits = {.tokens_max = 16, .sequences_max = 4, .blocks = 16};
+  const StepLimits limits = {.batch_tokens_max = 16, .sequences_max = 4, .blocks = 16};
   const int graphs_before = emulator::graph_launches();
   std::promise<bool> saw_second;
   std::promise<int> launched;
@@ -287,7 +287,7 @@ void an_engine_enqueues_one_step_ahead(Random& random) {
 void an_engine_refuses_too_little_memory(Random& random) {
   const RandomModel model = random_model(random_shape(random), random);
   const ModelFile file(model, Dtype::f16);
-  const StepLimits limits = {.tokens_max = 16, .sequences_max = 4, .blocks = 16};
+  const StepLimits limits = {.batch_tokens_max = 16, .sequences_max = 4, .blocks = 16};
   const size_t before = emulator::memory_in_use();
   int refused = 0;
   bool loads = false;
@@ -319,7 +319,7 @@ void a_lost_device_fails_every_step(Random& random) {
   std::promise<void> answered;
   {
     Engine engine(model.shape, file.tensors,
-                  {.device = "cpu", .limits = {.tokens_max = 16, .sequences_max = 4, .blocks = 16},
+                  {.device = "cpu", .limits = {.batch_tokens_max = 16, .sequences_max = 4, .blocks = 16},
                    .make_kernels = [](const auto& shape, const auto& limits) { return emulator::make_kernels(shape, limits, {}); }},
                   {});
     for (int step = 0; step < 4; step++) {
@@ -364,7 +364,7 @@ std::vector<StepBatch> steps_of_two_rounds(Random& random) {
 
 // On devices of which one is as far ahead of another as its waits let it be, each step begun before the one ahead is read.
 void a_device_overwrites_nothing_that_another_reads(Random& random) {
-  const StepLimits limits = {.tokens_max = 32, .sequences_max = 4, .blocks = 32};
+  const StepLimits limits = {.batch_tokens_max = 32, .sequences_max = 4, .blocks = 32};
   const RandomModel weights = random_model(wide_shape, random);
   const std::vector<StepBatch> batches = steps_of_two_rounds(random);
   const uint64_t seed = random.bits();
@@ -399,7 +399,7 @@ void a_device_overwrites_nothing_that_another_reads(Random& random) {
 
 // It is refused when its words are put together, in memory from which the step before the one ahead may still be copied.
 void a_refused_step_leaves_those_that_wait_as_they_are(Random& random) {
-  const StepLimits limits = {.tokens_max = 32, .sequences_max = 4, .blocks = 32};
+  const StepLimits limits = {.batch_tokens_max = 32, .sequences_max = 4, .blocks = 32};
   const RandomModel weights = random_model(wide_shape, random);
   const std::vector<StepBatch> batches = steps_of_two_rounds(random);
   StepBatch too_much = batches[0];
@@ -429,7 +429,7 @@ void an_older_device_runs_what_it_can(Random& random) {
     test.body(random);
   }
   emulator::set_compute_capability(7);
-  const StepLimits limits = {.tokens_max = 8, .sequences_max = 1, .blocks = 8};
+  const StepLimits limits = {.batch_tokens_max = 8, .sequences_max = 1, .blocks = 8};
   const std::string code = error_code([&] { emulator::make_kernels(random_shape(random), limits, {}); });
   emulator::set_compute_capability(9);
   expect(code == "unsupported_device", "compute capability 7 is refused");
@@ -440,7 +440,7 @@ void draws_are_those_of_the_cpu(Random& random) {
   const int vocab = 700, rows = 48;
   const ModelShape shape = {.vocab_size = vocab, .hidden_size = 8, .intermediate_size = 8, .layers = 1, .heads = 1,
                             .kv_heads = 1, .head_size = 8, .context_tokens = 64, .rope_theta = 1e4, .rms_norm_eps = 1e-5};
-  const StepLimits limits = {.tokens_max = rows, .sequences_max = 64, .blocks = 8};
+  const StepLimits limits = {.batch_tokens_max = rows, .sequences_max = 64, .blocks = 8};
   std::vector<float> values;
   // A third of the rows has many equal logits, of which the lower ids pass the filters first.
   for (int i = 0; i < rows * vocab; i++) values.push_back(i / vocab % 3 == 0 ? float(random.between(0, 4)) : random.normal(3));
@@ -491,7 +491,7 @@ void draws_are_those_of_the_cpu(Random& random) {
 // Each weight, read back as a product with a row that is 1 in one place.
 void random_weights_are_normal(Random& random) {
   const ModelShape shape = random_shape(random);
-  const auto kernels = emulator::make_kernels(shape, {.tokens_max = 64, .sequences_max = 1, .blocks = 8}, {});
+  const auto kernels = emulator::make_kernels(shape, {.batch_tokens_max = 64, .sequences_max = 1, .blocks = 8}, {});
   const int outputs = random.between(40, 100), inputs = random.between(30, 64);
   const auto matrix = kernels->make_matrix(outputs, inputs, MatrixLayout::plain);
   emulator::fill(*kernels, *matrix, random.bits(), 0.5f);

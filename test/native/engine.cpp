@@ -8,7 +8,7 @@
 namespace ziya::test {
 namespace {
 
-const StepLimits limits = {.tokens_max = 64, .sequences_max = 4, .blocks = 16};
+const StepLimits limits = {.batch_tokens_max = 64, .sequences_max = 4, .blocks = 16};
 
 struct RunningEngine {
   explicit RunningEngine(Random& random, const std::string& device = "cpu", const StepLimits& limits = ziya::test::limits)
@@ -102,7 +102,7 @@ void an_unknown_device_is_refused(Random& random) {
 }
 
 void without_a_number_of_blocks_all_sequences_fit(Random& random) {
-  RunningEngine running(random, "cpu", {.tokens_max = 64, .sequences_max = 4, .blocks = 0});
+  RunningEngine running(random, "cpu", {.batch_tokens_max = 64, .sequences_max = 4, .blocks = 0});
   expect(!running.loaded.get(), "it loads");
   const int a_context = (running.model.shape.context_tokens + block_tokens - 1) / block_tokens;
   expect(running.engine.info().blocks == 4 * a_context, "four full contexts");
@@ -121,7 +121,7 @@ void too_much_memory_is_refused(Random& random) {
   std::promise<Engine::Error> promise;
   StepLimits huge = limits;
   huge.blocks = 1 << 24;
-  huge.tokens_max = 1 << 24;
+  huge.batch_tokens_max = 1 << 24;
   Engine engine(model.shape, file.tensors, {.device = "auto", .limits = huge},
                 {nullptr, [&](Engine::Error error) { promise.set_value(error); }, nullptr});
   const Engine::Error error = promise.get_future().get();

@@ -41,7 +41,7 @@ struct GreedyPair {
     before_step(0);
   }
 
-  const StepLimits limits = {.tokens_max = 32, .sequences_max = 1, .blocks = 8};
+  const StepLimits limits = {.batch_tokens_max = 32, .sequences_max = 1, .blocks = 8};
   const Devices cpu_device, own_device;
   Model cpu, own;
   std::vector<int32_t> blocks;
@@ -77,7 +77,7 @@ void the_embedded_model_decodes_as_on_the_cpu(const Device& device, const Before
 
 // Batches of every bucket's sizes, with whatever came before still in the padding, and contexts of one and of several splits.
 void recorded_steps_give_the_same_bytes(const Device& plain, const Device& recording, Random& random) {
-  const StepLimits limits = {.tokens_max = 128, .sequences_max = 128, .blocks = 256};
+  const StepLimits limits = {.batch_tokens_max = 128, .sequences_max = 128, .blocks = 256};
   ModelShape shape = random_shape(random);
   shape.context_tokens = 1024;
   const RandomModel model = random_model(shape, random);

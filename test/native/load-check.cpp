@@ -88,7 +88,7 @@ struct Case {
 // "ok" or the code. Anything but an EngineError ends the program.
 std::string outcome(const Case& c, int threads) {
   try {
-    check_shape(c.shape, {.tokens_max = 16, .sequences_max = 1, .blocks = 4});
+    check_shape(c.shape, {.batch_tokens_max = 16, .sequences_max = 1, .blocks = 4});
     std::vector<std::unique_ptr<Kernels>> kernels;  // two devices where the layers allow it
     for (int i = 0; i < std::min(threads, std::min(2, c.shape.layers)); i++)
       kernels.push_back(std::make_unique<HeapKernels>());

@@ -12,7 +12,7 @@ namespace ziya::test {
 namespace {
 
 constexpr int steps = 6, sequences = 5;
-constexpr StepLimits limits = {.tokens_max = 128, .sequences_max = 8, .blocks = 64};
+constexpr StepLimits limits = {.batch_tokens_max = 128, .sequences_max = 8, .blocks = 64};
 const std::atomic<bool> not_cancelled{false};
 
 struct Drawn {

@@ -35,7 +35,7 @@ struct LoadedModel {
     return rows;
   }
 
-  static constexpr StepLimits limits = {.tokens_max = 256, .sequences_max = 64, .blocks = 600};
+  static constexpr StepLimits limits = {.batch_tokens_max = 256, .sequences_max = 64, .blocks = 600};
   const int vocab;
   const Devices devices;
   Model model;

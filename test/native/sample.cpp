@@ -24,7 +24,7 @@ struct Sampling {
               .context_tokens = rows_max,
               .rope_theta = 1e4,
               .rms_norm_eps = 1e-5},
-        kernels(device.make(shape, {.tokens_max = rows_max, .sequences_max = 1, .blocks = 8}, 2)),
+        kernels(device.make(shape, {.batch_tokens_max = rows_max, .sequences_max = 1, .blocks = 8}, 2)),
         logits(kernels->make_activations(rows_max, vocab)) {
     batch.tokens.assign(rows_max, 0);
     batch.token_counts = {rows_max};

@@ -15,7 +15,7 @@
 namespace ziya::test {
 namespace {
 
-const StepLimits limits = {.tokens_max = 16, .sequences_max = 2, .blocks = 4};
+const StepLimits limits = {.batch_tokens_max = 16, .sequences_max = 2, .blocks = 4};
 
 RandomModel small_model(Random& random) {
   ModelShape shape = random_shape(random);

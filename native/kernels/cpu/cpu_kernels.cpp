@@ -136,7 +136,7 @@ CpuKernels::CpuKernels(const ModelShape& shape, const StepLimits& limits, int th
     const float frequency = 1.0f / float(std::pow(float(shape.rope_theta), exponent));
     inverse_frequencies_.push_back(frequency / float(shape.rope_scaling_factor));
   }
-  places_.reserve(limits.tokens_max);
+  places_.reserve(limits.batch_tokens_max);
 }
 
 // The memory is not touched yet: refused here, it costs nothing.

@@ -177,7 +177,7 @@ class CudaKernels : public Kernels {
 
   const DeviceChoice device_;
   const bool records_steps_;
-  const int tokens_max_;
+  const int batch_tokens_max_;
   const ModelShape shape_;
   const CudaParts fast_;
   const HeadShape heads_;
@@ -193,7 +193,7 @@ class CudaKernels : public Kernels {
   DeviceMemory partials_;
   DeviceMemory attention_values_, attention_scales_;  // AttentionParts
   DeviceMemory scores_;  // (logit_rows_max, vocab) fp32
-  DeviceMemory drawn_;   // (tokens_max) DrawnToken
+  DeviceMemory drawn_;   // (batch_tokens_max) DrawnToken
   int rows_drawn_ = 0;   // by the step that was ended last
   std::array<EndedStep, unfinished_steps_max> ended_;
   int steps_ended_ = 0, steps_finished_ = 0;
@@ -208,7 +208,7 @@ class CudaKernels : public Kernels {
 CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options)
     : device_(options.device),
       records_steps_(options.records_steps),
-      tokens_max_(limits.tokens_max),
+      batch_tokens_max_(limits.batch_tokens_max),
       shape_(shape),
       fast_(possible(options.fast)),
       heads_{shape.heads, shape.kv_heads, shape.head_size},
@@ -221,8 +221,8 @@ CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, cons
       attention_values_(attention_parts_ * shape.heads * head_stride_ * sizeof(float), "memory for the attention"),
       attention_scales_(attention_parts_ * shape.heads * sizeof(float2), "memory for the attention"),
       scores_(size_t(logit_rows_max) * shape.vocab_size * sizeof(float), "memory for the scores"),
-      drawn_(limits.tokens_max * sizeof(DrawnToken), "memory for the drawn tokens"),
-      ended_{EndedStep(limits.tokens_max), EndedStep(limits.tokens_max)} {
+      drawn_(limits.batch_tokens_max * sizeof(DrawnToken), "memory for the drawn tokens"),
+      ended_{EndedStep(limits.batch_tokens_max), EndedStep(limits.batch_tokens_max)} {
   if (shape.head_size > head_size_max) throw EngineError("bad_shape", "head_size is more than the CUDA kernels can have");
   upload_angles();
   for (const DeviceMemory* memory : {&angles_, &partials_, &attention_values_, &attention_scales_, &scores_, &drawn_})
@@ -387,7 +387,7 @@ void CudaKernels::receive(const Kernels& other, const Activations& from, int row
 // Decode steps: each token is sampled. Others are too long for a launch to matter.
 bool CudaKernels::can_record() const {
   return records_steps_ && !batch_->want_logits && batch_->rows.size() == batch_->tokens.size() &&
-         batch_->tokens.size() <= size_t(gemm_rows_max) && gemm_rows(int(batch_->tokens.size())) <= tokens_max_;
+         batch_->tokens.size() <= size_t(gemm_rows_max) && gemm_rows(int(batch_->tokens.size())) <= batch_tokens_max_;
 }
 
 RecordingKey CudaKernels::recording_key() const {

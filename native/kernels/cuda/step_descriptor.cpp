@@ -20,7 +20,7 @@ int32_t words_max(const ModelShape& shape, const StepLimits& limits, int64_t att
   const int64_t blocks = (shape.context_tokens + block_tokens - 1) / block_tokens;
   const int64_t history = 2 * std::min(shape.vocab_size, shape.context_tokens);
   const int64_t attention = attention_plan_words_max(limits, attention_parts);
-  const int64_t other = std::min(int64_t(limits.tokens_max) * 3 * shape.vocab_size + other_words / 64, other_words);
+  const int64_t other = std::min(int64_t(limits.batch_tokens_max) * 3 * shape.vocab_size + other_words / 64, other_words);
   return int32_t(std::min(limits.sequences_max * (blocks + history) + attention + other, words_bound));
 }
 
@@ -31,8 +31,8 @@ StepDescriptor::StepDescriptor(const ModelShape& shape, const StepLimits& limits
     : parts_([&] {
         Parts parts;
         parts.rows = align(sizeof(StepCounts));
-        parts.tokens = align(parts.rows + limits.tokens_max * sizeof(RowPlace));
-        parts.words = align(parts.tokens + limits.tokens_max * sizeof(TokenPlace));
+        parts.tokens = align(parts.rows + limits.batch_tokens_max * sizeof(RowPlace));
+        parts.words = align(parts.tokens + limits.batch_tokens_max * sizeof(TokenPlace));
         return parts;
       }()),
       attention_bounds_{shape.heads / shape.kv_heads, shape.kv_heads, attention_parts, multiprocessors},
