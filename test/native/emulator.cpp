@@ -10,7 +10,6 @@
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/emulator/ptx.h"
 #include "kernels/emulator/runtime.h"
-#include "models/llama.h"
 #include "reference.h"
 
 namespace ziya::test {
@@ -263,7 +262,7 @@ void an_engine_enqueues_one_step_ahead(Random& random) {
   const int graphs_before = emulator::graph_launches();
   std::promise<bool> saw_second;
   std::promise<int> launched;
-  Engine engine(model.shape, file.tensors,
+  Engine engine({"llama", model.shape, file.tensors},
                 {.device = "cpu", .limits = limits,
                  .make_kernels = [](const auto& shape, const auto& limits) { return emulator::make_kernels(shape, limits, {}); }},
                 {});
@@ -295,7 +294,7 @@ void an_engine_refuses_too_little_memory(Random& random) {
     emulator::set_memory_max(before + bytes);
     std::promise<Engine::Error> loaded;
     {
-      Engine engine(model.shape, file.tensors,
+      Engine engine({"llama", model.shape, file.tensors},
                     {.device = "cpu", .limits = limits,
                      .make_kernels = [](const auto& shape, const auto& limits) { return emulator::make_kernels(shape, limits, {}); }},
                     {nullptr, [&](Engine::Error error) { loaded.set_value(error); }, nullptr});
@@ -318,7 +317,7 @@ void a_lost_device_fails_every_step(Random& random) {
   std::vector<std::string> codes;
   std::promise<void> answered;
   {
-    Engine engine(model.shape, file.tensors,
+    Engine engine({"llama", model.shape, file.tensors},
                   {.device = "cpu", .limits = {.batch_tokens_max = 16, .sequences_max = 4, .blocks = 16},
                    .make_kernels = [](const auto& shape, const auto& limits) { return emulator::make_kernels(shape, limits, {}); }},
                   {});
@@ -356,8 +355,8 @@ std::vector<StepBatch> steps_of_two_rounds(Random& random) {
   }
   for (StepBatch& batch : batches) {
     batch.want_logits = false;
-    for (float& temperature : batch.temperature) temperature = 1;
-    for (uint64_t& seed : batch.seeds) seed = random.bits();
+    for (Row& row : batch.rows) row.temperature = 1;
+    for (Row& row : batch.rows) row.seed = random.bits();
   }
   return batches;
 }
@@ -377,13 +376,13 @@ void a_device_overwrites_nothing_that_another_reads(Random& random) {
     }
     emulator::set_pace(Pace::late);
     const Devices devices(std::move(kernels), wide_shape.layers);
-    Model model(wide_shape, limits, load(weights, devices), devices);
+    const auto model = load_llama(weights, limits, devices);
     std::vector<float> logprobs;
     std::vector<StepResult> begun;
     for (size_t i = 0; i <= batches.size(); i++) {
-      if (i < batches.size()) begun.push_back(model.begin(batches[i], not_cancelled));
+      if (i < batches.size()) begun.push_back(model->begin(batches[i], not_cancelled));
       if (i == 0) continue;
-      model.finish(begun[i - 1]);
+      model->finish(begun[i - 1]);
       logprobs.insert(logprobs.end(), begun[i - 1].logprobs.begin(), begun[i - 1].logprobs.end());
     }
     return logprobs;
@@ -403,18 +402,18 @@ void a_refused_step_leaves_those_that_wait_as_they_are(Random& random) {
   const RandomModel weights = random_model(wide_shape, random);
   const std::vector<StepBatch> batches = steps_of_two_rounds(random);
   StepBatch too_much = batches[0];
-  too_much.bias_counts[0] = 600'000;
-  too_much.bias_ids.assign(too_much.bias_counts[0], 1);
-  too_much.bias_values.assign(too_much.bias_counts[0], 1);
+  too_much.bias_ids.assign(600'000, 1);
+  too_much.bias_values.assign(600'000, 1);
+  too_much.rows[0].bias = {0, 600'000};
   const std::atomic<bool> not_cancelled{false};
   const auto logprobs_with = [&](bool has_refused) {
     const Devices devices(emulator::make_kernels(wide_shape, limits, {}), wide_shape.layers);
-    Model model(wide_shape, limits, load(weights, devices), devices);
-    StepResult first = model.begin(batches[0], not_cancelled);
-    if (has_refused) expect(error_code([&] { model.begin(too_much, not_cancelled); }) == "bad_batch", "it is refused");
-    StepResult second = model.begin(batches[4], not_cancelled);
-    model.finish(first);
-    model.finish(second);
+    const auto model = load_llama(weights, limits, devices);
+    StepResult first = model->begin(batches[0], not_cancelled);
+    if (has_refused) expect(error_code([&] { model->begin(too_much, not_cancelled); }) == "bad_batch", "it is refused");
+    StepResult second = model->begin(batches[4], not_cancelled);
+    model->finish(first);
+    model->finish(second);
     first.logprobs.insert(first.logprobs.end(), second.logprobs.begin(), second.logprobs.end());
     return first.logprobs;
   };
@@ -446,27 +445,25 @@ void draws_are_those_of_the_cpu(Random& random) {
   for (int i = 0; i < rows * vocab; i++) values.push_back(i / vocab % 3 == 0 ? float(random.between(0, 4)) : random.normal(3));
   StepBatch batch = greedy_batch({{random_tokens(rows, vocab, random), 0, {0, 1, 2}, true}});
   for (int row = 0; row < rows; row++) {
-    batch.temperature[row] = float(0.2 + 1.5 * random.uniform());
-    batch.top_p[row] = random.between(0, 1) ? float(0.05 + 0.9 * random.uniform()) : 1;
-    batch.min_p[row] = random.between(0, 1) ? float(0.1 * random.uniform()) : 0;
-    batch.top_k[row] = random.between(0, 1) ? random.between(1, vocab) : 0;
-    batch.repetition_penalty[row] = random.one_of<float>({1, 1.3f});
-    batch.frequency_penalty[row] = random.one_of<float>({0, 0.4f});
-    batch.presence_penalty[row] = random.one_of<float>({0, -0.4f});
-    batch.seeds[row] = random.bits();
-    batch.counters[row] = random.between(0, 1000);
+    batch.rows[row].temperature = float(0.2 + 1.5 * random.uniform());
+    batch.rows[row].top_p = random.between(0, 1) ? float(0.05 + 0.9 * random.uniform()) : 1;
+    batch.rows[row].min_p = random.between(0, 1) ? float(0.1 * random.uniform()) : 0;
+    batch.rows[row].top_k = random.between(0, 1) ? random.between(1, vocab) : 0;
+    batch.rows[row].repetition_penalty = random.one_of<float>({1, 1.3f});
+    batch.rows[row].frequency_penalty = random.one_of<float>({0, 0.4f});
+    batch.rows[row].presence_penalty = random.one_of<float>({0, -0.4f});
+    batch.rows[row].seed = random.bits();
+    batch.rows[row].counter = random.between(0, 1000);
     const auto history = random_tokens(random.between(0, 60), vocab, random);
-    batch.history.insert(batch.history.end(), history.begin(), history.end());
-    batch.history_counts[row] = int(history.size());
-    batch.output_counts[row] = int(history.size()) / 2;
+    append_history(batch, batch.rows[row], history, int(history.size()) / 2);
+    batch.rows[row].bias = {3 * row, 3};
     for (int i = 0; i < 3; i++) {
       batch.bias_ids.push_back(random.between(0, 5));
       batch.bias_values.push_back(random.normal(2));
     }
-    batch.bias_counts[row] = 3;
     batch.banned_ids.push_back(random.between(0, vocab - 1));
-    batch.banned_counts[row] = 1;
-    batch.logprobs[row] = random.between(-1, 20);
+    batch.rows[row].banned = {row, 1};
+    batch.rows[row].logprobs = random.between(-1, 20);
   }
   const auto draw = [&](Kernels& kernels) {
     const auto logits = kernels.make_activations(rows, vocab);
@@ -555,6 +552,7 @@ std::vector<Test> emulator_tests() {
   const Test recorded = recorded_test(emulated("emulator", {.records_steps = false}), fast);
   tests.push_back({recorded.name, [recorded](Random& random) { every_step_was_a_graph(recorded, random); }});
   take(model_tests(fast));
+  take(identity_tests(fast));
   take(lookahead_tests(fast));
   take(sample_tests(fast));
   return tests;

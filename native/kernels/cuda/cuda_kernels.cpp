@@ -22,7 +22,7 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int head_size_max = 256;
+constexpr int cuda_head_size_max = 256;
 constexpr int recorded_blocks_a_multiprocessor = 4;  // of the attention: as many as its shared memory has place for
 
 // The kernels are built for sm_80 and sm_90a; wgmma, and so the fast products, only for the latter.
@@ -216,15 +216,15 @@ CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, cons
       ring_(upload_slot_bytes(shape)),
       attention_parts_(std::min(options.attention_parts_max, attention_parts_max(shape, limits))),
       step_(shape, limits, device_.properties.multiProcessorCount, attention_parts_),
-      angles_(size_t(shape.context_tokens) * shape.head_size * sizeof(float), "memory for the angles"),
+      angles_(shape.has_rope() ? size_t(shape.context_tokens) * shape.head_size * sizeof(float) : 0, "memory for the angles"),
       partials_(gemm_partials_bytes(device_.properties.multiProcessorCount), "memory for partial sums"),
       attention_values_(attention_parts_ * shape.heads * head_stride_ * sizeof(float), "memory for the attention"),
       attention_scales_(attention_parts_ * shape.heads * sizeof(float2), "memory for the attention"),
       scores_(size_t(logit_rows_max) * shape.vocab_size * sizeof(float), "memory for the scores"),
       drawn_(limits.batch_tokens_max * sizeof(DrawnToken), "memory for the drawn tokens"),
       ended_{EndedStep(limits.batch_tokens_max), EndedStep(limits.batch_tokens_max)} {
-  if (shape.head_size > head_size_max) throw EngineError("bad_shape", "head_size is more than the CUDA kernels can have");
-  upload_angles();
+  if (shape.head_size > cuda_head_size_max) throw EngineError("bad_shape", "head_size is more than the CUDA kernels can have");
+  if (shape.has_rope()) upload_angles();
   for (const DeviceMemory* memory : {&angles_, &partials_, &attention_values_, &attention_scales_, &scores_, &drawn_})
     allocated_ += int64_t(memory->bytes());
   allocated_ += step_.bytes();
@@ -233,7 +233,7 @@ CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, cons
 // What this GPU and these heads allow of it.
 CudaParts CudaKernels::possible(CudaParts wanted) const {
   wanted.gemm &= device_.properties.major == wgmma_capability;
-  wanted.attention &= shape_.head_size <= tiled_head_size_max &&
+  wanted.attention &= shape_.has_attention() && shape_.head_size <= tiled_head_size_max &&
                       tiled_attention_shared_bytes(shape_.head_size) <= device_.properties.sharedMemPerBlockOptin;
   return wanted;
 }
@@ -417,7 +417,7 @@ void CudaKernels::end_recording() {
 void CudaKernels::end_step() {
   EndedStep& step = ended_[steps_ended_++ % ended_.size()];
   step.rows = rows_drawn_ = int(batch_->rows.size());
-  step.has_top = std::any_of(batch_->logprobs.begin(), batch_->logprobs.end(), [](int count) { return count > 0; });
+  step.has_top = batch_->wants_alternatives();
   check(cudaMemcpyAsync(step.drawn.as<void>(), drawn_.as<void>(), step.rows * sizeof(DrawnToken), cudaMemcpyDeviceToHost, stream_),
         "the drawn tokens");
   step.arrived.record(stream_);

@@ -45,7 +45,7 @@ await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
 const data_dir = mkdtempSync(join(tmpdir(), 'ziya-many-'))
 const tokenizer = new Tokenizer(readFileSync(sharedData('stories260K/tokenizer.model')))
 const sizes = { hidden_size: 8, intermediate_size: 8, layers: 1, heads: 1, kv_heads: 1, head_size: 8, rope_theta: 1e4 }
-const shape = { ...sizes, vocab_size: tokenizer.size, context_tokens: 512 }
+const shape = { ...sizes, architecture: 'llama', vocab_size: tokenizer.size, context_tokens: 512 }
 const flags = {
   ...{ model_dir: 'none', model_id: 'test-model', data_dir, node_secret: NODE_SECRET },
   gateway_url: `http://127.0.0.1:${(gateway.address() as AddressInfo).port}`,
