@@ -1,8 +1,9 @@
-// From the events of a generation to public bytes. Streamed or whole, completion or chat: the same events, and one
-// interface for both, so that a streamed answer and an unstreamed one cannot drift apart.
+// Turns the events of a generation into public bytes. Streamed or whole, completion or chat, it takes the same events through
+// one interface, so that a streamed answer and an unstreamed one cannot drift apart.
 
 import type { FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
-import type { ErrorBody, ErrorType, Usage } from '../../contract/public/openai.ts'
+import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'
+import type { Usage } from '../../contract/public/openai.ts'
 import type { TokenLogprob } from '../run/runner.ts'
 import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
