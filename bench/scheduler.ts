@@ -2,6 +2,7 @@
 // engine. The median by the clock; and the mean by this thread's CPU time, which a busy machine changes little.
 // `node bench/scheduler.ts`
 
+import { neutralSampling } from '../contract/internal/generation.ts'
 import type { StepResult } from '../gpu-node/run/native/engine.ts'
 import { Scheduler } from '../gpu-node/run/native/scheduler.ts'
 import { Sequence } from '../gpu-node/run/native/sequence.ts'
@@ -10,7 +11,7 @@ const SEQUENCES = 256
 const PROMPT_TOKENS = 1000
 const STEPS = 400
 
-const drawn = { top_p: 0.85, top_k: 0, min_p: 0, repetition_penalty: 1, frequency_penalty: 0, presence_penalty: 0 }
+const drawn = { ...neutralSampling, top_p: 0.85 }
 const scheduler = new Scheduler({
   blocks: 32_768,
   batch_tokens_max: 8192,
@@ -25,7 +26,7 @@ for (let i = 0; i < SEQUENCES; i++) {
       output_tokens_max: 4 * STEPS,
       output_tokens_min: 0,
       stop_ids: new Set([2]),
-      sampling: { ...drawn, temperature: 1, seed: BigInt(i), bias: { ids: [], values: [] }, logprobs: null },
+      sampling: { ...drawn, seed: BigInt(i), bias: { ids: [], values: [] }, logprobs: null },
       priority: i % 4 === 0 ? 'batch' : 'interactive',
       cache_salt: 'one',
     }),

@@ -7,6 +7,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { neutralSampling } from '../contract/internal/generation.ts'
 import { type Engine, loadEngine } from '../gpu-node/run/native/engine.ts'
 import { readModelFolder } from '../gpu-node/run/native/load/model-folder.ts'
 import { Scheduler } from '../gpu-node/run/native/scheduler.ts'
@@ -98,20 +99,12 @@ async function play({ prompt, answer, temperature }: Run, speculation: 'off' | '
   const teacher = new TeachingEngine(engine)
   const engine_used: Engine = answer ? teacher : engine
   teacher.answer = answer ?? []
-  const parameters = {
-    top_p: 0.85,
-    top_k: 0,
-    min_p: 0,
-    repetition_penalty: 1,
-    frequency_penalty: 0,
-    presence_penalty: 0,
-  }
   const sequence = new Sequence({
     prompt,
     output_tokens_max: answer?.length ?? 256,
     output_tokens_min: 0,
     stop_ids: answer ? new Set<number>() : model.eos_ids,
-    sampling: { ...parameters, temperature, seed: 1n, bias: { ids: [], values: [] }, logprobs: null },
+    sampling: { ...neutralSampling, top_p: 0.85, temperature, seed: 1n, bias: { ids: [], values: [] }, logprobs: null },
     priority: 'interactive',
     cache_salt: '',
   })

@@ -1,6 +1,7 @@
 // Our engine as a contender: the node's own loader, scheduler and addon, without its HTTP.
 //   ziya.ts MODEL_FOLDER THREADS SEQUENCES_MAX
 
+import { neutralSampling } from '../../contract/internal/generation.ts'
 import { loadEngine } from '../../gpu-node/run/native/engine.ts'
 import { readModelFolder } from '../../gpu-node/run/native/load/model-folder.ts'
 import { Scheduler, type SequenceOutput } from '../../gpu-node/run/native/scheduler.ts'
@@ -50,13 +51,8 @@ function submit(prompt: number[], output_tokens_max: number): void {
       cache_salt: `${salt}`,
       priority: 'interactive',
       sampling: {
+        ...neutralSampling,
         temperature: 0,
-        top_p: 1,
-        min_p: 0,
-        top_k: 0,
-        repetition_penalty: 1,
-        frequency_penalty: 0,
-        presence_penalty: 0,
         seed: 0n,
         bias: { ids: [], values: [] },
         logprobs: 0,
