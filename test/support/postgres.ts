@@ -49,7 +49,7 @@ export function askOver(sql: postgres.Sql): Ask {
 
 /** Calls any set-wise SQL function, unchecked. */
 export async function call(sql: postgres.Sql, name: string, items: object[]): Promise<unknown[]> {
-  const rows = await sql`select ${sql(name)}(${JSON.stringify(items)}::text::jsonb) as answer`
+  const rows = await sql`select ${sql(`api.${name}`)}(${JSON.stringify(items)}::text::jsonb) as answer`
   return rows.map((row) => row.answer)
 }
 
