@@ -3,6 +3,7 @@
 // its embedding, a layer and its head do, and has memory of its own for what only it needs.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "model.h"
@@ -46,6 +47,6 @@ class LayeredModel : public Model {
 };
 
 // Logits have so many rows at a time, and so has what only the sampled rows have.
-inline int logit_rows(const StepLimits& limits) { return limits.batch_tokens_max < logit_rows_max ? limits.batch_tokens_max : logit_rows_max; }
+inline int logit_rows(const StepLimits& limits) { return std::min(limits.batch_tokens_max, logit_rows_max); }
 
 }  // namespace ziya
