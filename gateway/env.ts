@@ -2,8 +2,10 @@
 
 import type { Hyperdrive } from '@cloudflare/workers-types'
 import type { Context } from 'hono'
-import { z } from 'zod'
+import * as z from 'zod'
 import { type CatalogModel, catalogWith } from './catalog.ts'
+import type { FunctionName } from './db/functions.ts'
+import type { Body } from './field/read-body.ts'
 import { templateNames } from './prompt/template.ts'
 
 export interface Env {
@@ -42,6 +44,8 @@ export interface App {
     /** Of the key that asks, once it is known to be well formed. */
     key_hash: string | null
     headers: Record<string, string>
+    /** Null until somebody reads it (field/read-body.ts). */
+    body: Body | null
   }
 }
 
@@ -57,10 +61,10 @@ export interface RateLimit {
   limit(options: { key: string }): Promise<{ success: boolean }>
 }
 
-/** As much of a Durable Object namespace as is used. */
+/** The part of a Durable Object namespace that the worker uses. */
 export interface TellerNamespace {
   idFromName(name: string): unknown
-  get(id: unknown): { ask(name: string, items: object[]): Promise<object[] | 'busy' | 'unavailable'> }
+  get(id: unknown): { ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable'> }
 }
 
 export interface Settings {

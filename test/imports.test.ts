@@ -43,10 +43,11 @@ test('there is something to check', () => {
 })
 
 describe('between the parts', () => {
-  test('contract imports nothing but itself', () => {
-    expect(lines(typescript.filter(({ from, to }) => inFolder(from, 'contract') && !inFolder(to, 'contract')))).toEqual(
-      [],
+  test('contract imports nothing but itself and zod, which its public shapes are written in', () => {
+    const strangers = typescript.filter(
+      ({ from, to }) => inFolder(from, 'contract') && !inFolder(to, 'contract') && to !== 'zod',
     )
+    expect(lines(strangers)).toEqual([])
   })
 
   test.each(['gateway', 'gpu-node'])('%s imports only contract and packages', (part) => {
@@ -88,6 +89,55 @@ describe('inside the gateway', () => {
     const peer = (path: string) => peers.find((folder) => inFolder(path, folder))
     const sideways = within.filter(({ from, to }) => peer(from) && peer(to) && peer(from) !== peer(to))
     expect(lines(sideways)).toEqual([])
+  })
+})
+
+describe('inside the node', () => {
+  const RUNNER = 'gpu-node/run/runner.ts'
+  // Each room with what it may know beside itself and the contract; what it needs of a runner stands at the seam.
+  const rooms: [room: string, may_know: string[]][] = [
+    ['serve', ['gpu-node/meter/', 'gpu-node/answer/', RUNNER, 'gpu-node/refusal.ts']],
+    ['meter', []],
+    ['answer', [RUNNER]],
+    ['run', ['gpu-node/refusal.ts']],
+  ]
+  const within = typescript.filter(({ from, to }) => inFolder(from, 'gpu-node') && inFolder(to, 'gpu-node'))
+
+  test.each(rooms)('%s knows no other room than it may', (room, may_know) => {
+    const own = `gpu-node/${room}`
+    expect(within.filter(({ from }) => inFolder(from, own)).length).toBeGreaterThan(0)
+    const strangers = within.filter(
+      ({ from, to }) => inFolder(from, own) && !inFolder(to, own) && !may_know.some((known) => to.startsWith(known)),
+    )
+    expect(lines(strangers)).toEqual([])
+  })
+
+  test('only main.ts chooses the runner: who serves knows none', () => {
+    const kinds = within.filter(
+      ({ from, to }) =>
+        /^gpu-node\/run\/[^/]+\//.test(to) && !inFolder(from, 'gpu-node/run') && from !== 'gpu-node/main.ts',
+    )
+    expect(lines(kinds)).toEqual([])
+  })
+
+  test('the seam knows no kind of runner, and one kind no other', () => {
+    const kind = (path: string) => /^gpu-node\/run\/([^/]+)\//.exec(path)?.[1] ?? 'none'
+    const crossing = within.filter(({ from, to }) => {
+      if (!inFolder(from, 'gpu-node/run') || kind(to) === 'none') return false
+      return kind(from) !== kind(to) && !(kind(to) === 'text' && kind(from) !== 'none')
+    })
+    expect(lines(crossing)).toEqual([])
+  })
+
+  test('in run/native the tokenizer does not know how a folder is loaded', () => {
+    const climbing = within.filter(
+      ({ from, to }) => inFolder(from, 'gpu-node/run/native/tokenizer') && inFolder(to, 'gpu-node/run/native/load'),
+    )
+    expect(lines(climbing)).toEqual([])
+  })
+
+  test('what a refusal is, is known without any room', () => {
+    expect(lines(within.filter(({ from }) => from === 'gpu-node/refusal.ts'))).toEqual([])
   })
 })
 
@@ -153,5 +203,46 @@ describe('inside native', () => {
   test('CUDA headers stay in kernels/cuda', () => {
     const cuda = native.filter(({ from, to }) => /^cuda|^cublas|^nv/.test(to) && !inFolder(from, 'native/kernels/cuda'))
     expect(lines(cuda)).toEqual([])
+  })
+})
+
+describe('around the product', () => {
+  const around = globSync('{local,bench,migrations,examples,models}/**/*.{ts,mjs}', {
+    cwd: root,
+    exclude: ['bench/peers/**/node_modules/**'],
+  }).flatMap((from) =>
+    [...readFileSync(join(root, from), 'utf8').matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)].map(
+      ([, name]): Import => ({ from, to: normalize(join(dirname(from), name!)) }),
+    ),
+  )
+  const strangers = (part: string, ...may: string[]) =>
+    lines(around.filter(({ from, to }) => inFolder(from, part) && !inFolder(to, part, ...may)))
+
+  test('there is something to check here, too', () => {
+    expect(around.length).toBeGreaterThan(50)
+  })
+
+  test('what starts the product on one machine knows the product alone', () => {
+    expect(strangers('local', 'contract', 'gateway', 'gpu-node', 'migrations')).toEqual([])
+  })
+
+  test('a bench uses the product and its start, never the tests', () => {
+    expect(strangers('bench', 'contract', 'gateway', 'gpu-node', 'migrations', 'local')).toEqual([])
+  })
+
+  test.each(['migrations', 'models'])('%s imports nothing but itself', (part) => {
+    expect(strangers(part)).toEqual([])
+  })
+
+  test('an example stands alone: whoever copies its file has all of it', () => {
+    expect(lines(around.filter(({ from }) => inFolder(from, 'examples')))).toEqual([])
+  })
+
+  test('the build of the engine reaches what measures and tests it only where that is there', () => {
+    const cmake = readFileSync(join(root, 'native/CMakeLists.txt'), 'utf8')
+    const reached = [...cmake.matchAll(/add_subdirectory\(\$\{side_rooms\}\/(\S+)/g)].map(([, folder]) => folder!)
+    expect(reached).toEqual(['bench/gpu', 'test/native'])
+    for (const folder of reached) expect(cmake).toContain(`if(EXISTS \${side_rooms}/${folder}/CMakeLists.txt)`)
+    expect(cmake.replaceAll(/\$\{side_rooms\}\/\S+/g, '')).not.toMatch(/\.\.\/(bench|test)\b/)
   })
 })

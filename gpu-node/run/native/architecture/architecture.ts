@@ -1,9 +1,9 @@
 // An architecture is how a config.json becomes the shape of a network, and which tensors the files of such a model hold,
 // each with its place in the engine. Its other half is native/models/<name>.cpp, which has slots of these names.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import type { ModelShape } from '../engine.ts'
-import { ModelError, type ModelErrorCode } from '../load/model-error.ts'
+import { ModelError, type ModelErrorCode } from '../model-error.ts'
 import { DIMENSION_MAX } from './bounds.ts'
 
 export interface Architecture {

@@ -1,9 +1,9 @@
 // Llama, as transformers publishes it. Nothing that changes the numbers is guessed; a forgotten rope_theta would give plausible
 // nonsense.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import type { ModelShape } from '../engine.ts'
-import { ModelError } from '../load/model-error.ts'
+import { ModelError } from '../model-error.ts'
 import { type Architecture, dimension, parsed, type SlotTensor } from './architecture.ts'
 import { DIMENSION_MAX, HEAD_SIZE_MAX, HEADS_MAX, LAYERS_MAX } from './bounds.ts'
 

@@ -1,7 +1,7 @@
 // The architectures that a node can load. A new one is a file beside llama.ts, a line here, and its half in native/models/.
 
-import { z } from 'zod'
-import { ModelError } from '../load/model-error.ts'
+import * as z from 'zod'
+import { ModelError } from '../model-error.ts'
 import { type Architecture, parsed } from './architecture.ts'
 import { llama } from './llama.ts'
 

@@ -1,11 +1,11 @@
 // config.json and generation_config.json of a Hugging Face folder: the architecture, the shape of the network and what ends a
 // sequence, or a named refusal.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { type Architecture, parsed } from '../architecture/architecture.ts'
 import { ARCHITECTURES, architectureOf } from '../architecture/registry.ts'
 import type { ModelShape } from '../engine.ts'
-import { ModelError, type ModelErrorCode } from './model-error.ts'
+import { ModelError, type ModelErrorCode } from '../model-error.ts'
 
 const eos_token_id = z.union([z.int().nonnegative(), z.array(z.int().nonnegative())]).nullish()
 const endSchema = z.object({ eos_token_id })

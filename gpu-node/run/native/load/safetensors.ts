@@ -1,10 +1,10 @@
 // The header of a safetensors file: where each tensor lies. Nothing in it is trusted: sizes, ranges and gaps are checked
 // here, before a byte of weights is read. Format: u64 header length, JSON, data (github.com/huggingface/safetensors).
 
-import { z } from 'zod'
+import * as z from 'zod'
 import type { FileTensor } from '../engine.ts'
-import { repeatedKey } from './json-keys.ts'
-import { ModelError } from './model-error.ts'
+import { repeatedKey } from '../json-keys.ts'
+import { ModelError } from '../model-error.ts'
 import { type ModelFile, withModelFile } from './model-file.ts'
 
 const HEADER_BYTES_MAX = 16 << 20

@@ -2,11 +2,11 @@
 
 import { existsSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { SlotTensor } from '../architecture/architecture.ts'
 import type { FileTensor, TensorSource } from '../engine.ts'
+import { ModelError } from '../model-error.ts'
 import type { ModelConfig } from './model-config.ts'
-import { ModelError } from './model-error.ts'
 import { readSmallFile } from './model-file.ts'
 import { readSafetensors } from './safetensors.ts'
 import { readTorchFile } from './torch-file.ts'
