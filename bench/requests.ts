@@ -1,18 +1,10 @@
 // What the benches ask of the engine and of the node: greedy, unless they say otherwise, and without penalties.
 
-import type { GenerateRequest } from '../contract/internal/generation.ts'
+import { type GenerateRequest, neutralSampling } from '../contract/internal/generation.ts'
 import type { RowSampling } from '../gpu-node/run/native/sampling.ts'
 import { Sequence, type SequenceOptions } from '../gpu-node/run/native/sequence.ts'
 
-const plain = {
-  temperature: 0,
-  top_p: 1,
-  top_k: 0,
-  min_p: 0,
-  repetition_penalty: 1,
-  frequency_penalty: 0,
-  presence_penalty: 0,
-}
+const plain = { ...neutralSampling, temperature: 0 }
 
 export const greedy: RowSampling = { ...plain, seed: 0n, bias: { ids: [], values: [] }, logprobs: null }
 

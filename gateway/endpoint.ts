@@ -8,15 +8,16 @@ import type { Call } from './env.ts'
 export type Handler<A> = (c: Call, asker: A) => Promise<Response>
 
 export interface Description {
-  /** What it does, in a line. */
+  /** One line that says what it does. */
   says: string
   query?: z.ZodType
   body?: z.ZodType
   /** The JSON of its answer; null where it gives none. */
   answer: z.ZodType | null
-  status?: 200 | 201
-  /** Other forms of the answer. */
-  also?: `text/${string}`[]
+  /** The statuses that come with this answer; by default 200. */
+  statuses?: readonly (200 | 201 | 503)[]
+  /** Other forms of the answer; a schema says what each event of a stream is. */
+  also?: Record<`text/${string}`, z.ZodType | null>
 }
 
 export interface Endpoint<A> extends Description {

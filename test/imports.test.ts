@@ -50,6 +50,13 @@ describe('between the parts', () => {
     expect(lines(strangers)).toEqual([])
   })
 
+  test('what contract/public shows, contract/internal is not in', () => {
+    const hidden = typescript.filter(
+      ({ from, to }) => inFolder(from, 'contract/public') && inFolder(to, 'contract/internal'),
+    )
+    expect(lines(hidden)).toEqual([])
+  })
+
   test.each(['gateway', 'gpu-node'])('%s imports only contract and packages', (part) => {
     const strangers = typescript.filter(
       ({ from, to }) => inFolder(from, part) && ours(to) && !inFolder(to, part, 'contract'),
@@ -70,27 +77,77 @@ describe('between the parts', () => {
 })
 
 describe('inside the gateway', () => {
-  const level = (path: string) => {
-    if (path === 'gateway/worker.ts') return 3
-    if (path === 'gateway/app.ts') return 2
-    return inFolder(path, 'gateway/endpoint') ? 1 : 0
-  }
+  const ROOMS = ['auth', 'limits', 'prompt', 'billing', 'engine', 'webhook', 'jobs', 'files'].map(
+    (name) => `gateway/${name}`,
+  )
   const within = typescript.filter(({ from, to }) => inFolder(from, 'gateway') && inFolder(to, 'gateway'))
+  const roomOf = (path: string) => ROOMS.find((folder) => inFolder(path, folder))
 
-  test('worker, app and endpoint import downward', () => {
-    const upward = within.filter(({ from, to }) => level(to) > level(from))
+  const storeys: [name: string, has: (path: string) => boolean][] = [
+    ['the ground: settings, errors, what an endpoint and a route are', (path) => /^gateway\/[^/]+\.ts$/.test(path)],
+    ['db and field', (path) => inFolder(path, 'gateway/db', 'gateway/field')],
+    ['the rooms', (path) => roomOf(path) !== undefined],
+    ['guard, route', (path) => ['gateway/guard.ts', 'gateway/route.ts', 'gateway/openapi.ts'].includes(path)],
+    ['generate', (path) => inFolder(path, 'gateway/generate')],
+    ['endpoint', (path) => inFolder(path, 'gateway/endpoint')],
+    ['app', (path) => path === 'gateway/app.ts'],
+    ['worker', (path) => path === 'gateway/worker.ts'],
+  ]
+  const storeyOf = (path: string) => storeys.findLastIndex(([, has]) => has(path))
+  // Types and names that the settings are made of; nothing of them runs there.
+  const SETTINGS_KNOW = ['gateway/prompt/template.ts', 'gateway/db/functions.ts', 'gateway/field/read-body.ts']
+  const isOfSettings = ({ from, to }: Import) =>
+    ['gateway/env.ts', 'gateway/catalog.ts'].includes(from) && SETTINGS_KNOW.includes(to)
+
+  test('every file has its storey', () => {
+    const files = globSync('gateway/**/*.ts', { cwd: root }).filter((file) => !file.endsWith('.d.ts'))
+    expect(files.filter((file) => storeyOf(file) < 0)).toEqual([])
+    expect(
+      files.filter((file) => inFolder(file, 'gateway/endpoint') && !/\/(public|operator|internal)\//.test(file)),
+    ).toEqual(SHARED_BY_ENDPOINTS)
+  })
+
+  test('worker, app, endpoint, generate, guard, the rooms, db and field import downward', () => {
+    const upward = within.filter((one) => storeyOf(one.to) > storeyOf(one.from) && !isOfSettings(one))
     expect(lines(upward)).toEqual([])
   })
 
   test('auth, limits, prompt, billing, engine, webhook, jobs and files do not import each other', () => {
-    const peers = ['auth', 'limits', 'prompt', 'billing', 'engine', 'webhook', 'jobs', 'files'].map(
-      (name) => `gateway/${name}`,
-    )
-    const peer = (path: string) => peers.find((folder) => inFolder(path, folder))
-    const sideways = within.filter(({ from, to }) => peer(from) && peer(to) && peer(from) !== peer(to))
+    const sideways = within.filter(({ from, to }) => roomOf(from) && roomOf(to) && roomOf(from) !== roomOf(to))
     expect(lines(sideways)).toEqual([])
   })
+
+  test('endpoints of the public, of the operator and of nodes do not import each other', () => {
+    const audienceOf = (path: string) => /^gateway\/endpoint\/(public|operator|internal)\//.exec(path)?.[1]
+    const sideways = within.filter(
+      ({ from, to }) => audienceOf(to) && inFolder(from, 'gateway/endpoint') && audienceOf(from) !== audienceOf(to),
+    )
+    expect(lines(sideways)).toEqual([])
+  })
+
+  test('only worker, endpoint, limits and billing ask the database, and only the teller connects to it', () => {
+    const askers = ['gateway/db', 'gateway/endpoint', 'gateway/limits', 'gateway/billing']
+    const strangers = within.filter(
+      ({ from, to }) => to === 'gateway/db/ask.ts' && !inFolder(from, ...askers) && from !== 'gateway/worker.ts',
+    )
+    const connecting = within.filter(
+      ({ from, to }) => /^gateway\/db\/(connection|lane)\.ts$/.test(to) && !inFolder(from, 'gateway/db'),
+    )
+    expect(lines([...strangers, ...connecting])).toEqual([])
+  })
 })
+
+/** What endpoints of more than one audience have in common. */
+const SHARED_BY_ENDPOINTS = [
+  'account.ts',
+  'billing.ts',
+  'invoices.ts',
+  'keys.ts',
+  'ledger-status.ts',
+  'receipt-signer.ts',
+  'usage-report.ts',
+  'usage.ts',
+].map((file) => `gateway/endpoint/${file}`)
 
 describe('inside the node', () => {
   const RUNNER = 'gpu-node/run/runner.ts'

@@ -18,7 +18,7 @@ const formQuery = z.strictObject({ format: z.enum(['json', 'csv', 'html']).optio
 
 export const listing = { says: 'Lists the invoices, the newest first.', answer: pages.pageOf(shown.invoiceSummary) }
 
-/** An invoice's id has its number, before which a page goes on. */
+/** A page goes on before the number that the id in `after` has. */
 export async function listedInvoices(c: Call, { after, ...item }: Wanted): Promise<Response> {
   const number = after ? rowOf(after).number : null
   const { invoices } = await obtain(c.env, 'list_invoices', { ...item, after: number }, 'allowed')
@@ -28,14 +28,14 @@ export async function listedInvoices(c: Call, { after, ...item }: Wanted): Promi
 
 type Wanted = { limit: number; after?: string | undefined } & (Caller | (Operator & { account_id: string }))
 
-/** One invoice that the asker may see. */
+/** Makes the endpoint for one invoice that the asker may see. */
 export function invoiceEndpoint<A extends Asker>() {
   return endpoint(
     {
       says: 'Shows an invoice: as JSON, as CSV, or as a page that prints.',
       query: formQuery,
       answer: shown.invoice,
-      also: ['text/csv', 'text/html'],
+      also: { 'text/csv': null, 'text/html': null },
     },
     async (c, asker: A) => {
       const id = pathId(c, 'id', invoiceId)
@@ -72,7 +72,7 @@ const forms = {
 
 const types = { 'application/json': 'json', 'text/csv': 'csv', 'text/html': 'html' } as const
 
-/** As `format` says, or else as the Accept header does. */
+/** The form that `format` names, or else the Accept header. */
 function formOf(c: Call): keyof typeof forms {
   const { format } = readQuery(c, formQuery)
   const supports = Object.keys(types)

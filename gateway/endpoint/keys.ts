@@ -1,5 +1,4 @@
-// What can be done with keys, by a key of the account with the scope `keys` or by the operator: they are made, listed, changed, rotated
-// and revoked. A key is shown in the answer that made it and never again.
+// Keys are made, listed, changed, rotated and revoked, by a key of the account with the scope `keys` or by the operator. A key is shown in the answer that made it and never again.
 
 import ipaddr from 'ipaddr.js'
 import * as z from 'zod'
@@ -50,12 +49,12 @@ const rotation = z.strictObject({ overlap_s: z.int().min(0).max(OVERLAP_S_MAX).d
 export const creating = {
   says: 'Makes a key. It is shown in this answer and never again.',
   answer: shown.newKey,
-  status: 201,
+  statuses: [201],
 } as const
 
 export const listing = { says: 'Lists the keys, the newest first.', answer: pages.pageOf(shown.key) }
 
-/** What is done with one key, by whoever may see it: the keys of its account, or the operator. */
+/** Makes the endpoints for one key, which the keys of its account and the operator may see. */
 export function keyEndpoints<A extends Asker>() {
   return {
     retrieve: endpoint({ says: 'Shows a key.', answer: shown.key }, async (c, asker: A) => {
@@ -82,7 +81,7 @@ export function keyEndpoints<A extends Asker>() {
         says: 'Makes a key that replaces another, which ends after an overlap.',
         body: rotation,
         answer: shown.newKey,
-        status: 201,
+        statuses: [201],
       },
       async (c, asker: A) => {
         const { overlap_s } = await readBody(c, rotation)
@@ -95,7 +94,7 @@ export function keyEndpoints<A extends Asker>() {
   }
 }
 
-/** What `create_key` is asked, but for the secret. */
+/** An item of `create_key` that has no secret yet. */
 type NewKey = WithoutSecret<Item<'create_key'>>
 type WithoutSecret<I> = I extends unknown ? Omit<I, keyof StoredKey> : never
 

@@ -11,7 +11,7 @@ import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { day } from '../field/time.ts'
 
-type Span = { from: string; to: string; format?: 'json' | 'csv' | undefined }
+type Span = { from?: string | undefined; to?: string | undefined; format?: 'json' | 'csv' | undefined }
 
 const ROWS_MAX = 10_000
 const DAY_MS = 86_400_000
@@ -23,8 +23,8 @@ export const groups = z
   .transform((text) => text.split(','))
   .pipe(z.array(usageGroup).max(4))
 export const span = {
-  from: day.default(() => dayAfter(-30)),
-  to: day.default(() => dayAfter(1)),
+  from: day.optional(), // thirty days ago
+  to: day.optional(), // tomorrow
   format: z.enum(['json', 'csv']).optional(),
 }
 interface Wanted extends Span {
@@ -32,7 +32,10 @@ interface Wanted extends Span {
   group_by: (keyof typeof columns)[]
 }
 
-export async function reportUsage(c: Call, { asker, group_by, from, to, format }: Wanted): Promise<Response> {
+export async function reportUsage(
+  c: Call,
+  { asker, group_by, from = dayAfter(-30), to = dayAfter(1), format }: Wanted,
+): Promise<Response> {
   if (to <= from) throw new ApiError('invalid_value', { param: 'to', message: "Expected a day after 'from'." })
   const item = { ...asker, from, to, group_by, rows_max: ROWS_MAX + 1 }
   const { rows } = await obtain(c.env, 'report_usage', item, 'allowed')

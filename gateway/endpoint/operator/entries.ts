@@ -34,7 +34,7 @@ const adjustment = z.strictObject({
   may_overdraw: z.boolean().default(false),
 })
 
-const booking = { answer: bookedEntry, status: 201 } as const
+const booking = { answer: bookedEntry, statuses: [201] } as const
 
 export const createGrant = endpoint(
   { says: 'Gives an account credit that ends.', body: grant, ...booking },

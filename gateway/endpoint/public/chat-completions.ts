@@ -2,7 +2,7 @@
 
 import * as z from 'zod'
 import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
-import { chatCompletion } from '../../../contract/public/openai.ts'
+import { chatCompletion, chatCompletionChunk } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
@@ -23,7 +23,7 @@ const content = z
 const message = z.strictObject({
   role: z.enum(['system', 'developer', 'user', 'assistant']),
   content,
-  // What our own answers carry, so that a caller may hand them back as they are.
+  // Our own answers carry these, so a caller may hand them back as they are.
   refusal: unsupported(),
   annotations: unsupported([]),
   audio: unsupported(),
@@ -71,7 +71,7 @@ const form: GenerationForm<Body> = {
 }
 
 export const chatCompletions = endpoint(
-  { says: 'Answers a conversation.', body, answer: chatCompletion, also: ['text/event-stream'] },
+  { says: 'Answers a conversation.', body, answer: chatCompletion, also: { 'text/event-stream': chatCompletionChunk } },
   (c, caller: Caller) => generate(c, caller, form),
 )
 

@@ -43,11 +43,11 @@ const form: GenerationForm<Body> = {
 }
 
 export const completions = endpoint(
-  { says: 'Continues prompts as they stand.', body, answer: completion, also: ['text/event-stream'] },
+  { says: 'Continues prompts as they stand.', body, answer: completion, also: { 'text/event-stream': completion } },
   (c, caller: Caller) => generate(c, caller, form),
 )
 
-// With both, a caller expects the prompt's own log-probabilities, which are not computed.
+// A caller who sends both expects the prompt's own log-probabilities, which are not computed.
 function echoOf({ echo, logprobs }: Body): boolean {
   if (echo && logprobs != null)
     throw new ApiError('unsupported_parameter', {
