@@ -407,7 +407,8 @@ describe('a grant', () => {
     await db.sql`update accounts set overdraft_nanousd = 0 where id = ${account_id}`
     await endGrants(account_id)
     const left = async () => {
-      const [row] = await db.sql`select sum(left_of(g))::text as left from grants g where account_id = ${account_id}`
+      const [row] =
+        await db.sql`select sum(ledger.left_of(g))::text as left from grants g where account_id = ${account_id}`
       return row!.left
     }
     expect(await admit({ key_hash })).toMatchObject({ decision: 'insufficient_quota' })
