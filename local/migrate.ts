@@ -39,8 +39,9 @@ export function readMigrations(): Migration[] {
 /** Every function as one text, which may name each other in any order; then who may call them. */
 export function readFunctions(): Migration {
   const files = sqlFiles(join(folder, 'functions'))
+  const views = sqlFiles(join(folder, 'views'))
   const rights = readFileSync(join(folder, 'rights.sql'), 'utf8')
-  const texts = ['set local check_function_bodies = off;', ...files.map(({ sql }) => sql), rights]
+  const texts = ['set local check_function_bodies = off;', ...[...files, ...views].map(({ sql }) => sql), rights]
   return migration('functions', texts.join('\n'))
 }
 

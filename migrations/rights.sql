@@ -34,7 +34,7 @@ begin
     'admit', 'fence', 'settle', 'void', 'expire', 'health',
     'claim_request', 'keep_result', 'release_request', 'forget_requests',
     'create_key', 'list_keys', 'read_key', 'update_key', 'rotate_key', 'revoke_key', 'leak_key',
-    'create_account', 'list_accounts', 'read_account', 'update_account', 'read_billing', 'update_billing',
+    'find_account', 'create_account', 'list_accounts', 'read_account', 'update_account', 'read_billing', 'update_billing',
     'read_balance', 'read_usage', 'list_usage', 'report_usage', 'read_prices', 'list_prices', 'publish_price',
     'top_up', 'give_grant', 'refund', 'adjust', 'expire_due_grants', 'add_usage_months',
     'cut_invoices', 'sum_invoices', 'list_invoices', 'read_invoice',
