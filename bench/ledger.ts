@@ -62,8 +62,8 @@ async function prepare(): Promise<void> {
   const price = [{ model, input_nanousd_per_token: '20', output_nanousd_per_token: '60' }]
   const numbers = { context_tokens: 1, running: 0, waiting: 0, blocks_total: 1, blocks_free: 1 }
   const node = [{ node: { node_id: 'n', url: 'http://n', model, state: 'ready', ...numbers } }]
-  await sql`select publish_price(${JSON.stringify(price)}::text::jsonb)`
-  await sql`select settle(${JSON.stringify(node)}::text::jsonb)`
+  await sql`select api.publish_price(${JSON.stringify(price)}::text::jsonb)`
+  await sql`select api.settle(${JSON.stringify(node)}::text::jsonb)`
   await sql`update nodes set last_seen_at = 'infinity'`
   await sql`insert into accounts (name, created_by, overdraft_nanousd) select 'bench', gen_random_uuid(), 1000000000000 from generate_series(1, ${ACCOUNTS})`
   await sql`insert into keys (account_id, name, hash, prefix, last_four, scopes)
@@ -118,10 +118,10 @@ function pgbench(name: string, one_account: boolean): void {
     script,
     `\\set account ${one_account ? '1' : `random(1, ${ACCOUNTS})`}
 select gen_random_uuid() as request_id \\gset
-select 1 / count(*) from admit(jsonb_build_array(jsonb_build_object('request_id', ':request_id',
+select 1 / count(*) from api.admit(jsonb_build_array(jsonb_build_object('request_id', ':request_id',
   'key_hash', encode(sha256(':account'::text::bytea), 'hex'), 'model', '${model}',
   'prompt_tokens_max', 9, 'output_tokens_max', 32, 'ttl_ms', 60000))) as answer where answer ->> 'decision' = 'admitted';
-select 1 / count(*) from settle(jsonb_build_array('${settlement}'::jsonb
+select 1 / count(*) from api.settle(jsonb_build_array('${settlement}'::jsonb
   || jsonb_build_object('request_id', ':request_id', 'account_id', ':account'))) as answer where answer ->> 'decision' = 'posted';
 `,
   )
@@ -161,7 +161,7 @@ select 1 / count(*) from settle(jsonb_build_array('${settlement}'::jsonb
 async function expectBooksToBalance(): Promise<void> {
   for (let after: string | null = '0'; after !== null; ) {
     const [step]: postgres.Row[] =
-      await sql`select reconcile(${JSON.stringify([{ after, entries_max: 100_000, anew: after === '0' }])}::text::jsonb) as answer`
+      await sql`select api.reconcile(${JSON.stringify([{ after, entries_max: 100_000, anew: after === '0' }])}::text::jsonb) as answer`
     after = step!.answer.after
   }
   const findings = await sql`select * from ledger_findings`

@@ -116,7 +116,7 @@ async function publishPrices(sql: postgres.Sql, local_model: LocalModel | null):
     output_nanousd_per_token: String(price.output_nanousd_per_token),
     only_first: true,
   }))
-  await sql`select publish_price(${JSON.stringify(items)}::text::jsonb)`
+  await sql`select api.publish_price(${JSON.stringify(items)}::text::jsonb)`
 }
 
 // workerd runs no cron triggers by itself. This worker, on a port of its own, hands one to the gateway.

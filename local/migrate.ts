@@ -1,9 +1,9 @@
 // Brings a database up to date. migrations/*.sql are tables: applied in the order of their names, each once, and never changed
-// afterwards, which their recorded checksums hold. migrations/functions/*.sql are `create or replace`: all of them are applied
-// again when any has changed, so a function is read in one place; after them migrations/rights.sql. All of it is one transaction.
+// afterwards, which their recorded checksums hold. What stands in folders can be made again, so a function is read in one place: when
+// any of it has changed, the functions' schemas are dropped and everything in the folders is applied anew. All of it is one transaction.
 
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
@@ -36,16 +36,20 @@ export function readMigrations(): Migration[] {
     .map(({ name, sql }) => migration(name, sql))
 }
 
-/** Every function as one text, which may name each other in any order; then who may call them. */
+// What a file needs from another folder comes before it; the names within a folder decide nothing.
+const FOLDERS = ['types', 'ledger', 'api', 'triggers', 'views']
+
+/** All that can be made again as one text: the schemas, what is in them, whether it holds together, and who may call it. */
 export function readFunctions(): Migration {
-  const files = sqlFiles(join(folder, 'functions'))
-  const views = sqlFiles(join(folder, 'views'))
-  const rights = readFileSync(join(folder, 'rights.sql'), 'utf8')
-  const texts = ['set local check_function_bodies = off;', ...[...files, ...views].map(({ sql }) => sql), rights]
-  return migration('functions', texts.join('\n'))
+  const made = FOLDERS.flatMap((name) => sqlFiles(join(folder, name))).map(({ sql }) => sql)
+  const [schemas, bodies, rights] = ['schemas', 'bodies', 'rights'].map((name) =>
+    readFileSync(join(folder, `${name}.sql`), 'utf8'),
+  )
+  return migration('functions', [schemas, ...made, bodies, rights].join('\n'))
 }
 
 function sqlFiles(from: string): { name: string; sql: string }[] {
+  if (!existsSync(from)) return []
   return readdirSync(from)
     .filter((name) => name.endsWith('.sql'))
     .sort()
@@ -67,13 +71,19 @@ async function applyMissing(
   const applied = await sql<{ name: string; checksum: string }[]>`select name, checksum from schema_migrations`
   const checksums = new Map(applied.map((row) => [row.name, row.checksum]))
   const missing = missingOf(migrations, checksums)
+  const tables_change = missing.length > 0
   if (checksums.get(functions.name) !== functions.checksum) missing.push(functions)
-  for (const { name, sql: text, checksum } of missing) {
-    await sql.unsafe(text)
-    await sql`insert into schema_migrations (name, checksum) values (${name}, ${checksum})
-      on conflict (name) do update set checksum = excluded.checksum, applied_at = clock_timestamp()`
-  }
+  // A view holds the columns that it shows: views are gone while tables change, and are made anew afterwards.
+  if (tables_change) await sql`drop schema if exists read cascade`
+  for (const each of missing) await apply(sql, each)
+  if (tables_change && !missing.includes(functions)) await apply(sql, functions)
   return missing.map(({ name }) => name)
+}
+
+async function apply(sql: postgres.TransactionSql, { name, sql: text, checksum }: Migration): Promise<void> {
+  await sql.unsafe(text)
+  await sql`insert into schema_migrations (name, checksum) values (${name}, ${checksum})
+    on conflict (name) do update set checksum = excluded.checksum, applied_at = clock_timestamp()`
 }
 
 function missingOf(migrations: Migration[], applied: Map<string, string>): Migration[] {

@@ -146,7 +146,7 @@ function nullWhenUnavailable(error: unknown): null {
   throw error
 }
 
-/** One of the reads an account's key allows (migrations/functions/reads.sql). */
+/** One of the reads an account's key allows (migrations/api/usage.sql). */
 export async function read<A>(env: Env, name: string, item: { key_hash: string }): Promise<A> {
   return ask(env, name, item)
 }

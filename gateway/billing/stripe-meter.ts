@@ -1,6 +1,6 @@
 // Pushes what postpaid accounts used to Stripe's meter, and compares both sides a day after. The meter counts nano-USD, so the
 // price book stays ours and Stripe's invoice is exact to the cent it rounds to. What is sent, and whether it may be sent again, the
-// database decides (migrations/functions/stripe.sql); here it is carried over.
+// database decides (migrations/ledger/metering.sql); here it is carried over.
 
 import type Stripe from 'stripe'
 import { askTeller, type Decided } from '../db/ask.ts'

@@ -53,7 +53,7 @@ async function call(sql: postgres.Sql, name: string, items: object[]): Promise<o
 // the only variable part. Its quotes are written as JSON's own escapes, so the literal holds none: nothing in it can end it,
 // whatever the server's settings.
 function statement(name: string, items: object[]): string {
-  return `select ${name}('${JSON.stringify(items).replaceAll("'", '\\u0027')}'::jsonb) as answer`
+  return `select api.${name}('${JSON.stringify(items).replaceAll("'", '\\u0027')}'::jsonb) as answer`
 }
 
 // Classes of SQLSTATE that say the server or the connection is going away, or that somebody else was in the way.

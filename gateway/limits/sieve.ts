@@ -1,5 +1,5 @@
 // The coarse sieve before everything: floods, and failed authentication, by address. It counts roughly and in each place for itself;
-// the exact limits are decided in the database, by key and account (migrations/functions/limits.sql).
+// the exact limits are decided in the database, by key and account (migrations/ledger/limits.sql).
 
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'

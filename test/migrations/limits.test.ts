@@ -21,7 +21,8 @@ beforeAll(async () => {
   // Arrivals (correction null) and corrections of one bucket, at times that are given.
   await db.sql.unsafe(`
     create function run_bucket(per_minute bigint, moments bigint[], costs bigint[], corrections bigint[])
-    returns table (admitted boolean[], retries bigint[], remains bigint[], resets bigint[]) language plpgsql as $$
+    returns table (admitted boolean[], retries bigint[], remains bigint[], resets bigint[]) language plpgsql
+    set search_path = public, ledger as $$
     declare
       level bigint := 0;
       at bigint := moments[1];
@@ -298,7 +299,7 @@ describe('admit', () => {
   test('of several full buckets, says when the last of them has room', async () => {
     const payer = await newPayer(db, 10_000n, { requests_per_minute: 1, tokens_per_minute: 6000 })
     await admit(payer, {})
-    await db.sql`update meters set tokens_level = 6000 * level_unit() where key_id = ${payer.key_id}`
+    await db.sql`update meters set tokens_level = 6000 * ledger.level_unit() where key_id = ${payer.key_id}`
     const [refused] = await admit(payer, {})
     expect(refused!.limits.retry_us).toBeGreaterThan(30_000_000) // 0.3 s for the tokens
   })

@@ -24,7 +24,7 @@ async function callBehindLock(
 ) {
   let call: ReturnType<TestPostgres['ask']>
   await db.sql.begin(async (sql) => {
-    await sql`select lock_accounts(array[${account_id}::bigint])`
+    await sql`select ledger.lock_accounts(array[${account_id}::bigint])`
     call = db.ask(name, ...items)
     call.catch(() => {})
     await expect

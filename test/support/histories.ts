@@ -79,7 +79,7 @@ export class Histories {
   /** A price to begin with, and a node that never falls silent. */
   async prepare(): Promise<void> {
     await this.#ask('publish_price', { model: 'm', input_nanousd_per_token: '3', output_nanousd_per_token: '7' })
-    await this.#sql`select heartbeat(${JSON.stringify(node)}::text::jsonb)`
+    await this.#sql`select ledger.heartbeat(${JSON.stringify(node)}::text::jsonb)`
     await this.#sql`update nodes set last_seen_at = 'infinity'`
   }
 

@@ -31,7 +31,7 @@ export async function startTestPostgres(prepare?: (url: string) => Promise<void>
     data_dir,
     stopServer: running.stop,
     ask: async (name, ...items) => {
-      const rows = await sql`select ${sql(name)}(${JSON.stringify(items)}::text::jsonb) as answer`
+      const rows = await sql`select ${sql(`api.${name}`)}(${JSON.stringify(items)}::text::jsonb) as answer`
       return rows.map((row) => row.answer)
     },
     stop: async () => {
