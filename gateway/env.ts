@@ -4,6 +4,7 @@ import type { Hyperdrive } from '@cloudflare/workers-types'
 import type { Context } from 'hono'
 import { z } from 'zod'
 import { type CatalogModel, catalogWith } from './catalog.ts'
+import type { FunctionName } from './db/functions.ts'
 import type { QueryAnswer, QueryItem, QueryName } from './db/queries.ts'
 import { templateNames } from './prompt/template.ts'
 
@@ -60,11 +61,11 @@ export interface RateLimit {
   limit(options: { key: string }): Promise<{ success: boolean }>
 }
 
-/** As much of a Durable Object namespace as is used. */
+/** The part of a Durable Object namespace that the worker uses. */
 export interface TellerNamespace {
   idFromName(name: string): unknown
   get(id: unknown): {
-    ask(name: string, items: object[]): Promise<object[] | 'busy' | 'unavailable'>
+    ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable'>
     query<N extends QueryName>(name: N, item: QueryItem<N>): Promise<QueryAnswer<N>>
   }
 }

@@ -2,24 +2,9 @@
 // JSON, RFC 8785). To verify one elsewhere: take `signature` out, write the rest with keys sorted and no spaces, and check
 // `signature.value` with the key of that `kid` from /.well-known/receipt-keys.json, which also tells when that key was in use.
 
-export interface ReceiptSignature {
-  alg: 'EdDSA'
-  kid: string
-  value: string // base64url
-}
+import type { ReceiptKey, ReceiptSignature } from './receipt-key.ts'
 
-/** A public key as JWK (RFC 8037). */
-export interface ReceiptKey {
-  kty: 'OKP'
-  crv: 'Ed25519'
-  x: string
-  kid: string
-  alg: 'EdDSA'
-  use: 'sig'
-  /** Nothing was signed with it before or after, in Unix seconds; the one in use has no end. */
-  nbf?: number
-  exp?: number
-}
+export type { ReceiptKey, ReceiptSignature }
 
 export interface ReceiptSigner {
   key: ReceiptKey

@@ -1,37 +1,9 @@
 // An invoice as the database closed it, and the two forms of it that are not JSON. Amounts stay integers of nano-USD; where a person
 // reads them, their digits are cut, never rounded.
 
+import type { EntryKind } from '../../contract/public/entry.ts'
+import type { Invoice, InvoiceLine } from '../../contract/public/invoice.ts'
 import { csvText } from './csv.ts'
-
-export interface Invoice {
-  id: string
-  account_id: string
-  account_name: string
-  number: number
-  month: string // 2026-11
-  billing_mode: 'prepaid' | 'postpaid'
-  opening_nanousd: string
-  closing_nanousd: string
-  due_nanousd: string
-  closed_at: string
-  after_sequence: string
-  last_sequence: string
-  lines: InvoiceLine[]
-}
-
-export interface InvoiceLine {
-  kind: string
-  model: string | null
-  price_version: number | null
-  input_nanousd_per_token: string | null
-  cached_input_nanousd_per_token: string | null
-  output_nanousd_per_token: string | null
-  count: string
-  prompt_tokens: string
-  cached_tokens: string
-  completion_tokens: string
-  amount_nanousd: string
-}
 
 const columns: (keyof InvoiceLine)[] = [
   'kind',
@@ -60,7 +32,7 @@ export function invoiceCsv(invoice: Invoice): string {
   return csvText(rows)
 }
 
-const titles: Record<string, string> = {
+const titles: Record<EntryKind, string> = {
   top_up: 'Payments',
   grant: 'Grants',
   grant_expiry: 'Grants that ended',
@@ -111,7 +83,7 @@ ${invoice.lines.map(lineHtml).join('\n')}
 function lineHtml(line: InvoiceLine): string {
   const tokens = line.model !== null && line.kind !== 'refund'
   const cell = (text: string) => `<td>${tokens ? grouped(text) : ''}</td>`
-  return `<tr><th>${escaped(titles[line.kind] ?? line.kind)}${ofModel(line)}</th><td>${grouped(line.count)}</td>${cell(line.prompt_tokens)}${cell(line.cached_tokens)}${cell(line.completion_tokens)}<td>${dollars(line.amount_nanousd)}</td></tr>`
+  return `<tr><th>${escaped(titles[line.kind])}${ofModel(line)}</th><td>${grouped(line.count)}</td>${cell(line.prompt_tokens)}${cell(line.cached_tokens)}${cell(line.completion_tokens)}<td>${dollars(line.amount_nanousd)}</td></tr>`
 }
 
 function ofModel(line: InvoiceLine): string {

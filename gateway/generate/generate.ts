@@ -47,7 +47,7 @@ export async function generate<B extends GenerationBody>(c: Call, endpoint: Gene
     limits,
     ...(idempotency && { idempotency }),
   })
-  if (!('nodes' in admission)) return (await answerTo(c, admission))!
+  if (admission.decision !== 'admitted') return (await answerTo(c, admission))!
   c.set('headers', limitHeaders(admission.limits ?? {}))
   const generation = { request, admission, ceiling, duration_ms_max }
   if (!idempotency) return relay(c, { ...generation, client: c.req.raw.signal })

@@ -189,17 +189,10 @@ const counts = {
 
 async function admit(payer: Payer, ...own: object[]) {
   const items = own.map((each) => wish(payer, each))
-  const answers = await db.ask<{ reserved_nanousd: string; price_version: number; limits: { retry_us?: number } }>(
-    'admit',
-    ...items,
-  )
-  return answers.map((answer, i) => ({
-    ...items[i]!,
-    attempt: 1,
-    account_id: payer.account_id,
-    key_id: payer.key_id,
-    ...answer,
-  }))
+  const answers = await db.ask('admit', ...items)
+  const { account_id, key_id } = payer
+  const own_ids = { account_id, key_id }
+  return answers.map((answer, i) => ({ ...items[i]!, attempt: 1, ...own_ids, ...answer }))
 }
 
 const decisionsOf = (answers: { decision: string }[]) => answers.map(({ decision }) => decision)

@@ -5,9 +5,17 @@ import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import type { FunctionName } from '../../gateway/db/functions.ts'
 import { gatewayUrl } from '../../local/gateway-login.ts'
 import { migrate } from '../../local/migrate.ts'
-import { type Ask, ledgerFindings, newPayerBy, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import {
+  type Ask,
+  askOver,
+  ledgerFindings,
+  newPayerBy,
+  startTestPostgres,
+  type TestPostgres,
+} from '../support/postgres.ts'
 
 let db: TestPostgres
 let gateway: postgres.Sql
@@ -18,10 +26,7 @@ beforeAll(async () => {
   db = await startTestPostgres()
   const url = await gatewayUrl(db.sql, db.url)
   gateway = postgres(url, { max: 1, prepare: false, fetch_types: false, onnotice: () => {} })
-  ask = async (name, ...items) => {
-    const rows = await gateway`select ${gateway(`api.${name}`)}(${JSON.stringify(items)}::text::jsonb) as answer`
-    return rows.map((row) => row.answer)
-  }
+  ask = askOver(gateway)
 })
 afterAll(async () => {
   await gateway?.end({ timeout: 5 })
@@ -114,7 +119,7 @@ test('the whole way of money is open to it, and a temporary table stands in for 
   const price = { model: 'm', input_nanousd_per_token: '2', output_nanousd_per_token: '5' }
   const numbers = { context_tokens: 9, running: 1, waiting: 2, blocks_total: 3, blocks_free: 3 }
   const node = { node_id: 'n', url: 'http://n', model: 'm', state: 'ready', ...numbers }
-  const one = async (name: string, item: object) => (await ask<Record<string, string>>(name, item))[0]!
+  const one = async (name: FunctionName, item: object) => (await ask(name, item))[0]!
   expect(await one('publish_price', price)).toMatchObject({ decision: 'published' })
   expect(await one('settle', { node })).toMatchObject({ decision: 'seen' })
   const payer = await newPayerBy(ask, 1000n)

@@ -2,8 +2,9 @@
 
 import { accepts } from 'hono/accepts'
 import { z } from 'zod'
+import type { Invoice } from '../../../contract/public/invoice.ts'
 import { authenticateAdmin, type Caller, identify } from '../../auth/authenticate.ts'
-import { type Invoice, invoiceCsv, invoiceHtml } from '../../billing/invoice.ts'
+import { invoiceCsv, invoiceHtml } from '../../billing/invoice.ts'
 import { ask } from '../../billing/ledger.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
