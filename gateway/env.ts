@@ -2,10 +2,11 @@
 
 import type { Hyperdrive } from '@cloudflare/workers-types'
 import type { Context } from 'hono'
-import { z } from 'zod'
+import * as z from 'zod'
 import { type CatalogModel, catalogWith } from './catalog.ts'
 import type { FunctionName } from './db/functions.ts'
 import type { QueryAnswer, QueryItem, QueryName } from './db/queries.ts'
+import type { Body } from './field/read-body.ts'
 import { templateNames } from './prompt/template.ts'
 
 export interface Env {
@@ -46,6 +47,8 @@ export interface App {
     /** Of the key that asks, once it is known to be well formed. */
     key_hash: string | null
     headers: Record<string, string>
+    /** Null until somebody reads it (field/read-body.ts). */
+    body: Body | null
   }
 }
 

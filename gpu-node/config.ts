@@ -2,7 +2,7 @@
 // value is an error that names it.
 
 import { parseArgs } from 'node:util'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { EngineOptions } from './run/native/engine.ts'
 
 const count = z.coerce.number().int().positive()

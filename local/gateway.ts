@@ -1,13 +1,13 @@
-// The gateway on this machine: the worker of wrangler.toml, bundled and served by bare workerd. (Miniflare would do as well, at
+// The gateway on this machine: the worker's bundle with the settings of wrangler.toml, served by bare workerd. (Miniflare would do as well, at
 // twice the CPU a request.) workerd dies with the process that started it, however that one ends.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
 import postgres from 'postgres'
 import { parse } from 'smol-toml'
 import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
+import { bundleWorker } from './bundle.ts'
 import { gatewayUrl, readerUrl } from './gateway-login.ts'
 import { requireFreePort } from './port.ts'
 import { serveWorkerd } from './workerd.ts'
@@ -41,7 +41,7 @@ const root = fileURLToPath(new URL('../', import.meta.url))
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
   if (options.port !== 0) await requireFreePort(options.port)
   const config = readConfig()
-  const [script, database_urls] = await Promise.all([bundle(config.main), prepareDatabase(options)])
+  const [script, database_urls] = await Promise.all([bundleWorker(), prepareDatabase(options)])
   const files = {
     'worker.js': script,
     'cron.js': CRON_WORKER,
@@ -68,7 +68,6 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 }
 
 interface WorkerConfig {
-  main: string
   compatibility_date: string
   durable_objects: { bindings: { name: string; class_name: string }[] }
   hyperdrive: { binding: string }[]
@@ -79,19 +78,6 @@ interface WorkerConfig {
 // Not by wrangler itself: importing it takes 1.4 s.
 function readConfig(): WorkerConfig {
   return parse(readFileSync(join(root, 'wrangler.toml'), 'utf8')) as unknown as WorkerConfig
-}
-
-async function bundle(main: string): Promise<string> {
-  const { outputFiles } = await build({
-    entryPoints: [join(root, main)],
-    bundle: true,
-    write: false,
-    format: 'esm',
-    target: 'es2024',
-    conditions: ['workerd', 'worker', 'browser'],
-    external: ['cloudflare:*', 'node:*'],
-  })
-  return outputFiles[0]!.text
 }
 
 /** The database's URL with the login of each Hyperdrive binding. */

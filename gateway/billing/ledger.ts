@@ -119,11 +119,7 @@ function nullWhenUnavailable(error: unknown): null {
   throw error
 }
 
-/** The untyped forms, until the endpoints ask by db/ask.ts. */
-export async function read<A>(env: Env, name: string, item: { key_hash: string }): Promise<A> {
-  return askUntyped(env, name, item)
-}
-
+/** The untyped form, until the endpoints ask by db/ask.ts. */
 export async function askUntyped<A>(env: Env, name: string, item: object, wanted = 'allowed'): Promise<A> {
   const answer = await obtain(env, name as 'read_balance', item as never, wanted as 'allowed')
   return answer as A

@@ -1,7 +1,7 @@
 // The door: a ticket and a body become a generation, or a refusal with its code. What comes in is sure to fit: exact
 // token counts are checked against what the ticket paid for, the context, and the blocks.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import {
   type GenerateRequest,
   LOGIT_BIAS_MAX,

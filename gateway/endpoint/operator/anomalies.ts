@@ -1,24 +1,22 @@
 // GET /admin/anomalies: what should not have happened and was charged to nobody, each with what was reported. `request_id` asks for one.
 
-import { z } from 'zod'
-import { authenticateAdmin } from '../../auth/authenticate.ts'
+import type { Operator } from '../../auth/authenticate.ts'
 import { ask } from '../../billing/ledger.ts'
 import type { Call } from '../../env.ts'
+import { requestId } from '../../field/id.ts'
 import { pageOf, pageQuery } from '../../field/page.ts'
+import { readQuery } from '../../field/query.ts'
 
 interface Anomaly {
   id: string
   kind: string
 }
 
-export async function listAnomalies(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  const query = pageQuery(c.req.query(), { request_id: z.guid().optional() })
-  const { anomalies } = await ask<{ anomalies: Anomaly[] }>(c.env, 'list_anomalies', { ...query, operator: true })
-  return c.json(
-    pageOf(
-      anomalies.map((anomaly) => ({ object: 'anomaly', ...anomaly })),
-      query.limit,
-    ),
-  )
+const query = pageQuery({ request_id: requestId.optional() })
+
+export async function listAnomalies(c: Call, operator: Operator): Promise<Response> {
+  const wanted = readQuery(c, query)
+  const { anomalies } = await ask<{ anomalies: Anomaly[] }>(c.env, 'list_anomalies', { ...wanted, ...operator })
+  const shown = anomalies.map((anomaly) => ({ object: 'anomaly', ...anomaly }))
+  return c.json(pageOf(shown, wanted.limit, ({ id }) => id))
 }

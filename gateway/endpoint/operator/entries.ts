@@ -1,15 +1,14 @@
 // POST /admin/grants, /admin/refunds and /admin/adjustments: money that an operator moves. A reference names each, so that a
 // repeated call moves it once.
 
-import { z } from 'zod'
-import { authenticateAdmin } from '../../auth/authenticate.ts'
+import * as z from 'zod'
 import { askTeller, type Decided } from '../../db/ask.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-import { text } from '../../field/generation.ts'
+import { requestId, rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
-import { readBody, type Schema } from '../../field/read-body.ts'
-import { rowId } from '../../field/row-id.ts'
+import { readBody } from '../../field/read-body.ts'
+import { text } from '../../field/text.ts'
 import { moment } from '../../field/time.ts'
 
 interface Booked {
@@ -29,7 +28,7 @@ const common = {
 const grant = z.strictObject({ ...common, amount_nanousd, expires_at: moment })
 const refund = z.strictObject({
   ...common,
-  request_id: z.guid().transform((id) => id.toLowerCase()),
+  request_id: requestId,
   amount_nanousd: amount_nanousd.nullable().default(null),
 })
 const adjustment = z.strictObject({
@@ -39,24 +38,20 @@ const adjustment = z.strictObject({
   may_overdraw: z.boolean().default(false),
 })
 
-export async function createGrant(c: Call): Promise<Response> {
-  return book(c, { name: 'give_grant', schema: grant as Schema<z.infer<typeof grant>>, done: 'granted' })
+export function createGrant(c: Call): Promise<Response> {
+  return book(c, { name: 'give_grant', schema: grant, done: 'granted' })
 }
 
-export async function createRefund(c: Call): Promise<Response> {
-  return book(c, { name: 'refund', schema: refund as Schema<z.infer<typeof refund>>, done: 'refunded' })
+export function createRefund(c: Call): Promise<Response> {
+  return book(c, { name: 'refund', schema: refund, done: 'refunded' })
 }
 
-export async function createAdjustment(c: Call): Promise<Response> {
-  return book(c, { name: 'adjust', schema: adjustment as Schema<z.infer<typeof adjustment>>, done: 'adjusted' })
+export function createAdjustment(c: Call): Promise<Response> {
+  return book(c, { name: 'adjust', schema: adjustment, done: 'adjusted' })
 }
 
-async function book<B extends object>(
-  c: Call,
-  how: { name: string; schema: Schema<B>; done: string },
-): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  const fields = await readBody(c.req.raw, how.schema)
+async function book(c: Call, how: { name: string; schema: z.ZodType<object>; done: string }): Promise<Response> {
+  const fields = await readBody(c, how.schema)
   const [answer] = await askTeller<Decided & Booked>(c.env, how.name, { shard_by: 'admin', items: [fields] })
   if (answer!.decision !== how.done) throw refusal(answer!)
   const { entry_id, account_id, kind, amount_nanousd } = answer!

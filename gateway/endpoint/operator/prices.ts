@@ -1,21 +1,24 @@
 // GET and POST /admin/prices: the price book. A published price is never changed; a later one follows it.
 
-import { z } from 'zod'
-import { authenticateAdmin } from '../../auth/authenticate.ts'
+import * as z from 'zod'
+import type { Operator } from '../../auth/authenticate.ts'
 import { ask } from '../../billing/ledger.ts'
 import { askTeller, type Decided } from '../../db/ask.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-import { text } from '../../field/generation.ts'
+import { rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
-import { readBody, type Schema } from '../../field/read-body.ts'
-import { rowId } from '../../field/row-id.ts'
+import { readQuery } from '../../field/query.ts'
+import { readBody } from '../../field/read-body.ts'
+import { text } from '../../field/text.ts'
 import { moment } from '../../field/time.ts'
 
 interface Price {
   model: string
   version: number
 }
+
+const PRICES_MAX = 1000
 
 const bound = moment.nullable().default(null)
 const body = z
@@ -47,8 +50,7 @@ const body = z
 const query = z.strictObject({ model: text.min(1).max(200).optional(), account_id: rowId.optional() })
 
 export async function publishPrice(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  const item = await readBody(c.req.raw, body as Schema<z.infer<typeof body>>)
+  const item = await readBody(c, body)
   const [answer] = await askTeller<Decided & { price: Price }>(c.env, 'publish_price', {
     shard_by: 'admin',
     items: [item],
@@ -62,19 +64,8 @@ export async function publishPrice(c: Call): Promise<Response> {
   return c.json({ object: 'price', ...answer!.price }, 201)
 }
 
-export async function listPrices(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  const parsed = query.safeParse(c.req.query())
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    if (issue?.code === 'unrecognized_keys')
-      throw new ApiError('unknown_parameter', { param: issue.keys[0]!.slice(0, 100) })
-    throw new ApiError('invalid_value', { param: String(issue?.path[0]) })
-  }
-  const { prices } = await ask<{ prices: Price[] }>(c.env, 'list_prices', {
-    operator: true,
-    ...parsed.data,
-    limit: 1000,
-  } as never)
+export async function listPrices(c: Call, operator: Operator): Promise<Response> {
+  const item = { ...operator, ...readQuery(c, query), limit: PRICES_MAX }
+  const { prices } = await ask<{ prices: Price[] }>(c.env, 'list_prices', item)
   return c.json({ object: 'list', data: prices.map((price) => ({ object: 'price', ...price })) })
 }

@@ -1,32 +1,17 @@
 // GET /admin/reconcile: runs a pass and tells what does not agree, account by account; `?anew=true` reads every entry again.
-// GET /healthz/ledger: what the last passes found, by the names of the checks alone, for anybody. GET /metrics: the same and more.
+// GET /metrics: what the last passes found, and more, for Prometheus.
 
-import { authenticateAdmin } from '../../auth/authenticate.ts'
-import {
-  failingChecks,
-  type LedgerHealth,
-  ledgerHealth,
-  recentLedgerHealth,
-  reconcile,
-} from '../../billing/reconcile.ts'
+import { type LedgerHealth, ledgerHealth, reconcile } from '../../billing/reconcile.ts'
 import type { Call } from '../../env.ts'
+import { ledgerStatus } from '../ledger-status.ts'
 
 export async function reconcileNow(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
   await reconcile(c.env, c.req.query('anew') === 'true')
   const health = await ledgerHealth(c.env, true)
-  return c.json({ object: 'reconciliation', status: statusOf(failingChecks(health)), ...withoutDecision(health) })
-}
-
-export async function ledgerHealthz(c: Call): Promise<Response> {
-  const health = await recentLedgerHealth(c.env)
-  const failing = failingChecks(health)
-  const body = { status: statusOf(failing), failing, checked_s_ago: health.checked_s_ago }
-  return c.json(body, failing.length === 0 ? 200 : 503)
+  return c.json({ object: 'reconciliation', status: ledgerStatus(health), ...withoutDecision(health) })
 }
 
 export async function metrics(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
   const health = await ledgerHealth(c.env)
   const checks = Object.entries(health.checks)
   const lines = [
@@ -59,10 +44,6 @@ function gauge(name: string, help: string, samples: Sample[]): string[] {
     `# TYPE ${name} gauge`,
     ...samples.map(([labels, value]) => `${name}${labels} ${value}`),
   ]
-}
-
-function statusOf(failing: string[]): 'ok' | 'drift' {
-  return failing.length === 0 ? 'ok' : 'drift'
 }
 
 function withoutDecision(health: LedgerHealth): LedgerHealth {

@@ -1,14 +1,13 @@
 // POST /admin/top-ups: credits an account. The reference names the payment outside, so a repeated one credits once.
 
-import { z } from 'zod'
-import { authenticateAdmin } from '../../auth/authenticate.ts'
+import * as z from 'zod'
 import { askTeller, type Decided } from '../../db/ask.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-import { text } from '../../field/generation.ts'
+import { rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
 import { readBody } from '../../field/read-body.ts'
-import { rowId } from '../../field/row-id.ts'
+import { text } from '../../field/text.ts'
 
 const body = z.strictObject({
   account_id: rowId,
@@ -17,8 +16,7 @@ const body = z.strictObject({
 })
 
 export async function createTopUp(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  const fields = await readBody(c.req.raw, body)
+  const fields = await readBody(c, body)
   const [answer] = await askTeller<Decided & { entry_id: string }>(c.env, 'top_up', {
     shard_by: 'admin',
     items: [fields],

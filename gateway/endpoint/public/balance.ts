@@ -1,7 +1,7 @@
 // GET /v1/balance: what the account has, holds and may still spend, in nano-USD.
 
-import { identify } from '../../auth/authenticate.ts'
-import { read } from '../../billing/ledger.ts'
+import type { Caller } from '../../auth/authenticate.ts'
+import { ask } from '../../billing/ledger.ts'
 import type { Call } from '../../env.ts'
 
 interface Balance {
@@ -11,7 +11,7 @@ interface Balance {
   available_nanousd: string
 }
 
-export async function balance(c: Call): Promise<Response> {
-  const { decision: _, ...amounts } = await read<Balance>(c.env, 'read_balance', await identify(c))
+export async function balance(c: Call, caller: Caller): Promise<Response> {
+  const { decision: _, ...amounts } = await ask<Balance>(c.env, 'read_balance', caller)
   return c.json({ object: 'balance', ...amounts })
 }

@@ -1,11 +1,14 @@
 // POST /v1/chat/completions: messages, put into the model's own template.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
+import type { Caller } from '../../auth/authenticate.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-import { generateRequest, generationFields, text, unsupported } from '../../field/generation.ts'
+import { generationFields, unsupported } from '../../field/generation.ts'
+import { text } from '../../field/text.ts'
 import { type GenerationEndpoint, generate } from '../../generate/generate.ts'
+import { generateRequest } from '../../generate/generate-request.ts'
 import { type Chat, chatPrompt, type Turn } from '../../prompt/template.ts'
 
 const MESSAGES_MAX = 256
@@ -53,7 +56,7 @@ const body = z.strictObject({
 type Body = z.infer<typeof body>
 
 const endpoint: GenerationEndpoint<Body> = {
-  schema: body as z.ZodType<Body>,
+  schema: body,
   format: (fields, own) =>
     generateRequest(
       { ...fields, max_tokens: maxTokens(fields) },
@@ -66,8 +69,8 @@ const endpoint: GenerationEndpoint<Body> = {
     ),
 }
 
-export function chatCompletions(c: Call): Promise<Response> {
-  return generate(c, endpoint)
+export function chatCompletions(c: Call, caller: Caller): Promise<Response> {
+  return generate(c, caller, endpoint)
 }
 
 function maxTokens({ max_tokens, max_completion_tokens }: Body): number | null | undefined {

@@ -1,7 +1,7 @@
 // POST /v1/top-ups/checkout: a page of Stripe's on which the account buys credit. The credit comes with Stripe's webhook.
 
-import { z } from 'zod'
-import { identify } from '../../auth/authenticate.ts'
+import * as z from 'zod'
+import type { Caller } from '../../auth/authenticate.ts'
 import { ask } from '../../billing/ledger.ts'
 import { type Buyer, createCheckout, createCustomer, stripeOf } from '../../billing/stripe.ts'
 import { askTeller, type Decided } from '../../db/ask.ts'
@@ -25,9 +25,8 @@ const page = z.url({ protocol: /^https?$/, error: 'expected a URL of http or htt
 
 const body = z.strictObject({ amount_nanousd: amount, success_url: page, cancel_url: page })
 
-export async function createCheckoutSession(c: Call): Promise<Response> {
-  const caller = await identify(c)
-  const { amount_nanousd, ...urls } = await readBody(c.req.raw, body)
+export async function createCheckoutSession(c: Call, caller: Caller): Promise<Response> {
+  const { amount_nanousd, ...urls } = await readBody(c, body)
   await stripeOf(c.env)
   const buyer = await ask<Buyer>(c.env, 'read_buyer', caller)
   const session = await createCheckout(c.env, {

@@ -1,10 +1,13 @@
 // POST /v1/completions: raw prompts, continued as they stand. A string, several, token ids, or several lists of them.
 
-import { z } from 'zod'
+import * as z from 'zod'
+import type { Caller } from '../../auth/authenticate.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-import { generateRequest, generationFields, text, tokenId, unsupported } from '../../field/generation.ts'
+import { generationFields, tokenId, unsupported } from '../../field/generation.ts'
+import { text } from '../../field/text.ts'
 import { type GenerationEndpoint, generate } from '../../generate/generate.ts'
+import { generateRequest } from '../../generate/generate-request.ts'
 import { rawPrompt } from '../../prompt/template.ts'
 
 const PROMPTS_MAX = 64
@@ -38,8 +41,8 @@ const endpoint: GenerationEndpoint<Body> = {
     }),
 }
 
-export function completions(c: Call): Promise<Response> {
-  return generate(c, endpoint)
+export function completions(c: Call, caller: Caller): Promise<Response> {
+  return generate(c, caller, endpoint)
 }
 
 // With both, a caller expects the prompt's own log-probabilities, which are not computed.

@@ -1,7 +1,7 @@
 // GET /v1/models and /v1/models/{id}: what the catalog offers, with its price.
 
 import type { Model } from '../../../contract/public/openai.ts'
-import { identify } from '../../auth/authenticate.ts'
+import type { Caller } from '../../auth/authenticate.ts'
 import { ask } from '../../billing/ledger.ts'
 import type { CatalogModel } from '../../catalog.ts'
 import { type Call, settingsOf } from '../../env.ts'
@@ -9,21 +9,21 @@ import { ApiError } from '../../error.ts'
 
 type Prices = Record<string, NonNullable<Model['pricing']>>
 
-export async function listModels(c: Call): Promise<Response> {
-  const prices = await pricesOf(c)
+export async function listModels(c: Call, caller: Caller): Promise<Response> {
+  const prices = await pricesOf(c, caller)
   const models = Array.from(settingsOf(c.env).catalog.values(), (model) => publicModel(model, prices))
   return c.json({ object: 'list', data: models })
 }
 
-export async function retrieveModel(c: Call): Promise<Response> {
-  const prices = await pricesOf(c)
+export async function retrieveModel(c: Call, caller: Caller): Promise<Response> {
+  const prices = await pricesOf(c, caller)
   const model = settingsOf(c.env).catalog.get(c.req.param('id') ?? '')
   if (!model) throw new ApiError('model_not_found', { param: 'model' })
   return c.json(publicModel(model, prices))
 }
 
-async function pricesOf(c: Call): Promise<Prices> {
-  return (await ask<{ prices: Prices }>(c.env, 'read_prices', await identify(c))).prices
+async function pricesOf(c: Call, caller: Caller): Promise<Prices> {
+  return (await ask<{ prices: Prices }>(c.env, 'read_prices', caller)).prices
 }
 
 function publicModel(model: CatalogModel, prices: Prices): Model {

@@ -1,7 +1,7 @@
 // config.json and generation_config.json of a Hugging Face folder: the shape of the network, or a named refusal. Nothing
 // that changes the numbers is guessed; a forgotten rope_theta would give plausible nonsense.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import type { ModelShape } from '../engine.ts'
 import { ModelError, type ModelErrorCode } from './model-error.ts'
 

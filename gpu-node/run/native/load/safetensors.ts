@@ -1,7 +1,7 @@
 // The header of a safetensors file: where each tensor lies. Nothing in it is trusted: sizes, ranges and gaps are checked
 // here, before a byte of weights is read. Format: u64 header length, JSON, data (github.com/huggingface/safetensors).
 
-import { z } from 'zod'
+import * as z from 'zod'
 import type { TensorSource } from '../engine.ts'
 import { repeatedKey } from './json-keys.ts'
 import { ModelError } from './model-error.ts'

@@ -2,7 +2,7 @@
 
 import { existsSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { z } from 'zod'
+import * as z from 'zod'
 import type { ModelShape, TensorSource } from '../engine.ts'
 import { ModelError } from './model-error.ts'
 import { readSmallFile } from './model-file.ts'

@@ -2,7 +2,7 @@
 // with bytes for what no piece spells. A pair of pieces merges by its place in the file's own list. The format has many
 // other normalizers, splitters and models, which give other ids: each is refused by name.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { repeatedKey } from '../load/json-keys.ts'
 import { ModelError } from '../load/model-error.ts'
 import { type AddedToken, addedTokensOf, withAdded } from './added-tokens.ts'
