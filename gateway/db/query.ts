@@ -2,7 +2,8 @@
 
 import type { Env } from '../env.ts'
 import { ApiError } from '../error.ts'
-import { shardOf } from './ask.ts'
+import { obtain, shardOf } from './ask.ts'
+import type { Item } from './functions.ts'
 import type { QueryItem, QueryName, QueryRow } from './queries.ts'
 
 /** The rows, in order. Refuses with 503 where they cannot be read now, whatever the reason is. */
@@ -14,4 +15,9 @@ export async function query<N extends QueryName>(env: Env, name: N, item: QueryI
   if (rows === 'busy') throw new ApiError('overloaded')
   if (!Array.isArray(rows)) throw new ApiError('database_unavailable')
   return rows
+}
+
+/** The account to read for. The database says whose the key is and whether it may ask; of an operator, whether the account exists. */
+export async function accountOf(env: Env, asker: Item<'find_account'>): Promise<string> {
+  return (await obtain(env, 'find_account', asker, 'allowed')).account_id
 }

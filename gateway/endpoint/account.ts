@@ -1,9 +1,9 @@
 // An account as it is shown, to itself and to the operator.
 
-export interface Account {
-  id: string
-}
+import type * as shown from '../../contract/public/account.ts'
 
-export function publicAccount(account: Account) {
+export type Account = Omit<shown.Account, 'object'>
+
+export function publicAccount(account: Account): shown.Account {
   return { object: 'account', ...account }
 }

@@ -3,25 +3,29 @@
 
 import { accepts } from 'hono/accepts'
 import * as z from 'zod'
-import type { Invoice } from '../../contract/public/invoice.ts'
+import type { Invoice, InvoiceSummary } from '../../contract/public/invoice.ts'
 import type { Asker } from '../auth/authenticate.ts'
 import { invoiceCsv, invoiceHtml } from '../billing/invoice.ts'
 import { ask } from '../billing/ledger.ts'
+import type { Page } from '../db/queries/read-db.ts'
+import type { QueryRow } from '../db/queries.ts'
+import { query } from '../db/query.ts'
 import type { Call } from '../env.ts'
 import { invoiceId, pathId } from '../field/id.ts'
 import { pageOf } from '../field/page.ts'
+import { publicRow } from '../field/public-row.ts'
 import { readQuery } from '../field/query.ts'
 
 const formQuery = z.strictObject({ format: z.enum(['json', 'csv', 'html']).optional() })
 
 /** The endpoints for the invoices that an asker may see. */
-export function invoiceEndpoints<A extends Asker>(query: z.ZodType<{ limit: number; after?: string | undefined }>) {
+export function invoiceEndpoints<A extends Asker>(page: (c: Call, asker: A) => Promise<Page & { account_id: string }>) {
   return {
     list: async (c: Call, asker: A): Promise<Response> => {
-      const { limit, after, ...own } = readQuery(c, query)
-      const item = { ...own, limit, after: after ? rowOf(after).number : null, ...asker }
-      const { invoices } = await ask<{ invoices: Invoice[] }>(c.env, 'list_invoices', item)
-      return c.json(pageOf(invoices.map(withObject), limit, ({ id }) => id))
+      const { account_id, limit, after } = await page(c, asker)
+      const after_number = after === undefined ? undefined : rowOf(after).number
+      const invoices = await query(c.env, 'list_invoices', { account_id, limit, after_number })
+      return c.json(pageOf(invoices.map(summary), limit, ({ id }) => id))
     },
 
     retrieve: async (c: Call, asker: A): Promise<Response> => {
@@ -38,8 +42,12 @@ function rowOf(id: string): { account_id: string; number: number } {
   return { account_id: account_id!, number: Number(number) }
 }
 
+function summary(row: QueryRow<'list_invoices'>): InvoiceSummary {
+  return withObject({ id: `inv_${row.account_id}_${row.number}`, ...publicRow(row) })
+}
+
 function withObject<I extends { id: string }>(invoice: I) {
-  return { object: 'invoice', ...invoice }
+  return { object: 'invoice' as const, ...invoice }
 }
 
 const forms = {

@@ -3,14 +3,17 @@
 
 import ipaddr from 'ipaddr.js'
 import * as z from 'zod'
+import type * as contract from '../../contract/public/key.ts'
 import type { Asker } from '../auth/authenticate.ts'
 import { createKey, keyOfSeed, storedForm } from '../auth/key.ts'
 import { ask } from '../billing/ledger.ts'
+import type { QueryItem } from '../db/queries.ts'
+import { query } from '../db/query.ts'
 import type { Call } from '../env.ts'
 import { pathId } from '../field/id.ts'
 import { limitFields } from '../field/limits.ts'
 import { pageOf } from '../field/page.ts'
-import { readQuery } from '../field/query.ts'
+import { publicRow } from '../field/public-row.ts'
 import { readBody } from '../field/read-body.ts'
 import { name, text } from '../field/text.ts'
 import { moment } from '../field/time.ts'
@@ -47,23 +50,22 @@ const change = z.strictObject({ ...fields, ...limitFields }).partial()
 export const creation = change.extend({ name, scopes: scopes.default(['generate', 'usage']) })
 const rotation = z.strictObject({ overlap_s: z.int().min(0).max(OVERLAP_S_MAX).default(0) })
 
-interface Key {
-  id: string
-}
+type Key = Omit<contract.Key, 'object'>
 
 /** The endpoints for the keys that an asker may see: its account's, or for the operator all. */
 export function keyEndpoints<A extends Asker>(own: {
   creation: z.ZodType<object>
-  query: z.ZodType<{ limit: number }>
+  page: (c: Call, asker: A) => Promise<QueryItem<'list_keys'>>
 }) {
   return {
     create: async (c: Call, asker: A): Promise<Response> =>
       made(c, 'create_key', { ...(await readBody(c, own.creation)), ...asker }),
 
     list: async (c: Call, asker: A): Promise<Response> => {
-      const wanted = readQuery(c, own.query)
-      const { keys } = await ask<{ keys: Key[] }>(c.env, 'list_keys', { ...wanted, ...asker })
-      return c.json(pageOf(keys.map(publicKey), wanted.limit, ({ id }) => id))
+      const page = await own.page(c, asker)
+      const keys = await query(c.env, 'list_keys', page)
+      const shown = keys.map((key) => publicKey(publicRow(key)))
+      return c.json(pageOf(shown, page.limit, ({ id }) => id))
     },
 
     retrieve: async (c: Call, asker: A): Promise<Response> =>
@@ -95,7 +97,7 @@ function shown(c: Call, { key }: { key: Key }): Response {
   return c.json(publicKey(key))
 }
 
-function publicKey(key: Key) {
+function publicKey(key: Key): contract.Key {
   return { object: 'key', ...key }
 }
 

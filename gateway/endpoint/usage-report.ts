@@ -3,20 +3,21 @@
 
 import { accepts } from 'hono/accepts'
 import * as z from 'zod'
+import type { UsageSum } from '../../contract/public/usage.ts'
 import type { Caller, Operator } from '../auth/authenticate.ts'
 import { csvText } from '../billing/csv.ts'
-import { ask } from '../billing/ledger.ts'
+import { accountOf, query } from '../db/query.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
+import { publicRow } from '../field/public-row.ts'
 import { day } from '../field/time.ts'
 
-type Row = Record<string, string | number>
 type Span = { from: string; to: string; format?: 'json' | 'csv' | undefined }
 
 const ROWS_MAX = 10_000
 const DAY_MS = 86_400_000
 const columns = { day: 'day', key: 'key_id', model: 'model', tag: 'tag' } as const
-const sums = ['requests', 'prompt_tokens', 'cached_tokens', 'completion_tokens', 'cost_nanousd']
+const sums = ['requests', 'prompt_tokens', 'cached_tokens', 'completion_tokens', 'cost_nanousd'] as const
 
 export const groups = z
   .string()
@@ -34,16 +35,16 @@ interface Wanted extends Span {
 
 export async function reportUsage(c: Call, { asker, group_by, from, to, format }: Wanted): Promise<Response> {
   if (to <= from) throw new ApiError('invalid_value', { param: 'to', message: "Expected a day after 'from'." })
-  const item = { ...asker, from, to, group_by, rows_max: ROWS_MAX + 1 }
-  const { rows } = await ask<{ rows: Row[] }>(c.env, 'report_usage', item)
-  const data = rows.slice(0, ROWS_MAX)
+  const account_id = 'operator' in asker ? asker.account_id : await accountOf(c.env, { ...asker, scope: 'usage' })
+  const rows = await query(c.env, 'sum_usage', { account_id, from, to, group_by, rows_max: ROWS_MAX + 1 })
+  const data: UsageSum[] = rows.slice(0, ROWS_MAX).map(publicRow)
   const wanted =
     format ?? accepts(c, { header: 'Accept', supports: ['application/json', 'text/csv'], default: 'application/json' })
   if (wanted === 'csv' || wanted === 'text/csv') return csv(data, group_by)
   return c.json({ object: 'usage_report', from, to, group_by, data, has_more: rows.length > ROWS_MAX })
 }
 
-function csv(data: Row[], group_by: Wanted['group_by']): Response {
+function csv(data: UsageSum[], group_by: Wanted['group_by']): Response {
   const names = [...group_by.map((group) => columns[group]), ...sums]
   const lines = [names, ...data.map((row) => names.map((name) => String(row[name] ?? '')))]
   return new Response(csvText(lines), {

@@ -2,6 +2,10 @@
 // counts and limits travel as JSON numbers, and are numbers here.
 
 import { bigint, date, integer, jsonb, numeric, pgSchema, text, uuid } from 'drizzle-orm/pg-core'
+import type { Anomaly } from '../../../contract/public/anomaly.ts'
+import type { Billing } from '../../../contract/public/billing.ts'
+import type { EntryKind } from '../../../contract/public/entry.ts'
+import type { Scope } from '../../../contract/public/key.ts'
 import { int8, moment } from './column.ts'
 
 const read = pgSchema('read')
@@ -39,9 +43,7 @@ export const keysView = read
     name: text().notNull(),
     prefix: text().notNull(),
     last_four: text().notNull(),
-    scopes: text({ enum: ['generate', 'usage', 'keys', 'webhooks', 'admin'] })
-      .array()
-      .notNull(),
+    scopes: text().array().$type<Scope[]>().notNull(),
     models: text().array(), // null: every model
     tags: text().array().notNull(),
     allowed_ips: text().array(), // null: from anywhere
@@ -74,19 +76,7 @@ export const entriesView = read
     id: int8().notNull(),
     account_id: int8().notNull(),
     sequence: count().notNull(),
-    kind: text({
-      enum: [
-        'top_up',
-        'grant',
-        'refund',
-        'adjustment_credit',
-        'usage',
-        'late_usage',
-        'adjustment_debit',
-        'adjustment_late_debit',
-        'grant_expiry',
-      ],
-    }).notNull(),
+    kind: text().$type<EntryKind>().notNull(),
     amount_nanousd: int8().notNull(),
     reference: text(),
     request_id: uuid(),
@@ -99,7 +89,7 @@ export const invoicesView = read
     account_id: int8().notNull(),
     number: integer().notNull(),
     month: text().notNull(), // 2026-11
-    billing_mode: text({ enum: ['prepaid', 'postpaid'] }).notNull(),
+    billing_mode: text().$type<Billing['billing_mode']>().notNull(),
     opening_nanousd: int8().notNull(),
     closing_nanousd: int8().notNull(),
     due_nanousd: int8().notNull(),
@@ -140,7 +130,7 @@ export const anomaliesView = read
   .view('anomalies', {
     id: int8().notNull(),
     created_at: moment().notNull(),
-    kind: text().notNull(),
+    kind: text().$type<Anomaly['kind']>().notNull(),
     request_id: uuid().notNull(),
     account_id: text(), // as it was reported
     node_id: text(),

@@ -3,11 +3,13 @@
 import * as z from 'zod'
 import type { Operator } from '../../auth/authenticate.ts'
 import { ask } from '../../billing/ledger.ts'
+import { query } from '../../db/query.ts'
 import type { Call } from '../../env.ts'
 import { pathId } from '../../field/id.ts'
 import { limitFields } from '../../field/limits.ts'
 import { overdraftNanousd } from '../../field/money.ts'
 import { pageOf, pageQuery } from '../../field/page.ts'
+import { publicRow } from '../../field/public-row.ts'
 import { readQuery } from '../../field/query.ts'
 import { readBody } from '../../field/read-body.ts'
 import { name } from '../../field/text.ts'
@@ -15,7 +17,7 @@ import { type Account, publicAccount } from '../account.ts'
 
 const change = z.strictObject({ name, overdraft_nanousd: overdraftNanousd, ...limitFields }).partial()
 const creation = change.extend({ name })
-const query = pageQuery({})
+const page = pageQuery({})
 
 export async function createAccount(c: Call, operator: Operator): Promise<Response> {
   const item = { ...(await readBody(c, creation)), created_by: c.var.operation.id, ...operator }
@@ -23,10 +25,11 @@ export async function createAccount(c: Call, operator: Operator): Promise<Respon
   return c.json(publicAccount(account), 201)
 }
 
-export async function listAccounts(c: Call, operator: Operator): Promise<Response> {
-  const wanted = readQuery(c, query)
-  const { accounts } = await ask<{ accounts: Account[] }>(c.env, 'list_accounts', { ...wanted, ...operator })
-  return c.json(pageOf(accounts.map(publicAccount), wanted.limit, ({ id }) => id))
+export async function listAccounts(c: Call): Promise<Response> {
+  const wanted = readQuery(c, page)
+  const accounts = await query(c.env, 'list_accounts', wanted)
+  const shown = accounts.map((account) => publicAccount(publicRow(account)))
+  return c.json(pageOf(shown, wanted.limit, ({ id }) => id))
 }
 
 export async function retrieveAccount(c: Call, operator: Operator): Promise<Response> {

@@ -1,15 +1,20 @@
 // POST /admin/grants, /admin/refunds and /admin/adjustments: money that an operator moves. A reference names each, so that a
-// repeated call moves it once.
+// repeated call moves it once. GET /admin/entries: the statement of any account.
 
 import * as z from 'zod'
+import type { Operator } from '../../auth/authenticate.ts'
 import { askTeller, type Decided } from '../../db/ask.ts'
+import { accountOf } from '../../db/query.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { requestId, rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
+import { pageQuery } from '../../field/page.ts'
+import { readQuery } from '../../field/query.ts'
 import { readBody } from '../../field/read-body.ts'
 import { text } from '../../field/text.ts'
 import { moment } from '../../field/time.ts'
+import { statement } from '../statement.ts'
 
 interface Booked {
   entry_id: string
@@ -37,6 +42,13 @@ const adjustment = z.strictObject({
   direction: z.enum(['credit', 'debit']),
   may_overdraw: z.boolean().default(false),
 })
+
+const page = pageQuery({ account_id: rowId })
+
+export async function listAccountEntries(c: Call, operator: Operator): Promise<Response> {
+  const { account_id, ...wanted } = readQuery(c, page)
+  return statement(c, { ...wanted, account_id: await accountOf(c.env, { ...operator, scope: 'usage', account_id }) })
+}
 
 export function createGrant(c: Call): Promise<Response> {
   return book(c, { name: 'give_grant', schema: grant, done: 'granted' })

@@ -1,22 +1,18 @@
 // GET and POST /admin/prices: the price book. A published price is never changed; a later one follows it.
 
 import * as z from 'zod'
-import type { Operator } from '../../auth/authenticate.ts'
-import { ask } from '../../billing/ledger.ts'
+import type { Price } from '../../../contract/public/price.ts'
 import { askTeller, type Decided } from '../../db/ask.ts'
+import { query } from '../../db/query.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
+import { publicRow } from '../../field/public-row.ts'
 import { readQuery } from '../../field/query.ts'
 import { readBody } from '../../field/read-body.ts'
 import { text } from '../../field/text.ts'
 import { moment } from '../../field/time.ts'
-
-interface Price {
-  model: string
-  version: number
-}
 
 const PRICES_MAX = 1000
 
@@ -47,11 +43,11 @@ const body = z
       message: 'expected not before valid_from',
     },
   )
-const query = z.strictObject({ model: text.min(1).max(200).optional(), account_id: rowId.optional() })
+const filter = z.strictObject({ model: text.min(1).max(200).optional(), account_id: rowId.optional() })
 
 export async function publishPrice(c: Call): Promise<Response> {
   const item = await readBody(c, body)
-  const [answer] = await askTeller<Decided & { price: Price }>(c.env, 'publish_price', {
+  const [answer] = await askTeller<Decided & { price: Omit<Price, 'object'> }>(c.env, 'publish_price', {
     shard_by: 'admin',
     items: [item],
   })
@@ -64,8 +60,8 @@ export async function publishPrice(c: Call): Promise<Response> {
   return c.json({ object: 'price', ...answer!.price }, 201)
 }
 
-export async function listPrices(c: Call, operator: Operator): Promise<Response> {
-  const item = { ...operator, ...readQuery(c, query), limit: PRICES_MAX }
-  const { prices } = await ask<{ prices: Price[] }>(c.env, 'list_prices', item)
-  return c.json({ object: 'list', data: prices.map((price) => ({ object: 'price', ...price })) })
+export async function listPrices(c: Call): Promise<Response> {
+  const prices = await query(c.env, 'list_prices', { ...readQuery(c, filter), limit: PRICES_MAX })
+  const data = prices.map((price): Price => ({ object: 'price', ...publicRow(price) }))
+  return c.json({ object: 'list', data })
 }
