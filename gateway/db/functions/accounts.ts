@@ -7,7 +7,7 @@ import * as paying from '../../../contract/public/billing.ts'
 import { scope } from '../../../contract/public/key.ts'
 import { limits } from '../../../contract/public/limits.ts'
 import { count, id, nanousd, uuid } from '../../../contract/public/scalar.ts'
-import { asked, keyRefusals, operator, page } from './asker.ts'
+import { asked, keyRefusals, operator } from './asker.ts'
 
 const account = shown.account.omit({ object: true })
 const billing = paying.billing.omit({ object: true })
@@ -17,11 +17,6 @@ const optional = z.strictObject({ name: z.string(), overdraft_nanousd: nanousd, 
 export const create_account = {
   item: z.strictObject({ ...optional.shape, operator: z.literal(true).optional(), name: z.string(), created_by: uuid }),
   answer: z.strictObject({ decision: z.literal('created'), account_id: id, account }),
-}
-
-export const list_accounts = {
-  item: z.strictObject({ ...operator, ...page }),
-  answer: z.strictObject({ decision: z.literal('allowed'), accounts: z.array(account) }),
 }
 
 /** The asker's own account, or the one that the operator names. */
