@@ -1,7 +1,7 @@
 // Every way a request can be refused: one table from code to status, type and text, and the one exception that carries it.
 // The texts are ours, written here or where they are thrown; what an exception of the runtime says is never sent.
 
-import type { ErrorBody, ErrorType } from '../contract/public/openai.ts'
+import type { ErrorBody, ErrorType } from '../contract/public/error.ts'
 
 interface Refusal {
   status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503

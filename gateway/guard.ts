@@ -4,13 +4,12 @@
 import type Stripe from 'stripe'
 import { NODE_SIGNATURE_HEADER } from '../contract/internal/sync.ts'
 import { verify } from '../contract/internal/ticket.ts'
-import { type Caller, identify, identifyOperator, type Operator } from './auth/authenticate.ts'
+import type { Scope } from '../contract/public/key.ts'
+import { type Asker, type Caller, identify, identifyOperator, type Operator } from './auth/authenticate.ts'
 import { verifiedEvent } from './billing/stripe.ts'
 import type { Call } from './env.ts'
 import { ApiError } from './error.ts'
 import { readText } from './field/read-body.ts'
-
-export type Scope = 'generate' | 'usage' | 'keys' | 'webhooks' | 'admin'
 
 export type Who = 'anybody' | 'key' | 'operator' | 'node' | 'stripe'
 
@@ -18,15 +17,22 @@ export interface Guard<W extends Who, A> {
   who: W
   scope: Scope | null
   enter: (c: Call) => Promise<A>
+  /** Whose an Idempotency-Key is, where the asker may bring one. */
+  claimant?: (asker: A) => Asker & { scope?: Scope }
 }
 
 export const anybody: Guard<'anybody', null> = { who: 'anybody', scope: null, enter: async () => null }
 
-export const operator: Guard<'operator', Operator> = { who: 'operator', scope: null, enter: identifyOperator }
+export const operator: Guard<'operator', Operator> = {
+  who: 'operator',
+  scope: null,
+  enter: identifyOperator,
+  claimant: (asker) => asker,
+}
 
 /** A key with this scope, or with `admin`; with null any key. */
 export function key(scope: Scope | null): Guard<'key', Caller> {
-  return { who: 'key', scope, enter: identify }
+  return { who: 'key', scope, enter: identify, claimant: (caller) => ({ ...caller, ...(scope && { scope }) }) }
 }
 
 const SYNC_BYTES_MAX = 2 << 20

@@ -1,21 +1,27 @@
 // A route: a path, who may come in, and what happens there by method. One that names nobody, or lets others than the operator under
 // /admin or others than keys under /v1, does not compile.
 
+import type { Scope } from '../contract/public/key.ts'
+import type { Description, Endpoint, Handler } from './endpoint.ts'
 import type { Call } from './env.ts'
-import type { Guard, Scope, Who } from './guard.ts'
-import { once } from './limits/idempotency.ts'
+import type { Guard, Who } from './guard.ts'
+import { type Claimant, once } from './limits/idempotency.ts'
 import { answerAgain, repeatableCall } from './limits/repeatable-call.ts'
 
-export type Method = 'GET' | 'POST' | 'PATCH' | 'DELETE'
-
-/** An endpoint is told who asks, or what they signed. */
-export type Handler<A> = (c: Call, asker: A) => Promise<Response>
+const METHODS = ['GET', 'POST', 'PATCH', 'DELETE'] as const
+export type Method = (typeof METHODS)[number]
 
 export interface Route {
   path: string
   who: Who
   scope: Scope | null
-  methods: { method: Method; carry: (c: Call) => Promise<Response> }[]
+  methods: Served[]
+}
+
+export interface Served {
+  method: Method
+  description: Description
+  carry: (c: Call) => Promise<Response>
 }
 
 type GuardedPath<P extends string, W extends Who> = P extends `/admin/${string}`
@@ -36,31 +42,29 @@ interface Options {
 export function route<P extends string, W extends Who, A>(
   path: P & GuardedPath<P, W>,
   guard: Guard<W, A>,
-  handlers: Partial<Record<Method, Handler<A>>>,
+  endpoints: Partial<Record<Method, Endpoint<A>>>,
   { is_once = true }: Options = {},
 ): Route {
-  const methods = (Object.keys(handlers) as Method[]).map((method) => {
-    const handler = handlers[method]!
-    const run = method === 'POST' && is_once ? doOnce(guard, handler) : handler
-    return { method, carry: async (c: Call) => run(c, await guard.enter(c)) }
+  const methods = METHODS.flatMap((method): Served[] => {
+    const declared = endpoints[method]
+    if (!declared) return []
+    const { handle, ...description } = declared
+    const run = method === 'POST' && is_once && guard.claimant ? doOnce(handle, guard.claimant) : handle
+    return [{ method, description, carry: async (c) => run(c, await guard.enter(c)) }]
   })
   return { path, who: guard.who, scope: guard.scope, methods }
 }
 
 /** A POST is done once for an Idempotency-Key; a key without the guard's scope is shown no result that was kept for another. */
-function doOnce<A>(guard: Guard<Who, A>, handler: Handler<A>): Handler<A> {
+function doOnce<A>(handle: Handler<A>, claimant: (asker: A) => Claimant['asker']): Handler<A> {
   return async (c, asker) => {
     const call = await repeatableCall(c)
-    if (!call) return handler(c, asker)
-    const claimant = Object.assign({}, asker, guard.scope && { scope: guard.scope })
-    const answer = await once(
-      call,
-      { request_id: c.var.request_id, asker: claimant, key_hash: c.var.key_hash },
-      (operation) => {
-        if (operation) c.set('operation', operation)
-        return handler(c, asker)
-      },
-    )
+    if (!call) return handle(c, asker)
+    const { request_id, key_hash } = c.var
+    const answer = await once(call, { request_id, key_hash, asker: claimant(asker) }, (operation) => {
+      if (operation) c.set('operation', operation)
+      return handle(c, asker)
+    })
     return answer instanceof Response ? answer : answerAgain(c, answer)
   }
 }

@@ -3,7 +3,6 @@
 
 import { parseArgs } from 'node:util'
 import * as z from 'zod'
-import type { EngineOptions } from './run/native/engine.ts'
 
 const count = z.coerce.number().int().positive()
 
@@ -59,7 +58,8 @@ export function readConfig(arguments_: string[], environment: NodeJS.ProcessEnv)
   throw new Error(`--${path.join('.').replaceAll('_', '-')}: ${message}`)
 }
 
-export function engineOptions(config: NodeConfig): EngineOptions {
+/** What the engine is loaded with; there 0 blocks are as many as fit. */
+export function engineOptions(config: NodeConfig) {
   const { device, threads, batch_tokens_max, sequences_max } = config
   return { device, threads, blocks: config.blocks === 'auto' ? 0 : config.blocks, batch_tokens_max, sequences_max }
 }

@@ -7,6 +7,7 @@ import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { parse } from 'smol-toml'
 import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
+import { askOver, connect } from '../gateway/db/connection.ts'
 import { bundleWorker } from './bundle.ts'
 import { gatewayUrl, readerUrl } from './gateway-login.ts'
 import { requireFreePort } from './port.ts'
@@ -87,22 +88,29 @@ type DatabaseUrls = Record<string, string>
 async function prepareDatabase({ database_url, local_model }: GatewayOptions): Promise<DatabaseUrls> {
   const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
   try {
-    await publishPrices(sql, local_model ?? null)
+    await publishPrices(database_url, local_model ?? null)
     return { HYPERDRIVE: await gatewayUrl(sql, database_url), HYPERDRIVE_READER: await readerUrl(sql, database_url) }
   } finally {
     await sql.end({ timeout: 5 })
   }
 }
 
+const PUBLISH_MS_MAX = 60_000
+
 /** Gives each model that has no list price yet the catalog's. Later ones are the operator's to publish. */
-async function publishPrices(sql: postgres.Sql, local_model: LocalModel | null): Promise<void> {
-  const items = Array.from(catalogWith(local_model).values(), ({ id, price }) => ({
+async function publishPrices(database_url: string, local_model: LocalModel | null): Promise<void> {
+  const prices = Array.from(catalogWith(local_model).values(), ({ id, price }) => ({
     model: id,
     input_nanousd_per_token: String(price.input_nanousd_per_token),
     output_nanousd_per_token: String(price.output_nanousd_per_token),
     only_first: true,
   }))
-  await sql`select api.publish_price(${JSON.stringify(items)}::text::jsonb)`
+  const connection = connect(database_url, PUBLISH_MS_MAX)
+  try {
+    await askOver(connection, 'publish_price', ...prices)
+  } finally {
+    connection.discard()
+  }
 }
 
 // workerd runs no cron triggers by itself. This worker, on a port of its own, hands one to the gateway.

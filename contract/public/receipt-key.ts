@@ -21,5 +21,8 @@ export const receiptKey = z.strictObject({
   exp: z.number().exactOptional(),
 })
 
+/** A JWK Set. */
+export const receiptKeySet = z.strictObject({ keys: z.array(receiptKey) })
+
 export type ReceiptSignature = z.infer<typeof receiptSignature>
 export type ReceiptKey = z.infer<typeof receiptKey>

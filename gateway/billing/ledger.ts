@@ -3,7 +3,7 @@
 
 import type { NodeStatus, SettleOutcome, UsageRecord } from '../../contract/internal/sync.ts'
 import type { Ticket } from '../../contract/internal/ticket.ts'
-import { ask, askAll, type Failed, obtain, shardOf } from '../db/ask.ts'
+import { ask, askAll, type Failed, shardOf } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
 import { refusalOf } from '../db/refusal.ts'
 import type { Env } from '../env.ts'
@@ -118,11 +118,3 @@ function nullWhenUnavailable(error: unknown): null {
   if (error instanceof ApiError) return null
   throw error
 }
-
-/** The untyped form, until the endpoints ask by db/ask.ts. */
-export async function askUntyped<A>(env: Env, name: string, item: object, wanted = 'allowed'): Promise<A> {
-  const answer = await obtain(env, name as 'read_balance', item as never, wanted as 'allowed')
-  return answer as A
-}
-
-export { askUntyped as ask }

@@ -67,16 +67,3 @@ function hash(text: string): number {
   for (let i = 0; i < text.length; i += 1) h = Math.imul(h ^ text.charCodeAt(i), 0x01000193)
   return h >>> 0
 }
-
-export interface Decided {
-  decision: string
-}
-
-/** The untyped form, until the endpoints ask by `ask` and `obtain`. */
-export async function askTeller<A extends Decided>(
-  env: Env,
-  name: string,
-  { items }: { shard_by: string; items: object[] },
-): Promise<A[]> {
-  return (await askAll(env, name as FunctionName, items as never)) as object[] as A[]
-}

@@ -7,7 +7,7 @@ import type { Item } from './functions.ts'
 import type { QueryItem, QueryName, QueryRow } from './queries.ts'
 
 /** The rows, in order. Refuses with 503 where they cannot be read now, whatever the reason is. */
-export async function query<N extends QueryName>(env: Env, name: N, item: QueryItem<N>): Promise<QueryRow<N>[]> {
+export async function rowsOf<N extends QueryName>(env: Env, name: N, item: QueryItem<N>): Promise<QueryRow<N>[]> {
   const shard = shardOf(env, 'account_id' in item ? (item.account_id ?? 'admin') : 'admin')
   const read = () => env.TELLER.get(env.TELLER.idFromName(shard)).query(name, item)
   // A stub is broken for good once its object has thrown or moved: a new one is asked, once.

@@ -1,9 +1,7 @@
 // An account as it is shown, to itself and to the operator.
 
-import type * as shown from '../../contract/public/account.ts'
+import type { Account } from '../../contract/public/account.ts'
 
-export type Account = Omit<shown.Account, 'object'>
-
-export function publicAccount(account: Account): shown.Account {
+export function publicAccount(account: Omit<Account, 'object'>): Account {
   return { object: 'account', ...account }
 }

@@ -3,13 +3,14 @@
 
 import { accepts } from 'hono/accepts'
 import * as z from 'zod'
-import type { Invoice, InvoiceSummary } from '../../contract/public/invoice.ts'
-import type { Asker } from '../auth/authenticate.ts'
+import * as shown from '../../contract/public/invoice.ts'
+import * as pages from '../../contract/public/page.ts'
+import type { Asker, Caller, Operator } from '../auth/authenticate.ts'
 import { invoiceCsv, invoiceHtml } from '../billing/invoice.ts'
-import { ask } from '../billing/ledger.ts'
-import type { Page } from '../db/queries/read-db.ts'
+import { obtain } from '../db/ask.ts'
 import type { QueryRow } from '../db/queries.ts'
-import { query } from '../db/query.ts'
+import { accountOf, rowsOf } from '../db/query.ts'
+import { endpoint } from '../endpoint.ts'
 import type { Call } from '../env.ts'
 import { invoiceId, pathId } from '../field/id.ts'
 import { pageOf } from '../field/page.ts'
@@ -18,23 +19,38 @@ import { readQuery } from '../field/query.ts'
 
 const formQuery = z.strictObject({ format: z.enum(['json', 'csv', 'html']).optional() })
 
-/** The endpoints for the invoices that an asker may see. */
-export function invoiceEndpoints<A extends Asker>(page: (c: Call, asker: A) => Promise<Page & { account_id: string }>) {
-  return {
-    list: async (c: Call, asker: A): Promise<Response> => {
-      const { account_id, limit, after } = await page(c, asker)
-      const after_number = after === undefined ? undefined : rowOf(after).number
-      const invoices = await query(c.env, 'list_invoices', { account_id, limit, after_number })
-      return c.json(pageOf(invoices.map(summary), limit, ({ id }) => id))
-    },
+export const listing = { says: 'Lists the invoices, the newest first.', answer: pages.pageOf(shown.invoiceSummary) }
 
-    retrieve: async (c: Call, asker: A): Promise<Response> => {
+/** An invoice's id has its number, before which a page goes on. */
+export async function listedInvoices(c: Call, { limit, after, ...asker }: Wanted): Promise<Response> {
+  const account_id = await accountOf(c.env, { ...asker, scope: 'usage' })
+  const after_number = after === undefined ? undefined : rowOf(after).number
+  const invoices = await rowsOf(c.env, 'list_invoices', { account_id, limit, after_number })
+  return c.json(pageOf(invoices.map(summary), limit, ({ id }) => id))
+}
+
+function summary(row: QueryRow<'list_invoices'>): shown.InvoiceSummary {
+  return { object: 'invoice', id: `inv_${row.account_id}_${row.number}`, ...publicRow(row) }
+}
+
+type Wanted = { limit: number; after?: string | undefined } & (Caller | (Operator & { account_id: string }))
+
+/** One invoice that the asker may see. */
+export function invoiceEndpoint<A extends Asker>() {
+  return endpoint(
+    {
+      says: 'Shows an invoice: as JSON, as CSV, or as a page that prints.',
+      query: formQuery,
+      answer: shown.invoice,
+      also: ['text/csv', 'text/html'],
+    },
+    async (c, asker: A) => {
       const id = pathId(c, 'id', invoiceId)
       const form = formOf(c)
-      const { invoice } = await ask<{ invoice: Invoice }>(c.env, 'read_invoice', { ...rowOf(id), ...asker })
-      return forms[form](invoice)
+      const { invoice } = await obtain(c.env, 'read_invoice', { ...rowOf(id), ...asker }, 'allowed')
+      return forms[form]({ object: 'invoice', ...invoice })
     },
-  }
+  )
 }
 
 function rowOf(id: string): { account_id: string; number: number } {
@@ -42,24 +58,16 @@ function rowOf(id: string): { account_id: string; number: number } {
   return { account_id: account_id!, number: Number(number) }
 }
 
-function summary(row: QueryRow<'list_invoices'>): InvoiceSummary {
-  return withObject({ id: `inv_${row.account_id}_${row.number}`, ...publicRow(row) })
-}
-
-function withObject<I extends { id: string }>(invoice: I) {
-  return { object: 'invoice' as const, ...invoice }
-}
-
 const forms = {
-  json: (invoice: Invoice) => Response.json(withObject(invoice)),
-  csv: (invoice: Invoice) =>
+  json: (invoice: shown.Invoice) => Response.json(invoice),
+  csv: (invoice: shown.Invoice) =>
     new Response(invoiceCsv(invoice), {
       headers: {
         'content-type': 'text/csv; charset=utf-8',
         'content-disposition': `attachment; filename="${invoice.id}.csv"`,
       },
     }),
-  html: (invoice: Invoice) =>
+  html: (invoice: shown.Invoice) =>
     new Response(invoiceHtml(invoice), {
       headers: {
         'content-type': 'text/html; charset=utf-8',

@@ -3,12 +3,15 @@
 
 import ipaddr from 'ipaddr.js'
 import * as z from 'zod'
-import type * as contract from '../../contract/public/key.ts'
+import * as shown from '../../contract/public/key.ts'
+import * as pages from '../../contract/public/page.ts'
 import type { Asker } from '../auth/authenticate.ts'
-import { createKey, keyOfSeed, storedForm } from '../auth/key.ts'
-import { ask } from '../billing/ledger.ts'
+import { createKey, keyOfSeed, type StoredKey, storedForm } from '../auth/key.ts'
+import { obtain } from '../db/ask.ts'
+import type { Item } from '../db/functions.ts'
 import type { QueryItem } from '../db/queries.ts'
-import { query } from '../db/query.ts'
+import { rowsOf } from '../db/query.ts'
+import { endpoint } from '../endpoint.ts'
 import type { Call } from '../env.ts'
 import { pathId } from '../field/id.ts'
 import { limitFields } from '../field/limits.ts'
@@ -18,10 +21,7 @@ import { readBody } from '../field/read-body.ts'
 import { name, text } from '../field/text.ts'
 import { moment } from '../field/time.ts'
 
-const scopes = z
-  .array(z.enum(['generate', 'usage', 'keys', 'webhooks', 'admin']))
-  .min(1)
-  .max(5)
+const scopes = z.array(shown.scope).min(1).max(5)
 const RANGES_MAX = 64
 const OVERLAP_S_MAX = 30 * 86_400
 
@@ -50,54 +50,78 @@ const change = z.strictObject({ ...fields, ...limitFields }).partial()
 export const creation = change.extend({ name, scopes: scopes.default(['generate', 'usage']) })
 const rotation = z.strictObject({ overlap_s: z.int().min(0).max(OVERLAP_S_MAX).default(0) })
 
-type Key = Omit<contract.Key, 'object'>
+export const creating = {
+  says: 'Makes a key. It is shown in this answer and never again.',
+  answer: shown.newKey,
+  status: 201,
+} as const
 
-/** The endpoints for the keys that an asker may see: its account's, or for the operator all. */
-export function keyEndpoints<A extends Asker>(own: {
-  creation: z.ZodType<object>
-  page: (c: Call, asker: A) => Promise<QueryItem<'list_keys'>>
-}) {
+export const listing = { says: 'Lists the keys, the newest first.', answer: pages.pageOf(shown.key) }
+
+/** What is done with one key, by whoever may see it: the keys of its account, or the operator. */
+export function keyEndpoints<A extends Asker>() {
   return {
-    create: async (c: Call, asker: A): Promise<Response> =>
-      made(c, 'create_key', { ...(await readBody(c, own.creation)), ...asker }),
+    retrieve: endpoint({ says: 'Shows a key.', answer: shown.key }, async (c, asker: A) => {
+      const { key } = await obtain(c.env, 'read_key', { ...asker, key_id: pathId(c) }, 'allowed')
+      return c.json(publicKey(key))
+    }),
 
-    list: async (c: Call, asker: A): Promise<Response> => {
-      const page = await own.page(c, asker)
-      const keys = await query(c.env, 'list_keys', page)
-      const shown = keys.map((key) => publicKey(publicRow(key)))
-      return c.json(pageOf(shown, page.limit, ({ id }) => id))
-    },
+    update: endpoint(
+      { says: 'Changes what is given of a key.', body: change, answer: shown.key },
+      async (c, asker: A) => {
+        const item = { fields: await readBody(c, change), key_id: pathId(c), ...asker }
+        const { key } = await obtain(c.env, 'update_key', item, 'allowed')
+        return c.json(publicKey(key))
+      },
+    ),
 
-    retrieve: async (c: Call, asker: A): Promise<Response> =>
-      shown(c, await ask<{ key: Key }>(c.env, 'read_key', { ...asker, key_id: pathId(c) })),
+    revoke: endpoint({ says: 'Revokes a key: it is refused from now on.', answer: shown.key }, async (c, asker: A) => {
+      const { key } = await obtain(c.env, 'revoke_key', { ...asker, key_id: pathId(c) }, 'revoked')
+      return c.json(publicKey(key))
+    }),
 
-    update: async (c: Call, asker: A): Promise<Response> => {
-      const item = { fields: await readBody(c, change), key_id: pathId(c), ...asker }
-      return shown(c, await ask<{ key: Key }>(c.env, 'update_key', item))
-    },
-
-    revoke: async (c: Call, asker: A): Promise<Response> =>
-      shown(c, await ask<{ key: Key }>(c.env, 'revoke_key', { ...asker, key_id: pathId(c) }, 'revoked')),
-
-    rotate: async (c: Call, asker: A): Promise<Response> => {
-      const { overlap_s } = await readBody(c, rotation)
-      return made(c, 'rotate_key', { ...asker, key_id: pathId(c), overlap_s })
-    },
+    rotate: endpoint(
+      {
+        says: 'Makes a key that replaces another, which ends after an overlap.',
+        body: rotation,
+        answer: shown.newKey,
+        status: 201,
+      },
+      async (c, asker: A) => {
+        const { overlap_s } = await readBody(c, rotation)
+        const item = { ...asker, key_id: pathId(c), overlap_s }
+        const { secret, stored } = await newSecret(c)
+        const { key } = await obtain(c.env, 'rotate_key', { ...item, ...stored }, 'created')
+        return c.json({ ...publicKey(key), key: secret }, 201)
+      },
+    ),
   }
 }
 
-async function made(c: Call, name: string, item: Asker & { key_id?: string; overlap_s?: number }): Promise<Response> {
-  const { seed } = c.var.operation
-  const secret = seed === null ? createKey() : await keyOfSeed(seed)
-  const { key } = await ask<{ key: Key }>(c.env, name, { ...item, ...(await storedForm(secret)) }, 'created')
+/** What `create_key` is asked, but for the secret. */
+type NewKey = WithoutSecret<Item<'create_key'>>
+type WithoutSecret<I> = I extends unknown ? Omit<I, keyof StoredKey> : never
+
+export async function createdKey(c: Call, item: NewKey): Promise<Response> {
+  const { secret, stored } = await newSecret(c)
+  const { key } = await obtain(c.env, 'create_key', { ...item, ...stored }, 'created')
   return c.json({ ...publicKey(key), key: secret }, 201)
 }
 
-function shown(c: Call, { key }: { key: Key }): Response {
-  return c.json(publicKey(key))
+export async function listedKeys(c: Call, page: QueryItem<'list_keys'>): Promise<Response> {
+  const keys = await rowsOf(c.env, 'list_keys', page)
+  const data = keys.map((key) => publicKey(publicRow(key)))
+  return c.json(pageOf(data, page.limit, ({ id }) => id))
 }
 
-function publicKey(key: Key): contract.Key {
+/** A key, and what is stored of it; the same one where the call is repeated. */
+async function newSecret(c: Call): Promise<{ secret: string; stored: StoredKey }> {
+  const { seed } = c.var.operation
+  const secret = seed === null ? createKey() : await keyOfSeed(seed)
+  return { secret, stored: await storedForm(secret) }
+}
+
+function publicKey(key: Omit<shown.Key, 'object'>): shown.Key {
   return { object: 'key', ...key }
 }
 

@@ -2,12 +2,11 @@
 
 import { sign } from '../../contract/internal/ticket.ts'
 import { type ReceiptSigner, receiptSigner } from '../../contract/public/receipt.ts'
-import { askTeller } from '../db/ask.ts'
+import { ask } from '../db/ask.ts'
 import type { Env } from '../env.ts'
 
-// The database ends a key's time two hours after it was last noted (migrations/functions/receipt-keys.sql).
+// The database ends a key's time two hours after it was last noted (migrations/api/receipt-keys.sql).
 const NOTE_EVERY_MS = 3_600_000
-export const SHARD = 'receipt-keys'
 
 let signer: Promise<ReceiptSigner> | null = null
 let noted_ms = -Infinity
@@ -18,7 +17,7 @@ export async function receiptSignerOf(env: Env): Promise<ReceiptSigner> {
   const now_ms = Date.now()
   if (now_ms - noted_ms >= NOTE_EVERY_MS) {
     const { kid, x } = own.key
-    await askTeller(env, 'note_receipt_key', { shard_by: SHARD, items: [{ kid, x }] })
+    await ask(env, 'note_receipt_key', { kid, x })
     noted_ms = now_ms
   }
   return own

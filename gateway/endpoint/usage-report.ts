@@ -3,10 +3,10 @@
 
 import { accepts } from 'hono/accepts'
 import * as z from 'zod'
-import type { UsageSum } from '../../contract/public/usage.ts'
+import { type UsageSum, usageGroup } from '../../contract/public/usage.ts'
 import type { Caller, Operator } from '../auth/authenticate.ts'
 import { csvText } from '../billing/csv.ts'
-import { accountOf, query } from '../db/query.ts'
+import { accountOf, rowsOf } from '../db/query.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { publicRow } from '../field/public-row.ts'
@@ -22,7 +22,7 @@ const sums = ['requests', 'prompt_tokens', 'cached_tokens', 'completion_tokens',
 export const groups = z
   .string()
   .transform((text) => text.split(','))
-  .pipe(z.array(z.enum(['day', 'key', 'model', 'tag'])).max(4))
+  .pipe(z.array(usageGroup).max(4))
 export const span = {
   from: day.default(() => dayAfter(-30)),
   to: day.default(() => dayAfter(1)),
@@ -36,7 +36,7 @@ interface Wanted extends Span {
 export async function reportUsage(c: Call, { asker, group_by, from, to, format }: Wanted): Promise<Response> {
   if (to <= from) throw new ApiError('invalid_value', { param: 'to', message: "Expected a day after 'from'." })
   const account_id = 'operator' in asker ? asker.account_id : await accountOf(c.env, { ...asker, scope: 'usage' })
-  const rows = await query(c.env, 'sum_usage', { account_id, from, to, group_by, rows_max: ROWS_MAX + 1 })
+  const rows = await rowsOf(c.env, 'sum_usage', { account_id, from, to, group_by, rows_max: ROWS_MAX + 1 })
   const data: UsageSum[] = rows.slice(0, ROWS_MAX).map(publicRow)
   const wanted =
     format ?? accepts(c, { header: 'Accept', supports: ['application/json', 'text/csv'], default: 'application/json' })

@@ -20,8 +20,8 @@ export interface GenerationBody {
   deadline_ms?: number | null | undefined
 }
 
-/** What an endpoint adds to the path: the body it takes, and how that becomes a prompt. */
-export interface GenerationEndpoint<B extends GenerationBody> {
+/** What a public form adds to the path: the body it takes, and how that becomes a prompt. */
+export interface GenerationForm<B extends GenerationBody> {
   schema: z.ZodType<B>
   format(body: B, context: { model: CatalogModel; request_id: string }): GenerateRequest
 }
@@ -32,9 +32,9 @@ const SETTLE_MS_MAX = 60_000
 export async function generate<B extends GenerationBody>(
   c: Call,
   caller: Caller,
-  endpoint: GenerationEndpoint<B>,
+  form: GenerationForm<B>,
 ): Promise<Response> {
-  const asked = formatted(c, endpoint, await readBody(c, endpoint.schema))
+  const asked = formatted(c, form, await readBody(c, form.schema))
   const repeatable = await repeatableCall(c)
   const idempotency = repeatable && (await idempotencyOf(repeatable))
   const { request, ceiling, duration_ms_max } = asked
@@ -47,7 +47,7 @@ export async function generate<B extends GenerationBody>(
     limits: settingsOf(c.env).limits,
     ...(idempotency && { idempotency }),
   })
-  if (admission.decision !== 'admitted') return answerAgain(c, (await answerTo(repeatable!, admission))!)
+  if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission))
   c.set('headers', limitHeaders(admission.limits ?? {}))
   const generation = { ...asked, admission, client: c.req.raw.signal }
   if (!repeatable || !idempotency) return relay(c, generation)
@@ -61,11 +61,11 @@ interface Asked {
   duration_ms_max: number
 }
 
-function formatted<B extends GenerationBody>(c: Call, endpoint: GenerationEndpoint<B>, fields: B): Asked {
+function formatted<B extends GenerationBody>(c: Call, form: GenerationForm<B>, fields: B): Asked {
   const { catalog, generation_ms_max } = settingsOf(c.env)
   const model = catalog.get(fields.model)
   if (!model) throw new ApiError('model_not_found', { param: 'model' })
-  const request = endpoint.format(fields, { model, request_id: c.get('request_id') })
+  const request = form.format(fields, { model, request_id: c.get('request_id') })
   return {
     request,
     ceiling: costCeiling(request, model.context_tokens),

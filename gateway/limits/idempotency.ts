@@ -4,11 +4,12 @@
 
 import { fromBase64Url, toHex } from '../../contract/base64url.ts'
 import { sign } from '../../contract/internal/ticket.ts'
-import { askTeller, type Decided } from '../db/ask.ts'
+import { ask } from '../db/ask.ts'
+import type { Answer } from '../db/functions.ts'
 import type { Operation } from '../env.ts'
 import { ApiError } from '../error.ts'
 import type { Body } from '../field/read-body.ts'
-import { type Kept, keepResult, replay } from './kept-result.ts'
+import { type Claim, keepResult, replay } from './kept-result.ts'
 import type { RepeatableCall, Replay } from './repeatable-call.ts'
 import { secretOf } from './seal.ts'
 
@@ -35,29 +36,35 @@ export async function idempotencyOf(call: RepeatableCall, asker = ''): Promise<I
   return { endpoint, key_hash: toHex(new Uint8Array(key_hash)), fingerprint: toHex(fromBase64Url(fingerprint)!) }
 }
 
-/** Throws or answers what a verdict of the database says; null where the request is to run. */
-export async function answerTo(call: RepeatableCall, verdict: Decided): Promise<Replay | null> {
+/** What is known of a call that was made before. */
+type Verdict = Extract<
+  Answer<'admit'> | Answer<'claim_request'>,
+  { decision: 'replay' | 'idempotency_mismatch' | 'idempotency_running' | 'idempotency_lost' }
+>
+
+/** The first result again, or why there is none. */
+export async function answerTo(call: RepeatableCall, verdict: Verdict): Promise<Replay> {
   switch (verdict.decision) {
-    case 'idempotency_mismatch':
-      throw new ApiError('idempotency_mismatch', { param: 'Idempotency-Key' })
-    case 'idempotency_running':
-      throw new ApiError('idempotency_running', { param: 'Idempotency-Key' })
+    case 'replay':
+      return replay(call, verdict)
     case 'idempotency_lost':
       throw new ApiError('idempotency_lost', {
         param: 'Idempotency-Key',
-        message: `The first request with this key has ended and its result was not kept; GET /v1/usage/${(verdict as Decided & Kept).request_id} has its bill. Use another key to ask again.`,
+        message: `The first request with this key has ended and its result was not kept; GET /v1/usage/${verdict.request_id} has its bill. Use another key to ask again.`,
       })
-    case 'replay':
-      return replay(call, verdict as Decided & Kept)
-    default:
-      return null
+    case 'idempotency_mismatch':
+    case 'idempotency_running':
+      throw new ApiError(verdict.decision, { param: 'Idempotency-Key' })
   }
 }
 
+/** As the database is asked about them. */
+type Asked = { scope?: string } & ({ key_hash: string; address: string | null } | { operator: true })
+
 export interface Claimant {
   request_id: string
-  /** Who asks, as the database is asked about them, and with which scope. */
-  asker: object
+  /** Who asks, and the scope they need. */
+  asker: Asked
   /** The asking key's hash, or nothing for the operator. */
   key_hash: string | null
 }
@@ -68,18 +75,32 @@ export interface Claimant {
  */
 export async function once(
   call: RepeatableCall,
-  { request_id: new_id, asker, key_hash }: Claimant,
+  { request_id, asker, key_hash }: Claimant,
   run: (operation: Operation | null) => Promise<Response>,
 ): Promise<Response | Replay> {
-  const { env } = call
   const idempotency = await idempotencyOf(call, key_hash ?? '')
-  const item = { ...asker, idempotency, request_id: new_id, lease_ms: LEASE_MS }
-  const shard_by = idempotency.key_hash
-  const [verdict] = await askTeller<Decided>(env, 'claim_request', { shard_by, items: [item] })
-  if (verdict!.decision !== 'claimed') return (await answerTo(call, verdict!)) ?? run(null) // an unknown key is refused where all are
-  const { account_id, request_id } = verdict as Decided & Kept
+  const claim = await ask(call.env, 'claim_request', { ...asker, idempotency, request_id, lease_ms: LEASE_MS })
+  switch (claim.decision) {
+    case 'claimed':
+      return carryOut(call, { account_id: claim.account_id, request_id: claim.request_id, idempotency }, run)
+    case 'replay':
+    case 'idempotency_lost':
+    case 'idempotency_mismatch':
+    case 'idempotency_running':
+      return answerTo(call, claim)
+    default:
+      return run(null) // who may not ask is refused where all are
+  }
+}
+
+async function carryOut(
+  call: RepeatableCall,
+  claim: Claim,
+  run: (operation: Operation) => Promise<Response>,
+): Promise<Response> {
+  const { env } = call
+  const { account_id, request_id } = claim
   const seed = await sign(`of ${request_id} ${await secretOf(call, account_id)}`, env.ADMIN_KEY)
-  const claim = { account_id, request_id, idempotency }
   try {
     const answer = await run({ id: request_id, seed })
     const bytes = new Uint8Array(await answer.clone().arrayBuffer())
@@ -89,7 +110,7 @@ export async function once(
   } catch (error) {
     // What was refused changed nothing, and the next try may be another one. What failed may have: it is done again as itself.
     const forget = error instanceof ApiError && error.status < 500
-    await askTeller(env, 'release_request', { shard_by, items: [{ ...claim, forget }] }).catch(() => {})
+    await ask(env, 'release_request', { ...claim, forget }).catch(() => {})
     throw error
   }
 }

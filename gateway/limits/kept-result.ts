@@ -1,21 +1,14 @@
 // The result of an idempotent request: kept sealed, and answered again.
 
 import { fromBase64, toBase64 } from '../../contract/base64url.ts'
-import { askTeller } from '../db/ask.ts'
+import { ask } from '../db/ask.ts'
+import type { Answer } from '../db/functions.ts'
 import { ApiError } from '../error.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { RepeatableCall, Replay } from './repeatable-call.ts'
 import { seal, secretOf, unseal } from './seal.ts'
 
 export const RESULT_BYTES_MAX = 1 << 20
-
-export interface Kept {
-  account_id: string
-  request_id: string
-  status: number
-  content_type: string
-  body: string // base64
-}
 
 export interface Claim {
   account_id: string
@@ -35,7 +28,7 @@ export async function keepResult(call: RepeatableCall, claim: Claim, result: Res
   if (bytes.length > RESULT_BYTES_MAX) return
   const body = toBase64(await seal(bytes, await secretOf(call, claim.account_id)))
   const item = { ...claim, status, content_type, body }
-  await askTeller(call.env, 'keep_result', { shard_by: claim.account_id, items: [item] }).catch((error: unknown) => {
+  await ask(call.env, 'keep_result', item).catch((error: unknown) => {
     if (!(error instanceof ApiError)) throw error
     console.error(`${claim.request_id}: the result of an idempotent request was not kept`)
   })
@@ -61,6 +54,8 @@ export function keepStream(call: RepeatableCall, claim: Claim, answer: Response)
   })
   return new Response(answer.body!.pipeThrough(keeper), answer)
 }
+
+type Kept = Extract<Answer<'claim_request'>, { decision: 'replay' }>
 
 export async function replay(call: RepeatableCall, kept: Kept): Promise<Replay> {
   const bytes = await unseal(fromBase64(kept.body)!, await secretOf(call, kept.account_id))

@@ -2,7 +2,8 @@
 
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { CompletionBody, CompletionLogprobs } from '../../contract/public/openai.ts'
-import type { Candidate, Piece, PublicShape } from './answer.ts'
+import type { Candidate } from '../run/runner.ts'
+import type { Piece, PublicShape } from './public-shape.ts'
 
 export function completionShape(request: GenerateRequest): PublicShape {
   const body = (choices: CompletionBody['choices']): CompletionBody => ({

@@ -9,15 +9,15 @@ import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Engine, type EngineOptions, loadEngine, type StepBatch } from '../../gpu-node/run/native/engine.ts'
 import { type Model, readModelFolder } from '../../gpu-node/run/native/load/model-folder.ts'
+import { testData } from '../support/data.ts'
 import { seededRandom } from '../support/random.ts'
-import { sharedData } from '../support/shared-data.ts'
 import type { LivesResult } from './engine-lives.ts'
 
 const BLOCKS = 64
 const addon_path = join(import.meta.dirname, '../../native/build/ziya.node')
 const options: EngineOptions = { device: 'cpu', threads: 2, blocks: BLOCKS, batch_tokens_max: 128, sequences_max: 8 }
 
-const golden = JSON.parse(readFileSync(sharedData('stories260K/golden.json'), 'utf8')) as {
+const golden = JSON.parse(readFileSync(testData('stories260K/golden.json'), 'utf8')) as {
   prompt_ids: number[]
   greedy_ids: number[]
   first_step_logits: number[]
@@ -80,7 +80,7 @@ let model: Model
 let engine: Engine
 
 beforeAll(async () => {
-  model = readModelFolder(sharedData('stories260K'))
+  model = readModelFolder(testData('stories260K'))
   engine = await loadStories(model)
 })
 
@@ -311,7 +311,7 @@ describe('the end of a thread or process', () => {
 
   test('1,000 engines that are made, aborted, closed, forgotten or ended with their thread leave nothing', () => {
     const { seed } = seededRandom()
-    const given = { model_dir: sharedData('stories260K'), seed, lives: 800, worker_lives: 200 }
+    const given = { model_dir: testData('stories260K'), seed, lives: 800, worker_lives: 200 }
     const program = join(import.meta.dirname, 'engine-lives.ts')
     const child = spawnSync(process.execPath, ['--expose-gc', program, JSON.stringify(given)], {
       timeout: 230_000,

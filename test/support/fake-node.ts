@@ -1,4 +1,4 @@
-// A node in this process: the whole service over a fake engine, with the tokenizer of stories260K.
+// A node in this process: the whole service over a fake engine with the tokenizer of stories260K, or over any runner.
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -6,16 +6,21 @@ import { join } from 'node:path'
 import { pino } from 'pino'
 import { onTestFinished } from 'vitest'
 import { type NodeConfig, readConfig } from '../../gpu-node/config.ts'
+import { NativeRunner } from '../../gpu-node/run/native/runner.ts'
 import { Tokenizer } from '../../gpu-node/run/native/tokenizer/tokenizer.ts'
+import type { Runner } from '../../gpu-node/run/runner.ts'
 import { type Service, startService } from '../../gpu-node/service.ts'
+import { testData } from './data.ts'
 import { FakeEngine, type FakeEngineOptions } from './fake-engine.ts'
 import { NODE_SECRET } from './generate.ts'
-import { sharedData } from './shared-data.ts'
 
-export interface FakeNode extends Service {
-  engine: FakeEngine
+export interface RunningNode extends Service {
   data_dir: string
   status(): Promise<{ running: number; waiting: number; blocks_free: number; blocks_total: number; state: string }>
+}
+
+export interface FakeNode extends RunningNode {
+  engine: FakeEngine
 }
 
 export interface FakeNodeOptions {
@@ -28,23 +33,28 @@ const EOS = 2
 export const FAKE_BLOCKS = 256
 
 export async function startFakeNode({ config, engine, context_tokens }: FakeNodeOptions = {}): Promise<FakeNode> {
-  const data_dir = config?.data_dir ?? temporaryFolder()
-  const tokenizer = new Tokenizer(readFileSync(sharedData('stories260K/tokenizer.model')))
+  const settings = testConfig(config)
+  const tokenizer = new Tokenizer(readFileSync(testData('stories260K/tokenizer.model')))
   const fake = new FakeEngine({ blocks: FAKE_BLOCKS, vocab_size: tokenizer.size, eos_id: EOS, ...engine })
-  const service = await startService({
-    config: { ...testConfig(data_dir), ...config },
+  const runner = new NativeRunner({
     model: {
       shape: fakeShape(tokenizer.size, context_tokens ?? 4096),
       tokenizer,
       eos_ids: new Set([engine?.eos_id ?? EOS]),
     },
     engine: fake,
-    blocks: engine?.blocks ?? FAKE_BLOCKS,
-    log: pino({ level: 'silent' }),
+    limits: { ...settings, blocks: engine?.blocks ?? FAKE_BLOCKS },
+    lookahead: settings.lookahead,
   })
+  return { ...(await startNodeOver(runner, settings)), engine: fake }
+}
+
+export async function startNodeOver(runner: Runner, config: Partial<NodeConfig> = {}): Promise<RunningNode> {
+  const settings = testConfig(config)
+  const service = await startService({ config: settings, runner, log: pino({ level: 'silent' }) })
   onTestFinished(() => service.drain())
   const status = async () => (await (await fetch(`${service.url}/status`)).json()) as never
-  return { ...service, engine: fake, data_dir, status }
+  return { ...service, data_dir: settings.data_dir, status }
 }
 
 export function temporaryFolder(): string {
@@ -53,13 +63,15 @@ export function temporaryFolder(): string {
   return folder
 }
 
-function testConfig(data_dir: string): NodeConfig {
+function testConfig(config: Partial<NodeConfig> = {}): NodeConfig {
+  const data_dir = config.data_dir ?? temporaryFolder()
   const settings = { model_dir: 'none', model_id: 'test-model', data_dir, gateway_url: 'http://127.0.0.1:9' }
   const flags = Object.entries({ ...settings, node_secret: NODE_SECRET })
-  return readConfig(
+  const defaults = readConfig(
     flags.map(([name, value]) => `--${name.replaceAll('_', '-')}=${value}`),
     {},
   )
+  return { ...defaults, ...config }
 }
 
 function fakeShape(vocab_size: number, context_tokens: number) {

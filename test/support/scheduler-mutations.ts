@@ -58,9 +58,9 @@ export const mutations: Mutation[] = [
   },
   {
     what: 'a step ahead takes the token of another row',
-    file: 'scheduler.ts',
-    line: 'sequence.awaited_row = row',
-    becomes: 'sequence.awaited_row = Math.max(row - 1, 0)',
+    file: 'sequence.ts',
+    line: 'this.awaited_row = row',
+    becomes: 'this.awaited_row = Math.max(row - 1, 0)',
   },
   {
     what: 'a block is cached before the step that fills it has ended',

@@ -11,7 +11,8 @@ import {
 } from '../../../contract/internal/sync.ts'
 import { type Ticket, verifyTicket } from '../../../contract/internal/ticket.ts'
 import { keepUnsettled, settle } from '../../billing/ledger.ts'
-import type { Call, Env } from '../../env.ts'
+import { endpoint } from '../../endpoint.ts'
+import type { Env } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 
 const count = z.int().min(0)
@@ -48,11 +49,14 @@ const report: z.ZodType<SyncRequest> = z.object({
     .max(SYNC_RECORDS_MAX),
 })
 
-export async function internalSync(c: Call, text: string): Promise<Response> {
-  const parsed = report.safeParse(JSON.parse(text))
-  if (!parsed.success) throw new ApiError('invalid_value', { message: z.prettifyError(parsed.error).slice(0, 500) })
-  return c.json(await settleRecords(c.env, parsed.data))
-}
+export const internalSync = endpoint(
+  { says: 'Takes a node’s report.', body: report, answer: null },
+  async (c, text: string) => {
+    const parsed = report.safeParse(JSON.parse(text))
+    if (!parsed.success) throw new ApiError('invalid_value', { message: z.prettifyError(parsed.error).slice(0, 500) })
+    return c.json(await settleRecords(c.env, parsed.data))
+  },
+)
 
 async function settleRecords(env: Env, { node, records }: SyncRequest): Promise<SyncResponse> {
   const tickets = await Promise.all(records.map((record) => ticketOf(record, env.NODE_SECRET)))

@@ -1,10 +1,12 @@
 // /admin/accounts: opens, lists, shows and changes accounts.
 
 import * as z from 'zod'
+import * as shown from '../../../contract/public/account.ts'
+import * as pages from '../../../contract/public/page.ts'
 import type { Operator } from '../../auth/authenticate.ts'
-import { ask } from '../../billing/ledger.ts'
-import { query } from '../../db/query.ts'
-import type { Call } from '../../env.ts'
+import { ask, obtain } from '../../db/ask.ts'
+import { rowsOf } from '../../db/query.ts'
+import { endpoint } from '../../endpoint.ts'
 import { pathId } from '../../field/id.ts'
 import { limitFields } from '../../field/limits.ts'
 import { overdraftNanousd } from '../../field/money.ts'
@@ -13,32 +15,44 @@ import { publicRow } from '../../field/public-row.ts'
 import { readQuery } from '../../field/query.ts'
 import { readBody } from '../../field/read-body.ts'
 import { name } from '../../field/text.ts'
-import { type Account, publicAccount } from '../account.ts'
+import { publicAccount } from '../account.ts'
 
 const change = z.strictObject({ name, overdraft_nanousd: overdraftNanousd, ...limitFields }).partial()
 const creation = change.extend({ name })
-const page = pageQuery({})
+const query = pageQuery({})
 
-export async function createAccount(c: Call, operator: Operator): Promise<Response> {
-  const item = { ...(await readBody(c, creation)), created_by: c.var.operation.id, ...operator }
-  const { account } = await ask<{ account: Account }>(c.env, 'create_account', item, 'created')
-  return c.json(publicAccount(account), 201)
-}
+export const createAccount = endpoint(
+  { says: 'Opens an account.', body: creation, answer: shown.account, status: 201 },
+  async (c, operator: Operator) => {
+    const item = { ...(await readBody(c, creation)), created_by: c.var.operation.id, ...operator }
+    const { account } = await ask(c.env, 'create_account', item)
+    return c.json(publicAccount(account), 201)
+  },
+)
 
-export async function listAccounts(c: Call): Promise<Response> {
-  const wanted = readQuery(c, page)
-  const accounts = await query(c.env, 'list_accounts', wanted)
-  const shown = accounts.map((account) => publicAccount(publicRow(account)))
-  return c.json(pageOf(shown, wanted.limit, ({ id }) => id))
-}
+export const listAccounts = endpoint(
+  { says: 'Lists the accounts, the newest first.', query, answer: pages.pageOf(shown.account) },
+  async (c, _: Operator) => {
+    const wanted = readQuery(c, query)
+    const accounts = await rowsOf(c.env, 'list_accounts', wanted)
+    const data = accounts.map((account) => publicAccount(publicRow(account)))
+    return c.json(pageOf(data, wanted.limit, ({ id }) => id))
+  },
+)
 
-export async function retrieveAccount(c: Call, operator: Operator): Promise<Response> {
-  const { account } = await ask<{ account: Account }>(c.env, 'read_account', { ...operator, account_id: pathId(c) })
-  return c.json(publicAccount(account))
-}
+export const retrieveAccount = endpoint(
+  { says: 'Shows an account.', answer: shown.account },
+  async (c, operator: Operator) => {
+    const { account } = await obtain(c.env, 'read_account', { ...operator, account_id: pathId(c) }, 'allowed')
+    return c.json(publicAccount(account))
+  },
+)
 
-export async function updateAccount(c: Call, operator: Operator): Promise<Response> {
-  const item = { fields: await readBody(c, change), account_id: pathId(c), ...operator }
-  const { account } = await ask<{ account: Account }>(c.env, 'update_account', item)
-  return c.json(publicAccount(account))
-}
+export const updateAccount = endpoint(
+  { says: 'Changes what is given of an account.', body: change, answer: shown.account },
+  async (c, operator: Operator) => {
+    const item = { fields: await readBody(c, change), account_id: pathId(c), ...operator }
+    const { account } = await obtain(c.env, 'update_account', item, 'allowed')
+    return c.json(publicAccount(account))
+  },
+)

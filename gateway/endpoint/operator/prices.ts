@@ -1,10 +1,12 @@
 // GET and POST /admin/prices: the price book. A published price is never changed; a later one follows it.
 
 import * as z from 'zod'
-import type { Price } from '../../../contract/public/price.ts'
-import { askTeller, type Decided } from '../../db/ask.ts'
-import { query } from '../../db/query.ts'
-import type { Call } from '../../env.ts'
+import { listOf } from '../../../contract/public/page.ts'
+import * as shown from '../../../contract/public/price.ts'
+import type { Operator } from '../../auth/authenticate.ts'
+import { ask } from '../../db/ask.ts'
+import { rowsOf } from '../../db/query.ts'
+import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
 import { rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
@@ -17,7 +19,7 @@ import { moment } from '../../field/time.ts'
 const PRICES_MAX = 1000
 
 const bound = moment.nullable().default(null)
-const body = z
+const publication = z
   .strictObject({
     model: text.min(1).max(200),
     account_id: rowId.nullable().default(null),
@@ -43,25 +45,33 @@ const body = z
       message: 'expected not before valid_from',
     },
   )
-const filter = z.strictObject({ model: text.min(1).max(200).optional(), account_id: rowId.optional() })
+const query = z.strictObject({ model: text.min(1).max(200).optional(), account_id: rowId.optional() })
 
-export async function publishPrice(c: Call): Promise<Response> {
-  const item = await readBody(c, body)
-  const [answer] = await askTeller<Decided & { price: Omit<Price, 'object'> }>(c.env, 'publish_price', {
-    shard_by: 'admin',
-    items: [item],
-  })
-  if (answer!.decision === 'unknown_account') throw new ApiError('not_found', { param: 'account_id' })
-  if (answer!.decision === 'begins_in_the_past')
-    throw new ApiError('invalid_value', { param: 'valid_from', message: 'A price cannot begin in the past.' })
-  if (answer!.decision === 'ends_before_it_begins')
-    throw new ApiError('invalid_value', { param: 'valid_until', message: 'A price cannot end before it begins.' })
-  if (answer!.decision !== 'published') throw new ApiError('internal_error')
-  return c.json({ object: 'price', ...answer!.price }, 201)
-}
+export const publishPrice = endpoint(
+  { says: 'Publishes a price, for everybody or for one account.', body: publication, answer: shown.price, status: 201 },
+  async (c, _: Operator) => {
+    const answer = await ask(c.env, 'publish_price', await readBody(c, publication))
+    switch (answer.decision) {
+      case 'published':
+        return c.json(publicPrice(answer.price), 201)
+      case 'unknown_account':
+        throw new ApiError('not_found', { param: 'account_id' })
+      case 'begins_in_the_past':
+        throw new ApiError('invalid_value', { param: 'valid_from', message: 'A price cannot begin in the past.' })
+      case 'ends_before_it_begins':
+        throw new ApiError('invalid_value', { param: 'valid_until', message: 'A price cannot end before it begins.' })
+    }
+  },
+)
 
-export async function listPrices(c: Call): Promise<Response> {
-  const prices = await query(c.env, 'list_prices', { ...readQuery(c, filter), limit: PRICES_MAX })
-  const data = prices.map((price): Price => ({ object: 'price', ...publicRow(price) }))
-  return c.json({ object: 'list', data })
+export const listPrices = endpoint(
+  { says: 'Lists the prices of a model, an account, or all.', query, answer: listOf(shown.price) },
+  async (c, _: Operator) => {
+    const prices = await rowsOf(c.env, 'list_prices', { ...readQuery(c, query), limit: PRICES_MAX })
+    return c.json({ object: 'list', data: prices.map((price) => publicPrice(publicRow(price))) })
+  },
+)
+
+function publicPrice(price: Omit<shown.Price, 'object'>): shown.Price {
+  return { object: 'price', ...price }
 }

@@ -1,11 +1,15 @@
 // GET /v1/account: the account that the key belongs to.
 
+import { account as shown } from '../../../contract/public/account.ts'
 import type { Caller } from '../../auth/authenticate.ts'
-import { ask } from '../../billing/ledger.ts'
-import type { Call } from '../../env.ts'
-import { type Account, publicAccount } from '../account.ts'
+import { obtain } from '../../db/ask.ts'
+import { endpoint } from '../../endpoint.ts'
+import { publicAccount } from '../account.ts'
 
-export async function ownAccount(c: Call, caller: Caller): Promise<Response> {
-  const { account } = await ask<{ account: Account }>(c.env, 'read_account', caller)
-  return c.json(publicAccount(account))
-}
+export const ownAccount = endpoint(
+  { says: 'Shows the account of the key.', answer: shown },
+  async (c, caller: Caller) => {
+    const { account } = await obtain(c.env, 'read_account', caller, 'allowed')
+    return c.json(publicAccount(account))
+  },
+)

@@ -1,10 +1,15 @@
 // GET /v1/billing: how the account pays, and when it is warned.
 
+import { billing as shown } from '../../../contract/public/billing.ts'
 import type { Caller } from '../../auth/authenticate.ts'
-import { ask } from '../../billing/ledger.ts'
-import type { Call } from '../../env.ts'
+import { obtain } from '../../db/ask.ts'
+import { endpoint } from '../../endpoint.ts'
+import { publicBilling } from '../billing.ts'
 
-export async function ownBilling(c: Call, caller: Caller): Promise<Response> {
-  const { billing } = await ask<{ billing: object }>(c.env, 'read_billing', caller)
-  return c.json({ object: 'billing', ...billing })
-}
+export const ownBilling = endpoint(
+  { says: 'Shows how the account pays, and when it is warned.', answer: shown },
+  async (c, caller: Caller) => {
+    const { billing } = await obtain(c.env, 'read_billing', caller, 'allowed')
+    return c.json(publicBilling(billing))
+  },
+)

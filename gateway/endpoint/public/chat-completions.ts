@@ -2,12 +2,13 @@
 
 import * as z from 'zod'
 import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
+import { chatCompletion } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
-import type { Call } from '../../env.ts'
+import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
 import { generationFields, unsupported } from '../../field/generation.ts'
 import { text } from '../../field/text.ts'
-import { type GenerationEndpoint, generate } from '../../generate/generate.ts'
+import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
 import { type Chat, chatPrompt, type Turn } from '../../prompt/template.ts'
 
@@ -55,7 +56,7 @@ const body = z.strictObject({
 
 type Body = z.infer<typeof body>
 
-const endpoint: GenerationEndpoint<Body> = {
+const form: GenerationForm<Body> = {
   schema: body,
   format: (fields, own) =>
     generateRequest(
@@ -69,9 +70,10 @@ const endpoint: GenerationEndpoint<Body> = {
     ),
 }
 
-export function chatCompletions(c: Call, caller: Caller): Promise<Response> {
-  return generate(c, caller, endpoint)
-}
+export const chatCompletions = endpoint(
+  { says: 'Answers a conversation.', body, answer: chatCompletion, also: ['text/event-stream'] },
+  (c, caller: Caller) => generate(c, caller, form),
+)
 
 function maxTokens({ max_tokens, max_completion_tokens }: Body): number | null | undefined {
   if (max_tokens != null && max_completion_tokens != null && max_tokens !== max_completion_tokens)

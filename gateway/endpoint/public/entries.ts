@@ -2,14 +2,14 @@
 
 import type { Caller } from '../../auth/authenticate.ts'
 import { accountOf } from '../../db/query.ts'
-import type { Call } from '../../env.ts'
+import { endpoint } from '../../endpoint.ts'
 import { pageQuery } from '../../field/page.ts'
 import { readQuery } from '../../field/query.ts'
-import { statement } from '../statement.ts'
+import { listing, statement } from '../statement.ts'
 
-const page = pageQuery({})
+const query = pageQuery({})
 
-export async function listEntries(c: Call, caller: Caller): Promise<Response> {
-  const wanted = readQuery(c, page)
-  return statement(c, { ...wanted, account_id: await accountOf(c.env, { ...caller, scope: 'usage' }) })
-}
+export const listEntries = endpoint({ ...listing, query }, async (c, caller: Caller) => {
+  const page = readQuery(c, query)
+  return statement(c, { ...page, account_id: await accountOf(c.env, { ...caller, scope: 'usage' }) })
+})

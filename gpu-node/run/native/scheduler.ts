@@ -97,7 +97,7 @@ export class Scheduler {
   }
 
   /** Tokens that prompt and output of one sequence may have together, for lack of blocks. */
-  get tokens_max(): number {
+  get sequence_tokens_max(): number {
     return this.#pool.total * BLOCK_TOKENS
   }
 
@@ -108,7 +108,10 @@ export class Scheduler {
 
   submit(sequence: Sequence): void {
     assert(sequence.state === 'new' && sequence.prompt_tokens > 0)
-    assert(sequence.prompt_tokens + sequence.output_tokens_max <= this.tokens_max, 'the door lets in only what fits')
+    assert(
+      sequence.prompt_tokens + sequence.output_tokens_max <= this.sequence_tokens_max,
+      'the door lets in only what fits',
+    )
     sequence.arrival = this.#arrivals++
     sequence.rank = sequence.arrival + (sequence.priority === 'batch' ? BATCH_OVERTAKEN_MAX + 0.5 : 0)
     sequence.state = 'waiting'
@@ -158,9 +161,7 @@ export class Scheduler {
       const first_row = row
       if (samples) row += 1 + draft.length
       if (sequence.state !== 'running') continue
-      sequence.in_flight -= part.tokens
-      sequence.computed += part.tokens
-      if (samples) sequence.awaited--
+      sequence.leaveStep(part.tokens, { drew: samples })
       const ends = samples && this.#append(part, result, first_row, outputs)
       this.#cacheFullBlocks(sequence)
       if (ends) this.#finish(sequence)
@@ -179,7 +180,7 @@ export class Scheduler {
       outputs.push({ sequence, token, finish, logprobs: logprobsOf(sequence, result, first_row + i) })
       if (finish !== null) return true
       if (token !== draft[i]) return false
-      sequence.computed++
+      sequence.keepDraft()
       this.#drafts_accepted++
     }
   }
@@ -221,9 +222,7 @@ export class Scheduler {
     sequence.state = 'running'
     insertByRank(this.#running, sequence)
     this.#cache.use(path)
-    sequence.path = path
-    sequence.blocks = path.map(({ block }) => block)
-    sequence.computed = path.length * BLOCK_TOKENS
+    sequence.beginWith(path)
     if (sequence.cached_tokens === null) {
       sequence.cached_tokens = sequence.computed
       this.#cache_queries += sequence.prompt_tokens
@@ -324,12 +323,11 @@ export class Scheduler {
   #preempt(plan: Plan, sequence: Sequence): boolean {
     plan.is_late ||= plan.is_ahead
     if (plan.is_ahead) return false
-    assert(sequence.in_flight === 0 && sequence.awaited === 0, 'nobody gives way while a step computes for it')
+    sequence.startOver()
     plan.tokens_left += plan.parts.get(sequence)?.tokens ?? 0
     plan.parts.delete(sequence)
     this.#preemptions++
     this.#release(sequence)
-    sequence.computed = 0
     sequence.state = 'waiting'
     insertByRank(this.#waiting, sequence)
     return true
@@ -385,12 +383,8 @@ export class Scheduler {
 function bookAsUnderWay(parts: readonly StepPart[]): void {
   let row = 0
   for (const { sequence, tokens, samples, draft } of parts) {
-    assert(sequence.awaited < 2, 'no more than one step is scheduled ahead')
-    sequence.in_flight += tokens
-    if (!samples) continue
-    sequence.awaited++
-    sequence.awaited_row = row
-    row += 1 + draft.length
+    sequence.enterStep(tokens, samples ? row : null)
+    if (samples) row += 1 + draft.length
   }
 }
 

@@ -11,12 +11,13 @@ import { pino } from 'pino'
 import type { SyncRequest } from '../../../contract/internal/sync.ts'
 import { signTicket } from '../../../contract/internal/ticket.ts'
 import { readConfig } from '../../../gpu-node/config.ts'
+import { NativeRunner } from '../../../gpu-node/run/native/runner.ts'
 import { Tokenizer } from '../../../gpu-node/run/native/tokenizer/tokenizer.ts'
 import { startService } from '../../../gpu-node/service.ts'
+import { testData } from '../../support/data.ts'
 import { FakeEngine } from '../../support/fake-engine.ts'
 import { generateRequest, NODE_SECRET, ticketFor } from '../../support/generate.ts'
 import { type Random, seededRandom } from '../../support/random.ts'
-import { sharedData } from '../../support/shared-data.ts'
 
 export interface ManyRequestsResult {
   kinds: Record<string, number>
@@ -43,7 +44,7 @@ const gateway = createServer(async (request, response) => {
 await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
 
 const data_dir = mkdtempSync(join(tmpdir(), 'ziya-many-'))
-const tokenizer = new Tokenizer(readFileSync(sharedData('stories260K/tokenizer.model')))
+const tokenizer = new Tokenizer(readFileSync(testData('stories260K/tokenizer.model')))
 const sizes = { hidden_size: 8, intermediate_size: 8, layers: 1, heads: 1, kv_heads: 1, head_size: 8, rope_theta: 1e4 }
 const shape = { ...sizes, vocab_size: tokenizer.size, context_tokens: 512 }
 const flags = {
@@ -52,20 +53,21 @@ const flags = {
   waiting_max: IN_FLIGHT, // the odd one finds no room
   sequences_max: 16,
 }
-const node = await startService({
-  config: readConfig(
-    Object.entries(flags).map(([name, value]) => `--${name.replaceAll('_', '-')}=${value}`),
-    {},
-  ),
+const config = readConfig(
+  Object.entries(flags).map(([name, value]) => `--${name.replaceAll('_', '-')}=${value}`),
+  {},
+)
+const runner = new NativeRunner({
   model: {
     shape: { ...shape, rope_scaling_factor: 1, rms_norm_eps: 1e-5, tied_embeddings: false },
     tokenizer,
     eos_ids: new Set([2]),
   },
   engine: new FakeEngine({ blocks: BLOCKS, vocab_size: tokenizer.size, eos_id: 2, eos_one_in: 30 }),
-  blocks: BLOCKS,
-  log: pino({ level: 'silent' }),
+  limits: { ...config, blocks: BLOCKS },
+  lookahead: config.lookahead,
 })
+const node = await startService({ config, runner, log: pino({ level: 'silent' }) })
 const agent = new Agent({ keepAlive: true, maxSockets: IN_FLIGHT })
 
 const KINDS = ['whole', 'streamed', 'choices', 'left', 'left unread', 'refused', 'at its deadline'] as const

@@ -3,7 +3,7 @@
 
 import * as z from 'zod'
 import type { ModelShape } from '../engine.ts'
-import { ModelError, type ModelErrorCode } from './model-error.ts'
+import { ModelError, type ModelErrorCode } from '../model-error.ts'
 
 // What the engine's own door takes (native/check.cpp); said here by the name of the field, before anything is allocated.
 const DIMENSION_MAX = 1 << 24

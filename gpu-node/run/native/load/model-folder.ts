@@ -3,12 +3,12 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TensorSource } from '../engine.ts'
+import { ModelError, type ModelErrorCode } from '../model-error.ts'
 import { addedTokensOfConfig, addedTokensOfIds, withAdded } from '../tokenizer/added-tokens.ts'
 import { parseTokenizerModel } from '../tokenizer/sentencepiece-file.ts'
 import { Tokenizer } from '../tokenizer/tokenizer.ts'
 import { parseTokenizerJson } from '../tokenizer/tokenizer-json.ts'
 import { type ModelConfig, modelConfig } from './model-config.ts'
-import { ModelError, type ModelErrorCode } from './model-error.ts'
 import { readSmallFile } from './model-file.ts'
 import { findWeights } from './weights.ts'
 

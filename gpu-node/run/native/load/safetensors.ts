@@ -3,8 +3,8 @@
 
 import * as z from 'zod'
 import type { TensorSource } from '../engine.ts'
-import { repeatedKey } from './json-keys.ts'
-import { ModelError } from './model-error.ts'
+import { repeatedKey } from '../json-keys.ts'
+import { ModelError } from '../model-error.ts'
 import { type ModelFile, withModelFile } from './model-file.ts'
 
 const HEADER_BYTES_MAX = 16 << 20

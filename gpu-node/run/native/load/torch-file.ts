@@ -3,7 +3,7 @@
 
 import { crc32 } from 'node:zlib'
 import type { TensorSource } from '../engine.ts'
-import { ModelError } from './model-error.ts'
+import { ModelError } from '../model-error.ts'
 import { type ModelFile, withModelFile } from './model-file.ts'
 import { isObject, type PickleFunction, type PickleObject, type PickleValue, readPickle } from './pickle.ts'
 import { storedEntries, type ZipEntry } from './zip.ts'

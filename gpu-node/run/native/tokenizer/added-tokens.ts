@@ -2,7 +2,7 @@
 // in text; another is cut out of the text before anything else happens to it.
 
 import * as z from 'zod'
-import { ModelError } from '../load/model-error.ts'
+import { ModelError } from '../model-error.ts'
 import type { Piece, TokenizerModel } from './sentencepiece-file.ts'
 
 export interface AddedToken {

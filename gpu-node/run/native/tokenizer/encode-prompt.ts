@@ -2,7 +2,7 @@
 // LlamaTokenizer of Hugging Face (legacy behaviour) does between special tokens.
 
 import type { PromptPart } from '../../../../contract/internal/generation.ts'
-import { Refusal } from '../../../serve/refusal.ts'
+import { Refusal } from '../../../refusal.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
 /** Ids of all parts in order. Refuses `unknown_special` and, for ids the network has no row for, `invalid_token_id`. */

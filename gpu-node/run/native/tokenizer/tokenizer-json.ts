@@ -3,8 +3,8 @@
 // other normalizers, splitters and models, which give other ids: each is refused by name.
 
 import * as z from 'zod'
-import { repeatedKey } from '../load/json-keys.ts'
-import { ModelError } from '../load/model-error.ts'
+import { repeatedKey } from '../json-keys.ts'
+import { ModelError } from '../model-error.ts'
 import { type AddedToken, addedTokensOf, withAdded } from './added-tokens.ts'
 import type { MergeTable } from './merge.ts'
 import { bytePiece, PIECES_MAX, type Piece, type PieceType, type TokenizerModel } from './sentencepiece-file.ts'

@@ -166,7 +166,7 @@ describe('when blocks run out', () => {
 
   test('what could never fit is not let in', () => {
     const { scheduler } = setUp(limits)
-    expect(scheduler.tokens_max).toBe(80)
+    expect(scheduler.sequence_tokens_max).toBe(80)
     expect(() => scheduler.submit(makeSequence({ prompt: ids(70), output_tokens_max: 11 }))).toThrow('what fits')
   })
 })

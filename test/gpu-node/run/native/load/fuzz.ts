@@ -6,11 +6,11 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TensorSource } from '../../../../../gpu-node/run/native/engine.ts'
-import { ModelError } from '../../../../../gpu-node/run/native/load/model-error.ts'
 import { withModelFile } from '../../../../../gpu-node/run/native/load/model-file.ts'
 import { readSafetensors } from '../../../../../gpu-node/run/native/load/safetensors.ts'
 import { readTorchFile } from '../../../../../gpu-node/run/native/load/torch-file.ts'
 import { storedEntries } from '../../../../../gpu-node/run/native/load/zip.ts'
+import { ModelError } from '../../../../../gpu-node/run/native/model-error.ts'
 import {
   parseTokenizerModel,
   type TokenizerModel,

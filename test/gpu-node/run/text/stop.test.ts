@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
-import { StopMatcher } from '../../../gpu-node/answer/stop.ts'
-import { seededRandom } from '../../support/random.ts'
+import { StopMatcher } from '../../../../gpu-node/run/text/stop.ts'
+import { seededRandom } from '../../../support/random.ts'
 
 function feed(stops: string[], pieces: string[]) {
   const matcher = new StopMatcher(stops)

@@ -1,24 +1,14 @@
 // Keeps each token's log-probabilities until its text is delivered, so that a stream shows no token of a text that a stop
 // string may yet cut away, and streamed and whole answers list the same tokens.
 
-import type { TokenLogprobs } from '../run/native/sampling.ts'
-import type { Detokenizer } from '../run/native/tokenizer/detokenizer.ts'
-import type { TokenLogprob } from './answer.ts'
+import type { TokenLogprob } from '../runner.ts'
 
-type Surfaces = Omit<TokenLogprob, 'offset'>
-
-/** A drawn token and its alternatives, spelled as they would be here. Called before the token is pushed. */
-export function surfacesOf(detokenizer: Detokenizer, token: number, { logprob, top }: TokenLogprobs): Surfaces {
-  return {
-    ...detokenizer.surface(token),
-    logprob,
-    top: top.map((other) => ({ ...detokenizer.surface(other.id), logprob: other.logprob })),
-  }
-}
+/** A drawn token and its alternatives, spelled; where it stands in the text follows from what came before. */
+export type Spelled = Omit<TokenLogprob, 'offset'>
 
 interface Waiting extends TokenLogprob {
-  end: number // of its text, in UTF-16 units, as `start`
-  start: number
+  start: number // of its text, in UTF-16 units, as `end`
+  end: number
 }
 
 export class LogprobQueue {
@@ -28,10 +18,10 @@ export class LogprobQueue {
   #delivered = 0
 
   /** Takes one token and the text it completed, which is empty inside a code point. */
-  push(text: string, surfaces: Surfaces): void {
+  push(text: string, spelled: Spelled): void {
     const start = this.#length
     this.#length += text.length
-    this.#waiting.push({ ...surfaces, offset: this.#code_points, start, end: this.#length })
+    this.#waiting.push({ ...spelled, offset: this.#code_points, start, end: this.#length })
     this.#code_points += [...text].length
   }
 

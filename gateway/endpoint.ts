@@ -1,0 +1,28 @@
+// An endpoint: what it takes and gives, and how it answers. The document of the API (docs/openapi.json) is made of the same schemas
+// that endpoints read bodies and queries by.
+
+import type * as z from 'zod'
+import type { Call } from './env.ts'
+
+/** It is told who asks, or what they signed. */
+export type Handler<A> = (c: Call, asker: A) => Promise<Response>
+
+export interface Description {
+  /** What it does, in a line. */
+  says: string
+  query?: z.ZodType
+  body?: z.ZodType
+  /** The JSON of its answer; null where it gives none. */
+  answer: z.ZodType | null
+  status?: 200 | 201
+  /** Other forms of the answer. */
+  also?: `text/${string}`[]
+}
+
+export interface Endpoint<A> extends Description {
+  handle: Handler<A>
+}
+
+export function endpoint<A = unknown>(description: Description, handle: Handler<A>): Endpoint<A> {
+  return { ...description, handle }
+}
