@@ -5,7 +5,7 @@ import { type ReceiptSigner, receiptSigner } from '../../contract/public/receipt
 import { ask } from '../db/ask.ts'
 import type { Env } from '../env.ts'
 
-// The database ends a key's time two hours after it was last noted (migrations/functions/receipt-keys.sql).
+// The database ends a key's time two hours after it was last noted (migrations/api/receipt-keys.sql).
 const NOTE_EVERY_MS = 3_600_000
 
 let signer: Promise<ReceiptSigner> | null = null
