@@ -8,7 +8,7 @@ import { internalSync } from './endpoint/internal/sync.ts'
 import { createAccount, listAccounts, retrieveAccount, updateAccount } from './endpoint/operator/accounts.ts'
 import { listAnomalies } from './endpoint/operator/anomalies.ts'
 import { retrieveBilling, updateBilling } from './endpoint/operator/billing.ts'
-import { createAdjustment, createGrant, createRefund } from './endpoint/operator/entries.ts'
+import { createAdjustment, createGrant, createRefund, listAccountEntries } from './endpoint/operator/entries.ts'
 import { operatorsInvoices } from './endpoint/operator/invoices.ts'
 import { operatorsKeys } from './endpoint/operator/keys.ts'
 import { listPrices, publishPrice } from './endpoint/operator/prices.ts'
@@ -22,6 +22,7 @@ import { chatCompletions } from './endpoint/public/chat-completions.ts'
 import { createCheckoutSession } from './endpoint/public/checkout.ts'
 import { completions } from './endpoint/public/completions.ts'
 import { documentOf } from './endpoint/public/document.ts'
+import { listEntries } from './endpoint/public/entries.ts'
 import { health, ledgerHealthz } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
@@ -51,6 +52,7 @@ export const routes: Route[] = [
   route('/v1/keys/:id', key('keys'), { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke }),
   route('/v1/keys/:id/rotate', key('keys'), { POST: ownKeys.rotate }),
   route('/v1/billing', key('usage'), { GET: ownBilling }),
+  route('/v1/entries', key('usage'), { GET: listEntries }),
   route('/v1/invoices', key('usage'), { GET: ownInvoices.list }),
   route('/v1/invoices/:id', key('usage'), { GET: ownInvoices.retrieve }),
   route('/v1/top-ups/checkout', key('admin'), { POST: createCheckoutSession }),
@@ -77,6 +79,7 @@ export const routes: Route[] = [
   route('/admin/grants', operator, { POST: createGrant }),
   route('/admin/refunds', operator, { POST: createRefund }),
   route('/admin/adjustments', operator, { POST: createAdjustment }),
+  route('/admin/entries', operator, { GET: listAccountEntries }),
   route('/admin/prices', operator, { GET: listPrices, POST: publishPrice }),
   route('/admin/usage', operator, { GET: reportAccountUsage }),
   route('/admin/usage/:request_id', operator, { GET: retrieveAnyUsage }),

@@ -8,11 +8,14 @@ import type { Asker } from '../auth/authenticate.ts'
 import { createKey, keyOfSeed, type StoredKey, storedForm } from '../auth/key.ts'
 import { obtain } from '../db/ask.ts'
 import type { Item } from '../db/functions.ts'
+import type { QueryItem } from '../db/queries.ts'
+import { rowsOf } from '../db/query.ts'
 import { endpoint } from '../endpoint.ts'
 import type { Call } from '../env.ts'
 import { pathId } from '../field/id.ts'
 import { limitFields } from '../field/limits.ts'
 import { pageOf } from '../field/page.ts'
+import { publicRow } from '../field/public-row.ts'
 import { readBody } from '../field/read-body.ts'
 import { name, text } from '../field/text.ts'
 import { moment } from '../field/time.ts'
@@ -104,9 +107,10 @@ export async function createdKey(c: Call, item: NewKey): Promise<Response> {
   return c.json({ ...publicKey(key), key: secret }, 201)
 }
 
-export async function listedKeys(c: Call, item: Item<'list_keys'>): Promise<Response> {
-  const { keys } = await obtain(c.env, 'list_keys', item, 'allowed')
-  return c.json(pageOf(keys.map(publicKey), item.limit, ({ id }) => id))
+export async function listedKeys(c: Call, page: QueryItem<'list_keys'>): Promise<Response> {
+  const keys = await rowsOf(c.env, 'list_keys', page)
+  const data = keys.map((key) => publicKey(publicRow(key)))
+  return c.json(pageOf(data, page.limit, ({ id }) => id))
 }
 
 /** A key, and what is stored of it; the same one where the call is repeated. */

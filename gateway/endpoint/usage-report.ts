@@ -6,9 +6,10 @@ import * as z from 'zod'
 import { type UsageSum, usageGroup } from '../../contract/public/usage.ts'
 import type { Caller, Operator } from '../auth/authenticate.ts'
 import { csvText } from '../billing/csv.ts'
-import { obtain } from '../db/ask.ts'
+import { accountOf, rowsOf } from '../db/query.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
+import { publicRow } from '../field/public-row.ts'
 import { day } from '../field/time.ts'
 
 type Span = { from?: string | undefined; to?: string | undefined; format?: 'json' | 'csv' | undefined }
@@ -37,9 +38,9 @@ export async function reportUsage(
   { asker, group_by, from = dayAfter(-30), to = dayAfter(1), format }: Wanted,
 ): Promise<Response> {
   if (to <= from) throw new ApiError('invalid_value', { param: 'to', message: "Expected a day after 'from'." })
-  const item = { ...asker, from, to, group_by, rows_max: ROWS_MAX + 1 }
-  const { rows } = await obtain(c.env, 'report_usage', item, 'allowed')
-  const data = rows.slice(0, ROWS_MAX)
+  const account_id = 'operator' in asker ? asker.account_id : await accountOf(c.env, { ...asker, scope: 'usage' })
+  const rows = await rowsOf(c.env, 'sum_usage', { account_id, from, to, group_by, rows_max: ROWS_MAX + 1 })
+  const data: UsageSum[] = rows.slice(0, ROWS_MAX).map(publicRow)
   const wanted =
     format ?? accepts(c, { header: 'Accept', supports: ['application/json', 'text/csv'], default: 'application/json' })
   if (wanted === 'csv' || wanted === 'text/csv') return csv(data, group_by)
