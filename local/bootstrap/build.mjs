@@ -21,12 +21,23 @@ export function addonIsCurrent(target) {
 export async function buildAddon(lock, target, progress) {
   const missing = await missingTool(lock)
   if (missing) return missing
-  const key = keyOf(target)
-  rmSync(stampOf(target), { force: true })
+  const writeStamps = takeStamps(target)
   dropForeignBuild()
   const failure = (await configure(lock)) ?? (await compile(lock, target, progress))
-  if (!failure) writeFileSync(stampOf(target), JSON.stringify({ key, nvcc: nvcc() }))
+  if (!failure) writeStamps()
   return failure
+}
+
+/** Removes the stamps; what is returned writes them, for the sources as they were when this was called. */
+export function takeStamps(target) {
+  const stamps = (target === 'all' ? ['all', 'ziya'] : [target]).map((name) => ({
+    file: stampOf(name),
+    text: JSON.stringify({ key: keyOf(name), nvcc: nvcc() }),
+  }))
+  for (const { file } of stamps) rmSync(file, { force: true })
+  return () => {
+    for (const { file, text } of stamps) writeFileSync(file, text)
+  }
 }
 
 function stampOf(target) {

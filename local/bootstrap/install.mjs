@@ -37,9 +37,14 @@ export async function installDependencies(lock, progress) {
   const { status, output } = await runChild('npm', args, { lock })
   if (status === 'ENOENT') return 'npm was not found; it comes with Node'
   if (status !== 0) return explain(output)
-  writeFileSync(stamp, lockHash())
-  rmSync(broken_off)
+  writeStamp()
   return null
+}
+
+/** Says that this installation is whole. */
+export function writeStamp() {
+  writeFileSync(stamp, lockHash())
+  rmSync(broken_off, { force: true })
 }
 
 function lockHash() {
