@@ -34,7 +34,7 @@ export async function ask(ready: Ready, signal: AbortSignal): Promise<void> {
   -d '${JSON.stringify(body)}'`)
 }
 
-const BUSY_MS_MAX = 10_000
+const BUSY_MS_MAX = 30_000
 
 /** A service that has just begun may say 503 for a moment: then it is asked again, as any client would. */
 async function answered(ready: Ready, body: string, signal: AbortSignal): Promise<Response> {

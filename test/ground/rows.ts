@@ -19,7 +19,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { expect } from 'vitest'
 import { freePort } from '../../local/port.ts'
 import { makeClone, root, standIns, toolsOnly } from './clone.ts'
-import { HANG_MS_MAX, type LaunchOptions, launch, nothingLeft, processesOf, type Run, until } from './run.ts'
+import { type LaunchOptions, launch, nothingLeft, processesOf, type Run, until } from './run.ts'
 
 export interface Row {
   name: string
@@ -603,5 +603,28 @@ const models: Row[] = [
   },
 ]
 
-export const rows: Row[] = [...answered, ...ended, ...lost, ...places, ...missing, ...models]
-export { HANG_MS_MAX }
+// ---- what a deployment copies
+
+const packaged: Row[] = [
+  {
+    name: 'the package starts in an empty folder on a machine with node alone',
+    run: async (folder) => {
+      const clone = makeClone({ dir: join(folder, 'clone') })
+      execFileSync(join(root, 'node_modules/.bin/node'), ['local/package.ts'], { cwd: clone })
+      const [archive] = readdirSync(join(clone, 'dist'))
+      mkdirSync(join(folder, 'deployed'))
+      chmodSync(folder, 0o755)
+      execFileSync('tar', [
+        '-xzf',
+        join(clone, 'dist', archive!),
+        '-C',
+        join(folder, 'deployed'),
+        '--strip-components=1',
+      ])
+      const PATH = toolsOnly(join(folder, 'bin'), ['node'])
+      await answers({ clone: join(folder, 'deployed'), by: 'node', env: { PATH } })
+    },
+  },
+]
+
+export const rows: Row[] = [...answered, ...ended, ...lost, ...places, ...missing, ...models, ...packaged]
