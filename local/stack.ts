@@ -27,7 +27,7 @@ export interface StackOptions {
   /** Overrides of the vars of wrangler.toml. */
   vars?: Record<string, string>
   on_stage?: (name: string, seconds: number, detail: string) => void
-  on_progress?: (name: string, line: string) => void
+  on_progress?: (name: string, news: string) => void // of a stage that began
   signal?: AbortSignal // gives up starting
 }
 
@@ -195,9 +195,10 @@ async function stopInOrder(parts: Parts, logs: LogFile[]): Promise<void> {
 }
 
 /** Times a stage, and stops short when the caller gave up. */
-function stages({ on_stage, signal }: StackOptions) {
+function stages({ on_stage, on_progress, signal }: StackOptions) {
   return async <T>(name: string, run: () => Promise<T>, detail: (result: T) => string): Promise<T> => {
     signal?.throwIfAborted()
+    on_progress?.(name, 'starting')
     const begun = performance.now()
     const result = await run()
     on_stage?.(name, (performance.now() - begun) / 1000, detail(result))

@@ -96,22 +96,21 @@ function stripeVars(): Record<string, string> {
   return Object.fromEntries(named) as Record<string, string>
 }
 
-/** A line a stage; while nothing new happens for a while, one that says what is under way. */
+/** A line a stage that is done; while none ends for a while, one that says what is under way. */
 function signsOfLife() {
   const begun = performance.now()
-  let news = 'starting'
-  const signs = setInterval(
-    () => console.log(`  ${news} (${((performance.now() - begun) / 1000).toFixed(0)} s) …`),
-    SIGN_OF_LIFE_MS,
-  )
+  const under_way = new Map<string, string>()
+  const signs = setInterval(() => {
+    const seconds = ((performance.now() - begun) / 1000).toFixed(0)
+    console.log(`  ${Array.from(under_way, ([name, news]) => `${name}: ${news}`).join(', ')} (${seconds} s) …`)
+  }, SIGN_OF_LIFE_MS)
   return {
     on_stage: (name: string, seconds: number, detail: string) => {
+      under_way.delete(name)
       console.log(`✓ ${name.padEnd(14)} ${seconds.toFixed(1).padStart(5)} s  ${detail}`)
       signs.refresh()
     },
-    on_progress: (name: string, line: string) => {
-      news = `${name}: ${line}`
-    },
+    on_progress: (name: string, news: string) => under_way.set(name, news),
     end: () => clearInterval(signs),
   }
 }

@@ -104,7 +104,7 @@ for _ in range(200):
 test('it serves until Ctrl-C, which stops every process', async () => {
   const data = join(scratch, 'serve')
   const run = start(['--port', String(await freePort()), '--data', data])
-  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 45_000)
+  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 90_000)
   const ready = JSON.parse(readFileSync(join(data, 'ready.json'), 'utf8'))
   expect(Object.keys(ready)).toEqual(
     expect.arrayContaining(['gateway_url', 'api_key', 'admin_key', 'database_url', 'node_url']),
@@ -120,7 +120,7 @@ test('it serves until Ctrl-C, which stops every process', async () => {
 
 test('whatever kills it takes the rest along', async () => {
   const run = start(['--port', String(await freePort()), '--data', join(scratch, 'killed')])
-  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 45_000)
+  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 90_000)
   process.kill(-run.child.pid!, 'SIGKILL')
   await nothingLeft(run.mark)
 })
@@ -167,7 +167,7 @@ function bareMachine(): string {
 test('what is built starts without a compiler and without setpriv, and a kill of it leaves nothing running', async () => {
   const args = ['--port', String(await freePort()), '--data', join(scratch, 'bare')]
   const run = start(args, { PATH: bareMachine() })
-  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 45_000)
+  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 90_000)
   process.kill(run.child.pid!, 'SIGKILL')
   await nothingLeft(run.mark)
 })
