@@ -17,6 +17,7 @@ const entries = {
   test: ['node_modules/vitest/vitest.mjs', 'run'],
   'pass-at-1': ['bench/pass-at-1.ts'],
   admin: ['local/admin.ts'],
+  migrate: ['local/migrate-database.ts'],
   soak: ['test/soak.ts'],
 }
 
@@ -26,7 +27,7 @@ mkdirSync(local, { recursive: true })
 // Every Node that is started from here on finds its sources compiled: a third of the time of a short command.
 process.env.NODE_COMPILE_CACHE ??= join(local, 'compile-cache')
 stage('dependencies', dependenciesAreCurrent, installDependencies)
-if (!['admin', 'soak'].includes(entry)) stage('native addon', () => false, buildAddon)
+if (!['admin', 'migrate', 'soak'].includes(entry)) stage('native addon', () => false, buildAddon)
 runInNode24([...entries[entry], ...rest])
 
 /** Runs one stage, or says that nothing was to do; a failure ends the process with one clear line. */

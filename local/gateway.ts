@@ -7,9 +7,10 @@ import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 import postgres from 'postgres'
 import { parse } from 'smol-toml'
-import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
+import type { LocalModel } from '../gateway/catalog.ts'
 import { gatewayUrl } from './gateway-login.ts'
 import { requireFreePort } from './port.ts'
+import { localPrice, publishFirst } from './prices.ts'
 import { serveWorkerd } from './workerd.ts'
 
 export interface GatewayOptions {
@@ -94,26 +95,15 @@ async function bundle(main: string): Promise<string> {
   return outputFiles[0]!.text
 }
 
-/** Prices for what has none yet, and a login; returns the URL with it. */
+/** A price for the local model, which no migration knows, and a login; returns the URL with it. */
 async function prepareDatabase({ database_url, local_model }: GatewayOptions): Promise<string> {
   const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
   try {
-    await publishPrices(sql, local_model ?? null)
+    if (local_model) await publishFirst(sql, [localPrice(local_model.id)])
     return await gatewayUrl(sql, database_url)
   } finally {
     await sql.end({ timeout: 5 })
   }
-}
-
-/** Gives each model that has no list price yet the catalog's. Later ones are the operator's to publish. */
-async function publishPrices(sql: postgres.Sql, local_model: LocalModel | null): Promise<void> {
-  const items = Array.from(catalogWith(local_model).values(), ({ id, price }) => ({
-    model: id,
-    input_nanousd_per_token: String(price.input_nanousd_per_token),
-    output_nanousd_per_token: String(price.output_nanousd_per_token),
-    only_first: true,
-  }))
-  await sql`select api.publish_price(${JSON.stringify(items)}::text::jsonb)`
 }
 
 // workerd runs no cron triggers by itself. This worker, on a port of its own, hands one to the gateway.
