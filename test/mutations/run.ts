@@ -22,6 +22,7 @@ const parts = [
   'gateway',
   'local',
   'migrations',
+  'models/catalog.json',
   'test',
   'package.json',
   'tsconfig.json',
