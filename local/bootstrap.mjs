@@ -24,10 +24,11 @@ const entries = {
   'test:ground': ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/ground/vitest.config.ts'],
   'pass-at-1': ['bench/pass-at-1.ts'],
   admin: ['local/admin.ts'],
+  migrate: ['local/migrate-database.ts'],
   soak: ['test/soak.ts'],
   package: ['local/package.ts'],
 }
-const without_addon = ['admin', 'soak']
+const without_addon = ['admin', 'migrate', 'soak']
 
 const [entry, ...rest] = process.argv.slice(2)
 const target = entry.startsWith('test') ? 'all' : 'ziya'

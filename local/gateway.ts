@@ -6,13 +6,13 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { parse } from 'smol-toml'
-import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
-import { askOver, connect } from '../gateway/db/connection.ts'
+import type { LocalModel } from '../gateway/catalog.ts'
 import { orAborted } from './aborted.ts'
 import { bundleWorker } from './bundle.ts'
 import type { Exit } from './children.ts'
 import { gatewayUrl, readerUrl } from './gateway-login.ts'
 import { requireFreePort } from './port.ts'
+import { localPrice, publishFirst } from './prices.ts'
 import { serveWorkerd } from './workerd.ts'
 
 export interface GatewayOptions {
@@ -92,32 +92,14 @@ function readConfig(): WorkerConfig {
 /** The database's URL with the login of each Hyperdrive binding. */
 type DatabaseUrls = Record<string, string>
 
-/** Prices for what has none yet, and the logins. */
+/** A price for the local model, which no migration knows, and the logins. */
 async function prepareDatabase({ database_url, local_model }: GatewayOptions): Promise<DatabaseUrls> {
   const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
   try {
-    await publishPrices(database_url, local_model ?? null)
+    if (local_model) await publishFirst(database_url, [localPrice(local_model.id)])
     return { HYPERDRIVE: await gatewayUrl(sql, database_url), HYPERDRIVE_READER: await readerUrl(sql, database_url) }
   } finally {
     await sql.end({ timeout: 5 })
-  }
-}
-
-const PUBLISH_MS_MAX = 60_000
-
-/** Gives each model that has no list price yet the catalog's. Later ones are the operator's to publish. */
-async function publishPrices(database_url: string, local_model: LocalModel | null): Promise<void> {
-  const prices = Array.from(catalogWith(local_model).values(), ({ id, price }) => ({
-    model: id,
-    input_nanousd_per_token: String(price.input_nanousd_per_token),
-    output_nanousd_per_token: String(price.output_nanousd_per_token),
-    only_first: true,
-  }))
-  const connection = connect(database_url, PUBLISH_MS_MAX)
-  try {
-    await askOver(connection, 'publish_price', ...prices)
-  } finally {
-    connection.discard()
   }
 }
 

@@ -7,6 +7,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
+import { catalogPrices, type ListPrice, publishFirst } from './prices.ts'
 
 interface Migration {
   name: string
@@ -16,15 +17,21 @@ interface Migration {
 
 const folder = fileURLToPath(new URL('../migrations/', import.meta.url))
 
-/** Applies what is missing and returns its names; the functions together are one name. Two at once wait for each other. */
+/**
+ * Applies what is missing and returns its names; the functions together are one name. Two at once wait for each other. Then models
+ * that have no list price yet get theirs.
+ */
 export async function migrate(
   database_url: string,
   migrations: Migration[] = readMigrations(),
   functions: Migration = readFunctions(),
+  prices: ListPrice[] = catalogPrices,
 ): Promise<string[]> {
   const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false, onnotice: () => {} })
   try {
-    return await sql.begin((transaction) => applyMissing(transaction, migrations, functions))
+    const applied = await sql.begin((transaction) => applyMissing(transaction, migrations, functions))
+    if (prices.length > 0) await publishFirst(database_url, prices)
+    return applied
   } finally {
     await sql.end({ timeout: 5 })
   }

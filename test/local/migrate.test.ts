@@ -1,6 +1,7 @@
 import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { migrate, readFunctions, readMigrations } from '../../local/migrate.ts'
+import catalog from '../../models/catalog.json' with { type: 'json' }
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 
 let db: TestPostgres
@@ -63,6 +64,25 @@ test('functions that changed are replaced, and only then', async () => {
   expect(await db.sql`select answer()`).toEqual([{ answer: 2 }])
 })
 
+describe('the list price of the catalog', () => {
+  const listed = () =>
+    db.sql`select model, version, input_nanousd_per_token::text as price from prices where account_id is null order by model, version`
+  const first = catalog.map(({ id, price }) => ({ model: id, version: 1, price: price.input_nanousd_per_token }))
+  const inOrder = (rows: object[]) => rows.toSorted((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b)))
+
+  test('is published for each model, once', async () => {
+    await migrate(db.url)
+    expect(inOrder(await listed())).toEqual(inOrder(first))
+  })
+
+  test('is not put in the place of what an operator published', async () => {
+    const price = { model: 'ziya-coding-mini', input_nanousd_per_token: '7', output_nanousd_per_token: '8' }
+    await db.ask('publish_price', price)
+    await migrate(db.url)
+    expect(inOrder(await listed())).toEqual(inOrder([...first, { model: price.model, version: 2, price: '7' }]))
+  })
+})
+
 describe('what can be made again', () => {
   const functions = readFunctions()
   const withText = (old: string, text: string) => ({
@@ -110,7 +130,7 @@ describe('what can be made again', () => {
     const older = readMigrations().filter(({ name }) => name < '0026')
     const admit = `create function admit(items jsonb) returns setof jsonb language sql as 'select items';
       create function own() returns int language sql as 'select 1'`
-    await migrate(url, older, { name: 'functions', sql: admit, checksum: 'older' })
+    await migrate(url, older, { name: 'functions', sql: admit, checksum: 'older' }, [])
     await migrate(url)
     const sql = postgres(url, { max: 1, fetch_types: false })
     const found = await sql`select oid::regproc::text as name from pg_proc where proname in ('admit', 'own') order by 1`

@@ -1,0 +1,30 @@
+// The list prices that a deployment starts with. Later ones are the operator's to publish.
+
+import { askOver, connect } from '../gateway/db/connection.ts'
+import catalog from '../models/catalog.json' with { type: 'json' }
+
+export interface ListPrice {
+  model: string
+  input_nanousd_per_token: string
+  output_nanousd_per_token: string
+}
+
+/** The list price of every model of the catalog. */
+export const catalogPrices: ListPrice[] = catalog.map(({ id, price }) => ({ model: id, ...price }))
+
+/** The list price of a model that a local folder adds. */
+export function localPrice(model: string): ListPrice {
+  return { model, input_nanousd_per_token: '20', output_nanousd_per_token: '60' }
+}
+
+const PUBLISH_MS_MAX = 60_000
+
+/** Gives each of these models the price, unless it has a list price already. */
+export async function publishFirst(database_url: string, prices: ListPrice[]): Promise<void> {
+  const connection = connect(database_url, PUBLISH_MS_MAX)
+  try {
+    await askOver(connection, 'publish_price', ...prices.map((price) => ({ ...price, only_first: true })))
+  } finally {
+    connection.discard()
+  }
+}
