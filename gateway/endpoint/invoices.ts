@@ -42,7 +42,7 @@ export function invoiceEndpoint<A extends Asker>() {
       says: 'Shows an invoice: as JSON, as CSV, or as a page that prints.',
       query: formQuery,
       answer: shown.invoice,
-      also: ['text/csv', 'text/html'],
+      also: { 'text/csv': null, 'text/html': null },
     },
     async (c, asker: A) => {
       const id = pathId(c, 'id', invoiceId)

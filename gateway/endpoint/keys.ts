@@ -53,7 +53,7 @@ const rotation = z.strictObject({ overlap_s: z.int().min(0).max(OVERLAP_S_MAX).d
 export const creating = {
   says: 'Makes a key. It is shown in this answer and never again.',
   answer: shown.newKey,
-  status: 201,
+  statuses: [201],
 } as const
 
 export const listing = { says: 'Lists the keys, the newest first.', answer: pages.pageOf(shown.key) }
@@ -85,7 +85,7 @@ export function keyEndpoints<A extends Asker>() {
         says: 'Makes a key that replaces another, which ends after an overlap.',
         body: rotation,
         answer: shown.newKey,
-        status: 201,
+        statuses: [201],
       },
       async (c, asker: A) => {
         const { overlap_s } = await readBody(c, rotation)

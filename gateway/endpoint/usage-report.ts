@@ -12,7 +12,7 @@ import { ApiError } from '../error.ts'
 import { publicRow } from '../field/public-row.ts'
 import { day } from '../field/time.ts'
 
-type Span = { from: string; to: string; format?: 'json' | 'csv' | undefined }
+type Span = { from?: string | undefined; to?: string | undefined; format?: 'json' | 'csv' | undefined }
 
 const ROWS_MAX = 10_000
 const DAY_MS = 86_400_000
@@ -24,8 +24,8 @@ export const groups = z
   .transform((text) => text.split(','))
   .pipe(z.array(usageGroup).max(4))
 export const span = {
-  from: day.default(() => dayAfter(-30)),
-  to: day.default(() => dayAfter(1)),
+  from: day.optional(), // thirty days ago
+  to: day.optional(), // tomorrow
   format: z.enum(['json', 'csv']).optional(),
 }
 interface Wanted extends Span {
@@ -33,7 +33,10 @@ interface Wanted extends Span {
   group_by: (keyof typeof columns)[]
 }
 
-export async function reportUsage(c: Call, { asker, group_by, from, to, format }: Wanted): Promise<Response> {
+export async function reportUsage(
+  c: Call,
+  { asker, group_by, from = dayAfter(-30), to = dayAfter(1), format }: Wanted,
+): Promise<Response> {
   if (to <= from) throw new ApiError('invalid_value', { param: 'to', message: "Expected a day after 'from'." })
   const account_id = 'operator' in asker ? asker.account_id : await accountOf(c.env, { ...asker, scope: 'usage' })
   const rows = await rowsOf(c.env, 'sum_usage', { account_id, from, to, group_by, rows_max: ROWS_MAX + 1 })

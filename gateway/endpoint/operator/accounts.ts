@@ -22,7 +22,7 @@ const creation = change.extend({ name })
 const query = pageQuery({})
 
 export const createAccount = endpoint(
-  { says: 'Opens an account.', body: creation, answer: shown.account, status: 201 },
+  { says: 'Opens an account.', body: creation, answer: shown.account, statuses: [201] },
   async (c, operator: Operator) => {
     const item = { ...(await readBody(c, creation)), created_by: c.var.operation.id, ...operator }
     const { account } = await ask(c.env, 'create_account', item)

@@ -45,7 +45,7 @@ export const listAccountEntries = endpoint({ ...listing, query }, async (c, oper
   return statement(c, { ...page, account_id: await accountOf(c.env, { ...operator, scope: 'usage', account_id }) })
 })
 
-const booking = { answer: bookedEntry, status: 201 } as const
+const booking = { answer: bookedEntry, statuses: [201] } as const
 
 export const createGrant = endpoint(
   { says: 'Gives an account credit that ends.', body: grant, ...booking },

@@ -48,7 +48,12 @@ const publication = z
 const query = z.strictObject({ model: text.min(1).max(200).optional(), account_id: rowId.optional() })
 
 export const publishPrice = endpoint(
-  { says: 'Publishes a price, for everybody or for one account.', body: publication, answer: shown.price, status: 201 },
+  {
+    says: 'Publishes a price, for everybody or for one account.',
+    body: publication,
+    answer: shown.price,
+    statuses: [201],
+  },
   async (c, _: Operator) => {
     const answer = await ask(c.env, 'publish_price', await readBody(c, publication))
     switch (answer.decision) {
