@@ -10,7 +10,7 @@ begin
   end loop;
 end $$;
 
--- What each model costs a key's account now: {model: price}.
+-- What each model costs a key's account now: {model: price}, without those that have no price for it yet.
 create function api.read_prices(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
@@ -22,8 +22,10 @@ begin
       when key_refusal(key, 'generate', item) is not null then
         jsonb_build_object('decision', key_refusal(key, 'generate', item))
       else jsonb_build_object('decision', 'allowed', 'prices', (
-        select coalesce(jsonb_object_agg(model, price_report(price_at(model, key.account_id, clock_timestamp()))), '{}')
-        from (select distinct model from prices) as models))
+        select coalesce(jsonb_object_agg(models.model, price_report(price)), '{}')
+        from (select distinct model from prices) as models,
+          price_at(models.model, key.account_id, clock_timestamp()) as price
+        where price.model is not null))
     end;
   end loop;
 end $$;

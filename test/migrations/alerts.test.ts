@@ -44,7 +44,7 @@ async function warnings(account_id: string): Promise<string[]> {
 }
 
 async function leftOf(account_id: string): Promise<bigint> {
-  const [row] = await db.sql`select left_nanousd(a)::text as left from accounts a where id = ${account_id}`
+  const [row] = await db.sql`select ledger.left_nanousd(a)::text as left from accounts a where id = ${account_id}`
   return BigInt(row!.left)
 }
 

@@ -102,6 +102,13 @@ describe('admit', () => {
     expect(await versions()).toEqual(['30', '60'])
   })
 
+  test('says no price of a model that has none yet', async () => {
+    await db.ask('publish_price', { ...price('next year', 1, 1), valid_from: '2099-01-01T00:00:00.000Z' })
+    const [answer] = await db.ask('read_prices', { key_hash: payer.key_hash })
+    expect(answer!.prices).toMatchObject({ m: { model: 'm', account_id: null } })
+    expect(Object.keys(answer!.prices)).not.toContain('next year')
+  })
+
   test('refuses in order: key, scope, model, price, money, nodes', async () => {
     const past = { expires_at: '2020-01-01T00:00:00Z' }
     const key = async (own: object) => (await newKey(db, payer.account_id, own)).key_hash
@@ -400,7 +407,8 @@ describe('a grant', () => {
     await db.sql`update accounts set overdraft_nanousd = 0 where id = ${account_id}`
     await endGrants(account_id)
     const left = async () => {
-      const [row] = await db.sql`select sum(left_of(g))::text as left from grants g where account_id = ${account_id}`
+      const [row] =
+        await db.sql`select sum(ledger.left_of(g))::text as left from grants g where account_id = ${account_id}`
       return row!.left
     }
     expect(await admit({ key_hash })).toMatchObject({ decision: 'insufficient_quota' })
