@@ -199,8 +199,13 @@ async function inTurns(ways: ((n: number) => Promise<unknown>)[]): Promise<numbe
   return taken.map((times_ms) => times_ms.toSorted((a, b) => a - b)[Math.floor(CALLS / 2)]!)
 }
 
-const ms = (value_ms: number) => `${value_ms.toFixed(1).padStart(6)} ms`
-const times = (a: number, b: number) => `× ${(a / b).toFixed(2)}`
+function ms(value_ms: number): string {
+  return `${value_ms.toFixed(1).padStart(6)} ms`
+}
+
+function times(a: number, b: number): string {
+  return `× ${(a / b).toFixed(2)}`
+}
 
 async function buffersOf(sql: postgres.Sql, query: { toSQL(): { sql: string; params: unknown[] } }): Promise<number> {
   const { sql: text, params } = query.toSQL()
