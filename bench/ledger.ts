@@ -9,7 +9,8 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
-import { connect } from '../gateway/db/connection.ts'
+import { askOver, callOf, connect } from '../gateway/db/connection.ts'
+import type { Answer, FunctionName, Item } from '../gateway/db/functions.ts'
 import { Lane } from '../gateway/db/lane.ts'
 import { gatewayUrl } from '../local/gateway-login.ts'
 import { migrate } from '../local/migrate.ts'
@@ -25,7 +26,7 @@ const counts = {
   cached_tokens: 0,
   completion_tokens: 32,
   delivered_tokens: 32,
-  outcome: 'stop',
+  outcome: 'stop' as const,
   started_unix_ms: Date.now(),
   first_token_ms: 1,
   duration_ms: 2,
@@ -39,6 +40,7 @@ const folder = mkdtempSync(join(tmpdir(), 'ziya-bench-'))
 const server = await startPostgres({ data_dir: join(folder, 'postgres') })
 await migrate(server.url)
 const sql = postgres(server.url, { max: 1, fetch_types: false, onnotice: () => {} })
+const database = connect(server.url, 60_000)
 await prepare()
 const gateway_url = await gatewayUrl(sql, server.url)
 const payers = (await sql`select encode(hash, 'hex') as key_hash from keys order by id`) as unknown as Payer[]
@@ -53,17 +55,21 @@ for (const [name, one] of [
 ] as const)
   pgbench(name, one)
 await expectBooksToBalance()
+database.discard()
 await sql.end()
 await server.stop()
 rmSync(folder, { recursive: true, force: true })
 process.exit(0)
 
+async function askLane<N extends FunctionName>(lane: Lane, name: N, item: Item<N>): Promise<Answer<N>> {
+  return (await lane.ask(name, item)) as Answer<N>
+}
+
 async function prepare(): Promise<void> {
-  const price = [{ model, input_nanousd_per_token: '20', output_nanousd_per_token: '60' }]
+  const price = { model, input_nanousd_per_token: '20', output_nanousd_per_token: '60' }
   const numbers = { context_tokens: 1, running: 0, waiting: 0, blocks_total: 1, blocks_free: 1 }
-  const node = [{ node: { node_id: 'n', url: 'http://n', model, state: 'ready', ...numbers } }]
-  await sql`select publish_price(${JSON.stringify(price)}::text::jsonb)`
-  await sql`select settle(${JSON.stringify(node)}::text::jsonb)`
+  await askOver(database, 'publish_price', price)
+  await askOver(database, 'settle', { node: { node_id: 'n', url: 'http://n', model, state: 'ready', ...numbers } })
   await sql`update nodes set last_seen_at = 'infinity'`
   await sql`insert into accounts (name, created_by, overdraft_nanousd) select 'bench', gen_random_uuid(), 1000000000000 from generate_series(1, ${ACCOUNTS})`
   await sql`insert into keys (account_id, name, hash, prefix, last_four, scopes)
@@ -95,11 +101,9 @@ async function pairs(name: string, among: Payer[], at_once: number, seconds: num
       const { key_hash } = among[turn++ % among.length]!
       const started = performance.now()
       const tokens = { prompt_tokens_max: 9, output_tokens_max: 32, ttl_ms: 60_000 }
-      const admitted = (await admit.ask('admit', { request_id, key_hash, model, ...tokens })) as { decision: string }
+      const admitted = await askLane(admit, 'admit', { request_id, key_hash, model, ...tokens })
       if (admitted.decision !== 'admitted') throw new Error(`admit: ${admitted.decision}`)
-      const settled = (await settle.ask('settle', { ...admitted, request_id, model, attempt: 1, ...counts })) as {
-        decision: string
-      }
+      const settled = await askLane(settle, 'settle', { ...admitted, request_id, model, attempt: 1, ...counts })
       if (settled.decision !== 'posted') throw new Error(`settle: ${settled.decision}`)
       times.push(performance.now() - started)
     }
@@ -112,17 +116,18 @@ async function pairs(name: string, among: Payer[], at_once: number, seconds: num
 /** The two statements as they are, by Postgres' own client, which batches nothing. */
 function pgbench(name: string, one_account: boolean): void {
   const script = join(folder, 'pairs.sql')
-  const settlement = JSON.stringify({ model, attempt: 1, ...counts }).replaceAll("'", "''")
   // pgbench puts its variables in as text, inside of quotes too. Another decision divides by zero, which ends it.
+  const admission = `jsonb_build_array(jsonb_build_object('request_id', ':request_id',
+  'key_hash', encode(sha256(':account'::text::bytea), 'hex'), 'model', '${model}',
+  'prompt_tokens_max', 9, 'output_tokens_max', 32, 'ttl_ms', 60000))`
+  const settlement = `jsonb_build_array('${JSON.stringify({ model, attempt: 1, ...counts })}'::jsonb
+  || jsonb_build_object('request_id', ':request_id', 'account_id', ':account'))`
   writeFileSync(
     script,
     `\\set account ${one_account ? '1' : `random(1, ${ACCOUNTS})`}
 select gen_random_uuid() as request_id \\gset
-select 1 / count(*) from admit(jsonb_build_array(jsonb_build_object('request_id', ':request_id',
-  'key_hash', encode(sha256(':account'::text::bytea), 'hex'), 'model', '${model}',
-  'prompt_tokens_max', 9, 'output_tokens_max', 32, 'ttl_ms', 60000))) as answer where answer ->> 'decision' = 'admitted';
-select 1 / count(*) from settle(jsonb_build_array('${settlement}'::jsonb
-  || jsonb_build_object('request_id', ':request_id', 'account_id', ':account'))) as answer where answer ->> 'decision' = 'posted';
+select 1 / count(*) from ${callOf('admit', admission)} as answer where answer ->> 'decision' = 'admitted';
+select 1 / count(*) from ${callOf('settle', settlement)} as answer where answer ->> 'decision' = 'posted';
 `,
   )
   const url = new URL(server.url)
@@ -160,9 +165,9 @@ select 1 / count(*) from settle(jsonb_build_array('${settlement}'::jsonb
 
 async function expectBooksToBalance(): Promise<void> {
   for (let after: string | null = '0'; after !== null; ) {
-    const [step]: postgres.Row[] =
-      await sql`select reconcile(${JSON.stringify([{ after, entries_max: 100_000, anew: after === '0' }])}::text::jsonb) as answer`
-    after = step!.answer.after
+    const item: Item<'reconcile'> = { after, entries_max: 100_000, anew: after === '0' }
+    const [step]: Answer<'reconcile'>[] = await askOver(database, 'reconcile', item)
+    after = step!.after
   }
   const findings = await sql`select * from ledger_findings`
   const [{ count }] = (await sql`select count(*) from entries`) as unknown as [{ count: string }]

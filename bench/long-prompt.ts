@@ -5,18 +5,16 @@
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { Generation } from '../gpu-node/answer/generation.ts'
-import type { Journal } from '../gpu-node/meter/journal.ts'
 import { loadEngine } from '../gpu-node/run/native/engine.ts'
 import { readModelFolder } from '../gpu-node/run/native/load/model-folder.ts'
+import { NativeRun } from '../gpu-node/run/native/run.ts'
 import { Scheduler } from '../gpu-node/run/native/scheduler.ts'
 import { StepLoop } from '../gpu-node/run/native/step-loop.ts'
 import { Detokenizer } from '../gpu-node/run/native/tokenizer/detokenizer.ts'
-import type { Client } from '../gpu-node/serve/client.ts'
-import { Metrics } from '../gpu-node/serve/metrics.ts'
-import { generateRequest } from '../test/support/generate.ts'
-import { makeSequence } from '../test/support/sequences.ts'
+import { Streams } from '../gpu-node/serve/streams.ts'
 import { promptOf } from './peers/contender.ts'
 import { randomLlama, type Size } from './peers/random-llama.ts'
+import { sequenceOf, streamRequest } from './requests.ts'
 
 const CONTEXT = 16_384
 const TOKENS_ALONE = 100 // of each stream before the prompt comes
@@ -30,31 +28,30 @@ const { values: options } = parseArgs({
     size: { type: 'string', default: '120m' },
   },
 })
-const [streams, prompt_tokens] = [Number(options.streams), Number(options.prompt)]
+const [streams_count, prompt_tokens] = [Number(options.streams), Number(options.prompt)]
 
 const model = readModelFolder(randomLlama(options.size as Size, join(import.meta.dirname, '../.local/bench'), CONTEXT))
 const limits = { blocks: 4096, batch_tokens_max: 512, sequences_max: 64, waiting_max: 64 }
 const engine_options = { ...limits, device: 'cpu' as const, threads: Number(options.threads) }
 const engine = await loadEngine(model.shape, model.tensors, engine_options, () => {})
 const scheduler = new Scheduler({ ...limits, speculation: 'prompt-lookup' })
-const loop = new StepLoop({
-  engine,
-  scheduler,
-  journal: { step: () => {} } as unknown as Journal,
-  metrics: new Metrics({ model_name: 'm', tokens_max: CONTEXT, scheduler }),
-  looks_ahead: false,
+const loop = new StepLoop({ engine, scheduler, looks_ahead: false })
+const streams = new Streams({
+  journal: { step: () => {} },
+  metrics: { step: () => {}, ended: () => {} },
   on_finished: () => {},
   on_failed: (error) => {
     throw error
   },
 })
+loop.open(streams)
 
 const running: { generation: Generation; times: number[] }[] = []
 let came_at = Number.POSITIVE_INFINITY
 let drawn_at = Number.POSITIVE_INFINITY
 
-for (let i = 0; i < streams; i++) startStream(i)
-await loop.whenIdle()
+for (let i = 0; i < streams_count; i++) startStream(i)
+await streams.whenIdle()
 report()
 await engine.close()
 
@@ -66,9 +63,9 @@ function startStream(salt: number): void {
     times.push(performance.now())
     if (running.every((stream) => stream.times.length >= TOKENS_ALONE) && came_at === Number.POSITIVE_INFINITY) comeIn()
     const after = times.filter((time) => time > drawn_at).length
-    if (after >= TOKENS_AFTER) queueMicrotask(() => loop.stopAll('deadline'))
+    if (after >= TOKENS_AFTER) queueMicrotask(() => streams.stopAll('deadline'))
   }
-  loop.start(generation, { write, end: () => {} } as unknown as Client)
+  streams.start(generation, { write, end: () => {} })
 }
 
 function comeIn(): void {
@@ -76,13 +73,14 @@ function comeIn(): void {
   const draw = () => {
     drawn_at = Math.min(drawn_at, performance.now())
   }
-  loop.start(generationOf(promptOf(prompt_tokens, 999), 1), { write: draw, end: draw } as unknown as Client)
+  streams.start(generationOf(promptOf(prompt_tokens, 999), 1), { write: draw, end: draw })
 }
 
 function generationOf(prompt: number[], output_tokens_max: number): Generation {
-  const sequence = makeSequence({ prompt, output_tokens_max, stop_ids: new Set() })
-  const choices = [{ sequence, detokenizer: new Detokenizer(model.tokenizer), echo: '' }]
-  return new Generation({ ticket: '', attempt: 1, request: generateRequest({ stream: true }), choices })
+  const sequence = sequenceOf({ prompt, output_tokens_max })
+  const request = streamRequest()
+  const run = new NativeRun(request, [{ sequence, detokenizer: new Detokenizer(model.tokenizer), echo: '' }], loop)
+  return new Generation({ ticket: '', attempt: 1, request, run })
 }
 
 function report(): void {

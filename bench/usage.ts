@@ -32,7 +32,7 @@ try {
 async function fill(sql: postgres.Sql): Promise<void> {
   await sql`set session_replication_role = replica` // no check of what is right by construction
   await sql`set maintenance_work_mem = '512MB'`
-  await sql`select add_usage_month(month::date) from generate_series(date '2025-01-01', '2025-12-01', '1 month') as month`
+  await sql`select ledger.add_usage_month(month::date) from generate_series(date '2025-01-01', '2025-12-01', '1 month') as month`
   await sql`insert into accounts (name, created_by, overdraft_nanousd) select 'bench', gen_random_uuid(), 1000000000000000000 from generate_series(1, ${ACCOUNTS})`
   await sql`insert into keys (account_id, name, hash, prefix, last_four, scopes, tags)
     select a.id, 'bench', sha256((a.id || '/' || n)::bytea), '', '', array['usage'], array['team-' || n]
@@ -134,13 +134,13 @@ async function measure(sql: postgres.Sql, what: string, name: string, item: (n: 
   for (let n = 0; n < CALLS; n += 1) {
     const items = JSON.stringify([item(n)])
     const started = performance.now()
-    const [row] = await sql`select ${sql(name)}(${items}::text::jsonb) as answer`
+    const [row] = await sql`select ${sql(`api.${name}`)}(${items}::text::jsonb) as answer`
     times.push(performance.now() - started)
     if (row!.answer.decision !== 'allowed') throw new Error(`${name}: ${row!.answer.decision}`)
   }
   for (let n = 0; n < 3; n += 1) {
     const [row] =
-      await sql`explain (analyze, buffers, format json) select ${sql(name)}(${JSON.stringify([item(n)])}::text::jsonb)`
+      await sql`explain (analyze, buffers, format json) select ${sql(`api.${name}`)}(${JSON.stringify([item(n)])}::text::jsonb)`
     const [{ Plan: plan }] = row!['QUERY PLAN']
     buffers = Math.max(buffers, plan['Shared Hit Blocks'] + plan['Shared Read Blocks'])
   }
@@ -159,7 +159,7 @@ async function measureReconcile(sql: postgres.Sql): Promise<void> {
       const items: string = JSON.stringify([
         { after, entries_max: 100_000, anew: after === '0' && what === 'every entry anew' },
       ])
-      const [row]: postgres.Row[] = await sql`select reconcile(${items}::text::jsonb) as answer`
+      const [row]: postgres.Row[] = await sql`select api.reconcile(${items}::text::jsonb) as answer`
       after = row!.answer.after
     }
     const findings = await sql`select * from ledger_findings`

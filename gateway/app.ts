@@ -1,41 +1,88 @@
 // Every guard and endpoint in order: the table of contents. What a request goes through stands in the endpoint it reaches.
 
 import { Hono } from 'hono'
-import { authenticate, authenticateAdmin, identify } from './auth/authenticate.ts'
+import { authenticate } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
 import { stripeWebhook } from './endpoint/internal/stripe-webhook.ts'
 import { internalSync } from './endpoint/internal/sync.ts'
-import {
-  createAccount,
-  listAccounts,
-  ownAccount,
-  retrieveAccount,
-  updateAccount,
-} from './endpoint/operator/accounts.ts'
+import { createAccount, listAccounts, retrieveAccount, updateAccount } from './endpoint/operator/accounts.ts'
 import { listAnomalies } from './endpoint/operator/anomalies.ts'
+import { retrieveBilling, updateBilling } from './endpoint/operator/billing.ts'
 import { createAdjustment, createGrant, createRefund } from './endpoint/operator/entries.ts'
+import { operatorsInvoices } from './endpoint/operator/invoices.ts'
+import { operatorsKeys } from './endpoint/operator/keys.ts'
 import { listPrices, publishPrice } from './endpoint/operator/prices.ts'
-import { ledgerHealthz, metrics, reconcileNow } from './endpoint/operator/reconcile.ts'
+import { metrics, reconcileNow } from './endpoint/operator/reconcile.ts'
 import { createTopUp } from './endpoint/operator/top-ups.ts'
+import { reportAccountUsage, retrieveAnyUsage } from './endpoint/operator/usage.ts'
+import { ownAccount } from './endpoint/public/account.ts'
 import { balance } from './endpoint/public/balance.ts'
-import { ownBilling, retrieveBilling, updateBilling } from './endpoint/public/billing.ts'
+import { ownBilling } from './endpoint/public/billing.ts'
 import { chatCompletions } from './endpoint/public/chat-completions.ts'
 import { createCheckoutSession } from './endpoint/public/checkout.ts'
 import { completions } from './endpoint/public/completions.ts'
-import { health } from './endpoint/public/health.ts'
-import { operatorsInvoices, ownInvoices } from './endpoint/public/invoices.ts'
-import { leakKey, operatorsKeys, ownKeys } from './endpoint/public/keys.ts'
+import { documentOf } from './endpoint/public/document.ts'
+import { health, ledgerHealthz } from './endpoint/public/health.ts'
+import { ownInvoices } from './endpoint/public/invoices.ts'
+import { leakKey, ownKeys } from './endpoint/public/keys.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
-import { listUsage, retrieveAnyUsage, retrieveUsage } from './endpoint/public/usage.ts'
-import { reportAccountUsage } from './endpoint/public/usage-report.ts'
+import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
-import { readBodyText } from './field/read-body.ts'
-import { once } from './limits/idempotency.ts'
+import { anybody, key, node, operator, stripe } from './guard.ts'
 import { refuseFlood, refuseForgeries, refuseGuessing, rememberKey, rememberNode } from './limits/sieve.ts'
+import { type Route, route } from './route.ts'
 
-type Handler = (c: Call) => Promise<Response>
+/** Each path: who may come in, and what happens there by method. */
+export const routes: Route[] = [
+  // A generation decides its Idempotency-Key with the admission, in the same call.
+  route('/v1/completions', key('generate'), { POST: completions }, { once_by: 'endpoint' }),
+  route('/v1/chat/completions', key('generate'), { POST: chatCompletions }, { once_by: 'endpoint' }),
+  route('/v1/models', key('generate'), { GET: listModels }),
+  route('/v1/models/:id', key('generate'), { GET: retrieveModel }),
+  route('/v1/usage', key('usage'), { GET: listUsage }),
+  route('/v1/usage/:request_id', key('usage'), { GET: retrieveUsage }),
+  route('/v1/balance', key('usage'), { GET: balance }),
+  route('/v1/account', key('usage'), { GET: ownAccount }),
+  route('/v1/keys', key('keys'), { GET: ownKeys.list, POST: ownKeys.create }),
+  // It is the same however often, and for keys that may do nothing else.
+  route('/v1/keys/leak', key(null), { POST: leakKey }, { once_by: 'nature' }),
+  route('/v1/keys/:id', key('keys'), { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke }),
+  route('/v1/keys/:id/rotate', key('keys'), { POST: ownKeys.rotate }),
+  route('/v1/billing', key('usage'), { GET: ownBilling }),
+  route('/v1/invoices', key('usage'), { GET: ownInvoices.list }),
+  route('/v1/invoices/:id', key('usage'), { GET: ownInvoices.retrieve }),
+  route('/v1/top-ups/checkout', key('admin'), { POST: createCheckoutSession }),
+  route('/healthz', anybody, { GET: health }),
+  route('/healthz/ledger', anybody, { GET: ledgerHealthz }),
+  route('/.well-known/receipt-keys.json', anybody, { GET: receiptKeys }),
+  route('/openapi.json', anybody, { GET: documentOf(() => routes) }),
+  route('/metrics', operator, { GET: metrics }),
+  route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
+  route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature' }), // booked once by the event's id
+  route('/admin/accounts', operator, { GET: listAccounts, POST: createAccount }),
+  route('/admin/accounts/:id', operator, { GET: retrieveAccount, PATCH: updateAccount }),
+  route('/admin/accounts/:id/billing', operator, { GET: retrieveBilling, PATCH: updateBilling }),
+  route('/admin/invoices', operator, { GET: operatorsInvoices.list }),
+  route('/admin/invoices/:id', operator, { GET: operatorsInvoices.retrieve }),
+  route('/admin/keys', operator, { GET: operatorsKeys.list, POST: operatorsKeys.create }),
+  route('/admin/keys/:id', operator, {
+    GET: operatorsKeys.retrieve,
+    PATCH: operatorsKeys.update,
+    DELETE: operatorsKeys.revoke,
+  }),
+  route('/admin/keys/:id/rotate', operator, { POST: operatorsKeys.rotate }),
+  route('/admin/top-ups', operator, { POST: createTopUp }),
+  route('/admin/grants', operator, { POST: createGrant }),
+  route('/admin/refunds', operator, { POST: createRefund }),
+  route('/admin/adjustments', operator, { POST: createAdjustment }),
+  route('/admin/prices', operator, { GET: listPrices, POST: publishPrice }),
+  route('/admin/usage', operator, { GET: reportAccountUsage }),
+  route('/admin/usage/:request_id', operator, { GET: retrieveAnyUsage }),
+  route('/admin/reconcile', operator, { GET: reconcileNow }),
+  route('/admin/anomalies', operator, { GET: listAnomalies }),
+]
 
 export const app = new Hono<App>()
 
@@ -47,6 +94,7 @@ app.use(async (c, next) => {
   c.set('address', clientAddress(c.req.raw))
   c.set('key_hash', null)
   c.set('headers', {})
+  c.set('body', null)
   await next()
   const { headers } = c.res
   for (const [name, value] of Object.entries(c.get('headers'))) headers.set(name, value)
@@ -68,45 +116,7 @@ app.use('/v1/*', async (c, next) => {
   await rememberKey(c)
 })
 
-generation('/v1/completions', completions)
-generation('/v1/chat/completions', chatCompletions)
-endpoint('/v1/models', { GET: listModels })
-endpoint('/v1/models/:id', { GET: retrieveModel })
-endpoint('/v1/usage', { GET: listUsage })
-endpoint('/v1/usage/:request_id', { GET: retrieveUsage })
-endpoint('/v1/balance', { GET: balance })
-endpoint('/v1/account', { GET: ownAccount })
-endpoint('/v1/keys', { GET: ownKeys.list, POST: ownKeys.create }, { scope: 'keys' })
-endpoint('/v1/keys/leak', { POST: leakKey }, { is_once: false }) // it is the same however often, and by keys that may nothing else
-endpoint('/v1/keys/:id', { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke })
-endpoint('/v1/keys/:id/rotate', { POST: ownKeys.rotate }, { scope: 'keys' })
-endpoint('/v1/billing', { GET: ownBilling })
-endpoint('/v1/invoices', { GET: ownInvoices.list })
-endpoint('/v1/invoices/:id', { GET: ownInvoices.retrieve })
-endpoint('/v1/top-ups/checkout', { POST: createCheckoutSession }, { scope: 'admin' })
-endpoint('/healthz', { GET: health })
-endpoint('/healthz/ledger', { GET: ledgerHealthz })
-endpoint('/.well-known/receipt-keys.json', { GET: receiptKeys })
-endpoint('/metrics', { GET: metrics })
-endpoint('/internal/sync', { POST: internalSync }, { is_once: false }) // signed by nodes, and settled once whatever they repeat
-endpoint('/stripe/webhook', { POST: stripeWebhook }, { is_once: false }) // signed by Stripe, and booked once by the event's id
-endpoint('/admin/accounts', { GET: listAccounts, POST: createAccount })
-endpoint('/admin/accounts/:id', { GET: retrieveAccount, PATCH: updateAccount })
-endpoint('/admin/accounts/:id/billing', { GET: retrieveBilling, PATCH: updateBilling })
-endpoint('/admin/invoices', { GET: operatorsInvoices.list })
-endpoint('/admin/invoices/:id', { GET: operatorsInvoices.retrieve })
-endpoint('/admin/keys', { GET: operatorsKeys.list, POST: operatorsKeys.create })
-endpoint('/admin/keys/:id', { GET: operatorsKeys.retrieve, PATCH: operatorsKeys.update, DELETE: operatorsKeys.revoke })
-endpoint('/admin/keys/:id/rotate', { POST: operatorsKeys.rotate })
-endpoint('/admin/top-ups', { POST: createTopUp })
-endpoint('/admin/grants', { POST: createGrant })
-endpoint('/admin/refunds', { POST: createRefund })
-endpoint('/admin/adjustments', { POST: createAdjustment })
-endpoint('/admin/prices', { GET: listPrices, POST: publishPrice })
-endpoint('/admin/usage', { GET: reportAccountUsage })
-endpoint('/admin/usage/:request_id', { GET: retrieveAnyUsage })
-endpoint('/admin/reconcile', { GET: reconcileNow })
-endpoint('/admin/anomalies', { GET: listAnomalies })
+for (const declared of routes) serve(declared)
 
 app.notFound(() => errorResponse(new ApiError('not_found')))
 
@@ -116,43 +126,12 @@ app.onError((error, c) => {
   return errorResponse(new ApiError('internal_error'))
 })
 
-interface PostOptions {
-  is_once?: boolean
-  /** What the POST asks of a key: one without it is shown no result that was kept for another. */
-  scope?: string
-}
-
-/** A POST is done once for an Idempotency-Key, where the endpoint does not see to that itself. */
-function endpoint(path: string, methods: Record<string, Handler>, { is_once = true, scope }: PostOptions = {}): void {
-  for (const [method, handler] of Object.entries(methods)) {
-    const carry = method === 'POST' && is_once ? (c: Call) => doOnce(c, handler, scope) : handler
-    app.on(method, path, (c) => toItsEnd(c, carry(c)))
-  }
-  const allow = Object.keys(methods)
-    .flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
-    .join(', ')
+function serve({ path, methods }: Route): void {
+  for (const { method, carry } of methods) app.on(method, path, (c) => toItsEnd(c, carry(c)))
+  const allow = methods.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method])).join(', ')
   app.all(path, () => {
     throw new ApiError('method_not_allowed', { headers: { allow } })
   })
-}
-
-/** Its Idempotency-Key is decided with the admission, in the same call. */
-function generation(path: string, handler: Handler): void {
-  endpoint(path, { POST: handler }, { is_once: false })
-}
-
-async function doOnce(c: Call, handler: Handler, scope?: string): Promise<Response> {
-  if (c.req.header('idempotency-key') === undefined) return handler(c)
-  const asker = scope === undefined ? await theOperator(c) : { ...(await identify(c)), scope }
-  const text = await readBodyText(c.req.raw)
-  const { url, method, headers } = c.req.raw
-  c.req.raw = new Request(url, { method, headers, body: text })
-  return once(c, asker, text, () => handler(c))
-}
-
-async function theOperator(c: Call): Promise<{ operator: true }> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  return { operator: true }
 }
 
 // When a client leaves, the runtime drops what was begun for it. What holds money is brought to its end all the same.

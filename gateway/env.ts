@@ -2,8 +2,10 @@
 
 import type { Hyperdrive } from '@cloudflare/workers-types'
 import type { Context } from 'hono'
-import { z } from 'zod'
+import * as z from 'zod'
 import { type CatalogModel, catalogWith } from './catalog.ts'
+import type { FunctionName } from './db/functions.ts'
+import type { Body } from './field/read-body.ts'
 import { templateNames } from './prompt/template.ts'
 
 export interface Env {
@@ -20,7 +22,7 @@ export interface Env {
   FLOOD: RateLimit
   FAILED_AUTHENTICATION: RateLimit
   LOCAL_MODEL?: string
-  /** What receipts are signed with: 32 random bytes, base64url. */
+  /** Receipts are signed with it: 32 random bytes, base64url. */
   RECEIPT_SEED?: string
   /** Without these three nothing is sold by Stripe, told by it, or metered there. */
   STRIPE_SECRET_KEY?: string
@@ -39,16 +41,18 @@ export interface App {
     started_ms: number
     operation: Operation
     address: string | null
-    /** Of the key that asks, once it is known to be well formed. */
+    /** The hash of the key that asks; null until it is known to be well formed. */
     key_hash: string | null
     headers: Record<string, string>
+    /** It is null until somebody reads it (field/read-body.ts). */
+    body: Body | null
   }
 }
 
-/** What a call does, by a name that stays when it is asked for again (limits/idempotency.ts); else by the request's own. */
+/** Names what a call does. The name stays when the call is repeated (limits/idempotency.ts); else it is the request's own. */
 export interface Operation {
   id: string
-  /** What a secret of this call is made from, so that it is the same when asked for again; null: it is random. */
+  /** A secret of this call is made from it, so that it is the same when the call is repeated; where it is null, it is random. */
   seed: string | null
 }
 
@@ -57,10 +61,10 @@ export interface RateLimit {
   limit(options: { key: string }): Promise<{ success: boolean }>
 }
 
-/** As much of a Durable Object namespace as is used. */
+/** The part of a Durable Object namespace that the worker uses. */
 export interface TellerNamespace {
   idFromName(name: string): unknown
-  get(id: unknown): { ask(name: string, items: object[]): Promise<object[] | 'busy' | 'unavailable'> }
+  get(id: unknown): { ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable'> }
 }
 
 export interface Settings {
@@ -70,7 +74,7 @@ export interface Settings {
   database_ms_max: number
   /** The longest a generation may take; a node stops there. */
   generation_ms_max: number
-  /** Of an account that has no limits of its own. */
+  /** They hold for an account that has no limits of its own. */
   limits: { requests_per_minute: number; tokens_per_minute: number; requests_in_flight_max: number }
 }
 

@@ -5,7 +5,7 @@ import { app } from './app.ts'
 import { closeInvoices } from './billing/close-invoices.ts'
 import { reconcile } from './billing/reconcile.ts'
 import { pushMeter } from './billing/stripe-meter.ts'
-import { askTeller } from './db/ask.ts'
+import { ask } from './db/ask.ts'
 import type { Env } from './env.ts'
 
 export { Teller } from './db/teller.ts'
@@ -20,7 +20,7 @@ export default {
   },
 }
 
-// One that fails keeps no other from being done. All may be repeated, and cut off anywhere.
+// A duty that fails keeps no other from being done. All may be repeated, and cut off anywhere.
 const duties = [
   expireReservations,
   expireGrants,
@@ -32,18 +32,18 @@ const duties = [
 ]
 
 async function expireReservations(env: Env): Promise<void> {
-  await askTeller(env, 'expire', { shard_by: 'expire', items: [{ count_max: 10_000 }] })
+  await ask(env, 'expire', { count_max: 10_000 })
 }
 
-/** The results of idempotent requests, after their day. */
+/** Forgets the results of idempotent requests after their day. */
 async function forgetRequests(env: Env): Promise<void> {
-  await askTeller(env, 'forget_requests', { shard_by: 'expire', items: [{ count_max: 10_000 }] })
+  await ask(env, 'forget_requests', { count_max: 10_000 })
 }
 
 async function expireGrants(env: Env): Promise<void> {
-  await askTeller(env, 'expire_due_grants', { shard_by: 'expire', items: [{ count_max: 1000 }] })
+  await ask(env, 'expire_due_grants', { count_max: 1000 })
 }
 
 async function addUsageMonths(env: Env): Promise<void> {
-  await askTeller(env, 'add_usage_months', { shard_by: 'expire', items: [{ months_ahead: 2 }] })
+  await ask(env, 'add_usage_months', { months_ahead: 2 })
 }

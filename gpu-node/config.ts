@@ -1,9 +1,8 @@
-// The settings of a node: command line flags, then ZIYA_NODE_* from the environment, then defaults. Checked once; a bad
-// value is an error that names it.
+// The settings of a node: command line flags, then ZIYA_NODE_* from the environment, then defaults. They are
+// checked once; a bad value is an error that names it.
 
 import { parseArgs } from 'node:util'
-import { z } from 'zod'
-import type { EngineOptions } from './run/native/engine.ts'
+import * as z from 'zod'
 
 const count = z.coerce.number().int().positive()
 
@@ -37,7 +36,7 @@ const configSchema = z
     step_ms_max: count.default(30_000), // a step in flight for longer makes /healthz say so
     log_level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   })
-  // Else the youngest streams would starve: decodes come out of the same budget.
+  // With less the youngest streams would starve: their tokens come out of the same budget.
   .refine((config) => config.batch_tokens_max >= config.sequences_max, {
     path: ['batch_tokens_max'],
     message: 'must be at least sequences_max',
@@ -59,7 +58,8 @@ export function readConfig(arguments_: string[], environment: NodeJS.ProcessEnv)
   throw new Error(`--${path.join('.').replaceAll('_', '-')}: ${message}`)
 }
 
-export function engineOptions(config: NodeConfig): EngineOptions {
+/** What the engine is loaded with; there 0 blocks are as many as fit. */
+export function engineOptions(config: NodeConfig) {
   const { device, threads, batch_tokens_max, sequences_max } = config
   return { device, threads, blocks: config.blocks === 'auto' ? 0 : config.blocks, batch_tokens_max, sequences_max }
 }

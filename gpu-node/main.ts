@@ -5,6 +5,7 @@ import { pino } from 'pino'
 import { engineOptions, type NodeConfig, readConfig } from './config.ts'
 import { loadEngine } from './run/native/engine.ts'
 import { readModelFolder } from './run/native/load/model-folder.ts'
+import { NativeRunner } from './run/native/runner.ts'
 import { type Service, startService } from './service.ts'
 
 // Whoever started us with a channel is gone; after the start this drains instead.
@@ -21,15 +22,17 @@ try {
 async function start(config: NodeConfig): Promise<Service> {
   const model = readModelFolder(config.model_dir)
   const engine = await loadEngine(model.shape, model.tensors, engineOptions(config), progressPrinter())
+  const limits = { ...config, blocks: engine.info.blocks }
+  const runner = new NativeRunner({ model, engine, limits, lookahead: config.lookahead })
   // Standard output is the ready line's; the log goes to standard error, and never holds a prompt.
   const log = pino({ level: config.log_level, base: { node_id: config.node_id } }, pino.destination(2))
-  const service = await startService({ config, model, engine, blocks: engine.info.blocks, log })
+  const service = await startService({ config, runner, log })
   log.info({ ...engine.info, url: service.url }, 'ready')
   console.log(JSON.stringify({ ready: true, url: service.url }))
   return service
 }
 
-// For the last report and the step in flight, beside what drains.
+// This is for the last report and the step in flight, beside what drains.
 const LEAVE_MS_MAX = 15_000
 
 function runUntilDone(service: Service, { drain_ms_max }: NodeConfig): void {

@@ -1,4 +1,4 @@
-// Puts a node together around a loaded engine and runs it until it is drained or its engine fails.
+// Puts a node together around a runner and keeps it going until it is drained or its runner fails.
 
 import { once } from 'node:events'
 import type { Server } from 'node:http'
@@ -10,37 +10,30 @@ import type { NodeConfig } from './config.ts'
 import { Journal } from './meter/journal.ts'
 import { lockFolder } from './meter/lock.ts'
 import { Sync } from './meter/sync.ts'
-import type { Engine } from './run/native/engine.ts'
-import type { Model } from './run/native/load/model-folder.ts'
-import { biasOf } from './run/native/sampling.ts'
-import { Scheduler } from './run/native/scheduler.ts'
-import { Sequence } from './run/native/sequence.ts'
-import { StepLoop } from './run/native/step-loop.ts'
+import type { Runner } from './run/runner.ts'
 import { Metrics } from './serve/metrics.ts'
 import { nodeApp, type ServerOptions } from './serve/server.ts'
+import { Streams } from './serve/streams.ts'
 
 export interface Service {
   url: string
   /** Stops accepting, finishes what runs or ends it when its time is up, reports once more. */
   drain(): Promise<void>
-  /** Resolves with the engine's error once every client was told and the journal reported. */
+  /** Resolves with the runner's error once every client was told and the journal reported. */
   failed: Promise<unknown>
 }
 
 export interface ServiceOptions {
   config: NodeConfig
-  model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
-  engine: Engine
-  blocks: number
+  runner: Runner
   log: Logger
 }
 
 export async function startService(options: ServiceOptions): Promise<Service> {
-  const { config, engine, blocks } = options
+  const { config, runner } = options
   const lock = await lockFolder(config.data_dir)
-  const scheduler = new Scheduler({ ...config, blocks })
-  await generateOneToken(engine, scheduler)
-  const parts = assemble(options, scheduler)
+  const parts = assemble(options)
+  await runner.open(parts.streams)
   const server = await listen(nodeApp(parts).fetch, config)
   parts.state.url = config.public_url ?? `http://${config.host}:${(server.address() as AddressInfo).port}`
   parts.sync.start()
@@ -51,7 +44,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     drain: () => {
       drained ??= drain(parts, server).then(async () => {
         lock?.close()
-        await engine.close()
+        await runner.close()
       })
       return drained
     },
@@ -60,13 +53,12 @@ export async function startService(options: ServiceOptions): Promise<Service> {
 
 type Parts = ReturnType<typeof assemble>
 
-function assemble({ config, model, engine, log }: ServiceOptions, scheduler: Scheduler) {
+function assemble({ config, runner, log }: ServiceOptions) {
   const state = { draining: false, engine_failed: false, url: '' }
-  const door = { model, tokens_max: Math.min(model.shape.context_tokens, scheduler.tokens_max) }
-  const status = () => statusOf(config, state, scheduler, door.tokens_max)
+  const status = () => statusOf(config, state, runner)
   const journal = new Journal(config.data_dir)
   const on_failure = (reason: string) => log.warn({ reason }, 'the gateway took no report; trying on')
-  const on_stop = (request_ids: string[]) => loop.revoke(request_ids)
+  const on_stop = (request_ids: string[]) => streams.revoke(request_ids)
   const sync = new Sync({ ...config, journal, status, on_failure, on_stop })
   const failed = Promise.withResolvers<unknown>()
   const on_failed = (error: unknown) => {
@@ -74,27 +66,20 @@ function assemble({ config, model, engine, log }: ServiceOptions, scheduler: Sch
     log.fatal({ err: error }, 'the engine failed')
     sync.stop().finally(() => failed.resolve(error))
   }
-  const metrics = new Metrics({ model_name: config.model_id, tokens_max: door.tokens_max, scheduler })
-  const looks_ahead = config.lookahead === 'auto' ? engine.info.device.startsWith('cuda') : config.lookahead === 'on'
-  const on_finished = () => sync.poke()
-  const loop = new StepLoop({ engine, scheduler, journal, metrics, looks_ahead, on_finished, on_failed })
+  const metrics = new Metrics({ model_name: config.model_id, runner })
+  const streams = new Streams({ journal, metrics, on_finished: () => sync.poke(), on_failed })
   const answers: ServerOptions['answers'] = new Set()
-  return { config, door, scheduler, loop, journal, metrics, sync, status, state, answers, log, failed: failed.promise }
+  return { config, runner, streams, journal, metrics, sync, status, state, answers, log, failed: failed.promise }
 }
 
-function statusOf(
-  config: NodeConfig,
-  state: ServerOptions['state'],
-  scheduler: Scheduler,
-  tokens_max: number,
-): NodeStatus {
-  const { running, waiting, blocks_total, blocks_free } = scheduler.status
+function statusOf(config: NodeConfig, state: ServerOptions['state'], runner: Runner): NodeStatus {
+  const { running, waiting, blocks_total, blocks_free } = runner.load
   return {
     node_id: config.node_id,
     url: state.url,
     model: config.model_id,
     state: state.draining || state.engine_failed ? 'draining' : 'ready',
-    context_tokens: tokens_max,
+    context_tokens: runner.sequence_tokens_max,
     running,
     waiting,
     blocks_total,
@@ -102,15 +87,15 @@ function statusOf(
   }
 }
 
-// Readers have the rest of the time, or this.
+// Readers have the rest of the time, or this where less is left.
 const READ_MS_MIN = 1000
 
-async function drain({ config, state, loop, sync, journal, answers }: Parts, server: Server): Promise<void> {
+async function drain({ config, state, streams, sync, journal, answers }: Parts, server: Server): Promise<void> {
   const until = performance.now() + config.drain_ms_max
   state.draining = true
   sync.poke()
-  const time_is_up = setTimeout(() => loop.stopAll('deadline'), config.drain_ms_max)
-  await loop.whenIdle()
+  const time_is_up = setTimeout(() => streams.stopAll('deadline'), config.drain_ms_max)
+  await streams.whenIdle()
   clearTimeout(time_is_up)
   await sync.stop()
   journal.close()
@@ -124,18 +109,8 @@ async function drain({ config, state, loop, sync, journal, answers }: Parts, ser
   server.closeAllConnections()
 }
 
-// Longer than a gateway keeps an idle connection, so that it never sends into one we are closing.
+// This is longer than a gateway keeps an idle connection, so that it never sends into one we are closing.
 const KEEP_ALIVE_MS = 65_000
-
-// Ready means that a token was really computed, not that a port is open.
-async function generateOneToken(engine: Engine, scheduler: Scheduler): Promise<void> {
-  const greedy = { temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: 0n, bias: biasOf([]), logprobs: null }
-  const sampling = { ...greedy, repetition_penalty: 1, frequency_penalty: 0, presence_penalty: 0 }
-  const limits = { output_tokens_max: 1, output_tokens_min: 0, stop_ids: new Set<number>(), cache_salt: '' }
-  scheduler.submit(new Sequence({ prompt: [0], ...limits, priority: 'interactive', sampling }))
-  const step = scheduler.schedule()!
-  scheduler.apply(step, await engine.step(step.batch))
-}
 
 function listen(fetch: Parameters<typeof serve>[0]['fetch'], config: NodeConfig): Promise<Server> {
   return new Promise((resolve, reject) => {

@@ -1,14 +1,15 @@
-// The gateway on this machine: the worker of wrangler.toml, bundled and served by bare workerd. (Miniflare would do as well, at
+// The gateway on this machine: the worker's bundle with the settings of wrangler.toml, served by bare workerd. (Miniflare would do as well, at
 // twice the CPU a request.) workerd dies with the process that started it, however that one ends.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { build } from 'esbuild'
 import postgres from 'postgres'
 import { parse } from 'smol-toml'
 import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
+import { askOver, connect } from '../gateway/db/connection.ts'
 import { orAborted } from './aborted.ts'
+import { bundleWorker } from './bundle.ts'
 import type { Exit } from './children.ts'
 import { gatewayUrl } from './gateway-login.ts'
 import { requireFreePort } from './port.ts'
@@ -46,7 +47,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   if (options.port !== 0) await requireFreePort(options.port)
   const config = readConfig()
   const [script, database_url] = await orAborted(
-    Promise.all([bundle(config.main), prepareDatabase(options)]),
+    Promise.all([bundleWorker(), prepareDatabase(options)]),
     options.signal,
   )
   const files = {
@@ -76,7 +77,6 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 }
 
 interface WorkerConfig {
-  main: string
   compatibility_date: string
   durable_objects: { bindings: { name: string; class_name: string }[] }
   hyperdrive: { binding: string }[]
@@ -89,39 +89,33 @@ function readConfig(): WorkerConfig {
   return parse(readFileSync(join(root, 'wrangler.toml'), 'utf8')) as unknown as WorkerConfig
 }
 
-async function bundle(main: string): Promise<string> {
-  const { outputFiles } = await build({
-    entryPoints: [join(root, main)],
-    bundle: true,
-    write: false,
-    format: 'esm',
-    target: 'es2024',
-    conditions: ['workerd', 'worker', 'browser'],
-    external: ['cloudflare:*', 'node:*'],
-  })
-  return outputFiles[0]!.text
-}
-
 /** Prices for what has none yet, and a login; returns the URL with it. */
 async function prepareDatabase({ database_url, local_model }: GatewayOptions): Promise<string> {
   const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
   try {
-    await publishPrices(sql, local_model ?? null)
+    await publishPrices(database_url, local_model ?? null)
     return await gatewayUrl(sql, database_url)
   } finally {
     await sql.end({ timeout: 5 })
   }
 }
 
+const PUBLISH_MS_MAX = 60_000
+
 /** Gives each model that has no list price yet the catalog's. Later ones are the operator's to publish. */
-async function publishPrices(sql: postgres.Sql, local_model: LocalModel | null): Promise<void> {
-  const items = Array.from(catalogWith(local_model).values(), ({ id, price }) => ({
+async function publishPrices(database_url: string, local_model: LocalModel | null): Promise<void> {
+  const prices = Array.from(catalogWith(local_model).values(), ({ id, price }) => ({
     model: id,
     input_nanousd_per_token: String(price.input_nanousd_per_token),
     output_nanousd_per_token: String(price.output_nanousd_per_token),
     only_first: true,
   }))
-  await sql`select publish_price(${JSON.stringify(items)}::text::jsonb)`
+  const connection = connect(database_url, PUBLISH_MS_MAX)
+  try {
+    await askOver(connection, 'publish_price', ...prices)
+  } finally {
+    connection.discard()
+  }
 }
 
 // workerd runs no cron triggers by itself. This worker, on a port of its own, hands one to the gateway.

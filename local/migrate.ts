@@ -1,9 +1,9 @@
 // Brings a database up to date. migrations/*.sql are tables: applied in the order of their names, each once, and never changed
-// afterwards, which their recorded checksums hold. migrations/functions/*.sql are `create or replace`: all of them are applied
-// again when any has changed, so a function is read in one place; after them migrations/rights.sql. All of it is one transaction.
+// afterwards, which their recorded checksums hold. What stands in folders can be made again, so a function is read in one place: when
+// any of it has changed, the functions' schemas are dropped and everything in the folders is applied anew. All of it is one transaction.
 
 import { createHash } from 'node:crypto'
-import { readdirSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
@@ -36,15 +36,20 @@ export function readMigrations(): Migration[] {
     .map(({ name, sql }) => migration(name, sql))
 }
 
-/** Every function as one text, which may name each other in any order; then who may call them. */
+// What a file needs from another folder comes before it; the names within a folder decide nothing.
+const FOLDERS = ['types', 'ledger', 'api', 'triggers', 'views']
+
+/** All that can be made again as one text: the schemas, what is in them, whether it holds together, and who may call it. */
 export function readFunctions(): Migration {
-  const files = sqlFiles(join(folder, 'functions'))
-  const rights = readFileSync(join(folder, 'rights.sql'), 'utf8')
-  const texts = ['set local check_function_bodies = off;', ...files.map(({ sql }) => sql), rights]
-  return migration('functions', texts.join('\n'))
+  const made = FOLDERS.flatMap((name) => sqlFiles(join(folder, name))).map(({ sql }) => sql)
+  const [schemas, bodies, rights] = ['schemas', 'bodies', 'rights'].map((name) =>
+    readFileSync(join(folder, `${name}.sql`), 'utf8'),
+  )
+  return migration('functions', [schemas, ...made, bodies, rights].join('\n'))
 }
 
 function sqlFiles(from: string): { name: string; sql: string }[] {
+  if (!existsSync(from)) return []
   return readdirSync(from)
     .filter((name) => name.endsWith('.sql'))
     .sort()

@@ -4,6 +4,7 @@
 import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
+  chmodSync,
   chownSync,
   closeSync,
   existsSync,
@@ -46,7 +47,8 @@ export async function startPostgres(options: PostgresOptions): Promise<RunningPo
   const { signal } = options
   const bin = await binaries()
   requireReachable(bin.postgres, data_dir)
-  if (!isCluster(data_dir)) await initialise(bin.initdb, data_dir, options)
+  if (isCluster(data_dir)) repairCopy(data_dir)
+  else await initialise(bin.initdb, data_dir, options)
   await removeStaleLock(data_dir, signal)
   const port = options.port ?? (await freePort())
   const server = launch(bin.postgres, data_dir, settings(port, options.durable ?? true))
@@ -177,6 +179,14 @@ function requireReachable(...paths: string[]): void {
       )
     }
   }
+}
+
+/** A copied checkout lost owner and mode of the folder, and Postgres refuses one that is not its own or that others can read. */
+function repairCopy(data_dir: string): void {
+  chmodSync(data_dir, 0o700)
+  if (server_id === null || statSync(data_dir).uid === server_id) return
+  const inside = readdirSync(data_dir, { recursive: true }).map((name) => `${data_dir}/${name}`)
+  ownByServer(data_dir, passwordFile(data_dir), ...inside)
 }
 
 // The first lines of postmaster.pid: process, folder, start time, port, socket folder, address, shared memory, state.

@@ -1,6 +1,8 @@
 // The ticket: the gateway's signed permission for one attempt at one generation, with its caps. WebCrypto only, so the
 // same code signs in workerd and verifies in Node. Format: base64url(JSON) "." base64url(HMAC-SHA256 of the first part).
 
+import { fromBase64Url, toBase64Url } from '../base64url.ts'
+
 export interface Ticket {
   request_id: string
   attempt: number
@@ -31,24 +33,6 @@ function hmacKey(secret: string): Promise<HmacKey> {
     keys.set(secret, key)
   }
   return key
-}
-
-function toBase64Url(bytes: Uint8Array): string {
-  let binary = ''
-  for (const byte of bytes) binary += String.fromCharCode(byte)
-  return btoa(binary).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
-}
-
-function fromBase64Url(text: string): Uint8Array<ArrayBuffer> | null {
-  if (!/^[A-Za-z0-9_-]*$/.test(text)) return null
-  try {
-    const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'))
-    const bytes = new Uint8Array(binary.length)
-    for (let i = 0; i < binary.length; i += 1) bytes[i] = binary.charCodeAt(i)
-    return bytes
-  } catch {
-    return null // a length that no base64 text has
-  }
 }
 
 /** HMAC-SHA256 of `message`, base64url. Signs tickets and the bodies of node reports. */

@@ -1,11 +1,94 @@
-// The public shapes, as OpenAI's clients read them. The gateway writes errors and lists; a node writes answers.
+// Completions and chat completions, as OpenAI's clients read them. A node writes them.
 
-export interface Usage {
-  prompt_tokens: number
-  completion_tokens: number
-  total_tokens: number
-  prompt_tokens_details: { cached_tokens: number }
-}
+import * as z from 'zod'
+import { count } from './scalar.ts'
+
+export const tokenUsage = z.strictObject({
+  prompt_tokens: count,
+  completion_tokens: count,
+  total_tokens: count,
+  prompt_tokens_details: z.strictObject({ cached_tokens: count }),
+})
+
+const finishReason = z.enum(['stop', 'length'])
+
+/** One entry a token in each list. A token's offset counts code points of the choice's text. */
+export const completionLogprobs = z.strictObject({
+  tokens: z.array(z.string()),
+  token_logprobs: z.array(z.number()),
+  top_logprobs: z.array(z.record(z.string(), z.number())),
+  text_offset: z.array(count),
+})
+
+export const chatTopLogprob = z.strictObject({
+  token: z.string(),
+  logprob: z.number(),
+  bytes: z.array(count).nullable(), // null where the token has no text
+})
+
+export const chatLogprobs = z.strictObject({
+  content: z.array(chatTopLogprob.extend({ top_logprobs: z.array(chatTopLogprob) })),
+  refusal: z.null(),
+})
+
+const created = count // Unix seconds
+
+export const completion = z.strictObject({
+  id: z.string(),
+  object: z.literal('text_completion'),
+  created,
+  model: z.string(),
+  choices: z.array(
+    z.strictObject({
+      index: count,
+      text: z.string(),
+      logprobs: completionLogprobs.nullable(),
+      finish_reason: finishReason.nullable(),
+    }),
+  ),
+  // It is null on the chunks of a stream that asked for usage, and absent on one that did not.
+  usage: tokenUsage.nullable().exactOptional(),
+})
+
+export const chatCompletion = z.strictObject({
+  id: z.string(),
+  object: z.literal('chat.completion'),
+  created,
+  model: z.string(),
+  choices: z.array(
+    z.strictObject({
+      index: count,
+      message: z.strictObject({ role: z.literal('assistant'), content: z.string(), refusal: z.null() }),
+      logprobs: chatLogprobs.nullable(),
+      finish_reason: finishReason,
+    }),
+  ),
+  usage: tokenUsage,
+})
+
+export const chatCompletionChunk = z.strictObject({
+  id: z.string(),
+  object: z.literal('chat.completion.chunk'),
+  created,
+  model: z.string(),
+  choices: z.array(
+    z.strictObject({
+      index: count,
+      delta: z.strictObject({ role: z.literal('assistant').exactOptional(), content: z.string().exactOptional() }),
+      logprobs: chatLogprobs.nullable(),
+      finish_reason: finishReason.nullable(),
+    }),
+  ),
+  usage: tokenUsage.nullable().exactOptional(),
+})
+
+export type Usage = z.infer<typeof tokenUsage>
+export type CompletionLogprobs = z.infer<typeof completionLogprobs>
+export type ChatTopLogprob = z.infer<typeof chatTopLogprob>
+export type ChatLogprobs = z.infer<typeof chatLogprobs>
+export type CompletionBody = z.infer<typeof completion>
+export type ChatCompletion = z.infer<typeof chatCompletion>
+export type ChatCompletionChunk = z.infer<typeof chatCompletionChunk>
 
 export function usageOf(counts: { prompt: number; cached: number; completion: number }): Usage {
   return {
@@ -14,94 +97,4 @@ export function usageOf(counts: { prompt: number; cached: number; completion: nu
     total_tokens: counts.prompt + counts.completion,
     prompt_tokens_details: { cached_tokens: counts.cached },
   }
-}
-
-type PublicFinishReason = 'stop' | 'length'
-
-/** Of a completion: one entry a token in each list. A token's offset counts code points of the choice's text. */
-export interface CompletionLogprobs {
-  tokens: string[]
-  token_logprobs: number[]
-  top_logprobs: Record<string, number>[]
-  text_offset: number[]
-}
-
-export interface ChatTopLogprob {
-  token: string
-  logprob: number
-  bytes: number[] | null // null where the token has no text
-}
-
-export interface ChatLogprobs {
-  content: (ChatTopLogprob & { top_logprobs: ChatTopLogprob[] })[]
-  refusal: null
-}
-
-export interface CompletionBody {
-  id: string
-  object: 'text_completion'
-  created: number // unix seconds
-  model: string
-  choices: {
-    index: number
-    text: string
-    logprobs: CompletionLogprobs | null
-    finish_reason: PublicFinishReason | null
-  }[]
-  usage?: Usage | null // null on the chunks of a stream that asked for usage; absent on one that did not
-}
-
-export interface ChatCompletion {
-  id: string
-  object: 'chat.completion'
-  created: number
-  model: string
-  choices: {
-    index: number
-    message: { role: 'assistant'; content: string; refusal: null }
-    logprobs: ChatLogprobs | null
-    finish_reason: PublicFinishReason
-  }[]
-  usage: Usage
-}
-
-export interface ChatCompletionChunk {
-  id: string
-  object: 'chat.completion.chunk'
-  created: number
-  model: string
-  choices: {
-    index: number
-    delta: { role?: 'assistant'; content?: string }
-    logprobs: ChatLogprobs | null
-    finish_reason: PublicFinishReason | null
-  }[]
-  usage?: Usage | null
-}
-
-export interface Model {
-  id: string
-  object: 'model'
-  created: number
-  owned_by: string
-  context_length: number
-  /** As it is for the account that asks; null before a first one was published. */
-  pricing: {
-    input_nanousd_per_token: string
-    cached_input_nanousd_per_token: string
-    output_nanousd_per_token: string
-    version: number
-  } | null
-}
-
-export type ErrorType =
-  | 'invalid_request_error'
-  | 'permission_error'
-  | 'insufficient_quota'
-  | 'requests'
-  | 'tokens'
-  | 'server_error'
-
-export interface ErrorBody {
-  error: { message: string; type: ErrorType; param: string | null; code: string | null }
 }

@@ -2,24 +2,10 @@
 // JSON, RFC 8785). To verify one elsewhere: take `signature` out, write the rest with keys sorted and no spaces, and check
 // `signature.value` with the key of that `kid` from /.well-known/receipt-keys.json, which also tells when that key was in use.
 
-export interface ReceiptSignature {
-  alg: 'EdDSA'
-  kid: string
-  value: string // base64url
-}
+import { fromBase64Url, toBase64Url } from '../base64url.ts'
+import type { ReceiptKey, ReceiptSignature } from './receipt-key.ts'
 
-/** A public key as JWK (RFC 8037). */
-export interface ReceiptKey {
-  kty: 'OKP'
-  crv: 'Ed25519'
-  x: string
-  kid: string
-  alg: 'EdDSA'
-  use: 'sig'
-  /** Nothing was signed with it before or after, in Unix seconds; the one in use has no end. */
-  nbf?: number
-  exp?: number
-}
+export type { ReceiptKey, ReceiptSignature }
 
 export interface ReceiptSigner {
   key: ReceiptKey
@@ -30,7 +16,9 @@ const encoder = new TextEncoder()
 
 /** A signer from 32 secret bytes (base64url). */
 export async function receiptSigner(seed: string): Promise<ReceiptSigner> {
-  const secret = await crypto.subtle.importKey('pkcs8', pkcs8(fromBase64Url(seed)), 'Ed25519', true, ['sign'])
+  const secret_bytes = fromBase64Url(seed)
+  if (!secret_bytes) throw new Error('the seed of receipts is not base64url')
+  const secret = await crypto.subtle.importKey('pkcs8', pkcs8(secret_bytes), 'Ed25519', true, ['sign'])
   const { x } = await crypto.subtle.exportKey('jwk', secret)
   const kid = await thumbprint(x!)
   return {
@@ -49,8 +37,8 @@ export async function verifyReceipt(receipt: object, keys: VerifyingKey[]): Prom
   if (!signature || !key || signature.alg !== 'EdDSA' || !wasInUse(key, signed.signed_unix_s)) return false
   const jwk = { kty: 'OKP', crv: 'Ed25519', x: key.x }
   const publicKey = await crypto.subtle.importKey('jwk', jwk, 'Ed25519', false, ['verify'])
-  const bytes = encoder.encode(canonicalJson(signed))
-  return crypto.subtle.verify('Ed25519', publicKey, fromBase64Url(signature.value), bytes)
+  const value = fromBase64Url(signature.value)
+  return value !== null && crypto.subtle.verify('Ed25519', publicKey, value, encoder.encode(canonicalJson(signed)))
 }
 
 type VerifyingKey = Pick<ReceiptKey, 'kid' | 'x' | 'nbf' | 'exp'>
@@ -81,16 +69,4 @@ function pkcs8(seed: Uint8Array): Uint8Array<ArrayBuffer> {
 async function thumbprint(x: string): Promise<string> {
   const digest = await crypto.subtle.digest('SHA-256', encoder.encode(canonicalJson({ crv: 'Ed25519', kty: 'OKP', x })))
   return toBase64Url(new Uint8Array(digest))
-}
-
-function toBase64Url(bytes: Uint8Array): string {
-  return btoa(String.fromCharCode(...bytes))
-    .replaceAll('+', '-')
-    .replaceAll('/', '_')
-    .replaceAll('=', '')
-}
-
-function fromBase64Url(text: string): Uint8Array<ArrayBuffer> {
-  const binary = atob(text.replaceAll('-', '+').replaceAll('_', '/'))
-  return Uint8Array.from(binary, (character) => character.charCodeAt(0))
 }

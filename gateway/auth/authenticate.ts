@@ -11,6 +11,13 @@ export interface Caller {
   address: string | null
 }
 
+export interface Operator {
+  operator: true
+}
+
+/** An account sees its own, the operator everybody's. */
+export type Asker = Caller | Operator
+
 export async function identify(c: Call): Promise<Caller> {
   const key_hash = await authenticate(c.req.raw)
   c.set('key_hash', key_hash)
@@ -24,10 +31,11 @@ export async function authenticate(request: Request): Promise<string> {
   return sha256Hex(key)
 }
 
-/** Guards the operator's endpoints. Both sides are hashed first, so that a comparison tells nothing about the key. */
-export async function authenticateAdmin(request: Request, admin_key: string): Promise<void> {
-  const [given, expected] = await Promise.all([sha256Hex(bearer(request) ?? ''), sha256Hex(admin_key)])
+/** Both sides are hashed first, so that a comparison tells nothing about the key. */
+export async function identifyOperator(c: Call): Promise<Operator> {
+  const [given, expected] = await Promise.all([sha256Hex(bearer(c.req.raw) ?? ''), sha256Hex(c.env.ADMIN_KEY)])
   if (given !== expected) throw new ApiError('invalid_api_key')
+  return { operator: true }
 }
 
 function bearer(request: Request): string | null {

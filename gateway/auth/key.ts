@@ -1,6 +1,8 @@
 // API keys: `zc_live_`, thirty random base62 characters, and six that are their CRC32. A key that was mistyped or made up is
 // therefore refused without asking anybody; at rest there is only its SHA-256, its beginning and its last four characters.
 
+import { toHex } from '../../contract/base64url.ts'
+
 const ALPHABET = '0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz'
 const PREFIX = 'zc_live_'
 const RANDOM_LENGTH = 30
@@ -45,12 +47,8 @@ export async function storedForm(key: string): Promise<StoredKey> {
 
 export async function sha256Hex(text: string): Promise<string> {
   const digest = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(text))
-  let hex = ''
-  for (const byte of new Uint8Array(digest)) hex += HEX[byte]
-  return hex
+  return toHex(new Uint8Array(digest))
 }
-
-const HEX = Array.from({ length: 256 }, (_, byte) => byte.toString(16).padStart(2, '0'))
 
 // Bytes from 248 up are dropped: 248 is the last multiple of 62, so every character is equally likely.
 function base62(bytes: Uint8Array): string {

@@ -1,7 +1,7 @@
 // The cron's part of invoices: cuts what is due, then adds up drafts, a bounded piece a call, until nothing is left or the run has
 // had its share. What is left waits a minute.
 
-import { askTeller, type Decided } from '../db/ask.ts'
+import { ask } from '../db/ask.ts'
 import type { Env } from '../env.ts'
 
 const ACCOUNTS_MAX = 200
@@ -9,13 +9,10 @@ const ENTRIES_MAX = 5_000 // some 50 ms of the database
 const CALLS_MAX = 200
 
 export async function closeInvoices(env: Env): Promise<void> {
-  await untilNothing(env, 'cut_invoices', { count_max: ACCOUNTS_MAX })
-  await untilNothing(env, 'sum_invoices', { entries_max: ENTRIES_MAX })
+  await untilNothing(() => ask(env, 'cut_invoices', { count_max: ACCOUNTS_MAX }))
+  await untilNothing(() => ask(env, 'sum_invoices', { entries_max: ENTRIES_MAX }))
 }
 
-async function untilNothing(env: Env, name: string, item: object): Promise<void> {
-  for (let calls = 0; calls < CALLS_MAX; calls += 1) {
-    const [answer] = await askTeller<Decided & { count: number }>(env, name, { shard_by: 'invoices', items: [item] })
-    if (!answer!.count) return
-  }
+async function untilNothing(call: () => Promise<{ count: number }>): Promise<void> {
+  for (let calls = 0; calls < CALLS_MAX; calls += 1) if ((await call()).count === 0) return
 }

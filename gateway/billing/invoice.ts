@@ -1,37 +1,10 @@
 // An invoice as the database closed it, and the two forms of it that are not JSON. Amounts stay integers of nano-USD; where a person
 // reads them, their digits are cut, never rounded.
 
+import type { EntryKind } from '../../contract/public/entry.ts'
+import type { Invoice, InvoiceLine } from '../../contract/public/invoice.ts'
+import { usd } from '../../contract/usd.ts'
 import { csvText } from './csv.ts'
-
-export interface Invoice {
-  id: string
-  account_id: string
-  account_name: string
-  number: number
-  month: string // 2026-11
-  billing_mode: 'prepaid' | 'postpaid'
-  opening_nanousd: string
-  closing_nanousd: string
-  due_nanousd: string
-  closed_at: string
-  after_sequence: string
-  last_sequence: string
-  lines: InvoiceLine[]
-}
-
-export interface InvoiceLine {
-  kind: string
-  model: string | null
-  price_version: number | null
-  input_nanousd_per_token: string | null
-  cached_input_nanousd_per_token: string | null
-  output_nanousd_per_token: string | null
-  count: string
-  prompt_tokens: string
-  cached_tokens: string
-  completion_tokens: string
-  amount_nanousd: string
-}
 
 const columns: (keyof InvoiceLine)[] = [
   'kind',
@@ -60,7 +33,7 @@ export function invoiceCsv(invoice: Invoice): string {
   return csvText(rows)
 }
 
-const titles: Record<string, string> = {
+const titles: Record<EntryKind, string> = {
   top_up: 'Payments',
   grant: 'Grants',
   grant_expiry: 'Grants that ended',
@@ -111,22 +84,20 @@ ${invoice.lines.map(lineHtml).join('\n')}
 function lineHtml(line: InvoiceLine): string {
   const tokens = line.model !== null && line.kind !== 'refund'
   const cell = (text: string) => `<td>${tokens ? grouped(text) : ''}</td>`
-  return `<tr><th>${escaped(titles[line.kind] ?? line.kind)}${ofModel(line)}</th><td>${grouped(line.count)}</td>${cell(line.prompt_tokens)}${cell(line.cached_tokens)}${cell(line.completion_tokens)}<td>${dollars(line.amount_nanousd)}</td></tr>`
+  return `<tr><th>${escaped(titles[line.kind])}${ofModel(line)}</th><td>${grouped(line.count)}</td>${cell(line.prompt_tokens)}${cell(line.cached_tokens)}${cell(line.completion_tokens)}<td>${dollars(line.amount_nanousd)}</td></tr>`
 }
 
 function ofModel(line: InvoiceLine): string {
   if (line.model === null) return ''
   const prices = [line.input_nanousd_per_token, line.cached_input_nanousd_per_token, line.output_nanousd_per_token]
-  const perMillion = prices.map((price) => dollars(String(BigInt(price ?? '0') * 1_000_000n), 2)).join(' / ')
+  const perMillion = prices.map((price) => dollars(String(BigInt(price ?? '0') * 1_000_000n))).join(' / ')
   return ` <small>${escaped(line.model)}, price ${line.price_version}: $${perMillion} per million in / cached / out</small>`
 }
 
-/** Exact: an integer whose digits are cut; trailing zeros go, down to whole cents. */
-export function dollars(nanousd: string, decimals_min = 2): string {
-  const negative = nanousd.startsWith('-')
-  const digits = (negative ? nanousd.slice(1) : nanousd).padStart(10, '0')
-  const fraction = digits.slice(-9).replace(new RegExp(`0{1,${9 - decimals_min}}$`), '')
-  return `${negative ? '−' : ''}${grouped(digits.slice(0, -9))}.${fraction}`
+/** With the signs of print: grouped digits, a minus of its own width. */
+export function dollars(nanousd: string): string {
+  const [whole, fraction] = usd(nanousd).split('.')
+  return `${grouped(whole!)}.${fraction}`.replace('-', '−')
 }
 
 function grouped(digits: string): string {

@@ -1,22 +1,10 @@
 // Reconciling the ledger: a pass over the accounts in bounded steps, and what the last passes found.
 
-import { askTeller, type Decided } from '../db/ask.ts'
+import { ask } from '../db/ask.ts'
+import type { Answer } from '../db/functions.ts'
 import type { Env } from '../env.ts'
 
-export interface LedgerHealth {
-  checks: Record<string, { findings: number; drift_nanousd: string }>
-  checked_s_ago: number | null
-  unchecked_s: number // the same, or since everything was to be read where no pass was completed yet
-  unread_entries: number
-  pending_count: number
-  pending_s_max: number
-  anomalies: Record<string, number>
-  findings: object[] | null
-}
-
-interface Step extends Decided {
-  after: string | null
-}
+export type LedgerHealth = Omit<Answer<'ledger_health'>, 'decision'>
 
 const ENTRIES_MAX = 20_000 // a step: some hundred milliseconds
 const PASS_MS_MAX = 40_000 // less than the minute until the next
@@ -27,24 +15,24 @@ export async function reconcile(env: Env, anew = false): Promise<void> {
   const end = Date.now() + PASS_MS_MAX
   let after: string | null = '0'
   while (after !== null && Date.now() < end) {
-    const item: object = { after, entries_max: ENTRIES_MAX, anew: anew && after === '0' }
-    const steps: Step[] = await askTeller(env, 'reconcile', { shard_by: 'reconcile', items: [item] })
-    after = steps[0]!.after
+    const step: Answer<'reconcile'> = await ask(env, 'reconcile', {
+      after,
+      entries_max: ENTRIES_MAX,
+      anew: anew && after === '0',
+    })
+    after = step.after
   }
 }
 
 export async function ledgerHealth(env: Env, findings = false): Promise<LedgerHealth> {
-  const [health] = await askTeller<Decided & LedgerHealth>(env, 'ledger_health', {
-    shard_by: 'reconcile',
-    items: [{ findings }],
-  })
-  return health!
+  const { decision: _, ...health } = await ask(env, 'ledger_health', { findings })
+  return health
 }
 
 const RECENT_MS = 1000
 let recent: { health: LedgerHealth; at_ms: number } | null = null
 
-/** Of this second: anybody may ask, and it reads tables whole. */
+/** The health as it was read within this second: anybody may ask, and it reads tables whole. */
 export async function recentLedgerHealth(env: Env): Promise<LedgerHealth> {
   const at_ms = Date.now()
   if (!recent || at_ms - recent.at_ms >= RECENT_MS) recent = { health: await ledgerHealth(env), at_ms }
@@ -53,6 +41,6 @@ export async function recentLedgerHealth(env: Env): Promise<LedgerHealth> {
 
 /** The names of the checks that do not hold; `unchecked` where nobody has looked for too long. */
 export function failingChecks({ checks, unchecked_s }: LedgerHealth): string[] {
-  const failing = Object.keys(checks).filter((name) => checks[name]!.findings > 0)
+  const failing = Object.entries(checks).flatMap(([name, { findings }]) => (findings > 0 ? [name] : []))
   return unchecked_s > UNCHECKED_S_MAX ? [...failing, 'unchecked'] : failing
 }

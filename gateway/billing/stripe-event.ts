@@ -2,23 +2,9 @@
 // is named by Stripe's own id of what happened, not of the event, so that events may come twice, late and in any order.
 
 import type Stripe from 'stripe'
+import type { Call } from '../db/functions.ts'
 
-export type LedgerEvent = { name: 'stripe_payment'; item: Payment } | { name: 'stripe_reversal'; item: Reversal }
-
-interface Payment {
-  payment: string // Stripe's payment intent
-  account_id: string | null // null: whose customer it is
-  customer_id: string | null
-  amount_nanousd: string
-}
-
-interface Reversal {
-  reference: string // a refund or a dispute
-  payment: string
-  amount_nanousd: string
-  /** True where it did not come to pass: the money is with us, whether or not we heard that it had been taken. */
-  returned: boolean
-}
+export type LedgerEvent = Extract<Call, { name: 'stripe_payment' | 'stripe_reversal' }>
 
 export function ledgerEvent(event: Stripe.Event): LedgerEvent | null {
   switch (event.type) {

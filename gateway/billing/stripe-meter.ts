@@ -1,27 +1,17 @@
 // Pushes what postpaid accounts used to Stripe's meter, and compares both sides a day after. The meter counts nano-USD, so the
 // price book stays ours and Stripe's invoice is exact to the cent it rounds to. What is sent, and whether it may be sent again, the
-// database decides (migrations/functions/stripe.sql); here it is carried over.
+// database decides (migrations/ledger/metering.sql); here it is carried over.
 
 import type Stripe from 'stripe'
-import { askTeller, type Decided } from '../db/ask.ts'
+import { ask } from '../db/ask.ts'
+import type { Answer } from '../db/functions.ts'
 import type { Env } from '../env.ts'
 import { describe, stripeOf } from './stripe.ts'
 
-interface MeterEvent {
-  account_id: string
-  customer_id: string
-  hour_unix_s: number
-  revision: number
-  attempt: number
-  value_nanousd: string
-}
+type MeterEvent = Answer<'claim_meter_events'>['events'][number]
+type MeterDay = Answer<'due_meter_days'>['days'][number]
 
-interface MeterDay {
-  customer_id: string
-  day_unix_s: number
-}
-
-// Of a run of a minute: Cloudflare gives one a thousand calls, Stripe a thousand a second and one at a time for each customer.
+// The bounds of a run, which has a minute: Cloudflare gives it a thousand calls, Stripe a thousand a second and one at a time for each customer.
 const EVENTS_MAX = 400
 const DAYS_MAX = 100
 const AT_ONCE = 8
@@ -32,9 +22,9 @@ export async function pushMeter(env: Env): Promise<void> {
   if (!env.STRIPE_SECRET_KEY || !env.STRIPE_METER_ID) return
   const stripe = await stripeOf(env)
   await collect(env)
-  const { events } = await ask<{ events: MeterEvent[] }>(env, 'claim_meter_events', { count_max: EVENTS_MAX })
+  const { events } = await ask(env, 'claim_meter_events', { count_max: EVENTS_MAX })
   await inTurn(events, (event) => send(env, stripe, event))
-  const { days } = await ask<{ days: MeterDay[] }>(env, 'due_meter_days', { count_max: DAYS_MAX })
+  const { days } = await ask(env, 'due_meter_days', { count_max: DAYS_MAX })
   await inTurn(days, (day) => reconcile(env, stripe, day))
 }
 
@@ -43,7 +33,7 @@ const COLLECT_CALLS_MAX = 100
 
 async function collect(env: Env): Promise<void> {
   for (let calls = 0; calls < COLLECT_CALLS_MAX; calls += 1)
-    if ((await ask<{ count: number }>(env, 'collect_metering', COLLECT)).count === 0) return
+    if ((await ask(env, 'collect_metering', COLLECT)).count === 0) return
 }
 
 /** One after another for each customer, several customers at once. */
@@ -97,19 +87,12 @@ async function reconcile(env: Env, stripe: Stripe, { customer_id, day_unix_s }: 
     })
     // A sum of whole numbers below 2^53, which is nine million dollars a day: exact in the number that it comes as.
     const counted_nanousd = String(data.reduce((sum, { aggregated_value }) => sum + BigInt(aggregated_value), 0n))
-    const { decision, missing_nanousd } = await ask<Decided & { missing_nanousd: string }>(env, 'reconcile_meter_day', {
-      customer_id,
-      day_unix_s,
-      counted_nanousd,
-    })
-    if (decision === 'corrected')
-      console.error(`stripe: customer ${customer_id} is corrected by ${missing_nanousd} nano-USD of day ${day_unix_s}`)
+    const compared = await ask(env, 'reconcile_meter_day', { customer_id, day_unix_s, counted_nanousd })
+    if (compared.decision === 'corrected')
+      console.error(
+        `stripe: customer ${customer_id} is corrected by ${compared.missing_nanousd} nano-USD of day ${day_unix_s}`,
+      )
   } catch (error) {
     console.error(`stripe: reconcile: ${describe(error)}`) // due again with the next run
   }
-}
-
-async function ask<A>(env: Env, name: string, item: object): Promise<A> {
-  const [answer] = await askTeller<Decided & A>(env, name, { shard_by: 'stripe', items: [item] })
-  return answer!
 }

@@ -1,26 +1,60 @@
-// Asks the teller from the worker. Which of its shards answers follows from a name (a key's hash, an account's id), so that one
-// account's calls meet in one place and travel together.
+// Asks the teller from the worker, typed by functions.ts: the item is checked, and the answer narrows by its `decision`. Which of the
+// teller's shards answers follows from the item (a key's hash, an account's id), so that one account's calls travel together.
 
 import { type Env, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
+import { type Answer, type Decision, type FunctionName, functions, type Item } from './functions.ts'
+import { type Refusal, refusalOf } from './refusal.ts'
 
-export interface Decided {
-  decision: string
+/** The database answered with an error: nothing of the call happened, and asking again would end the same way. */
+export interface Failed {
+  decision: 'failed'
+  sqlstate: string
 }
 
-/** One answer an item, in order. Refuses with 503 where the database or the teller has no time. */
-export async function askTeller<A extends Decided>(
+/** One answer. Refuses with 503 where the database or the teller has no time, and with 500 where the database failed. */
+export async function ask<N extends FunctionName>(env: Env, name: N, item: Item<N>): Promise<Answer<N>> {
+  const [answer] = await askAll(env, name, [item])
+  if (answer!.decision === 'failed') throw new ApiError('internal_error')
+  return answer as Answer<N>
+}
+
+/** The answer whose decision is `wanted`; throws the refusal that any other is. All others must have a code (refusal.ts). */
+export async function obtain<N extends FunctionName, W extends Decision<N>>(
   env: Env,
-  name: string,
-  { shard_by, items }: { shard_by: string; items: object[] },
-): Promise<A[]> {
-  const shard = shardOf(env, shard_by)
-  const ask = () => env.TELLER.get(env.TELLER.idFromName(shard)).ask(name, items)
+  name: N,
+  item: Item<N>,
+  wanted: W & RestRefuses<N, W>,
+): Promise<Extract<Answer<N>, { decision: W }>> {
+  const answer = await ask(env, name, item)
+  if (answer.decision !== wanted) throw refusalOf(answer as { decision: Refusal })
+  return answer as Extract<Answer<N>, { decision: W }>
+}
+
+/** Anything where every decision but `W` is a refusal, else an object that names those without a code. */
+type RestRefuses<N extends FunctionName, W> =
+  Exclude<Decision<N>, W | Refusal> extends never
+    ? unknown
+    : { decisions_without_a_code: Exclude<Decision<N>, W | Refusal> }
+
+/** One answer an item, in order, by the shard of the first: for callers that know what a failure means to them. */
+export async function askAll<N extends FunctionName>(
+  env: Env,
+  name: N,
+  items: Item<N>[],
+): Promise<(Answer<N> | Failed)[]> {
+  const shard = shardOf(env, shardName(name, items[0]!))
+  const call = () => env.TELLER.get(env.TELLER.idFromName(shard)).ask(name, items)
   // A stub is broken for good once its object has thrown or moved: a new one is asked, once. All calls may be repeated.
-  const answers = await ask().catch(ask)
+  const answers = await call().catch(call)
   if (answers === 'busy') throw new ApiError('overloaded')
   if (answers === 'unavailable') throw new ApiError('database_unavailable')
-  return answers as A[]
+  return answers as (Answer<N> | Failed)[]
+}
+
+function shardName<N extends FunctionName>(name: N, item: Item<N>): string {
+  const { shard } = functions[name]
+  return typeof shard === 'string' ? shard : shard(item)
 }
 
 export function shardOf(env: Env, name: string): string {

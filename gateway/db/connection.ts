@@ -3,6 +3,7 @@
 // asks again by id. (postgres.js may otherwise wedge, or answer with no rows, when a backend dies.)
 
 import postgres from 'postgres'
+import type { Answer, FunctionName, Item } from './functions.ts'
 
 /** The database answered with an error: nothing of the statement happened, and asking again would end the same way. */
 export class StatementRefused extends Error {
@@ -33,6 +34,15 @@ export function connect(database_url: string, statement_ms_max: number): Connect
   }
 }
 
+/** Asks by functions.ts over a connection of one's own, beside the gateway: as a bench or a start does. */
+export async function askOver<N extends FunctionName>(
+  connection: Connection,
+  name: N,
+  ...items: Item<N>[]
+): Promise<Answer<N>[]> {
+  return (await connection.call(name, items)) as Answer<N>[]
+}
+
 async function call(sql: postgres.Sql, name: string, items: object[]): Promise<object[]> {
   const rows = await sql.unsafe(statement(name, items)).catch((error: unknown) => {
     throw isRefusal(error) ? new StatementRefused(error.code, error.message) : error
@@ -45,7 +55,12 @@ async function call(sql: postgres.Sql, name: string, items: object[]): Promise<o
 // the only variable part. Its quotes are written as JSON's own escapes, so the literal holds none: nothing in it can end it,
 // whatever the server's settings.
 function statement(name: string, items: object[]): string {
-  return `select ${name}('${JSON.stringify(items).replaceAll("'", '\\u0027')}'::jsonb) as answer`
+  return `select ${callOf(name, `'${JSON.stringify(items).replaceAll("'", '\\u0027')}'::jsonb`)} as answer`
+}
+
+/** How SQL calls a function of the boundary, about items that are an expression of type jsonb. */
+export function callOf(name: string, items: string): string {
+  return `api.${name}(${items})`
 }
 
 // Classes of SQLSTATE that say the server or the connection is going away, or that somebody else was in the way.

@@ -21,7 +21,7 @@ export interface LaneOptions {
   /** A lane that often takes the same locks: its call under way ends first, and more has queued by then. */
   after?: Lane
   /** Called with an answer nobody waited for any more. */
-  onLate?: (answer: object, item: object) => void
+  onLate?: (answer: object, item: object, name: string) => void
   /** Whether a call of this name is asked until it is answered, though its caller gave up. */
   mustEnd?: (name: string) => boolean
 }
@@ -56,7 +56,7 @@ export class Lane {
       }, this.#patience_ms())
       waiting.settle = (answer) => {
         clearTimeout(timer)
-        if (waiting.given_up && typeof answer === 'object') this.#options.onLate?.(answer, item)
+        if (waiting.given_up && typeof answer === 'object') this.#options.onLate?.(answer, item, name)
         resolve(answer)
       }
       this.#queue.push(waiting)

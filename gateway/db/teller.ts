@@ -1,10 +1,12 @@
 // The teller: a Durable Object that keeps connections to the database open and admits, settles and reads in batches. A worker
 // cannot keep one across requests, and connecting costs ten times what the call itself does.
-// Three lanes, because money that comes back (durable, slower) must not hold up the next admission, and reading neither.
+// Three lanes, because money that comes back (durable, slower) must not hold up the next admission, and reading neither. Which
+// function goes by which, and what follows a late answer, stands in functions.ts.
 
 import { DurableObject } from 'cloudflare:workers'
 import { type Env, settingsOf } from '../env.ts'
 import { connect } from './connection.ts'
+import { type Answer as FunctionAnswer, type FunctionName, followUp, functions, type Item } from './functions.ts'
 import { type Answer, Lane, type LaneOptions } from './lane.ts'
 
 export class Teller extends DurableObject<Env> {
@@ -13,28 +15,29 @@ export class Teller extends DurableObject<Env> {
   constructor(state: unknown, env: Env) {
     super(state, env)
     const { database_ms_max } = settingsOf(env)
-    const lane = (options: Pick<LaneOptions, 'onLate' | 'mustEnd' | 'after'> = {}) =>
+    const lane = (options: Pick<LaneOptions, 'after'> = {}) =>
       new Lane({
         // Half the patience: a call that hangs can be asked once more before its caller gives up.
         connect: () => connect(env.HYPERDRIVE.connectionString, database_ms_max / 2),
         patience_ms: database_ms_max,
+        onLate: (answer, item, name) => this.#follow(name as FunctionName, item, answer),
+        mustEnd: (name) => functions[name as FunctionName].must_end ?? false,
         ...options,
       })
-    const admit = lane({ onLate: (answer, item) => this.#giveBack(answer, item), mustEnd: () => true })
-    // Money that is given back is, also where the client has its 503 already.
-    this.#lanes = { admit, settle: lane({ after: admit }), other: lane({ mustEnd: (name) => name === 'void' }) }
+    const admit = lane()
+    this.#lanes = { admit, settle: lane({ after: admit }), other: lane() }
   }
 
   /** Asks the SQL function `name` about each item; one that cannot be answered in time makes the whole call `unavailable`. */
-  async ask(name: string, items: object[]): Promise<object[] | 'busy' | 'unavailable'> {
-    const lane = name === 'admit' ? this.#lanes.admit : name === 'settle' ? this.#lanes.settle : this.#lanes.other
+  async ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable'> {
+    const lane = this.#lanes[functions[name].lane]
     const answers: Answer[] = await Promise.all(items.map((item) => lane.ask(name, item)))
     return answers.find((answer) => typeof answer === 'string') ?? (answers as object[])
   }
 
-  /** An admission that came too late for its caller holds money for nobody. */
-  #giveBack(answer: object, item: object): void {
-    if ((answer as { decision: string }).decision === 'admitted')
-      void this.#lanes.other.ask('void', { ...item, ...answer, attempt: 1 })
+  /** A lane carries the items of any function: what it hands back is of the one that it was asked by. */
+  #follow(name: FunctionName, item: object, answer: object): void {
+    const next = followUp(name, item as Item<typeof name>, answer as FunctionAnswer<typeof name>)
+    if (next) void this.ask(next.name, [next.item])
   }
 }

@@ -1,6 +1,6 @@
 // The limits an account or a key may be given. Null, or not said: none of its own.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { nanousd } from './money.ts'
 
 const perMinute = (max: number) => z.int().min(1).max(max).nullable()

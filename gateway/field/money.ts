@@ -1,6 +1,6 @@
 // An amount of money in JSON: a decimal string of nano-USD that fits a bigint column. Never a number, which would round.
 
-import { z } from 'zod'
+import * as z from 'zod'
 
 const BIGINT_MAX = 2n ** 63n - 1n
 

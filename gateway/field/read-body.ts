@@ -1,28 +1,46 @@
 // A request's body, or the refusal that names what is wrong with it. Bounded before it is parsed, in bytes and in depth;
 // then strictly: a field we do not know is a field the caller believes in.
 
-import type { z } from 'zod'
+import type * as z from 'zod'
+import type { Call } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
 
-export type Schema<B> = z.ZodType<B>
+/** A body that was read, and what it is as JSON: parsed once, by whoever needs it first. */
+export interface Body {
+  text: string
+  /** Refuses what is no JSON or nested too deeply. */
+  json(): unknown
+}
 
 const BODY_BYTES_MAX = 1 << 20
 const DEPTH_MAX = 32
 const ECHO_LENGTH_MAX = 100
 
-export async function readBody<B>(request: Request, schema: Schema<B>): Promise<B> {
-  return parseBody(await readBodyText(request), schema)
-}
-
-export async function readBodyText(request: Request): Promise<string> {
-  checkMediaType(request)
-  return readText(request, BODY_BYTES_MAX)
-}
-
-export function parseBody<B>(text: string, schema: Schema<B>): B {
-  const result = schema.safeParse(parseJson(text), { reportInput: true })
+export async function readBody<B>(c: Call, schema: z.ZodType<B>): Promise<B> {
+  const result = schema.safeParse((await bodyOf(c)).json(), { reportInput: true })
   if (!result.success) throw asApiError(result.error.issues[0]!)
   return result.data
+}
+
+/** The request's body, kept in the context: whoever asks again gets the same. */
+export async function bodyOf(c: Call): Promise<Body> {
+  const known = c.get('body')
+  if (known) return known
+  checkMediaType(c.req.raw)
+  const body = remembering(await readText(c.req.raw, BODY_BYTES_MAX))
+  c.set('body', body)
+  return body
+}
+
+function remembering(text: string): Body {
+  let parsed: { json: unknown } | null = null
+  return {
+    text,
+    json: () => {
+      parsed ??= { json: parseJson(text) }
+      return parsed.json
+    },
+  }
 }
 
 /** The body as text, never more than `bytes_max`, whether or not a length was announced. */
@@ -115,7 +133,7 @@ function messageOf(code: ErrorCode, param: string, issue: z.core.$ZodIssue): str
   return `Invalid ${code === 'invalid_type' ? 'type' : 'value'} for ${where}: ${printable(issue.message)}.`
 }
 
-// As OpenAI writes it: messages[0].content.
+// Writes a path as OpenAI does: messages[0].content.
 function paramOf(path: readonly PropertyKey[]): string {
   return path.reduce<string>(
     (text, key) => (typeof key === 'number' ? `${text}[${key}]` : text ? `${text}.${String(key)}` : String(key)),

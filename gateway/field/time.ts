@@ -1,6 +1,6 @@
 // Days and moments as they travel: ISO 8601, in the years that Postgres and the answer can both write. A moment is passed on in UTC.
 
-import { z } from 'zod'
+import * as z from 'zod'
 
 const LENGTH_MAX = 40
 const LAST_MS = Date.parse('9999-12-31T23:59:59.999Z') // an offset can push a time of year 9999 past it

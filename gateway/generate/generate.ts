@@ -1,62 +1,88 @@
 // THE path of a request. Everything a generation goes through, in order; both public shapes take it.
 
+import type * as z from 'zod'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
-import { identify } from '../auth/authenticate.ts'
+import type { Caller } from '../auth/authenticate.ts'
 import { admit } from '../billing/ledger.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { type Call, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
-import { parseBody, readBodyText, type Schema } from '../field/read-body.ts'
+import { readBody } from '../field/read-body.ts'
 import { limitHeaders } from '../limit-headers.ts'
-import { answerTo, idempotencyOf, keepResult, keepStream } from '../limits/idempotency.ts'
-import { costCeiling } from './cost-ceiling.ts'
-import { relay } from './relay.ts'
+import { answerTo, idempotencyOf } from '../limits/idempotency.ts'
+import { type Claim, keepResult, keepStream } from '../limits/kept-result.ts'
+import { answerAgain, type RepeatableCall, repeatableCall } from '../limits/repeatable-call.ts'
+import { type CostCeiling, costCeiling } from './cost-ceiling.ts'
+import { type Generation, relay } from './relay.ts'
 
 export interface GenerationBody {
   model: string
   deadline_ms?: number | null | undefined
 }
 
-/** What an endpoint adds to the path: the body it takes, and how that becomes a prompt. */
-export interface GenerationEndpoint<B extends GenerationBody> {
-  schema: Schema<B>
+/** What a public form adds to the path: the body it takes, and how that becomes a prompt. */
+export interface GenerationForm<B extends GenerationBody> {
+  schema: z.ZodType<B>
   format(body: B, context: { model: CatalogModel; request_id: string }): GenerateRequest
 }
 
 // A reservation outlives the longest generation by this much, so that only a report that comes very late finds it expired.
 const SETTLE_MS_MAX = 60_000
 
-export async function generate<B extends GenerationBody>(c: Call, endpoint: GenerationEndpoint<B>): Promise<Response> {
-  const { catalog, generation_ms_max, limits } = settingsOf(c.env)
-  const caller = await identify(c)
-  const text = await readBodyText(c.req.raw)
-  const body = parseBody(text, endpoint.schema)
-  const model = catalog.get(body.model)
-  if (!model) throw new ApiError('model_not_found', { param: 'model' })
-
-  const request = endpoint.format(body, { model, request_id: c.get('request_id') })
-  const duration_ms_max = Math.min(body.deadline_ms ?? generation_ms_max, generation_ms_max)
-  const ceiling = costCeiling(request, model.context_tokens)
-  const idempotency = await idempotencyOf(c, text)
+export async function generate<B extends GenerationBody>(
+  c: Call,
+  caller: Caller,
+  form: GenerationForm<B>,
+): Promise<Response> {
+  const asked = formatted(c, form, await readBody(c, form.schema))
+  const repeatable = await repeatableCall(c)
+  const idempotency = repeatable && (await idempotencyOf(repeatable))
+  const { request, ceiling, duration_ms_max } = asked
   const admission = await admit(c.env, {
     request_id: request.request_id,
     ...caller,
-    model: model.id,
+    model: request.model,
     ...ceiling,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
-    limits,
+    limits: settingsOf(c.env).limits,
     ...(idempotency && { idempotency }),
   })
-  if (!('nodes' in admission)) return (await answerTo(c, admission))!
+  if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission))
   c.set('headers', limitHeaders(admission.limits ?? {}))
-  const generation = { request, admission, ceiling, duration_ms_max }
-  if (!idempotency) return relay(c, { ...generation, client: c.req.raw.signal })
-
+  const generation = { ...asked, admission, client: c.req.raw.signal }
+  if (!repeatable || !idempotency) return relay(c, generation)
   const claim = { account_id: admission.account_id, request_id: request.request_id, idempotency }
-  if (request.stream) return keepStream(c, claim, await relay(c, { ...generation, client: c.req.raw.signal }))
+  return relayAndKeep(c, generation, repeatable, claim)
+}
+
+interface Asked {
+  request: GenerateRequest
+  ceiling: CostCeiling
+  duration_ms_max: number
+}
+
+function formatted<B extends GenerationBody>(c: Call, form: GenerationForm<B>, fields: B): Asked {
+  const { catalog, generation_ms_max } = settingsOf(c.env)
+  const model = catalog.get(fields.model)
+  if (!model) throw new ApiError('model_not_found', { param: 'model' })
+  const request = form.format(fields, { model, request_id: c.get('request_id') })
+  return {
+    request,
+    ceiling: costCeiling(request, model.context_tokens),
+    duration_ms_max: Math.min(fields.deadline_ms ?? generation_ms_max, generation_ms_max),
+  }
+}
+
+async function relayAndKeep(
+  c: Call,
+  generation: Generation,
+  repeatable: RepeatableCall,
+  claim: Claim,
+): Promise<Response> {
+  if (generation.request.stream) return keepStream(repeatable, claim, await relay(c, generation))
   // Whoever may ask again for the same answer gets it then: the run goes on without them.
   const answer = await relay(c, { ...generation, client: new AbortController().signal })
   const bytes = new Uint8Array(await answer.arrayBuffer())
-  if (answer.ok) await keepResult(c, claim, { status: answer.status, content_type: 'application/json', bytes })
+  if (answer.ok) await keepResult(repeatable, claim, { status: answer.status, content_type: 'application/json', bytes })
   return new Response(bytes, answer)
 }

@@ -10,7 +10,7 @@ import type { Call } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
 import type { CostCeiling } from './cost-ceiling.ts'
 
-interface Generation {
+export interface Generation {
   request: GenerateRequest
   admission: Admission
   ceiling: CostCeiling

@@ -1,47 +1,19 @@
-// From the events of a generation to public bytes. Streamed or whole, completion or chat: the same events, and one
-// interface for both, so that a streamed answer and an unstreamed one cannot drift apart.
+// Turns the events of a generation into public bytes. Streamed or whole, completion or chat, it takes the same events through
+// one interface, so that a streamed answer and an unstreamed one cannot drift apart.
 
 import type { FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
-import type { ErrorBody, ErrorType, Usage } from '../../contract/public/openai.ts'
+import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'
+import type { Usage } from '../../contract/public/openai.ts'
+import type { TokenLogprob } from '../run/runner.ts'
 import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
-
-/** One token of an answer, with the likeliest others in its place. */
-export interface TokenLogprob extends Candidate {
-  top: Candidate[]
-  offset: number // code points of the choice's text before it
-}
-
-export interface Candidate {
-  text: string
-  bytes: number[] | null // null where it has no text
-  logprob: number
-}
-
-/** What one choice says at once: text, and the tokens it is made of where log-probabilities were asked for. */
-export interface Piece {
-  text: string
-  logprobs: TokenLogprob[] | null
-}
-
-/** How one public shape spells each event. */
-export interface PublicShape {
-  opening(choice: number): object | null // the chunk before a choice's first text
-  delta(choice: number, piece: Piece): object
-  finish(choice: number, reason: FinishReason): object
-  usage(usage: Usage): object
-  whole(choices: WholeChoice[], usage: Usage): object
-}
-
-interface WholeChoice extends Piece {
-  finish_reason: FinishReason
-}
+import type { PublicShape } from './public-shape.ts'
 
 /** Collects the bytes of an answer as its events come. `take` hands out what a step made, for one socket write. */
 export interface Answer {
   readonly content_type: string
-  /** `logprobs` are of the tokens that end with this text; they count only where the request asked for them. */
-  text(choice: number, text: string, logprobs?: TokenLogprob[]): void
+  /** The log-probabilities are of the tokens that end with this text; they count only where the request asked for them. */
+  text(choice: number, text: string, logprobs?: readonly TokenLogprob[]): void
   finish(choice: number, reason: FinishReason): void
   end(usage: Usage): void
   error(why: Failure): void
@@ -75,7 +47,7 @@ class StreamedAnswer implements Answer {
     this.#has_logprobs = request.logprobs !== null
   }
 
-  text(choice: number, text: string, logprobs: TokenLogprob[] = []): void {
+  text(choice: number, text: string, logprobs: readonly TokenLogprob[] = []): void {
     this.#open(choice)
     if (text === '' && logprobs.length === 0) return
     this.#chunk(this.#shape.delta(choice, { text, logprobs: this.#has_logprobs ? logprobs : null }))
@@ -124,7 +96,7 @@ class StreamedAnswer implements Answer {
 class WholeAnswer implements Answer {
   readonly content_type = 'application/json'
   readonly #shape: PublicShape
-  readonly #choices: WholeChoice[]
+  readonly #choices: { text: string; logprobs: TokenLogprob[] | null; finish_reason: FinishReason }[]
   #bytes = ''
 
   constructor(shape: PublicShape, choices: number, { logprobs }: GenerateRequest) {
@@ -136,7 +108,7 @@ class WholeAnswer implements Answer {
     }))
   }
 
-  text(choice: number, text: string, logprobs: TokenLogprob[] = []): void {
+  text(choice: number, text: string, logprobs: readonly TokenLogprob[] = []): void {
     const whole = this.#choices[choice]!
     whole.text += text
     whole.logprobs?.push(...logprobs)

@@ -2,7 +2,8 @@
 
 import type { FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ChatCompletion, ChatCompletionChunk, ChatLogprobs, ChatTopLogprob } from '../../contract/public/openai.ts'
-import type { Candidate, Piece, PublicShape } from './answer.ts'
+import type { Candidate } from '../run/runner.ts'
+import type { Piece, PublicShape } from './public-shape.ts'
 
 export function chatShape(request: GenerateRequest): PublicShape {
   const head = { id: request.response_id, created: request.created_unix_s, model: request.model }

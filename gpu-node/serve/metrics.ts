@@ -4,12 +4,19 @@
 import { Counter, Gauge, Histogram, type Metric, Registry } from 'prom-client'
 import type { Outcome } from '../../contract/internal/generation.ts'
 import type { Choice, Generation } from '../answer/generation.ts'
-import type { Scheduler } from '../run/native/scheduler.ts'
+import type { Runner, RunnerLoad, RunnerStatistics } from '../run/runner.ts'
 
 export interface MetricsOptions {
   model_name: string
-  tokens_max: number // of one sequence
-  scheduler: Pick<Scheduler, 'status'>
+  runner: Pick<Runner, 'sequence_tokens_max' | 'load' | 'statistics'>
+}
+
+/** What one step made. */
+export interface MeasuredStep {
+  computed_tokens: number | null // null where the runner cannot know
+  drawn_tokens: number
+  drawn: Iterable<Choice> // a choice for each event that brought it tokens
+  at_ms: number // when it ended, on the monotonic clock
 }
 
 type FinishedReason = 'stop' | 'length' | 'abort' | 'error'
@@ -32,7 +39,7 @@ const REQUEST_S = [0.3, 0.5, 0.8, 1, 1.5, 2, 2.5, 5, 10, 15, 20, 30, 40, 50, 60,
 const STEP_TOKENS = [1, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384]
 const CHOICES = [1, 2, 5, 10, 20]
 
-// Of a choice, at its end: key, name and meaning.
+// What a choice is measured by at its end: key, name and meaning.
 const SECONDS = {
   whole: ['e2e_request_latency', 'From arrival to the last token.'],
   queue: ['request_queue_time', 'From arrival to the first step.'],
@@ -63,10 +70,11 @@ export class Metrics {
   #prompt_tokens = 0
   #generation_tokens = 0
 
-  constructor({ model_name, tokens_max, scheduler }: MetricsOptions) {
+  constructor({ model_name, runner }: MetricsOptions) {
     this.#registry.setDefaultLabels({ model_name, engine: '0' })
+    const bounds = steps125(runner.sequence_tokens_max)
     this.#seconds = mapValues(SECONDS, ([name, help]) => this.#histogram(`${name}_seconds`, help, REQUEST_S))
-    this.#tokens = mapValues(TOKENS, ([name, help]) => this.#histogram(name, help, steps125(tokens_max)))
+    this.#tokens = mapValues(TOKENS, ([name, help]) => this.#histogram(name, help, bounds))
     this.#finished = new Counter({
       name: 'vllm:request_success_total',
       help: 'Choices that ended, by how.',
@@ -76,7 +84,7 @@ export class Metrics {
     for (const finished_reason of new Set(Object.values(FINISHED))) this.#finished.inc({ finished_reason }, 0)
     this.#total('prompt_tokens', 'Prompt tokens, each prompt once.', () => this.#prompt_tokens)
     this.#total('generation_tokens', 'Tokens generated.', () => this.#generation_tokens)
-    this.#watch(scheduler)
+    this.#watch(runner)
   }
 
   get content_type(): string {
@@ -87,13 +95,12 @@ export class Metrics {
     return this.#registry.metrics()
   }
 
-  /** A step computed so many tokens, and these choices have one more each, drawn `at_ms` on the monotonic clock. */
-  step(tokens: number, drawn: Iterable<Choice>, at_ms: number): void {
-    this.#step_tokens.observe(tokens)
+  step({ computed_tokens, drawn_tokens, drawn, at_ms }: MeasuredStep): void {
+    if (computed_tokens !== null) this.#step_tokens.observe(computed_tokens)
+    this.#generation_tokens += drawn_tokens
     // Streams that had a token in one step and have one in the next waited equally long: a few gaps, many times each.
     const times = new Map<number, number>()
     for (const choice of drawn) {
-      this.#generation_tokens++
       const before_ms = choice.last_token_at_ms
       if (before_ms === null) this.#firstToken(choice, at_ms)
       else if (before_ms < at_ms) times.set(before_ms, (times.get(before_ms) ?? 0) + 1)
@@ -112,41 +119,43 @@ export class Metrics {
 
   #firstToken(choice: Choice, at_ms: number): void {
     choice.first_token_at_ms = at_ms
-    if (choice.sequence.leader === null) this.#prompt_tokens += choice.sequence.prompt_tokens
+    if (choice.leads) this.#prompt_tokens += choice.run.prompt_tokens
     this.#first_token.observe((at_ms - choice.arrived_at_ms) / 1000)
   }
 
   #choiceEnded(choice: Choice, finished_reason: FinishedReason): void {
-    const { sequence, arrived_at_ms, first_token_at_ms, last_token_at_ms } = choice
+    const { arrived_at_ms, first_token_at_ms, last_token_at_ms } = choice
+    const { prompt_tokens, output_tokens_max, begun_at_ms } = choice.run
     this.#finished.inc({ finished_reason })
-    this.#tokens.prompt.observe(sequence.prompt_tokens)
+    this.#tokens.prompt.observe(prompt_tokens)
     this.#tokens.generated.observe(choice.output_tokens)
-    this.#tokens.allowed.observe(sequence.output_tokens_max)
+    this.#tokens.allowed.observe(output_tokens_max)
     observeSpan(this.#seconds.whole, arrived_at_ms, last_token_at_ms ?? performance.now())
-    observeSpan(this.#seconds.queue, arrived_at_ms, sequence.first_step_at_ms)
-    observeSpan(this.#seconds.run, sequence.first_step_at_ms, last_token_at_ms)
-    observeSpan(this.#seconds.prefill, sequence.first_step_at_ms, first_token_at_ms)
+    observeSpan(this.#seconds.queue, arrived_at_ms, begun_at_ms)
+    observeSpan(this.#seconds.run, begun_at_ms, last_token_at_ms)
+    observeSpan(this.#seconds.prefill, begun_at_ms, first_token_at_ms)
     observeSpan(this.#seconds.decode, first_token_at_ms, last_token_at_ms)
   }
 
   // Read when asked for, so that a step need not write them.
-  #watch(scheduler: MetricsOptions['scheduler']): void {
-    const gauge = (name: string, help: string, value: (status: Scheduler['status']) => number) =>
+  #watch(runner: MetricsOptions['runner']): void {
+    const gauge = (name: string, help: string, value: (load: RunnerLoad) => number) =>
       new Gauge({
         name: `vllm:${name}`,
         help,
         registers: [this.#registry],
         collect() {
-          this.set(value(scheduler.status))
+          this.set(value(runner.load))
         },
       })
-    const held = ({ blocks_free, blocks_total }: Scheduler['status']) => 1 - blocks_free / blocks_total
+    const held = ({ blocks_free, blocks_total }: RunnerLoad) =>
+      blocks_total === 0 ? 0 : 1 - blocks_free / blocks_total
     gauge('num_requests_running', 'Choices in the running batch.', ({ running }) => running)
     gauge('num_requests_waiting', 'Choices that wait for a place in it.', ({ waiting }) => waiting)
     gauge('kv_cache_usage_perc', 'KV blocks in use; 1 is all of them.', held)
     gauge('gpu_cache_usage_perc', 'The name before vLLM 0.10 of kv_cache_usage_perc.', held)
-    const total = (name: string, help: string, value: (status: Scheduler['status']) => number) =>
-      this.#total(name, help, () => value(scheduler.status))
+    const total = (name: string, help: string, value: (statistics: RunnerStatistics) => number) =>
+      this.#total(name, help, () => value(runner.statistics))
     total('num_preemptions', 'Choices that gave their blocks back before their end.', ({ preemptions }) => preemptions)
     total('prefix_cache_queries', 'Prompt tokens looked for in the prefix cache.', ({ cache_queries }) => cache_queries)
     total('prefix_cache_hits', 'Prompt tokens found in it.', ({ cache_hits }) => cache_hits)

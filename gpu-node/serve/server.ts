@@ -1,5 +1,5 @@
 // The node on the wire: POST /generate for the gateway, /healthz, /status and /metrics for who watches. Guards, then the
-// door, then the step loop writes to the raw socket: what one step made for a stream is one write.
+// door, then the streams write to the raw socket: what one step made for a stream is one write.
 
 import type { HttpBindings } from '@hono/node-server'
 import { RESPONSE_ALREADY_SENT } from '@hono/node-server/utils/response'
@@ -10,27 +10,34 @@ import type { Logger } from 'pino'
 import { type GenerateRequest, TICKET_HEADER } from '../../contract/internal/generation.ts'
 import type { NodeStatus } from '../../contract/internal/sync.ts'
 import type { Ticket } from '../../contract/internal/ticket.ts'
-import type { NodeConfig } from '../config.ts'
+import type { Generation } from '../answer/generation.ts'
 import type { Journal } from '../meter/journal.ts'
-import type { Scheduler } from '../run/native/scheduler.ts'
-import type { StepLoop } from '../run/native/step-loop.ts'
+import { Refusal } from '../refusal.ts'
+import type { Runner } from '../run/runner.ts'
 import { Client } from './client.ts'
-import { type Accepted, acceptRequest, acceptTicket, type Door, parseRequest } from './door.ts'
+import { acceptRequest, acceptTicket, parseRequest } from './door.ts'
 import { guardMetrics } from './guard-metrics.ts'
 import type { Metrics } from './metrics.ts'
-import { Refusal } from './refusal.ts'
+import { refusalAnswer } from './refusal-answer.ts'
+import type { Streams } from './streams.ts'
 
 const BODY_BYTES_MAX = 8 << 20
 const TIMER_MS_MAX = 2 ** 31 - 1 // setTimeout takes a longer time for none at all
 
+export interface ServerSettings {
+  model_id: string
+  node_secret: string
+  metrics_token?: string | undefined // whoever shows it may read /metrics from elsewhere than this machine
+  keep_alive_ms: number
+  buffer_bytes_max: number
+  slow_ms_max: number
+  step_ms_max: number // a step in flight for longer makes /healthz say so
+}
+
 export interface ServerOptions {
-  config: Pick<
-    NodeConfig,
-    'model_id' | 'node_secret' | 'metrics_token' | 'keep_alive_ms' | 'buffer_bytes_max' | 'slow_ms_max' | 'step_ms_max'
-  >
-  door: Door
-  scheduler: Scheduler
-  loop: StepLoop
+  config: ServerSettings
+  runner: Pick<Runner, 'hasRoomFor' | 'prepare' | 'load'>
+  streams: Streams
   journal: Journal
   metrics: Metrics
   status: () => NodeStatus
@@ -45,10 +52,12 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
   const turn = turns()
 
   app.onError((error, c) => {
-    if (error instanceof Refusal) return c.json(error.body, error.status, error.headers)
     if (error instanceof HTTPException) return error.getResponse()
-    log.error({ err: error }, 'a request failed')
-    return c.json(new Refusal('engine_failed', 'The node could not handle this request.').body, 503)
+    if (!(error instanceof Refusal)) log.error({ err: error }, 'a request failed')
+    const refusal =
+      error instanceof Refusal ? error : new Refusal('engine_failed', 'The node could not handle this request.')
+    const { body, status, headers } = refusalAnswer(refusal)
+    return c.json(body, status, headers)
   })
 
   app.get('/status', (c) => c.json(options.status()))
@@ -71,15 +80,15 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     // From here to the start nothing is awaited: one ticket, one start; what has room now has it then.
     refuseUnlessServing(state)
     refuseUnlessRoom(options, request)
-    const accepted = acceptRequest(request, ticket, ticket_text!, options.door)
-    takeIn(options, accepted, ticket, ticket_text!)
-    start(options, accepted, ticket, { outgoing: c.env.outgoing, streams: request.stream })
+    const generation = acceptRequest(request, { ticket, text: ticket_text! }, options.runner)
+    takeIn(options, generation, { ticket, text: ticket_text! })
+    start(options, generation, ticket, { outgoing: c.env.outgoing, is_streamed: request.stream })
     return RESPONSE_ALREADY_SENT
   })
   return app
 }
 
-/** One turn of the event loop for each: of many prompts that come at once, none keeps what runs waiting for all of them. */
+/** Gives each caller a turn of the event loop: of many prompts that come at once, none keeps what runs waiting for all. */
 function turns(): () => Promise<unknown> {
   let last: Promise<unknown> = Promise.resolve()
   return () => {
@@ -97,28 +106,34 @@ function refuseUnlessServing(state: ServerOptions['state']): void {
   if (state.draining) throw new Refusal('draining', 'This node is shutting down.')
 }
 
-// Before its prompt is read: what is refused should cost little.
-function refuseUnlessRoom({ scheduler, loop }: ServerOptions, { prompts, n }: GenerateRequest): void {
-  if (scheduler.hasRoomFor(prompts.length * n)) return
-  throw new Refusal('overloaded', 'The queue is full.', { retry_after_s: loop.queue_s })
+// This comes before its prompt is read: what is refused should cost little.
+function refuseUnlessRoom({ runner }: ServerOptions, { prompts, n }: GenerateRequest): void {
+  if (runner.hasRoomFor(prompts.length * n)) return
+  throw new Refusal('overloaded', 'The queue is full.', { retry_after_s: runner.load.queue_s })
 }
 
-function takeIn({ journal }: ServerOptions, accepted: Accepted, ticket: Ticket, text: string): void {
+function takeIn(
+  { journal }: ServerOptions,
+  { run: { prompt_tokens } }: Generation,
+  { ticket, text }: { ticket: Ticket; text: string },
+): void {
   const { request_id, attempt, duration_ms_max } = ticket
   if (journal.wasUsed(request_id, attempt)) throw new Refusal('bad_ticket', 'The ticket was already used.')
-  const { prompt_tokens } = accepted
   if (!journal.accept({ ticket: text, request_id, attempt, prompt_tokens, duration_ms_max })) {
     throw new Refusal('overloaded', 'The journal of this node is full.')
   }
 }
 
 function start(
-  { config, loop, answers }: ServerOptions,
-  { generation }: Accepted,
+  { config, streams, answers }: ServerOptions,
+  generation: Generation,
   ticket: Ticket,
-  { outgoing, streams }: { outgoing: HttpBindings['outgoing']; streams: boolean },
+  { outgoing, is_streamed }: { outgoing: HttpBindings['outgoing']; is_streamed: boolean },
 ): void {
-  const deadline = setTimeout(() => loop.stop(generation, 'deadline'), Math.min(ticket.duration_ms_max, TIMER_MS_MAX))
+  const deadline = setTimeout(
+    () => streams.stop(generation, 'deadline'),
+    Math.min(ticket.duration_ms_max, TIMER_MS_MAX),
+  )
   const leave = () => {
     clearTimeout(deadline)
     answers.delete(outgoing)
@@ -128,25 +143,25 @@ function start(
   if (outgoing.destroyed) leave() // it left before anyone listened
   const client = new Client(outgoing, {
     content_type: generation.answer.content_type,
-    streams,
+    streams: is_streamed,
     keep_alive_ms: config.keep_alive_ms,
     buffer_bytes_max: config.buffer_bytes_max,
     slow_ms_max: config.slow_ms_max,
-    on_gone: () => loop.stop(generation, 'client_gone'),
-    on_slow: (is_slow) => loop.setPaused(generation, is_slow),
+    on_gone: () => streams.stop(generation, 'client_gone'),
+    on_slow: (is_slow) => generation.run.setPaused(is_slow),
   })
-  loop.start(generation, client)
+  streams.start(generation, client)
 }
 
-// Honest: a step that hangs makes the node unhealthy, however well its HTTP answers.
-function healthOf({ config, loop, state }: ServerOptions) {
-  const step_in_flight_ms = loop.step_in_flight_ms
+// Health is honest: a step that hangs makes the node unhealthy, however well its HTTP answers.
+function healthOf({ config, runner, state }: ServerOptions) {
+  const { step_in_flight_ms, last_step_age_ms } = runner.load
   const is_stuck = step_in_flight_ms !== null && step_in_flight_ms > config.step_ms_max
   return {
     ok: !state.engine_failed && !state.draining && !is_stuck,
     draining: state.draining,
     engine_failed: state.engine_failed,
     step_in_flight_ms,
-    last_step_age_ms: loop.last_step_age_ms,
+    last_step_age_ms,
   }
 }

@@ -4,6 +4,7 @@
 import { createHash } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { removeForeignBuild } from '../native-build.mjs'
 import { runChild } from './child.mjs'
 
 const build_folder = join('native', 'build')
@@ -22,7 +23,7 @@ export async function buildAddon(lock, target, progress) {
   const missing = await missingTool(lock)
   if (missing) return missing
   const writeStamps = takeStamps(target)
-  dropForeignBuild()
+  removeForeignBuild(build_folder, 'native')
   const failure = (await configure(lock)) ?? (await compile(lock, target, progress))
   if (!failure) writeStamps()
   return failure
@@ -47,12 +48,16 @@ function stampOf(target) {
 function keyOf(target) {
   const hash = createHash('sha256').update(JSON.stringify([cuda(), process.env.CXX ?? '']))
   if (target === 'all') hash.update(process.cwd())
-  for (const file of [...sourcesIn('native'), ...(target === 'all' ? sourcesIn('test/native') : [])])
+  for (const file of [
+    ...sourcesIn('native'),
+    ...(target === 'all' ? [...sourcesIn('test/native'), ...sourcesIn('bench/gpu')] : []),
+  ])
     hash.update(`\0${file}\0`).update(readFileSync(file))
   return hash.digest('hex')
 }
 
 function sourcesIn(where) {
+  if (!existsSync(where)) return [] // the product builds without its tests
   return readdirSync(where, { withFileTypes: true })
     .filter(({ name }) => !name.startsWith('build') && !name.endsWith('.ts'))
     .flatMap((entry) => (entry.isDirectory() ? sourcesIn(join(where, entry.name)) : [join(where, entry.name)]))
@@ -74,14 +79,6 @@ async function missingTool(lock) {
       return `${tool} was not found; a C++20 compiler and CMake are needed (Debian: apt install g++ cmake)`
   }
   return null
-}
-
-// CMake refuses a folder that was moved or copied from elsewhere.
-function dropForeignBuild() {
-  const cache = join(build_folder, 'CMakeCache.txt')
-  if (!existsSync(cache)) return
-  const home = /^CMAKE_HOME_DIRECTORY:INTERNAL=(.*)$/m.exec(readFileSync(cache, 'utf8'))?.[1]
-  if (home !== join(process.cwd(), 'native')) rmSync(build_folder, { recursive: true, force: true })
 }
 
 async function configure(lock) {

@@ -2,7 +2,8 @@
 
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { dollars, type Invoice, invoiceCsv, invoiceHtml } from '../../gateway/billing/invoice.ts'
+import type { Invoice } from '../../contract/public/invoice.ts'
+import { dollars, invoiceCsv, invoiceHtml } from '../../gateway/billing/invoice.ts'
 import { type Caller, errorOf, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { makeClockMovable, moveClock } from '../support/movable-clock.ts'
 import type { Payer } from '../support/postgres.ts'

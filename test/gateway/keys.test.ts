@@ -173,7 +173,8 @@ describe('a key makes and changes keys', () => {
     const capped = await keyOf(owner, { scopes: ['keys', 'generate', 'usage'], monthly_spend_cap_nanousd: '100' })
     const made = await child(capped, { scopes: all })
     const grandchild = await child(made, { monthly_spend_cap_nanousd: '100' })
-    await gateway.db.sql`update meters set month = this_month(), charged_nanousd = 100 where key_id = ${capped.key_id}`
+    await gateway.db
+      .sql`update meters set month = ledger.this_month(), charged_nanousd = 100 where key_id = ${capped.key_id}`
     for (const key of [made, grandchild])
       expect(await errorOf(await key.post('/v1/completions', completion))).toMatchObject({ code: 'spend_cap_reached' })
     const slow = await keyOf(owner, { scopes: ['keys', 'generate', 'usage'], requests_per_minute: 1 })
@@ -331,7 +332,8 @@ describe('a key that is rotated', () => {
 
   test('goes on with what it has spent this month', async () => {
     const old = await child(owner, { scopes: ['generate'], monthly_spend_cap_nanousd: '100' })
-    await gateway.db.sql`update meters set month = this_month(), charged_nanousd = 100 where key_id = ${old.key_id}`
+    await gateway.db
+      .sql`update meters set month = ledger.this_month(), charged_nanousd = 100 where key_id = ${old.key_id}`
     const next = await rotated(old, { overlap_s: 60 })
     const shown = (await (await owner.get(`/v1/keys/${next.key_id}`)).json()) as Key
     expect(shown.charged_this_month_nanousd).toBe('100')

@@ -135,7 +135,8 @@ describe('a price', () => {
 })
 
 test('a price that could not be published is not said to be wrong', async () => {
-  const rename = (from: string, to: string) => gateway.db.sql.unsafe(`alter function ${from}(jsonb) rename to ${to}`)
+  const rename = (from: string, to: string) =>
+    gateway.db.sql.unsafe(`alter function ledger.${from}(jsonb) rename to ${to}`)
   await rename('publish_one_price', 'away')
   const price = { model, input_nanousd_per_token: '1', output_nanousd_per_token: '1' }
   expect(await errorOf(await gateway.admin('/admin/prices', price))).toMatchObject({ status: 500, param: null })

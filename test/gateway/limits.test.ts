@@ -108,7 +108,7 @@ describe('OpenAI’s own client', () => {
   test('waits as long as it is told and gets its answer', async () => {
     const caller = await limited({ requests_per_minute: 60 })
     await gateway.db
-      .sql`update meters set requests_level = 60 * 60000000::bigint, levels_at_us = now_us() where key_id = ${caller.key_id}`
+      .sql`update meters set requests_level = 60 * 60000000::bigint, levels_at_us = ledger.now_us() where key_id = ${caller.key_id}`
     const started = performance.now()
     expect((await clientOf(caller).completions.create(request)).choices).toHaveLength(1)
     expect(performance.now() - started).toBeGreaterThan(800)

@@ -194,9 +194,9 @@ describe('a report of a node', () => {
 
   test.each(['settle', 'keep_unsettled'])('is to be sent again where %s is missing', async (name) => {
     const { bad } = await badRecord()
-    await gateway.db.sql.unsafe(`alter function ${name}(jsonb) rename to away`)
+    await gateway.db.sql.unsafe(`alter function api.${name}(jsonb) rename to away`)
     expect(await outcomeOf(await gateway.node.report([bad]))).toEqual(['retry'])
-    await gateway.db.sql.unsafe(`alter function away(jsonb) rename to ${name}`)
+    await gateway.db.sql.unsafe(`alter function api.away(jsonb) rename to ${name}`)
     expect(await anomaliesOf(bad.request_id)).toEqual([])
     expect(await outcomeOf(await gateway.node.report([bad]))).toEqual(['rejected'])
   })

@@ -1,18 +1,18 @@
-// The node as a process, with the real engine and a real trained model: stories260K in ../shared/data.
+// The node as a process, with the real engine and a real trained model: stories260K in test/data.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { type LocalNode, type NodeOptions, startNode } from '../../local/node.ts'
+import { testData } from '../support/data.ts'
 import { FakeGateway } from '../support/fake-gateway.ts'
 import { temporaryFolder } from '../support/fake-node.ts'
 import { framesOf, generate, NODE_SECRET, textOf } from '../support/generate.ts'
 import { modelFolder, safetensorsFile, tinyTensors } from '../support/safetensors.ts'
-import { sharedData } from '../support/shared-data.ts'
 import { zeroTensors } from '../support/torch-file.ts'
 
-const published = JSON.parse(readFileSync(sharedData('stories260K/expected.json'), 'utf8')) as {
+const published = JSON.parse(readFileSync(testData('stories260K/expected.json'), 'utf8')) as {
   text: string
   max_tokens: number
 }
@@ -20,7 +20,7 @@ const BOS = [[{ special: '<s>' }]]
 
 async function start(changes: Partial<NodeOptions> = {}): Promise<LocalNode> {
   const node = await startNode({
-    model_dir: sharedData('stories260K'),
+    model_dir: testData('stories260K'),
     model_id: 'test-model',
     port: 0,
     data_dir: temporaryFolder(),

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, expect, test } from 'vitest'
-import { migrate, readMigrations } from '../../local/migrate.ts'
+import postgres from 'postgres'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { migrate, readFunctions, readMigrations } from '../../local/migrate.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 
 let db: TestPostgres
@@ -49,4 +50,60 @@ test('functions that changed are replaced, and only then', async () => {
   expect(await migrate(db.url, [], answers(1))).toEqual([])
   expect(await migrate(db.url, [], answers(2))).toEqual(['functions'])
   expect(await db.sql`select answer()`).toEqual([{ answer: 2 }])
+})
+
+describe('what can be made again', () => {
+  const functions = readFunctions()
+  const withText = (old: string, text: string) => ({
+    ...functions,
+    sql: functions.sql.replace(old, () => text),
+    checksum: text,
+  })
+  const checks = 'set local check_function_bodies = on;'
+
+  test.each([
+    [
+      'names a table that is not there',
+      'from receipt_keys)',
+      'from receipt_kexs)',
+      'api.list_receipt_keys: relation "receipt_kexs"',
+    ],
+    [
+      'names a function that is not there',
+      checks,
+      `create function ledger.broken() returns int language sql as 'select not_there()'; ${checks}`,
+      'ledger.broken: function not_there() does not exist',
+    ],
+    [
+      'is not of its language',
+      checks,
+      `create function ledger.broken() returns int language plpgsql as 'begin retrun 1; end'; ${checks}`,
+      'ledger.broken: syntax error',
+    ],
+  ])('fails by name where a body %s', async (_, old, text, error) => {
+    const [before] = await db.sql`select 'api.admit'::regproc::oid as admit`
+    await expect(migrate(db.url, [], withText(old, text))).rejects.toThrow(error)
+    expect(await db.sql`select 'api.admit'::regproc::oid as admit`).toEqual([before])
+  })
+
+  test('is gone once it left the source', async () => {
+    await db.sql`create function api.left_over() returns int language sql as 'select 1'`
+    await db.sql`create function ledger.left_over() returns int language sql as 'select 1'`
+    expect(await migrate(db.url, [], withText(checks, `${checks} -- again`))).toEqual(['functions'])
+    expect(await db.sql`select oid::regprocedure from pg_proc where proname = 'left_over'`).toEqual([])
+  })
+
+  test('left the schema of the tables, where others keep their functions', async () => {
+    await db.sql`create database older`
+    const url = Object.assign(new URL(db.url), { pathname: '/older' }).href
+    const older = readMigrations().filter(({ name }) => name < '0026')
+    const admit = `create function admit(items jsonb) returns setof jsonb language sql as 'select items';
+      create function own() returns int language sql as 'select 1'`
+    await migrate(url, older, { name: 'functions', sql: admit, checksum: 'older' })
+    await migrate(url)
+    const sql = postgres(url, { max: 1, fetch_types: false })
+    const found = await sql`select oid::regproc::text as name from pg_proc where proname in ('admit', 'own') order by 1`
+    await sql.end({ timeout: 5 })
+    expect(found).toEqual([{ name: 'api.admit' }, { name: 'own' }])
+  })
 })

@@ -148,7 +148,7 @@ async function expectBooks(sql: postgres.Sql, { account_id }: Customer, streams:
   expect(await ledgerFindings(sql, [account_id])).toEqual([])
   for (let after: string | null = '0'; after !== null; ) {
     const items: string = JSON.stringify([{ after, entries_max: 100_000, anew: after === '0' }])
-    const [step]: postgres.Row[] = await sql`select reconcile(${items}::text::jsonb) as answer`
+    const [step]: postgres.Row[] = await sql`select api.reconcile(${items}::text::jsonb) as answer`
     after = step!.answer.after
   }
   expect(await sql`select * from ledger_findings`).toEqual([])

@@ -2,12 +2,12 @@
 
 import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
-import { sharedData } from '../support/shared-data.ts'
+import { testData } from '../support/data.ts'
 import { newCustomer, startTestStack } from '../support/stack.ts'
 
 test('stories260K tells its published story', async () => {
-  const expected = JSON.parse(readFileSync(sharedData('stories260K/expected.json'), 'utf8'))
-  const stack = await startTestStack(sharedData('stories260K'))
+  const expected = JSON.parse(readFileSync(testData('stories260K/expected.json'), 'utf8'))
+  const stack = await startTestStack(testData('stories260K'))
   try {
     const { client } = await newCustomer(stack)
     const completion = await client.completions.create({

@@ -25,12 +25,12 @@ async function charge(payer: Payer, amounts: number[]): Promise<void> {
     const limits = { prompt_tokens_max: 0, output_tokens_max: completion_tokens, ttl_ms: 60_000 }
     const [, admitted] = [
       await db.ask('settle', { node }),
-      (await db.ask<object>('admit', { request_id, key_hash: payer.key_hash, model: 'm', ...limits }))[0]!,
+      (await db.ask('admit', { request_id, key_hash: payer.key_hash, model: 'm', ...limits }))[0]!,
     ]
     const counts = { prompt_tokens: 0, cached_tokens: 0, completion_tokens, delivered_tokens: completion_tokens }
     const rest = { outcome: 'stop', started_unix_ms: 0, first_token_ms: null, duration_ms: 1 }
     if (admitted.decision === 'admitted')
-      records.push({ ...payer, request_id, model: 'm', attempt: 1, ...admitted, ...counts, ...rest })
+      records.push({ ...payer, ...admitted, request_id, model: 'm', attempt: 1, ...counts, ...rest })
   }
   if (records.length > 0) await db.ask('settle', ...records)
 }

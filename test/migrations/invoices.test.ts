@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { FunctionName } from '../../gateway/db/functions.ts'
 import { makeClockMovable, moveClock } from '../support/movable-clock.ts'
 import { newPayer, type Payer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { type Random, seededRandom } from '../support/random.ts'
@@ -18,12 +19,12 @@ afterAll(() => db?.stop())
 const HISTORIES = Number(process.env.HISTORIES ?? 25)
 const STEPS = 60
 
-const one = async <A>(name: string, item: object) => (await db.ask<A>(name, item))[0]!
+const one = async <N extends FunctionName>(name: N, item: object) => (await db.ask(name, item))[0]!
 
 /** Makes every invoice that is due, a few entries a call. */
 async function closeInvoices(entries_max = 3): Promise<void> {
-  while ((await one<{ count: number }>('cut_invoices', { count_max: 3 })).count > 0);
-  while ((await one<{ count: number }>('sum_invoices', { entries_max })).count > 0);
+  while ((await one('cut_invoices', { count_max: 3 })).count > 0);
+  while ((await one('sum_invoices', { entries_max })).count > 0);
 }
 
 /** What is wrong with the invoices, one line a finding; [] where every entry is in the one invoice that it belongs to. */

@@ -2,6 +2,7 @@
 
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import type { FunctionName } from '../../gateway/db/functions.ts'
 import {
   ledgerFindings,
   newKey,
@@ -34,15 +35,6 @@ function node(node_id: string, state: string) {
   return { node_id, url: `http://${node_id}`, model: 'm', state, ...numbers }
 }
 
-interface Admission {
-  account_id: string
-  key_id: string
-  price_version: number
-  reserved_nanousd: string
-  balance_nanousd: string
-  nodes: { id: string }[]
-}
-
 function wish(own: object = {}) {
   const tokens = { prompt_tokens_max: 10, output_tokens_max: 20 }
   return { request_id: randomUUID(), key_hash: payer.key_hash, model: 'm', ...tokens, ttl_ms: 60_000, ...own }
@@ -50,7 +42,7 @@ function wish(own: object = {}) {
 
 async function admit(own: object = {}) {
   const item = wish(own)
-  const [answer] = await db.ask<Admission>('admit', item)
+  const [answer] = await db.ask('admit', item)
   return { ...answer!, request_id: item.request_id, model: 'm', attempt: 1 }
 }
 
@@ -141,14 +133,14 @@ describe('admit', () => {
 
   test('asked again by the same request id gives the same answer and holds once', async () => {
     const item = wish()
-    const [first] = await db.ask<Admission>('admit', item)
+    const [first] = await db.ask('admit', item)
     expect(await db.ask('admit', item, item)).toEqual([first, first])
     expect((await balance()).pending).toBe('120')
   })
 
   test('that comes twice in one call is held once', async () => {
     const item = wish()
-    const [first, second] = await db.ask<Admission>('admit', item, item)
+    const [first, second] = await db.ask('admit', item, item)
     expect(first).toMatchObject({ decision: 'admitted' })
     expect(second).toEqual(first)
     expect((await balance()).pending).toBe('120')
@@ -156,7 +148,7 @@ describe('admit', () => {
 
   test('asked again after its end, or by another key, is closed', async () => {
     const item = wish()
-    const [ticket] = await db.ask<Admission>('admit', item)
+    const [ticket] = await db.ask('admit', item)
     const { key_hash } = await newKey(db, payer.account_id)
     expect(decisions(await db.ask('admit', { ...item, key_hash }))).toEqual(['closed'])
     await db.ask('void', { ...ticket, ...item, attempt: 1 })
@@ -252,7 +244,7 @@ describe('settle', () => {
 
   test('after its reservation expired is late usage, even where the balance is gone', async () => {
     const ticket = await admit({ output_tokens_max: 196, ttl_ms: -1 })
-    expect((await db.ask<{ count: number }>('expire', { count_max: 10 }))[0]!.count).toBeGreaterThan(0)
+    expect((await db.ask('expire', { count_max: 10 }))[0]!.count).toBeGreaterThan(0)
     const again = await admit({ output_tokens_max: 196 })
     expect(
       decisions(await db.ask('settle', { ...ticket, ...counts }, { ...again, ...counts, completion_tokens: 196 })),
@@ -277,7 +269,8 @@ describe('void', () => {
   test('of what its node has reported refunds the charge, once, and what an operator had refunded of it only once', async () => {
     const [ticket, other] = [await admit(), await admit()]
     await db.ask('settle', { ...ticket, ...counts }, { ...other, ...counts })
-    await db.ask('refund', { ...other, amount_nanousd: '15', reference: randomUUID() })
+    const charged = { account_id: other.account_id, request_id: other.request_id }
+    await db.ask('refund', { ...charged, amount_nanousd: '15', reference: randomUUID() })
     const before = await credited()
     expect(decisions(await db.ask('void', ticket, ticket, other))).toEqual(['posted', 'posted', 'posted'])
     await db.ask('void', other)
@@ -298,7 +291,7 @@ describe('void', () => {
 describe('the price book', () => {
   test('gets a new version only where a price changed', async () => {
     const version = async (...amounts: [number, number]) =>
-      (await db.ask<{ version: number }>('publish_price', price('book', ...amounts)))[0]!.version
+      (await db.ask('publish_price', price('book', ...amounts)))[0]!.version
     expect([await version(1, 2), await version(1, 2), await version(1, 3), await version(1, 2)]).toEqual([1, 1, 2, 3])
   })
 
@@ -322,7 +315,7 @@ describe('the price book', () => {
   test('in one call, each account is admitted at its own price', async () => {
     const payers = [await newPayer(db, 1000n), await newPayer(db, 1000n), await newPayer(db, 1000n)]
     await db.ask('publish_price', { ...price('m', 1, 3), account_id: payers[1]!.account_id })
-    const answers = await db.ask<Admission>('admit', ...payers.map(({ key_hash }) => wish({ key_hash })))
+    const answers = await db.ask('admit', ...payers.map(({ key_hash }) => wish({ key_hash })))
     expect(answers.map(({ reserved_nanousd }) => reserved_nanousd)).toEqual(['120', '70', '120'])
   })
 })
@@ -343,7 +336,7 @@ describe('the backstops hold against a statement that would', () => {
 })
 
 describe('a grant', () => {
-  const one = async (name: string, item: object) => (await db.ask(name, item))[0]!.decision
+  const one = async (name: FunctionName, item: object) => (await db.ask(name, item))[0]!.decision
   const overdraft = (account_id: string, nanousd: number) =>
     one('update_account', { operator: true, account_id, fields: { overdraft_nanousd: String(nanousd) } })
 
@@ -435,41 +428,47 @@ test('with the greatest credit and overdraft an account still adds up', async ()
 describe('what would add up to more than a bigint counts is refused, and changes nothing:', () => {
   const most = String(2n ** 63n - 1n)
   const expires_at = new Date(Date.now() + 3_600_000).toISOString()
-  const moved = async (name: string, account_id: string, own: object) =>
-    (await db.ask(name, { account_id, amount_nanousd: '1', reference: randomUUID(), ...own }))[0]!.decision
+  const moved = async (name: FunctionName, account_id: string, own: object) =>
+    (await db.ask(name, { account_id, amount_nanousd: '1', ...own }))[0]!.decision
+  const byReference = () => ({ reference: randomUUID() })
+  const byPayment = () => ({ payment: 'pi_rich', customer_id: null })
   const debit = { direction: 'debit', may_overdraw: true }
 
   test.each([
-    ['top_up', {}],
-    ['give_grant', { expires_at }],
-    ['adjust', { direction: 'credit' }],
-    ['stripe_payment', { payment: 'pi_rich' }],
-  ])('%s', async (name, own) => {
+    ['top_up', byReference, {}],
+    ['give_grant', byReference, { expires_at }],
+    ['adjust', byReference, { direction: 'credit' }],
+    ['stripe_payment', byPayment, {}],
+  ] as const)('%s', async (name, named, own) => {
     const { account_id } = await newPayer(db, 2n ** 63n - 2n)
-    expect(await moved(name, account_id, { ...own, amount_nanousd: '2' })).toBe('uncountable')
+    expect(await moved(name, account_id, { ...own, ...named(), amount_nanousd: '2' })).toBe('uncountable')
     expect(await ledgerFindings(db.sql, [account_id])).toEqual([])
-    expect(await moved(name, account_id, { ...own, reference: randomUUID() })).not.toBe('uncountable')
-    expect(await moved('adjust', account_id, { ...debit, amount_nanousd: most })).toBe('adjusted')
-    expect(await moved('adjust', account_id, debit)).toBe('uncountable')
+    expect(await moved(name, account_id, { ...own, ...named() })).not.toBe('uncountable')
+    expect(await moved('adjust', account_id, { ...debit, ...byReference(), amount_nanousd: most })).toBe('adjusted')
+    expect(await moved('adjust', account_id, { ...debit, ...byReference() })).toBe('uncountable')
     expect(await ledgerFindings(db.sql, [account_id])).toEqual([])
   })
 
   test('a refund', async () => {
     const ticket = await admit()
     await db.ask('settle', { ...ticket, ...counts })
-    await moved('top_up', payer.account_id, { amount_nanousd: String(2n ** 63n - 1n - 1000n - 39n) })
+    await moved('top_up', payer.account_id, { ...byReference(), amount_nanousd: String(2n ** 63n - 1n - 1000n - 39n) })
     const refund = { request_id: ticket.request_id }
-    expect(await moved('refund', payer.account_id, { ...refund, amount_nanousd: '40' })).toBe('uncountable')
-    expect(await moved('refund', payer.account_id, { ...refund, amount_nanousd: '39' })).toBe('refunded')
+    expect(await moved('refund', payer.account_id, { ...refund, ...byReference(), amount_nanousd: '40' })).toBe(
+      'uncountable',
+    )
+    expect(await moved('refund', payer.account_id, { ...refund, ...byReference(), amount_nanousd: '39' })).toBe(
+      'refunded',
+    )
   })
 
   test('what Stripe took back, which is not forgotten', async () => {
     const { account_id } = await newPayer(db, 1n)
     const payment = `pi_${account_id}`
-    expect(await moved('stripe_payment', account_id, { payment })).toBe('credited')
-    expect(await moved('adjust', account_id, { ...debit, amount_nanousd: most })).toBe('adjusted')
-    const reversal = { payment, reference: `re_${account_id}`, returned: false }
-    expect(await moved('stripe_reversal', account_id, reversal)).toBe('uncountable')
+    expect(await moved('stripe_payment', account_id, { ...byPayment(), payment })).toBe('credited')
+    expect(await moved('adjust', account_id, { ...debit, ...byReference(), amount_nanousd: most })).toBe('adjusted')
+    const reversal = { payment, reference: `re_${account_id}`, amount_nanousd: '1', returned: false }
+    expect(decisions(await db.ask('stripe_reversal', reversal))).toEqual(['uncountable'])
     const rows = await db.sql`select debited_at from stripe_reversals where reference = ${reversal.reference}`
     expect(rows).toEqual([{ debited_at: null }])
   })

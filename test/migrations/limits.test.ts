@@ -21,7 +21,8 @@ beforeAll(async () => {
   // Arrivals (correction null) and corrections of one bucket, at times that are given.
   await db.sql.unsafe(`
     create function run_bucket(per_minute bigint, moments bigint[], costs bigint[], corrections bigint[])
-    returns table (admitted boolean[], retries bigint[], remains bigint[], resets bigint[]) language plpgsql as $$
+    returns table (admitted boolean[], retries bigint[], remains bigint[], resets bigint[]) language plpgsql
+    set search_path = public, ledger as $$
     declare
       level bigint := 0;
       at bigint := moments[1];
@@ -157,6 +158,8 @@ test(`of ${ARRIVALS} random arrivals none is wrongly admitted or refused`, { tim
   }
   console.log(`${seen} arrivals, ${admitted_count} admitted`)
   expect(wrong).toEqual({ admitted: 0, refused: 0, retry: 0, remaining: 0 })
+  // One bucket may admit nearly all or nearly none, as its limit and its costs were drawn; twenty show both.
+  if (seen < 20 * OF_ONE_BUCKET) return
   expect(admitted_count).toBeGreaterThan(seen / 10)
   expect(admitted_count).toBeLessThan(seen * 0.95)
 })
@@ -188,17 +191,10 @@ const counts = {
 
 async function admit(payer: Payer, ...own: object[]) {
   const items = own.map((each) => wish(payer, each))
-  const answers = await db.ask<{ reserved_nanousd: string; price_version: number; limits: { retry_us?: number } }>(
-    'admit',
-    ...items,
-  )
-  return answers.map((answer, i) => ({
-    ...items[i]!,
-    attempt: 1,
-    account_id: payer.account_id,
-    key_id: payer.key_id,
-    ...answer,
-  }))
+  const answers = await db.ask('admit', ...items)
+  const { account_id, key_id } = payer
+  const own_ids = { account_id, key_id }
+  return answers.map((answer, i) => ({ ...items[i]!, attempt: 1, ...own_ids, ...answer }))
 }
 
 const decisionsOf = (answers: { decision: string }[]) => answers.map(({ decision }) => decision)
@@ -298,7 +294,7 @@ describe('admit', () => {
   test('of several full buckets, says when the last of them has room', async () => {
     const payer = await newPayer(db, 10_000n, { requests_per_minute: 1, tokens_per_minute: 6000 })
     await admit(payer, {})
-    await db.sql`update meters set tokens_level = 6000 * level_unit() where key_id = ${payer.key_id}`
+    await db.sql`update meters set tokens_level = 6000 * ledger.level_unit() where key_id = ${payer.key_id}`
     const [refused] = await admit(payer, {})
     expect(refused!.limits.retry_us).toBeGreaterThan(30_000_000) // 0.3 s for the tokens
   })

@@ -2,6 +2,7 @@
 
 import { createHash, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import type { FunctionName } from '../../gateway/db/functions.ts'
 import { newKey, newPayer, type Payer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 
 let db: TestPostgres
@@ -13,18 +14,19 @@ afterAll(() => db?.stop())
 
 const newHash = () => createHash('sha256').update(randomUUID()).digest('hex')
 const newPayers = () => Promise.all([newPayer(db, 0n, { scopes: ['admin'] }), newPayer(db, 0n, { scopes: ['admin'] })])
-const shown = { name: 'k', prefix: 'zc_live_test', last_four: 'test' }
+const stored = { prefix: 'zc_live_test', last_four: 'test' }
+const shown = { name: 'k', ...stored }
 
 /** Calls a function while an account is locked, and does something there once the call waits for it. */
 async function callBehindLock(
   account_id: string,
-  name: string,
+  name: FunctionName,
   items: object[],
   meanwhile: (sql: TestPostgres['sql']) => Promise<unknown>,
 ) {
   let call: ReturnType<TestPostgres['ask']>
   await db.sql.begin(async (sql) => {
-    await sql`select lock_accounts(array[${account_id}::bigint])`
+    await sql`select ledger.lock_accounts(array[${account_id}::bigint])`
     call = db.ask(name, ...items)
     call.catch(() => {})
     await expect
@@ -36,7 +38,7 @@ async function callBehindLock(
 }
 
 describe('of two accounts in one call, the lower is locked first, in whichever order they come', () => {
-  test.each<[string, (payer: Payer) => object, string]>([
+  test.each<[FunctionName, (payer: Payer) => object, string]>([
     ['create_key', ({ key_hash }) => ({ ...shown, key_hash, hash: newHash() }), 'created'],
     [
       'create_key',
@@ -47,7 +49,7 @@ describe('of two accounts in one call, the lower is locked first, in whichever o
     ['update_key', ({ key_id }) => ({ operator: true, key_id, fields: {} }), 'allowed'],
     [
       'rotate_key',
-      ({ key_hash, key_id }) => ({ ...shown, key_hash, key_id, hash: newHash(), overlap_s: 9 }),
+      ({ key_hash, key_id }) => ({ ...stored, key_hash, key_id, hash: newHash(), overlap_s: 9 }),
       'created',
     ],
     ['revoke_key', ({ key_hash, key_id }) => ({ key_hash, key_id }), 'revoked'],
@@ -84,7 +86,7 @@ describe('a pass for two items locks the accounts of both at once, the lower fir
     const [low, high] = BigInt(a!.account_id) < BigInt(b!.account_id) ? [a!, b!] : [b!, a!]
     await db.sql.unsafe(makeDue(low.account_id, 1))
     await db.sql.unsafe(makeDue(high.account_id, 2)) // due for longer, and so of the first item
-    const item = { count_max: 1, entries_max: 10 }
+    const item = { count_max: 1, ...(name === 'collect_metering' && { entries_max: 10 }) }
     const decisions = await callBehindLock(
       low.account_id,
       name,
@@ -96,10 +98,10 @@ describe('a pass for two items locks the accounts of both at once, the lower fir
 })
 
 describe('a key that is revoked while its call waits for the account', () => {
-  test.each<[string, (payer: Payer) => object]>([
+  test.each<[FunctionName, (payer: Payer) => object]>([
     ['create_key', ({ key_hash }) => ({ ...shown, key_hash, hash: newHash() })],
     ['update_key', ({ key_hash, key_id }) => ({ key_hash, key_id, fields: {} })],
-    ['rotate_key', ({ key_hash, key_id }) => ({ ...shown, key_hash, key_id, hash: newHash(), overlap_s: 9 })],
+    ['rotate_key', ({ key_hash, key_id }) => ({ ...stored, key_hash, key_id, hash: newHash(), overlap_s: 9 })],
     ['revoke_key', ({ key_hash, key_id }) => ({ key_hash, key_id })],
   ])('does no %s', async (name, item) => {
     const payer = await newPayer(db, 0n, { scopes: ['admin'] })

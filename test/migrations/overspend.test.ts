@@ -3,7 +3,9 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { connect } from '../../gateway/db/connection.ts'
+import type { FunctionName } from '../../gateway/db/functions.ts'
 import { Lane } from '../../gateway/db/lane.ts'
+import { checked } from '../support/boundary.ts'
 import { newPayer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 
 const ROUNDS = Number(process.env.ROUNDS ?? 1000)
@@ -29,8 +31,8 @@ test(`of ${AT_ONCE} at once a balance for one admits one, in ${ROUNDS} rounds, a
     { length: LANES },
     () => new Lane({ connect: () => connect(db.url, 20_000), patience_ms: 60_000 }),
   )
-  const ask = async (i: number, name: string, item: object) =>
-    (await lanes[i % LANES]!.ask(name, item)) as { decision: string }
+  const ask = async (i: number, name: FunctionName, item: object) =>
+    checked(name, [item], [await lanes[i % LANES]!.ask(name, item)])[0]!
   const payer = await newPayer(db, PRICE * BigInt(ROUNDS) + PRICE - 1n) // each round spends one, and then is left less than one
   await db.sql`update accounts set credited_nanousd = 0 where id = ${payer.account_id}` // credited round by round
   let below_zero = 0

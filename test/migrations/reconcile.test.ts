@@ -155,10 +155,7 @@ test('what was added up once is not read again', async () => {
 })
 
 test('health is read once, for however many it is asked by', async () => {
-  const answers = await db.ask<{ checked_s_ago: number; findings: object[] | null }>(
-    'ledger_health',
-    ...Array.from({ length: 50 }, (_, i) => ({ findings: i === 7 })),
-  )
+  const answers = await db.ask('ledger_health', ...Array.from({ length: 50 }, (_, i) => ({ findings: i === 7 })))
   expect(answers.length).toBe(50)
   expect(new Set(answers.map(({ checked_s_ago }) => checked_s_ago)).size).toBe(1)
   expect(answers.flatMap(({ findings }, i) => (findings === null ? [] : [i]))).toEqual([7])

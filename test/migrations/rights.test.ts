@@ -5,9 +5,17 @@ import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import { functions as boundary, type FunctionName } from '../../gateway/db/functions.ts'
 import { gatewayUrl } from '../../local/gateway-login.ts'
 import { migrate } from '../../local/migrate.ts'
-import { type Ask, ledgerFindings, newPayerBy, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import {
+  type Ask,
+  askOver,
+  ledgerFindings,
+  newPayerBy,
+  startTestPostgres,
+  type TestPostgres,
+} from '../support/postgres.ts'
 
 let db: TestPostgres
 let gateway: postgres.Sql
@@ -18,10 +26,7 @@ beforeAll(async () => {
   db = await startTestPostgres()
   const url = await gatewayUrl(db.sql, db.url)
   gateway = postgres(url, { max: 1, prepare: false, fetch_types: false, onnotice: () => {} })
-  ask = async (name, ...items) => {
-    const rows = await gateway`select ${gateway(name)}(${JSON.stringify(items)}::text::jsonb) as answer`
-    return rows.map((row) => row.answer)
-  }
+  ask = askOver(gateway)
 })
 afterAll(async () => {
   await gateway?.end({ timeout: 5 })
@@ -58,30 +63,54 @@ describe('refused:', () => {
     'alter table entries disable trigger all',
     'create table accounts_too (id int)',
     'create function f() returns int language sql as $$ select 1 $$',
-    'select save_takings(null, null, null)',
-    'select book_entry(null::entries)',
-    "select heartbeat('{}')",
-    "select settle_set('[]')",
-    "select add_usage_month('2020-01-01')",
+    'select ledger.save_takings(null, null, null)',
+    'select ledger.book_entry(null::entries)',
+    "select ledger.heartbeat('{}')",
+    "select ledger.settle_set('[]')",
+    "select ledger.add_usage_month('2020-01-01')",
     'set session_replication_role = replica',
     'set role postgres',
   ])('%s', async (statement) => {
     await expect(gateway.unsafe(statement)).rejects.toMatchObject(denied)
   })
 
-  test('every table, and every function but those that the gateway calls', async () => {
+  test('every table', async () => {
     const tables = await db.sql`
-      select relname from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p', 'v', 'S')
+      select oid::regclass::text from pg_class
+      where relnamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) and relkind in ('r', 'p', 'v', 'S')
         and (has_table_privilege('ziya_gateway_local', oid, 'select, insert, update, delete, truncate, references, trigger'))`
     expect(tables).toEqual([])
-    const functions = await db.sql`
-      select proname from pg_proc where pronamespace = 'public'::regnamespace
-        and has_function_privilege('ziya_gateway_local', oid, 'execute') order by proname`
-    const source = globSync('gateway/**/*.ts', { cwd: root }).map((file) => readFileSync(join(root, file), 'utf8'))
-    const unused = functions.filter(({ proname }) => !source.some((text) => text.includes(`'${proname}'`)))
-    expect(functions.length).toBeGreaterThan(40)
-    expect(unused).toEqual([])
   })
+
+  test('every function but those in api, which are those of functions.ts, and each is called', async () => {
+    const functions = await db.sql`
+      select proname, nspname, has_function_privilege('ziya_gateway_local', p.oid, 'execute')
+        and has_schema_privilege('ziya_gateway_local', nspname, 'usage') as is_callable
+      from pg_proc p join pg_namespace n on n.oid = pronamespace where nspname not in ('pg_catalog', 'information_schema')`
+    expect(functions.filter(({ nspname, is_callable }) => is_callable !== (nspname === 'api'))).toEqual([])
+    const callable = functions.filter(({ is_callable }) => is_callable).map(({ proname }) => proname as string)
+    expect(callable.sort()).toEqual(Object.keys(boundary).sort())
+    const source = globSync('gateway/**/*.ts', { cwd: root }).map((file) => readFileSync(join(root, file), 'utf8'))
+    expect(callable.filter((name) => !source.some((text) => text.includes(`'${name}'`)))).toEqual([])
+  })
+})
+
+test('nobody but the owner and the gateway may call any function', async () => {
+  const open = await db.sql`
+    select p.oid::regprocedure::text, grantee::regrole::text
+    from pg_proc p cross join lateral aclexplode(coalesce(proacl, acldefault('f', proowner)))
+    where pronamespace in ('public'::regnamespace, 'api'::regnamespace, 'ledger'::regnamespace)
+      and grantee <> proowner and (grantee <> 'ziya_gateway'::regrole or pronamespace <> 'api'::regnamespace)`
+  expect(open).toEqual([])
+})
+
+test('what runs with the rights of its owner is what is in api, and finds nothing temporary before what it names', async () => {
+  const functions = await db.sql`
+    select p.oid::regprocedure::text as name, nspname = 'api' as is_callable, prosecdef,
+      coalesce(array_to_string(proconfig, '; ') ~ 'search_path=[^;]*, pg_temp(;|$)', false) as is_fixed
+    from pg_proc p join pg_namespace n on n.oid = pronamespace where nspname not in ('pg_catalog', 'information_schema')`
+  expect(functions.filter(({ prosecdef, is_callable }) => prosecdef !== is_callable)).toEqual([])
+  expect(functions.filter(({ prosecdef, is_fixed }) => prosecdef && !is_fixed)).toEqual([])
 })
 
 test('the whole way of money is open to it, and a temporary table stands in for none of the ledger’s', async () => {
@@ -90,7 +119,7 @@ test('the whole way of money is open to it, and a temporary table stands in for 
   const price = { model: 'm', input_nanousd_per_token: '2', output_nanousd_per_token: '5' }
   const numbers = { context_tokens: 9, running: 1, waiting: 2, blocks_total: 3, blocks_free: 3 }
   const node = { node_id: 'n', url: 'http://n', model: 'm', state: 'ready', ...numbers }
-  const one = async (name: string, item: object) => (await ask<Record<string, string>>(name, item))[0]!
+  const one = async (name: FunctionName, item: object) => (await ask(name, item))[0]!
   expect(await one('publish_price', price)).toMatchObject({ decision: 'published' })
   expect(await one('settle', { node })).toMatchObject({ decision: 'seen' })
   const payer = await newPayerBy(ask, 1000n)
@@ -137,7 +166,7 @@ test('the whole way of money is open to it, and a temporary table stands in for 
 
 test('an admission it asks for is not waited for on the disk, and a settlement is', async () => {
   const commits = (name: string, items: object[]) =>
-    gateway`select current_setting('synchronous_commit') as mode from ${gateway(name)}(${JSON.stringify(items)}::text::jsonb)`
+    gateway`select current_setting('synchronous_commit') as mode from ${gateway(`api.${name}`)}(${JSON.stringify(items)}::text::jsonb)`
   expect(await commits('admit', [{ request_id: randomUUID(), key_hash: '00' }])).toEqual([{ mode: 'off' }])
   const idempotency = { endpoint: 'e', key_hash: '00', fingerprint: '00' } // what was claimed must not be forgotten
   expect(await commits('admit', [{ request_id: randomUUID(), key_hash: '00', idempotency }])).toEqual([{ mode: 'on' }])
@@ -152,6 +181,6 @@ test('where the owner may create no roles, the gateway logs in as the owner, and
   await migrate(url)
   const sql = postgres(url, { max: 1, prepare: false, fetch_types: false })
   expect(await gatewayUrl(sql, url)).toBe(url)
-  expect(await sql`select health('[{}]') ->> 'decision' as decision`).toEqual([{ decision: 'healthy' }])
+  expect(await sql`select api.health('[{}]') ->> 'decision' as decision`).toEqual([{ decision: 'healthy' }])
   await sql.end({ timeout: 5 })
 })

@@ -32,7 +32,7 @@ test('a report over a year reads by index alone, and its sums are right', async 
   await db.sql`select pg_stat_force_next_flush()`
   const before = await scans()
   const item = { key_hash: payer.key_hash, from: '2026-01-01', to: '2027-01-01', group_by: ['model'], rows_max: 100 }
-  const [report] = await db.ask<{ rows: object[] }>('report_usage', item)
+  const [report] = await db.ask('report_usage', item)
   const sums = {
     requests: 730,
     prompt_tokens: 10_950,
@@ -67,7 +67,7 @@ test('a receipt and a page of requests, from anywhere in the list, are read by i
     await sql`set local enable_seqscan = off` // these tables are small, and reading all of one may be the cheapest here
     const ask = async (name: string, item: object) => {
       const [row] =
-        await sql`select ${sql(name)}(${JSON.stringify([{ key_hash: payer.key_hash, ...item }])}::text::jsonb) as answer`
+        await sql`select ${sql(`api.${name}`)}(${JSON.stringify([{ key_hash: payer.key_hash, ...item }])}::text::jsonb) as answer`
       return row!.answer.usage
     }
     for (let after: string | null = null; ; after = seen.at(-1)!) {
@@ -97,6 +97,6 @@ test('the partitions of this month and the next two are there, and rows that cam
   const where = async () =>
     (await db.sql`select tableoid::regclass::text as name from usage where settled_at >= '2031-01-01'`)[0]!.name
   expect(await where()).toBe('usage_default')
-  await db.sql`select add_usage_month('2031-05-01')`
+  await db.sql`select ledger.add_usage_month('2031-05-01')`
   expect(await where()).toBe('usage_2031_05')
 })

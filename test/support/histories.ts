@@ -6,7 +6,9 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
 import { connect } from '../../gateway/db/connection.ts'
+import type { FunctionName } from '../../gateway/db/functions.ts'
 import { Lane } from '../../gateway/db/lane.ts'
+import { checked, type Told } from './boundary.ts'
 import { type Ask, grantFindings, ledgerFindings, newPayerBy, type Payer } from './postgres.ts'
 import { type Random, randomFrom } from './random.ts'
 
@@ -42,11 +44,7 @@ interface Plan {
   refund_percent: number | null
 }
 
-interface Answer {
-  decision: string
-  reserved_nanousd?: string
-  price_version?: number
-}
+type Admitted = Told<'admit'>
 
 type Step = () => Promise<string[]>
 
@@ -79,7 +77,7 @@ export class Histories {
   /** A price to begin with, and a node that never falls silent. */
   async prepare(): Promise<void> {
     await this.#ask('publish_price', { model: 'm', input_nanousd_per_token: '3', output_nanousd_per_token: '7' })
-    await this.#sql`select heartbeat(${JSON.stringify(node)}::text::jsonb)`
+    await this.#sql`select ledger.heartbeat(${JSON.stringify(node)}::text::jsonb)`
     await this.#sql`update nodes set last_seen_at = 'infinity'`
   }
 
@@ -213,7 +211,7 @@ export class Histories {
   /** A reservation that a crash of the database forgot comes back with its ticket. */
   async #carryLost(plan: Plan): Promise<string[]> {
     const amount = String(3 * plan.prompt_tokens + 7 * plan.ceiling)
-    const ticket = ticketOf(plan, { decision: 'admitted', reserved_nanousd: amount, price_version: 1 })
+    const ticket = ticketOf(plan, { reserved_nanousd: amount, price_version: 1 })
     if (plan.fate === 'lost_then_settled') return this.#expectSettled(plan, ticket, ['late'])
     const [voided] = await this.#repeat(plan, 'void', ticket)
     const settled = await this.#ask('settle', { ...ticket, ...counts(plan) })
@@ -236,7 +234,7 @@ export class Histories {
     const decisions = (await this.#repeat(plan, 'settle', item)).map(({ decision }) => decision)
     const conflict = await this.#ask('settle', { ...item, completion_tokens: plan.completion_tokens + 1 })
     // An answer may have been lost with its connection: then even the first one that came says duplicate.
-    const findings = decisions.filter((decision) => ![...allowed, 'duplicate'].includes(decision))
+    const findings: string[] = decisions.filter((decision) => ![...allowed, 'duplicate'].includes(decision))
     if (decisions.filter((decision) => allowed.includes(decision)).length > 1) findings.push('settled twice')
     if (conflict.decision !== 'conflict') findings.push(`other counts were ${conflict.decision}`)
     const charge = await this.#chargeOf(plan)
@@ -278,9 +276,9 @@ export class Histories {
     return findings
   }
 
-  async #reservedAtItsPrice({ prompt_tokens, ceiling }: Plan, admitted: Answer): Promise<string[]> {
+  async #reservedAtItsPrice({ prompt_tokens, ceiling }: Plan, admitted: Admitted): Promise<string[]> {
     const [price] = await this.#query(
-      (sql) => sql`select * from prices where model = 'm' and version = ${admitted.price_version!}`,
+      (sql) => sql`select * from prices where model = 'm' and version = ${admitted.price_version}`,
     )
     const amount =
       BigInt(price!.input_nanousd_per_token) * BigInt(prompt_tokens) +
@@ -289,7 +287,7 @@ export class Histories {
   }
 
   /** Asked again, a request that was admitted stays admitted; a refused one may be admitted when a top-up came in between. */
-  #isSame({ ttl_ms }: Plan, answer: Answer, admitted?: Answer): boolean {
+  #isSame({ ttl_ms }: Plan, answer: Admitted, admitted?: Admitted): boolean {
     if (answer.decision === 'insufficient_quota') return true
     if (this.#forgets) return answer.decision === 'admitted' || answer.decision === 'closed'
     if (answer.decision === 'admitted') return answer.reserved_nanousd === admitted?.reserved_nanousd
@@ -313,7 +311,7 @@ export class Histories {
       ['adjust', { direction: 'credit' }, 'adjusted'],
       // Refused for the balance, and asked again after a top-up: then it may be booked.
       ['adjust', { direction: 'debit' }, 'adjusted', 'insufficient_balance'],
-    ] as [string, object, ...string[]][])
+    ] as [FunctionName, object, ...string[]][])
     const delay_ms = random.below(40)
     return async () => {
       await sleep(delay_ms)
@@ -336,10 +334,10 @@ export class Histories {
       input_nanousd_per_token: String(input),
       cached_input_nanousd_per_token: String(random.below(input + 1)),
       output_nanousd_per_token: String(random.below(12)),
-      delay: random.below(40),
     }
+    const delay_ms = random.below(40)
     return async () => {
-      const valid_from = new Date(Date.now() + item.delay).toISOString()
+      const valid_from = new Date(Date.now() + delay_ms).toISOString()
       const { decision } = await this.#ask('publish_price', { ...item, valid_from })
       const may_be_late = this.#forgets && decision === 'begins_in_the_past' // it was suspended, or the server long away
       return decision === 'published' || may_be_late ? [] : [`a price was ${decision}`]
@@ -375,18 +373,18 @@ export class Histories {
   }
 
   /** The same question several times at once, over different lanes. */
-  #repeat(plan: Plan, name: string, item: object): Promise<Answer[]> {
+  #repeat<N extends FunctionName>(plan: Plan, name: N, item: object): Promise<Told<N>[]> {
     return Promise.all(Array.from({ length: plan.repeats }, () => this.#ask(name, item)))
   }
 
-  readonly #askAll: Ask = async (name, ...items) => Promise.all(items.map((item) => this.#ask(name, item))) as never
+  readonly #askAll: Ask = (name, ...items) => Promise.all(items.map((item) => this.#ask(name, item)))
 
-  async #ask(name: string, item: object): Promise<Answer> {
+  async #ask<N extends FunctionName>(name: N, item: object): Promise<Told<N>> {
     this.calls += 1
     if (!this.#lanes.has(name)) this.#lanes.set(name, Array.from({ length: LANES_A_NAME }, this.#newLane))
     const answer = await this.#lanes.get(name)![this.calls % LANES_A_NAME]!.ask(name, item)
     if (typeof answer === 'string') throw new Error(`${name}: ${answer}`)
-    return answer as Answer
+    return checked(name, [item], [answer])[0]!
   }
 
   #query(query: (sql: postgres.Sql) => Promise<postgres.Row[]>): Promise<postgres.Row[]> {
@@ -445,7 +443,10 @@ function admitItem(plan: Plan) {
   return { request_id, key_hash: payer.key_hash, model: 'm', ...tokens, ttl_ms }
 }
 
-function ticketOf({ request_id, payer }: Plan, { reserved_nanousd, price_version }: Answer) {
+function ticketOf(
+  { request_id, payer }: Plan,
+  { reserved_nanousd, price_version }: Pick<Admitted, 'reserved_nanousd' | 'price_version'>,
+) {
   const { account_id, key_id } = payer
   return { request_id, account_id, key_id, model: 'm', attempt: 1, price_version, reserved_nanousd }
 }

@@ -5,17 +5,21 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
+import type { FunctionName } from '../../gateway/db/functions.ts'
 import { migrate } from '../../local/migrate.ts'
 import { type RunningPostgres, startPostgres } from '../../local/postgres.ts'
+import { checked, type Told } from './boundary.ts'
 
 export interface TestPostgres extends RunningPostgres {
   sql: postgres.Sql
   data_dir: string
   /** Stops the server alone, as a failure would, and keeps its data. */
   stopServer(): Promise<void>
-  /** Calls a set-wise SQL function with some items. */
-  ask<A = { decision: string }>(name: string, ...items: object[]): Promise<(A & { decision: string })[]>
+  ask: Ask
 }
+
+/** Calls a function of the boundary with some items; they and the answers are checked (boundary.ts). */
+export type Ask = <N extends FunctionName>(name: N, ...items: object[]) => Promise<Told<N>[]>
 
 /** `prepare` is called with its URL while it is still empty. */
 export async function startTestPostgres(prepare?: (url: string) => Promise<void>): Promise<TestPostgres> {
@@ -30,10 +34,7 @@ export async function startTestPostgres(prepare?: (url: string) => Promise<void>
     sql,
     data_dir,
     stopServer: running.stop,
-    ask: async (name, ...items) => {
-      const rows = await sql`select ${sql(name)}(${JSON.stringify(items)}::text::jsonb) as answer`
-      return rows.map((row) => row.answer)
-    },
+    ask: askOver(sql),
     stop: async () => {
       await sql.end({ timeout: 5 })
       await running.stop()
@@ -42,13 +43,21 @@ export async function startTestPostgres(prepare?: (url: string) => Promise<void>
   }
 }
 
+export function askOver(sql: postgres.Sql): Ask {
+  return async (name, ...items) => checked(name, items, await call(sql, name, items))
+}
+
+/** Calls any set-wise SQL function, unchecked. */
+export async function call(sql: postgres.Sql, name: string, items: object[]): Promise<unknown[]> {
+  const rows = await sql`select ${sql(`api.${name}`)}(${JSON.stringify(items)}::text::jsonb) as answer`
+  return rows.map((row) => row.answer)
+}
+
 export interface Payer {
   account_id: string
   key_id: string
   key_hash: string
 }
-
-export type Ask = TestPostgres['ask']
 
 /** An account with credit, and a key of it. */
 export function newPayer(db: TestPostgres, credit_nanousd: bigint, key: object = {}): Promise<Payer> {
@@ -56,7 +65,7 @@ export function newPayer(db: TestPostgres, credit_nanousd: bigint, key: object =
 }
 
 export async function newPayerBy(ask: Ask, credit_nanousd: bigint, key: object = {}): Promise<Payer> {
-  const [account] = await ask<{ account_id: string }>('create_account', {
+  const [account] = await ask('create_account', {
     name: 'payer',
     created_by: randomUUID(),
     overdraft_nanousd: '0',
@@ -73,7 +82,7 @@ export function newKey(db: TestPostgres, account_id: string, own: object = {}) {
 async function newKeyBy(ask: Ask, account_id: string, own: object) {
   const hash = createHash('sha256').update(randomUUID()).digest('hex')
   const fields = { name: 'key', hash, prefix: 'zc_live_test', last_four: 'test', scopes: ['generate', 'usage'] }
-  const [key] = await ask<{ key_id: string }>('create_key', {
+  const [key] = await ask('create_key', {
     operator: true,
     account_id,
     ...fields,

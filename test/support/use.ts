@@ -20,7 +20,7 @@ export async function use(
   const request_id = randomUUID()
   await db.ask('settle', { node: nodeOf(model) })
   const tokens = { prompt_tokens_max: prompt, output_tokens_max: completion, ttl_ms: 60_000 }
-  const [admitted] = await db.ask<object>('admit', { request_id, key_hash: payer.key_hash, model, ...tokens })
+  const [admitted] = await db.ask('admit', { request_id, key_hash: payer.key_hash, model, ...tokens })
   await wait()
   if (admitted!.decision === 'admitted')
     await db.ask('settle', { ...payer, ...admitted, request_id, model, attempt: 1, ...counts(prompt, completion) })

@@ -23,8 +23,8 @@ from tokenizers.models import BPE
 from transformers.convert_slow_tokenizer import generate_merges
 
 MODELS = {
-    "llama": "../shared/data/tokenizer/llama-32000.model",
-    "stories260k": "../shared/data/stories260K/tokenizer.model",
+    "llama": ".local/llama-32000.model",
+    "stories260k": "test/data/stories260K/tokenizer.model",
     "ziya-coding-mini": "models/ziya-coding-mini/tokenizer.model",
 }
 ADDED = [

@@ -1,8 +1,9 @@
 """Texts with the ids and the decoded text that Google's SentencePiece gives them.
 
     pip install sentencepiece==0.2.*
-    python test/vectors/make_tokenizer_vectors.py ../shared/data/tokenizer/llama-32000.model test/vectors/tokenizer-llama.json
-    python test/vectors/make_tokenizer_vectors.py ../shared/data/stories260K/tokenizer.model test/vectors/tokenizer-stories260k.json
+    node test/vectors/write-llama-tokenizer.ts .local/llama-32000.model
+    python test/vectors/make_tokenizer_vectors.py .local/llama-32000.model test/vectors/tokenizer-llama.json
+    python test/vectors/make_tokenizer_vectors.py test/data/stories260K/tokenizer.model test/vectors/tokenizer-stories260k.json
     python test/vectors/make_tokenizer_vectors.py models/ziya-coding-mini/tokenizer.model test/vectors/tokenizer-ziya-coding-mini.json
 
 Options: --count N (default 200) and --seed N; for the 100,000 of the README give --count 100000, then run

@@ -1,23 +1,19 @@
 // POST /internal/sync: a node reports itself and its journal. Signed over the raw body; every record carries the ticket it was
 // generated under. Answers what became of each record; what could not be decided now is to be sent again.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import type { Outcome } from '../../../contract/internal/generation.ts'
 import {
-  NODE_SIGNATURE_HEADER,
   SYNC_RECORDS_MAX,
   type SyncRequest,
   type SyncResponse,
   type UsageRecord,
 } from '../../../contract/internal/sync.ts'
-import { type Ticket, verify, verifyTicket } from '../../../contract/internal/ticket.ts'
+import { type Ticket, verifyTicket } from '../../../contract/internal/ticket.ts'
 import { keepUnsettled, settle } from '../../billing/ledger.ts'
-import type { Call, Env } from '../../env.ts'
+import { endpoint } from '../../endpoint.ts'
+import type { Env } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-import { readText } from '../../field/read-body.ts'
-
-const SYNC_BYTES_MAX = 2 << 20
-const NOT_SIGNED = 'The report is not signed by a node of ours.'
 
 const count = z.int().min(0)
 const outcomes: [Outcome, ...Outcome[]] = ['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']
@@ -53,16 +49,14 @@ const report: z.ZodType<SyncRequest> = z.object({
     .max(SYNC_RECORDS_MAX),
 })
 
-export async function internalSync(c: Call): Promise<Response> {
-  const signature = c.req.header(NODE_SIGNATURE_HEADER) ?? ''
-  if (signature === '') throw new ApiError('invalid_api_key', { message: NOT_SIGNED }) // and not read
-  const text = await readText(c.req.raw, SYNC_BYTES_MAX)
-  if (!(await verify(text, signature, c.env.NODE_SECRET)))
-    throw new ApiError('invalid_api_key', { message: NOT_SIGNED })
-  const parsed = report.safeParse(JSON.parse(text))
-  if (!parsed.success) throw new ApiError('invalid_value', { message: z.prettifyError(parsed.error).slice(0, 500) })
-  return c.json(await settleRecords(c.env, parsed.data))
-}
+export const internalSync = endpoint(
+  { says: 'Takes a node’s report.', body: report, answer: null },
+  async (c, text: string) => {
+    const parsed = report.safeParse(JSON.parse(text))
+    if (!parsed.success) throw new ApiError('invalid_value', { message: z.prettifyError(parsed.error).slice(0, 500) })
+    return c.json(await settleRecords(c.env, parsed.data))
+  },
+)
 
 async function settleRecords(env: Env, { node, records }: SyncRequest): Promise<SyncResponse> {
   const tickets = await Promise.all(records.map((record) => ticketOf(record, env.NODE_SECRET)))

@@ -1,73 +1,55 @@
-// /admin/accounts: opens, lists, shows and changes accounts. GET /v1/account: an account's own, by its key.
+// /admin/accounts: opens, lists, shows and changes accounts.
 
-import { z } from 'zod'
-import { authenticateAdmin, identify } from '../../auth/authenticate.ts'
-import { ask } from '../../billing/ledger.ts'
-import type { Call } from '../../env.ts'
-import { ApiError } from '../../error.ts'
-import { text } from '../../field/generation.ts'
+import * as z from 'zod'
+import * as shown from '../../../contract/public/account.ts'
+import * as pages from '../../../contract/public/page.ts'
+import type { Operator } from '../../auth/authenticate.ts'
+import { ask, obtain } from '../../db/ask.ts'
+import { endpoint } from '../../endpoint.ts'
+import { pathId } from '../../field/id.ts'
 import { limitFields } from '../../field/limits.ts'
 import { overdraftNanousd } from '../../field/money.ts'
 import { pageOf, pageQuery } from '../../field/page.ts'
+import { readQuery } from '../../field/query.ts'
 import { readBody } from '../../field/read-body.ts'
-import { rowId } from '../../field/row-id.ts'
+import { name } from '../../field/text.ts'
+import { publicAccount } from '../account.ts'
 
-const optional = z
-  .strictObject({ name: text.min(1).max(200), overdraft_nanousd: overdraftNanousd, ...limitFields })
-  .partial()
-const creation = optional.extend({ name: text.min(1).max(200) })
+const change = z.strictObject({ name, overdraft_nanousd: overdraftNanousd, ...limitFields }).partial()
+const creation = change.extend({ name })
+const query = pageQuery({})
 
-interface Account {
-  id: string
-}
+export const createAccount = endpoint(
+  { says: 'Opens an account.', body: creation, answer: shown.account, statuses: [201] },
+  async (c, operator: Operator) => {
+    const item = { ...(await readBody(c, creation)), created_by: c.var.operation.id, ...operator }
+    const { account } = await ask(c.env, 'create_account', item)
+    return c.json(publicAccount(account), 201)
+  },
+)
 
-export async function createAccount(c: Call): Promise<Response> {
-  const operator = await theOperator(c)
-  const item = { ...(await readBody(c.req.raw, creation as z.ZodType<object>)), created_by: c.var.operation.id }
-  const { account } = await ask<{ account: Account }>(c.env, 'create_account', { ...item, ...operator }, 'created')
-  return c.json(withObject(account), 201)
-}
+export const listAccounts = endpoint(
+  { says: 'Lists the accounts, the newest first.', query, answer: pages.pageOf(shown.account) },
+  async (c, operator: Operator) => {
+    const wanted = readQuery(c, query)
+    const { accounts } = await ask(c.env, 'list_accounts', { ...wanted, ...operator })
+    return c.json(pageOf(accounts.map(publicAccount), wanted.limit, ({ id }) => id))
+  },
+)
 
-export async function listAccounts(c: Call): Promise<Response> {
-  const operator = await theOperator(c)
-  const query = pageQuery(c.req.query(), {})
-  const { accounts } = await ask<{ accounts: Account[] }>(c.env, 'list_accounts', { ...query, ...operator })
-  return c.json(pageOf(accounts.map(withObject), query.limit))
-}
+export const retrieveAccount = endpoint(
+  { says: 'Shows an account.', answer: shown.account },
+  async (c, operator: Operator) => {
+    const { account } = await obtain(c.env, 'read_account', { ...operator, account_id: pathId(c) }, 'allowed')
+    return c.json(publicAccount(account))
+  },
+)
 
-export async function retrieveAccount(c: Call): Promise<Response> {
-  const item = { ...(await theOperator(c)), account_id: accountId(c) }
-  const { account } = await ask<{ account: Account }>(c.env, 'read_account', item)
-  return c.json(withObject(account))
-}
-
-export async function updateAccount(c: Call): Promise<Response> {
-  const operator = await theOperator(c)
-  const item = {
-    fields: await readBody(c.req.raw, optional as z.ZodType<object>),
-    account_id: accountId(c),
-    ...operator,
-  }
-  const { account } = await ask<{ account: Account }>(c.env, 'update_account', item)
-  return c.json(withObject(account))
-}
-
-export async function ownAccount(c: Call): Promise<Response> {
-  const { account } = await ask<{ account: Account }>(c.env, 'read_account', await identify(c))
-  return c.json(withObject(account))
-}
-
-async function theOperator(c: Call): Promise<{ operator: true }> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  return { operator: true }
-}
-
-function accountId(c: Call): string {
-  const id = rowId.safeParse(c.req.param('id'))
-  if (!id.success) throw new ApiError('not_found')
-  return id.data
-}
-
-function withObject(account: Account) {
-  return { object: 'account', ...account }
-}
+export const updateAccount = endpoint(
+  { says: 'Changes what is given of an account.', body: change, answer: shown.account },
+  async (c, operator: Operator) => {
+    const item = { fields: await readBody(c, change), account_id: pathId(c), ...operator }
+    const { account } = await obtain(c.env, 'update_account', item, 'allowed')
+    return c.json(publicAccount(account))
+  },
+)

@@ -1,24 +1,26 @@
 // GET /admin/anomalies: what should not have happened and was charged to nobody, each with what was reported. `request_id` asks for one.
 
-import { z } from 'zod'
-import { authenticateAdmin } from '../../auth/authenticate.ts'
-import { ask } from '../../billing/ledger.ts'
-import type { Call } from '../../env.ts'
+import * as shown from '../../../contract/public/anomaly.ts'
+import * as pages from '../../../contract/public/page.ts'
+import type { Operator } from '../../auth/authenticate.ts'
+import { ask } from '../../db/ask.ts'
+import { endpoint } from '../../endpoint.ts'
+import { requestId } from '../../field/id.ts'
 import { pageOf, pageQuery } from '../../field/page.ts'
+import { readQuery } from '../../field/query.ts'
 
-interface Anomaly {
-  id: string
-  kind: string
-}
+const query = pageQuery({ request_id: requestId.optional() })
 
-export async function listAnomalies(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  const query = pageQuery(c.req.query(), { request_id: z.guid().optional() })
-  const { anomalies } = await ask<{ anomalies: Anomaly[] }>(c.env, 'list_anomalies', { ...query, operator: true })
-  return c.json(
-    pageOf(
-      anomalies.map((anomaly) => ({ object: 'anomaly', ...anomaly })),
-      query.limit,
-    ),
-  )
-}
+export const listAnomalies = endpoint(
+  {
+    says: 'Lists what should not have happened and was charged to nobody.',
+    query,
+    answer: pages.pageOf(shown.anomaly),
+  },
+  async (c, operator: Operator) => {
+    const wanted = readQuery(c, query)
+    const { anomalies } = await ask(c.env, 'list_anomalies', { ...wanted, ...operator })
+    const data = anomalies.map((anomaly): shown.Anomaly => ({ object: 'anomaly', ...anomaly }))
+    return c.json(pageOf(data, wanted.limit, ({ id }) => id))
+  },
+)

@@ -1,24 +1,19 @@
 // POST /admin/grants, /admin/refunds and /admin/adjustments: money that an operator moves. A reference names each, so that a
 // repeated call moves it once.
 
-import { z } from 'zod'
-import { authenticateAdmin } from '../../auth/authenticate.ts'
-import { askTeller, type Decided } from '../../db/ask.ts'
+import * as z from 'zod'
+import { bookedEntry } from '../../../contract/public/entry.ts'
+import type { Operator } from '../../auth/authenticate.ts'
+import { ask } from '../../db/ask.ts'
+import type { Answer } from '../../db/functions.ts'
+import { endpoint } from '../../endpoint.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-import { text } from '../../field/generation.ts'
+import { requestId, rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
-import { readBody, type Schema } from '../../field/read-body.ts'
-import { rowId } from '../../field/row-id.ts'
+import { readBody } from '../../field/read-body.ts'
+import { text } from '../../field/text.ts'
 import { moment } from '../../field/time.ts'
-
-interface Booked {
-  entry_id: string
-  account_id: string
-  kind: string
-  amount_nanousd: string
-  refundable_nanousd?: string
-}
 
 const amount_nanousd = nanousd.refine((amount) => /[1-9]/.test(amount), 'expected more than nothing')
 const common = {
@@ -29,7 +24,7 @@ const common = {
 const grant = z.strictObject({ ...common, amount_nanousd, expires_at: moment })
 const refund = z.strictObject({
   ...common,
-  request_id: z.guid().transform((id) => id.toLowerCase()),
+  request_id: requestId,
   amount_nanousd: amount_nanousd.nullable().default(null),
 })
 const adjustment = z.strictObject({
@@ -39,49 +34,56 @@ const adjustment = z.strictObject({
   may_overdraw: z.boolean().default(false),
 })
 
-export async function createGrant(c: Call): Promise<Response> {
-  return book(c, { name: 'give_grant', schema: grant as Schema<z.infer<typeof grant>>, done: 'granted' })
-}
+const booking = { answer: bookedEntry, statuses: [201] } as const
 
-export async function createRefund(c: Call): Promise<Response> {
-  return book(c, { name: 'refund', schema: refund as Schema<z.infer<typeof refund>>, done: 'refunded' })
-}
+export const createGrant = endpoint(
+  { says: 'Gives an account credit that ends.', body: grant, ...booking },
+  async (c, _: Operator) => {
+    const fields = await readBody(c, grant)
+    const answer = await ask(c.env, 'give_grant', fields)
+    return answer.decision === 'granted' ? booked(c, fields, answer) : refused(answer)
+  },
+)
 
-export async function createAdjustment(c: Call): Promise<Response> {
-  return book(c, { name: 'adjust', schema: adjustment as Schema<z.infer<typeof adjustment>>, done: 'adjusted' })
-}
+export const createRefund = endpoint(
+  { says: 'Gives back what a request was charged, or a part of it.', body: refund, ...booking },
+  async (c, _: Operator) => {
+    const fields = await readBody(c, refund)
+    const answer = await ask(c.env, 'refund', fields)
+    return answer.decision === 'refunded' ? booked(c, fields, answer) : refused(answer)
+  },
+)
 
-async function book<B extends object>(
-  c: Call,
-  how: { name: string; schema: Schema<B>; done: string },
-): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  const fields = await readBody(c.req.raw, how.schema)
-  const [answer] = await askTeller<Decided & Booked>(c.env, how.name, { shard_by: 'admin', items: [fields] })
-  if (answer!.decision !== how.done) throw refusal(answer!)
-  const { entry_id, account_id, kind, amount_nanousd } = answer!
+export const createAdjustment = endpoint(
+  { says: 'Credits or debits an account.', body: adjustment, ...booking },
+  async (c, _: Operator) => {
+    const fields = await readBody(c, adjustment)
+    const answer = await ask(c.env, 'adjust', fields)
+    return answer.decision === 'adjusted' ? booked(c, fields, answer) : refused(answer)
+  },
+)
+
+type Answers = Answer<'give_grant'> | Answer<'refund'> | Answer<'adjust'>
+type Booked = Extract<Answers, { decision: 'granted' | 'refunded' | 'adjusted' }>
+
+function booked(c: Call, fields: object, { entry_id, account_id, kind, amount_nanousd }: Booked): Response {
   return c.json({ object: 'entry', id: entry_id, ...fields, account_id, kind, amount_nanousd }, 201)
 }
 
-function refusal({ decision, refundable_nanousd }: Decided & Booked): ApiError {
-  switch (decision) {
+function refused(answer: Exclude<Answers, Booked>): never {
+  switch (answer.decision) {
     case 'unknown_account':
-      return new ApiError('not_found', { param: 'account_id' })
+      throw new ApiError('not_found', { param: 'account_id' })
     case 'not_charged':
-      return new ApiError('not_found', { param: 'request_id' })
+      throw new ApiError('not_found', { param: 'request_id' })
     case 'uncountable':
-      return new ApiError('uncountable', { param: 'amount_nanousd' })
+      throw new ApiError('uncountable', { param: 'amount_nanousd' })
     case 'reference_taken':
-      return invalid('reference', 'This reference booked something else already.')
+      throw invalid('reference', 'This reference booked something else already.')
     case 'above_charge':
-      return invalid('amount_nanousd', `Of this charge ${refundable_nanousd} nano-USD can still be refunded.`)
+      throw invalid('amount_nanousd', `Of this charge ${answer.refundable_nanousd} nano-USD can still be refunded.`)
     case 'insufficient_balance':
-      return invalid(
-        'amount_nanousd',
-        'The balance does not cover this. Set may_overdraw to leave the account in debt.',
-      )
-    default:
-      return new ApiError('internal_error')
+      throw invalid('amount_nanousd', 'The balance does not cover this. Set may_overdraw to leave the account in debt.')
   }
 }
 

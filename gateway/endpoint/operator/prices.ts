@@ -1,24 +1,23 @@
 // GET and POST /admin/prices: the price book. A published price is never changed; a later one follows it.
 
-import { z } from 'zod'
-import { authenticateAdmin } from '../../auth/authenticate.ts'
-import { ask } from '../../billing/ledger.ts'
-import { askTeller, type Decided } from '../../db/ask.ts'
-import type { Call } from '../../env.ts'
+import * as z from 'zod'
+import { listOf } from '../../../contract/public/page.ts'
+import * as shown from '../../../contract/public/price.ts'
+import type { Operator } from '../../auth/authenticate.ts'
+import { ask } from '../../db/ask.ts'
+import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
-import { text } from '../../field/generation.ts'
+import { rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
-import { readBody, type Schema } from '../../field/read-body.ts'
-import { rowId } from '../../field/row-id.ts'
+import { readQuery } from '../../field/query.ts'
+import { readBody } from '../../field/read-body.ts'
+import { text } from '../../field/text.ts'
 import { moment } from '../../field/time.ts'
 
-interface Price {
-  model: string
-  version: number
-}
+const PRICES_MAX = 1000
 
 const bound = moment.nullable().default(null)
-const body = z
+const publication = z
   .strictObject({
     model: text.min(1).max(200),
     account_id: rowId.nullable().default(null),
@@ -46,35 +45,37 @@ const body = z
   )
 const query = z.strictObject({ model: text.min(1).max(200).optional(), account_id: rowId.optional() })
 
-export async function publishPrice(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  const item = await readBody(c.req.raw, body as Schema<z.infer<typeof body>>)
-  const [answer] = await askTeller<Decided & { price: Price }>(c.env, 'publish_price', {
-    shard_by: 'admin',
-    items: [item],
-  })
-  if (answer!.decision === 'unknown_account') throw new ApiError('not_found', { param: 'account_id' })
-  if (answer!.decision === 'begins_in_the_past')
-    throw new ApiError('invalid_value', { param: 'valid_from', message: 'A price cannot begin in the past.' })
-  if (answer!.decision === 'ends_before_it_begins')
-    throw new ApiError('invalid_value', { param: 'valid_until', message: 'A price cannot end before it begins.' })
-  if (answer!.decision !== 'published') throw new ApiError('internal_error')
-  return c.json({ object: 'price', ...answer!.price }, 201)
-}
+export const publishPrice = endpoint(
+  {
+    says: 'Publishes a price, for everybody or for one account.',
+    body: publication,
+    answer: shown.price,
+    statuses: [201],
+  },
+  async (c, _: Operator) => {
+    const answer = await ask(c.env, 'publish_price', await readBody(c, publication))
+    switch (answer.decision) {
+      case 'published':
+        return c.json(publicPrice(answer.price), 201)
+      case 'unknown_account':
+        throw new ApiError('not_found', { param: 'account_id' })
+      case 'begins_in_the_past':
+        throw new ApiError('invalid_value', { param: 'valid_from', message: 'A price cannot begin in the past.' })
+      case 'ends_before_it_begins':
+        throw new ApiError('invalid_value', { param: 'valid_until', message: 'A price cannot end before it begins.' })
+    }
+  },
+)
 
-export async function listPrices(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  const parsed = query.safeParse(c.req.query())
-  if (!parsed.success) {
-    const [issue] = parsed.error.issues
-    if (issue?.code === 'unrecognized_keys')
-      throw new ApiError('unknown_parameter', { param: issue.keys[0]!.slice(0, 100) })
-    throw new ApiError('invalid_value', { param: String(issue?.path[0]) })
-  }
-  const { prices } = await ask<{ prices: Price[] }>(c.env, 'list_prices', {
-    operator: true,
-    ...parsed.data,
-    limit: 1000,
-  } as never)
-  return c.json({ object: 'list', data: prices.map((price) => ({ object: 'price', ...price })) })
+export const listPrices = endpoint(
+  { says: 'Lists the prices of a model, an account, or all.', query, answer: listOf(shown.price) },
+  async (c, operator: Operator) => {
+    const item = { ...operator, ...readQuery(c, query), limit: PRICES_MAX }
+    const { prices } = await ask(c.env, 'list_prices', item)
+    return c.json({ object: 'list', data: prices.map(publicPrice) })
+  },
+)
+
+function publicPrice(price: Omit<shown.Price, 'object'>): shown.Price {
+  return { object: 'price', ...price }
 }

@@ -1,55 +1,52 @@
 // GET /admin/reconcile: runs a pass and tells what does not agree, account by account; `?anew=true` reads every entry again.
-// GET /healthz/ledger: what the last passes found, by the names of the checks alone, for anybody. GET /metrics: the same and more.
+// GET /metrics: what the last passes found, and more, for Prometheus.
 
-import { authenticateAdmin } from '../../auth/authenticate.ts'
-import {
-  failingChecks,
-  type LedgerHealth,
-  ledgerHealth,
-  recentLedgerHealth,
-  reconcile,
-} from '../../billing/reconcile.ts'
-import type { Call } from '../../env.ts'
+import * as z from 'zod'
+import { type Reconciliation, reconciliation } from '../../../contract/public/reconciliation.ts'
+import type { Operator } from '../../auth/authenticate.ts'
+import { ledgerHealth, reconcile } from '../../billing/reconcile.ts'
+import { endpoint } from '../../endpoint.ts'
+import { readQuery } from '../../field/query.ts'
+import { ledgerStatus } from '../ledger-status.ts'
 
-export async function reconcileNow(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  await reconcile(c.env, c.req.query('anew') === 'true')
-  const health = await ledgerHealth(c.env, true)
-  return c.json({ object: 'reconciliation', status: statusOf(failingChecks(health)), ...withoutDecision(health) })
-}
+const query = z.object({ anew: z.string().optional() })
 
-export async function ledgerHealthz(c: Call): Promise<Response> {
-  const health = await recentLedgerHealth(c.env)
-  const failing = failingChecks(health)
-  const body = { status: statusOf(failing), failing, checked_s_ago: health.checked_s_ago }
-  return c.json(body, failing.length === 0 ? 200 : 503)
-}
+export const reconcileNow = endpoint(
+  { says: 'Runs a pass over the ledger and tells what does not agree.', query, answer: reconciliation },
+  async (c, _: Operator) => {
+    await reconcile(c.env, readQuery(c, query).anew === 'true')
+    const health = await ledgerHealth(c.env, true)
+    return c.json({ object: 'reconciliation', status: ledgerStatus(health), ...health } satisfies Reconciliation)
+  },
+)
 
-export async function metrics(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  const health = await ledgerHealth(c.env)
-  const checks = Object.entries(health.checks)
-  const lines = [
-    ...gauge('gateway_ledger_drift_nanousd', 'How far the ledger and what it should add up to are apart.', [
-      ...checks.map(([check, { drift_nanousd }]): Sample => [`{check="${check}"}`, drift_nanousd]),
-    ]),
-    ...gauge('gateway_ledger_findings', 'What does not agree in the ledger.', [
-      ...checks.map(([check, { findings }]): Sample => [`{check="${check}"}`, findings]),
-    ]),
-    ...gauge('gateway_ledger_checked_age_seconds', 'Since the last complete pass.', [
-      ['', health.checked_s_ago ?? 'NaN'],
-    ]),
-    ...gauge('gateway_ledger_unread_entries', 'Booked, and not reconciled yet.', [['', health.unread_entries]]),
-    ...gauge('gateway_holds_pending', 'Open reservations.', [['', health.pending_count]]),
-    ...gauge('gateway_unsettled_age_seconds', 'Age of the oldest open reservation.', [['', health.pending_s_max]]),
-    ...gauge('gateway_anomalies', 'What should not have happened and was charged to nobody.', [
-      ...Object.entries(health.anomalies).map(([kind, count]): Sample => [`{kind="${kind}"}`, count]),
-    ]),
-  ]
-  return new Response(`${lines.join('\n')}\n`, {
-    headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
-  })
-}
+export const metrics = endpoint(
+  { says: 'What the last passes found, and more, for Prometheus.', answer: null, also: { 'text/plain': null } },
+  async (c, _: Operator) => {
+    const health = await ledgerHealth(c.env)
+    const checks = Object.entries(health.checks)
+    const lines = [
+      ...gauge('gateway_ledger_drift_nanousd', 'How far the ledger and what it should add up to are apart.', [
+        ...checks.map(([check, { drift_nanousd }]): Sample => [`{check="${check}"}`, drift_nanousd]),
+      ]),
+      ...gauge('gateway_ledger_findings', 'What does not agree in the ledger.', [
+        ...checks.map(([check, { findings }]): Sample => [`{check="${check}"}`, findings]),
+      ]),
+      ...gauge('gateway_ledger_checked_age_seconds', 'Since the last complete pass.', [
+        ['', health.checked_s_ago ?? 'NaN'],
+      ]),
+      ...gauge('gateway_ledger_unread_entries', 'Booked, and not reconciled yet.', [['', health.unread_entries]]),
+      ...gauge('gateway_holds_pending', 'Open reservations.', [['', health.pending_count]]),
+      ...gauge('gateway_unsettled_age_seconds', 'Age of the oldest open reservation.', [['', health.pending_s_max]]),
+      ...gauge('gateway_anomalies', 'What should not have happened and was charged to nobody.', [
+        ...Object.entries(health.anomalies).map(([kind, count]): Sample => [`{kind="${kind}"}`, count]),
+      ]),
+    ]
+    return new Response(`${lines.join('\n')}\n`, {
+      headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
+    })
+  },
+)
 
 type Sample = [labels: string, value: string | number]
 
@@ -59,13 +56,4 @@ function gauge(name: string, help: string, samples: Sample[]): string[] {
     `# TYPE ${name} gauge`,
     ...samples.map(([labels, value]) => `${name}${labels} ${value}`),
   ]
-}
-
-function statusOf(failing: string[]): 'ok' | 'drift' {
-  return failing.length === 0 ? 'ok' : 'drift'
-}
-
-function withoutDecision(health: LedgerHealth): LedgerHealth {
-  const { decision: _, ...rest } = health as LedgerHealth & { decision: string }
-  return rest
 }

@@ -1,35 +1,39 @@
 // POST /admin/top-ups: credits an account. The reference names the payment outside, so a repeated one credits once.
 
-import { z } from 'zod'
-import { authenticateAdmin } from '../../auth/authenticate.ts'
-import { askTeller, type Decided } from '../../db/ask.ts'
-import type { Call } from '../../env.ts'
+import * as z from 'zod'
+import { topUp } from '../../../contract/public/entry.ts'
+import type { Operator } from '../../auth/authenticate.ts'
+import { ask } from '../../db/ask.ts'
+import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
-import { text } from '../../field/generation.ts'
+import { rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
 import { readBody } from '../../field/read-body.ts'
-import { rowId } from '../../field/row-id.ts'
+import { text } from '../../field/text.ts'
 
-const body = z.strictObject({
+const payment = z.strictObject({
   account_id: rowId,
   amount_nanousd: nanousd,
   reference: text.min(1).max(200),
 })
 
-export async function createTopUp(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  const fields = await readBody(c.req.raw, body)
-  const [answer] = await askTeller<Decided & { entry_id: string }>(c.env, 'top_up', {
-    shard_by: 'admin',
-    items: [fields],
-  })
-  if (answer!.decision === 'reference_taken')
-    throw new ApiError('invalid_value', {
-      param: 'reference',
-      message: 'This reference credited something else already.',
-    })
-  if (answer!.decision === 'unknown_account') throw new ApiError('not_found', { param: 'account_id' })
-  if (answer!.decision === 'uncountable') throw new ApiError('uncountable', { param: 'amount_nanousd' })
-  if (answer!.decision !== 'credited') throw new ApiError('internal_error')
-  return c.json({ object: 'top_up', id: answer!.entry_id, ...fields }, 201)
-}
+export const createTopUp = endpoint(
+  { says: 'Credits a payment to an account.', body: payment, answer: topUp, statuses: [201] },
+  async (c, _: Operator) => {
+    const fields = await readBody(c, payment)
+    const answer = await ask(c.env, 'top_up', fields)
+    switch (answer.decision) {
+      case 'credited':
+        return c.json({ object: 'top_up', id: answer.entry_id, ...fields }, 201)
+      case 'reference_taken':
+        throw new ApiError('invalid_value', {
+          param: 'reference',
+          message: 'This reference credited something else already.',
+        })
+      case 'unknown_account':
+        throw new ApiError('not_found', { param: 'account_id' })
+      case 'uncountable':
+        throw new ApiError('uncountable', { param: 'amount_nanousd' })
+    }
+  },
+)

@@ -1,17 +1,14 @@
 // GET /v1/balance: what the account has, holds and may still spend, in nano-USD.
 
-import { identify } from '../../auth/authenticate.ts'
-import { read } from '../../billing/ledger.ts'
-import type { Call } from '../../env.ts'
+import * as shown from '../../../contract/public/balance.ts'
+import type { Caller } from '../../auth/authenticate.ts'
+import { obtain } from '../../db/ask.ts'
+import { endpoint } from '../../endpoint.ts'
 
-interface Balance {
-  decision: string
-  account_id: string
-  balance_nanousd: string
-  available_nanousd: string
-}
-
-export async function balance(c: Call): Promise<Response> {
-  const { decision: _, ...amounts } = await read<Balance>(c.env, 'read_balance', await identify(c))
-  return c.json({ object: 'balance', ...amounts })
-}
+export const balance = endpoint(
+  { says: 'Shows what the account has, holds and may still spend.', answer: shown.balance },
+  async (c, caller: Caller) => {
+    const { decision: _, ...amounts } = await obtain(c.env, 'read_balance', caller, 'allowed')
+    return c.json({ object: 'balance', ...amounts } satisfies shown.Balance)
+  },
+)

@@ -1,11 +1,15 @@
 // POST /v1/chat/completions: messages, put into the model's own template.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
-import type { Call } from '../../env.ts'
+import { chatCompletion, chatCompletionChunk } from '../../../contract/public/openai.ts'
+import type { Caller } from '../../auth/authenticate.ts'
+import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
-import { generateRequest, generationFields, text, unsupported } from '../../field/generation.ts'
-import { type GenerationEndpoint, generate } from '../../generate/generate.ts'
+import { generationFields, unsupported } from '../../field/generation.ts'
+import { text } from '../../field/text.ts'
+import { type GenerationForm, generate } from '../../generate/generate.ts'
+import { generateRequest } from '../../generate/generate-request.ts'
 import { type Chat, chatPrompt, type Turn } from '../../prompt/template.ts'
 
 const MESSAGES_MAX = 256
@@ -19,7 +23,7 @@ const content = z
 const message = z.strictObject({
   role: z.enum(['system', 'developer', 'user', 'assistant']),
   content,
-  // What our own answers carry, so that a caller may hand them back as they are.
+  // Our own answers carry these, so a caller may hand them back as they are.
   refusal: unsupported(),
   annotations: unsupported([]),
   audio: unsupported(),
@@ -52,8 +56,8 @@ const body = z.strictObject({
 
 type Body = z.infer<typeof body>
 
-const endpoint: GenerationEndpoint<Body> = {
-  schema: body as z.ZodType<Body>,
+const form: GenerationForm<Body> = {
+  schema: body,
   format: (fields, own) =>
     generateRequest(
       { ...fields, max_tokens: maxTokens(fields) },
@@ -66,9 +70,10 @@ const endpoint: GenerationEndpoint<Body> = {
     ),
 }
 
-export function chatCompletions(c: Call): Promise<Response> {
-  return generate(c, endpoint)
-}
+export const chatCompletions = endpoint(
+  { says: 'Answers a conversation.', body, answer: chatCompletion, also: { 'text/event-stream': chatCompletionChunk } },
+  (c, caller: Caller) => generate(c, caller, form),
+)
 
 function maxTokens({ max_tokens, max_completion_tokens }: Body): number | null | undefined {
   if (max_tokens != null && max_completion_tokens != null && max_tokens !== max_completion_tokens)

@@ -1,10 +1,14 @@
 // POST /v1/completions: raw prompts, continued as they stand. A string, several, token ids, or several lists of them.
 
-import { z } from 'zod'
-import type { Call } from '../../env.ts'
+import * as z from 'zod'
+import { completion } from '../../../contract/public/openai.ts'
+import type { Caller } from '../../auth/authenticate.ts'
+import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
-import { generateRequest, generationFields, text, tokenId, unsupported } from '../../field/generation.ts'
-import { type GenerationEndpoint, generate } from '../../generate/generate.ts'
+import { generationFields, tokenId, unsupported } from '../../field/generation.ts'
+import { text } from '../../field/text.ts'
+import { type GenerationForm, generate } from '../../generate/generate.ts'
+import { generateRequest } from '../../generate/generate-request.ts'
 import { rawPrompt } from '../../prompt/template.ts'
 
 const PROMPTS_MAX = 64
@@ -26,7 +30,7 @@ const body = z.strictObject({
 
 type Body = z.infer<typeof body>
 
-const endpoint: GenerationEndpoint<Body> = {
+const form: GenerationForm<Body> = {
   schema: body,
   format: (fields, own) =>
     generateRequest(fields, {
@@ -38,11 +42,12 @@ const endpoint: GenerationEndpoint<Body> = {
     }),
 }
 
-export function completions(c: Call): Promise<Response> {
-  return generate(c, endpoint)
-}
+export const completions = endpoint(
+  { says: 'Continues prompts as they stand.', body, answer: completion, also: { 'text/event-stream': completion } },
+  (c, caller: Caller) => generate(c, caller, form),
+)
 
-// With both, a caller expects the prompt's own log-probabilities, which are not computed.
+// A caller who sends both expects the prompt's own log-probabilities, which are not computed.
 function echoOf({ echo, logprobs }: Body): boolean {
   if (echo && logprobs != null)
     throw new ApiError('unsupported_parameter', {

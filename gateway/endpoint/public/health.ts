@@ -1,12 +1,26 @@
-// GET /healthz: whether the database answers, and how many nodes serve each model. For anybody, so it says nothing else.
+// GET /healthz: whether the database answers, and how many nodes serve each model. GET /healthz/ledger: whether the books agree, by the
+// names of the checks alone. Both are for anybody, so they say nothing else.
 
-import { askTeller, type Decided } from '../../db/ask.ts'
-import type { Call } from '../../env.ts'
+import { ledgerHealth, health as shown } from '../../../contract/public/health.ts'
+import { failingChecks, recentLedgerHealth } from '../../billing/reconcile.ts'
+import { ask } from '../../db/ask.ts'
+import { endpoint } from '../../endpoint.ts'
+import { ledgerStatus } from '../ledger-status.ts'
 
-export async function health(c: Call): Promise<Response> {
-  const [answer] = await askTeller<Decided & { models: Record<string, number> }>(c.env, 'health', {
-    shard_by: 'health',
-    items: [{}],
-  })
-  return c.json({ status: 'ok', database: 'ok', nodes: answer!.models })
-}
+export const health = endpoint(
+  { says: 'Says whether the database answers, and how many nodes serve each model.', answer: shown },
+  async (c) => {
+    const { models } = await ask(c.env, 'health', {})
+    return c.json({ status: 'ok', database: 'ok', nodes: models })
+  },
+)
+
+export const ledgerHealthz = endpoint(
+  { says: 'Says whether the books agree; 503 where they do not.', answer: ledgerHealth, statuses: [200, 503] },
+  async (c) => {
+    const found = await recentLedgerHealth(c.env)
+    const failing = failingChecks(found)
+    const body = { status: ledgerStatus(found), failing, checked_s_ago: found.checked_s_ago }
+    return c.json(body, failing.length === 0 ? 200 : 503)
+  },
+)

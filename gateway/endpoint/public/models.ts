@@ -1,30 +1,35 @@
 // GET /v1/models and /v1/models/{id}: what the catalog offers, with its price.
 
-import type { Model } from '../../../contract/public/openai.ts'
-import { identify } from '../../auth/authenticate.ts'
-import { ask } from '../../billing/ledger.ts'
+import { type Model, model as shown } from '../../../contract/public/model.ts'
+import { listOf } from '../../../contract/public/page.ts'
+import type { Caller } from '../../auth/authenticate.ts'
 import type { CatalogModel } from '../../catalog.ts'
-import { type Call, settingsOf } from '../../env.ts'
+import { obtain } from '../../db/ask.ts'
+import type { Answer } from '../../db/functions.ts'
+import { endpoint } from '../../endpoint.ts'
+import { settingsOf } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 
-type Prices = Record<string, NonNullable<Model['pricing']>>
+export const listModels = endpoint(
+  { says: 'Lists the models, with what they cost the account.', answer: listOf(shown) },
+  async (c, caller: Caller) => {
+    const { prices } = await obtain(c.env, 'read_prices', caller, 'allowed')
+    const models = Array.from(settingsOf(c.env).catalog.values(), (model) => publicModel(model, prices))
+    return c.json({ object: 'list', data: models })
+  },
+)
 
-export async function listModels(c: Call): Promise<Response> {
-  const prices = await pricesOf(c)
-  const models = Array.from(settingsOf(c.env).catalog.values(), (model) => publicModel(model, prices))
-  return c.json({ object: 'list', data: models })
-}
+export const retrieveModel = endpoint(
+  { says: 'Shows a model, with what it costs the account.', answer: shown },
+  async (c, caller: Caller) => {
+    const { prices } = await obtain(c.env, 'read_prices', caller, 'allowed')
+    const model = settingsOf(c.env).catalog.get(c.req.param('id') ?? '')
+    if (!model) throw new ApiError('model_not_found', { param: 'model' })
+    return c.json(publicModel(model, prices))
+  },
+)
 
-export async function retrieveModel(c: Call): Promise<Response> {
-  const prices = await pricesOf(c)
-  const model = settingsOf(c.env).catalog.get(c.req.param('id') ?? '')
-  if (!model) throw new ApiError('model_not_found', { param: 'model' })
-  return c.json(publicModel(model, prices))
-}
-
-async function pricesOf(c: Call): Promise<Prices> {
-  return (await ask<{ prices: Prices }>(c.env, 'read_prices', await identify(c))).prices
-}
+type Prices = Extract<Answer<'read_prices'>, { decision: 'allowed' }>['prices']
 
 function publicModel(model: CatalogModel, prices: Prices): Model {
   const price = prices[model.id]

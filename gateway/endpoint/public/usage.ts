@@ -1,64 +1,37 @@
-// GET /v1/usage and /v1/usage/{request_id}: what an account's requests used and cost, with the lines of the ledger; one request as
-// a signed receipt, and with ?group_by= the sums of days, as JSON or CSV.
+// GET /v1/usage: what an account's requests used and cost, newest first; with ?group_by= the sums of days. GET /v1/usage/{request_id}:
+// one of them as a signed receipt.
 
-import { z } from 'zod'
-import { authenticateAdmin, type Caller, identify } from '../../auth/authenticate.ts'
-import { ask, read } from '../../billing/ledger.ts'
-import type { Call } from '../../env.ts'
-import { ApiError } from '../../error.ts'
-import { receiptSignerOf } from './receipt-keys.ts'
-import { reportUsage } from './usage-report.ts'
+import * as z from 'zod'
+import * as pages from '../../../contract/public/page.ts'
+import * as shown from '../../../contract/public/usage.ts'
+import type { Caller } from '../../auth/authenticate.ts'
+import { obtain } from '../../db/ask.ts'
+import { endpoint } from '../../endpoint.ts'
+import { requestId } from '../../field/id.ts'
+import { pageOf, pageQuery } from '../../field/page.ts'
+import { readQuery } from '../../field/query.ts'
+import { publicUsage, receiptOf } from '../usage.ts'
+import { groups, reportUsage, span } from '../usage-report.ts'
 
-interface UsageReport {
-  request_id: string
-}
+const listQuery = pageQuery({ after: requestId.optional() })
+const reportQuery = z.strictObject({ ...span, group_by: groups })
 
-const uuid = z.guid().transform((id) => id.toLowerCase())
-const page = z.strictObject({
-  limit: z
-    .string()
-    .regex(/^\d{1,3}$/)
-    .transform(Number)
-    .pipe(z.int().min(1).max(100))
-    .default(20),
-  after: uuid.optional(),
-})
+export const listUsage = endpoint(
+  {
+    says: 'Lists what requests used and cost, the newest first; with group_by, the sums of days.',
+    query: z.union([listQuery, reportQuery]),
+    answer: z.union([pages.pageOf(shown.usage), shown.usageReport]),
+    also: { 'text/csv': null },
+  },
+  async (c, caller: Caller) => {
+    if (c.req.query('group_by') !== undefined) return reportUsage(c, { asker: caller, ...readQuery(c, reportQuery) })
+    const { limit, after = null } = readQuery(c, listQuery)
+    const { usage } = await obtain(c.env, 'list_usage', { ...caller, limit, after }, 'allowed')
+    return c.json(pageOf(usage.map(publicUsage), limit, ({ request_id }) => request_id))
+  },
+)
 
-export async function listUsage(c: Call): Promise<Response> {
-  if (c.req.query('group_by') !== undefined) return reportUsage(c)
-  const caller = await identify(c)
-  const query = page.safeParse(c.req.query())
-  if (!query.success) throw badQuery(query.error)
-  const { limit, after = null } = query.data
-  const { usage } = await read<{ usage: UsageReport[] }>(c.env, 'list_usage', { ...caller, limit, after } as never)
-  const data = usage.slice(0, limit).map(withObject)
-  return c.json({ object: 'list', data, has_more: usage.length > limit, last_id: data.at(-1)?.request_id ?? null })
-}
-
-export async function retrieveUsage(c: Call): Promise<Response> {
-  return receipt(c, await identify(c))
-}
-
-export async function retrieveAnyUsage(c: Call): Promise<Response> {
-  await authenticateAdmin(c.req.raw, c.env.ADMIN_KEY)
-  return receipt(c, { operator: true })
-}
-
-async function receipt(c: Call, asker: Caller | { operator: true }): Promise<Response> {
-  const request_id = uuid.safeParse(c.req.param('request_id'))
-  if (!request_id.success) throw new ApiError('not_found')
-  const item = { ...asker, request_id: request_id.data }
-  const { usage } = await ask<{ usage: UsageReport }>(c.env, 'read_usage', item)
-  const signer = await receiptSignerOf(c.env)
-  return c.json(await signer.sign({ ...withObject(usage), signed_unix_s: Math.floor(Date.now() / 1000) }))
-}
-
-function withObject(usage: UsageReport) {
-  return { object: 'usage', ...usage }
-}
-
-function badQuery({ issues: [issue] }: z.ZodError): ApiError {
-  if (issue?.code === 'unrecognized_keys')
-    return new ApiError('unknown_parameter', { param: issue.keys[0]!.slice(0, 100) })
-  return new ApiError('invalid_value', { param: String(issue?.path[0]) })
-}
+export const retrieveUsage = endpoint(
+  { says: 'Shows what a request used and cost, as a signed receipt.', answer: shown.receipt },
+  (c, caller: Caller) => receiptOf(c, caller),
+)

@@ -1,7 +1,18 @@
-// One run of the model over one prompt. `computed` chases `target`: there is no prefill or decode phase, only how far
-// behind it is. After a preemption `computed` is 0 again and the same tokens are computed once more. What steps under way
-// compute and draw is counted apart, so that a step can be put together before the one ahead of it was read.
+// One run of the model over one prompt. There is no prefill or decode phase, only how far behind its target it is. Every counter
+// is a stretch or a position of one row of tokens:
+//
+//               0                prompt_tokens        tokens.length
+//   its tokens  ├──── prompt ────┼──── output ────────┤
+//   its draws                                         ├── awaited ──┤   of steps under way: not known yet
+//   its KV      ├──── computed ────────┼─ in_flight ─┼── remaining ─┤
+//               in `blocks`                          scheduled      target
+//
+// A step that is put together moves tokens from `remaining` to `in_flight`, and where none remain it draws one: `awaited`, in
+// the row `awaited_row` of that step (the next step refers to it by that). When it has ended, what was in flight is computed, and
+// what was awaited is the last of its tokens. So a step can be put together before the one ahead of it was read. A preempted
+// sequence has nothing in flight; it starts over with `computed` 0, and the same tokens are computed once more.
 
+import assert from 'node:assert/strict'
 import type { Priority } from '../../../contract/internal/generation.ts'
 import { BLOCK_TOKENS } from './block-pool.ts'
 import { referenceTo } from './engine.ts'
@@ -61,10 +72,12 @@ export class Sequence {
     this.tokens = [...options.prompt]
   }
 
+  /** Its tokens, with those that steps under way draw. */
   get target(): number {
     return this.tokens.length + this.awaited
   }
 
+  /** Where the next step begins. */
   get scheduled(): number {
     return this.computed + this.in_flight
   }
@@ -74,7 +87,41 @@ export class Sequence {
     return this.output_tokens + this.awaited < this.output_tokens_max ? this.target - this.scheduled : 0
   }
 
-  /** Of its target, as a step takes it. */
+  /** Comes in with the blocks of its beginning that the cache has. */
+  beginWith(path: CachedBlock[]): void {
+    this.path = path
+    this.blocks = path.map(({ block }) => block)
+    this.computed = path.length * BLOCK_TOKENS
+  }
+
+  /** A step was put together that computes so many of its tokens, and draws one in this row where none remain. */
+  enterStep(tokens: number, row: number | null): void {
+    assert(this.awaited < 2, 'no more than one step is scheduled ahead')
+    this.in_flight += tokens
+    if (row === null) return
+    this.awaited++
+    this.awaited_row = row
+  }
+
+  /** The oldest of those steps has ended. What it drew is to be appended. */
+  leaveStep(tokens: number, { drew }: { drew: boolean }): void {
+    this.in_flight -= tokens
+    this.computed += tokens
+    if (drew) this.awaited--
+  }
+
+  /** The drafted token behind its last one was right: it was computed in the same step. */
+  keepDraft(): void {
+    this.computed++
+  }
+
+  /** Gives way: all of it is to be computed again. */
+  startOver(): void {
+    assert(this.in_flight === 0 && this.awaited === 0, 'nobody gives way while a step computes for it')
+    this.computed = 0
+  }
+
+  /** A token up to its target, as a step takes it. */
   tokenAt(i: number): number {
     return this.tokens[i] ?? referenceTo(this.awaited_row)
   }

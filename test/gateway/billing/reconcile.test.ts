@@ -1,14 +1,14 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { recentLedgerHealth } from '../../../gateway/billing/reconcile.ts'
-import { askTeller } from '../../../gateway/db/ask.ts'
+import { ask as askDatabase } from '../../../gateway/db/ask.ts'
 
-vi.mock('../../../gateway/db/ask.ts', () => ({ askTeller: vi.fn() }))
+vi.mock('../../../gateway/db/ask.ts', () => ({ ask: vi.fn() }))
 afterEach(() => void vi.useRealTimers())
 
 test('however often the health of the ledger is asked for, it is read once a second', async () => {
   vi.useFakeTimers()
-  const reads = vi.mocked(askTeller)
-  reads.mockImplementation(async () => [{ decision: 'allowed', checked_s_ago: reads.mock.calls.length }] as never)
+  const reads = vi.mocked(askDatabase)
+  reads.mockImplementation(async () => ({ decision: 'allowed', checked_s_ago: reads.mock.calls.length }) as never)
   const ask = async () => (await recentLedgerHealth({} as never)).checked_s_ago
   for (let i = 0; i < 100; i += 1) expect(await ask()).toBe(1)
   vi.advanceTimersByTime(999)

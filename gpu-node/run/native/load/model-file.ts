@@ -2,7 +2,7 @@
 // large one in ranges that lie inside it.
 
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
-import { ModelError } from './model-error.ts'
+import { ModelError } from '../model-error.ts'
 
 const SMALL_FILE_BYTES_MAX = 64 << 20
 

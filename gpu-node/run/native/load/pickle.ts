@@ -2,7 +2,7 @@
 // names. It executes nothing: a global is one of ours or an error, and no opcode imports, constructs or calls anything
 // else. Time and memory are bounded by the length of the pickle. Opcodes: Lib/pickletools.py of CPython.
 
-import { ModelError } from './model-error.ts'
+import { ModelError } from '../model-error.ts'
 
 /** A dictionary of Python; only strings are keys in what we read. */
 export type PickleDictionary = Map<string, PickleValue>

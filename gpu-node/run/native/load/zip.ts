@@ -2,7 +2,7 @@
 // trusted: both copies of every fact must agree and entries may not overlap, so that no two readers see different files.
 // Format: APPNOTE 6.3 (pkware.com), with zip64.
 
-import { ModelError } from './model-error.ts'
+import { ModelError } from '../model-error.ts'
 import type { ModelFile } from './model-file.ts'
 
 const DIRECTORY_BYTES_MAX = 16 << 20

@@ -1,8 +1,8 @@
 // Tokens that stand beside a tokenizer's own pieces, as the files of Hugging Face list them. A special one is never found
 // in text; another is cut out of the text before anything else happens to it.
 
-import { z } from 'zod'
-import { ModelError } from '../load/model-error.ts'
+import * as z from 'zod'
+import { ModelError } from '../model-error.ts'
 import type { Piece, TokenizerModel } from './sentencepiece-file.ts'
 
 export interface AddedToken {

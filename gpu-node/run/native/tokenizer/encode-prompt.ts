@@ -1,8 +1,8 @@
-// A formatted prompt to token ids. Every text part is encoded by itself, with its own dummy prefix, as the slow
+// Turns a formatted prompt into token ids. Every text part is encoded by itself, with its own dummy prefix, as the slow
 // LlamaTokenizer of Hugging Face (legacy behaviour) does between special tokens.
 
 import type { PromptPart } from '../../../../contract/internal/generation.ts'
-import { Refusal } from '../../../serve/refusal.ts'
+import { Refusal } from '../../../refusal.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
 /** Ids of all parts in order. Refuses `unknown_special` and, for ids the network has no row for, `invalid_token_id`. */

@@ -1,7 +1,7 @@
 // Reads a SentencePiece `tokenizer.model`: a protocol buffer (sentencepiece_model.proto) of which we need few fields, so
 // a small reader stands here instead of a library and a generated schema. What we could not reproduce is refused by name.
 
-import { ModelError } from '../load/model-error.ts'
+import { ModelError } from '../model-error.ts'
 import type { MergeTable } from './merge.ts'
 
 /** `added` ones are cut out of a text before it is normalized, `user_defined` ones after. */

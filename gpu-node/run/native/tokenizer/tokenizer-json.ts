@@ -2,9 +2,9 @@
 // with bytes for what no piece spells. A pair of pieces merges by its place in the file's own list. The format has many
 // other normalizers, splitters and models, which give other ids: each is refused by name.
 
-import { z } from 'zod'
-import { repeatedKey } from '../load/json-keys.ts'
-import { ModelError } from '../load/model-error.ts'
+import * as z from 'zod'
+import { repeatedKey } from '../json-keys.ts'
+import { ModelError } from '../model-error.ts'
 import { type AddedToken, addedTokensOf, withAdded } from './added-tokens.ts'
 import type { MergeTable } from './merge.ts'
 import { bytePiece, PIECES_MAX, type Piece, type PieceType, type TokenizerModel } from './sentencepiece-file.ts'

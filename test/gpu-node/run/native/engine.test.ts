@@ -1,4 +1,4 @@
-// The real engine on a real trained model, through the surface the scheduler uses: stories260K (../shared/data) against
+// The real engine on a real trained model, through the surface the scheduler uses: stories260K (test/data) against
 // its published text and the logits of an independent fp32 forward pass.
 
 import { readFileSync } from 'node:fs'
@@ -6,16 +6,17 @@ import { beforeAll, describe, expect, test } from 'vitest'
 import type { GenerateRequest } from '../../../../contract/internal/generation.ts'
 import { type Engine, loadEngine } from '../../../../gpu-node/run/native/engine.ts'
 import { type Model, readModelFolder } from '../../../../gpu-node/run/native/load/model-folder.ts'
+import { prepareChoices } from '../../../../gpu-node/run/native/prepare.ts'
 import { Scheduler } from '../../../../gpu-node/run/native/scheduler.ts'
 import { Sequence } from '../../../../gpu-node/run/native/sequence.ts'
-import { acceptRequest, parseRequest } from '../../../../gpu-node/serve/door.ts'
-import { generateRequest, ticketFor } from '../../../support/generate.ts'
+import { parseRequest } from '../../../../gpu-node/serve/door.ts'
+import { testData } from '../../../support/data.ts'
+import { generateRequest } from '../../../support/generate.ts'
 import { seededRandom } from '../../../support/random.ts'
 import { greedy, makeSequence, runToEnd } from '../../../support/sequences.ts'
-import { sharedData } from '../../../support/shared-data.ts'
 
 const LIMITS = { blocks: 64, batch_tokens_max: 64, sequences_max: 16, waiting_max: 100 }
-const golden = JSON.parse(readFileSync(sharedData('stories260K/golden.json'), 'utf8')) as {
+const golden = JSON.parse(readFileSync(testData('stories260K/golden.json'), 'utf8')) as {
   prompt_ids: number[]
   greedy_ids: number[]
   first_step_logits: number[]
@@ -24,7 +25,7 @@ const golden = JSON.parse(readFileSync(sharedData('stories260K/golden.json'), 'u
 let model: Model
 let engine: Engine
 beforeAll(async () => {
-  model = readModelFolder(sharedData('stories260K'))
+  model = readModelFolder(testData('stories260K'))
   engine = await loadEngine(model.shape, model.tensors, { device: 'cpu', threads: 1, ...LIMITS }, () => {})
   return () => engine.close()
 })
@@ -107,9 +108,8 @@ describe('the engine takes what the door lets in:', () => {
         const request = parseRequest(
           JSON.stringify(generateRequest({ sampling: all, logit_bias, max_tokens: 6, n: 2 })),
         )
-        const door = { model, tokens_max: model.shape.context_tokens }
-        const { generation } = acceptRequest(request, ticketFor(request), '', door)
-        const sequences = generation.choices.map(({ sequence }) => sequence)
+        const room = { model, sequence_tokens_max: model.shape.context_tokens }
+        const sequences = prepareChoices(request, 'salt', room).map(({ sequence }) => sequence)
         for (const ids of await runToEnd(engine, new Scheduler(LIMITS), sequences)) {
           expect(ids.length).toBeGreaterThan(0)
           for (const id of ids) expect(id).toBeLessThan(model.shape.vocab_size)

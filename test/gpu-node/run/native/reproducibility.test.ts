@@ -10,11 +10,11 @@ import type { RowSampling, TokenLogprobs } from '../../../../gpu-node/run/native
 import { Scheduler } from '../../../../gpu-node/run/native/scheduler.ts'
 import type { Sequence } from '../../../../gpu-node/run/native/sequence.ts'
 import type { Tokenizer } from '../../../../gpu-node/run/native/tokenizer/tokenizer.ts'
+import { testData } from '../../../support/data.ts'
 import { startFakeNode } from '../../../support/fake-node.ts'
 import { framesOf, generate, generateRequest } from '../../../support/generate.ts'
 import { type Random, seededRandom } from '../../../support/random.ts'
 import { greedy, makeSequence } from '../../../support/sequences.ts'
-import { sharedData } from '../../../support/shared-data.ts'
 
 const REPEATED = 'Lily had a red ball. She liked to play with the ball. '
 const BEGINNING = 'Once upon a time there was a function that sorted a list of names. '
@@ -77,7 +77,7 @@ describe('over HTTP, with the fake engine', () => {
 
 test('with the addon a sequence draws the same tokens, as likely, in every history', async () => {
   const random = seededRandom()
-  const model = readModelFolder(sharedData('stories260K'))
+  const model = readModelFolder(testData('stories260K'))
   const most = { blocks: 64, batch_tokens_max: 64, sequences_max: 40, waiting_max: 100 }
   const engine = await loadEngine(model.shape, model.tensors, { device: 'cpu', threads: 1, ...most }, () => {})
   // Whatever is drawn, drafts come true in the last.
@@ -128,7 +128,7 @@ describe('with drafts the addon draws the same tokens, as likely', () => {
       ...{ presence_penalty: 0.1, bias: { ids: [261], values: [0.5] }, output_tokens_min: 60 },
     },
   }
-  const model = readModelFolder(sharedData('stories260K'))
+  const model = readModelFolder(testData('stories260K'))
   const limits = { blocks: 128, batch_tokens_max: 256, sequences_max: 40, waiting_max: 40 }
   const prompt = [1, ...model.tokenizer.encode(REPEATED.repeat(4))]
   let engine: Engine

@@ -4,47 +4,57 @@ import { TeachingEngine } from '../../../../bench/edit-task.ts'
 import type { GenerateRequest } from '../../../../contract/internal/generation.ts'
 import type { UsageRecord } from '../../../../contract/internal/sync.ts'
 import { Generation } from '../../../../gpu-node/answer/generation.ts'
-import type { Journal } from '../../../../gpu-node/meter/journal.ts'
 import type { Engine, StepBatch, StepResult } from '../../../../gpu-node/run/native/engine.ts'
 import { readModelFolder } from '../../../../gpu-node/run/native/load/model-folder.ts'
+import { type NativeChoiceParts, NativeRun } from '../../../../gpu-node/run/native/run.ts'
 import { Scheduler, type SchedulerLimits } from '../../../../gpu-node/run/native/scheduler.ts'
 import type { Sequence } from '../../../../gpu-node/run/native/sequence.ts'
 import type { StepCost } from '../../../../gpu-node/run/native/step-cost.ts'
 import { StepLoop } from '../../../../gpu-node/run/native/step-loop.ts'
 import { Detokenizer } from '../../../../gpu-node/run/native/tokenizer/detokenizer.ts'
-import type { Client } from '../../../../gpu-node/serve/client.ts'
-import { Metrics } from '../../../../gpu-node/serve/metrics.ts'
+import { type Reader, Streams, type StreamsOptions } from '../../../../gpu-node/serve/streams.ts'
 import { expectedOutput, FakeEngine } from '../../../support/fake-engine.ts'
 import { generateRequest } from '../../../support/generate.ts'
 import { greedy, makeSequence } from '../../../support/sequences.ts'
 
 const ENGINE = { blocks: 8, vocab_size: 64 }
 
-const silent = { push: () => 'x', end: () => '' } as unknown as Detokenizer
-const unwritten = { step: () => true } as unknown as Journal
-
-function generationOf(sequence: Sequence, request: Partial<GenerateRequest> = {}, detokenizer = silent): Generation {
-  const choices = [{ sequence, detokenizer, echo: '' }]
-  return new Generation({ ticket: '', attempt: 1, request: generateRequest(request), choices })
-}
-
-const oneToken = () => generationOf(makeSequence({ prompt: [1, 5, 6], output_tokens_max: 1 }))
+const unwritten = { step: () => {} }
+const unmeasured = { step: () => {}, ended: () => {} }
 
 interface Around {
   looks_ahead?: boolean
   limits?: Partial<SchedulerLimits>
-  journal?: Journal
+  journal?: StreamsOptions['journal']
 }
 
+/** A step loop, and the streams that it tells of its steps. */
 function loopOver(engine: Engine, { looks_ahead = false, limits = {}, journal = unwritten }: Around) {
   const scheduler = new Scheduler({ blocks: 8, batch_tokens_max: 16, sequences_max: 4, waiting_max: 4, ...limits })
-  const metrics = new Metrics({ model_name: 'm', tokens_max: 128, scheduler })
   const on_failed = (error: unknown) => expect.unreachable(String(error))
-  const loop = new StepLoop({ engine, scheduler, journal, metrics, looks_ahead, on_finished: () => {}, on_failed })
-  return { loop, scheduler }
+  const loop = new StepLoop({ engine, scheduler, looks_ahead })
+  const streams = new Streams({ journal, metrics: unmeasured, on_finished: () => {}, on_failed })
+  loop.open(streams)
+  return { loop, streams, scheduler }
 }
 
-const deaf = { write: () => {}, end: () => {} } as unknown as Client
+const silent = { push: () => 'x', end: () => '', surface: () => ({ text: 'x', bytes: null }) }
+
+/** A generation of one sequence. */
+function generationOf(
+  loop: StepLoop,
+  sequence: Sequence,
+  changes: Partial<GenerateRequest> = {},
+  detokenizer: NativeChoiceParts['detokenizer'] = silent,
+): Generation {
+  const request = generateRequest(changes)
+  const run = new NativeRun(request, [{ sequence, detokenizer, echo: '' }], loop)
+  return new Generation({ ticket: '', attempt: 1, request, run })
+}
+
+const oneToken = (loop: StepLoop) => generationOf(loop, makeSequence({ prompt: [1, 5, 6], output_tokens_max: 1 }))
+
+const deaf: Reader = { write: () => {}, end: () => {} }
 
 const aheadOrNot = [{ looks_ahead: false }, { looks_ahead: true }]
 
@@ -54,24 +64,24 @@ test.each(aheadOrNot)(
     timeout: 5000,
   },
   async ({ looks_ahead }) => {
-    const { loop } = loopOver(new FakeEngine(ENGINE), { looks_ahead })
+    const { loop, streams } = loopOver(new FakeEngine(ENGINE), { looks_ahead })
     const arrivals = 20
     const { promise: all_ended, resolve } = Promise.withResolvers<number>()
     let ended = 0
     // Each end lets the next one in some turns of the microtask queue later, so that every turn around the end is met.
     const startAfter = async (turns: number) => {
       for (let i = 0; i < turns; i++) await null
-      loop.start(oneToken(), client)
+      streams.start(oneToken(loop), client)
     }
-    const client = {
+    const client: Reader = {
       write: () => {},
       end: () => {
         ended++
         if (ended === arrivals) resolve(ended)
         else void startAfter(ended % 6)
       },
-    } as unknown as Client
-    loop.start(oneToken(), client)
+    }
+    streams.start(oneToken(loop), client)
     expect(await all_ended).toBe(arrivals)
   },
 )
@@ -99,8 +109,8 @@ test.each(aheadOrNot)(
   'the next step is in the hands of the engine before one is read: $looks_ahead',
   async ({ looks_ahead }) => {
     const engine = new SteppedEngine(ENGINE)
-    const { loop } = loopOver(engine, { looks_ahead })
-    loop.start(generationOf(makeSequence({ prompt: [1, 5, 6], output_tokens_max: 4 })), deaf)
+    const { loop, streams } = loopOver(engine, { looks_ahead })
+    streams.start(generationOf(loop, makeSequence({ prompt: [1, 5, 6], output_tokens_max: 4 })), deaf)
     const ahead = looks_ahead ? 1 : 0
     const submitted: number[] = []
     for (let step = 1; step <= 4; step++) {
@@ -109,7 +119,7 @@ test.each(aheadOrNot)(
     }
     expect(submitted).toEqual([1, 2, 3, 4].map((step) => Math.min(step + ahead, 4))) // none behind the last token
     expect(engine.submitted.map(({ tokens }) => tokens[0]! < 0)).toEqual([false, ...[2, 3, 4].map(() => looks_ahead)])
-    await loop.whenIdle()
+    await streams.whenIdle()
   },
 )
 
@@ -125,21 +135,21 @@ test.each(ends)('what was drawn ahead of an end by $how is neither counted nor c
   const second_token = expectedOutput(first, ENGINE)[1]!
   const engine = new SteppedEngine(ENGINE)
   const records: UsageRecord[] = []
-  const journal = { step: (_: unknown, ended: UsageRecord[]) => records.push(...ended) } as unknown as Journal
-  const { loop, scheduler } = loopOver(engine, { looks_ahead: true, journal })
+  const journal = { step: (_: unknown, ended: UsageRecord[]) => void records.push(...ended) }
+  const { loop, streams, scheduler } = loopOver(engine, { looks_ahead: true, journal })
   const stop_ids = how === 'a stop id' ? { stop_ids: new Set([second_token]) } : {}
-  const generation = generationOf(makeSequence({ prompt: [1, 5, 6], output_tokens_max: 8, ...stop_ids }), request)
-  loop.start(generation, deaf)
+  const generation = generationOf(loop, makeSequence({ prompt: [1, 5, 6], output_tokens_max: 8, ...stop_ids }), request)
+  streams.start(generation, deaf)
   await engine.endStep()
   await engine.endStep()
-  if (how === 'the client') loop.stop(generation, 'client_gone')
-  await loop.whenIdle()
+  if (how === 'the client') streams.stop(generation, 'client_gone')
+  await streams.whenIdle()
   expect(engine.submitted).toHaveLength(how === 'the client' ? 4 : 3)
   expect(records).toMatchObject([{ completion_tokens: 2 }])
   expect(scheduler.status).toMatchObject({ running: 0, blocks_free: 8, blocks_cached: 0 })
   // Who comes now is computed behind the step that nobody waits for.
   const next = makeSequence({ prompt: [1, 5, 6], output_tokens_max: 1 })
-  loop.start(generationOf(next), deaf)
+  streams.start(generationOf(loop, next), deaf)
   while (next.state !== 'finished') await engine.endStep()
   expect(next.tokens.slice(3)).toEqual(expectedOutput(next, ENGINE))
 })
@@ -169,22 +179,22 @@ describe('what steps take reaches the scheduler', () => {
 
   test('a prompt beside a stream comes in pieces that keep the stream going', async () => {
     const engine = timedFake()
-    const { loop } = loopOver(engine, { limits: room })
-    const long = generationOf(makeSequence({ prompt: prompt(400), output_tokens_max: 1 }))
+    const { loop, streams } = loopOver(engine, { limits: room })
+    const long = generationOf(loop, makeSequence({ prompt: prompt(400), output_tokens_max: 1 }))
     let written = 0
-    const beside = { write: () => {}, end: () => {} } as unknown as Client
-    const client = {
+    const beside: Reader = { write: () => {}, end: () => {} }
+    const client: Reader = {
       write: () => {
         written++
-        if (written === 50) loop.start(long, beside)
+        if (written === 50) streams.start(long, beside)
       },
       end: () => {},
-    } as unknown as Client
-    loop.start(
-      generationOf(makeSequence({ prompt: prompt(40).reverse(), output_tokens_max: 300 }), { stream: true }),
+    }
+    streams.start(
+      generationOf(loop, makeSequence({ prompt: prompt(40).reverse(), output_tokens_max: 300 }), { stream: true }),
       client,
     )
-    await loop.whenIdle()
+    await streams.whenIdle()
     const pieces = engine.sizes.slice(50).filter((size) => size > 1)
     expect(pieces.reduce((sum, size) => sum + size - 1, 0)).toBeGreaterThanOrEqual(400)
     // Twice the time of a step of the stream alone, and three times at worst.
@@ -193,12 +203,12 @@ describe('what steps take reaches the scheduler', () => {
   })
 
   test('drafts are made, for they need to know what a token costs', async () => {
-    const { loop, scheduler } = loopOver(timedFake({ period_tokens: 5 }), {
+    const { loop, streams, scheduler } = loopOver(timedFake({ period_tokens: 5 }), {
       limits: { ...room, speculation: 'prompt-lookup' },
     })
-    const client = { write: () => {}, end: () => {} } as unknown as Client
-    loop.start(generationOf(makeSequence({ prompt: prompt(20), output_tokens_max: 300 })), client)
-    await loop.whenIdle()
+    const client: Reader = { write: () => {}, end: () => {} }
+    streams.start(generationOf(loop, makeSequence({ prompt: prompt(20), output_tokens_max: 300 })), client)
+    await streams.whenIdle()
     expect(scheduler.status.drafts_accepted).toBeGreaterThan(0)
   })
 })
@@ -213,7 +223,7 @@ describe.each(aheadOrNot)('many streams of one step: $looks_ahead', ({ looks_ahe
   }
 
   /** Serves them; turning a token into text and writing to a socket take a millisecond each. */
-  async function serve(momentsOf: (loop: StepLoop, generations: Generation[]) => Moments) {
+  async function serve(momentsOf: (streams: Streams, generations: Generation[]) => Moments) {
     let now_ms = 0
     const clock = vi.spyOn(performance, 'now').mockImplementation(() => now_ms)
     onTestFinished(() => clock.mockRestore())
@@ -224,10 +234,10 @@ describe.each(aheadOrNot)('many streams of one step: $looks_ahead', ({ looks_ahe
         log.push(`journal ${counts.length} ${records.length}`)
         finished.push(...records)
       },
-    } as unknown as Journal
+    }
     const engine = new FakeEngine({ blocks: 64, vocab_size: 500 })
     const limits = { blocks: 64, batch_tokens_max: 256, sequences_max: 64, waiting_max: 64 }
-    const { loop } = loopOver(engine, { looks_ahead, limits, journal })
+    const { loop, streams } = loopOver(engine, { looks_ahead, limits, journal })
     let moments: Moments = {}
     const generations = Array.from({ length: STREAMS }, (_, i) => {
       const push = () => {
@@ -236,19 +246,19 @@ describe.each(aheadOrNot)('many streams of one step: $looks_ahead', ({ looks_ahe
         return 'x'
       }
       const sequence = makeSequence({ prompt: [1, 5 + i], output_tokens_max: TOKENS })
-      const detokenizer = { push, end: () => '' } as unknown as Detokenizer
-      return generationOf(sequence, { request_id: `${i}`, stream: true }, detokenizer)
+      const detokenizer = { ...silent, push }
+      return generationOf(loop, sequence, { request_id: `${i}`, stream: true }, detokenizer)
     })
-    moments = momentsOf(loop, generations)
+    moments = momentsOf(streams, generations)
     for (const [i, generation] of generations.entries()) {
       const write = (what: string) => {
         now_ms++
         moments.onWrite?.(i)
         log.push(`${what} ${i}`)
       }
-      loop.start(generation, { write: () => write('write'), end: () => write('end') } as unknown as Client)
+      streams.start(generation, { write: () => write('write'), end: () => write('end') })
     }
-    await loop.whenIdle()
+    await streams.whenIdle()
     return { log, finished }
   }
 
@@ -296,9 +306,9 @@ describe.each(aheadOrNot)('many streams of one step: $looks_ahead', ({ looks_ahe
   test.each(leaves)('one that leaves %s ends once, with what it was counted', async (_, leave) => {
     const { moment, of, step, tokens, outcome } = leave
     let come = 0
-    const { log, finished } = await serve((loop, generations) => ({
+    const { log, finished } = await serve((streams, generations) => ({
       [moment]: (stream: number) => {
-        if (stream === of && ++come === step) setImmediate(() => loop.stop(generations[LEAVER]!, 'client_gone'))
+        if (stream === of && ++come === step) setImmediate(() => streams.stop(generations[LEAVER]!, 'client_gone'))
       },
     }))
     for (let i = 0; i < STREAMS; i++) {
@@ -325,14 +335,17 @@ describe('a stop string that ends inside of an accepted draft', () => {
     engine.answer = taught
     const clocked = timed(engine, { step_ms: 10, token_ms: 0.1 })
     const limits = { blocks: 64, batch_tokens_max: 512, sequences_max: 32, speculation }
-    const { loop } = loopOver(clocked, { limits })
+    const { loop, streams } = loopOver(clocked, { limits })
     const sampling = { ...greedy, logprobs: changes.logprobs ?? null }
     const sequence = makeSequence({ prompt, output_tokens_max: taught.length, stop_ids: new Set(), sampling })
-    const generation = generationOf(sequence, changes, Detokenizer.after(tokenizer, prompt))
+    const generation = generationOf(loop, sequence, changes, Detokenizer.after(tokenizer, prompt))
     const bytes: string[] = []
-    const client = { write: (text: string) => bytes.push(text), end: (text: string) => bytes.push(text) }
-    loop.start(generation, client as unknown as Client)
-    await loop.whenIdle()
+    const client: Reader = {
+      write: (text: string) => void bytes.push(text),
+      end: (text: string) => void bytes.push(text),
+    }
+    streams.start(generation, client)
+    await streams.whenIdle()
     const { outcome, prompt_tokens, completion_tokens, delivered_tokens } = generation.record(generation.outcome!)
     const told = { bytes: bytes.join(''), outcome, prompt_tokens, completion_tokens, delivered_tokens }
     return { told, steps: engine.steps, dropped: sequence.output_tokens - completion_tokens }

@@ -5,8 +5,8 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, rmSync, truncateSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
-import type { ModelErrorCode } from '../../../../../gpu-node/run/native/load/model-error.ts'
 import { readModelFolder } from '../../../../../gpu-node/run/native/load/model-folder.ts'
+import type { ModelErrorCode } from '../../../../../gpu-node/run/native/model-error.ts'
 import { layOut, modelFolder, safetensorsBytes, tinyConfig, tinyTensors } from '../../../../support/safetensors.ts'
 import {
   addedToken,

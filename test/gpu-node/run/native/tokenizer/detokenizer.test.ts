@@ -1,12 +1,11 @@
-import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { Detokenizer } from '../../../../../gpu-node/run/native/tokenizer/detokenizer.ts'
 import { Tokenizer } from '../../../../../gpu-node/run/native/tokenizer/tokenizer.ts'
+import { llamaTokenizerModel } from '../../../../support/llama-vocabulary.ts'
 import { randomText, seededRandom } from '../../../../support/random.ts'
-import { sharedData } from '../../../../support/shared-data.ts'
 import { tokenizerModel } from '../../../../support/tokenizer-model.ts'
 
-const tokenizer = new Tokenizer(readFileSync(sharedData('tokenizer/llama-32000.model')))
+const tokenizer = new Tokenizer(llamaTokenizerModel())
 const BOS = 1
 const EOS = 2
 const idOf = (piece: string) => tokenizer.model.pieces.findIndex(({ text }) => text === piece)

@@ -1,10 +1,9 @@
-import { readFileSync } from 'node:fs'
 import { expect, test } from 'vitest'
 import { encodePrompt } from '../../../../../gpu-node/run/native/tokenizer/encode-prompt.ts'
 import { Tokenizer } from '../../../../../gpu-node/run/native/tokenizer/tokenizer.ts'
-import { sharedData } from '../../../../support/shared-data.ts'
+import { llamaTokenizerModel } from '../../../../support/llama-vocabulary.ts'
 
-const tokenizer = new Tokenizer(readFileSync(sharedData('tokenizer/llama-32000.model')))
+const tokenizer = new Tokenizer(llamaTokenizerModel())
 
 test('parts are encoded one by one, each text with its own dummy prefix', () => {
   const ids = encodePrompt([{ special: '<s>' }, { text: 'ing' }, { text: 'ing' }, { tokens: [5, 6] }], tokenizer, 32000)

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import type { ModelErrorCode } from '../../../../../gpu-node/run/native/load/model-error.ts'
+import type { ModelErrorCode } from '../../../../../gpu-node/run/native/model-error.ts'
 import { parseTokenizerModel } from '../../../../../gpu-node/run/native/tokenizer/sentencepiece-file.ts'
 import { type TokenizerModelOptions, tokenizerModel } from '../../../../support/tokenizer-model.ts'
 

@@ -10,22 +10,16 @@ import { parseTokenizerModel } from '../../../../../gpu-node/run/native/tokenize
 import { Tokenizer } from '../../../../../gpu-node/run/native/tokenizer/tokenizer.ts'
 import { parseTokenizerJson } from '../../../../../gpu-node/run/native/tokenizer/tokenizer-json.ts'
 import { noisyText, seededRandom } from '../../../../support/random.ts'
-import { sharedData } from '../../../../support/shared-data.ts'
 import { addedToken, mergesOf, shuffled, smallPieces, tokenizerJson } from '../../../../support/tokenizer-json.ts'
+import { tokenizerModels } from '../../../../support/tokenizer-models.ts'
 
 interface Vectors {
-  model: keyof typeof models
+  model: keyof typeof tokenizerModels
   variant: 'as converted' | 'shuffled' | 'added' | 'no prefix'
   merges_sha256: string
   added: { id: number; content: string; special: boolean; normalized: boolean }[]
   cases: { text: string; ids: number[]; decoded: string }[]
   decodes: { ids: number[]; text: string }[]
-}
-
-const models = {
-  llama: () => sharedData('tokenizer/llama-32000.model'),
-  stories260k: () => sharedData('stories260K/tokenizer.model'),
-  'ziya-coding-mini': () => join(import.meta.dirname, '../../../../../models/ziya-coding-mini/tokenizer.model'),
 }
 
 const { vectors } = JSON.parse(
@@ -42,7 +36,7 @@ test('there are vectors of every model and variant', () => {
 })
 
 describe.each(vectors)('$model, $variant', ({ model, variant, merges_sha256, added, cases, decodes }) => {
-  const converted = parseTokenizerModel(readFileSync(models[model]()))
+  const converted = parseTokenizerModel(tokenizerModels[model]())
   const merges = mergesOf(converted)
   const used = variant === 'shuffled' ? shuffled(merges) : merges
   const tokenizer = load(
@@ -107,7 +101,7 @@ test('only special, added and user-defined tokens are special', () => {
 
 test('random texts come back whole, whatever the merges', () => {
   const random = seededRandom()
-  const converted = parseTokenizerModel(readFileSync(models['ziya-coding-mini']()))
+  const converted = parseTokenizerModel(tokenizerModels['ziya-coding-mini']())
   const pieces = converted.pieces.map(({ text }) => text)
   const tokenizer = load(tokenizerJson({ pieces, merges: shuffled(mergesOf(converted)) }))
   for (let i = 0; i < 5000; i++) {

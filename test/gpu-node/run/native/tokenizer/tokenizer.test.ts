@@ -3,23 +3,18 @@ import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { Detokenizer } from '../../../../../gpu-node/run/native/tokenizer/detokenizer.ts'
 import { Tokenizer } from '../../../../../gpu-node/run/native/tokenizer/tokenizer.ts'
+import { testData } from '../../../../support/data.ts'
 import { noisyText, seededRandom } from '../../../../support/random.ts'
-import { sharedData } from '../../../../support/shared-data.ts'
 import { tokenizerModel } from '../../../../support/tokenizer-model.ts'
+import { tokenizerModels } from '../../../../support/tokenizer-models.ts'
 
 interface Vectors {
   cases: { text: string; ids: number[]; decoded: string }[]
   decodes: { ids: number[]; text: string }[]
 }
 
-const models = {
-  llama: () => sharedData('tokenizer/llama-32000.model'),
-  stories260k: () => sharedData('stories260K/tokenizer.model'),
-  'ziya-coding-mini': () => join(import.meta.dirname, '../../../../../models/ziya-coding-mini/tokenizer.model'),
-}
-
-const load = (model: keyof typeof models) => new Tokenizer(readFileSync(models[model]()))
-const vectors = (model: keyof typeof models) =>
+const load = (model: keyof typeof tokenizerModels) => new Tokenizer(tokenizerModels[model]())
+const vectors = (model: keyof typeof tokenizerModels) =>
   JSON.parse(readFileSync(join(import.meta.dirname, `../../../../vectors/tokenizer-${model}.json`), 'utf8')) as Vectors
 
 function decode(tokenizer: Tokenizer, ids: number[]): string {
@@ -28,7 +23,7 @@ function decode(tokenizer: Tokenizer, ids: number[]): string {
 }
 
 test("llama.cpp's 46 vectors hold", () => {
-  const published = JSON.parse(readFileSync(sharedData('tokenizer/vectors.json'), 'utf8')) as {
+  const published = JSON.parse(readFileSync(testData('tokenizer/llama-cpp.json'), 'utf8')) as {
     text: string
     ids_no_bos: number[]
   }[]
@@ -37,20 +32,23 @@ test("llama.cpp's 46 vectors hold", () => {
   for (const { text, ids_no_bos } of published) expect(tokenizer.encode(text), JSON.stringify(text)).toEqual(ids_no_bos)
 })
 
-describe.each(Object.keys(models) as (keyof typeof models)[])("Google's SentencePiece on %s", (model) => {
-  const tokenizer = load(model)
-  const { cases, decodes } = vectors(model)
+describe.each(Object.keys(tokenizerModels) as (keyof typeof tokenizerModels)[])(
+  "Google's SentencePiece on %s",
+  (model) => {
+    const tokenizer = load(model)
+    const { cases, decodes } = vectors(model)
 
-  test('gives the same ids', () => {
-    expect(cases.length).toBeGreaterThanOrEqual(200)
-    for (const { text, ids } of cases) expect(tokenizer.encode(text), JSON.stringify(text)).toEqual(ids)
-  })
+    test('gives the same ids', () => {
+      expect(cases.length).toBeGreaterThanOrEqual(200)
+      for (const { text, ids } of cases) expect(tokenizer.encode(text), JSON.stringify(text)).toEqual(ids)
+    })
 
-  test('gives the same text back', () => {
-    for (const { ids, decoded } of cases) expect(decode(tokenizer, ids)).toBe(decoded)
-    for (const { ids, text } of decodes) expect(decode(tokenizer, ids), ids.join()).toBe(text)
-  })
-})
+    test('gives the same text back', () => {
+      for (const { ids, decoded } of cases) expect(decode(tokenizer, ids)).toBe(decoded)
+      for (const { ids, text } of decodes) expect(decode(tokenizer, ids), ids.join()).toBe(text)
+    })
+  },
+)
 
 /** The text of all ids at once: the bytes of their pieces, without the dummy space before the first. */
 function decodeAtOnce(tokenizer: Tokenizer, ids: number[]): string {

@@ -1,0 +1,49 @@
+// A line of an account's ledger. Its kind says whether it is a credit or a debit; its amount has no sign.
+
+import * as z from 'zod'
+import { id, nanousd, uuid } from './scalar.ts'
+
+export const entryKind = z.enum([
+  'top_up',
+  'grant',
+  'refund',
+  'adjustment_credit',
+  'usage',
+  'late_usage',
+  'adjustment_debit',
+  'adjustment_late_debit',
+  'grant_expiry',
+])
+
+/** A line as a receipt names it. */
+export const entryLine = z.strictObject({
+  id,
+  sequence: z.int().min(1), // 1, 2, 3 … in its account: a missing line shows
+  kind: entryKind,
+  amount_nanousd: nanousd,
+})
+
+/** What an operator booked: the fields that were asked for, and the entry that came of them. */
+export const bookedEntry = z.strictObject({
+  object: z.literal('entry'),
+  id,
+  account_id: id,
+  kind: entryKind,
+  amount_nanousd: nanousd,
+  reference: z.string(),
+  note: z.string().nullable(),
+  expires_at: z.string().exactOptional(), // of a grant
+  request_id: uuid.exactOptional(), // of a refund
+  direction: z.enum(['credit', 'debit']).exactOptional(), // of an adjustment
+  may_overdraw: z.boolean().exactOptional(),
+})
+
+export const topUp = z.strictObject({
+  object: z.literal('top_up'),
+  id,
+  account_id: id,
+  amount_nanousd: nanousd,
+  reference: z.string(),
+})
+
+export type EntryKind = z.infer<typeof entryKind>

@@ -1,0 +1,115 @@
+// The SQL functions that the gateway may call: a row each, with what decides how the teller carries a call. The item and the answer
+// stand in functions/, as schemas whose types these rows and `ask` take; a row without them does not compile, nor they without it.
+
+import type * as z from 'zod'
+import type * as schemas from './functions/schemas.ts'
+
+export type FunctionName = keyof typeof schemas
+
+export type Item<N extends FunctionName> = z.infer<(typeof schemas)[N]['item']>
+
+/** A union that `decision` tells apart. */
+export type Answer<N extends FunctionName> = z.infer<(typeof schemas)[N]['answer']>
+
+export type Decision<N extends FunctionName> = Answer<N>['decision']
+
+export type Call = { [N in FunctionName]: { name: N; item: Item<N> } }[FunctionName]
+
+interface Row<N extends FunctionName> {
+  lane: 'admit' | 'settle' | 'other'
+  /** What the teller's shard follows from: one account's calls meet in one place and travel together. */
+  shard: string | ((item: Item<N>) => string)
+  /** Asked until it is answered, though its caller gave up: what was sent may still commit, and has to be undone then. */
+  must_end?: true
+  /** What has to follow an answer that came too late for its caller. */
+  late?: (item: Item<N>, answer: Answer<N>) => Call | null
+}
+
+const byAsker = (item: { key_hash: string } | { operator: true }) => ('key_hash' in item ? item.key_hash : 'admin')
+const byKey = (item: { key_hash: string }) => item.key_hash
+const byAccount = (item: { account_id: string }) => item.account_id
+const byPayment = (item: { payment: string }) => item.payment
+const byWish = (item: { idempotency: { key_hash: string } }) => item.idempotency.key_hash
+const byReporter = (item: Item<'settle'>) => ('node' in item ? item.node.node_id : item.account_id)
+
+export const functions: { readonly [N in FunctionName]: Row<N> } = {
+  admit: { lane: 'admit', shard: byKey, must_end: true, late: giveBack },
+  fence: { lane: 'other', shard: byAccount },
+  // Money that is given back is, also where the client has its 503 already.
+  void: { lane: 'other', shard: byAccount, must_end: true },
+  settle: { lane: 'settle', shard: byReporter },
+  keep_unsettled: { lane: 'other', shard: ({ node_id }) => node_id },
+  expire: { lane: 'other', shard: 'expire' },
+  health: { lane: 'other', shard: 'health' },
+
+  claim_request: { lane: 'other', shard: byWish },
+  keep_result: { lane: 'other', shard: byAccount },
+  release_request: { lane: 'other', shard: byWish },
+  forget_requests: { lane: 'other', shard: 'expire' },
+
+  create_key: { lane: 'other', shard: byAsker },
+  list_keys: { lane: 'other', shard: byAsker },
+  read_key: { lane: 'other', shard: byAsker },
+  update_key: { lane: 'other', shard: byAsker },
+  rotate_key: { lane: 'other', shard: byAsker },
+  revoke_key: { lane: 'other', shard: byAsker },
+  leak_key: { lane: 'other', shard: byKey },
+
+  create_account: { lane: 'other', shard: 'admin' },
+  list_accounts: { lane: 'other', shard: byAsker },
+  read_account: { lane: 'other', shard: byAsker },
+  update_account: { lane: 'other', shard: byAsker },
+  read_billing: { lane: 'other', shard: byAsker },
+  update_billing: { lane: 'other', shard: byAsker },
+  read_balance: { lane: 'other', shard: byAsker },
+
+  read_usage: { lane: 'other', shard: byAsker },
+  list_usage: { lane: 'other', shard: byAsker },
+  report_usage: { lane: 'other', shard: byAsker },
+  add_usage_months: { lane: 'other', shard: 'expire' },
+
+  read_prices: { lane: 'other', shard: byAsker },
+  list_prices: { lane: 'other', shard: byAsker },
+  publish_price: { lane: 'other', shard: 'admin' },
+
+  top_up: { lane: 'other', shard: 'admin' },
+  give_grant: { lane: 'other', shard: 'admin' },
+  refund: { lane: 'other', shard: 'admin' },
+  adjust: { lane: 'other', shard: 'admin' },
+  expire_due_grants: { lane: 'other', shard: 'expire' },
+
+  cut_invoices: { lane: 'other', shard: 'invoices' },
+  sum_invoices: { lane: 'other', shard: 'invoices' },
+  list_invoices: { lane: 'other', shard: byAsker },
+  read_invoice: { lane: 'other', shard: byAsker },
+
+  read_buyer: { lane: 'other', shard: byAsker },
+  link_stripe_customer: { lane: 'other', shard: byAccount },
+  stripe_payment: { lane: 'other', shard: byPayment },
+  stripe_reversal: { lane: 'other', shard: byPayment },
+  collect_metering: { lane: 'other', shard: 'stripe' },
+  claim_meter_events: { lane: 'other', shard: 'stripe' },
+  note_meter_event: { lane: 'other', shard: 'stripe' },
+  due_meter_days: { lane: 'other', shard: 'stripe' },
+  reconcile_meter_day: { lane: 'other', shard: 'stripe' },
+
+  reconcile: { lane: 'other', shard: 'reconcile' },
+  ledger_health: { lane: 'other', shard: 'reconcile' },
+  list_anomalies: { lane: 'other', shard: byAsker },
+
+  note_receipt_key: { lane: 'other', shard: 'receipt-keys' },
+  list_receipt_keys: { lane: 'other', shard: 'receipt-keys' },
+}
+
+/** What has to follow an answer that came too late for its caller, if anything. */
+export function followUp<N extends FunctionName>(name: N, item: Item<N>, answer: Answer<N>): Call | null {
+  return functions[name].late?.(item, answer) ?? null
+}
+
+/** An admission that came too late for its caller holds money for nobody. */
+function giveBack({ request_id, model }: Item<'admit'>, answer: Answer<'admit'>): Call | null {
+  if (answer.decision !== 'admitted') return null
+  const { account_id, key_id, price_version, reserved_nanousd } = answer
+  const item = { request_id, account_id, attempt: 1, key_id, model, price_version, reserved_nanousd }
+  return { name: 'void', item }
+}

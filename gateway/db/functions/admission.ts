@@ -1,0 +1,140 @@
+// A request's way through the ledger: admitted, given to its next attempt, settled, given back, expired.
+
+import * as z from 'zod'
+import { count, id, nanousd, uuid } from '../../../contract/public/scalar.ts'
+import { caller, keyRefusals } from './asker.ts'
+import { verdicts, wish } from './verdict.ts'
+
+const node = z.strictObject({ id: z.string(), url: z.string(), running: count, waiting: count })
+
+/** What is left of one limit: of the key's and the account's, the tighter. */
+const shownLimit = z.strictObject({ limit: count, remaining: count, reset_us: count })
+
+const shownLimits = z.strictObject({
+  requests: shownLimit.exactOptional(),
+  tokens: shownLimit.exactOptional(),
+  retry_us: count.nullable().exactOptional(), // of a refusal: when the same request would be admitted
+})
+
+export const admit = {
+  item: z.strictObject({
+    ...caller,
+    request_id: uuid,
+    model: z.string(),
+    prompt_tokens_max: count,
+    output_tokens_max: count,
+    ttl_ms: z.int(),
+    // The deployment's, for an account that has none of its own.
+    limits: z
+      .strictObject({ requests_per_minute: count, tokens_per_minute: count, requests_in_flight_max: count })
+      .partial()
+      .optional(),
+    idempotency: wish.optional(),
+  }),
+  answer: z.discriminatedUnion('decision', [
+    z.strictObject({
+      decision: z.literal('admitted'),
+      account_id: id,
+      key_id: id,
+      price_version: z.int().min(1),
+      reserved_nanousd: nanousd,
+      balance_nanousd: nanousd,
+      nodes: z.array(node),
+      limits: shownLimits.exactOptional(),
+    }),
+    z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'closed']) }),
+    z.strictObject({
+      decision: z.enum([
+        'requests_per_minute',
+        'tokens_per_minute',
+        'request_too_large',
+        'requests_in_flight',
+        'spend_cap_reached',
+        'insufficient_quota',
+        'no_node',
+      ]),
+      limits: shownLimits,
+    }),
+    ...verdicts,
+  ]),
+}
+
+/** The fields of a ticket that name its reservation, and from which a lost one is made again. A ticket has more. */
+const ticket = {
+  request_id: uuid,
+  account_id: id,
+  attempt: z.int().min(1),
+  key_id: id,
+  model: z.string(),
+  price_version: z.int().min(1),
+  reserved_nanousd: nanousd,
+}
+
+export const fence = {
+  item: z.object(ticket).pick({ request_id: true, account_id: true, attempt: true }),
+  answer: z.strictObject({ decision: z.enum(['fenced', 'closed']) }),
+}
+
+const voiding = {
+  item: z.object(ticket),
+  answer: z.strictObject({ decision: z.enum(['voided', 'posted', 'expired', 'rejected']) }),
+}
+
+export { voiding as void }
+
+const usageRecord = z.object({
+  ...ticket,
+  prompt_tokens: count,
+  cached_tokens: count,
+  completion_tokens: count,
+  delivered_tokens: count,
+  outcome: z.enum(['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']),
+  started_unix_ms: z.number(),
+  first_token_ms: z.number().nullable(),
+  duration_ms: z.number(),
+})
+
+const heartbeat = z.strictObject({
+  node: z.strictObject({
+    node_id: z.string(),
+    url: z.string(),
+    model: z.string(),
+    state: z.enum(['ready', 'draining']),
+    context_tokens: count,
+    running: count,
+    waiting: count,
+    blocks_total: count,
+    blocks_free: count,
+  }),
+})
+
+export const settle = {
+  item: z.union([usageRecord, heartbeat]),
+  answer: z.discriminatedUnion('decision', [
+    z.strictObject({
+      decision: z.enum(['posted', 'late', 'duplicate', 'stale', 'conflict', 'voided', 'rejected']),
+    }),
+    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid) }),
+  ]),
+}
+
+export const keep_unsettled = {
+  item: z.strictObject({
+    request_id: uuid,
+    kind: z.enum(['refused', 'bad_ticket']),
+    node_id: z.string(),
+    sqlstate: z.string().nullable(),
+    record: z.looseObject({ request_id: uuid }),
+  }),
+  answer: z.strictObject({ decision: z.literal('kept') }),
+}
+
+export const expire = {
+  item: z.strictObject({ count_max: count }),
+  answer: z.strictObject({ decision: z.literal('expired'), count }),
+}
+
+export const health = {
+  item: z.strictObject({}),
+  answer: z.strictObject({ decision: z.literal('healthy'), models: z.record(z.string(), count) }),
+}

@@ -1,0 +1,43 @@
+// The price book.
+
+import * as z from 'zod'
+import * as shown from '../../../contract/public/price.ts'
+import { count, id, nanousd } from '../../../contract/public/scalar.ts'
+import { caller, keyRefusals, operator } from './asker.ts'
+
+const price = shown.price.omit({ object: true })
+
+export const read_prices = {
+  item: z.strictObject(caller),
+  answer: z.discriminatedUnion('decision', [
+    z.strictObject({ decision: z.literal('allowed'), prices: z.record(z.string(), price) }),
+    z.strictObject({ decision: z.enum(keyRefusals) }),
+  ]),
+}
+
+export const list_prices = {
+  item: z.strictObject({
+    ...operator,
+    model: z.string().nullable().optional(),
+    account_id: id.nullable().optional(),
+    limit: count,
+  }),
+  answer: z.strictObject({ decision: z.literal('allowed'), prices: z.array(price) }),
+}
+
+export const publish_price = {
+  item: z.strictObject({
+    model: z.string(),
+    account_id: id.nullable().optional(),
+    input_nanousd_per_token: nanousd,
+    cached_input_nanousd_per_token: nanousd.nullable().optional(),
+    output_nanousd_per_token: nanousd,
+    valid_from: z.string().nullable().optional(),
+    valid_until: z.string().nullable().optional(),
+    only_first: z.boolean().optional(), // not where the model has a price of this kind already
+  }),
+  answer: z.discriminatedUnion('decision', [
+    z.strictObject({ decision: z.literal('published'), version: z.int().min(1), price }),
+    z.strictObject({ decision: z.enum(['unknown_account', 'begins_in_the_past', 'ends_before_it_begins']) }),
+  ]),
+}

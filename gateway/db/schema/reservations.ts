@@ -1,0 +1,21 @@
+// Held money: pending, then posted, voided or expired, once.
+
+import { integer, pgTable, text, uuid } from 'drizzle-orm/pg-core'
+import { int8, moment, writtenAt } from './column.ts'
+
+export const reservations = pgTable('reservations', {
+  request_id: uuid().primaryKey(),
+  account_id: int8().notNull(),
+  key_id: int8().notNull(),
+  model: text().notNull(),
+  price_version: integer().notNull(),
+  amount_nanousd: int8().notNull(),
+  attempt: integer().notNull(), // the one that may settle
+  state: text({ enum: ['pending', 'posted', 'voided', 'expired'] }).notNull(),
+  created_at: writtenAt(),
+  expires_at: moment().notNull(),
+  closed_at: moment(),
+  tokens_max: int8().notNull().default(0n), // what tokens per minute were charged with at admission
+  stopped_at: moment(), // its key was revoked while it ran
+  settled_at: moment(),
+})

@@ -1,0 +1,48 @@
+// What happened: a row for each settled request, and the sums of days that reports read.
+
+import { date, doublePrecision, integer, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
+import { accounts } from './accounts.ts'
+import { int8, moment } from './column.ts'
+import { keys } from './keys.ts'
+
+/** Partitioned by month. The partitions are made by a function and are no tables of their own here. */
+export const usage = pgTable(
+  'usage',
+  {
+    request_id: uuid().notNull(),
+    account_id: int8().notNull(),
+    attempt: integer().notNull(),
+    prompt_tokens: int8().notNull(),
+    cached_tokens: int8().notNull(),
+    completion_tokens: int8().notNull(),
+    delivered_tokens: int8().notNull(),
+    outcome: text().notNull(),
+    started_at: moment().notNull(),
+    first_token_ms: doublePrecision(),
+    duration_ms: doublePrecision().notNull(),
+    cost_nanousd: int8().notNull(),
+    settled_at: moment().notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.request_id, table.settled_at] })],
+)
+
+export const usageDaily = pgTable(
+  'usage_daily',
+  {
+    account_id: int8()
+      .notNull()
+      .references(() => accounts.id),
+    day: date().notNull(), // of UTC, when it was settled
+    key_id: int8()
+      .notNull()
+      .references(() => keys.id),
+    model: text().notNull(),
+    price_version: integer().notNull(),
+    request_count: int8().notNull(),
+    prompt_tokens: int8().notNull(),
+    cached_tokens: int8().notNull(),
+    completion_tokens: int8().notNull(),
+    cost_nanousd: int8().notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.account_id, table.day, table.key_id, table.model, table.price_version] })],
+)

@@ -1,0 +1,19 @@
+// Ids as they travel. The id of a row is a decimal string, because a bigint may not fit a JavaScript number.
+
+import * as z from 'zod'
+import type { Call } from '../env.ts'
+import { ApiError } from '../error.ts'
+
+export const rowId = z.string().regex(/^[1-9]\d{0,17}$/, 'expected an id')
+
+export const requestId = z.guid().transform((id) => id.toLowerCase())
+
+/** inv_12_3: the third of account 12. */
+export const invoiceId = z.string().regex(/^inv_[1-9]\d{0,17}_[1-9]\d{0,8}$/, 'expected the id of an invoice')
+
+/** The id in the path; one that is no id names nothing. */
+export function pathId(c: Call, name = 'id', schema: z.ZodType<string> = rowId): string {
+  const id = schema.safeParse(c.req.param(name))
+  if (!id.success) throw new ApiError('not_found')
+  return id.data
+}

@@ -1,0 +1,88 @@
+// How the fields of a body and the defaults of its model become the request that a node gets.
+
+import type { GenerateRequest, PromptPart, SamplingParameters, Shape } from '../../contract/internal/generation.ts'
+import type { CatalogModel } from '../catalog.ts'
+import { ApiError } from '../error.ts'
+import type { GenerationFields } from '../field/generation.ts'
+
+const CHOICES_MAX = 128
+
+export function generateRequest(
+  fields: GenerationFields,
+  own: {
+    model: CatalogModel
+    request_id: string
+    shape: Shape
+    prompts: PromptPart[][]
+    logprobs: number | null
+    echo?: boolean
+  },
+): GenerateRequest {
+  const { model, request_id, shape, prompts, logprobs } = own
+  const n = fields.n ?? 1
+  const stream = fields.stream ?? false
+  if (fields.stream_options && !stream)
+    throw new ApiError('invalid_value', { param: 'stream_options', message: "'stream_options' needs 'stream': true." })
+  if (prompts.length * n > CHOICES_MAX)
+    throw new ApiError('invalid_value', { param: 'n', message: `Prompts times n may be at most ${CHOICES_MAX}.` })
+  return {
+    request_id,
+    response_id: `${shape === 'chat' ? 'chatcmpl' : 'cmpl'}-${request_id.replaceAll('-', '')}`,
+    created_unix_s: Math.floor(Date.now() / 1000),
+    model: model.id,
+    shape,
+    stream,
+    include_usage: fields.stream_options?.include_usage ?? false,
+    prompts,
+    n,
+    max_tokens: maxTokens(fields, model),
+    min_tokens: minTokens(fields, model),
+    max_tokens_is_default: fields.max_tokens == null,
+    stop: typeof fields.stop === 'string' ? [fields.stop] : (fields.stop ?? []),
+    stop_token_ids: fields.stop_token_ids ?? [],
+    include_stop: fields.include_stop_str_in_output ?? false,
+    ignore_eos: fields.ignore_eos ?? false,
+    logit_bias: Object.entries(fields.logit_bias ?? {}).map(([id, bias]) => [Number(id), bias]),
+    logprobs,
+    echo: own.echo ?? false,
+    sampling: sampling(fields, model),
+    priority: 'interactive',
+  }
+}
+
+function maxTokens({ max_tokens }: GenerationFields, model: CatalogModel): number {
+  if (max_tokens == null) return Math.min(model.max_tokens_default, model.context_tokens)
+  if (max_tokens <= model.context_tokens) return max_tokens
+  throw new ApiError('invalid_value', {
+    param: 'max_tokens',
+    message: `max_tokens is ${max_tokens}, but the context of ${model.id} is ${model.context_tokens} tokens.`,
+  })
+}
+
+function minTokens(fields: GenerationFields, model: CatalogModel): number {
+  const min_tokens = fields.min_tokens ?? 0
+  const max_tokens = maxTokens(fields, model)
+  if (min_tokens <= max_tokens) return min_tokens
+  throw new ApiError('invalid_value', {
+    param: 'min_tokens',
+    message: `min_tokens is ${min_tokens}, but max_tokens is ${max_tokens}.`,
+  })
+}
+
+function sampling(fields: GenerationFields, model: CatalogModel): SamplingParameters {
+  const defaults = model.sampling
+  return {
+    temperature: fields.temperature ?? defaults.temperature,
+    top_p: fields.top_p ?? defaults.top_p,
+    top_k: fields.top_k ?? defaults.top_k,
+    min_p: fields.min_p ?? defaults.min_p,
+    repetition_penalty: fields.repetition_penalty ?? defaults.repetition_penalty,
+    frequency_penalty: fields.frequency_penalty ?? defaults.frequency_penalty,
+    presence_penalty: fields.presence_penalty ?? defaults.presence_penalty,
+    seed: (fields.seed == null ? drawSeed() : BigInt.asUintN(64, BigInt(fields.seed))).toString(),
+  }
+}
+
+function drawSeed(): bigint {
+  return crypto.getRandomValues(new BigUint64Array(1))[0]!
+}

@@ -1,0 +1,63 @@
+// Who may come in. A guard lets a request in and hands the endpoint who asks (or what they signed), or throws; each route of app.ts
+// names one. Whether an account's key is known, valid and has the scope, the database decides in the call that comes anyway.
+
+import type Stripe from 'stripe'
+import { NODE_SIGNATURE_HEADER } from '../contract/internal/sync.ts'
+import { verify } from '../contract/internal/ticket.ts'
+import type { Scope } from '../contract/public/key.ts'
+import { type Asker, type Caller, identify, identifyOperator, type Operator } from './auth/authenticate.ts'
+import { verifiedEvent } from './billing/stripe.ts'
+import type { Call } from './env.ts'
+import { ApiError } from './error.ts'
+import { readText } from './field/read-body.ts'
+
+export type Who = 'anybody' | 'key' | 'operator' | 'node' | 'stripe'
+
+export interface Guard<W extends Who, A> {
+  who: W
+  scope: Scope | null
+  enter: (c: Call) => Promise<A>
+  /** Whose an Idempotency-Key is, where the asker may bring one. */
+  claimant?: (asker: A) => Asker & { scope?: Scope }
+}
+
+export const anybody: Guard<'anybody', null> = { who: 'anybody', scope: null, enter: async () => null }
+
+export const operator: Guard<'operator', Operator> = {
+  who: 'operator',
+  scope: null,
+  enter: identifyOperator,
+  claimant: (asker) => asker,
+}
+
+/** A key with this scope, or with `admin`; with null any key. */
+export function key(scope: Scope | null): Guard<'key', Caller> {
+  return { who: 'key', scope, enter: identify, claimant: (caller) => ({ ...caller, ...(scope && { scope }) }) }
+}
+
+const SYNC_BYTES_MAX = 2 << 20
+const NOT_SIGNED = 'The report is not signed by a node of ours.'
+
+/** A node, by its signature over the report. */
+export const node: Guard<'node', string> = {
+  who: 'node',
+  scope: null,
+  enter: async (c) => {
+    const signature = c.req.header(NODE_SIGNATURE_HEADER) ?? ''
+    if (signature === '') throw new ApiError('invalid_api_key', { message: NOT_SIGNED }) // and not read
+    const report = await readText(c.req.raw, SYNC_BYTES_MAX)
+    if (!(await verify(report, signature, c.env.NODE_SECRET)))
+      throw new ApiError('invalid_api_key', { message: NOT_SIGNED })
+    return report
+  },
+}
+
+const EVENT_BYTES_MAX = 1 << 20
+
+/** Stripe, by its signature over the event. */
+export const stripe: Guard<'stripe', Stripe.Event> = {
+  who: 'stripe',
+  scope: null,
+  enter: async (c) =>
+    verifiedEvent(c.env, await readText(c.req.raw, EVENT_BYTES_MAX), c.req.header('stripe-signature') ?? ''),
+}

@@ -1,0 +1,23 @@
+// What the public shapes have in common: how each spells the events of an answer.
+
+import type { FinishReason } from '../../contract/internal/generation.ts'
+import type { Usage } from '../../contract/public/openai.ts'
+import type { TokenLogprob } from '../run/runner.ts'
+
+/** What one choice says at once: text, and the tokens it is made of where log-probabilities were asked for. */
+export interface Piece {
+  text: string
+  logprobs: readonly TokenLogprob[] | null
+}
+
+export interface WholeChoice extends Piece {
+  finish_reason: FinishReason
+}
+
+export interface PublicShape {
+  opening(choice: number): object | null // the chunk before a choice's first text
+  delta(choice: number, piece: Piece): object
+  finish(choice: number, reason: FinishReason): object
+  usage(usage: Usage): object
+  whole(choices: WholeChoice[], usage: Usage): object
+}

@@ -1,0 +1,97 @@
+// From a request to sequences: its prompts as the model's tokens, one sequence a choice. What comes out is sure to fit; what
+// could not be run is refused by name.
+
+import { Refusal } from '../../refusal.ts'
+import type { RunRequest } from '../runner.ts'
+import type { Model } from './load/model-folder.ts'
+import type { NativeChoiceParts } from './run.ts'
+import { biasOf, samplingOfChoice } from './sampling.ts'
+import { Sequence } from './sequence.ts'
+import { Detokenizer } from './tokenizer/detokenizer.ts'
+import { encodePrompt } from './tokenizer/encode-prompt.ts'
+
+export interface Room {
+  model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
+  sequence_tokens_max: number // what the context and all blocks hold
+}
+
+/** The choices of a request, in order, none of them submitted. */
+export function prepareChoices(request: RunRequest, cache_salt: string, room: Room): NativeChoiceParts[] {
+  const prompts = promptsOf(request, room)
+  const stop_ids = new Set([...(request.ignore_eos ? [] : room.model.eos_ids), ...request.stop_token_ids])
+  const own = {
+    output_tokens_max: outputTokensMax(request, prompts, room.sequence_tokens_max),
+    output_tokens_min: request.min_tokens,
+    stop_ids,
+    priority: request.priority,
+    cache_salt,
+  }
+  const sampling = (choice: number) => ({
+    ...samplingOfChoice(request.sampling, choice),
+    bias: biasOf(request.logit_bias),
+    logprobs: request.logprobs,
+  })
+  const { tokenizer } = room.model
+  return prompts.flatMap((prompt, p) =>
+    fork(
+      request.n,
+      (copy, leader) => new Sequence({ prompt, ...own, leader, sampling: sampling(p * request.n + copy) }),
+    ).map((sequence) => ({
+      sequence,
+      detokenizer: Detokenizer.after(tokenizer, prompt),
+      echo: request.echo ? Detokenizer.textOf(tokenizer, prompt) : '',
+    })),
+  )
+}
+
+function promptsOf(request: RunRequest, { model: { shape, tokenizer }, sequence_tokens_max }: Room): number[][] {
+  refuseHopeless(request, tokenizer, sequence_tokens_max)
+  refuseStrangeIds('stop_token_ids', request.stop_token_ids, shape.vocab_size)
+  refuseStrangeIds(
+    'logit_bias',
+    request.logit_bias.map(([id]) => id),
+    shape.vocab_size,
+  )
+  return request.prompts.map((parts) => encodePrompt(parts, tokenizer, shape.vocab_size))
+}
+
+/** The choices over one prompt: the first computes it for all. */
+function fork(n: number, make: (copy: number, leader?: Sequence) => Sequence): Sequence[] {
+  const leader = make(0)
+  return [leader, ...Array.from({ length: n - 1 }, (_, i) => make(i + 1, leader))]
+}
+
+// An id that the network has no row for would be written beside the scores of this sequence's row.
+function refuseStrangeIds(param: string, ids: readonly number[], vocab_size: number): void {
+  const strange = ids.find((id) => id >= vocab_size)
+  if (strange === undefined) return
+  throw new Refusal('invalid_token_id', `Token id ${strange} is outside the vocabulary of ${vocab_size}.`, { param })
+}
+
+// A text that cannot fit, however its tokens fall, is not worth the milliseconds of finding them.
+function refuseHopeless(request: RunRequest, tokenizer: Model['tokenizer'], sequence_tokens_max: number): void {
+  for (const parts of request.prompts) {
+    const tokens_min = parts.reduce((sum, part) => sum + ('text' in part ? tokenizer.tokensMin(part.text) : 0), 0)
+    if (tokens_min > sequence_tokens_max)
+      throw contextExceeded(sequence_tokens_max, `at least ${tokens_min}`, request.max_tokens)
+  }
+}
+
+function outputTokensMax(request: RunRequest, prompts: number[][], sequence_tokens_max: number): number {
+  const longest = Math.max(...prompts.map((prompt) => prompt.length))
+  if (prompts.some((prompt) => prompt.length === 0))
+    throw new Refusal('bad_request', 'A prompt has no tokens.', { param: 'prompts' })
+  const room = sequence_tokens_max - longest
+  if (request.max_tokens_is_default && room >= 1) return Math.min(request.max_tokens, room)
+  if (request.max_tokens <= room) return request.max_tokens
+  throw contextExceeded(sequence_tokens_max, String(longest), request.max_tokens)
+}
+
+function contextExceeded(sequence_tokens_max: number, prompt_tokens: string, max_tokens: number): Refusal {
+  return new Refusal(
+    'context_length_exceeded',
+    `This model's maximum context length is ${sequence_tokens_max} tokens. However, the prompt has ${prompt_tokens} tokens ` +
+      `and the completion may have ${max_tokens}.`,
+    { param: 'prompt' },
+  )
+}

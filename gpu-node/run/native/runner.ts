@@ -1,0 +1,72 @@
+// Our own engine as a runner: a model, the scheduler of its steps, and the loop that runs them.
+
+import { neutralSampling } from '../../../contract/internal/generation.ts'
+import type { Run, Runner, RunnerListener, RunnerLoad, RunnerStatistics, RunRequest } from '../runner.ts'
+import type { Engine } from './engine.ts'
+import type { Model } from './load/model-folder.ts'
+import { prepareChoices } from './prepare.ts'
+import { NativeRun } from './run.ts'
+import { biasOf } from './sampling.ts'
+import { Scheduler, type SchedulerLimits } from './scheduler.ts'
+import { Sequence } from './sequence.ts'
+import { StepLoop } from './step-loop.ts'
+
+export interface NativeRunnerOptions {
+  model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
+  engine: Engine
+  limits: SchedulerLimits
+  lookahead: 'auto' | 'on' | 'off' // auto: on a GPU
+}
+
+export class NativeRunner implements Runner {
+  readonly sequence_tokens_max: number
+  readonly #options: NativeRunnerOptions
+  readonly #scheduler: Scheduler
+  readonly #loop: StepLoop
+
+  constructor(options: NativeRunnerOptions) {
+    const { model, engine, limits, lookahead } = options
+    const looks_ahead = lookahead === 'auto' ? engine.info.device.startsWith('cuda') : lookahead === 'on'
+    this.#options = options
+    this.#scheduler = new Scheduler(limits)
+    this.#loop = new StepLoop({ engine, scheduler: this.#scheduler, looks_ahead })
+    this.sequence_tokens_max = Math.min(model.shape.context_tokens, this.#scheduler.sequence_tokens_max)
+  }
+
+  get load(): RunnerLoad {
+    const { running, waiting, blocks_total, blocks_free } = this.#scheduler.status
+    const { queue_s, step_in_flight_ms, last_step_age_ms } = this.#loop
+    return { running, waiting, blocks_total, blocks_free, queue_s, step_in_flight_ms, last_step_age_ms }
+  }
+
+  get statistics(): RunnerStatistics {
+    return this.#scheduler.status
+  }
+
+  async open(listener: RunnerListener): Promise<void> {
+    await this.#generateOneToken()
+    this.#loop.open(listener)
+  }
+
+  hasRoomFor(choices: number): boolean {
+    return this.#scheduler.hasRoomFor(choices)
+  }
+
+  prepare(request: RunRequest, cache_salt: string): Run {
+    const room = { model: this.#options.model, sequence_tokens_max: this.sequence_tokens_max }
+    return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop)
+  }
+
+  async close(): Promise<void> {
+    await this.#options.engine.close()
+  }
+
+  // Ready means that a token was really computed, not that a port is open.
+  async #generateOneToken(): Promise<void> {
+    const sampling = { ...neutralSampling, temperature: 0, seed: 0n, bias: biasOf([]), logprobs: null }
+    const limits = { output_tokens_max: 1, output_tokens_min: 0, stop_ids: new Set<number>(), cache_salt: '' }
+    this.#scheduler.submit(new Sequence({ prompt: [0], ...limits, priority: 'interactive', sampling }))
+    const step = this.#scheduler.schedule()!
+    this.#scheduler.apply(step, await this.#options.engine.step(step.batch))
+  }
+}

@@ -1,0 +1,123 @@
+// The seam between serving and generating. A runner takes in requests with their limits and says, step after step, what became
+// of each choice: text, tokens, log-probabilities, its end. Whoever serves, counts and answers stands on one side and knows
+// nothing of how it is done; our own engine (native/), or somebody else's behind an address, stands on the other.
+
+import type { FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
+
+export interface Runner {
+  /** Tokens that prompt and output of one sequence may have together. */
+  readonly sequence_tokens_max: number
+  /** Of this moment. */
+  readonly load: RunnerLoad
+  /** Counted since the start. */
+  readonly statistics: RunnerStatistics
+
+  /** Resolves once it is sure to generate, and rejects where it cannot. The listener is told of everything from then on. */
+  open(listener: RunnerListener): Promise<void>
+
+  /** Whether so many choices more may wait or run. Asked before a prompt is read: what is refused should cost little. */
+  hasRoomFor(choices: number): boolean
+
+  /**
+   * Makes a run of a request, which costs nothing before it starts. Throws a `Refusal` for what could never be run: for the
+   * context (`context_length_exceeded`), the vocabulary (`unknown_special`, `invalid_token_id`) or without any token
+   * (`bad_request`). The salt names whose cached prompts it may use.
+   */
+  prepare(request: RunRequest, cache_salt: string): Run
+
+  /** Gives its memory back. No run goes on then. */
+  close(): Promise<void>
+}
+
+/** What a runner is told of a request: everything but how its answer is written. */
+export type RunRequest = Omit<GenerateRequest, 'response_id' | 'created_unix_s' | 'shape' | 'stream' | 'include_usage'>
+
+/** A request that a runner has taken in: its choices, each at the index prompt * n + copy. */
+export interface Run {
+  readonly choices: readonly RunChoice[]
+  /** Of each prompt once. Exact where the runner has the model's tokenizer, else the most that it may come to. */
+  readonly prompt_tokens: number
+  /** What is billed of its prompts so far: nothing of one whose turn has not come. */
+  readonly usage: { prompt_tokens: number; cached_tokens: number }
+
+  start(): void
+  /** Ends it within one step. Returns the last event of each choice that had not ended, with the text that it still held. */
+  stop(): RunEvent[]
+  /** A paused run keeps its place and gets no tokens. */
+  setPaused(paused: boolean): void
+}
+
+export interface RunChoice {
+  readonly prompt_tokens: number
+  /** Its events never have more tokens together. */
+  readonly output_tokens_max: number
+  /** When the first step for it began, on the monotonic clock; null while it waits. */
+  readonly begun_at_ms: number | null
+}
+
+export interface RunnerListener {
+  /** Called with one step after the other: the runner hands out the next when this has resolved, and computes meanwhile. */
+  onStep(step: RunStep): Promise<void>
+  /** The runner is lost: no run goes on and none can begin. */
+  onFailed(error: unknown): void
+}
+
+/** What one step made for all runs together, so that it is one write of the journal and one of each socket. */
+export interface RunStep {
+  /** When it ended, on the monotonic clock. */
+  readonly at_ms: number
+  /** Tokens of prompts and outputs that it computed; null where the runner cannot know. */
+  readonly computed_tokens: number | null
+  /**
+   * To be read once. A runner may make each event only when it is asked for: turning tokens into text is work that the listener
+   * spreads over several turns of the event loop. A run that was stopped meanwhile has no more events.
+   */
+  readonly events: Iterable<RunEvent>
+  /** Runs that failed alone, while the runner goes on. They have no more events. */
+  readonly failed?: readonly Run[]
+}
+
+/** What one choice became by one or more of its tokens. */
+export interface RunEvent {
+  readonly run: Run
+  readonly choice: number
+  /** To be delivered as it is: no half of a code point, nothing of a stop string, the prompt before it where that is echoed. */
+  readonly text: string
+  /** Counted by it. */
+  readonly tokens: number
+  /** Of the tokens whose text is out by now; none where the request asked for none. */
+  readonly logprobs: readonly TokenLogprob[]
+  /** Set in the last event of a choice. */
+  readonly finish: FinishReason | null
+}
+
+/** One token of an answer, with the likeliest others in its place. */
+export interface TokenLogprob extends Candidate {
+  readonly top: readonly Candidate[]
+  readonly offset: number // code points of the choice's text before it
+}
+
+export interface Candidate {
+  readonly text: string
+  readonly bytes: number[] | null // null where it has no text
+  readonly logprob: number
+}
+
+export interface RunnerLoad {
+  readonly running: number // choices that get tokens
+  readonly waiting: number // choices that wait for their turn
+  readonly blocks_total: number // of the memory for contexts; 0 where the runner has none of its own
+  readonly blocks_free: number
+  readonly queue_s: number // after so many seconds what waits now is likely to be done
+  readonly step_in_flight_ms: number | null // how long it has taken so far; null when none is
+  readonly last_step_age_ms: number
+}
+
+export interface RunnerStatistics {
+  readonly preemptions: number // choices that gave their blocks back before their end
+  readonly cache_queries: number // prompt tokens looked for in the prefix cache
+  readonly cache_hits: number // prompt tokens found in it
+  readonly drafts: number
+  readonly drafts_proposed: number // tokens
+  readonly drafts_accepted: number
+}

@@ -1,0 +1,63 @@
+// One choice's text on its way out: tokens bring pieces of it, and what may be delivered leaves, with its end. Stop strings are
+// matched here, beside whoever generates, because they end a choice as its last token does: what is drawn behind one is
+// neither shown nor counted.
+
+import type { FinishReason } from '../../../contract/internal/generation.ts'
+import type { RunEvent, RunRequest } from '../runner.ts'
+import { LogprobQueue, type Spelled } from './logprobs.ts'
+import { StopMatcher, type StopResult } from './stop.ts'
+
+/** The part of an event that is the text's. */
+export type Delivery = Pick<RunEvent, 'text' | 'logprobs' | 'finish'>
+
+export class ChoiceText {
+  readonly #stops: StopMatcher
+  readonly #logprobs = new LogprobQueue()
+  readonly #min_tokens: number
+  #echo: string
+  #tokens = 0
+
+  /** `echo` is given before the first text: the prompt's, where it was asked for. */
+  constructor(
+    { stop, include_stop, min_tokens }: Pick<RunRequest, 'stop' | 'include_stop' | 'min_tokens'>,
+    echo: string,
+  ) {
+    this.#stops = new StopMatcher(stop, include_stop)
+    this.#min_tokens = min_tokens
+    this.#echo = echo
+  }
+
+  /** Tokens that were taken. */
+  get tokens(): number {
+    return this.#tokens
+  }
+
+  /**
+   * Takes one token: the text it completed, and how it is spelled where log-probabilities were asked for. `end` comes with the
+   * last one: why it is that, and the text of what no further token completes.
+   */
+  take(text: string, spelled: Spelled | null, end: { finish: FinishReason; rest: string } | null): Delivery {
+    this.#tokens++
+    if (spelled) this.#logprobs.push(text, spelled)
+    return end ? this.#deliver(text + end.rest, end.finish) : this.#deliver(text, null)
+  }
+
+  /** Ends it without another token. */
+  cut(rest: string): Delivery {
+    return this.#deliver(rest, 'length')
+  }
+
+  #deliver(text: string, finish: FinishReason | null): Delivery {
+    const { text: free, stopped } = this.#upToStop(text)
+    const held = finish !== null && !stopped ? this.#stops.flush() : ''
+    const end = stopped ? 'stop' : finish
+    const logprobs = this.#logprobs.release(free + held, { ends: end !== null, stopped })
+    const echo = this.#echo
+    this.#echo = ''
+    return { text: echo + free + held, logprobs, finish: end }
+  }
+
+  #upToStop(text: string): StopResult {
+    return this.#tokens <= this.#min_tokens ? { text, stopped: false } : this.#stops.push(text)
+  }
+}

@@ -1,0 +1,30 @@
+// A refusal as HTTP: the one table from code to status.
+
+import type { NodeError, NodeErrorCode } from '../../contract/internal/generation.ts'
+import type { Refusal } from '../refusal.ts'
+
+const STATUS: Record<NodeErrorCode, 400 | 401 | 503> = {
+  bad_ticket: 401,
+  bad_request: 400,
+  context_length_exceeded: 400,
+  ceiling_exceeded: 400,
+  unknown_special: 400,
+  invalid_token_id: 400,
+  overloaded: 503,
+  draining: 503,
+  engine_failed: 503,
+}
+
+export interface RefusalAnswer {
+  status: 400 | 401 | 503
+  headers: Record<string, string>
+  body: NodeError
+}
+
+export function refusalAnswer({ code, message, param, retry_after_s }: Refusal): RefusalAnswer {
+  return {
+    status: STATUS[code],
+    headers: retry_after_s === null ? {} : { 'retry-after': String(retry_after_s) },
+    body: { error: { code, message, param } },
+  }
+}

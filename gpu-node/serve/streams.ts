@@ -1,0 +1,140 @@
+// The generations that run here, each with the client that reads it. What a step made is delivered journal first, then with one
+// write to each socket; many streams are served over several turns of the event loop.
+
+import type { Outcome } from '../../contract/internal/generation.ts'
+import type { Choice, EarlyEnd, Generation } from '../answer/generation.ts'
+import type { Journal } from '../meter/journal.ts'
+import type { Run, RunnerListener, RunStep } from '../run/runner.ts'
+import type { Client } from './client.ts'
+import type { Metrics } from './metrics.ts'
+import { Turn } from './turn.ts'
+
+export interface StreamsOptions {
+  journal: Pick<Journal, 'step'>
+  metrics: Pick<Metrics, 'step' | 'ended'>
+  on_finished: () => void // something finished: worth a report
+  on_failed: (error: unknown) => void // the runner is lost; every client has been told
+}
+
+export type Reader = Pick<Client, 'write' | 'end'>
+
+interface Stream {
+  generation: Generation
+  reader: Reader
+}
+
+export class Streams implements RunnerListener {
+  readonly #options: StreamsOptions
+  readonly #streams = new Map<Run, Stream>()
+  #idle = Promise.withResolvers<void>()
+
+  constructor(options: StreamsOptions) {
+    this.#options = options
+    this.#idle.resolve()
+  }
+
+  start(generation: Generation, reader: Reader): void {
+    if (this.#streams.size === 0) this.#idle = Promise.withResolvers()
+    this.#streams.set(generation.run, { generation, reader })
+    generation.run.start()
+  }
+
+  /** Ends a generation before its time. One that ended by itself, and is being told so, stays so. */
+  stop(generation: Generation, outcome: EarlyEnd): void {
+    const stream = this.#streams.get(generation.run)
+    if (!stream || generation.outcome !== null) return
+    generation.close(outcome, generation.run.stop())
+    this.#book([stream])
+    this.#write(stream)
+  }
+
+  /** Ends those of these requests that run here. */
+  revoke(request_ids: string[]): void {
+    if (request_ids.length === 0) return
+    const revoked = new Set(request_ids)
+    for (const { generation } of [...this.#streams.values()])
+      if (revoked.has(generation.request_id)) this.stop(generation, 'revoked')
+  }
+
+  stopAll(outcome: 'deadline' | 'error'): void {
+    for (const { generation } of [...this.#streams.values()]) this.stop(generation, outcome)
+  }
+
+  /** Resolves when no generation is left. */
+  whenIdle(): Promise<void> {
+    return this.#idle.promise
+  }
+
+  async onStep(step: RunStep): Promise<void> {
+    const turn = new Turn(step.at_ms)
+    const touched = await this.#take(step, turn)
+    for (const run of step.failed ?? []) this.#closeFailed(run, touched)
+    const streams = [...touched].filter(({ generation }) => this.#streams.has(generation.run))
+    this.#book(streams)
+    for (const stream of streams) {
+      await turn.mayEnd()
+      this.#write(stream)
+    }
+  }
+
+  // A lost runner stays lost (a CUDA error is sticky): tell every client, keep the meter right, leave the rest to a restart.
+  onFailed(error: unknown): void {
+    this.stopAll('error')
+    this.#options.on_failed(error)
+  }
+
+  /** Counts what the step made and spells it. Returns the streams that have something of it. */
+  async #take({ at_ms, computed_tokens, events }: RunStep, turn: Turn): Promise<Set<Stream>> {
+    const touched = new Set<Stream>()
+    const drawn: Choice[] = []
+    let drawn_tokens = 0
+    for (const event of events) {
+      const stream = this.#streams.get(event.run)
+      if (!stream) continue // it was stopped since
+      const choice = stream.generation.take(event)
+      if (event.tokens > 0) drawn.push(choice)
+      drawn_tokens += event.tokens
+      touched.add(stream)
+      await turn.mayEnd()
+    }
+    this.#options.metrics.step({ computed_tokens, drawn_tokens, drawn, at_ms })
+    return touched
+  }
+
+  #closeFailed(run: Run, touched: Set<Stream>): void {
+    const stream = this.#streams.get(run)
+    if (!stream || stream.generation.outcome !== null) return
+    stream.generation.close('error', [])
+    touched.add(stream)
+  }
+
+  // Journal before socket: a token the client has seen is a token that is billed.
+  #book(streams: Stream[]): void {
+    for (const { generation } of streams) generation.markDelivered()
+    const ended = streams.filter(({ generation }) => generation.outcome !== null)
+    const open = streams.filter(({ generation }) => generation.outcome === null)
+    this.#options.journal.step(
+      open.map(({ generation }) => generation.counts()),
+      ended.map(({ generation }) => generation.record(generation.outcome as Outcome)),
+    )
+    if (ended.length > 0) this.#options.on_finished()
+  }
+
+  #write({ generation, reader }: Stream): void {
+    if (!this.#streams.has(generation.run)) return // it was stopped since, and told so
+    if (generation.outcome === null) {
+      reader.write(generation.answer.take())
+      return
+    }
+    this.#options.metrics.ended(generation)
+    reader.end(generation.answer.take(), statusOf(generation.outcome))
+    this.#streams.delete(generation.run)
+    if (this.#streams.size === 0) this.#idle.resolve()
+  }
+}
+
+// Only an unstreamed answer has this status; a stream's head was sent when it began.
+function statusOf(outcome: Outcome): number {
+  if (outcome === 'revoked') return 403
+  return outcome === 'error' ? 503 : 200
+}

@@ -1,0 +1,32 @@
+-- What should not have happened, for a person to read. Settling writes down what it decides against (note_anomalies); here is kept what
+-- it could not decide: a record is the only witness of its generation, and the node forgets it once it is answered.
+
+-- Items: {request_id, kind: 'refused' by the database | 'bad_ticket', node_id, sqlstate, record}. A repeated one is kept once.
+create function api.keep_unsettled(items jsonb) returns setof jsonb language plpgsql as $$
+declare
+  item jsonb;
+begin
+  for item in select * from jsonb_array_elements(items) loop
+    insert into anomalies (request_id, kind, detail)
+    select (item ->> 'request_id')::uuid, item ->> 'kind', item - array['request_id', 'kind']
+    where not exists (
+      select from anomalies
+      where request_id = (item ->> 'request_id')::uuid and kind = item ->> 'kind' and detail -> 'record' = item -> 'record');
+    return next '{"decision": "kept"}';
+  end loop;
+end $$;
+
+-- The newest first, `limit` at most, those before `after`; one more than asked for tells whether there are more.
+create function api.list_anomalies(items jsonb) returns setof jsonb language sql as $$
+  select jsonb_build_object('decision', 'allowed', 'anomalies', (
+    select coalesce(jsonb_agg(jsonb_build_object(
+      'id', id::text, 'created_at', iso(created_at), 'kind', kind, 'request_id', request_id,
+      'account_id', coalesce(detail ->> 'account_id', detail -> 'record' ->> 'account_id'),
+      'node_id', detail -> 'node_id', 'sqlstate', detail -> 'sqlstate', 'detail', detail) order by id desc), '[]')
+    from (
+      select * from anomalies
+      where (item ->> 'after' is null or id < (item ->> 'after')::bigint)
+        and (item ->> 'request_id' is null or request_id = (item ->> 'request_id')::uuid)
+      order by id desc limit (item ->> 'limit')::int + 1) as page))
+  from jsonb_array_elements(items) as item
+$$;

@@ -1,0 +1,31 @@
+-- Everything a node reports, settled as sets.
+
+-- Everything a node reports: its usage records, and itself ({node}). Durable before it is answered, for the node then forgets.
+create function api.settle(items jsonb) returns setof jsonb language plpgsql
+  -- A plan that was made while the tables were small must not read them whole once they are large.
+  set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
+declare
+  answers jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(items)]);
+  report jsonb;
+  report_place int;
+  places int[];
+  round_items jsonb;
+  settled settlement;
+begin
+  if not jsonb_path_exists(items, '$[*].request_id') then
+    perform set_config('synchronous_commit', 'off', true); -- a heartbeat is worth no disk write
+  end if;
+  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
+  for places, round_items in select r.places, r.round_items from settle_rounds(items) as r loop
+    foreach settled in array settle_set(round_items) loop
+      answers[places[settled.place]] := jsonb_build_object('decision', settled.decision);
+    end loop;
+  end loop;
+  for report, report_place in
+    select i -> 'node', place from jsonb_array_elements(items) with ordinality as listed (i, place) where i ? 'node'
+  loop
+    perform heartbeat(report);
+    answers[report_place] := jsonb_build_object('decision', 'seen', 'stop', requests_to_stop());
+  end loop;
+  return query select unnest(answers);
+end $$;

@@ -1,0 +1,51 @@
+-- Who asks, what they ask about, and why they may not.
+
+-- Why this key may not do this, or null where it may. `item` carries the caller's address: a key that is bound to addresses is
+-- refused where none is known. The scope `admin` is every scope, on the key's own account.
+create function ledger.key_refusal(key keys, scope text, item jsonb default null) returns text language sql as $$
+  select case
+    when key.id is null then 'unknown_key'
+    when key.revoked_at is not null then 'revoked_key'
+    when key.expires_at <= clock_timestamp() then 'expired_key'
+    when not coalesce(key.allowed_ips is null or (item ->> 'address')::inet <<= any (key.allowed_ips), false) then
+      'address_not_allowed'
+    when not key.scopes && array[scope, 'admin'] then 'missing_scope'
+  end
+$$;
+
+-- Who asks about keys: a key of the account, with the scope for it, or the operator ({operator: true}), whose asker is null.
+create function ledger.asker_of(item jsonb) returns keys language sql stable as $$
+  select k from keys k where hash = decode(item ->> 'key_hash', 'hex') and not item ? 'operator'
+$$;
+
+create function ledger.asker_refusal(asker keys, item jsonb, scope text default 'keys') returns text language sql as $$
+  select case when item -> 'operator' = 'true' then null else key_refusal(asker, scope, item) end
+$$;
+
+-- Locks the accounts whose keys are asked about, before anything is read of who asks: what a revocation has ended is seen as ended.
+create function ledger.lock_accounts_of(items jsonb) returns void language plpgsql as $$
+begin
+  perform lock_accounts(array(
+    select coalesce(asker.account_id, asked_about.account_id, (i ->> 'account_id')::bigint)
+    from jsonb_array_elements(items) as i
+    left join keys asker on not i ? 'operator' and asker.hash = decode(i ->> 'key_hash', 'hex')
+    left join keys asked_about on i ? 'operator' and asked_about.id = (i ->> 'key_id')::bigint));
+end $$;
+
+-- Who asks about which key, and why they may not, or null. A key of another account is as good as missing.
+create function ledger.asked_key(item jsonb, out asker keys, out key keys, out refusal text) language plpgsql stable as $$
+begin
+  asker := asker_of(item);
+  select * into key from keys k
+  where k.id = (item ->> 'key_id')::bigint and (asker.id is null or k.account_id = asker.account_id);
+  refusal := coalesce(asker_refusal(asker, item), case when key.id is null then 'not_found' end);
+end $$;
+
+-- The account that is asked about, the asker's own or the one that the operator names, and why it may not be seen, or null.
+create function ledger.asked_account(item jsonb, out account accounts, out refusal text) language plpgsql stable as $$
+declare
+  asker keys := asker_of(item);
+begin
+  select * into account from accounts where id = coalesce(asker.account_id, (item ->> 'account_id')::bigint);
+  refusal := coalesce(asker_refusal(asker, item, 'usage'), case when account.id is null then 'not_found' end);
+end $$;

@@ -1,0 +1,57 @@
+-- How a reservation is made again that a crash lost, and how it ends without a charge.
+
+-- The reservations tickets were signed for, made again where a crash lost them. They come back in a state that holds nothing: what
+-- was used of an expired one is late usage, and a voided one is never charged.
+create function ledger.restore(items jsonb, lost_state text) returns void language plpgsql as $$
+begin
+  if exists (
+    select from settle_items(items) as i
+    where not exists (select from reservations r where r.request_id = i.request_id) and not (
+      exists (select from keys k where k.id = (item ->> 'key_id')::bigint and k.account_id = i.account_id)
+      and exists (select from prices p where p.model = item ->> 'model' and p.version = (item ->> 'price_version')::int))) then
+    raise exception 'a ticket names a key or a price that does not exist' using errcode = 'foreign_key_violation';
+  end if;
+  insert into reservations
+    (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, expires_at, closed_at)
+  select distinct on (i.request_id)
+    i.request_id, i.account_id, (item ->> 'key_id')::bigint, item ->> 'model', (item ->> 'price_version')::int,
+    (item ->> 'reserved_nanousd')::bigint, i.attempt, lost_state, clock_timestamp(), clock_timestamp()
+  from settle_items(items) as i
+  where not exists (select from reservations r where r.request_id = i.request_id)
+  order by i.request_id, i.place
+  on conflict (request_id) do nothing;
+end $$;
+
+-- The reference of the entry that refunds a request whose answer was lost.
+create function ledger.void_reference(request uuid) returns text language sql immutable as $$
+  select 'void ' || request
+$$;
+
+-- Frees what no node ever reported, oldest first; returns how many. The hour is the database's own, read after the lock was got.
+create function ledger.expire_due(count_max int) returns int language plpgsql as $$
+declare
+  owners bigint[] := array(
+    select distinct account_id from (
+      select account_id from reservations
+      where state = 'pending' and expires_at < clock_timestamp() order by expires_at limit count_max) as due);
+  expired_count int;
+  ends ended[];
+begin
+  perform lock_accounts(owners);
+  with closed as (
+    update reservations set state = 'expired', closed_at = clock_timestamp()
+    where request_id in (
+      select request_id from reservations
+      where state = 'pending' and expires_at < clock_timestamp() and account_id = any (owners)
+      order by expires_at limit count_max)
+    returning account_id, key_id, amount_nanousd, tokens_max),
+  freed as ( -- one row an account: an update applies only one of several matches
+    select account_id, sum(amount_nanousd)::bigint as amount_nanousd from closed group by account_id),
+  released as (
+    update accounts set pending_nanousd = pending_nanousd - freed.amount_nanousd
+    from freed where accounts.id = freed.account_id)
+  select count(*), array_agg(row(account_id, key_id, true, amount_nanousd, 0, tokens_max, null)::ended)
+  into expired_count, ends from closed;
+  perform correct_limits(ends);
+  return expired_count;
+end $$;

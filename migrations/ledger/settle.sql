@@ -1,0 +1,148 @@
+-- How a reservation ends with a charge. Terminal states are never left; nothing is charged twice, above its reservation, or after a
+-- void. A call is settled as sets, not one by one: each step below is one statement over all of them.
+
+-- Items: a ticket's fields and a usage record's. `place` is an item's place in the call.
+create function ledger.settle_items(items jsonb) returns table (
+  place int, item jsonb, request_id uuid, account_id bigint, attempt int, prompt_tokens bigint, cached_tokens bigint,
+  completion_tokens bigint
+) language sql immutable as $$
+  select place::int, item, (item ->> 'request_id')::uuid, (item ->> 'account_id')::bigint, (item ->> 'attempt')::int,
+    (item ->> 'prompt_tokens')::bigint, (item ->> 'cached_tokens')::bigint, (item ->> 'completion_tokens')::bigint
+  from jsonb_array_elements(items) with ordinality as listed (item, place)
+$$;
+
+-- What each item is to become. Expects the accounts to be locked and each request once.
+create function ledger.decide_settlements(items jsonb) returns settlement[] language plpgsql as $$
+begin
+  return (
+    select array_agg((
+      i.place,
+      case
+        when r.request_id is null then 'rejected' -- the ticket and the reservation disagree about the account
+        when u.request_id is not null then case
+          when (u.attempt, u.prompt_tokens, u.cached_tokens, u.completion_tokens) =
+               (i.attempt, i.prompt_tokens, i.cached_tokens, i.completion_tokens) then 'duplicate'
+          when u.attempt <> i.attempt then 'stale'
+          else 'conflict'
+        end
+        when r.state = 'voided' then 'voided'
+        when r.attempt <> i.attempt then 'stale'
+        when r.state = 'pending' then 'posted'
+        else 'late'
+      end,
+      i.request_id, i.account_id, r.key_id, r.model, r.price_version, i.attempt, r.amount_nanousd,
+      least(cost_nanousd(p, i.prompt_tokens, i.cached_tokens, i.completion_tokens), r.amount_nanousd)::bigint,
+      i.prompt_tokens, i.cached_tokens, i.completion_tokens, r.created_at, r.tokens_max)::settlement order by i.place)
+    from settle_items(items) as i
+    left join lateral (
+      select * from reservations r where r.request_id = i.request_id and r.account_id = i.account_id limit 1) as r on true
+    left join lateral (
+      select * from usage u where u.request_id = r.request_id and u.settled_at = r.settled_at limit 1) as u on true
+    left join prices p on p.model = r.model and p.version = r.price_version);
+end $$;
+
+-- Kept for a person: what should not happen, and what was used beyond its reservation and is charged to nobody.
+create function ledger.note_anomalies(settled settlement[], items jsonb) returns void language plpgsql as $$
+begin
+  insert into anomalies (request_id, kind, detail)
+  select request_id, case when decision in ('posted', 'late') then 'above_reservation' else decision end, items -> (place - 1)
+  from unnest(settled) as s
+  left join prices p on p.model = s.model and p.version = s.price_version
+  where decision in ('rejected', 'stale', 'conflict')
+    or decision in ('posted', 'late') and cost_nanousd(p, prompt_tokens, cached_tokens, completion_tokens) > charge_nanousd;
+end $$;
+
+-- Closes the reservations, and writes down what was used and what it costs: a row and an entry each. Entries are numbered on from
+-- the last of their account, which is locked.
+create function ledger.book_usage(settled settlement[], items jsonb, moment timestamptz) returns void language plpgsql as $$
+begin
+  with made as (select * from unnest(settled) as s where decision in ('posted', 'late')),
+  closed as (
+    update reservations r set
+      state = case when r.state = 'pending' then 'posted' else r.state end, closed_at = coalesce(r.closed_at, moment),
+      settled_at = moment
+    from made where r.request_id = made.request_id),
+  used as (
+    insert into usage
+      (request_id, account_id, attempt, prompt_tokens, cached_tokens, completion_tokens, delivered_tokens, outcome, started_at,
+       first_token_ms, duration_ms, cost_nanousd, settled_at)
+    select made.request_id, made.account_id, made.attempt, made.prompt_tokens, made.cached_tokens, made.completion_tokens,
+      (item ->> 'delivered_tokens')::bigint, item ->> 'outcome',
+      to_timestamp((item ->> 'started_unix_ms')::double precision / 1000), (item ->> 'first_token_ms')::double precision,
+      (item ->> 'duration_ms')::double precision, charge_nanousd, moment
+    from made, lateral (select items -> (place - 1) as item) as i)
+  insert into entries (account_id, sequence, request_id, kind, amount_nanousd, created_at)
+  select made.account_id, entry_count + row_number() over (partition by made.account_id order by place), request_id,
+    case decision when 'posted' then 'usage' else 'late_usage' end, charge_nanousd, moment
+  from made join accounts on accounts.id = made.account_id
+  order by place;
+end $$;
+
+-- One update an account, and one a row of the day: an update applies only one of several matches.
+create function ledger.add_up_usage(settled settlement[], moment timestamptz) returns void language plpgsql as $$
+begin
+  with made as (select * from unnest(settled) as s where decision in ('posted', 'late')),
+  days as (
+    insert into usage_daily as d
+    select account_id, (moment at time zone 'UTC')::date, key_id, model, price_version, count(*), sum(prompt_tokens),
+      sum(cached_tokens), sum(completion_tokens), sum(charge_nanousd)
+    from made group by account_id, key_id, model, price_version
+    on conflict (account_id, day, key_id, model, price_version) do update set
+      request_count = d.request_count + excluded.request_count,
+      prompt_tokens = d.prompt_tokens + excluded.prompt_tokens,
+      cached_tokens = d.cached_tokens + excluded.cached_tokens,
+      completion_tokens = d.completion_tokens + excluded.completion_tokens,
+      cost_nanousd = d.cost_nanousd + excluded.cost_nanousd)
+  update accounts set
+    entry_count = entry_count + made_count,
+    debited_nanousd = debited_nanousd + charged_nanousd,
+    pending_nanousd = pending_nanousd - freed_nanousd,
+    late_nanousd = late_nanousd + charged_late_nanousd
+  from (
+    select account_id, count(*) as made_count, sum(charge_nanousd)::bigint as charged_nanousd,
+      coalesce(sum(held_nanousd) filter (where decision = 'posted'), 0)::bigint as freed_nanousd,
+      coalesce(sum(charge_nanousd) filter (where decision = 'late'), 0)::bigint as charged_late_nanousd
+    from made group by account_id) as sums
+  where accounts.id = sums.account_id;
+end $$;
+
+-- What the charges mean to the limits of keys and accounts.
+create function ledger.ends_of(settled settlement[]) returns ended[] language sql immutable as $$
+  select array_agg(row(
+    account_id, key_id, decision = 'posted', held_nanousd, charge_nanousd, tokens_max, prompt_tokens + completion_tokens)::ended)
+  from unnest(settled) where decision in ('posted', 'late')
+$$;
+
+-- Settles items of which each names another request.
+create function ledger.settle_set(items jsonb) returns settlement[] language plpgsql as $$
+declare
+  moment timestamptz := clock_timestamp();
+  settled settlement[];
+begin
+  settled := decide_settlements(items);
+  if exists (
+    select from unnest(settled) where decision in ('rejected', 'stale', 'conflict') or charge_nanousd = held_nanousd) then
+    perform restore(items, 'expired');
+    settled := decide_settlements(items);
+    perform note_anomalies(settled, items);
+  end if;
+  perform book_usage(settled, items, moment);
+  perform add_up_usage(settled, moment);
+  perform alert_debits(settled);
+  perform spend_grants_on_usage(settled);
+  perform correct_limits(ends_of(settled));
+  return settled;
+end $$;
+
+-- The items that name a request for the n-th time in this call, for each n: a request is settled in the order it was reported.
+create function ledger.settle_rounds(items jsonb) returns table (round bigint, places int[], round_items jsonb) language sql immutable as $$
+  select round, places, case when cardinality(places) = jsonb_array_length(items) then items
+    else (select jsonb_agg(items -> (place - 1) order by place) from unnest(places) as place) end
+  from (
+    select round, array_agg(place order by place) as places
+    from (
+      select place, row_number() over (partition by request_id order by place) as round
+      from settle_items(items) where item ? 'request_id') as numbered
+    group by round) as rounds
+  order by round
+$$;

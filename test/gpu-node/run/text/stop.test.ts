@@ -1,0 +1,63 @@
+import { expect, test } from 'vitest'
+import { StopMatcher } from '../../../../gpu-node/run/text/stop.ts'
+import { seededRandom } from '../../../support/random.ts'
+
+function feed(stops: string[], pieces: string[]) {
+  const matcher = new StopMatcher(stops)
+  const delivered: string[] = []
+  for (const piece of pieces) {
+    const { text, stopped } = matcher.push(piece)
+    delivered.push(text)
+    if (stopped) return { delivered, stopped }
+  }
+  return { delivered: [...delivered, matcher.flush()], stopped: false }
+}
+
+test('text before a stop is delivered, the stop and what follows is not', () => {
+  expect(feed(['END'], ['one END two'])).toEqual({ delivered: ['one '], stopped: true })
+})
+
+test('a stop cut into pieces is found and none of it leaks', () => {
+  expect(feed(['END'], ['a E', 'N', 'D b'])).toEqual({ delivered: ['a ', '', ''], stopped: true })
+})
+
+test('a stop that is to be included is delivered whole, and nothing after it', () => {
+  const matcher = new StopMatcher(['END', 'STOP'], true)
+  expect([matcher.push('a E'), matcher.push('ND b')]).toEqual([
+    { text: 'a ', stopped: false },
+    { text: 'END', stopped: true },
+  ])
+})
+
+test('only the longest possible beginning of a stop is held back', () => {
+  expect(feed(['abac'], ['xxaba', 'b', 'z'])).toEqual({ delivered: ['xx', 'ab', 'abz', ''], stopped: false })
+})
+
+test('what was held back is delivered when the text ends', () => {
+  expect(feed(['END'], ['the EN'])).toEqual({ delivered: ['the ', 'EN'], stopped: false })
+})
+
+test('without stops nothing is held back', () => {
+  expect(feed([], ['a', 'b'])).toEqual({ delivered: ['a', 'b', ''], stopped: false })
+})
+
+test('of several stops the one complete first wins', () => {
+  expect(feed(['b', 'abc'], ['xabc'])).toEqual({ delivered: ['xa'], stopped: true })
+  expect(feed(['c', 'abc'], ['xabc'])).toEqual({ delivered: ['x'], stopped: true })
+})
+
+test('however the text is cut, the delivered text is the same', () => {
+  const random = seededRandom()
+  const letters = (length: number) => Array.from({ length }, () => random.pick(['a', 'b', '\n', '写'])).join('')
+  for (let i = 0; i < 5000; i++) {
+    const stops = Array.from({ length: 1 + random.below(3) }, () => letters(1 + random.below(4)))
+    const text = letters(random.below(30))
+    const pieces: string[] = []
+    for (let at = 0; at < text.length; at += pieces.at(-1)!.length)
+      pieces.push(text.slice(at, at + 1 + random.below(5)))
+    const whole = feed(stops, [text])
+    const cut = feed(stops, pieces)
+    expect({ ...cut, delivered: cut.delivered.join('') }).toEqual({ ...whole, delivered: whole.delivered.join('') })
+    expect(stops.some((stop) => whole.delivered.join('').includes(stop))).toBe(false)
+  }
+})
