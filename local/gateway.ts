@@ -8,7 +8,7 @@ import postgres from 'postgres'
 import { parse } from 'smol-toml'
 import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
 import { askOver, connect } from '../gateway/db/connection.ts'
-import { orAborted } from './aborted.ts'
+import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
 import { bundleWorker } from './bundle.ts'
 import type { Exit } from './children.ts'
 import { gatewayUrl } from './gateway-login.ts'
@@ -49,6 +49,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const [script, database_url] = await orAborted(
     Promise.all([bundleWorker(), prepareDatabase(options)]),
     options.signal,
+    STATEMENT_MS_MAX,
   )
   const files = {
     'worker.js': script,
