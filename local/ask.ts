@@ -83,7 +83,7 @@ interface Bill {
 
 /** The bill is settled by the node's report, which arrives a moment after the last byte. */
 async function printBill(ready: Ready, request_id: string): Promise<void> {
-  const deadline = performance.now() + 10_000
+  const deadline = performance.now() + BUSY_MS_MAX
   for (;;) {
     const bill = await get<Bill>(ready, `/v1/usage/${request_id}`)
     if (bill.state === 'posted') {
@@ -95,7 +95,8 @@ async function printBill(ready: Ready, request_id: string): Promise<void> {
       console.log(`request    ${request_id}`)
       return
     }
-    if (performance.now() > deadline) throw new Error(`the bill of ${request_id} is still ${bill.state} after 10 s`)
+    if (performance.now() > deadline)
+      throw new Error(`the bill of ${request_id} is still ${bill.state} after ${BUSY_MS_MAX / 1000} s`)
     await new Promise((done) => setTimeout(done, 50))
   }
 }

@@ -7,7 +7,7 @@ import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { parse } from 'smol-toml'
 import type { LocalModel } from '../gateway/catalog.ts'
-import { orAborted } from './aborted.ts'
+import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
 import { bundleWorker } from './bundle.ts'
 import type { Exit } from './children.ts'
 import { gatewayUrl, readerUrl } from './gateway-login.ts'
@@ -49,6 +49,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const [script, database_urls] = await orAborted(
     Promise.all([bundleWorker(), prepareDatabase(options)]),
     options.signal,
+    STATEMENT_MS_MAX,
   )
   const files = {
     'worker.js': script,

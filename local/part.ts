@@ -1,6 +1,5 @@
 // One of the three parts (Postgres, gateway, node) over its lives: started, started again when it ended by itself, stopped.
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Exit } from './children.ts'
 
 export interface Running {
@@ -65,7 +64,7 @@ export class Part<R extends Running> {
     const pause_ms = Math.min(PAUSE_MS_MAX, PAUSE_MS_MIN * 2 ** failures)
     say(`✗ the ${this.#name} ${why}; starting it again in ${pause_ms / 1000} s`)
     try {
-      await sleep(pause_ms, null, { signal: this.#stopping.signal })
+      await pause(pause_ms, this.#stopping.signal)
       await this.start()
       say(`✓ the ${this.#name} runs again`)
       return failures
@@ -74,6 +73,14 @@ export class Part<R extends Running> {
       return this.#startAgain(`did not start (${(error as Error).message.split('\n')[0]})`, failures + 1, say)
     }
   }
+}
+
+/** Ends early where it is aborted. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, ms)
+  await Promise.race([promise, aborted(signal)])
+  clearTimeout(timer)
 }
 
 function aborted(signal: AbortSignal): Promise<null> {

@@ -111,6 +111,10 @@ async function failureOf(command: string[], signal: AbortSignal | undefined): Pr
 }
 
 const ADVICE: [RegExp, string][] = [
+  [
+    /could not look up effective user ID/,
+    'this user needs a name: add it to /etc/passwd, or give a database with --database URL',
+  ],
   [/No space left|could not extend|ENOSPC/i, 'the disk is full; make room and start again'],
   [/Read-only file system/i, 'the folder can only be read; choose another with --data DIR'],
   [

@@ -7,7 +7,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
-import { orAborted } from './aborted.ts'
+import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
 import { type RunningGateway, startGateway } from './gateway.ts'
 import { type LogFile, openLog } from './log-file.ts'
 import { migrate } from './migrate.ts'
@@ -50,6 +50,7 @@ interface Parts {
   postgres: Part<RunningPostgres> | null
   gateway: Part<RunningGateway>
   node: Part<LocalNode>
+  migrating: Promise<unknown> | null
 }
 
 export async function startStack(options: StackOptions): Promise<Stack> {
@@ -117,7 +118,7 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
       signal,
     }),
   )
-  return { postgres: embedded, gateway, node }
+  return { postgres: embedded, gateway, node, migrating: null }
 }
 
 /** It keeps its port over its lives: the gateway was told of one. */
@@ -143,24 +144,14 @@ async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack,
   const { model, signal } = settings
   const stage = stages(settings)
   // The node loads its weights while the database and the gateway come up; it reports to the gateway once both are there.
-  const loading = stage(
-    'node',
-    () => parts.node.start(),
-    (node) => `${model.id} at ${node.url} (${model.explanation})`,
-  )
-  loading.catch(() => {}) // awaited below: until then its failure must not be an unhandled one
-  const database_url = settings.database_url ?? (await startDatabase(parts.postgres!, stage))
-  await stage(
-    'migrations',
-    () => orAborted(migrate(database_url), signal),
-    () => 'the schema is current',
-  )
-  const gateway = await stage(
-    'gateway',
-    () => parts.gateway.start(),
-    ({ url }) => url,
-  )
-  const node = await loading
+  const [node, { gateway, database_url }] = await Promise.all([
+    stage(
+      'node',
+      () => parts.node.start(),
+      ({ url }) => `${model.id} at ${url} (${model.explanation})`,
+    ),
+    startGatewayOnDatabase(settings, parts, stage),
+  ])
   await stage(
     'first report',
     () => nodeIsKnown({ gateway_url: gateway.url, database_url, node_url: node.url, model_id: model.id, signal }),
@@ -185,12 +176,33 @@ async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack,
   }
 }
 
-function inOrder({ node, gateway, postgres }: Parts): Pick<Part<LocalNode>, 'keepUp' | 'stop'>[] {
+async function startGatewayOnDatabase(settings: Settings, parts: Parts, stage: ReturnType<typeof stages>) {
+  const database_url = settings.database_url ?? (await startDatabase(parts.postgres!, stage))
+  await stage(
+    'migrations',
+    () => {
+      parts.migrating = migrate(database_url)
+      return orAborted(parts.migrating, settings.signal, STATEMENT_MS_MAX)
+    },
+    () => 'the schema is current',
+  )
+  const gateway = await stage(
+    'gateway',
+    () => parts.gateway.start(),
+    ({ url }) => url,
+  )
+  return { gateway, database_url }
+}
+
+function inOrder({ node, gateway, postgres }: Parts): Pick<Part<LocalNode>, 'keepUp'>[] {
   return postgres ? [node, gateway, postgres] : [node, gateway]
 }
 
 async function stopInOrder(parts: Parts, logs: LogFile[]): Promise<void> {
-  for (const part of inOrder(parts)) await part.stop()
+  await parts.node.stop()
+  await parts.gateway.stop()
+  await Promise.race([parts.migrating, sleep(STATEMENT_MS_MAX, null, { ref: false })]).catch(() => {})
+  await parts.postgres?.stop()
   for (const log of logs) await log.close()
 }
 
@@ -242,7 +254,7 @@ async function nodeIsKnown({ gateway_url, database_url, node_url, model_id, sign
   }
   try {
     for (const deadline = performance.now() + 15_000; ; await sleep(50)) {
-      if ((await orAborted(isListed(), signal)) && (await isServed())) return
+      if ((await orAborted(isListed(), signal, STATEMENT_MS_MAX)) && (await isServed())) return
       if (performance.now() > deadline)
         throw new Error('the node did not report to the gateway within 15 s; gateway.log and node.log say more')
     }

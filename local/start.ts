@@ -21,6 +21,10 @@ const ADVICE: Record<string, string> = {
   ERR_MODULE_NOT_FOUND: 'remove node_modules and start again',
 }
 
+// Of one machine's cores all three parts take their share, and so does whatever else runs there: an answer of the database may take
+// longer than at the edge before it counts as lost.
+const patience = { DATABASE_MS_MAX: '5000' }
+
 const stop = new AbortController()
 let asked: NodeJS.Signals | null = null
 
@@ -57,7 +61,12 @@ async function main(options: StartOptions): Promise<number> {
     )
   rmSync(ready_file, { force: true })
   const signs = signsOfLife()
-  const stack = await startStack({ ...options, vars: stripeVars(), ...signs, signal: stop.signal }).finally(signs.end)
+  const stack = await startStack({
+    ...options,
+    vars: { ...patience, ...stripeVars() },
+    ...signs,
+    signal: stop.signal,
+  }).finally(signs.end)
   try {
     await orAborted(introduce(stack, data_dir, ready_file), stop.signal)
     if (once) return 0

@@ -167,7 +167,8 @@ async function asks({ data }: Run): Promise<boolean> {
 
 // ---- where it stands and who runs it
 
-const NOBODY = 12_345
+const DAEMON = 1 // a user of every Unix
+const NAMELESS = 12_345
 
 /** Root's home, where other users may not come, as Debian makes it. */
 function closedFolder(folder: string): string {
@@ -210,9 +211,20 @@ const places: Row[] = [
     unless: !isRoot && 'needs root, to become somebody else',
     run: async (folder) => {
       const clone = makeClone({ dir: join(folder, 'clone') })
-      execFileSync('chown', ['-R', '-h', `${NOBODY}:${NOBODY}`, clone])
+      execFileSync('chown', ['-R', '-h', `${DAEMON}:${DAEMON}`, clone])
       chmodSync(folder, 0o755)
-      await answers({ clone, user_id: NOBODY })
+      await answers({ clone, user_id: DAEMON })
+    },
+  },
+  {
+    name: 'as a user whom the machine has no name for: one line',
+    unless: !isRoot && 'needs root, to become somebody else',
+    run: async (folder) => {
+      chmodSync(folder, 0o755)
+      const clone = makeClone({ dir: join(folder, 'clone') })
+      mkdirSync(join(folder, 'data'))
+      chownSync(join(folder, 'data'), NAMELESS, NAMELESS)
+      await expectLine(launch({ clone, user_id: NAMELESS, data: join(folder, 'data') }), /this user needs a name/)
     },
   },
   {
@@ -221,7 +233,7 @@ const places: Row[] = [
     run: async (folder) => {
       chmodSync(folder, 0o755)
       const clone = makeClone({ dir: join(folder, 'clone'), is_fresh: true })
-      await expectLine(launch({ clone, user_id: NOBODY, by: 'node' }), /this user may not write here/)
+      await expectLine(launch({ clone, user_id: DAEMON, by: 'node' }), /this user may not write here/)
     },
   },
   {
@@ -230,10 +242,10 @@ const places: Row[] = [
     run: async (folder) => {
       chmodSync(folder, 0o755)
       const clone = makeClone({ dir: join(folder, 'clone') })
-      await expectLine(launch({ clone, user_id: NOBODY }), /--data DIR/)
+      await expectLine(launch({ clone, user_id: DAEMON }), /--data DIR/)
       mkdirSync(join(folder, 'data'))
-      chownSync(join(folder, 'data'), NOBODY, NOBODY)
-      await answers({ clone, user_id: NOBODY, data: join(folder, 'data') })
+      chownSync(join(folder, 'data'), DAEMON, DAEMON)
+      await answers({ clone, user_id: DAEMON, data: join(folder, 'data') })
     },
   },
   {

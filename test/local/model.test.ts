@@ -1,0 +1,47 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, expect, test } from 'vitest'
+import { catalogWith } from '../../gateway/catalog.ts'
+import { readModel } from '../../local/model.ts'
+
+const folder = mkdtempSync(join(tmpdir(), 'ziya-model-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+function modelFolder(id: string, max_position_embeddings: number): string {
+  const dir = join(folder, id)
+  mkdirSync(dir, { recursive: true })
+  writeFileSync(join(dir, 'config.json'), JSON.stringify({ max_position_embeddings }))
+  return dir
+}
+
+test('a folder with the name of a catalog row takes the row as it is, where its context is as long', () => {
+  expect(readModel(modelFolder('Phind-CodeLlama-34B-v2', 16_384), null)).toEqual({
+    id: 'Phind-CodeLlama-34B-v2',
+    local_model: null,
+    explanation: 'template phind, as the catalog says',
+  })
+})
+
+test('of a shorter context the row keeps its price, template and sampling', () => {
+  const { local_model } = readModel(modelFolder('Phind-CodeLlama-34B-v2', 4096), null)
+  const listed = catalogWith(null).get('Phind-CodeLlama-34B-v2')!
+  expect(catalogWith(local_model).get('Phind-CodeLlama-34B-v2')).toEqual({ ...listed, context_tokens: 4096 })
+})
+
+test('any other folder says which template was guessed and why, and --template chooses', () => {
+  const dir = modelFolder('my-model', 2048)
+  expect(readModel(dir, null)).toMatchObject({
+    local_model: { id: 'my-model', template: 'plain', context: 2048 },
+    explanation: 'template plain, because my-model is not in the catalog; --template chooses another',
+  })
+  expect(readModel(dir, 'phind').local_model).toMatchObject({ template: 'phind' })
+  expect(readModel(modelFolder('Ziya-Coding-15B', 2048), null).local_model).toMatchObject({ template: 'ziya-coding' })
+})
+
+test('a template that is none, or not the catalog’s, is refused by name', () => {
+  expect(() => readModel(modelFolder('my-model', 2048), 'chatml')).toThrow(/--template chatml is not one of .*plain/)
+  expect(() => readModel(modelFolder('CodeLlama-34b', 16_384), 'phind')).toThrow(
+    /the catalog serves CodeLlama-34b with/,
+  )
+})
