@@ -1,7 +1,7 @@
 // An architecture that only tests have: its layers leave the residual stream as it is. Its other half is identity.cpp, whose
 // addon is native/build/ziya-test.node.
 
-import { z } from 'zod'
+import * as z from 'zod'
 import { type Architecture, dimension, parsed } from '../../gpu-node/run/native/architecture/architecture.ts'
 
 const configSchema = z.object({
