@@ -39,6 +39,8 @@ limited() { timeout --verbose 540 "$@"; }
 record() { tee >(cat >&2) | { grep '^{' || true; } >> "$results"; }
 
 build_all() {
+  # CMake refuses the cache of a checkout that was moved since.
+  grep -qsx "CMAKE_HOME_DIRECTORY:INTERNAL=$(pwd -P)/native" $build/CMakeCache.txt || rm -rf $build
   limited cmake -S native -B $build -DCMAKE_BUILD_TYPE=Release > /dev/null &&
     limited cmake --build $build --parallel "$(nproc)" --target kernel-test gpu-bench &&
     limited nvcc -std=c++20 -O3 -arch=native bench/gpu/bandwidth.cu -o $build/bandwidth

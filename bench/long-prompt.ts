@@ -12,10 +12,9 @@ import { Scheduler } from '../gpu-node/run/native/scheduler.ts'
 import { StepLoop } from '../gpu-node/run/native/step-loop.ts'
 import { Detokenizer } from '../gpu-node/run/native/tokenizer/detokenizer.ts'
 import { Streams } from '../gpu-node/serve/streams.ts'
-import { generateRequest } from '../test/support/generate.ts'
-import { makeSequence } from '../test/support/sequences.ts'
 import { promptOf } from './peers/contender.ts'
 import { randomLlama, type Size } from './peers/random-llama.ts'
+import { sequenceOf, streamRequest } from './requests.ts'
 
 const CONTEXT = 16_384
 const TOKENS_ALONE = 100 // of each stream before the prompt comes
@@ -78,8 +77,8 @@ function comeIn(): void {
 }
 
 function generationOf(prompt: number[], output_tokens_max: number): Generation {
-  const sequence = makeSequence({ prompt, output_tokens_max, stop_ids: new Set() })
-  const request = generateRequest({ stream: true })
+  const sequence = sequenceOf({ prompt, output_tokens_max })
+  const request = streamRequest()
   const run = new NativeRun(request, [{ sequence, detokenizer: new Detokenizer(model.tokenizer), echo: '' }], loop)
   return new Generation({ ticket: '', attempt: 1, request, run })
 }

@@ -1,8 +1,8 @@
 // `npm run pass-at-1`: pass@1, greedy, through the public API. Every answer's code runs with its unit tests in the sandbox.
-//   --suite held-out (default) | humaneval   --file F   the problems, where they are not the embedded model's held-out set
+//   --suite held-out (default) | humaneval   --file F   the problems, where they are not those of the suite
 //   --url U --key K                          an API that is up already; otherwise one is started with the embedded model
 //   --limit N  --model ID  --out F           F receives one JSON line a problem
-// HumanEval is asked as the model card asks it; its file is openai/human-eval's HumanEval.jsonl.gz.
+// HumanEval is asked as the model card asks it.
 
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -35,7 +35,7 @@ const asked_at_once = 16
 const { values: options } = parseArgs({
   options: {
     suite: { type: 'string', default: 'held-out' },
-    file: { type: 'string', default: join(root, 'models', 'ziya-coding-mini', 'held-out.jsonl') },
+    file: { type: 'string' },
     url: { type: 'string' },
     key: { type: 'string' },
     model: { type: 'string', default: 'ziya-coding-mini' },
@@ -44,13 +44,18 @@ const { values: options } = parseArgs({
   },
 })
 
-const readers: Record<string, (line: string) => Problem> = { 'held-out': heldOut, humaneval: humanEval }
-const reader = readers[options.suite]
-if (!reader) throw new Error(`--suite ${options.suite}: there are ${Object.keys(readers).join(' and ')}`)
+const suites: Record<string, { file: string; reader: (line: string) => Problem }> = {
+  'held-out': { file: join(root, 'models/ziya-coding-mini/held-out.jsonl'), reader: heldOut },
+  humaneval: { file: join(root, 'test/data/humaneval/HumanEval.jsonl.gz'), reader: humanEval },
+}
+const suite = suites[options.suite]
+if (!suite) throw new Error(`--suite ${options.suite}: there are ${Object.keys(suites).join(' and ')}`)
 
 const api = options.url && options.key ? { url: options.url, key: options.key, stop: async () => {} } : await ownApi()
 try {
-  const problems = readLines(options.file).map(reader).slice(0, Number(options.limit))
+  const problems = readLines(options.file ?? suite.file)
+    .map(suite.reader)
+    .slice(0, Number(options.limit))
   const answers = await askAll(problems)
   const verdicts = await judgeAll(problems, answers)
   if (options.out) writeFileSync(options.out, verdicts.map((verdict) => `${JSON.stringify(verdict)}\n`).join(''))

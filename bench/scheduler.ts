@@ -4,13 +4,12 @@
 
 import type { StepResult } from '../gpu-node/run/native/engine.ts'
 import { Scheduler } from '../gpu-node/run/native/scheduler.ts'
-import { Sequence } from '../gpu-node/run/native/sequence.ts'
+import { greedy, sequenceOf } from './requests.ts'
 
 const SEQUENCES = 256
 const PROMPT_TOKENS = 1000
 const STEPS = 400
 
-const drawn = { top_p: 0.85, top_k: 0, min_p: 0, repetition_penalty: 1, frequency_penalty: 0, presence_penalty: 0 }
 const scheduler = new Scheduler({
   blocks: 32_768,
   batch_tokens_max: 8192,
@@ -20,12 +19,11 @@ const scheduler = new Scheduler({
 })
 for (let i = 0; i < SEQUENCES; i++) {
   scheduler.submit(
-    new Sequence({
+    sequenceOf({
       prompt: Array.from({ length: PROMPT_TOKENS }, (_, k) => 3 + ((i * 7919 + k * 31) % 30_000)),
       output_tokens_max: 4 * STEPS,
-      output_tokens_min: 0,
       stop_ids: new Set([2]),
-      sampling: { ...drawn, temperature: 1, seed: BigInt(i), bias: { ids: [], values: [] }, logprobs: null },
+      sampling: { ...greedy, temperature: 1, top_p: 0.85, seed: BigInt(i) },
       priority: i % 4 === 0 ? 'batch' : 'interactive',
       cache_salt: 'one',
     }),

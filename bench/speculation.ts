@@ -10,9 +10,9 @@ import { parseArgs } from 'node:util'
 import { type Engine, loadEngine } from '../gpu-node/run/native/engine.ts'
 import { readModelFolder } from '../gpu-node/run/native/load/model-folder.ts'
 import { Scheduler } from '../gpu-node/run/native/scheduler.ts'
-import { Sequence } from '../gpu-node/run/native/sequence.ts'
 import { StepCostEstimate } from '../gpu-node/run/native/step-cost.ts'
 import { lineTask, pythonFiles, renameTask, type Task, TeachingEngine, writeTask } from './edit-task.ts'
+import { greedy, sequenceOf } from './requests.ts'
 
 const ROUNDS = 5
 const LENGTH_MAX = 900 // characters of a file: prompt and answer together fit the embedded model's context
@@ -98,22 +98,11 @@ async function play({ prompt, answer, temperature }: Run, speculation: 'off' | '
   const teacher = new TeachingEngine(engine)
   const engine_used: Engine = answer ? teacher : engine
   teacher.answer = answer ?? []
-  const parameters = {
-    top_p: 0.85,
-    top_k: 0,
-    min_p: 0,
-    repetition_penalty: 1,
-    frequency_penalty: 0,
-    presence_penalty: 0,
-  }
-  const sequence = new Sequence({
+  const sequence = sequenceOf({
     prompt,
     output_tokens_max: answer?.length ?? 256,
-    output_tokens_min: 0,
     stop_ids: answer ? new Set<number>() : model.eos_ids,
-    sampling: { ...parameters, temperature, seed: 1n, bias: { ids: [], values: [] }, logprobs: null },
-    priority: 'interactive',
-    cache_salt: '',
+    sampling: { ...greedy, temperature, top_p: 0.85, seed: 1n },
   })
   const scheduler = new Scheduler({ ...limits, speculation })
   scheduler.submit(sequence)

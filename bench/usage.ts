@@ -1,12 +1,19 @@
-// What reports and receipts cost on a large ledger: 10 million settled requests over twelve months, half of them of one account, the
-// rest spread over two thousand. The rows are made in SQL, as settle would have left them, and reconciled; then each read is called as
-// the gateway calls it. `buffers` are the 8 kB pages that the slowest one touched: what tells an index from a scan on any machine.
-//   node bench/usage.ts [requests=10000000]     needs 1.2 GB of disk a million
+// What reports, statements and receipts cost on a large ledger: 10 million settled requests over twelve months, half of them of one
+// account, the rest spread over two thousand. The rows are made in SQL, as settle would have left them, and reconciled; then each read is
+// asked as the gateway asks it, over the connections of its own logins. A usage report is measured beside the SQL function that it was
+// before (usage-before.sql), in turns. `buffers` are the 8 kB pages that it touched: what tells an index from a scan on any machine.
+//   node bench/usage.ts [requests=10000000] [folder]     needs 0.8 GB of disk a million; a folder keeps the database for the next run
 
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
+import { type Connection, connect } from '../gateway/db/connection.ts'
+import type { UsageGroup } from '../gateway/db/queries/usage.ts'
+import { queries } from '../gateway/db/queries.ts'
+import { connectReader } from '../gateway/db/reader.ts'
+import { gatewayUrl, readerUrl } from '../local/gateway-login.ts'
 import { migrate } from '../local/migrate.ts'
 import { startPostgres } from '../local/postgres.ts'
 
@@ -14,18 +21,25 @@ const REQUESTS = Number(process.argv[2] ?? 10_000_000)
 const ACCOUNTS = 2000
 const SLICE = 500_000
 const CALLS = 50
-const folder = mkdtempSync(join(tmpdir(), 'ziya-usage-'))
+const CALL_MS_MAX = 60_000
+const kept = process.argv[3]
+const folder = kept ?? mkdtempSync(join(tmpdir(), 'ziya-usage-'))
 const server = await startPostgres({ data_dir: join(folder, 'postgres'), durable: false })
 try {
   await migrate(server.url)
   const sql = postgres(server.url, { max: 1, fetch_types: false, onnotice: () => {} })
-  await fill(sql)
+  if (!(await isFilled(sql))) await fill(sql)
   await measureReads(sql)
-  await measureReconcile(sql)
+  if (!kept) await measureReconcile(sql)
   await sql.end()
 } finally {
   await server.stop()
-  rmSync(folder, { recursive: true, force: true })
+  if (!kept) rmSync(folder, { recursive: true, force: true })
+}
+
+async function isFilled(sql: postgres.Sql): Promise<boolean> {
+  const [row] = await sql`select exists (select from usage_daily) as filled`
+  return row!.filled
 }
 
 /** Request n belongs to account 1 where it is even; it came n/REQUESTS of a year after the first. */
@@ -97,59 +111,102 @@ async function step(name: string, work: PromiseLike<unknown>): Promise<void> {
 }
 
 async function measureReads(sql: postgres.Sql): Promise<void> {
-  const year = { from: '2025-01-01', to: '2026-01-01', rows_max: 10_001 }
-  const month = { ...year, from: '2025-06-01', to: '2025-07-01' }
-  for (const [who, account] of [
+  await sql.unsafe(readFileSync(new URL('usage-before.sql', import.meta.url), 'utf8'))
+  const functions = connect(await gatewayUrl(sql, server.url), CALL_MS_MAX)
+  const views = connectReader(await readerUrl(sql, server.url), CALL_MS_MAX)
+  for (const [who, account_id] of [
     ['an account of 2,500 a year', '1000'],
     ['the account with half of all', '1'],
   ] as const) {
-    const key_hash = (
-      await sql`select encode(hash, 'hex') as hash from keys where account_id = ${account} order by id limit 1`
-    )[0]!.hash
-    const middle = await sql`select request_id from reservations where account_id = ${account}
-      and created_at > '2025-06-15' order by created_at limit ${CALLS}`
-    const asks: [string, string, (n: number) => object][] = [
-      ['a month by day', 'report_usage', () => ({ key_hash, ...month, group_by: ['day'] })],
-      [
-        'a month by day, key, model, tag',
-        'report_usage',
-        () => ({ key_hash, ...month, group_by: ['day', 'key', 'model', 'tag'] }),
-      ],
-      ['a year by model', 'report_usage', () => ({ key_hash, ...year, group_by: ['model'] })],
-      ['the last 100 requests', 'list_usage', () => ({ key_hash, limit: 100, after: null })],
-      [
-        '100 requests of last summer',
-        'list_usage',
-        (n) => ({ key_hash, limit: 100, after: middle[n % middle.length]!.request_id }),
-      ],
-      ['one receipt', 'read_usage', (n) => ({ key_hash, request_id: middle[n % middle.length]!.request_id })],
-    ]
-    for (const [what, name, item] of asks) await measure(sql, `${who}: ${what}`, name, item)
+    const [key] =
+      await sql`select encode(hash, 'hex') as hash from keys where account_id = ${account_id} order by id limit 1`
+    const asker = { account_id, key_hash: key!.hash as string }
+    console.log(`\n${who}`)
+    await measureReports({ sql, functions, views }, asker)
+    await measurePages({ sql, functions, views }, asker)
+  }
+  functions.discard()
+  views.discard()
+}
+
+interface Measured {
+  sql: postgres.Sql
+  functions: Connection
+  views: Connection
+}
+
+interface Asker {
+  account_id: string
+  key_hash: string
+}
+
+/** Each report by a key: its account found, then its days added up; beside the one function that did both. */
+async function measureReports({ sql, functions, views }: Measured, { account_id, key_hash }: Asker): Promise<void> {
+  const year = { from: '2025-01-01', to: '2026-01-01', rows_max: 10_001 }
+  const month = { ...year, from: '2025-06-01', to: '2025-07-01' }
+  const all: UsageGroup[] = ['day', 'key', 'model', 'tag']
+  const reports = [
+    ...[...all.map((group) => [group]), all].map((group_by) => ({ what: 'a month', span: month, group_by })),
+    ...[...all.map((group) => [group]), all].map((group_by) => ({ what: 'a year', span: year, group_by })),
+  ]
+  for (const { what, span, group_by } of reports) {
+    const item = { ...span, group_by }
+    const [before, now, query] = await inTurns([
+      () => functions.call('report_usage_before', [{ key_hash, ...item }]),
+      async () => {
+        await functions.call('find_account', [{ key_hash, scope: 'usage' }])
+        await views.call('sum_usage', [{ account_id, ...item }])
+      },
+      () => views.call('sum_usage', [{ account_id, ...item }]), // which is all that the operator's costs
+    ])
+    const buffers = await buffersOf(sql, queries.sum_usage(drizzle(sql), { account_id, ...item }))
+    console.log(
+      `${`${what} by ${group_by.join(', ')}`.padEnd(34)} before ${ms(before!)}   now ${ms(now!)} (${times(now!, before!)})` +
+        `   the query alone ${ms(query!)} (${times(query!, before!)})   ${buffers} buffers`,
+    )
   }
 }
 
-async function measure(sql: postgres.Sql, what: string, name: string, item: (n: number) => object): Promise<void> {
-  const times: number[] = []
-  let buffers = 0
+async function measurePages({ sql, functions, views }: Measured, { account_id, key_hash }: Asker): Promise<void> {
+  const requests = await sql`select request_id from reservations where account_id = ${account_id}
+    and created_at > '2025-06-15' order by created_at limit ${CALLS}`
+  const entries = await sql`select id from entries where account_id = ${account_id} order by sequence
+    offset (select entry_count / 2 from accounts where id = ${account_id}) limit ${CALLS}`
+  const request = (n: number) => requests[n % requests.length]!.request_id as string
+  const page = (n: number) => ({ account_id, limit: 100, after: entries[n % entries.length]!.id as string })
+  const asks: [string, (n: number) => Promise<unknown>][] = [
+    ['the last 100 requests', () => functions.call('list_usage', [{ key_hash, limit: 100, after: null }])],
+    ['100 requests of last summer', (n) => functions.call('list_usage', [{ key_hash, limit: 100, after: request(n) }])],
+    ['one receipt', (n) => functions.call('read_usage', [{ key_hash, request_id: request(n) }])],
+    ['the last 100 entries', () => views.call('list_entries', [{ account_id, limit: 100 }])],
+    ['100 entries of last summer', (n) => views.call('list_entries', [page(n)])],
+  ]
+  for (const [what, ask] of asks) console.log(`${what.padEnd(34)} ${ms((await inTurns([ask]))[0]!)}`)
+  const buffers = await buffersOf(sql, queries.list_entries(drizzle(sql), page(0)))
+  console.log(`a page of entries touches ${buffers} buffers`)
+}
+
+/** The medians of some ways to do the same, in turns, so that what else the machine does befalls all of them. */
+async function inTurns(ways: ((n: number) => Promise<unknown>)[]): Promise<number[]> {
+  const taken: number[][] = ways.map(() => [])
   for (let n = 0; n < CALLS; n += 1) {
-    const items = JSON.stringify([item(n)])
-    const started = performance.now()
-    const [row] = await sql`select ${sql(`api.${name}`)}(${items}::text::jsonb) as answer`
-    times.push(performance.now() - started)
-    if (row!.answer.decision !== 'allowed') throw new Error(`${name}: ${row!.answer.decision}`)
+    for (const [i, way] of ways.entries()) {
+      const started = performance.now()
+      await way(n)
+      taken[i]!.push(performance.now() - started)
+    }
   }
-  for (let n = 0; n < 3; n += 1) {
-    const [row] =
-      await sql`explain (analyze, buffers, format json) select ${sql(`api.${name}`)}(${JSON.stringify([item(n)])}::text::jsonb)`
-    const [{ Plan: plan }] = row!['QUERY PLAN']
-    buffers = Math.max(buffers, plan['Shared Hit Blocks'] + plan['Shared Read Blocks'])
-  }
-  const at = (share: number) =>
-    times
-      .toSorted((a, b) => a - b)
-      [Math.floor(share * (CALLS - 1))]!.toFixed(1)
-      .padStart(7)
-  console.log(`${what.padEnd(62)} p50 ${at(0.5)} ms   p98 ${at(0.98)} ms   ${buffers} buffers`)
+  return taken.map((times_ms) => times_ms.toSorted((a, b) => a - b)[Math.floor(CALLS / 2)]!)
+}
+
+const ms = (value_ms: number) => `${value_ms.toFixed(1).padStart(6)} ms`
+const times = (a: number, b: number) => `× ${(a / b).toFixed(2)}`
+
+async function buffersOf(sql: postgres.Sql, query: { toSQL(): { sql: string; params: unknown[] } }): Promise<number> {
+  const { sql: text, params } = query.toSQL()
+  const [row] = await sql.unsafe(`explain (analyze, buffers, format json) ${text}`, params as string[])
+  const { Plan: plan } = row!['QUERY PLAN'][0]
+  return plan['Shared Hit Blocks'] + plan['Shared Read Blocks']
 }
 
 async function measureReconcile(sql: postgres.Sql): Promise<void> {

@@ -8,7 +8,7 @@ import { internalSync } from './endpoint/internal/sync.ts'
 import { createAccount, listAccounts, retrieveAccount, updateAccount } from './endpoint/operator/accounts.ts'
 import { listAnomalies } from './endpoint/operator/anomalies.ts'
 import { retrieveBilling, updateBilling } from './endpoint/operator/billing.ts'
-import { createAdjustment, createGrant, createRefund } from './endpoint/operator/entries.ts'
+import { createAdjustment, createGrant, createRefund, listAccountEntries } from './endpoint/operator/entries.ts'
 import { operatorsInvoices } from './endpoint/operator/invoices.ts'
 import { operatorsKeys } from './endpoint/operator/keys.ts'
 import { listPrices, publishPrice } from './endpoint/operator/prices.ts'
@@ -21,6 +21,8 @@ import { ownBilling } from './endpoint/public/billing.ts'
 import { chatCompletions } from './endpoint/public/chat-completions.ts'
 import { createCheckoutSession } from './endpoint/public/checkout.ts'
 import { completions } from './endpoint/public/completions.ts'
+import { documentOf } from './endpoint/public/document.ts'
+import { listEntries } from './endpoint/public/entries.ts'
 import { health, ledgerHealthz } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
@@ -36,8 +38,8 @@ import { type Route, route } from './route.ts'
 /** Each path: who may come in, and what happens there by method. */
 export const routes: Route[] = [
   // A generation decides its Idempotency-Key with the admission, in the same call.
-  route('/v1/completions', key('generate'), { POST: completions }, { is_once: false }),
-  route('/v1/chat/completions', key('generate'), { POST: chatCompletions }, { is_once: false }),
+  route('/v1/completions', key('generate'), { POST: completions }, { once_by: 'endpoint' }),
+  route('/v1/chat/completions', key('generate'), { POST: chatCompletions }, { once_by: 'endpoint' }),
   route('/v1/models', key('generate'), { GET: listModels }),
   route('/v1/models/:id', key('generate'), { GET: retrieveModel }),
   route('/v1/usage', key('usage'), { GET: listUsage }),
@@ -46,19 +48,21 @@ export const routes: Route[] = [
   route('/v1/account', key('usage'), { GET: ownAccount }),
   route('/v1/keys', key('keys'), { GET: ownKeys.list, POST: ownKeys.create }),
   // It is the same however often, and for keys that may do nothing else.
-  route('/v1/keys/leak', key(null), { POST: leakKey }, { is_once: false }),
+  route('/v1/keys/leak', key(null), { POST: leakKey }, { once_by: 'nature' }),
   route('/v1/keys/:id', key('keys'), { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke }),
   route('/v1/keys/:id/rotate', key('keys'), { POST: ownKeys.rotate }),
   route('/v1/billing', key('usage'), { GET: ownBilling }),
+  route('/v1/entries', key('usage'), { GET: listEntries }),
   route('/v1/invoices', key('usage'), { GET: ownInvoices.list }),
   route('/v1/invoices/:id', key('usage'), { GET: ownInvoices.retrieve }),
   route('/v1/top-ups/checkout', key('admin'), { POST: createCheckoutSession }),
   route('/healthz', anybody, { GET: health }),
   route('/healthz/ledger', anybody, { GET: ledgerHealthz }),
   route('/.well-known/receipt-keys.json', anybody, { GET: receiptKeys }),
+  route('/openapi.json', anybody, { GET: documentOf(() => routes) }),
   route('/metrics', operator, { GET: metrics }),
-  route('/internal/sync', node, { POST: internalSync }, { is_once: false }), // settled once whatever a node repeats
-  route('/stripe/webhook', stripe, { POST: stripeWebhook }, { is_once: false }), // booked once by the event's id
+  route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
+  route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature' }), // booked once by the event's id
   route('/admin/accounts', operator, { GET: listAccounts, POST: createAccount }),
   route('/admin/accounts/:id', operator, { GET: retrieveAccount, PATCH: updateAccount }),
   route('/admin/accounts/:id/billing', operator, { GET: retrieveBilling, PATCH: updateBilling }),
@@ -75,6 +79,7 @@ export const routes: Route[] = [
   route('/admin/grants', operator, { POST: createGrant }),
   route('/admin/refunds', operator, { POST: createRefund }),
   route('/admin/adjustments', operator, { POST: createAdjustment }),
+  route('/admin/entries', operator, { GET: listAccountEntries }),
   route('/admin/prices', operator, { GET: listPrices, POST: publishPrice }),
   route('/admin/usage', operator, { GET: reportAccountUsage }),
   route('/admin/usage/:request_id', operator, { GET: retrieveAnyUsage }),

@@ -1,7 +1,7 @@
 // The models we serve: id, prompt template, context, default parameters and list price. A new model is a new row.
 // The price that counts is the one published in the database; what stands here is what a deployment publishes.
 
-import type { SamplingParameters } from '../contract/internal/generation.ts'
+import { neutralSampling, type SamplingParameters } from '../contract/internal/generation.ts'
 import type { TemplateName } from './prompt/template.ts'
 
 export interface CatalogModel {
@@ -16,16 +16,7 @@ export interface CatalogModel {
 }
 
 // The card of Ziya-Coding: max_new_tokens 512, do_sample, top_p 0.85, temperature 1.0, repetition_penalty 1.0.
-const card: CatalogModel['sampling'] = {
-  temperature: 1,
-  top_p: 0.85,
-  top_k: 0,
-  min_p: 0,
-  repetition_penalty: 1,
-  frequency_penalty: 0,
-  presence_penalty: 0,
-}
-const nucleus = { ...card, top_p: 1 }
+const card: CatalogModel['sampling'] = { ...neutralSampling, top_p: 0.85 }
 
 const price34b = { input_nanousd_per_token: 600n, output_nanousd_per_token: 1800n }
 const price13b = { input_nanousd_per_token: 250n, output_nanousd_per_token: 750n }
@@ -42,12 +33,12 @@ const rows: CatalogModel[] = [
     price: price13b,
     max_tokens_default: 1024,
   }),
-  row('CodeLlama-34b', 'plain', 16_384, '2023-08-24', 'meta', { sampling: nucleus }),
+  row('CodeLlama-34b', 'plain', 16_384, '2023-08-24', 'meta', { sampling: neutralSampling }),
   // The card of Phind-CodeLlama-34B-v2: top_p 0.75, top_k 40, temperature 0.1.
   row('Phind-CodeLlama-34B-v2', 'phind', 16_384, '2023-08-28', 'phind', {
     sampling: { ...card, temperature: 0.1, top_p: 0.75, top_k: 40 },
   }),
-  row('WizardCoder-Python-34B-V1.0', 'wizardcoder', 16_384, '2023-08-26', 'WizardLM', { sampling: nucleus }),
+  row('WizardCoder-Python-34B-V1.0', 'wizardcoder', 16_384, '2023-08-26', 'WizardLM', { sampling: neutralSampling }),
 ]
 
 /** The catalog, with the one model that a local folder adds where there is one. */

@@ -14,9 +14,10 @@ export interface Description {
   body?: z.ZodType
   /** The JSON of its answer; null where it gives none. */
   answer: z.ZodType | null
-  status?: 200 | 201
-  /** Other forms of the answer. */
-  also?: `text/${string}`[]
+  /** The statuses that come with this answer; by default 200. */
+  statuses?: readonly (200 | 201 | 503)[]
+  /** Other forms of the answer; a schema says what each event of a stream is. */
+  also?: Record<`text/${string}`, z.ZodType | null>
 }
 
 export interface Endpoint<A> extends Description {

@@ -5,12 +5,15 @@ import type { Context } from 'hono'
 import * as z from 'zod'
 import { type CatalogModel, catalogWith } from './catalog.ts'
 import type { FunctionName } from './db/functions.ts'
+import type { QueryAnswer, QueryItem, QueryName } from './db/queries.ts'
 import type { Body } from './field/read-body.ts'
 import { templateNames } from './prompt/template.ts'
 
 export interface Env {
   TELLER: TellerNamespace
   HYPERDRIVE: Pick<Hyperdrive, 'connectionString'>
+  /** The same database under the login that reads views. */
+  HYPERDRIVE_READER: Pick<Hyperdrive, 'connectionString'>
   NODE_SECRET: string
   ADMIN_KEY: string
   TELLER_SHARDS: string
@@ -64,7 +67,10 @@ export interface RateLimit {
 /** The part of a Durable Object namespace that the worker uses. */
 export interface TellerNamespace {
   idFromName(name: string): unknown
-  get(id: unknown): { ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable'> }
+  get(id: unknown): {
+    ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable'>
+    query<N extends QueryName>(name: N, item: QueryItem<N>): Promise<QueryAnswer<N>>
+  }
 }
 
 export interface Settings {
@@ -88,9 +94,11 @@ const localModel = z.strictObject({
   context: z.number().int().positive(),
 })
 const rateLimit = z.custom((value) => typeof (value as RateLimit | undefined)?.limit === 'function', 'missing')
+const hyperdrive = z.object({ connectionString: z.string().min(1) })
 const bindings = z.object({
   TELLER: z.custom((value) => typeof (value as TellerNamespace | undefined)?.idFromName === 'function', 'missing'),
-  HYPERDRIVE: z.object({ connectionString: z.string().min(1) }),
+  HYPERDRIVE: hyperdrive,
+  HYPERDRIVE_READER: hyperdrive,
   NODE_SECRET: z.string().min(16),
   ADMIN_KEY: z.string().min(16),
   RECEIPT_SEED: z
@@ -124,8 +132,12 @@ export function settingsOf(env: Env): Settings {
 }
 
 function check(env: Env): Settings {
-  const { HYPERDRIVE } = env
-  const parsed = bindings.safeParse({ ...env, HYPERDRIVE: { connectionString: HYPERDRIVE?.connectionString } })
+  const { HYPERDRIVE, HYPERDRIVE_READER } = env
+  const parsed = bindings.safeParse({
+    ...env,
+    HYPERDRIVE: { connectionString: HYPERDRIVE?.connectionString },
+    HYPERDRIVE_READER: { connectionString: HYPERDRIVE_READER?.connectionString },
+  })
   if (!parsed.success) throw new Error(`bindings: ${z.prettifyError(parsed.error)}`)
   return {
     catalog: catalogWith(parsed.data.LOCAL_MODEL ?? null),

@@ -21,6 +21,7 @@ export interface Route {
 export interface Served {
   method: Method
   description: Description
+  takes_idempotency_key: boolean
   carry: (c: Call) => Promise<Response>
 }
 
@@ -35,22 +36,24 @@ type GuardedPath<P extends string, W extends Who> = P extends `/admin/${string}`
     : P
 
 interface Options {
-  /** False where the endpoint itself sees to it that what is repeated is done once. */
-  is_once?: boolean
+  /** Who sees to it that a POST with an Idempotency-Key is done once: the route, the endpoint itself, or nobody where it is the same however often. */
+  once_by?: 'route' | 'endpoint' | 'nature'
 }
 
 export function route<P extends string, W extends Who, A>(
   path: P & GuardedPath<P, W>,
   guard: Guard<W, A>,
   endpoints: Partial<Record<Method, Endpoint<A>>>,
-  { is_once = true }: Options = {},
+  { once_by = 'route' }: Options = {},
 ): Route {
   const methods = METHODS.flatMap((method): Served[] => {
     const declared = endpoints[method]
     if (!declared) return []
     const { handle, ...description } = declared
-    const run = method === 'POST' && is_once && guard.claimant ? doOnce(handle, guard.claimant) : handle
-    return [{ method, description, carry: async (c) => run(c, await guard.enter(c)) }]
+    const is_claimed = method === 'POST' && once_by === 'route' && guard.claimant !== undefined
+    const run = is_claimed ? doOnce(handle, guard.claimant!) : handle
+    const takes_idempotency_key = is_claimed || once_by === 'endpoint'
+    return [{ method, description, takes_idempotency_key, carry: async (c) => run(c, await guard.enter(c)) }]
   })
   return { path, who: guard.who, scope: guard.scope, methods }
 }

@@ -1,5 +1,5 @@
-// The settings of a node: command line flags, then ZIYA_NODE_* from the environment, then defaults. Checked once; a bad
-// value is an error that names it.
+// The settings of a node: command line flags, then ZIYA_NODE_* from the environment, then defaults. They are
+// checked once; a bad value is an error that names it.
 
 import { parseArgs } from 'node:util'
 import * as z from 'zod'
@@ -36,7 +36,7 @@ const configSchema = z
     step_ms_max: count.default(30_000), // a step in flight for longer makes /healthz say so
     log_level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
   })
-  // Else the youngest streams would starve: decodes come out of the same budget.
+  // With less the youngest streams would starve: their tokens come out of the same budget.
   .refine((config) => config.batch_tokens_max >= config.sequences_max, {
     path: ['batch_tokens_max'],
     message: 'must be at least sequences_max',

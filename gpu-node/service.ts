@@ -87,7 +87,7 @@ function statusOf(config: NodeConfig, state: ServerOptions['state'], runner: Run
   }
 }
 
-// Readers have the rest of the time, or this.
+// Readers have the rest of the time, or this where less is left.
 const READ_MS_MIN = 1000
 
 async function drain({ config, state, streams, sync, journal, answers }: Parts, server: Server): Promise<void> {
@@ -109,7 +109,7 @@ async function drain({ config, state, streams, sync, journal, answers }: Parts, 
   server.closeAllConnections()
 }
 
-// Longer than a gateway keeps an idle connection, so that it never sends into one we are closing.
+// This is longer than a gateway keeps an idle connection, so that it never sends into one we are closing.
 const KEEP_ALIVE_MS = 65_000
 
 function listen(fetch: Parameters<typeof serve>[0]['fetch'], config: NodeConfig): Promise<Server> {

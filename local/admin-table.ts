@@ -1,6 +1,8 @@
 // An answer of the API for the eye: a list as columns that line up, one object as names and values. Amounts, which travel as integers
 // of nano-USD, are shown in dollars with every digit that counts.
 
+import { usd } from '../contract/usd.ts'
+
 type Row = Record<string, unknown>
 
 export function table(answer: object, columns?: string[]): string {
@@ -72,16 +74,10 @@ function shown(name: string, value: unknown): string {
   if (typeof value === 'object') return JSON.stringify(value)
   const text = printable(String(value))
   if (!isMoney(name) || !/^-?\d+$/.test(text)) return text
-  return dollars(name.includes('_per_token') ? BigInt(text) * 1_000_000n : BigInt(text))
+  return usd(name.includes('_per_token') ? BigInt(text) * 1_000_000n : BigInt(text))
 }
 
 // What a terminal would obey and not show.
 function printable(text: string): string {
   return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, '\ufffd')
-}
-
-export function dollars(nanousd: bigint): string {
-  const digits = String(nanousd < 0n ? -nanousd : nanousd).padStart(10, '0')
-  const fraction = digits.slice(-9).replace(/0{1,7}$/, '')
-  return `${nanousd < 0n ? '-' : ''}${digits.slice(0, -9)}.${fraction}`
 }

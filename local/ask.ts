@@ -1,6 +1,7 @@
 // The demo question of `npm start`, asked as any client would: over the public API, streamed, then looked up on the bill.
 
 import type { ChatCompletionChunk, Usage } from '../contract/public/openai.ts'
+import { usd } from '../contract/usd.ts'
 
 export interface Ready {
   gateway_url: string
@@ -78,9 +79,9 @@ async function printBill(ready: Ready, request_id: string): Promise<void> {
     if (bill.state === 'posted') {
       const { balance_nanousd } = await get<{ balance_nanousd: string }>(ready, '/v1/balance')
       console.log(
-        `bill       ${bill.prompt_tokens} tokens in, ${bill.completion_tokens} tokens out: ${dollars(bill.cost_nanousd)}`,
+        `bill       ${bill.prompt_tokens} tokens in, ${bill.completion_tokens} tokens out: $${usd(bill.cost_nanousd, 9)}`,
       )
-      console.log(`balance    ${dollars(balance_nanousd)}`)
+      console.log(`balance    $${usd(balance_nanousd, 9)}`)
       console.log(`request    ${request_id}`)
       return
     }
@@ -96,7 +97,3 @@ async function get<T>(ready: Ready, path: string): Promise<T> {
 }
 
 /** Exact: money stays an integer until its digits are cut for the eye. */
-function dollars(nanousd: string): string {
-  const digits = nanousd.padStart(10, '0')
-  return `$${digits.slice(0, -9)}.${digits.slice(-9)}`
-}

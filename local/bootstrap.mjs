@@ -7,6 +7,7 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { removeForeignBuild } from './native-build.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const local = join(root, '.local')
@@ -69,6 +70,8 @@ function buildAddon() {
     if (spawnSync(tool, ['--version']).status !== 0)
       return `${tool} was not found; a C++20 compiler and CMake are needed`
   }
+  if (removeForeignBuild('native/build', 'native'))
+    console.log('  the checkout has another place than when it was built; building the native addon anew …')
   const configure = ['-S', 'native', '-B', 'native/build', '-DCMAKE_BUILD_TYPE=Release']
   if (!existsSync('native/build/CMakeCache.txt') && spawnSync('ninja', ['--version']).status === 0)
     configure.push('-G', 'Ninja')

@@ -9,7 +9,7 @@ import { parse } from 'smol-toml'
 import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
 import { askOver, connect } from '../gateway/db/connection.ts'
 import { bundleWorker } from './bundle.ts'
-import { gatewayUrl } from './gateway-login.ts'
+import { gatewayUrl, readerUrl } from './gateway-login.ts'
 import { requireFreePort } from './port.ts'
 import { serveWorkerd } from './workerd.ts'
 
@@ -42,12 +42,12 @@ const root = fileURLToPath(new URL('../', import.meta.url))
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
   if (options.port !== 0) await requireFreePort(options.port)
   const config = readConfig()
-  const [script, database_url] = await Promise.all([bundleWorker(), prepareDatabase(options)])
+  const [script, database_urls] = await Promise.all([bundleWorker(), prepareDatabase(options)])
   const files = {
     'worker.js': script,
     'cron.js': CRON_WORKER,
     'rate-limit.js': RATE_LIMIT,
-    'workerd.capnp': workerdConfig(config, { ...options, database_url }),
+    'workerd.capnp': workerdConfig(config, options, database_urls),
   }
   const log = options.log ?? ((line) => console.error(line))
   const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log })
@@ -81,12 +81,15 @@ function readConfig(): WorkerConfig {
   return parse(readFileSync(join(root, 'wrangler.toml'), 'utf8')) as unknown as WorkerConfig
 }
 
-/** Prices for what has none yet, and a login; returns the URL with it. */
-async function prepareDatabase({ database_url, local_model }: GatewayOptions): Promise<string> {
+/** The database's URL with the login of each Hyperdrive binding. */
+type DatabaseUrls = Record<string, string>
+
+/** Prices for what has none yet, and the logins. */
+async function prepareDatabase({ database_url, local_model }: GatewayOptions): Promise<DatabaseUrls> {
   const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
   try {
     await publishPrices(database_url, local_model ?? null)
-    return await gatewayUrl(sql, database_url)
+    return { HYPERDRIVE: await gatewayUrl(sql, database_url), HYPERDRIVE_READER: await readerUrl(sql, database_url) }
   } finally {
     await sql.end({ timeout: 5 })
   }
@@ -135,7 +138,7 @@ const RATE_LIMIT = `export default function ({ limit, period }) {
   }
 }`
 
-function workerdConfig(config: WorkerConfig, options: GatewayOptions): string {
+function workerdConfig(config: WorkerConfig, options: GatewayOptions, database_urls: DatabaseUrls): string {
   const database = new URL(options.database_url)
   const texts = {
     ...config.vars,
@@ -155,11 +158,7 @@ function workerdConfig(config: WorkerConfig, options: GatewayOptions): string {
       ({ name, simple }) => `(name = ${quoted(name)}, wrapped = (moduleName = "local:rate-limit", innerBindings = [
       (name = "limit", json = "${options.rate_limits?.[name] ?? simple.limit}"), (name = "period", json = "${simple.period}")]))`,
     ),
-    ...config.hyperdrive.map(
-      ({ binding }) => `(name = ${quoted(binding)}, hyperdrive = (designator = "database",
-      database = ${quoted(database.pathname.slice(1))}, user = ${quoted(decodeURIComponent(database.username))},
-      password = ${quoted(decodeURIComponent(database.password) || 'none')}, scheme = "postgresql"))`,
-    ),
+    ...config.hyperdrive.map(({ binding }) => hyperdrive(binding, new URL(database_urls[binding]!))),
   ]
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
@@ -184,6 +183,12 @@ const config :Workerd.Config = (
   ]
 );
 `
+}
+
+function hyperdrive(binding: string, { pathname, username, password }: URL): string {
+  return `(name = ${quoted(binding)}, hyperdrive = (designator = "database",
+      database = ${quoted(pathname.slice(1))}, user = ${quoted(decodeURIComponent(username))},
+      password = ${quoted(decodeURIComponent(password) || 'none')}, scheme = "postgresql"))`
 }
 
 // A Cap'n Proto string literal has the escapes of C, which for these texts are those of JSON.

@@ -71,13 +71,19 @@ async function applyMissing(
   const applied = await sql<{ name: string; checksum: string }[]>`select name, checksum from schema_migrations`
   const checksums = new Map(applied.map((row) => [row.name, row.checksum]))
   const missing = missingOf(migrations, checksums)
+  const tables_change = missing.length > 0
   if (checksums.get(functions.name) !== functions.checksum) missing.push(functions)
-  for (const { name, sql: text, checksum } of missing) {
-    await sql.unsafe(text)
-    await sql`insert into schema_migrations (name, checksum) values (${name}, ${checksum})
-      on conflict (name) do update set checksum = excluded.checksum, applied_at = clock_timestamp()`
-  }
+  // A view holds the columns that it shows: views are gone while tables change, and are made anew afterwards.
+  if (tables_change) await sql`drop schema if exists read cascade`
+  for (const each of missing) await apply(sql, each)
+  if (tables_change && !missing.includes(functions)) await apply(sql, functions)
   return missing.map(({ name }) => name)
+}
+
+async function apply(sql: postgres.TransactionSql, { name, sql: text, checksum }: Migration): Promise<void> {
+  await sql.unsafe(text)
+  await sql`insert into schema_migrations (name, checksum) values (${name}, ${checksum})
+    on conflict (name) do update set checksum = excluded.checksum, applied_at = clock_timestamp()`
 }
 
 function missingOf(migrations: Migration[], applied: Map<string, string>): Migration[] {

@@ -3,7 +3,19 @@
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
-import { chownSync, closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  chownSync,
+  closeSync,
+  existsSync,
+  mkdirSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { diesWithParent } from './dies-with-parent.ts'
@@ -29,7 +41,8 @@ const USER = 'postgres'
 export async function startPostgres(options: PostgresOptions): Promise<RunningPostgres> {
   const data_dir = resolve(options.data_dir)
   const bin = await binaries()
-  if (!existsSync(`${data_dir}/PG_VERSION`)) initialise(bin.initdb, data_dir)
+  if (existsSync(`${data_dir}/PG_VERSION`)) repairCopy(data_dir)
+  else initialise(bin.initdb, data_dir)
   await removeStaleLock(data_dir)
   const port = options.port ?? (await freePort())
   const server = launch(bin.postgres, data_dir, settings(port, options.durable ?? true))
@@ -104,6 +117,14 @@ function asServer(command: string[]): string[] {
 
 function ownByServer(...paths: string[]): void {
   if (isRoot) for (const path of paths) chownSync(path, NOBODY, NOBODY)
+}
+
+/** A copied checkout lost owner and mode of the folder, and Postgres refuses one that is not its own or that others can read. */
+function repairCopy(data_dir: string): void {
+  chmodSync(data_dir, 0o700)
+  if (!isRoot || statSync(data_dir).uid === NOBODY) return
+  const inside = readdirSync(data_dir, { recursive: true }).map((name) => `${data_dir}/${name}`)
+  ownByServer(data_dir, passwordFile(data_dir), ...inside)
 }
 
 // The first lines of postmaster.pid: process, folder, start time, port, socket folder, address, shared memory, state.

@@ -50,6 +50,13 @@ describe('between the parts', () => {
     expect(lines(strangers)).toEqual([])
   })
 
+  test('what contract/public shows, contract/internal is not in', () => {
+    const hidden = typescript.filter(
+      ({ from, to }) => inFolder(from, 'contract/public') && inFolder(to, 'contract/internal'),
+    )
+    expect(lines(hidden)).toEqual([])
+  })
+
   test.each(['gateway', 'gpu-node'])('%s imports only contract and packages', (part) => {
     const strangers = typescript.filter(
       ({ from, to }) => inFolder(from, part) && ours(to) && !inFolder(to, part, 'contract'),
@@ -70,25 +77,124 @@ describe('between the parts', () => {
 })
 
 describe('inside the gateway', () => {
-  const level = (path: string) => {
-    if (path === 'gateway/worker.ts') return 3
-    if (path === 'gateway/app.ts') return 2
-    return inFolder(path, 'gateway/endpoint') ? 1 : 0
-  }
+  const ROOMS = ['auth', 'limits', 'prompt', 'billing', 'engine', 'webhook', 'jobs', 'files'].map(
+    (name) => `gateway/${name}`,
+  )
   const within = typescript.filter(({ from, to }) => inFolder(from, 'gateway') && inFolder(to, 'gateway'))
+  const roomOf = (path: string) => ROOMS.find((folder) => inFolder(path, folder))
 
-  test('worker, app and endpoint import downward', () => {
-    const upward = within.filter(({ from, to }) => level(to) > level(from))
+  const storeys: [name: string, has: (path: string) => boolean][] = [
+    ['the ground: settings, errors, what an endpoint and a route are', (path) => /^gateway\/[^/]+\.ts$/.test(path)],
+    ['db and field', (path) => inFolder(path, 'gateway/db', 'gateway/field')],
+    ['the rooms', (path) => roomOf(path) !== undefined],
+    ['guard, route', (path) => ['gateway/guard.ts', 'gateway/route.ts', 'gateway/openapi.ts'].includes(path)],
+    ['generate', (path) => inFolder(path, 'gateway/generate')],
+    ['endpoint', (path) => inFolder(path, 'gateway/endpoint')],
+    ['app', (path) => path === 'gateway/app.ts'],
+    ['worker', (path) => path === 'gateway/worker.ts'],
+  ]
+  const storeyOf = (path: string) => storeys.findLastIndex(([, has]) => has(path))
+  // Types and names that the settings are made of; nothing of them runs there.
+  const SETTINGS_KNOW = ['gateway/prompt/template.ts', 'gateway/db/functions.ts', 'gateway/field/read-body.ts']
+  const isOfSettings = ({ from, to }: Import) =>
+    ['gateway/env.ts', 'gateway/catalog.ts'].includes(from) && SETTINGS_KNOW.includes(to)
+
+  test('every file has its storey', () => {
+    const files = globSync('gateway/**/*.ts', { cwd: root }).filter((file) => !file.endsWith('.d.ts'))
+    expect(files.filter((file) => storeyOf(file) < 0)).toEqual([])
+    expect(
+      files.filter((file) => inFolder(file, 'gateway/endpoint') && !/\/(public|operator|internal)\//.test(file)),
+    ).toEqual(SHARED_BY_ENDPOINTS)
+  })
+
+  test('worker, app, endpoint, generate, guard, the rooms, db and field import downward', () => {
+    const upward = within.filter((one) => storeyOf(one.to) > storeyOf(one.from) && !isOfSettings(one))
     expect(lines(upward)).toEqual([])
   })
 
   test('auth, limits, prompt, billing, engine, webhook, jobs and files do not import each other', () => {
-    const peers = ['auth', 'limits', 'prompt', 'billing', 'engine', 'webhook', 'jobs', 'files'].map(
-      (name) => `gateway/${name}`,
-    )
-    const peer = (path: string) => peers.find((folder) => inFolder(path, folder))
-    const sideways = within.filter(({ from, to }) => peer(from) && peer(to) && peer(from) !== peer(to))
+    const sideways = within.filter(({ from, to }) => roomOf(from) && roomOf(to) && roomOf(from) !== roomOf(to))
     expect(lines(sideways)).toEqual([])
+  })
+
+  test('endpoints of the public, of the operator and of nodes do not import each other', () => {
+    const audienceOf = (path: string) => /^gateway\/endpoint\/(public|operator|internal)\//.exec(path)?.[1]
+    const sideways = within.filter(
+      ({ from, to }) => audienceOf(to) && inFolder(from, 'gateway/endpoint') && audienceOf(from) !== audienceOf(to),
+    )
+    expect(lines(sideways)).toEqual([])
+  })
+
+  test('only worker, endpoint, limits and billing ask the database, and only the teller connects to it', () => {
+    const askers = ['gateway/db', 'gateway/endpoint', 'gateway/limits', 'gateway/billing']
+    const strangers = within.filter(
+      ({ from, to }) => to === 'gateway/db/ask.ts' && !inFolder(from, ...askers) && from !== 'gateway/worker.ts',
+    )
+    const connecting = within.filter(
+      ({ from, to }) => /^gateway\/db\/(connection|lane)\.ts$/.test(to) && !inFolder(from, 'gateway/db'),
+    )
+    expect(lines([...strangers, ...connecting])).toEqual([])
+  })
+})
+
+/** What endpoints of more than one audience have in common. */
+const SHARED_BY_ENDPOINTS = [
+  'account.ts',
+  'billing.ts',
+  'invoices.ts',
+  'keys.ts',
+  'ledger-status.ts',
+  'receipt-signer.ts',
+  'usage-report.ts',
+  'usage.ts',
+].map((file) => `gateway/endpoint/${file}`)
+
+describe('inside the node', () => {
+  const RUNNER = 'gpu-node/run/runner.ts'
+  // Each room with what it may know beside itself and the contract; what it needs of a runner stands at the seam.
+  const rooms: [room: string, may_know: string[]][] = [
+    ['serve', ['gpu-node/meter/', 'gpu-node/answer/', RUNNER, 'gpu-node/refusal.ts']],
+    ['meter', []],
+    ['answer', [RUNNER]],
+    ['run', ['gpu-node/refusal.ts']],
+  ]
+  const within = typescript.filter(({ from, to }) => inFolder(from, 'gpu-node') && inFolder(to, 'gpu-node'))
+
+  test.each(rooms)('%s knows no other room than it may', (room, may_know) => {
+    const own = `gpu-node/${room}`
+    expect(within.filter(({ from }) => inFolder(from, own)).length).toBeGreaterThan(0)
+    const strangers = within.filter(
+      ({ from, to }) => inFolder(from, own) && !inFolder(to, own) && !may_know.some((known) => to.startsWith(known)),
+    )
+    expect(lines(strangers)).toEqual([])
+  })
+
+  test('only main.ts chooses the runner: who serves knows none', () => {
+    const kinds = within.filter(
+      ({ from, to }) =>
+        /^gpu-node\/run\/[^/]+\//.test(to) && !inFolder(from, 'gpu-node/run') && from !== 'gpu-node/main.ts',
+    )
+    expect(lines(kinds)).toEqual([])
+  })
+
+  test('the seam knows no kind of runner, and one kind no other', () => {
+    const kind = (path: string) => /^gpu-node\/run\/([^/]+)\//.exec(path)?.[1] ?? 'none'
+    const crossing = within.filter(({ from, to }) => {
+      if (!inFolder(from, 'gpu-node/run') || kind(to) === 'none') return false
+      return kind(from) !== kind(to) && !(kind(to) === 'text' && kind(from) !== 'none')
+    })
+    expect(lines(crossing)).toEqual([])
+  })
+
+  test('in run/native the tokenizer does not know how a folder is loaded', () => {
+    const climbing = within.filter(
+      ({ from, to }) => inFolder(from, 'gpu-node/run/native/tokenizer') && inFolder(to, 'gpu-node/run/native/load'),
+    )
+    expect(lines(climbing)).toEqual([])
+  })
+
+  test('what a refusal is, is known without any room', () => {
+    expect(lines(within.filter(({ from }) => from === 'gpu-node/refusal.ts'))).toEqual([])
   })
 })
 
@@ -115,5 +221,46 @@ describe('inside native', () => {
   test('CUDA headers stay in kernels/cuda', () => {
     const cuda = native.filter(({ from, to }) => /^cuda|^cublas|^nv/.test(to) && !inFolder(from, 'native/kernels/cuda'))
     expect(lines(cuda)).toEqual([])
+  })
+})
+
+describe('around the product', () => {
+  const around = globSync('{local,bench,migrations,examples,models}/**/*.{ts,mjs}', {
+    cwd: root,
+    exclude: ['bench/peers/**/node_modules/**'],
+  }).flatMap((from) =>
+    [...readFileSync(join(root, from), 'utf8').matchAll(/(?:from|import)\s*\(?\s*'(\.[^']+)'/g)].map(
+      ([, name]): Import => ({ from, to: normalize(join(dirname(from), name!)) }),
+    ),
+  )
+  const strangers = (part: string, ...may: string[]) =>
+    lines(around.filter(({ from, to }) => inFolder(from, part) && !inFolder(to, part, ...may)))
+
+  test('there is something to check here, too', () => {
+    expect(around.length).toBeGreaterThan(50)
+  })
+
+  test('what starts the product on one machine knows the product alone', () => {
+    expect(strangers('local', 'contract', 'gateway', 'gpu-node', 'migrations')).toEqual([])
+  })
+
+  test('a bench uses the product and its start, never the tests', () => {
+    expect(strangers('bench', 'contract', 'gateway', 'gpu-node', 'migrations', 'local')).toEqual([])
+  })
+
+  test.each(['migrations', 'models'])('%s imports nothing but itself', (part) => {
+    expect(strangers(part)).toEqual([])
+  })
+
+  test('an example stands alone: whoever copies its file has all of it', () => {
+    expect(lines(around.filter(({ from }) => inFolder(from, 'examples')))).toEqual([])
+  })
+
+  test('the build of the engine reaches what measures and tests it only where that is there', () => {
+    const cmake = readFileSync(join(root, 'native/CMakeLists.txt'), 'utf8')
+    const reached = [...cmake.matchAll(/add_subdirectory\(\$\{side_rooms\}\/(\S+)/g)].map(([, folder]) => folder!)
+    expect(reached).toEqual(['bench/gpu', 'test/native'])
+    for (const folder of reached) expect(cmake).toContain(`if(EXISTS \${side_rooms}/${folder}/CMakeLists.txt)`)
+    expect(cmake.replaceAll(/\$\{side_rooms\}\/\S+/g, '')).not.toMatch(/\.\.\/(bench|test)\b/)
   })
 })

@@ -5,7 +5,6 @@
 import { closeSync, existsSync, mkdirSync, openSync, renameSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { bytePiece } from '../../gpu-node/run/native/tokenizer/sentencepiece-file.ts'
-import { tokenizerModel } from '../../test/support/tokenizer-model.ts'
 import { type GgufTensor, type GgufValue, ggufHeader, ggufTensorBytes, TYPE_F16, TYPE_F32 } from './gguf.ts'
 
 export const SIZES = {
@@ -34,7 +33,7 @@ export function randomLlama(size: Size, root: string, context = CONTEXT): string
   const unfinished = `${folder}.unfinished`
   mkdirSync(unfinished, { recursive: true })
   writeFileSync(join(unfinished, 'config.json'), JSON.stringify(hfConfig(SIZES[size], context), null, 1))
-  writeFileSync(join(unfinished, 'tokenizer.model'), tokenizerModel({ pieces: words() }))
+  writeFileSync(join(unfinished, 'tokenizer.json'), tokenizerJson())
   writeWeights(SIZES[size], context, unfinished)
   renameSync(unfinished, folder)
   return folder
@@ -143,8 +142,33 @@ function rotaryPairs({ shape, rotary_heads }: Tensor, values: Uint16Array): Uint
   return result
 }
 
-function words(): { text: string; score: number }[] {
-  return Array.from({ length: VOCAB - 259 }, (_, i) => ({ text: `▁w${i}`, score: -i }))
+const BYTES = Array.from({ length: 256 }, (_, byte) => bytePiece(byte))
+const WORDS = Array.from({ length: VOCAB - 259 }, (_, i) => `▁w${i}`)
+const PIECES = ['<unk>', '<s>', '</s>', ...BYTES, ...WORDS]
+
+/** The same pieces as in the GGUF file. Nothing merges: the contenders are given ids. */
+function tokenizerJson(): string {
+  const special = (id: number) => ({ id, content: PIECES[id], special: true, normalized: false })
+  return JSON.stringify({
+    version: '1.0',
+    added_tokens: [0, 1, 2].map(special),
+    normalizer: { type: 'Replace', pattern: { String: ' ' }, content: '▁' },
+    decoder: {
+      type: 'Sequence',
+      decoders: [
+        { type: 'Replace', pattern: { String: '▁' }, content: ' ' },
+        { type: 'ByteFallback' },
+        { type: 'Fuse' },
+      ],
+    },
+    model: {
+      type: 'BPE',
+      unk_token: PIECES[0],
+      byte_fallback: true,
+      vocab: Object.fromEntries(PIECES.map((text, id) => [text, id])),
+      merges: [],
+    },
+  })
 }
 
 function hfConfig({ hidden, layers, heads, kv_heads, ffn }: Shape, context: number) {
@@ -187,8 +211,6 @@ function ggufTensor({ gguf_name, shape }: Tensor): GgufTensor {
 }
 
 function ggufMetadata({ hidden, layers, heads, kv_heads, ffn }: Shape, context: number): Record<string, GgufValue> {
-  const bytes = Array.from({ length: 256 }, (_, byte) => bytePiece(byte))
-  const pieces = words()
   return {
     'general.architecture': 'llama',
     'general.file_type': { u32: 1 }, // mostly F16
@@ -203,9 +225,9 @@ function ggufMetadata({ hidden, layers, heads, kv_heads, ffn }: Shape, context: 
     'llama.rope.freq_base': { f32: 10_000 },
     'llama.vocab_size': { u32: VOCAB },
     'tokenizer.ggml.model': 'llama',
-    'tokenizer.ggml.tokens': ['<unk>', '<s>', '</s>', ...bytes, ...pieces.map(({ text }) => text)],
-    'tokenizer.ggml.scores': { f32s: [...Array(259).fill(0), ...pieces.map(({ score }) => score)] },
-    'tokenizer.ggml.token_type': { i32s: [2, 3, 3, ...bytes.map(() => 6), ...pieces.map(() => 1)] },
+    'tokenizer.ggml.tokens': PIECES,
+    'tokenizer.ggml.scores': { f32s: [...Array(259).fill(0), ...WORDS.map((_, i) => -i)] },
+    'tokenizer.ggml.token_type': { i32s: [2, 3, 3, ...BYTES.map(() => 6), ...WORDS.map(() => 1)] },
     'tokenizer.ggml.bos_token_id': { u32: 1 },
     'tokenizer.ggml.eos_token_id': { u32: 2 },
     'tokenizer.ggml.unknown_token_id': { u32: 0 },

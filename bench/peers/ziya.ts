@@ -4,7 +4,7 @@
 import { loadEngine } from '../../gpu-node/run/native/engine.ts'
 import { readModelFolder } from '../../gpu-node/run/native/load/model-folder.ts'
 import { Scheduler, type SequenceOutput } from '../../gpu-node/run/native/scheduler.ts'
-import { Sequence } from '../../gpu-node/run/native/sequence.ts'
+import { greedy as greedySampling, sequenceOf } from '../requests.ts'
 import { type Contender, PROMPT_TOKENS, promptOf, serveContender } from './contender.ts'
 
 const limits = { blocks: 1024, batch_tokens_max: 512, sequences_max: Number(process.argv[4]), waiting_max: 64 }
@@ -41,28 +41,8 @@ async function greedy(prompt: number[], tokens: number): Promise<{ token: number
 }
 
 function submit(prompt: number[], output_tokens_max: number): void {
-  scheduler.submit(
-    new Sequence({
-      prompt,
-      output_tokens_max,
-      output_tokens_min: 0,
-      stop_ids: new Set(),
-      cache_salt: `${salt}`,
-      priority: 'interactive',
-      sampling: {
-        temperature: 0,
-        top_p: 1,
-        min_p: 0,
-        top_k: 0,
-        repetition_penalty: 1,
-        frequency_penalty: 0,
-        presence_penalty: 0,
-        seed: 0n,
-        bias: { ids: [], values: [] },
-        logprobs: 0,
-      },
-    }),
-  )
+  const sampling = { ...greedySampling, logprobs: 0 }
+  scheduler.submit(sequenceOf({ prompt, output_tokens_max, cache_salt: `${salt}`, sampling }))
 }
 
 async function step(): Promise<SequenceOutput[]> {

@@ -26,6 +26,17 @@ export interface SamplingParameters {
   seed: string
 }
 
+/** Every token is drawn as the model has it. */
+export const neutralSampling = {
+  temperature: 1,
+  top_p: 1,
+  top_k: 0,
+  min_p: 0,
+  repetition_penalty: 1,
+  frequency_penalty: 0,
+  presence_penalty: 0,
+} satisfies Omit<SamplingParameters, 'seed'>
+
 /** The body of `POST /generate` on a node. The ticket travels in the header `x-ticket`. */
 export interface GenerateRequest {
   request_id: string // UUID; the client sees it as x-request-id

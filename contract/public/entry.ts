@@ -1,7 +1,7 @@
 // A line of an account's ledger. Its kind says whether it is a credit or a debit; its amount has no sign.
 
 import * as z from 'zod'
-import { id, nanousd, uuid } from './scalar.ts'
+import { id, moment, nanousd, uuid } from './scalar.ts'
 
 export const entryKind = z.enum([
   'top_up',
@@ -21,6 +21,16 @@ export const entryLine = z.strictObject({
   sequence: z.int().min(1), // 1, 2, 3 … in its account: a missing line shows
   kind: entryKind,
   amount_nanousd: nanousd,
+})
+
+/** A line of an account's statement. */
+export const entry = z.strictObject({
+  object: z.literal('entry'),
+  ...entryLine.shape,
+  account_id: id,
+  reference: z.string().nullable(), // the outside's name for it: of a payment, or given by an operator
+  request_id: uuid.nullable(),
+  created_at: moment,
 })
 
 /** What an operator booked: the fields that were asked for, and the entry that came of them. */
@@ -47,3 +57,4 @@ export const topUp = z.strictObject({
 })
 
 export type EntryKind = z.infer<typeof entryKind>
+export type Entry = z.infer<typeof entry>

@@ -3,6 +3,7 @@
 
 import type { EntryKind } from '../../contract/public/entry.ts'
 import type { Invoice, InvoiceLine } from '../../contract/public/invoice.ts'
+import { usd } from '../../contract/usd.ts'
 import { csvText } from './csv.ts'
 
 const columns: (keyof InvoiceLine)[] = [
@@ -89,16 +90,14 @@ function lineHtml(line: InvoiceLine): string {
 function ofModel(line: InvoiceLine): string {
   if (line.model === null) return ''
   const prices = [line.input_nanousd_per_token, line.cached_input_nanousd_per_token, line.output_nanousd_per_token]
-  const perMillion = prices.map((price) => dollars(String(BigInt(price ?? '0') * 1_000_000n), 2)).join(' / ')
+  const perMillion = prices.map((price) => dollars(String(BigInt(price ?? '0') * 1_000_000n))).join(' / ')
   return ` <small>${escaped(line.model)}, price ${line.price_version}: $${perMillion} per million in / cached / out</small>`
 }
 
-/** Exact: an integer whose digits are cut; trailing zeros go, down to whole cents. */
-export function dollars(nanousd: string, decimals_min = 2): string {
-  const negative = nanousd.startsWith('-')
-  const digits = (negative ? nanousd.slice(1) : nanousd).padStart(10, '0')
-  const fraction = digits.slice(-9).replace(new RegExp(`0{1,${9 - decimals_min}}$`), '')
-  return `${negative ? '−' : ''}${grouped(digits.slice(0, -9))}.${fraction}`
+/** With the signs of print: grouped digits, a minus of its own width. */
+export function dollars(nanousd: string): string {
+  const [whole, fraction] = usd(nanousd).split('.')
+  return `${grouped(whole!)}.${fraction}`.replace('-', '−')
 }
 
 function grouped(digits: string): string {

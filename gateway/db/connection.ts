@@ -21,17 +21,25 @@ export interface Connection {
 }
 
 export function connect(database_url: string, statement_ms_max: number): Connection {
-  const sql = postgres(database_url, {
+  const sql = open(database_url, statement_ms_max)
+  return {
+    call: (name, items) => withDeadline(statement_ms_max, call(sql, name, items)),
+    discard: () => discard(sql),
+  }
+}
+
+export function open(database_url: string, statement_ms_max: number): postgres.Sql {
+  return postgres(database_url, {
     max: 1,
     prepare: false,
     fetch_types: false,
     connect_timeout: Math.ceil(statement_ms_max / 1000),
     onnotice: () => {},
   })
-  return {
-    call: (name, items) => withDeadline(statement_ms_max, call(sql, name, items)),
-    discard: () => void sql.end({ timeout: 0 }).catch(() => {}),
-  }
+}
+
+export function discard(sql: postgres.Sql): void {
+  void sql.end({ timeout: 0 }).catch(() => {})
 }
 
 /** Asks by functions.ts over a connection of one's own, beside the gateway: as a bench or a start does. */
@@ -45,7 +53,7 @@ export async function askOver<N extends FunctionName>(
 
 async function call(sql: postgres.Sql, name: string, items: object[]): Promise<object[]> {
   const rows = await sql.unsafe(statement(name, items)).catch((error: unknown) => {
-    throw isRefusal(error) ? new StatementRefused(error.code, error.message) : error
+    throw asRefusal(error)
   })
   if (rows.length !== items.length) throw new Error(`${name} answered ${rows.length} of ${items.length} items`)
   return rows.map((row) => row.answer as object)
@@ -66,12 +74,17 @@ export function callOf(name: string, items: string): string {
 // Classes of SQLSTATE that say the server or the connection is going away, or that somebody else was in the way.
 const PASSING = /^(08|25|40|53|55|57|58)/
 
+/** The error that a caller is to see: a refusal where the database said so, else the error itself. */
+export function asRefusal(error: unknown): unknown {
+  return isRefusal(error) ? new StatementRefused(error.code, error.message) : error
+}
+
 function isRefusal(error: unknown): error is { code: string; message: string } {
   const { name, code } = error as { name?: string; code?: string }
   return name === 'PostgresError' && code !== undefined && !PASSING.test(code)
 }
 
-async function withDeadline<T>(ms: number, promise: Promise<T>): Promise<T> {
+export async function withDeadline<T>(ms: number, promise: Promise<T>): Promise<T> {
   let timer: ReturnType<typeof setTimeout> | undefined
   const late = new Promise<never>((_, fail) => {
     timer = setTimeout(() => fail(new Error(`no answer within ${ms} ms`)), ms)

@@ -48,7 +48,6 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   forget_requests: { lane: 'other', shard: 'expire' },
 
   create_key: { lane: 'other', shard: byAsker },
-  list_keys: { lane: 'other', shard: byAsker },
   read_key: { lane: 'other', shard: byAsker },
   update_key: { lane: 'other', shard: byAsker },
   rotate_key: { lane: 'other', shard: byAsker },
@@ -56,7 +55,7 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   leak_key: { lane: 'other', shard: byKey },
 
   create_account: { lane: 'other', shard: 'admin' },
-  list_accounts: { lane: 'other', shard: byAsker },
+  find_account: { lane: 'other', shard: byAsker },
   read_account: { lane: 'other', shard: byAsker },
   update_account: { lane: 'other', shard: byAsker },
   read_billing: { lane: 'other', shard: byAsker },
@@ -65,11 +64,9 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
 
   read_usage: { lane: 'other', shard: byAsker },
   list_usage: { lane: 'other', shard: byAsker },
-  report_usage: { lane: 'other', shard: byAsker },
   add_usage_months: { lane: 'other', shard: 'expire' },
 
   read_prices: { lane: 'other', shard: byAsker },
-  list_prices: { lane: 'other', shard: byAsker },
   publish_price: { lane: 'other', shard: 'admin' },
 
   top_up: { lane: 'other', shard: 'admin' },
@@ -80,7 +77,6 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
 
   cut_invoices: { lane: 'other', shard: 'invoices' },
   sum_invoices: { lane: 'other', shard: 'invoices' },
-  list_invoices: { lane: 'other', shard: byAsker },
   read_invoice: { lane: 'other', shard: byAsker },
 
   read_buyer: { lane: 'other', shard: byAsker },
@@ -95,7 +91,6 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
 
   reconcile: { lane: 'other', shard: 'reconcile' },
   ledger_health: { lane: 'other', shard: 'reconcile' },
-  list_anomalies: { lane: 'other', shard: byAsker },
 
   note_receipt_key: { lane: 'other', shard: 'receipt-keys' },
   list_receipt_keys: { lane: 'other', shard: 'receipt-keys' },

@@ -24,6 +24,8 @@ export interface LaneOptions {
   onLate?: (answer: object, item: object, name: string) => void
   /** Whether a call of this name is asked until it is answered, though its caller gave up. */
   mustEnd?: (name: string) => boolean
+  /** How many items go as one call. */
+  batch_max?: number
 }
 
 const QUEUE_MAX = 2000
@@ -84,7 +86,7 @@ export class Lane {
   #next(): Waiting[] {
     const name = this.#queue[0]?.name
     const end = this.#queue.findIndex((waiting) => waiting.name !== name)
-    return this.#queue.splice(0, Math.min(end < 0 ? this.#queue.length : end, BATCH_MAX))
+    return this.#queue.splice(0, Math.min(end < 0 ? this.#queue.length : end, this.#options.batch_max ?? BATCH_MAX))
   }
 
   async #carry(batch: Waiting[]): Promise<void> {

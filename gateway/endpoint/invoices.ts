@@ -8,10 +8,13 @@ import * as pages from '../../contract/public/page.ts'
 import type { Asker, Caller, Operator } from '../auth/authenticate.ts'
 import { invoiceCsv, invoiceHtml } from '../billing/invoice.ts'
 import { obtain } from '../db/ask.ts'
+import type { QueryRow } from '../db/queries.ts'
+import { accountOf, rowsOf } from '../db/query.ts'
 import { endpoint } from '../endpoint.ts'
 import type { Call } from '../env.ts'
 import { invoiceId, pathId } from '../field/id.ts'
 import { pageOf } from '../field/page.ts'
+import { publicRow } from '../field/public-row.ts'
 import { readQuery } from '../field/query.ts'
 
 const formQuery = z.strictObject({ format: z.enum(['json', 'csv', 'html']).optional() })
@@ -19,11 +22,15 @@ const formQuery = z.strictObject({ format: z.enum(['json', 'csv', 'html']).optio
 export const listing = { says: 'Lists the invoices, the newest first.', answer: pages.pageOf(shown.invoiceSummary) }
 
 /** An invoice's id has its number, before which a page goes on. */
-export async function listedInvoices(c: Call, { after, ...item }: Wanted): Promise<Response> {
-  const number = after ? rowOf(after).number : null
-  const { invoices } = await obtain(c.env, 'list_invoices', { ...item, after: number }, 'allowed')
-  const data = invoices.map((invoice): shown.InvoiceSummary => ({ object: 'invoice', ...invoice }))
-  return c.json(pageOf(data, item.limit, ({ id }) => id))
+export async function listedInvoices(c: Call, { limit, after, ...asker }: Wanted): Promise<Response> {
+  const account_id = await accountOf(c.env, { ...asker, scope: 'usage' })
+  const after_number = after === undefined ? undefined : rowOf(after).number
+  const invoices = await rowsOf(c.env, 'list_invoices', { account_id, limit, after_number })
+  return c.json(pageOf(invoices.map(summary), limit, ({ id }) => id))
+}
+
+function summary(row: QueryRow<'list_invoices'>): shown.InvoiceSummary {
+  return { object: 'invoice', id: `inv_${row.account_id}_${row.number}`, ...publicRow(row) }
 }
 
 type Wanted = { limit: number; after?: string | undefined } & (Caller | (Operator & { account_id: string }))
@@ -35,7 +42,7 @@ export function invoiceEndpoint<A extends Asker>() {
       says: 'Shows an invoice: as JSON, as CSV, or as a page that prints.',
       query: formQuery,
       answer: shown.invoice,
-      also: ['text/csv', 'text/html'],
+      also: { 'text/csv': null, 'text/html': null },
     },
     async (c, asker: A) => {
       const id = pathId(c, 'id', invoiceId)

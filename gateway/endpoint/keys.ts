@@ -9,11 +9,14 @@ import type { Asker } from '../auth/authenticate.ts'
 import { createKey, keyOfSeed, type StoredKey, storedForm } from '../auth/key.ts'
 import { obtain } from '../db/ask.ts'
 import type { Item } from '../db/functions.ts'
+import type { QueryItem } from '../db/queries.ts'
+import { rowsOf } from '../db/query.ts'
 import { endpoint } from '../endpoint.ts'
 import type { Call } from '../env.ts'
 import { pathId } from '../field/id.ts'
 import { limitFields } from '../field/limits.ts'
 import { pageOf } from '../field/page.ts'
+import { publicRow } from '../field/public-row.ts'
 import { readBody } from '../field/read-body.ts'
 import { name, text } from '../field/text.ts'
 import { moment } from '../field/time.ts'
@@ -50,7 +53,7 @@ const rotation = z.strictObject({ overlap_s: z.int().min(0).max(OVERLAP_S_MAX).d
 export const creating = {
   says: 'Makes a key. It is shown in this answer and never again.',
   answer: shown.newKey,
-  status: 201,
+  statuses: [201],
 } as const
 
 export const listing = { says: 'Lists the keys, the newest first.', answer: pages.pageOf(shown.key) }
@@ -82,7 +85,7 @@ export function keyEndpoints<A extends Asker>() {
         says: 'Makes a key that replaces another, which ends after an overlap.',
         body: rotation,
         answer: shown.newKey,
-        status: 201,
+        statuses: [201],
       },
       async (c, asker: A) => {
         const { overlap_s } = await readBody(c, rotation)
@@ -105,9 +108,10 @@ export async function createdKey(c: Call, item: NewKey): Promise<Response> {
   return c.json({ ...publicKey(key), key: secret }, 201)
 }
 
-export async function listedKeys(c: Call, item: Item<'list_keys'>): Promise<Response> {
-  const { keys } = await obtain(c.env, 'list_keys', item, 'allowed')
-  return c.json(pageOf(keys.map(publicKey), item.limit, ({ id }) => id))
+export async function listedKeys(c: Call, page: QueryItem<'list_keys'>): Promise<Response> {
+  const keys = await rowsOf(c.env, 'list_keys', page)
+  const data = keys.map((key) => publicKey(publicRow(key)))
+  return c.json(pageOf(data, page.limit, ({ id }) => id))
 }
 
 /** A key, and what is stored of it; the same one where the call is repeated. */

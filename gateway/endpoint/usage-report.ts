@@ -6,12 +6,13 @@ import * as z from 'zod'
 import { type UsageSum, usageGroup } from '../../contract/public/usage.ts'
 import type { Caller, Operator } from '../auth/authenticate.ts'
 import { csvText } from '../billing/csv.ts'
-import { obtain } from '../db/ask.ts'
+import { accountOf, rowsOf } from '../db/query.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
+import { publicRow } from '../field/public-row.ts'
 import { day } from '../field/time.ts'
 
-type Span = { from: string; to: string; format?: 'json' | 'csv' | undefined }
+type Span = { from?: string | undefined; to?: string | undefined; format?: 'json' | 'csv' | undefined }
 
 const ROWS_MAX = 10_000
 const DAY_MS = 86_400_000
@@ -23,8 +24,8 @@ export const groups = z
   .transform((text) => text.split(','))
   .pipe(z.array(usageGroup).max(4))
 export const span = {
-  from: day.default(() => dayAfter(-30)),
-  to: day.default(() => dayAfter(1)),
+  from: day.optional(), // thirty days ago
+  to: day.optional(), // tomorrow
   format: z.enum(['json', 'csv']).optional(),
 }
 interface Wanted extends Span {
@@ -32,11 +33,14 @@ interface Wanted extends Span {
   group_by: (keyof typeof columns)[]
 }
 
-export async function reportUsage(c: Call, { asker, group_by, from, to, format }: Wanted): Promise<Response> {
+export async function reportUsage(
+  c: Call,
+  { asker, group_by, from = dayAfter(-30), to = dayAfter(1), format }: Wanted,
+): Promise<Response> {
   if (to <= from) throw new ApiError('invalid_value', { param: 'to', message: "Expected a day after 'from'." })
-  const item = { ...asker, from, to, group_by, rows_max: ROWS_MAX + 1 }
-  const { rows } = await obtain(c.env, 'report_usage', item, 'allowed')
-  const data = rows.slice(0, ROWS_MAX)
+  const account_id = 'operator' in asker ? asker.account_id : await accountOf(c.env, { ...asker, scope: 'usage' })
+  const rows = await rowsOf(c.env, 'sum_usage', { account_id, from, to, group_by, rows_max: ROWS_MAX + 1 })
+  const data: UsageSum[] = rows.slice(0, ROWS_MAX).map(publicRow)
   const wanted =
     format ?? accepts(c, { header: 'Accept', supports: ['application/json', 'text/csv'], default: 'application/json' })
   if (wanted === 'csv' || wanted === 'text/csv') return csv(data, group_by)

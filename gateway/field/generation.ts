@@ -71,6 +71,7 @@ export function unsupported(...asksForNothing: unknown[]) {
   return z
     .unknown()
     .refine((value) => harmless.has(JSON.stringify(value)), { params: { code: 'unsupported_parameter' } })
+    .describe('Not supported: refused, except where it asks for nothing.')
     .optional()
 }
 

@@ -7,6 +7,7 @@ const page = z.strictObject({
   limit: z
     .string()
     .regex(/^\d{1,3}$/, 'expected a number from 1 to 100')
+    .meta({ type: 'integer', minimum: 1, maximum: 100, default: 20, pattern: undefined })
     .transform(Number)
     .pipe(z.int().min(1).max(100))
     .default(20),

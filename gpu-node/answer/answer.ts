@@ -1,5 +1,5 @@
-// From the events of a generation to public bytes. Streamed or whole, completion or chat: the same events, and one
-// interface for both, so that a streamed answer and an unstreamed one cannot drift apart.
+// Turns the events of a generation into public bytes. Streamed or whole, completion or chat, it takes the same events through
+// one interface, so that a streamed answer and an unstreamed one cannot drift apart.
 
 import type { FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'

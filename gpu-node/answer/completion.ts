@@ -50,7 +50,7 @@ function byText(candidates: Candidate[]): Record<string, number> {
   return Object.fromEntries(likeliest_last.map((candidate) => [spelling(candidate), candidate.logprob]))
 }
 
-// OpenAI's way to write a token that is a part of a code point.
+// A token that is a part of a code point is written as OpenAI does.
 function spelling({ text, bytes }: Candidate): string {
   const is_byte = bytes?.length === 1 && text.startsWith('\\x')
   return is_byte ? `bytes:${text}` : text

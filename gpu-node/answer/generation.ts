@@ -17,11 +17,11 @@ export interface GenerationOptions {
 export interface Choice {
   readonly index: number
   readonly run: RunChoice
-  /** The first choice over a prompt: for it the prompt counts. */
+  /** It is the first choice over its prompt: there the prompt counts. */
   readonly leads: boolean
   output_tokens: number
   finish_reason: FinishReason | null
-  // When, on the monotonic clock, for the metrics.
+  // The metrics' times are on the monotonic clock.
   readonly arrived_at_ms: number
   first_token_at_ms: number | null
   last_token_at_ms: number | null

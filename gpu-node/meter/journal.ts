@@ -137,7 +137,7 @@ export class Journal {
     this.retry()
   }
 
-  // Always at our own end of the file: what a failed write left there is overwritten by the next.
+  // It writes at our own end of the file: what a failed write left there is overwritten by the next.
   #tryWrite(text: string): boolean {
     const bytes = Buffer.from(text)
     if (!this.#writeWhole(this.#file!, bytes, this.#bytes)) return false

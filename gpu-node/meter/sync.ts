@@ -25,10 +25,10 @@ export interface SyncOptions {
   backoff_ms_max?: number
 }
 
-// Short, because a node and its gateway often start together.
+// The first pause is short, because a node and its gateway often start together.
 const BACKOFF_MS_MIN = 50
 
-// After each report. One costs the gateway and the database as much as ten records do, and nobody waits for it.
+// The pause after each report: one costs the gateway and the database as much as ten records do, and nobody waits for it.
 const GATHER_MS = 50
 
 export class Sync {
@@ -108,7 +108,7 @@ export class Sync {
     return (await response.json()) as SyncResponse
   }
 
-  // Full jitter, so that many nodes do not return to a gateway in step.
+  // The jitter is full, so that many nodes do not return to a gateway in step.
   #backoff(): number {
     const { backoff_ms_max } = this.#options
     return Math.min(backoff_ms_max, BACKOFF_MS_MIN * 2 ** Math.min(this.#failures, 10)) * (0.5 + Math.random() / 2)

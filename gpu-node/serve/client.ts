@@ -1,5 +1,5 @@
-// The one who reads an answer: a socket that may be slow or gone. Keeps quiet streams alive with comments (workerd
-// notices a departed client only when something is written), reports a slow reader, and tells once when it has left.
+// The one who reads an answer: a socket that may be slow or gone. It keeps quiet streams alive with comments (workerd
+// notices a departed client only when something is written), reports a slow reader, and tells once when the client has left.
 
 import type { ServerResponse } from 'node:http'
 import { ACCEPTED_HEADER } from '../../contract/internal/generation.ts'

@@ -1,5 +1,5 @@
-// Who may read /metrics: this machine, and whoever shows the metrics token. Not the node secret, which signs tickets: what
-// only watches should not be able to spend. A request that a proxy passed on comes from elsewhere, whatever its socket says.
+// Who may read /metrics: this machine, and whoever shows the metrics token. The node secret does not do, for it signs
+// tickets: what only watches should not be able to spend. A request that a proxy passed on comes from elsewhere, whatever its socket says.
 
 import type { HttpBindings } from '@hono/node-server'
 import type { Context, MiddlewareHandler } from 'hono'

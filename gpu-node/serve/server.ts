@@ -88,7 +88,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
   return app
 }
 
-/** One turn of the event loop for each: of many prompts that come at once, none keeps what runs waiting for all of them. */
+/** Gives each caller a turn of the event loop: of many prompts that come at once, none keeps what runs waiting for all. */
 function turns(): () => Promise<unknown> {
   let last: Promise<unknown> = Promise.resolve()
   return () => {
@@ -153,7 +153,7 @@ function start(
   streams.start(generation, client)
 }
 
-// Honest: a step that hangs makes the node unhealthy, however well its HTTP answers.
+// Health is honest: a step that hangs makes the node unhealthy, however well its HTTP answers.
 function healthOf({ config, runner, state }: ServerOptions) {
   const { step_in_flight_ms, last_step_age_ms } = runner.load
   const is_stuck = step_in_flight_ms !== null && step_in_flight_ms > config.step_ms_max

@@ -77,13 +77,13 @@ export class Streams implements RunnerListener {
     }
   }
 
-  // It is final (a CUDA error is sticky): tell every client, keep the meter right, leave the rest to a restart.
+  // A lost runner stays lost (a CUDA error is sticky): tell every client, keep the meter right, leave the rest to a restart.
   onFailed(error: unknown): void {
     this.stopAll('error')
     this.#options.on_failed(error)
   }
 
-  /** Counts what the step made and spells it; the streams that have something of it. */
+  /** Counts what the step made and spells it. Returns the streams that have something of it. */
   async #take({ at_ms, computed_tokens, events }: RunStep, turn: Turn): Promise<Set<Stream>> {
     const touched = new Set<Stream>()
     const drawn: Choice[] = []
@@ -133,7 +133,7 @@ export class Streams implements RunnerListener {
   }
 }
 
-// Only an unstreamed answer has it; a stream's head was sent when it began.
+// Only an unstreamed answer has this status; a stream's head was sent when it began.
 function statusOf(outcome: Outcome): number {
   if (outcome === 'revoked') return 403
   return outcome === 'error' ? 503 : 200

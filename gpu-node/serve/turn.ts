@@ -1,4 +1,5 @@
-// Work for many streams, spread over turns of the event loop, so that whoever else waits for it is not kept waiting by all of them.
+// Spreads the work for many streams over turns of the event loop, so that whoever else waits for it is not kept waiting by all
+// of them.
 
 const TURN_MS = 2
 const FLUSH_ITEMS = 8

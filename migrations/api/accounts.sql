@@ -20,18 +20,6 @@ begin
   end loop;
 end $$;
 
-create function api.list_accounts(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    return next jsonb_build_object('decision', 'allowed', 'accounts', (
-      select coalesce(jsonb_agg(account_report(a) order by a.id desc), '[]') from (
-        select * from accounts where item ->> 'after' is null or id < (item ->> 'after')::bigint
-        order by id desc limit (item ->> 'limit')::int + 1) as a));
-  end loop;
-end $$;
-
 create function api.read_account(items jsonb) returns setof jsonb language sql as $$
   select jsonb_build_object(
     'decision', coalesce(refusal, 'allowed'), 'account', case when refusal is null then account_report(account) end)

@@ -15,18 +15,3 @@ begin
     return next '{"decision": "kept"}';
   end loop;
 end $$;
-
--- The newest first, `limit` at most, those before `after`; one more than asked for tells whether there are more.
-create function api.list_anomalies(items jsonb) returns setof jsonb language sql as $$
-  select jsonb_build_object('decision', 'allowed', 'anomalies', (
-    select coalesce(jsonb_agg(jsonb_build_object(
-      'id', id::text, 'created_at', iso(created_at), 'kind', kind, 'request_id', request_id,
-      'account_id', coalesce(detail ->> 'account_id', detail -> 'record' ->> 'account_id'),
-      'node_id', detail -> 'node_id', 'sqlstate', detail -> 'sqlstate', 'detail', detail) order by id desc), '[]')
-    from (
-      select * from anomalies
-      where (item ->> 'after' is null or id < (item ->> 'after')::bigint)
-        and (item ->> 'request_id' is null or request_id = (item ->> 'request_id')::uuid)
-      order by id desc limit (item ->> 'limit')::int + 1) as page))
-  from jsonb_array_elements(items) as item
-$$;

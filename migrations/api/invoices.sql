@@ -39,17 +39,6 @@ begin
   end loop;
 end $$;
 
--- Newest first, those before the number `after`. Whose: the key's account, or the one that the operator names.
-create function api.list_invoices(items jsonb) returns setof jsonb language sql as $$
-  select jsonb_build_object('decision', coalesce(refusal, 'allowed'), 'invoices', (
-    select coalesce(jsonb_agg(invoice_summary(i) order by number desc), '[]') from (
-      select * from invoices
-      where refusal is null and account_id = (account).id and closed_at is not null
-        and number < coalesce((item ->> 'after')::int, 2147483647)
-      order by number desc limit (item ->> 'limit')::int + 1) as i))
-  from jsonb_array_elements(items) as item, asked_account(item)
-$$;
-
 -- Items: who asks, and {account_id, number} of the invoice. Another account's looks like a missing one.
 create function api.read_invoice(items jsonb) returns setof jsonb language plpgsql as $$
 declare

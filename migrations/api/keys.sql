@@ -39,26 +39,6 @@ begin
   end loop;
 end $$;
 
--- The newest first, `limit` at most, those before `after`; one more than asked for tells whether there are more.
-create function api.list_keys(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  asker keys;
-  refusal text;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    asker := asker_of(item);
-    refusal := asker_refusal(asker, item);
-    return next jsonb_build_object('decision', coalesce(refusal, 'allowed'), 'keys', (
-      select coalesce(jsonb_agg(key_report(k) order by k.id desc), '[]') from (
-        select * from keys
-        where refusal is null
-          and account_id = coalesce(asker.account_id, (item ->> 'account_id')::bigint)
-          and (item ->> 'after' is null or id < (item ->> 'after')::bigint)
-        order by id desc limit (item ->> 'limit')::int + 1) as k));
-  end loop;
-end $$;
-
 create function api.read_key(items jsonb) returns setof jsonb language sql as $$
   select jsonb_build_object('decision', coalesce(refusal, 'allowed'), 'key', case when refusal is null then key_report(key) end)
   from jsonb_array_elements(items) as item, asked_key(item)

@@ -10,21 +10,6 @@ begin
   end loop;
 end $$;
 
--- The price book for an operator, newest version first. Items: {model, account_id, limit}, the first two null for all.
-create function api.list_prices(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    return next jsonb_build_object('decision', 'allowed', 'prices', (
-      select coalesce(jsonb_agg(price_report(p) order by model, version desc), '[]') from (
-        select * from prices
-        where (item ->> 'model' is null or model = item ->> 'model')
-          and (item ->> 'account_id' is null or account_id = (item ->> 'account_id')::bigint)
-        order by model, version desc limit (item ->> 'limit')::int) as p));
-  end loop;
-end $$;
-
 -- What each model costs a key's account now: {model: price}, without those that have no price for it yet.
 create function api.read_prices(items jsonb) returns setof jsonb language plpgsql as $$
 declare

@@ -43,21 +43,3 @@ begin
     end;
   end loop;
 end $$;
-
--- Items: {from, to: days of UTC, `to` not included; group_by; rows_max} and who asks; the operator names an account.
-create function api.report_usage(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  asker keys;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    asker := asker_of(item);
-    return next case
-      when asker_refusal(asker, item, 'usage') is not null then
-        jsonb_build_object('decision', asker_refusal(asker, item, 'usage'))
-      else jsonb_build_object('decision', 'allowed', 'rows', sum_usage(
-        coalesce(asker.account_id, (item ->> 'account_id')::bigint), (item ->> 'from')::date, (item ->> 'to')::date,
-        array(select jsonb_array_elements_text(item -> 'group_by')), (item ->> 'rows_max')::int))
-    end;
-  end loop;
-end $$;

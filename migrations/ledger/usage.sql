@@ -1,4 +1,4 @@
--- How usage is shown: one request, or days added up.
+-- How the usage of a request is shown.
 
 -- One request as its account sees it: state, counts and price; the lines of the ledger that belong to it.
 create function ledger.usage_report(held reservations) returns jsonb language sql stable as $$
@@ -33,29 +33,3 @@ create function ledger.usage_report(held reservations) returns jsonb language sq
   from prices p left join usage u on u.request_id = held.request_id and u.settled_at = held.settled_at
   where p.model = held.model and p.version = held.price_version
 $$;
-
--- The sums of one account over some days, as [{day, key_id, model, tag, …}] with those that were asked for. A key's usage counts
--- under each of its tags, that of keys without any under ''.
-create function ledger.sum_usage(owner bigint, starts date, ends date, group_by text[], rows_max int) returns jsonb
-language plpgsql stable set enable_seqscan = off as $$
-begin
-  return (select coalesce(jsonb_agg(jsonb_strip_nulls(to_jsonb(sums))), '[]') from (
-    select
-      case when 'day' = any (group_by) then u.day end as day,
-      case when 'key' = any (group_by) then u.key_id::text end as key_id,
-      case when 'model' = any (group_by) then u.model end as model,
-      tag,
-      sum(request_count)::bigint as requests,
-      sum(prompt_tokens)::bigint as prompt_tokens,
-      sum(cached_tokens)::bigint as cached_tokens,
-      sum(completion_tokens)::bigint as completion_tokens,
-      sum(cost_nanousd)::text as cost_nanousd
-    from usage_daily u
-    join keys k on k.id = u.key_id
-    cross join lateral unnest(case
-      when not 'tag' = any (group_by) then array[null]
-      when k.tags = '{}' then array['']
-      else k.tags end) as tag
-    where u.account_id = owner and u.day >= starts and u.day < ends
-    group by 1, 2, 3, 4 order by 1, 2, 3, 4 limit rows_max) as sums);
-end $$;

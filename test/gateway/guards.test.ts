@@ -61,6 +61,7 @@ test('what others than accounts and the operator may ask is known', () => {
     '/healthz',
     '/healthz/ledger',
     '/.well-known/receipt-keys.json',
+    '/openapi.json',
   ])
   expect(named('node').map(([, path]) => path)).toEqual(['/internal/sync'])
   expect(named('stripe').map(([, path]) => path)).toEqual(['/stripe/webhook'])

@@ -2,7 +2,7 @@
 // listed here fails the test.
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { app } from '../../gateway/app.ts'
+import { app, routes as table } from '../../gateway/app.ts'
 import { type Caller, callerOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
 
 const SCOPES = ['generate', 'usage', 'keys', 'webhooks', 'admin']
@@ -95,6 +95,7 @@ test('lists show nothing of it either', async () => {
     '/v1/keys',
     '/v1/usage',
     '/v1/invoices',
+    '/v1/entries',
     '/v1/account',
     '/v1/balance',
     '/v1/billing',
@@ -117,6 +118,7 @@ const ASKED: Record<string, string> = {
   'GET /v1/balance': 'usage',
   'GET /v1/account': 'usage',
   'GET /v1/billing': 'usage',
+  'GET /v1/entries': 'usage',
   'GET /v1/invoices': 'usage',
   'GET /v1/invoices/:id': 'usage',
   'GET /v1/keys': 'keys',
@@ -138,6 +140,14 @@ test('the scope of every endpoint of accounts is listed', () => {
   const own = app.routes.filter(({ method, path }) => method !== 'ALL' && /^\/v1\/[^*]/.test(path))
   const listed = [...Object.keys(ASKED), ...ASKED_ELSEWHERE]
   expect(own.map(({ method, path }) => `${method} ${path}`).toSorted()).toEqual(listed.toSorted())
+})
+
+test('it is the one that the route declares', () => {
+  const declared = table.flatMap(({ path, who, scope, methods }) =>
+    who === 'key' ? methods.map(({ method }) => [`${method} ${path}`, scope]) : [],
+  )
+  const expected = [...Object.entries(ASKED), ['POST /v1/keys/leak', null], ['POST /v1/top-ups/checkout', 'admin']]
+  expect(declared.toSorted()).toEqual(expected.toSorted())
 })
 
 test.each(Object.entries(ASKED))('%s is for keys with the scope %s or admin, and no others', async (route, asked) => {

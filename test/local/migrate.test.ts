@@ -40,6 +40,17 @@ test('of two runs at once one applies and the other finds it done', async () => 
   expect(runs.flat()).toEqual(['a.sql'])
 })
 
+test('a migration may change a column that a view shows, and the view is there afterwards', async () => {
+  const set = [
+    migration('b.sql', 'alter table receipt_keys add n int; alter table prices alter column version type bigint'),
+  ]
+  expect(await migrate(db.url, set)).toEqual(['b.sql'])
+  expect(
+    await db.sql`select format_type(atttypid, null) as type from pg_attribute
+    where attrelid = 'read.prices'::regclass and attname = 'version'`,
+  ).toEqual([{ type: 'bigint' }])
+})
+
 test('functions that changed are replaced, and only then', async () => {
   const answers = (n: number) => ({
     name: 'functions',

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { cpSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import postgres from 'postgres'
@@ -23,6 +23,14 @@ test('what was stored is there after a stop and a start', async () => {
   const second = await startPostgres({ data_dir })
   expect(await query(second.url, 'select a from kept')).toMatchObject([{ a: 7 }])
   await second.stop()
+})
+
+test('a copy of the folder starts, whoever copied it', async () => {
+  const copy = join(folder, 'copy')
+  for (const path of ['', '.password']) cpSync(data_dir + path, copy + path, { recursive: true })
+  const running = await startPostgres({ data_dir: copy })
+  expect(await query(running.url, 'select a from kept')).toMatchObject([{ a: 7 }])
+  await running.stop()
 })
 
 test('a wrong password does not get in', async () => {

@@ -158,6 +158,8 @@ test(`of ${ARRIVALS} random arrivals none is wrongly admitted or refused`, { tim
   }
   console.log(`${seen} arrivals, ${admitted_count} admitted`)
   expect(wrong).toEqual({ admitted: 0, refused: 0, retry: 0, remaining: 0 })
+  // One bucket may admit nearly all or nearly none, as its limit and its costs were drawn; twenty show both.
+  if (seen < 20 * OF_ONE_BUCKET) return
   expect(admitted_count).toBeGreaterThan(seen / 10)
   expect(admitted_count).toBeLessThan(seen * 0.95)
 })

@@ -1,16 +1,19 @@
 // A report reads the days of one account, never all of them and never single requests; a month's partition is made before it begins.
 
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { newPayer, type Payer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import { type Reader, startReader } from '../support/reader.ts'
 
 const DAYS = 400
 const ACCOUNTS = 200
 
 let db: TestPostgres
+let reader: Reader
 let payer: Payer
 
 beforeAll(async () => {
   db = await startTestPostgres()
+  reader = await startReader(db)
   payer = await newPayer(db, 1n)
   await db.sql`insert into accounts (name, created_by) select 'x', gen_random_uuid() from generate_series(1, ${ACCOUNTS})`
   await db.sql`insert into keys (account_id, name, hash, prefix, last_four, scopes)
@@ -28,23 +31,33 @@ async function scans(): Promise<Record<string, number>> {
   return Object.fromEntries(rows.map(({ relname, seq_scan }) => [relname, seq_scan]))
 }
 
+async function indexScans(): Promise<number> {
+  const [row] = await db.sql`select idx_scan::int from pg_stat_user_tables where relname = 'usage_daily'`
+  return row!.idx_scan
+}
+
 test('a report over a year reads by index alone, and its sums are right', async () => {
   await db.sql`select pg_stat_force_next_flush()`
   const before = await scans()
-  const item = { key_hash: payer.key_hash, from: '2026-01-01', to: '2027-01-01', group_by: ['model'], rows_max: 100 }
-  const [report] = await db.ask('report_usage', item)
+  const before_indexed = await indexScans()
+  const { account_id } = payer
+  const span = { account_id, from: '2026-01-01', to: '2027-01-01', rows_max: 100 }
   const sums = {
     requests: 730,
     prompt_tokens: 10_950,
     cached_tokens: 3650,
     completion_tokens: 2555,
-    cost_nanousd: '36500',
+    cost_nanousd: 36500n,
   }
-  expect(report!.rows).toEqual([
+  const models = [
     { model: 'm1', ...sums },
     { model: 'm2', ...sums },
-  ])
-  for (let i = 0; i < 8; i += 1) await db.sql`select pg_stat_force_next_flush()`
+  ]
+  expect(await reader.read('sum_usage', { ...span, group_by: ['model'] })).toEqual(models)
+  const tagged = models.map(({ model, ...rest }) => ({ key_id: BigInt(payer.key_id), model, tag: '', ...rest }))
+  expect(await reader.read('sum_usage', { ...span, group_by: ['model', 'tag', 'key'] })).toEqual(tagged)
+  reader.stop() // a connection tells what it scanned when it ends
+  await vi.waitFor(async () => expect(await indexScans()).toBeGreaterThan(before_indexed), 5000)
   expect(await scans()).toEqual(before)
   const [plan] = await db.sql`
     explain (format json) select sum(cost_nanousd) from usage_daily

@@ -63,7 +63,7 @@ export function temporaryFolder(): string {
   return folder
 }
 
-function testConfig(config: Partial<NodeConfig> = {}): NodeConfig {
+export function testConfig(config: Partial<NodeConfig> = {}): NodeConfig {
   const data_dir = config.data_dir ?? temporaryFolder()
   const settings = { model_dir: 'none', model_id: 'test-model', data_dir, gateway_url: 'http://127.0.0.1:9' }
   const flags = Object.entries({ ...settings, node_secret: NODE_SECRET })

@@ -3,6 +3,7 @@
 import { createFundedKey } from '../../local/demo-account.ts'
 import { type RunningGateway, startGateway } from '../../local/gateway.ts'
 import { type CannedNode, startCannedNode } from './canned-node.ts'
+import { expectDocumented } from './openapi.ts'
 import { startTestPostgres, type TestPostgres } from './postgres.ts'
 
 export interface TestGateway extends RunningGateway {
@@ -58,7 +59,7 @@ export async function startTestGateway(
   })
   const node = await startCannedNode({ gateway_url: gateway.url, node_secret, ...node_options })
   const admin = (path: string, body?: object, method = 'POST') =>
-    fetch(gateway.url + path, {
+    documented(gateway.url + path, {
       method,
       headers: { authorization: `Bearer ${admin_key}`, 'content-type': 'application/json' },
       ...(body && { body: JSON.stringify(body) }),
@@ -86,15 +87,22 @@ export function callerOf(gateway_url: string, key: { api_key: string; account_id
   const headers = { authorization: `Bearer ${key.api_key}` }
   return {
     ...key,
-    get: (path) => fetch(gateway_url + path, { headers }),
+    get: (path) => documented(gateway_url + path, { headers }),
     post: (path, body, init) =>
-      fetch(gateway_url + path, {
+      documented(gateway_url + path, {
         method: 'POST',
         body: typeof body === 'string' ? body : JSON.stringify(body),
         ...init,
         headers: { ...headers, 'content-type': 'application/json', ...(init?.headers as Record<string, string>) },
       }),
   }
+}
+
+/** Asks, and holds a JSON answer against the document of the API. */
+async function documented(url: string, init: RequestInit): Promise<Response> {
+  const answer = await fetch(url, init)
+  await expectDocumented(url, init, answer)
+  return answer
 }
 
 export interface ErrorAnswer {

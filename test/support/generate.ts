@@ -1,6 +1,6 @@
 // What a gateway sends to a node, for tests of the node alone.
 
-import type { GenerateRequest } from '../../contract/internal/generation.ts'
+import { type GenerateRequest, neutralSampling } from '../../contract/internal/generation.ts'
 import { signTicket, type Ticket } from '../../contract/internal/ticket.ts'
 
 export const NODE_SECRET = 'a secret of gateway and node'
@@ -27,13 +27,8 @@ export function generateRequest(changes: Partial<GenerateRequest> = {}): Generat
     logprobs: null,
     echo: false,
     sampling: {
+      ...neutralSampling,
       temperature: 0,
-      top_p: 1,
-      top_k: 0,
-      min_p: 0,
-      repetition_penalty: 1,
-      frequency_penalty: 0,
-      presence_penalty: 0,
       seed: '1',
     },
     priority: 'interactive',

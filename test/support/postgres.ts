@@ -47,7 +47,7 @@ export function askOver(sql: postgres.Sql): Ask {
   return async (name, ...items) => checked(name, items, await call(sql, name, items))
 }
 
-/** Calls any set-wise SQL function, unchecked. */
+/** Calls any function of the schema `api`, unchecked. */
 export async function call(sql: postgres.Sql, name: string, items: object[]): Promise<unknown[]> {
   const rows = await sql`select ${sql(`api.${name}`)}(${JSON.stringify(items)}::text::jsonb) as answer`
   return rows.map((row) => row.answer)

@@ -16,13 +16,13 @@ export const mutations: Mutation[] = [
   },
   {
     what: 'a sequence that ends gives back the blocks it shares, too',
-    file: 'scheduler.ts',
+    file: 'kv-memory.ts',
     line: 'this.#pool.giveBack(sequence.blocks.slice(sequence.path.length))',
     becomes: 'this.#pool.giveBack(sequence.blocks)',
   },
   {
     what: 'a block computed twice is kept twice',
-    file: 'scheduler.ts',
+    file: 'kv-memory.ts',
     line: 'if (cached.block !== own.block) this.#pool.giveBack([own.block])',
     becomes: '',
   },
@@ -40,13 +40,13 @@ export const mutations: Mutation[] = [
   },
   {
     what: 'a sequence keeps the block that it gave up for the one in the cache',
-    file: 'scheduler.ts',
+    file: 'kv-memory.ts',
     line: 'blocks[i] = cached.block',
     becomes: '',
   },
   {
     what: 'a preempted sequence believes its blocks',
-    file: 'scheduler.ts',
+    file: 'kv-memory.ts',
     line: 'sequence.blocks = []',
     becomes: '',
   },
@@ -64,7 +64,7 @@ export const mutations: Mutation[] = [
   },
   {
     what: 'a block is cached before the step that fills it has ended',
-    file: 'scheduler.ts',
+    file: 'kv-memory.ts',
     line: 'i < Math.floor(sequence.computed / BLOCK_TOKENS)',
     becomes: 'i < Math.floor(sequence.scheduled / BLOCK_TOKENS)',
   },
@@ -89,7 +89,7 @@ export const mutations: Mutation[] = [
   {
     what: 'drafts have no blocks of their own',
     file: 'scheduler.ts',
-    line: 'this.#takeBlocks(sequence, sequence.target + part.draft.length)',
+    line: 'this.#memory.grow(sequence, sequence.target + part.draft.length)',
     becomes: '',
   },
 ]

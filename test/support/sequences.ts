@@ -1,18 +1,14 @@
 // Sequences for tests of the scheduler and the engine.
 
+import { neutralSampling } from '../../contract/internal/generation.ts'
 import type { Engine } from '../../gpu-node/run/native/engine.ts'
 import type { RowSampling } from '../../gpu-node/run/native/sampling.ts'
 import type { Scheduler } from '../../gpu-node/run/native/scheduler.ts'
 import { Sequence, type SequenceOptions } from '../../gpu-node/run/native/sequence.ts'
 
 export const greedy: RowSampling = {
+  ...neutralSampling,
   temperature: 0,
-  top_p: 1,
-  top_k: 0,
-  min_p: 0,
-  repetition_penalty: 1,
-  frequency_penalty: 0,
-  presence_penalty: 0,
   seed: 0n,
   bias: { ids: [], values: [] },
   logprobs: null,

@@ -4,9 +4,10 @@ import * as z from 'zod'
 import * as shown from '../../../contract/public/account.ts'
 import { balance } from '../../../contract/public/balance.ts'
 import * as paying from '../../../contract/public/billing.ts'
+import { scope } from '../../../contract/public/key.ts'
 import { limits } from '../../../contract/public/limits.ts'
 import { count, id, nanousd, uuid } from '../../../contract/public/scalar.ts'
-import { asked, keyRefusals, operator, page } from './asker.ts'
+import { asked, keyRefusals, operator } from './asker.ts'
 
 const account = shown.account.omit({ object: true })
 const billing = paying.billing.omit({ object: true })
@@ -18,14 +19,18 @@ export const create_account = {
   answer: z.strictObject({ decision: z.literal('created'), account_id: id, account }),
 }
 
-export const list_accounts = {
-  item: z.strictObject({ ...operator, ...page }),
-  answer: z.strictObject({ decision: z.literal('allowed'), accounts: z.array(account) }),
-}
-
 /** The asker's own account, or the one that the operator names. */
 const one = asked({}, { account_id: id })
 const refusals = z.enum([...keyRefusals, 'not_found'])
+
+/** Whose account it is that a key asks about: what is read by another login (queries.ts) is read for that one. */
+export const find_account = {
+  item: asked({ scope }, { account_id: id }),
+  answer: z.discriminatedUnion('decision', [
+    z.strictObject({ decision: z.literal('allowed'), account_id: id }),
+    z.strictObject({ decision: refusals }),
+  ]),
+}
 
 export const read_account = {
   item: one,

@@ -17,17 +17,6 @@ export const sum_invoices = {
 
 const refusals = z.enum([...keyRefusals, 'not_found'])
 
-export const list_invoices = {
-  item: asked({ limit: z.int().min(1), after: z.int().nullable().optional() }, { account_id: id }),
-  answer: z.discriminatedUnion('decision', [
-    z.strictObject({
-      decision: z.literal('allowed'),
-      invoices: z.array(shown.invoiceSummary.omit({ object: true })),
-    }),
-    z.strictObject({ decision: refusals, invoices: z.tuple([]) }),
-  ]),
-}
-
 export const read_invoice = {
   item: asked({ account_id: id, number: z.int() }, {}),
   answer: z.discriminatedUnion('decision', [

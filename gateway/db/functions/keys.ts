@@ -4,7 +4,7 @@ import * as z from 'zod'
 import * as shown from '../../../contract/public/key.ts'
 import { limits } from '../../../contract/public/limits.ts'
 import { count, id, moment } from '../../../contract/public/scalar.ts'
-import { asked, keyHash, keyRefusals, page } from './asker.ts'
+import { asked, keyHash, keyRefusals } from './asker.ts'
 
 const key = shown.key.omit({ object: true })
 
@@ -31,14 +31,6 @@ export const create_key = {
     z.strictObject({ decision: z.literal('created'), key_id: id, key }),
     z.strictObject({ decision: z.enum([...keyRefusals, 'unknown_account', 'too_many_keys']) }),
     z.strictObject({ decision: z.enum(['exceeds_own_key', 'limits_are_shared']), ...refusedFor }),
-  ]),
-}
-
-export const list_keys = {
-  item: asked(page, { account_id: id }),
-  answer: z.discriminatedUnion('decision', [
-    z.strictObject({ decision: z.literal('allowed'), keys: z.array(key) }),
-    z.strictObject({ decision: z.enum(keyRefusals), keys: z.tuple([]) }),
   ]),
 }
 

@@ -2,8 +2,8 @@
 
 import * as z from 'zod'
 import * as shown from '../../../contract/public/price.ts'
-import { count, id, nanousd } from '../../../contract/public/scalar.ts'
-import { caller, keyRefusals, operator } from './asker.ts'
+import { id, nanousd } from '../../../contract/public/scalar.ts'
+import { caller, keyRefusals } from './asker.ts'
 
 const price = shown.price.omit({ object: true })
 
@@ -13,16 +13,6 @@ export const read_prices = {
     z.strictObject({ decision: z.literal('allowed'), prices: z.record(z.string(), price) }),
     z.strictObject({ decision: z.enum(keyRefusals) }),
   ]),
-}
-
-export const list_prices = {
-  item: z.strictObject({
-    ...operator,
-    model: z.string().nullable().optional(),
-    account_id: id.nullable().optional(),
-    limit: count,
-  }),
-  answer: z.strictObject({ decision: z.literal('allowed'), prices: z.array(price) }),
 }
 
 export const publish_price = {

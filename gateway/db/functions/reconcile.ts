@@ -1,10 +1,8 @@
 // Whether the ledger adds up, and what should not have happened.
 
 import * as z from 'zod'
-import * as shown from '../../../contract/public/anomaly.ts'
 import { reconciliation } from '../../../contract/public/reconciliation.ts'
-import { count, uuid } from '../../../contract/public/scalar.ts'
-import { operator, page } from './asker.ts'
+import { count } from '../../../contract/public/scalar.ts'
 
 export const reconcile = {
   item: z.strictObject({
@@ -20,13 +18,5 @@ export const ledger_health = {
   answer: z.strictObject({
     decision: z.literal('allowed'),
     ...reconciliation.omit({ object: true, status: true }).shape,
-  }),
-}
-
-export const list_anomalies = {
-  item: z.strictObject({ ...operator, ...page, request_id: uuid.optional() }),
-  answer: z.strictObject({
-    decision: z.literal('allowed'),
-    anomalies: z.array(shown.anomaly.omit({ object: true })),
   }),
 }

@@ -1,7 +1,7 @@
 // What was used: request by request, and added up. The months of the table that keeps it.
 
 import * as z from 'zod'
-import { count, day, id, uuid } from '../../../contract/public/scalar.ts'
+import { count, uuid } from '../../../contract/public/scalar.ts'
 import * as shown from '../../../contract/public/usage.ts'
 import { asked, caller, keyRefusals, page } from './asker.ts'
 
@@ -18,14 +18,6 @@ export const list_usage = {
   answer: z.discriminatedUnion('decision', [
     z.strictObject({ decision: z.literal('allowed'), usage: z.array(usage) }),
     refused,
-  ]),
-}
-
-export const report_usage = {
-  item: asked({ from: day, to: day, group_by: z.array(shown.usageGroup), rows_max: count }, { account_id: id }),
-  answer: z.discriminatedUnion('decision', [
-    z.strictObject({ decision: z.literal('allowed'), rows: z.array(shown.usageSum) }),
-    z.strictObject({ decision: z.enum(keyRefusals) }),
   ]),
 }
 

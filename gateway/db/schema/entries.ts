@@ -1,6 +1,7 @@
 // The lines that moved money, numbered within their account and never changed. The direction of an amount is its kind.
 
 import { pgTable, text, unique, uuid } from 'drizzle-orm/pg-core'
+import type { EntryKind } from '../../../contract/public/entry.ts'
 import { int8, numberedId, writtenAt } from './column.ts'
 
 export const entries = pgTable(
@@ -9,19 +10,7 @@ export const entries = pgTable(
     id: numberedId(),
     account_id: int8().notNull(),
     request_id: uuid(),
-    kind: text({
-      enum: [
-        'top_up',
-        'grant',
-        'refund',
-        'adjustment_credit',
-        'usage',
-        'late_usage',
-        'adjustment_debit',
-        'adjustment_late_debit',
-        'grant_expiry',
-      ],
-    }).notNull(),
+    kind: text().$type<EntryKind>().notNull(),
     amount_nanousd: int8().notNull(),
     reference: text(), // the outside's name for it
     created_at: writtenAt(),

@@ -5,11 +5,13 @@ import * as shown from '../../../contract/public/account.ts'
 import * as pages from '../../../contract/public/page.ts'
 import type { Operator } from '../../auth/authenticate.ts'
 import { ask, obtain } from '../../db/ask.ts'
+import { rowsOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
 import { pathId } from '../../field/id.ts'
 import { limitFields } from '../../field/limits.ts'
 import { overdraftNanousd } from '../../field/money.ts'
 import { pageOf, pageQuery } from '../../field/page.ts'
+import { publicRow } from '../../field/public-row.ts'
 import { readQuery } from '../../field/query.ts'
 import { readBody } from '../../field/read-body.ts'
 import { name } from '../../field/text.ts'
@@ -20,7 +22,7 @@ const creation = change.extend({ name })
 const query = pageQuery({})
 
 export const createAccount = endpoint(
-  { says: 'Opens an account.', body: creation, answer: shown.account, status: 201 },
+  { says: 'Opens an account.', body: creation, answer: shown.account, statuses: [201] },
   async (c, operator: Operator) => {
     const item = { ...(await readBody(c, creation)), created_by: c.var.operation.id, ...operator }
     const { account } = await ask(c.env, 'create_account', item)
@@ -30,10 +32,11 @@ export const createAccount = endpoint(
 
 export const listAccounts = endpoint(
   { says: 'Lists the accounts, the newest first.', query, answer: pages.pageOf(shown.account) },
-  async (c, operator: Operator) => {
+  async (c, _: Operator) => {
     const wanted = readQuery(c, query)
-    const { accounts } = await ask(c.env, 'list_accounts', { ...wanted, ...operator })
-    return c.json(pageOf(accounts.map(publicAccount), wanted.limit, ({ id }) => id))
+    const accounts = await rowsOf(c.env, 'list_accounts', wanted)
+    const data = accounts.map((account) => publicAccount(publicRow(account)))
+    return c.json(pageOf(data, wanted.limit, ({ id }) => id))
   },
 )
 

@@ -3,10 +3,11 @@
 import * as shown from '../../../contract/public/anomaly.ts'
 import * as pages from '../../../contract/public/page.ts'
 import type { Operator } from '../../auth/authenticate.ts'
-import { ask } from '../../db/ask.ts'
+import { rowsOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
 import { requestId } from '../../field/id.ts'
 import { pageOf, pageQuery } from '../../field/page.ts'
+import { publicRow } from '../../field/public-row.ts'
 import { readQuery } from '../../field/query.ts'
 
 const query = pageQuery({ request_id: requestId.optional() })
@@ -17,10 +18,10 @@ export const listAnomalies = endpoint(
     query,
     answer: pages.pageOf(shown.anomaly),
   },
-  async (c, operator: Operator) => {
+  async (c, _: Operator) => {
     const wanted = readQuery(c, query)
-    const { anomalies } = await ask(c.env, 'list_anomalies', { ...wanted, ...operator })
-    const data = anomalies.map((anomaly): shown.Anomaly => ({ object: 'anomaly', ...anomaly }))
+    const anomalies = await rowsOf(c.env, 'list_anomalies', wanted)
+    const data = anomalies.map((anomaly): shown.Anomaly => ({ object: 'anomaly', ...publicRow(anomaly) }))
     return c.json(pageOf(data, wanted.limit, ({ id }) => id))
   },
 )

@@ -1,19 +1,23 @@
 // POST /admin/grants, /admin/refunds and /admin/adjustments: money that an operator moves. A reference names each, so that a
-// repeated call moves it once.
+// repeated call moves it once. GET /admin/entries: the statement of any account.
 
 import * as z from 'zod'
 import { bookedEntry } from '../../../contract/public/entry.ts'
 import type { Operator } from '../../auth/authenticate.ts'
 import { ask } from '../../db/ask.ts'
 import type { Answer } from '../../db/functions.ts'
+import { accountOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { requestId, rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
+import { pageQuery } from '../../field/page.ts'
+import { readQuery } from '../../field/query.ts'
 import { readBody } from '../../field/read-body.ts'
 import { text } from '../../field/text.ts'
 import { moment } from '../../field/time.ts'
+import { listing, statement } from '../statement.ts'
 
 const amount_nanousd = nanousd.refine((amount) => /[1-9]/.test(amount), 'expected more than nothing')
 const common = {
@@ -34,7 +38,14 @@ const adjustment = z.strictObject({
   may_overdraw: z.boolean().default(false),
 })
 
-const booking = { answer: bookedEntry, status: 201 } as const
+const query = pageQuery({ account_id: rowId })
+
+export const listAccountEntries = endpoint({ ...listing, query }, async (c, operator: Operator) => {
+  const { account_id, ...page } = readQuery(c, query)
+  return statement(c, { ...page, account_id: await accountOf(c.env, { ...operator, scope: 'usage', account_id }) })
+})
+
+const booking = { answer: bookedEntry, statuses: [201] } as const
 
 export const createGrant = endpoint(
   { says: 'Gives an account credit that ends.', body: grant, ...booking },

@@ -15,8 +15,6 @@ export const operatorsKeys = {
   create: endpoint({ ...creating, body }, async (c, operator: Operator) =>
     createdKey(c, { ...(await readBody(c, body)), ...operator }),
   ),
-  list: endpoint({ ...listing, query }, async (c, operator: Operator) =>
-    listedKeys(c, { ...readQuery(c, query), ...operator }),
-  ),
+  list: endpoint({ ...listing, query }, async (c, _: Operator) => listedKeys(c, readQuery(c, query))),
   ...keyEndpoints<Operator>(),
 }

@@ -5,10 +5,12 @@ import { listOf } from '../../../contract/public/page.ts'
 import * as shown from '../../../contract/public/price.ts'
 import type { Operator } from '../../auth/authenticate.ts'
 import { ask } from '../../db/ask.ts'
+import { rowsOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
 import { rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
+import { publicRow } from '../../field/public-row.ts'
 import { readQuery } from '../../field/query.ts'
 import { readBody } from '../../field/read-body.ts'
 import { text } from '../../field/text.ts'
@@ -46,7 +48,12 @@ const publication = z
 const query = z.strictObject({ model: text.min(1).max(200).optional(), account_id: rowId.optional() })
 
 export const publishPrice = endpoint(
-  { says: 'Publishes a price, for everybody or for one account.', body: publication, answer: shown.price, status: 201 },
+  {
+    says: 'Publishes a price, for everybody or for one account.',
+    body: publication,
+    answer: shown.price,
+    statuses: [201],
+  },
   async (c, _: Operator) => {
     const answer = await ask(c.env, 'publish_price', await readBody(c, publication))
     switch (answer.decision) {
@@ -64,10 +71,9 @@ export const publishPrice = endpoint(
 
 export const listPrices = endpoint(
   { says: 'Lists the prices of a model, an account, or all.', query, answer: listOf(shown.price) },
-  async (c, operator: Operator) => {
-    const item = { ...operator, ...readQuery(c, query), limit: PRICES_MAX }
-    const { prices } = await ask(c.env, 'list_prices', item)
-    return c.json({ object: 'list', data: prices.map(publicPrice) })
+  async (c, _: Operator) => {
+    const prices = await rowsOf(c.env, 'list_prices', { ...readQuery(c, query), limit: PRICES_MAX })
+    return c.json({ object: 'list', data: prices.map((price) => publicPrice(publicRow(price))) })
   },
 )
 

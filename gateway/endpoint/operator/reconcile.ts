@@ -21,7 +21,7 @@ export const reconcileNow = endpoint(
 )
 
 export const metrics = endpoint(
-  { says: 'What the last passes found, and more, for Prometheus.', answer: null, also: ['text/plain'] },
+  { says: 'What the last passes found, and more, for Prometheus.', answer: null, also: { 'text/plain': null } },
   async (c, _: Operator) => {
     const health = await ledgerHealth(c.env)
     const checks = Object.entries(health.checks)

@@ -18,7 +18,7 @@ const payment = z.strictObject({
 })
 
 export const createTopUp = endpoint(
-  { says: 'Credits a payment to an account.', body: payment, answer: topUp, status: 201 },
+  { says: 'Credits a payment to an account.', body: payment, answer: topUp, statuses: [201] },
   async (c, _: Operator) => {
     const fields = await readBody(c, payment)
     const answer = await ask(c.env, 'top_up', fields)

@@ -12,7 +12,7 @@ import { groups, reportUsage, span } from '../usage-report.ts'
 const query = z.strictObject({ ...span, by: groups.prefault('day'), account_id: rowId })
 
 export const reportAccountUsage = endpoint(
-  { says: 'Adds up what an account used.', query, answer: shown.usageReport, also: ['text/csv'] },
+  { says: 'Adds up what an account used.', query, answer: shown.usageReport, also: { 'text/csv': null } },
   async (c, operator: Operator) => {
     const { by, account_id, ...rest } = readQuery(c, query)
     return reportUsage(c, { asker: { ...operator, account_id }, group_by: by, ...rest })

@@ -2,7 +2,7 @@
 
 import * as z from 'zod'
 import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
-import { chatCompletion } from '../../../contract/public/openai.ts'
+import { chatCompletion, chatCompletionChunk } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
@@ -71,7 +71,7 @@ const form: GenerationForm<Body> = {
 }
 
 export const chatCompletions = endpoint(
-  { says: 'Answers a conversation.', body, answer: chatCompletion, also: ['text/event-stream'] },
+  { says: 'Answers a conversation.', body, answer: chatCompletion, also: { 'text/event-stream': chatCompletionChunk } },
   (c, caller: Caller) => generate(c, caller, form),
 )
 

@@ -31,7 +31,7 @@ export const createCheckoutSession = endpoint(
     says: 'Makes a page of Stripe’s on which the account buys credit.',
     body: purchase,
     answer: checkoutSession,
-    status: 201,
+    statuses: [201],
   },
   async (c, caller: Caller) => {
     const { amount_nanousd, ...urls } = await readBody(c, purchase)

@@ -43,7 +43,7 @@ const form: GenerationForm<Body> = {
 }
 
 export const completions = endpoint(
-  { says: 'Continues prompts as they stand.', body, answer: completion, also: ['text/event-stream'] },
+  { says: 'Continues prompts as they stand.', body, answer: completion, also: { 'text/event-stream': completion } },
   (c, caller: Caller) => generate(c, caller, form),
 )
 

@@ -16,7 +16,7 @@ export const health = endpoint(
 )
 
 export const ledgerHealthz = endpoint(
-  { says: 'Says whether the books agree; 503 where they do not.', answer: ledgerHealth },
+  { says: 'Says whether the books agree; 503 where they do not.', answer: ledgerHealth, statuses: [200, 503] },
   async (c) => {
     const found = await recentLedgerHealth(c.env)
     const failing = failingChecks(found)

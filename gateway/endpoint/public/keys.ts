@@ -3,6 +3,7 @@
 import * as shown from '../../../contract/public/key.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { obtain } from '../../db/ask.ts'
+import { accountOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
 import { pageQuery } from '../../field/page.ts'
 import { readQuery } from '../../field/query.ts'
@@ -15,9 +16,10 @@ export const ownKeys = {
   create: endpoint({ ...creating, body: creation }, async (c, caller: Caller) =>
     createdKey(c, { ...(await readBody(c, creation)), ...caller }),
   ),
-  list: endpoint({ ...listing, query }, async (c, caller: Caller) =>
-    listedKeys(c, { ...readQuery(c, query), ...caller }),
-  ),
+  list: endpoint({ ...listing, query }, async (c, caller: Caller) => {
+    const page = readQuery(c, query)
+    return listedKeys(c, { ...page, account_id: await accountOf(c.env, { ...caller, scope: 'keys' }) })
+  }),
   ...keyEndpoints<Caller>(),
 }
 

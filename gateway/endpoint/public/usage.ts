@@ -21,7 +21,7 @@ export const listUsage = endpoint(
     says: 'Lists what requests used and cost, the newest first; with group_by, the sums of days.',
     query: z.union([listQuery, reportQuery]),
     answer: z.union([pages.pageOf(shown.usage), shown.usageReport]),
-    also: ['text/csv'],
+    also: { 'text/csv': null },
   },
   async (c, caller: Caller) => {
     if (c.req.query('group_by') !== undefined) return reportUsage(c, { asker: caller, ...readQuery(c, reportQuery) })

@@ -21,7 +21,7 @@ export interface CachedBlock extends Branch {
   readonly tokens: string // the ids it holds, written out
   readonly block: number
   users: number
-  // Its neighbours among the unused.
+  // These are its neighbours among the unused.
   older: CachedBlock | null
   newer: CachedBlock | null
 }
@@ -38,7 +38,7 @@ export class PrefixCache {
     return this.#size
   }
 
-  /** Of these, what no sequence uses: each can be evicted. */
+  /** Blocks in the tree that no sequence uses: each can be evicted. */
   get unused(): number {
     return this.#unused
   }

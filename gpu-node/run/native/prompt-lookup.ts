@@ -57,7 +57,7 @@ export class PromptLookup {
     }
   }
 
-  // Near the place where the last copy was lost, going on from there; else where the last tokens stood most recently.
+  // It is looked for near the place where the last copy was lost, going on from there; else where the last tokens stood most recently.
   #find(): number | null {
     const end = this.#tokens.length
     for (let at = this.#lost + 1; at <= Math.min(this.#lost + RESYNC_TOKENS, end - 1); at++) {

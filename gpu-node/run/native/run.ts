@@ -1,8 +1,7 @@
 // A request in our own engine: one sequence a choice, and the way from its tokens to text.
 
-import type { FinishReason } from '../../../contract/internal/generation.ts'
 import type { Run, RunChoice, RunEvent, RunRequest } from '../runner.ts'
-import { ChoiceText } from '../text/choice-text.ts'
+import { ChoiceText, type Delivery } from '../text/choice-text.ts'
 import type { Spelled } from '../text/logprobs.ts'
 import type { TokenLogprobs } from './sampling.ts'
 import type { SequenceOutput } from './scheduler.ts'
@@ -107,15 +106,12 @@ class NativeChoice implements RunChoice, LoopChoice {
     return this.#event(0, this.#text.cut(this.#detokenizer.end()))
   }
 
-  #event(
-    tokens: number,
-    delivery: { text: string; logprobs: RunEvent['logprobs']; finish: FinishReason | null },
-  ): RunEvent {
-    this.is_over = delivery.finish !== null
-    return { run: this.#run, choice: this.#index, tokens, ...delivery }
+  #event(tokens: number, { text, logprobs, finish }: Delivery): RunEvent {
+    this.is_over = finish !== null
+    return { run: this.#run, choice: this.#index, text, tokens, logprobs, finish }
   }
 
-  // As the drawn token and its alternatives would be spelled here, before it is pushed.
+  // The drawn token and its alternatives, as they would be spelled here: it is pushed after this.
   #spell(token: number, { logprob, top }: TokenLogprobs): Spelled {
     return {
       ...this.#detokenizer.surface(token),

@@ -1,5 +1,6 @@
 // Our own engine as a runner: a model, the scheduler of its steps, and the loop that runs them.
 
+import { neutralSampling } from '../../../contract/internal/generation.ts'
 import type { Run, Runner, RunnerListener, RunnerLoad, RunnerStatistics, RunRequest } from '../runner.ts'
 import type { Engine } from './engine.ts'
 import type { Model } from './load/model-folder.ts'
@@ -62,8 +63,7 @@ export class NativeRunner implements Runner {
 
   // Ready means that a token was really computed, not that a port is open.
   async #generateOneToken(): Promise<void> {
-    const greedy = { temperature: 0, top_p: 1, top_k: 0, min_p: 0, seed: 0n, bias: biasOf([]), logprobs: null }
-    const sampling = { ...greedy, repetition_penalty: 1, frequency_penalty: 0, presence_penalty: 0 }
+    const sampling = { ...neutralSampling, temperature: 0, seed: 0n, bias: biasOf([]), logprobs: null }
     const limits = { output_tokens_max: 1, output_tokens_min: 0, stop_ids: new Set<number>(), cache_salt: '' }
     this.#scheduler.submit(new Sequence({ prompt: [0], ...limits, priority: 'interactive', sampling }))
     const step = this.#scheduler.schedule()!

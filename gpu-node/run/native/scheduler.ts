@@ -14,9 +14,10 @@
 import assert from 'node:assert/strict'
 import type { FinishReason } from '../../../contract/internal/generation.ts'
 import { BlockTables, buildBatch, type StepPart } from './batch.ts'
-import { BLOCK_TOKENS, BlockPool, blocksFor } from './block-pool.ts'
+import { BLOCK_TOKENS, blocksFor } from './block-pool.ts'
 import type { StepBatch, StepResult } from './engine.ts'
-import { type CachedBlock, PrefixCache } from './prefix-cache.ts'
+import { KvMemory } from './kv-memory.ts'
+import type { CachedBlock } from './prefix-cache.ts'
 import { logprobsOf, type TokenLogprobs } from './sampling.ts'
 import type { Sequence } from './sequence.ts'
 import { promptTokensBeside, type StepCost, worthwhileChance } from './step-cost.ts'
@@ -60,9 +61,8 @@ interface Plan {
 
 export class Scheduler {
   readonly #limits: SchedulerLimits
-  readonly #pool: BlockPool
-  readonly #cache = new PrefixCache()
-  // Both in order of rank. Sequences wait before they first run and after a preemption.
+  readonly #memory: KvMemory
+  // Both lists are in order of rank. Sequences wait before they first run and after a preemption.
   readonly #waiting: Sequence[] = []
   readonly #running: Sequence[] = []
   #arrivals = 0
@@ -77,16 +77,16 @@ export class Scheduler {
 
   constructor(limits: SchedulerLimits) {
     this.#limits = limits
-    this.#pool = new BlockPool(limits.blocks)
+    this.#memory = new KvMemory(limits.blocks)
   }
 
   get status() {
     return {
       running: this.#running.length,
       waiting: this.#waiting.length,
-      blocks_total: this.#pool.total,
-      blocks_free: this.#available, // cached ones that nobody uses included
-      blocks_cached: this.#cache.size,
+      blocks_total: this.#memory.blocks_total,
+      blocks_free: this.#memory.blocks_free,
+      blocks_cached: this.#memory.blocks_cached,
       cache_queries: this.#cache_queries,
       cache_hits: this.#cache_hits,
       preemptions: this.#preemptions,
@@ -96,9 +96,9 @@ export class Scheduler {
     }
   }
 
-  /** Tokens that prompt and output of one sequence may have together, for lack of blocks. */
+  /** Tokens that prompt and output of one sequence may have together: what all blocks hold. */
   get sequence_tokens_max(): number {
-    return this.#pool.total * BLOCK_TOKENS
+    return this.#memory.blocks_total * BLOCK_TOKENS
   }
 
   /** An empty queue takes any one request, so that none is refused for ever. */
@@ -163,15 +163,15 @@ export class Scheduler {
       if (sequence.state !== 'running') continue
       sequence.leaveStep(part.tokens, { drew: samples })
       const ends = samples && this.#append(part, result, first_row, outputs)
-      this.#cacheFullBlocks(sequence)
+      this.#memory.cacheFullBlocks(sequence)
       if (ends) this.#finish(sequence)
     }
-    this.#assertBlocksAddUp()
+    this.#memory.assertAddsUp(this.#running)
     return outputs
   }
 
-  // Row after row, for as long as what was drafted is what was drawn. What a wrong draft left in the blocks is written
-  // over, and is never seen as computed, so the prefix cache holds none of it.
+  // Tokens are taken row after row, for as long as what was drafted is what was drawn. What a wrong draft left in the blocks
+  // is written over, and is never seen as computed, so the prefix cache holds none of it.
   #append({ sequence, draft }: StepPart, result: StepResult, first_row: number, outputs: SequenceOutput[]): boolean {
     for (let i = 0; ; i++) {
       const token = result.tokens[first_row + i]!
@@ -185,8 +185,8 @@ export class Scheduler {
     }
   }
 
-  // One token a stream first, so that no long prompt stalls them. Only a stream can be short of a block, since a prompt
-  // comes in with all of its own.
+  // Each stream gets its one token first, so that no long prompt stalls them. Only a stream can be short of a block, since a
+  // prompt comes in with all of its own.
   #continueStreams(plan: Plan): void {
     for (const sequence of this.#running.slice()) {
       const runs = sequence.state === 'running' && !sequence.paused && sequence.remaining === 1
@@ -216,19 +216,18 @@ export class Scheduler {
 
   #admit(plan: Plan, sequence: Sequence): boolean {
     if (!this.#makePlace(plan, sequence)) return false
-    const path = this.#cache.find(sequence.cache_salt, sequence.blockTokens(sequence.sharable_blocks))
+    const path = this.#memory.find(sequence)
     while (!this.#hasBlocksFor(sequence, path)) if (!this.#preemptFor(plan, sequence)) return false
     this.#waiting.splice(this.#waiting.indexOf(sequence), 1)
     sequence.state = 'running'
     insertByRank(this.#running, sequence)
-    this.#cache.use(path)
-    sequence.beginWith(path)
+    this.#memory.comeIn(sequence, path)
     if (sequence.cached_tokens === null) {
       sequence.cached_tokens = sequence.computed
       this.#cache_queries += sequence.prompt_tokens
       this.#cache_hits += sequence.computed
     }
-    this.#takeBlocks(sequence, sequence.target)
+    this.#memory.grow(sequence, sequence.target)
     this.#giveTokens(plan, sequence)
     return true
   }
@@ -238,9 +237,8 @@ export class Scheduler {
   }
 
   #hasBlocksFor(sequence: Sequence, path: readonly CachedBlock[]): boolean {
-    const unused_in_path = path.filter(({ users }) => users === 0).length
     const wanted = blocksFor(sequence.target) - path.length + this.#running.length
-    return this.#available - unused_in_path >= wanted
+    return this.#memory.freeBeside(path) >= wanted
   }
 
   // Who waits takes the place of a slow reader, and an interactive one that of a batch, unless that was passed often enough.
@@ -257,12 +255,12 @@ export class Scheduler {
   #giveTokens(plan: Plan, sequence: Sequence): void {
     const tokens = Math.min(sequence.remaining, plan.tokens_left)
     if (tokens === 0) return
-    this.#takeBlocks(sequence, sequence.scheduled + tokens)
+    this.#memory.grow(sequence, sequence.scheduled + tokens)
     plan.parts.set(sequence, { sequence, tokens, samples: tokens === sequence.remaining, draft: NO_DRAFT })
     plan.tokens_left -= tokens
   }
 
-  // Only beside few streams and no prompt.
+  // Drafts pay beside few streams and no prompt.
   #mayDraft(parts: readonly StepPart[]): boolean {
     const { speculation } = this.#limits
     return (
@@ -272,18 +270,18 @@ export class Scheduler {
     )
   }
 
-  // With no block that a running sequence may want. The rows drawn in a step are never more than the sequences that may run: an
-  // engine's memory for their histories is sized by those.
+  // A draft takes no block that a running sequence may want. The rows drawn in a step are never more than the sequences that
+  // may run: an engine's memory for their histories is sized by those.
   #draft(parts: readonly StepPart[], tokens_max: number, cost: StepCost): void {
     let tokens_left = Math.min(tokens_max, this.#limits.sequences_max - parts.length)
     const chanceMin = (drafted: number, expected: number) =>
       worthwhileChance(parts.length + drafted, parts.length + expected, cost)
     for (const part of parts) {
       const { sequence } = part
-      const blocks = sequence.blocks.length + Math.max(this.#available - this.#running.length, 0)
+      const blocks = sequence.blocks.length + Math.max(this.#memory.blocks_free - this.#running.length, 0)
       const room = Math.min(blocks * BLOCK_TOKENS - sequence.target, tokens_left, DRAFT_TOKENS_MAX)
       part.draft = sequence.propose(room, chanceMin)
-      this.#takeBlocks(sequence, sequence.target + part.draft.length)
+      this.#memory.grow(sequence, sequence.target + part.draft.length)
       tokens_left -= part.draft.length
       if (part.draft.length > 0) this.#drafts++
       this.#drafts_proposed += part.draft.length
@@ -291,7 +289,7 @@ export class Scheduler {
   }
 
   #makeRoom(plan: Plan, sequence: Sequence): boolean {
-    while (this.#available < blocksFor(sequence.target) - sequence.blocks.length) {
+    while (this.#memory.blocks_free < blocksFor(sequence.target) - sequence.blocks.length) {
       const victim = this.#victimFor(sequence)
       if (!victim || !this.#preempt(plan, victim)) return false
       plan.admits = false
@@ -311,7 +309,7 @@ export class Scheduler {
     )
   }
 
-  /** Of those that run and are read. */
+  /** The oldest of those that run and are read. */
   get #oldest(): Sequence | null {
     let oldest: Sequence | null = null
     for (const sequence of this.#running) {
@@ -333,50 +331,15 @@ export class Scheduler {
     return true
   }
 
-  #takeBlocks(sequence: Sequence, tokens: number): void {
-    while (sequence.blocks.length < blocksFor(tokens)) sequence.blocks.push(this.#takeBlock())
-  }
-
-  #takeBlock(): number {
-    if (this.#pool.free === 0) this.#pool.giveBack([this.#cache.evict()])
-    return this.#pool.take()
-  }
-
-  // At once, not when it finishes: whoever comes meanwhile with the same beginning finds it. Two that computed the same
-  // side by side have the same bytes, so the second takes the first's block and gives up its own.
-  #cacheFullBlocks(sequence: Sequence): void {
-    const { path, blocks, cache_salt } = sequence
-    for (let i = path.length; i < Math.floor(sequence.computed / BLOCK_TOKENS); i++) {
-      const own = { tokens: sequence.blockTokensAt(i), block: blocks[i]! }
-      const cached = this.#cache.add(cache_salt, path.at(-1), own)
-      if (cached.block !== own.block) this.#pool.giveBack([own.block])
-      blocks[i] = cached.block
-      path.push(cached)
-    }
-  }
-
   #finish(sequence: Sequence): void {
     if (sequence.state === 'waiting') this.#waiting.splice(this.#waiting.indexOf(sequence), 1)
     if (sequence.state === 'running') this.#release(sequence)
     sequence.state = 'finished'
   }
 
-  // Safe while a step in flight still uses the blocks: the engine runs steps in order, and a new owner comes later.
   #release(sequence: Sequence): void {
     this.#running.splice(this.#running.indexOf(sequence), 1)
-    this.#pool.giveBack(sequence.blocks.slice(sequence.path.length))
-    this.#cache.release(sequence.path)
-    sequence.blocks = []
-    sequence.path = []
-  }
-
-  get #available(): number {
-    return this.#pool.free + this.#cache.unused
-  }
-
-  #assertBlocksAddUp(): void {
-    const held = this.#running.reduce((sum, { blocks, path }) => sum + blocks.length - path.length, 0)
-    assert.equal(this.#pool.free + this.#cache.size + held, this.#pool.total, 'free + cached + held = total')
+    this.#memory.leave(sequence)
   }
 }
 

@@ -7,10 +7,10 @@
 //   its KV      ├──── computed ────────┼─ in_flight ─┼── remaining ─┤
 //               in `blocks`                          scheduled      target
 //
-// A step that is put together moves tokens from `remaining` to `in_flight`, and where none remain it draws one: `awaited`, in the
-// row `awaited_row` of that step (the next step refers to it by that). When it has ended, what was in flight is computed, and what
-// was awaited is the last of its tokens. So steps can be put together before the one ahead of them was read. A preempted sequence
-// has nothing in flight; it starts over with `computed` 0, and the same tokens are computed once more.
+// A step that is put together moves tokens from `remaining` to `in_flight`, and where none remain it draws one: `awaited`, in
+// the row `awaited_row` of that step (the next step refers to it by that). When it has ended, what was in flight is computed, and
+// what was awaited is the last of its tokens. So a step can be put together before the one ahead of it was read. A preempted
+// sequence has nothing in flight; it starts over with `computed` 0, and the same tokens are computed once more.
 
 import assert from 'node:assert/strict'
 import type { Priority } from '../../../contract/internal/generation.ts'

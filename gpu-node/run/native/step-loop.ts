@@ -89,7 +89,8 @@ export class StepLoop {
       await this.#handOut(step, outputs) // while the next one runs
       step = this.#ifWanted(next) ?? this.#begin()
     }
-    // In the same turn as the last look at the schedule: whoever starts later kicks. (After a failure it stays: nothing runs again.)
+    // This is the same turn as the last look at the schedule: whoever starts later kicks. (After a failure it stays true:
+    // nothing runs again.)
     this.#is_running = false
   }
 

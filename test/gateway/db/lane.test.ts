@@ -53,6 +53,21 @@ test('what queues while a call runs goes as one call, and everyone gets his own 
   expect(counts()).toEqual({ calls: 2, connected: 1, discarded: 0 })
 })
 
+test('a lane of single items carries one at a time, in order', async () => {
+  const calls: object[][] = []
+  const connection: Connection = {
+    call: async (_, items) => {
+      calls.push(items)
+      return items
+    },
+    discard: () => {},
+  }
+  const lane = new Lane({ connect: () => connection, patience_ms: 5000, batch_max: 1 })
+  const asked = [0, 1, 2].map((i) => lane.ask('read', { i }))
+  expect(await Promise.all(asked)).toEqual([{ i: 0 }, { i: 1 }, { i: 2 }])
+  expect(calls).toEqual([[{ i: 0 }], [{ i: 1 }], [{ i: 2 }]])
+})
+
 test('what is asked in one turn goes as one call, and so does what is asked by those it answers', async () => {
   const { lane, nextCall } = heldLane()
   const again = async (i: number) => {

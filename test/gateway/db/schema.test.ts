@@ -2,7 +2,8 @@
 
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { bigint, pgTable, text } from 'drizzle-orm/pg-core'
+import { is } from 'drizzle-orm'
+import { bigint, PgTable, PgView, pgTable, text } from 'drizzle-orm/pg-core'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { catalogueFindings, type Drawn, drawnIn } from '../../support/catalogue.ts'
 import { startTestPostgres, type TestPostgres } from '../../support/postgres.ts'
@@ -10,18 +11,25 @@ import { startTestPostgres, type TestPostgres } from '../../support/postgres.ts'
 const folder = join(import.meta.dirname, '../../../gateway/db/schema')
 
 let db: TestPostgres
-let tables: Drawn[]
+let drawn: Drawn[]
 
 beforeAll(async () => {
   db = await startTestPostgres()
   const modules = await Promise.all(readdirSync(folder).map((file) => import(join(folder, file)) as Promise<object>))
-  tables = modules.flatMap(drawnIn)
+  drawn = modules.flatMap(drawnIn)
 })
 afterAll(() => db?.stop())
 
 test('every table of the database is there, with its columns, types, nullability, defaults and keys, and none besides', async () => {
+  const tables = drawn.filter((one) => is(one, PgTable))
   expect(tables.length).toBeGreaterThan(20)
   expect(await catalogueFindings(db.sql, 'public', tables)).toEqual([])
+})
+
+test('every view that a reader may select is there, with its columns and their types, and none besides', async () => {
+  const views = drawn.filter((one) => is(one, PgView))
+  expect(views.length).toBeGreaterThan(5)
+  expect(await catalogueFindings(db.sql, 'read', views)).toEqual([])
 })
 
 test('what is missing, renamed, retyped, nullable or has another default is named', async () => {

@@ -1,7 +1,7 @@
 // What ends a choice and what is told of its tokens, over the node with a fake engine: streamed and whole, as a caller sees it.
 
 import { describe, expect, test } from 'vitest'
-import type { GenerateRequest } from '../../../contract/internal/generation.ts'
+import { type GenerateRequest, neutralSampling } from '../../../contract/internal/generation.ts'
 import type { ChatLogprobs, CompletionLogprobs } from '../../../contract/public/openai.ts'
 import { type FakeNode, startFakeNode } from '../../support/fake-node.ts'
 import { framesOf, generate, textOf } from '../../support/generate.ts'
@@ -112,7 +112,7 @@ describe('log-probabilities', () => {
     async (own) => {
       const node = await startFakeNode(bytes)
       for (const seed of ['1', '2', '3', '4', '5']) {
-        const changes = { max_tokens: 80, logprobs: 3, sampling: { ...sampling, seed }, ...own }
+        const changes = { max_tokens: 80, logprobs: 3, sampling: { ...neutralSampling, seed }, ...own }
         const answer = await whole(node, changes)
         const lists = answer.logprobs as CompletionLogprobs
         expect(merged((await streamed(node, changes)).logprobs as CompletionLogprobs[])).toEqual(lists)
@@ -131,7 +131,7 @@ describe('log-probabilities', () => {
   test('of a chat add up to its bytes', async () => {
     const node = await startFakeNode(bytes)
     for (const seed of ['1', '2', '3', '4', '5']) {
-      const changes = { shape: 'chat' as const, max_tokens: 80, logprobs: 2, sampling: { ...sampling, seed } }
+      const changes = { shape: 'chat' as const, max_tokens: 80, logprobs: 2, sampling: { ...neutralSampling, seed } }
       const answer = await whole(node, changes)
       const { content } = answer.logprobs as ChatLogprobs
       const parts = (await streamed(node, changes)).logprobs as ChatLogprobs[]
@@ -161,14 +161,4 @@ describe('log-probabilities', () => {
     expect(with_them.text).toBe(without.text)
     expect((with_them.logprobs as CompletionLogprobs).tokens.length).toBeGreaterThan(0)
   })
-
-  const sampling = {
-    temperature: 1,
-    top_p: 1,
-    top_k: 0,
-    min_p: 0,
-    repetition_penalty: 1,
-    frequency_penalty: 0,
-    presence_penalty: 0,
-  }
 })

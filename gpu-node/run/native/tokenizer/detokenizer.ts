@@ -1,4 +1,4 @@
-// Token ids back to text, one at a time: never half a code point, and never decoding an id twice. The concatenation of
+// Turns token ids back into text, one at a time: never half a code point, and never decoding an id twice. The concatenation of
 // all deltas is SentencePiece's text of the whole, except that broken UTF-8 becomes U+FFFD as Python's 'replace' does it.
 
 import type { Piece } from './sentencepiece-file.ts'

@@ -1,4 +1,4 @@
-// A formatted prompt to token ids. Every text part is encoded by itself, with its own dummy prefix, as the slow
+// Turns a formatted prompt into token ids. Every text part is encoded by itself, with its own dummy prefix, as the slow
 // LlamaTokenizer of Hugging Face (legacy behaviour) does between special tokens.
 
 import type { PromptPart } from '../../../../contract/internal/generation.ts'

@@ -1,4 +1,4 @@
-// Text to token ids exactly as Google's SentencePiece (BPE, identity normalizer, byte fallback) does it, or as Hugging Face's
+// Turns text into token ids exactly as Google's SentencePiece (BPE, identity normalizer, byte fallback) does it, or as Hugging Face's
 // tokenizers do for a model that says in which order pairs merge. Special pieces are never found in text: a caller that
 // writes "<s>" gets the tokens of three characters.
 
@@ -88,7 +88,7 @@ export class Tokenizer {
     for (const [i, start] of merged.entries()) this.#appendIds(ids, normalized.slice(start, merged[i + 1]))
   }
 
-  // Normalizer::Normalize with the identity rule. Extra whitespace is only ever U+0020 there.
+  // This is Normalizer::Normalize with the identity rule. Extra whitespace is only ever U+0020 there.
   #normalize(text: string): string {
     const kept = this.model.remove_extra_whitespaces ? this.#removeExtraSpaces(text) : text
     if (kept === '') return ''

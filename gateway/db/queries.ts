@@ -1,0 +1,27 @@
+// Every read that the gateway makes by drizzle: its name, its item, its rows. Queries run inside the teller, which is asked by name and
+// item, so that no SQL crosses the RPC.
+
+import { listAccounts } from './queries/accounts.ts'
+import { listAnomalies } from './queries/anomalies.ts'
+import { listEntries } from './queries/entries.ts'
+import { listInvoices } from './queries/invoices.ts'
+import { listKeys } from './queries/keys.ts'
+import { listPrices } from './queries/prices.ts'
+import { sumUsage } from './queries/usage.ts'
+
+export const queries = {
+  list_accounts: listAccounts,
+  list_anomalies: listAnomalies,
+  list_entries: listEntries,
+  list_invoices: listInvoices,
+  list_keys: listKeys,
+  list_prices: listPrices,
+  sum_usage: sumUsage,
+}
+
+export type QueryName = keyof typeof queries
+export type QueryItem<N extends QueryName> = Parameters<(typeof queries)[N]>[1]
+export type QueryRow<N extends QueryName> = Awaited<ReturnType<(typeof queries)[N]>>[number]
+
+/** The rows, in order; or why there are none. */
+export type QueryAnswer<N extends QueryName> = QueryRow<N>[] | 'busy' | 'unavailable' | { decision: 'failed' }

@@ -1,0 +1,140 @@
+// The views of the schema `read` (migrations/views/read.sql): all that a reader's login can select. Amounts of money and ids are bigints;
+// counts and limits travel as JSON numbers, and are numbers here.
+
+import { bigint, date, integer, jsonb, numeric, pgSchema, text, uuid } from 'drizzle-orm/pg-core'
+import type { Anomaly } from '../../../contract/public/anomaly.ts'
+import type { Billing } from '../../../contract/public/billing.ts'
+import type { EntryKind } from '../../../contract/public/entry.ts'
+import type { Scope } from '../../../contract/public/key.ts'
+import { int8, moment } from './column.ts'
+
+const read = pgSchema('read')
+const count = () => bigint({ mode: 'number' })
+
+const limits = {
+  requests_per_minute: count(),
+  tokens_per_minute: count(),
+  requests_in_flight_max: count(),
+  monthly_spend_cap_nanousd: int8(),
+}
+
+const limitsInUse = {
+  requests_in_flight: count().notNull(),
+  charged_this_month_nanousd: int8().notNull(),
+}
+
+export const accountsView = read
+  .view('accounts', {
+    id: int8().notNull(),
+    name: text().notNull(),
+    created_at: moment().notNull(),
+    overdraft_nanousd: int8().notNull(),
+    balance_nanousd: int8().notNull(),
+    available_nanousd: numeric({ mode: 'bigint' }).notNull(), // may be past what a bigint of Postgres holds
+    ...limits,
+    ...limitsInUse,
+  })
+  .existing()
+
+export const keysView = read
+  .view('keys', {
+    id: int8().notNull(),
+    account_id: int8().notNull(),
+    name: text().notNull(),
+    prefix: text().notNull(),
+    last_four: text().notNull(),
+    scopes: text().array().$type<Scope[]>().notNull(),
+    models: text().array(), // null: every model
+    tags: text().array().notNull(),
+    allowed_ips: text().array(), // null: from anywhere
+    ...limits,
+    ...limitsInUse,
+    created_at: moment().notNull(),
+    last_used_at: moment(),
+    expires_at: moment(),
+    revoked_at: moment(),
+    rotated_from: int8(),
+    metered_as: int8().notNull(),
+  })
+  .existing()
+
+export const pricesView = read
+  .view('prices', {
+    model: text().notNull(),
+    version: integer().notNull(),
+    account_id: int8(), // null: the list price
+    input_nanousd_per_token: int8().notNull(),
+    cached_input_nanousd_per_token: int8().notNull(),
+    output_nanousd_per_token: int8().notNull(),
+    valid_from: moment().notNull(),
+    valid_until: moment(),
+  })
+  .existing()
+
+export const entriesView = read
+  .view('entries', {
+    id: int8().notNull(),
+    account_id: int8().notNull(),
+    sequence: count().notNull(),
+    kind: text().$type<EntryKind>().notNull(),
+    amount_nanousd: int8().notNull(),
+    reference: text(),
+    request_id: uuid(),
+    created_at: moment().notNull(),
+  })
+  .existing()
+
+export const invoicesView = read
+  .view('invoices', {
+    account_id: int8().notNull(),
+    number: integer().notNull(),
+    month: text().notNull(), // 2026-11
+    billing_mode: text().$type<Billing['billing_mode']>().notNull(),
+    opening_nanousd: int8().notNull(),
+    closing_nanousd: int8().notNull(),
+    due_nanousd: int8().notNull(),
+    closed_at: moment().notNull(),
+  })
+  .existing()
+
+const usageSums = {
+  request_count: int8().notNull(),
+  prompt_tokens: int8().notNull(),
+  cached_tokens: int8().notNull(),
+  completion_tokens: int8().notNull(),
+  cost_nanousd: int8().notNull(),
+}
+
+export const usageByDayView = read
+  .view('usage_by_day', {
+    account_id: int8().notNull(),
+    day: date().notNull(), // of UTC
+    key_id: int8().notNull(),
+    model: text().notNull(),
+    ...usageSums,
+  })
+  .existing()
+
+export const usageByTagView = read
+  .view('usage_by_tag', {
+    account_id: int8().notNull(),
+    day: date().notNull(),
+    key_id: int8().notNull(),
+    model: text().notNull(),
+    tag: text().notNull(), // '' where the key has none
+    ...usageSums,
+  })
+  .existing()
+
+export const anomaliesView = read
+  .view('anomalies', {
+    id: int8().notNull(),
+    created_at: moment().notNull(),
+    kind: text().$type<Anomaly['kind']>().notNull(),
+    request_id: uuid().notNull(),
+    account_id: text(), // as it was reported
+    node_id: text(),
+    sqlstate: text(),
+    detail: jsonb().$type<Record<string, unknown>>().notNull(),
+  })
+  .existing()

@@ -1,0 +1,172 @@
+// The document of the API, OpenAPI 3.1, made of the route table and of the schemas that endpoints read bodies and queries by and that
+// type their answers.
+
+import * as z from 'zod'
+import * as accounts from '../contract/public/account.ts'
+import * as anomalies from '../contract/public/anomaly.ts'
+import * as balances from '../contract/public/balance.ts'
+import * as billing from '../contract/public/billing.ts'
+import * as checkout from '../contract/public/checkout.ts'
+import * as entries from '../contract/public/entry.ts'
+import * as errors from '../contract/public/error.ts'
+import * as health from '../contract/public/health.ts'
+import * as invoices from '../contract/public/invoice.ts'
+import * as keys from '../contract/public/key.ts'
+import * as models from '../contract/public/model.ts'
+import * as openai from '../contract/public/openai.ts'
+import * as prices from '../contract/public/price.ts'
+import * as receiptKeys from '../contract/public/receipt-key.ts'
+import * as reconciliation from '../contract/public/reconciliation.ts'
+import * as usage from '../contract/public/usage.ts'
+import type { Description } from './endpoint.ts'
+import type { Route, Served } from './route.ts'
+
+const VERSION = '0.1.0' // of package.json
+
+export type Json = Record<string, unknown>
+
+/** Paths of nodes and of Stripe are no part of the public API. */
+const isPublic = ({ who }: Route) => who !== 'node' && who !== 'stripe'
+
+export function openApiDocument(routes: Route[]): Json {
+  const components = new Components()
+  const paths = Object.fromEntries(
+    routes.filter(isPublic).map((route) => [route.path.replace(/:(\w+)/g, '{$1}'), pathItem(route, components)]),
+  )
+  const error = components.schemaOf(errors.errorBody, 'output')
+  return {
+    openapi: '3.1.0',
+    info: {
+      title: 'Ziya Code API',
+      version: VERSION,
+      description: 'A metered API for self-hosted code models. Amounts of money are nano-USD, as decimal strings.',
+      license: { name: 'Apache-2.0', identifier: 'Apache-2.0' },
+    },
+    servers: [{ url: '/' }],
+    paths,
+    components: {
+      securitySchemes: {
+        key: { type: 'http', scheme: 'bearer', description: 'A key of an account: zc_live_…' },
+        operator: { type: 'http', scheme: 'bearer', description: 'The operator’s key.' },
+      },
+      responses: { Error: { description: 'A refusal.', content: { 'application/json': { schema: error } } } },
+      schemas: components.sorted(),
+    },
+  }
+}
+
+function pathItem(route: Route, components: Components): Json {
+  return Object.fromEntries(
+    route.methods.map((served) => [served.method.toLowerCase(), operation(route, served, components)]),
+  )
+}
+
+function operation({ path, who, scope }: Route, served: Served, components: Components): Json {
+  const { says, query, body } = served.description
+  const parameters = [
+    ...Array.from(path.matchAll(/:(\w+)/g), ([, name]) => ({ name, in: 'path', required: true, schema: TEXT })),
+    ...(query ? queryParameters(components.schemaOf(query, 'input')) : []),
+    ...(served.takes_idempotency_key ? [IDEMPOTENCY_KEY] : []),
+  ]
+  const needs = scope ? ` Needs a key with the scope ${scope} or admin.` : ''
+  return {
+    summary: says,
+    ...(needs && { description: needs.trim() }),
+    security: who === 'anybody' ? [] : [{ [who]: [] }],
+    ...(parameters.length > 0 && { parameters }),
+    ...(body && {
+      requestBody: { required: true, content: { 'application/json': { schema: components.schemaOf(body, 'input') } } },
+    }),
+    responses: { ...responses(served.description, components), default: { $ref: '#/components/responses/Error' } },
+  }
+}
+
+const TEXT = { type: 'string' }
+const IDEMPOTENCY_KEY = {
+  name: 'Idempotency-Key',
+  in: 'header',
+  description: 'What is asked with one is done once; its first result is answered again for a day.',
+  schema: { type: 'string', minLength: 1, maxLength: 255 },
+}
+
+function responses({ answer, statuses = [200], also = {} }: Description, components: Components): Json {
+  const json = answer && { 'application/json': { schema: components.schemaOf(answer, 'output') } }
+  const others = Object.entries(also).map(([type, event]) => [
+    type,
+    { schema: event ? components.schemaOf(event, 'output') : TEXT },
+  ])
+  const content = { ...json, ...Object.fromEntries(others) }
+  return Object.fromEntries(statuses.map((status) => [status, { description: DESCRIPTIONS[status], content }]))
+}
+
+const DESCRIPTIONS = { 200: 'Done.', 201: 'Made.', 503: 'Something is not well.' }
+
+/** The parameters of a query; of a union, those of any member. */
+function queryParameters({ anyOf, properties = {}, required = [] }: JsonObject): Json[] {
+  if (anyOf) {
+    const all = anyOf.flatMap((member) => queryParameters({ ...member, required: [] }))
+    return [...new Map(all.map((parameter) => [parameter.name, parameter])).values()]
+  }
+  return Object.entries(properties).map(([name, schema]) => ({
+    name,
+    in: 'query',
+    ...(required.includes(name) && { required: true }),
+    schema,
+  }))
+}
+
+interface JsonObject {
+  anyOf?: JsonObject[]
+  properties?: Record<string, Json>
+  required?: string[]
+}
+
+/** The shapes of contract/public by name, so that each stands in the document once. */
+class Components {
+  readonly #registry = z.registry<{ id: string }>()
+  readonly #schemas = new Map<string, unknown>()
+
+  constructor() {
+    for (const [name, schema] of NAMED)
+      this.#registry.add(schema, { id: name.replace(/^./, (first) => first.toUpperCase()) })
+  }
+
+  /** The JSON Schema of what comes in or goes out; named shapes in it are references. */
+  schemaOf(schema: z.ZodType, io: 'input' | 'output'): JsonObject {
+    const wrapped = z.toJSONSchema(z.object({ schema }), { metadata: this.#registry, io, override: describe })
+    const text = JSON.stringify(wrapped).replaceAll('"#/$defs/', '"#/components/schemas/')
+    const { properties, $defs = {} } = JSON.parse(text) as { properties: { schema: JsonObject }; $defs?: Json }
+    for (const [name, shape] of Object.entries($defs)) this.#schemas.set(name, shape)
+    return properties.schema
+  }
+
+  sorted(): Json {
+    return Object.fromEntries([...this.#schemas].sort(([a], [b]) => (a < b ? -1 : 1)))
+  }
+}
+
+/** What a schema says of itself by `meta` or `describe`. */
+function describe({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodType; jsonSchema: object }): void {
+  Object.assign(jsonSchema, z.globalRegistry.get(zodSchema))
+}
+
+const NAMED = [
+  accounts,
+  anomalies,
+  balances,
+  billing,
+  checkout,
+  entries,
+  errors,
+  health,
+  invoices,
+  keys,
+  models,
+  openai,
+  prices,
+  receiptKeys,
+  reconciliation,
+  usage,
+].flatMap((nouns) =>
+  Object.entries<unknown>(nouns).filter((named): named is [string, z.ZodType] => named[1] instanceof z.ZodType),
+)

@@ -1,0 +1,86 @@
+-- What lists, reports and statements are read from, under the login of a reader: no hashes, no secrets, no bodies. A view runs with the
+-- rights of its owner, so a reader needs none on the tables; but the functions a view calls are called with the reader's rights, so only
+-- Postgres' own stand here. gateway/db/schema/read.ts has the same columns, which a test compares.
+
+drop schema if exists read cascade;
+create schema read;
+
+-- Accounts, with the meter that counts what all of their keys take.
+create view read.accounts as
+select
+  a.id, a.name, a.created_at, a.overdraft_nanousd,
+  a.credited_nanousd - a.debited_nanousd as balance_nanousd,
+  a.credited_nanousd::numeric + a.overdraft_nanousd - a.debited_nanousd - a.pending_nanousd as available_nanousd,
+  a.requests_per_minute, a.tokens_per_minute, a.requests_in_flight_max, a.monthly_spend_cap_nanousd,
+  m.requests_in_flight,
+  case when m.month = date_trunc('month', clock_timestamp() at time zone 'utc')::date then m.charged_nanousd else 0 end
+    as charged_this_month_nanousd
+from accounts a join meters m on m.account_id = a.id and m.key_id = 0;
+
+-- Keys, with the meter that counts what they take: a rotated key goes on with the meter of the one it replaced.
+create view read.keys as
+select
+  k.id, k.account_id, k.name, k.prefix, k.last_four, k.scopes, k.models, k.tags, k.allowed_ips::text[] as allowed_ips,
+  k.requests_per_minute, k.tokens_per_minute, k.requests_in_flight_max, k.monthly_spend_cap_nanousd,
+  m.requests_in_flight,
+  case when m.month = date_trunc('month', clock_timestamp() at time zone 'utc')::date then m.charged_nanousd else 0 end
+    as charged_this_month_nanousd,
+  k.created_at, m.last_used_at, k.expires_at, k.revoked_at, k.rotated_from, m.key_id as metered_as
+from keys k join meters m on m.account_id = k.account_id and m.key_id = coalesce(k.metered_as, k.id);
+
+-- The price book.
+create view read.prices as
+select
+  model, version, account_id, input_nanousd_per_token, cached_input_nanousd_per_token, output_nanousd_per_token, valid_from, valid_until
+from prices;
+
+-- The lines of the ledger. An operator's notes are not shown to customers.
+create view read.entries as
+select id, account_id, sequence, kind, amount_nanousd, reference, request_id, created_at from entries;
+
+-- Invoices that are closed, and cannot change any more.
+create view read.invoices as
+select
+  account_id, number, to_char(month at time zone 'UTC', 'YYYY-MM') as month, billing_mode, opening_nanousd, closing_nanousd,
+  greatest(0, -closing_nanousd) as due_nanousd, closed_at
+from invoices where closed_at is not null;
+
+-- What each key used each day, as it was added up when it was settled.
+create view read.usage_by_day as
+select account_id, day, key_id, model, request_count, prompt_tokens, cached_tokens, completion_tokens, cost_nanousd from usage_daily;
+
+-- The same under each tag of the key, and under '' for keys without any: a request is there as often as its key has tags.
+create view read.usage_by_tag as
+select
+  u.account_id, u.day, u.key_id, u.model, tag, u.request_count, u.prompt_tokens, u.cached_tokens, u.completion_tokens, u.cost_nanousd
+from usage_daily u
+join keys k on k.account_id = u.account_id and k.id = u.key_id -- by the account too, so that no other's keys are read
+cross join lateral unnest(case when k.tags = '{}' then array[''] else k.tags end) as tag;
+
+-- What should not have happened. Who is concerned is told by the report itself.
+create view read.anomalies as
+select
+  id, created_at, kind, request_id, coalesce(detail ->> 'account_id', detail -> 'record' ->> 'account_id') as account_id,
+  detail ->> 'node_id' as node_id, detail ->> 'sqlstate' as sqlstate, detail
+from anomalies;
+
+-- A reader logs in as a member of ziya_reader.
+--   create role my_reader login password '…' in role ziya_reader;
+do $$
+begin
+  if not exists (select from pg_roles where rolname = 'ziya_reader') then
+    create role ziya_reader nologin;
+  end if;
+exception
+  when unique_violation or duplicate_object then null; -- roles are the server's: another database of it was as fast
+  when insufficient_privilege then
+    raise warning 'this user may not create roles: the gateway has to read as the owner of the tables';
+end $$;
+
+do $$
+begin
+  if exists (select from pg_roles where rolname = 'ziya_reader') then
+    grant usage on schema read to ziya_reader;
+    grant select on all tables in schema read to ziya_reader;
+  end if;
+end $$;
