@@ -8,7 +8,7 @@ declare
   held reservations;
 begin
   perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
-  perform restore(items, 'voided');
+  perform restore_lost_reservations(items, 'voided');
   for item in select * from jsonb_array_elements(items) loop
     select * into held from reservations
     where request_id = (item ->> 'request_id')::uuid and account_id = (item ->> 'account_id')::bigint;

@@ -1,6 +1,147 @@
--- What admit is made of: what keeps a key from running, how an admission is answered, and how it is written down.
+-- What admit is made of: the rows that decide a request, the decision, and how it is written down.
 
-create function ledger.admission(held reservations, account accounts, nodes jsonb) returns jsonb language sql stable as $$
+-- The items of a call, each with the rows that decide it, in the order of their accounts and meters.
+create function ledger.candidates_of(items jsonb, owners bigint[], moment timestamptz) returns setof ledger.candidate language sql stable as $$
+  with models as materialized (
+    select name, live_nodes(name) as nodes, price_at(name, null, moment) as list_price,
+      exists (select from prices where model = name and account_id = any (owners)) as is_agreed -- with one of these accounts
+    from (select distinct i ->> 'model' as name from jsonb_array_elements(items) as i) as named)
+  select
+    place::int, item, (item ->> 'request_id')::uuid, item ->> 'model',
+    (item ->> 'prompt_tokens_max')::bigint, (item ->> 'output_tokens_max')::bigint,
+    k.key, a.account, o.own, w.whole,
+    case when is_agreed then price_at(name, (k.key).account_id, moment) else list_price end, nodes, r.held
+  from jsonb_array_elements(items) with ordinality as listed (item, place)
+  join models on name = item ->> 'model'
+  left join lateral (select k as key from keys k where hash = decode(item ->> 'key_hash', 'hex') limit 1) as k on true
+  left join lateral (select r as held from reservations r where request_id = (item ->> 'request_id')::uuid limit 1) as r on true
+  left join lateral (select a as account from accounts a where id = (k.key).account_id limit 1) as a on true
+  left join lateral (
+    select m as whole from meters m where account_id = (k.key).account_id and key_id = 0 limit 1) as w on true
+  left join lateral (
+    select m as own from meters m
+    where account_id = (k.key).account_id and key_id = coalesce((k.key).metered_as, (k.key).id) limit 1) as o on true
+  order by (k.key).account_id, coalesce((k.key).metered_as, (k.key).id), place
+$$;
+
+-- Admits what may run, one item after the other: each finds its account and its meters as those before it left them. Expects the
+-- accounts to be locked; answers each item in its place.
+create function ledger.admit_in_order(items jsonb, owners bigint[], moment timestamptz) returns jsonb[] language plpgsql as $$
+declare
+  answers jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(items)]);
+  moment_us bigint := (extract(epoch from moment) * 1000000)::bigint;
+  asked ledger.candidate;
+  key keys;
+  account accounts;
+  whole meters; -- of the account
+  own meters; -- of the key
+  whole_place int; -- of the meters, among those that were taken from
+  own_place int := 0;
+  held reservations;
+  refusal text;
+  limited ledger.limit_decision;
+  amount numeric;
+  answer jsonb;
+  made reservations[] := '{}';
+  made_ids uuid[] := '{}';
+  taken_from meters[] := '{}';
+begin
+  for asked in select * from candidates_of(items, owners, moment) loop
+    if (asked.account).id is distinct from account.id then
+      account := asked.account;
+      whole := asked.whole;
+      whole_place := own_place + 1;
+      own_place := whole_place;
+    end if;
+    if (asked.own).key_id is distinct from own.key_id then
+      own := asked.own;
+      own_place := own_place + 1;
+    end if;
+    if (asked.key).id is distinct from key.id then
+      key := asked.key;
+    end if;
+    held := coalesce(asked.held, made[array_position(made_ids, asked.request_id)]);
+    refusal := case when held.request_id is null then admission_refusal(key, asked.item) end;
+    answer := case
+      when held.request_id is not null then held_answer(held, key, account, asked.model, asked.nodes)
+      when refusal is not null then jsonb_build_object('decision', refusal)
+      when asked.item ? 'idempotency' then idempotency_verdict(account.id, asked.item -> 'idempotency')
+    end;
+    if answer is null then
+      amount := cost_nanousd(asked.price, asked.prompt_tokens_max, 0, asked.output_tokens_max);
+      limited := decide_limits(key, account, own, whole, row(asked.item -> 'limits',
+        asked.prompt_tokens_max + asked.output_tokens_max, amount, moment_us)::ledger.demand);
+      answer := obstacle(limited, (asked.price).version, account, amount, asked.nodes);
+    end if;
+    if answer is null then
+      held := pending(asked.request_id, key, asked.model, (asked.price).version, amount::bigint);
+      held.tokens_max := asked.prompt_tokens_max + asked.output_tokens_max;
+      held.expires_at := clock_timestamp() + (asked.item ->> 'ttl_ms')::bigint * interval '1 millisecond';
+      if asked.item ? 'idempotency' then
+        perform claim_for_generation(account.id, asked.item -> 'idempotency', held.request_id);
+      end if;
+      account.pending_nanousd := account.pending_nanousd + held.amount_nanousd;
+      own := limited.own;
+      whole := limited.whole;
+      taken_from[whole_place] := whole;
+      taken_from[own_place] := own;
+      made := made || held;
+      made_ids := made_ids || held.request_id;
+      answer := admission(held, account, asked.nodes, limited.shown);
+    end if;
+    answers[asked.place] := answer;
+  end loop;
+  if made <> '{}' then
+    perform save_takings(made, taken_from, moment);
+  end if;
+  return answers;
+end $$;
+
+-- What stands in the way of a key before anything is counted, or null.
+create function ledger.admission_refusal(key keys, item jsonb) returns text language sql as $$
+  select coalesce(
+    key_refusal(key, 'generate', item),
+    case when key.models is not null and item ->> 'model' <> all (key.models) then 'model_not_allowed' end)
+$$;
+
+-- What then stands in the way: the price, the limits, the money or the nodes, as an answer, or null.
+create function ledger.obstacle(limited ledger.limit_decision, price_version int, account accounts, amount numeric, nodes jsonb) returns jsonb
+language sql stable as $$
+  select case
+    when price_version is null then '{"decision": "no_price"}'
+    when limited.refusal is not null then jsonb_build_object('decision', limited.refusal, 'limits', limited.shown)
+    when account.debited_nanousd + account.pending_nanousd + amount > account.credited_nanousd::numeric + account.overdraft_nanousd then
+      jsonb_build_object('decision', 'insufficient_quota', 'limits', limited.shown)
+    when nodes = '[]' then jsonb_build_object('decision', 'no_node', 'limits', limited.shown)
+  end
+$$;
+
+-- A reservation that was just made, but for its tokens and its end.
+create function ledger.pending(request uuid, key keys, model text, price_version int, amount bigint) returns reservations
+language plpgsql immutable as $$
+declare
+  held reservations;
+begin
+  held.request_id := request;
+  held.account_id := key.account_id;
+  held.key_id := key.id;
+  held.model := model;
+  held.price_version := price_version;
+  held.amount_nanousd := amount;
+  held.state := 'pending';
+  return held;
+end $$;
+
+-- An answer that was lost is asked for again, perhaps in the same call: the reservation that was made is the answer.
+create function ledger.held_answer(held reservations, key keys, account accounts, model text, nodes jsonb) returns jsonb
+language sql stable as $$
+  select case
+    when (held.key_id, held.model, held.state) is distinct from (key.id, model, 'pending') then '{"decision": "closed"}'
+    else admission(held, account, nodes, '{}')
+  end
+$$;
+
+create function ledger.admission(held reservations, account accounts, nodes jsonb, shown_limits jsonb) returns jsonb language sql stable as $$
   select jsonb_build_object(
     'decision', 'admitted',
     'account_id', held.account_id::text,
@@ -9,13 +150,7 @@ create function ledger.admission(held reservations, account accounts, nodes json
     'reserved_nanousd', held.amount_nanousd::text,
     'balance_nanousd', (account.credited_nanousd - account.debited_nanousd)::text,
     'nodes', nodes)
-$$;
-
--- What stands in the way of a key before anything is counted, or null.
-create function ledger.admission_refusal(key keys, item jsonb) returns text language sql as $$
-  select coalesce(
-    key_refusal(key, 'generate', item),
-    case when key.models is not null and item ->> 'model' <> all (key.models) then 'model_not_allowed' end)
+    || case when shown_limits = '{}' then '{}' else jsonb_build_object('limits', shown_limits) end
 $$;
 
 -- Writes what admissions made, and what they took: of the balances of accounts, and of meters.

@@ -9,32 +9,32 @@ create function ledger.drained(level bigint, per_minute bigint, elapsed_us bigin
 $$;
 
 -- GCRA, as a leaky bucket: the two decide alike (ITU-T I.371, annex A), and this one needs only integers. The bucket holds a
--- minute's worth and drains evenly; what would make it overflow is refused and leaves it as it was. `retry_us` is when the same
--- cost would be admitted, null where it never is. Without a limit everything is admitted.
-create function ledger.gcra(
-  level_before bigint, per_minute bigint, cost bigint, elapsed_us bigint,
-  out is_admitted boolean, out level bigint, out remaining bigint, out reset_us bigint, out retry_us bigint
-) language plpgsql immutable as $$
+-- minute's worth and drains evenly; what would make it overflow is refused and leaves it as it was. Without a limit everything is
+-- admitted.
+create function ledger.gcra(level_before bigint, per_minute bigint, cost bigint, elapsed_us bigint) returns ledger.bucket
+language plpgsql immutable as $$
 declare
   unit bigint := 60000000; -- level_unit(), folded
   level_max bigint := per_minute * unit;
   asked bigint;
+  bucket ledger.bucket;
 begin
   if per_minute is null then
-    is_admitted := true;
-    level := level_before;
-    return;
+    bucket.is_admitted := true;
+    bucket.level := level_before;
+    return bucket;
   end if;
   asked := least(cost, per_minute + 1) * unit;
-  level := drained(level_before, per_minute, elapsed_us);
-  is_admitted := asked <= level_max - level; -- an overfilled bucket and a large request: their sum may not fit
-  if is_admitted then
-    level := level + asked;
+  bucket.level := drained(level_before, per_minute, elapsed_us);
+  bucket.is_admitted := asked <= level_max - bucket.level; -- an overfilled bucket and a large request: their sum may not fit
+  if bucket.is_admitted then
+    bucket.level := bucket.level + asked;
   elsif cost <= per_minute then
-    retry_us := (level - level_max + asked + per_minute - 1) / per_minute;
+    bucket.retry_us := (bucket.level - level_max + asked + per_minute - 1) / per_minute;
   end if;
-  remaining := greatest(0, level_max - level) / unit;
-  reset_us := (level + per_minute - 1) / per_minute;
+  bucket.remaining := greatest(0, level_max - bucket.level) / unit;
+  bucket.reset_us := (bucket.level + per_minute - 1) / per_minute;
+  return bucket;
 end $$;
 
 -- A bucket's level after `tokens` more (fewer, where negative) than it was charged with are known to have been used, as of a
@@ -73,8 +73,78 @@ begin
   where m.account_id = e.account_id and m.key_id = e.key_id;
 end $$;
 
+-- Whether the limits of a key and of its account let a request run, with the meters as they are if it does. What is refused takes
+-- nothing.
+create function ledger.decide_limits(key keys, account accounts, own meters, whole meters, demand ledger.demand)
+returns ledger.limit_decision language plpgsql as $$
+declare
+  moment_us bigint := demand.moment_us;
+  amount numeric := demand.amount_nanousd;
+  month date := date_trunc('month', to_timestamp(moment_us / 1000000) at time zone 'utc')::date;
+  decided ledger.limit_decision;
+begin
+  if demand.defaults is not null then
+    account := with_default_limits(account, demand.defaults);
+  end if;
+  if coalesce(key.requests_per_minute, key.tokens_per_minute, account.requests_per_minute, account.tokens_per_minute) is null then
+    decided := row(null, '{}'::jsonb, own, whole);
+  else
+    decided := decide_rates(key, account, own, whole, demand.tokens, moment_us);
+    if decided.refusal is not null then
+      return decided;
+    end if;
+  end if;
+  decided.refusal := hold_refusal(key, account, own, whole, amount, month);
+  if decided.refusal is not null then
+    decided.shown := decided.shown || '{"retry_us": null}';
+    return decided;
+  end if;
+  decided.own := taken(decided.own, key.tokens_per_minute, amount, moment_us);
+  decided.whole := taken(decided.whole, account.tokens_per_minute, amount, moment_us);
+  return decided;
+end $$;
+
+-- An account that has no limits of its own has those of the deployment.
+create function ledger.with_default_limits(account accounts, defaults jsonb) returns accounts language plpgsql immutable as $$
+begin
+  account.requests_per_minute := coalesce(account.requests_per_minute, (defaults ->> 'requests_per_minute')::bigint);
+  account.tokens_per_minute := coalesce(account.tokens_per_minute, (defaults ->> 'tokens_per_minute')::bigint);
+  account.requests_in_flight_max := coalesce(account.requests_in_flight_max, (defaults ->> 'requests_in_flight_max')::bigint);
+  return account;
+end $$;
+
+-- The part of it that is of requests and tokens a minute.
+create function ledger.decide_rates(
+  key keys, account accounts, own meters, whole meters, tokens bigint, moment_us bigint
+) returns ledger.limit_decision language plpgsql immutable as $$
+declare
+  own_requests ledger.bucket := gcra(own.requests_level, key.requests_per_minute, 1, moment_us - own.levels_at_us);
+  own_tokens ledger.bucket := gcra(own.tokens_level, key.tokens_per_minute, tokens, moment_us - own.levels_at_us);
+  whole_requests ledger.bucket := gcra(whole.requests_level, account.requests_per_minute, 1, moment_us - whole.levels_at_us);
+  whole_tokens ledger.bucket := gcra(whole.tokens_level, account.tokens_per_minute, tokens, moment_us - whole.levels_at_us);
+  decided ledger.limit_decision;
+begin
+  decided.shown := jsonb_strip_nulls(jsonb_build_object(
+    'requests', shown_limit(key.requests_per_minute, own_requests, account.requests_per_minute, whole_requests),
+    'tokens', shown_limit(key.tokens_per_minute, own_tokens, account.tokens_per_minute, whole_tokens)));
+  decided.refusal := case
+    when not (own_requests.is_admitted and whole_requests.is_admitted) then 'requests_per_minute'
+    when tokens > least(key.tokens_per_minute, account.tokens_per_minute) then 'request_too_large'
+    when not (own_tokens.is_admitted and whole_tokens.is_admitted) then 'tokens_per_minute'
+  end;
+  if decided.refusal is not null then
+    -- All buckets have to let it in: the one that takes longest says when.
+    decided.shown := decided.shown || jsonb_build_object('retry_us', case when decided.refusal <> 'request_too_large' then
+      greatest(own_requests.retry_us, whole_requests.retry_us, own_tokens.retry_us, whole_tokens.retry_us) end);
+    return decided;
+  end if;
+  decided.own := filled(own, own_requests, own_tokens, moment_us);
+  decided.whole := filled(whole, whole_requests, whole_tokens, moment_us);
+  return decided;
+end $$;
+
 -- One limit as a client is shown it: of key and account, the one that leaves less.
-create function ledger.shown_limit(own_max bigint, own record, whole_max bigint, whole record) returns jsonb
+create function ledger.shown_limit(own_max bigint, own ledger.bucket, whole_max bigint, whole ledger.bucket) returns jsonb
 language plpgsql immutable as $$
 begin
   if own_max is null and whole_max is null then
@@ -85,66 +155,8 @@ begin
   return jsonb_build_object('limit', whole_max, 'remaining', whole.remaining, 'reset_us', whole.reset_us);
 end $$;
 
--- Whether the limits of a key and of its account let a request run, with the meters as they are if it does. What is refused takes
--- nothing. `defaults` are those of the deployment, for an account that has none of its own.
-create function ledger.decide_limits(
-  key keys, account accounts, own meters, whole meters, defaults jsonb, tokens bigint, amount numeric, moment_us bigint
-) returns limit_decision language plpgsql as $$
-declare
-  whole_requests_max bigint := coalesce(account.requests_per_minute, (defaults ->> 'requests_per_minute')::bigint);
-  whole_tokens_max bigint := coalesce(account.tokens_per_minute, (defaults ->> 'tokens_per_minute')::bigint);
-  whole_in_flight_max bigint := coalesce(account.requests_in_flight_max, (defaults ->> 'requests_in_flight_max')::bigint);
-  own_requests record;
-  own_tokens record;
-  whole_requests record;
-  whole_tokens record;
-  month date := date_trunc('month', to_timestamp(moment_us / 1000000) at time zone 'utc')::date;
-  decided limit_decision;
-begin
-  decided.shown := '{}';
-  if coalesce(key.requests_per_minute, key.tokens_per_minute, whole_requests_max, whole_tokens_max) is not null then
-    own_requests := gcra(own.requests_level, key.requests_per_minute, 1, moment_us - own.levels_at_us);
-    own_tokens := gcra(own.tokens_level, key.tokens_per_minute, tokens, moment_us - own.levels_at_us);
-    whole_requests := gcra(whole.requests_level, whole_requests_max, 1, moment_us - whole.levels_at_us);
-    whole_tokens := gcra(whole.tokens_level, whole_tokens_max, tokens, moment_us - whole.levels_at_us);
-    decided.shown := jsonb_strip_nulls(jsonb_build_object(
-      'requests', shown_limit(key.requests_per_minute, own_requests, whole_requests_max, whole_requests),
-      'tokens', shown_limit(key.tokens_per_minute, own_tokens, whole_tokens_max, whole_tokens)));
-    decided.refusal := case
-      when not (own_requests.is_admitted and whole_requests.is_admitted) then 'requests_per_minute'
-      when tokens > least(key.tokens_per_minute, whole_tokens_max) then 'request_too_large'
-      when not (own_tokens.is_admitted and whole_tokens.is_admitted) then 'tokens_per_minute'
-    end;
-    if decided.refusal is not null then
-      -- All buckets have to let it in: the one that takes longest says when.
-      decided.shown := decided.shown || jsonb_build_object('retry_us', case when decided.refusal <> 'request_too_large' then
-        greatest(own_requests.retry_us, whole_requests.retry_us, own_tokens.retry_us, whole_tokens.retry_us) end);
-      return decided;
-    end if;
-    own := filled(own, own_requests, own_tokens, moment_us);
-    whole := filled(whole, whole_requests, whole_tokens, moment_us);
-  end if;
-  decided.refusal := case
-    when own.requests_in_flight >= key.requests_in_flight_max or whole.requests_in_flight >= whole_in_flight_max then
-      'requests_in_flight'
-    when own.held_nanousd + amount + case when own.month = month then own.charged_nanousd else 0 end
-         > key.monthly_spend_cap_nanousd
-      or whole.held_nanousd + amount + case when whole.month = month then whole.charged_nanousd else 0 end
-         > account.monthly_spend_cap_nanousd then 'spend_cap_reached'
-  end;
-  if decided.refusal is not null then
-    decided.shown := decided.shown || '{"retry_us": null}';
-    return decided;
-  end if;
-  own.tokens_per_minute := key.tokens_per_minute;
-  whole.tokens_per_minute := whole_tokens_max;
-  decided.own := taken(own, amount, moment_us);
-  decided.whole := taken(whole, amount, moment_us);
-  return decided;
-end $$;
-
 -- A meter with what its buckets hold after a request.
-create function ledger.filled(meter meters, requests record, tokens record, moment_us bigint) returns meters
+create function ledger.filled(meter meters, requests ledger.bucket, tokens ledger.bucket, moment_us bigint) returns meters
 language plpgsql immutable as $$
 begin
   meter.requests_level := requests.level;
@@ -155,9 +167,25 @@ begin
   return meter;
 end $$;
 
--- A meter with one request more in flight.
-create function ledger.taken(meter meters, amount numeric, moment_us bigint) returns meters language plpgsql immutable as $$
+-- Why nothing more may be in flight or held, or null.
+create function ledger.hold_refusal(
+  key keys, account accounts, own meters, whole meters, amount numeric, month date
+) returns text language sql immutable as $$
+  select case
+    when own.requests_in_flight >= key.requests_in_flight_max or whole.requests_in_flight >= account.requests_in_flight_max then
+      'requests_in_flight'
+    when own.held_nanousd + amount + case when own.month = month then own.charged_nanousd else 0 end
+         > key.monthly_spend_cap_nanousd
+      or whole.held_nanousd + amount + case when whole.month = month then whole.charged_nanousd else 0 end
+         > account.monthly_spend_cap_nanousd then 'spend_cap_reached'
+  end
+$$;
+
+-- A meter with one request more in flight, which settle will drain by the limit that holds now.
+create function ledger.taken(meter meters, tokens_per_minute bigint, amount numeric, moment_us bigint) returns meters
+language plpgsql immutable as $$
 begin
+  meter.tokens_per_minute := tokens_per_minute;
   meter.requests_in_flight := meter.requests_in_flight + 1;
   meter.held_nanousd := least(meter.held_nanousd + amount, 9e18)::bigint;
   meter.last_used_at := to_timestamp(moment_us / 1000000.0);

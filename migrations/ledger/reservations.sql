@@ -2,7 +2,7 @@
 
 -- The reservations tickets were signed for, made again where a crash lost them. They come back in a state that holds nothing: what
 -- was used of an expired one is late usage, and a voided one is never charged.
-create function ledger.restore(items jsonb, lost_state text) returns void language plpgsql as $$
+create function ledger.restore_lost_reservations(items jsonb, state_after text) returns void language plpgsql as $$
 begin
   if exists (
     select from settle_items(items) as i
@@ -15,7 +15,7 @@ begin
     (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, expires_at, closed_at)
   select distinct on (i.request_id)
     i.request_id, i.account_id, (item ->> 'key_id')::bigint, item ->> 'model', (item ->> 'price_version')::int,
-    (item ->> 'reserved_nanousd')::bigint, i.attempt, lost_state, clock_timestamp(), clock_timestamp()
+    (item ->> 'reserved_nanousd')::bigint, i.attempt, state_after, clock_timestamp(), clock_timestamp()
   from settle_items(items) as i
   where not exists (select from reservations r where r.request_id = i.request_id)
   order by i.request_id, i.place

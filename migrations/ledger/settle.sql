@@ -1,11 +1,7 @@
 -- How a reservation ends with a charge. Terminal states are never left; nothing is charged twice, above its reservation, or after a
 -- void. A call is settled as sets, not one by one: each step below is one statement over all of them.
 
--- Items: a ticket's fields and a usage record's. `place` is an item's place in the call.
-create function ledger.settle_items(items jsonb) returns table (
-  place int, item jsonb, request_id uuid, account_id bigint, attempt int, prompt_tokens bigint, cached_tokens bigint,
-  completion_tokens bigint
-) language sql immutable as $$
+create function ledger.settle_items(items jsonb) returns setof ledger.settle_item language sql immutable as $$
   select place::int, item, (item ->> 'request_id')::uuid, (item ->> 'account_id')::bigint, (item ->> 'attempt')::int,
     (item ->> 'prompt_tokens')::bigint, (item ->> 'cached_tokens')::bigint, (item ->> 'completion_tokens')::bigint
   from jsonb_array_elements(items) with ordinality as listed (item, place)
@@ -122,7 +118,7 @@ begin
   settled := decide_settlements(items);
   if exists (
     select from unnest(settled) where decision in ('rejected', 'stale', 'conflict') or charge_nanousd = held_nanousd) then
-    perform restore(items, 'expired');
+    perform restore_lost_reservations(items, 'expired');
     settled := decide_settlements(items);
     perform note_anomalies(settled, items);
   end if;
