@@ -4,7 +4,7 @@ export function toBase64Url(bytes: Uint8Array): string {
   return toBase64(bytes).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '')
 }
 
-/** Null where the text is not base64url. */
+/** Answers null where the text is not base64url. */
 export function fromBase64Url(text: string): Uint8Array<ArrayBuffer> | null {
   return /^[A-Za-z0-9_-]*$/.test(text) ? fromBase64(text.replaceAll('-', '+').replaceAll('_', '/')) : null
 }
@@ -17,7 +17,7 @@ export function toBase64(bytes: Uint8Array): string {
   return btoa(binary)
 }
 
-/** White space is skipped: Postgres writes base64 in lines. Null where the text is not base64. */
+/** White space is skipped, because Postgres writes base64 in lines. Answers null where the text is not base64. */
 export function fromBase64(text: string): Uint8Array<ArrayBuffer> | null {
   let binary: string
   try {

@@ -1,4 +1,4 @@
-// As much of the runtime's own module as is used. (@cloudflare/workers-types would redefine fetch, Request and Response
+// The part of the runtime's own module that the worker uses. (@cloudflare/workers-types would redefine fetch, Request and Response
 // against the types of Node, which the same compilation needs.)
 
 declare module 'cloudflare:workers' {

@@ -8,7 +8,7 @@ import type { Call } from './env.ts'
 export type Handler<A> = (c: Call, asker: A) => Promise<Response>
 
 export interface Description {
-  /** What it does, in a line. */
+  /** One line that says what it does. */
   says: string
   query?: z.ZodType
   body?: z.ZodType

@@ -25,7 +25,7 @@ export interface Env {
   FLOOD: RateLimit
   FAILED_AUTHENTICATION: RateLimit
   LOCAL_MODEL?: string
-  /** What receipts are signed with: 32 random bytes, base64url. */
+  /** Receipts are signed with it: 32 random bytes, base64url. */
   RECEIPT_SEED?: string
   /** Without these three nothing is sold by Stripe, told by it, or metered there. */
   STRIPE_SECRET_KEY?: string
@@ -44,18 +44,18 @@ export interface App {
     started_ms: number
     operation: Operation
     address: string | null
-    /** Of the key that asks, once it is known to be well formed. */
+    /** The hash of the key that asks; null until it is known to be well formed. */
     key_hash: string | null
     headers: Record<string, string>
-    /** Null until somebody reads it (field/read-body.ts). */
+    /** It is null until somebody reads it (field/read-body.ts). */
     body: Body | null
   }
 }
 
-/** What a call does, by a name that stays when it is asked for again (limits/idempotency.ts); else by the request's own. */
+/** Names what a call does. The name stays when the call is repeated (limits/idempotency.ts); else it is the request's own. */
 export interface Operation {
   id: string
-  /** What a secret of this call is made from, so that it is the same when asked for again; null: it is random. */
+  /** A secret of this call is made from it, so that it is the same when the call is repeated; where it is null, it is random. */
   seed: string | null
 }
 
@@ -80,7 +80,7 @@ export interface Settings {
   database_ms_max: number
   /** The longest a generation may take; a node stops there. */
   generation_ms_max: number
-  /** Of an account that has no limits of its own. */
+  /** They hold for an account that has no limits of its own. */
   limits: { requests_per_minute: number; tokens_per_minute: number; requests_in_flight_max: number }
 }
 

@@ -6,10 +6,10 @@ import type { ErrorBody, ErrorType } from '../contract/public/error.ts'
 interface Refusal {
   status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503
   type: ErrorType
-  /** What the client is told, where it is not the name itself. */
+  /** The code that the client is told, where it is not the name itself. */
   code?: string
   message: string
-  /** Set where asking again may help, and after how long. Without it the client is told not to. */
+  /** The client may ask again after so long. Without it the client is told not to. */
   retry_after_s?: number
 }
 

@@ -1,6 +1,6 @@
-// What a client is told of its limits, in OpenAI's headers and formats. All of it comes from the decision itself.
+// Tells a client of its limits, in OpenAI's headers and formats. All of it comes from the decision itself.
 
-/** What is left of one limit: of the key's and the account's, the tighter. */
+/** Says what is left of the tighter of two limits, the key's and the account's. */
 export interface ShownLimit {
   limit: number
   remaining: number
@@ -10,7 +10,7 @@ export interface ShownLimit {
 export interface Limits {
   requests?: ShownLimit
   tokens?: ShownLimit
-  /** Of a refusal: when the same request would be admitted. */
+  /** A refusal says when the same request would be admitted. */
   retry_us?: number | null
 }
 
@@ -26,7 +26,7 @@ export function limitHeaders(limits: Limits): Record<string, string> {
   return headers
 }
 
-/** When to ask again: whole seconds as HTTP has them, and the milliseconds that OpenAI's clients prefer. */
+/** They say when to ask again: in whole seconds as HTTP has them, and in the milliseconds that OpenAI's clients prefer. */
 export function retryHeaders(retry_us: number): Record<string, string> {
   return {
     'retry-after': String(Math.max(1, Math.ceil(retry_us / 1e6))),
@@ -35,7 +35,7 @@ export function retryHeaders(retry_us: number): Record<string, string> {
   }
 }
 
-/** As Go writes durations, and OpenAI these headers: 6m0s, 1.5s, 12ms, 0s. Rounded up to the millisecond. */
+/** Writes a duration as Go does, and OpenAI in these headers: 6m0s, 1.5s, 12ms, 0s. It is rounded up to the millisecond. */
 export function duration(us: number): string {
   const ms = Math.ceil(us / 1000)
   if (ms === 0) return '0s'

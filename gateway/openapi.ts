@@ -145,7 +145,7 @@ class Components {
   }
 }
 
-/** What a schema says of itself by `meta` or `describe`. */
+/** Adds what a schema says of itself by `meta` or `describe`. */
 function describe({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodType; jsonSchema: object }): void {
   Object.assign(jsonSchema, z.globalRegistry.get(zodSchema))
 }

@@ -7,18 +7,23 @@ import { type BuildOptions, build, type Plugin } from 'esbuild'
 const root = fileURLToPath(new URL('../', import.meta.url))
 
 // Stripe's client makes an object of every API it knows, so no bundler can tell which are used: two thirds of it are of APIs that
-// the gateway never asks. Those keep their classes and lose their methods. A call of one is a TypeError that names it.
+// the gateway never asks, or for events of a kind that it does not take. Those keep their classes and lose their methods. A call of
+// one is a TypeError that names it.
 const STRIPE_USED = ['Customers', 'Checkout/Sessions', 'Billing/Meters', 'Billing/MeterEvents']
+const UNUSED_CLASS = /^export class (\w+) extends (?:StripeResource|BaseEventNotificationHandler)\b/m
 
 const stripeUsed: Plugin = {
   name: 'stripe-used',
   setup: ({ onLoad }) =>
-    onLoad({ filter: /[\\/]stripe[\\/]esm[\\/]resources[\\/].*\.js$/ }, async ({ path }) => {
-      const [, name] = /[\\/]resources[\\/](.*)\.js$/.exec(path)!
-      if (STRIPE_USED.includes(name!.replaceAll('\\', '/'))) return null
-      const [, resource] = /^export class (\w+) extends StripeResource\b/m.exec(await readFile(path, 'utf8')) ?? []
-      return resource ? { contents: `export class ${resource} {}` } : null
-    }),
+    onLoad(
+      { filter: /[\\/]stripe[\\/]esm[\\/](resources[\\/].*|StripeEventNotificationHandler)\.js$/ },
+      async ({ path }) => {
+        const [, name] = /[\\/]esm[\\/](?:resources[\\/])?(.*)\.js$/.exec(path)!
+        if (STRIPE_USED.includes(name!.replaceAll('\\', '/'))) return null
+        const [, unused] = UNUSED_CLASS.exec(await readFile(path, 'utf8')) ?? []
+        return unused ? { contents: `export class ${unused} {}` } : null
+      },
+    ),
 }
 
 const options = {

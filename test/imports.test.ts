@@ -95,7 +95,12 @@ describe('inside the gateway', () => {
   ]
   const storeyOf = (path: string) => storeys.findLastIndex(([, has]) => has(path))
   // Types and names that the settings are made of; nothing of them runs there.
-  const SETTINGS_KNOW = ['gateway/prompt/template.ts', 'gateway/db/functions.ts', 'gateway/field/read-body.ts']
+  const SETTINGS_KNOW = [
+    'gateway/prompt/template.ts',
+    'gateway/db/functions.ts',
+    'gateway/db/queries.ts',
+    'gateway/field/read-body.ts',
+  ]
   const isOfSettings = ({ from, to }: Import) =>
     ['gateway/env.ts', 'gateway/catalog.ts'].includes(from) && SETTINGS_KNOW.includes(to)
 
@@ -128,10 +133,11 @@ describe('inside the gateway', () => {
   test('only worker, endpoint, limits and billing ask the database, and only the teller connects to it', () => {
     const askers = ['gateway/db', 'gateway/endpoint', 'gateway/limits', 'gateway/billing']
     const strangers = within.filter(
-      ({ from, to }) => to === 'gateway/db/ask.ts' && !inFolder(from, ...askers) && from !== 'gateway/worker.ts',
+      ({ from, to }) =>
+        /^gateway\/db\/(ask|query)\.ts$/.test(to) && !inFolder(from, ...askers) && from !== 'gateway/worker.ts',
     )
     const connecting = within.filter(
-      ({ from, to }) => /^gateway\/db\/(connection|lane)\.ts$/.test(to) && !inFolder(from, 'gateway/db'),
+      ({ from, to }) => /^gateway\/db\/(connection|lane|reader)\.ts$/.test(to) && !inFolder(from, 'gateway/db'),
     )
     expect(lines([...strangers, ...connecting])).toEqual([])
   })
@@ -145,6 +151,7 @@ const SHARED_BY_ENDPOINTS = [
   'keys.ts',
   'ledger-status.ts',
   'receipt-signer.ts',
+  'statement.ts',
   'usage-report.ts',
   'usage.ts',
 ].map((file) => `gateway/endpoint/${file}`)

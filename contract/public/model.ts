@@ -10,7 +10,7 @@ export const model = z.strictObject({
   created: count, // Unix seconds
   owned_by: z.string(),
   context_length: count,
-  // Null before a first price was published.
+  // It is null before a first price was published.
   pricing: price
     .pick({
       input_nanousd_per_token: true,

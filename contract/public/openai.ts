@@ -46,7 +46,7 @@ export const completion = z.strictObject({
       finish_reason: finishReason.nullable(),
     }),
   ),
-  // Null on the chunks of a stream that asked for usage; absent on one that did not.
+  // It is null on the chunks of a stream that asked for usage, and absent on one that did not.
   usage: tokenUsage.nullable().exactOptional(),
 })
 

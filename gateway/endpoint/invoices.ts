@@ -21,7 +21,7 @@ const formQuery = z.strictObject({ format: z.enum(['json', 'csv', 'html']).optio
 
 export const listing = { says: 'Lists the invoices, the newest first.', answer: pages.pageOf(shown.invoiceSummary) }
 
-/** An invoice's id has its number, before which a page goes on. */
+/** A page goes on before the number that the id in `after` has. */
 export async function listedInvoices(c: Call, { limit, after, ...asker }: Wanted): Promise<Response> {
   const account_id = await accountOf(c.env, { ...asker, scope: 'usage' })
   const after_number = after === undefined ? undefined : rowOf(after).number
@@ -35,7 +35,7 @@ function summary(row: QueryRow<'list_invoices'>): shown.InvoiceSummary {
 
 type Wanted = { limit: number; after?: string | undefined } & (Caller | (Operator & { account_id: string }))
 
-/** One invoice that the asker may see. */
+/** Makes the endpoint for one invoice that the asker may see. */
 export function invoiceEndpoint<A extends Asker>() {
   return endpoint(
     {
@@ -79,7 +79,7 @@ const forms = {
 
 const types = { 'application/json': 'json', 'text/csv': 'csv', 'text/html': 'html' } as const
 
-/** As `format` says, or else as the Accept header does. */
+/** The form that `format` names, or else the Accept header. */
 function formOf(c: Call): keyof typeof forms {
   const { format } = readQuery(c, formQuery)
   const supports = Object.keys(types)

@@ -1,5 +1,4 @@
-// What can be done with keys, by a key of the account with the scope `keys` or by the operator: they are made, listed, changed, rotated
-// and revoked. A key is shown in the answer that made it and never again.
+// Keys are made, listed, changed, rotated and revoked, by a key of the account with the scope `keys` or by the operator. A key is shown in the answer that made it and never again.
 
 import ipaddr from 'ipaddr.js'
 import * as z from 'zod'
@@ -58,7 +57,7 @@ export const creating = {
 
 export const listing = { says: 'Lists the keys, the newest first.', answer: pages.pageOf(shown.key) }
 
-/** What is done with one key, by whoever may see it: the keys of its account, or the operator. */
+/** Makes the endpoints for one key, which the keys of its account and the operator may see. */
 export function keyEndpoints<A extends Asker>() {
   return {
     retrieve: endpoint({ says: 'Shows a key.', answer: shown.key }, async (c, asker: A) => {
@@ -98,7 +97,7 @@ export function keyEndpoints<A extends Asker>() {
   }
 }
 
-/** What `create_key` is asked, but for the secret. */
+/** An item of `create_key` that has no secret yet. */
 type NewKey = WithoutSecret<Item<'create_key'>>
 type WithoutSecret<I> = I extends unknown ? Omit<I, keyof StoredKey> : never
 

@@ -11,7 +11,7 @@ const between = (low: number, high: number) => z.number().min(low).max(high).nul
 const stop = text.min(1).max(STOP_LENGTH_MAX)
 const tokenCount = z.int().min(1)
 
-/** What may be a token id; whether a model has it, its node knows. */
+/** A number that may be a token id; whether a model has it, its node knows. */
 export const tokenId = z
   .int()
   .min(0)
@@ -28,7 +28,7 @@ export const generationFields = {
   model: z.string().min(1).max(200),
   n: z.int().min(1).max(8).nullish(),
   max_tokens: tokenCount.nullish(),
-  // From the arrival of the request; what there is by then is the answer. It cannot put off the longest a generation may take.
+  // It counts from the arrival of the request; what there is by then is the answer. It cannot put off the longest a generation may take.
   deadline_ms: z.int().min(1).nullish(),
   stop: z
     .union([stop, z.array(stop).max(STOPS_MAX)], { error: `expected up to ${STOPS_MAX} non-empty strings` })

@@ -133,7 +133,7 @@ function messageOf(code: ErrorCode, param: string, issue: z.core.$ZodIssue): str
   return `Invalid ${code === 'invalid_type' ? 'type' : 'value'} for ${where}: ${printable(issue.message)}.`
 }
 
-// As OpenAI writes it: messages[0].content.
+// Writes a path as OpenAI does: messages[0].content.
 function paramOf(path: readonly PropertyKey[]): string {
   return path.reduce<string>(
     (text, key) => (typeof key === 'number' ? `${text}[${key}]` : text ? `${text}.${String(key)}` : String(key)),

@@ -6,5 +6,5 @@ export const text = z.string().refine((value) => !value.includes('\0') && value.
   error: 'text may contain neither NUL nor a lone surrogate',
 })
 
-/** What a person calls something. */
+/** A name that a person gives something. */
 export const name = text.min(1).max(200)

@@ -36,7 +36,7 @@ export async function idempotencyOf(call: RepeatableCall, asker = ''): Promise<I
   return { endpoint, key_hash: toHex(new Uint8Array(key_hash)), fingerprint: toHex(fromBase64Url(fingerprint)!) }
 }
 
-/** What is known of a call that was made before. */
+/** The database says this of a call that was made before. */
 type Verdict = Extract<
   Answer<'admit'> | Answer<'claim_request'>,
   { decision: 'replay' | 'idempotency_mismatch' | 'idempotency_running' | 'idempotency_lost' }
@@ -58,7 +58,7 @@ export async function answerTo(call: RepeatableCall, verdict: Verdict): Promise<
   }
 }
 
-/** As the database is asked about them. */
+/** The database is asked about them in this form. */
 type Asked = { scope?: string } & ({ key_hash: string; address: string | null } | { operator: true })
 
 export interface Claimant {

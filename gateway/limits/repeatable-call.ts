@@ -16,7 +16,7 @@ export interface Replay {
   request_id: string
 }
 
-/** Null where the call came without an Idempotency-Key. */
+/** Answers null where the call came without an Idempotency-Key. */
 export async function repeatableCall(c: Call): Promise<RepeatableCall | null> {
   const idempotency_key = c.req.header('idempotency-key')
   if (idempotency_key === undefined) return null

@@ -20,7 +20,7 @@ export async function seal(bytes: Uint8Array<ArrayBuffer>, secret: string): Prom
   return all
 }
 
-/** Null where it was sealed with another secret. */
+/** Answers null where it was sealed with another secret. */
 export async function unseal(all: Uint8Array<ArrayBuffer>, secret: string): Promise<ArrayBuffer | null> {
   const iv = all.slice(0, IV_BYTES)
   const key = await keyOf(secret)

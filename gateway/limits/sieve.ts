@@ -7,12 +7,12 @@ import { ApiError } from '../error.ts'
 const BLOCK_MS = 10_000
 const REMEMBERED_MAX = 10_000
 
-// By address: until when keys that were not seen to be good are not even looked up. Of this isolate alone.
+// Until when, by address, keys that were not seen to be good are not even looked up. This isolate alone knows.
 const blocked = new Map<string, number>()
 // Hashes of keys that worked: a customer is not shut out by a neighbour behind the same address.
 const good = new Set<string>()
 
-// Where nodes of ours have reported from: a fleet may share one address, and a report of theirs is never turned away.
+// Nodes of ours have reported from these. A fleet may share one address, and a report of theirs is never turned away.
 const fleet = new Set<string>()
 
 export async function refuseFlood(c: Call): Promise<void> {
@@ -20,7 +20,7 @@ export async function refuseFlood(c: Call): Promise<void> {
   if (!success) throw new ApiError('too_many_requests')
 }
 
-/** Before a report's signature is looked at, which costs reading it whole. */
+/** Stands before the check of a report's signature, which costs reading it whole. */
 export async function refuseForgeries(c: Call): Promise<void> {
   const address = addressOf(c)
   if (fleet.has(address)) return
@@ -29,13 +29,13 @@ export async function refuseForgeries(c: Call): Promise<void> {
   if (!success) throw new ApiError('too_many_requests')
 }
 
-/** After it: from where nodes report, or what is not signed by one came. */
+/** Stands after it, and remembers from where nodes report, or from where came what none has signed. */
 export async function rememberNode(c: Call): Promise<void> {
   if (c.res.status < 400) add(fleet, addressOf(c))
   else if (c.res.status === 401 && !fleet.has(addressOf(c))) await countFailure(c)
 }
 
-/** Before a key is looked up: has too much failed from where it comes? */
+/** Stands before a key is looked up, and refuses it where too much has failed from its address. */
 export async function refuseGuessing(c: Call, keyHash: () => Promise<string>): Promise<void> {
   const until = blocked.get(addressOf(c))
   if (until === undefined) return
@@ -43,7 +43,7 @@ export async function refuseGuessing(c: Call, keyHash: () => Promise<string>): P
   else if (!good.has(await keyHash())) throw new ApiError('too_many_failures')
 }
 
-/** After an answer: which key worked, or from where one did not. */
+/** Stands after an answer, and remembers which key worked, or from where one did not. */
 export async function rememberKey(c: Call): Promise<void> {
   const key_hash = c.get('key_hash')
   if (c.res.status < 400 && key_hash !== null) add(good, key_hash)

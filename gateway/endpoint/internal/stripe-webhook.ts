@@ -14,9 +14,9 @@ export const stripeWebhook = endpoint(
     const meaning = ledgerEvent(event)
     if (!meaning) return c.json({ received: true, decision: 'ignored' })
     const { decision } = await ask(c.env, meaning.name, meaning.item)
-    // Not in the ledger: Stripe has to tell it again, and shows that it was refused.
+    // It is not in the ledger: Stripe has to tell it again, and shows that it was refused.
     if (decision === 'uncountable') throw new ApiError('uncountable')
-    // Nothing that asking again would mend: for a person to look at.
+    // Telling it again would mend nothing: a person has to look at it.
     if (!['credited', 'applied', 'waits'].includes(decision))
       console.error(`stripe: ${event.type} ${event.id}: ${decision}`)
     return c.json({ received: true, decision })

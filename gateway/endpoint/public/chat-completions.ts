@@ -23,7 +23,7 @@ const content = z
 const message = z.strictObject({
   role: z.enum(['system', 'developer', 'user', 'assistant']),
   content,
-  // What our own answers carry, so that a caller may hand them back as they are.
+  // Our own answers carry these, so a caller may hand them back as they are.
   refusal: unsupported(),
   annotations: unsupported([]),
   audio: unsupported(),

@@ -47,7 +47,7 @@ export const completions = endpoint(
   (c, caller: Caller) => generate(c, caller, form),
 )
 
-// With both, a caller expects the prompt's own log-probabilities, which are not computed.
+// A caller who sends both expects the prompt's own log-probabilities, which are not computed.
 function echoOf({ echo, logprobs }: Body): boolean {
   if (echo && logprobs != null)
     throw new ApiError('unsupported_parameter', {
