@@ -4,6 +4,7 @@
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Engine, StepBatch, StepResult } from '../gpu-node/run/native/engine.ts'
+import { unpackRows } from '../gpu-node/run/native/row-table.ts'
 
 export interface Task {
   prompt: string
@@ -81,7 +82,7 @@ export class TeachingEngine implements Engine {
   async step(batch: StepBatch): Promise<StepResult> {
     this.steps++
     const result = await this.#engine.step(batch)
-    return { ...result, tokens: Int32Array.from(batch.counters, (counter) => this.answer[counter]!) }
+    return { ...result, tokens: Int32Array.from(unpackRows(batch.rows), ({ counter }) => this.answer[counter]!) }
   }
 
   close(): Promise<void> {

@@ -37,7 +37,7 @@ while (times_ms.length < STEPS) {
   const begun = performance.now()
   const step = scheduler.schedule(cost)!
   const scheduled = performance.now()
-  const tokens = Int32Array.from(step.batch.rows, (row) => 3 + ((row * 31 + times_ms.length) % 30_000)) // the engine's
+  const tokens = Int32Array.from({ length: step.parts.length }, (_, row) => 3 + ((row * 31 + times_ms.length) % 30_000)) // the engine's
   const drawn = performance.now()
   scheduler.apply(step, { tokens } as StepResult)
   const ms = performance.now() - drawn + (scheduled - begun)

@@ -5,8 +5,11 @@
 
 #include <chrono>
 #include <cmath>
+#include <cstddef>
+#include <cstring>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 
 #include "engine.h"
@@ -71,8 +74,19 @@ std::vector<float> floats_of(const Napi::Object& object, const char* field) {
   return array_of<float>(object, field, napi_float32_array, "a Float32Array");
 }
 
-ziya::ModelShape shape_of(const Napi::Value& value) {
-  const Napi::Object object = object_of(value, "shape");
+// The table of rows as it lies in memory: bytes, so that one copy is all there is to it.
+std::vector<ziya::Row> rows_of(const Napi::Object& object, const char* field) {
+  const Napi::Value value = object.Get(field);
+  const bool is_bytes = value.IsTypedArray() && value.As<Napi::TypedArray>().TypedArrayType() == napi_uint8_array;
+  if (!is_bytes || value.As<Napi::TypedArray>().ByteLength() % sizeof(ziya::Row) != 0)
+    throw wrong(object, field, "a Uint8Array of whole rows");
+  const auto bytes = value.As<Napi::Uint8Array>();
+  std::vector<ziya::Row> rows(bytes.ByteLength() / sizeof(ziya::Row));
+  if (!rows.empty()) std::memcpy(rows.data(), bytes.Data(), bytes.ByteLength());
+  return rows;
+}
+
+ziya::ModelShape shape_of(const Napi::Object& object) {
   ziya::ModelShape shape;
   shape.vocab_size = int_of(object, "vocab_size");
   shape.hidden_size = int_of(object, "hidden_size");
@@ -100,6 +114,8 @@ ziya::Dtype dtype_of(const Napi::Object& object) {
 ziya::TensorSource tensor_of(const Napi::Object& object) {
   constexpr double whole_max = 9007199254740991.0;
   ziya::TensorSource tensor;
+  tensor.slot = string_of(object, "slot");
+  tensor.first_row = int_of(object, "first_row");
   tensor.name = string_of(object, "name");
   tensor.path = string_of(object, "path");
   tensor.dtype = dtype_of(object);
@@ -124,6 +140,11 @@ std::vector<ziya::TensorSource> tensors_of(const Napi::Value& value) {
   return tensors;
 }
 
+ziya::ModelDescription model_of(const Napi::Value& shape, const Napi::Value& tensors) {
+  const Napi::Object object = object_of(shape, "shape");
+  return {string_of(object, "architecture"), shape_of(object), tensors_of(tensors)};
+}
+
 ziya::CpuIsa isa_of(const Napi::Object& object) {
   if (object.Get("isa").IsUndefined()) return ziya::CpuIsa::automatic;
   const std::string name = string_of(object, "isa");
@@ -144,7 +165,7 @@ ziya::EngineOptions options_of(const Napi::Value& value) {
   options.threads = int(whole_of(object, "threads", threads_max));
   options.isa = isa_of(object);
   options.limits.blocks = int_of(object, "blocks");
-  options.limits.tokens_max = int_of(object, "batch_tokens_max");
+  options.limits.batch_tokens_max = int_of(object, "batch_tokens_max");
   options.limits.sequences_max = int_of(object, "sequences_max");
   return options;
 }
@@ -157,25 +178,11 @@ ziya::StepBatch batch_of(const Napi::Value& value) {
   batch.starts = ints_of(object, "starts");
   batch.block_counts = ints_of(object, "block_counts");
   batch.block_tables = ints_of(object, "block_tables");
-  batch.rows = ints_of(object, "rows");
-  batch.temperature = floats_of(object, "temperature");
-  batch.top_p = floats_of(object, "top_p");
-  batch.min_p = floats_of(object, "min_p");
-  batch.repetition_penalty = floats_of(object, "repetition_penalty");
-  batch.frequency_penalty = floats_of(object, "frequency_penalty");
-  batch.presence_penalty = floats_of(object, "presence_penalty");
-  batch.top_k = ints_of(object, "top_k");
-  batch.seeds = array_of<uint64_t>(object, "seeds", napi_biguint64_array, "a BigUint64Array");
-  batch.counters = ints_of(object, "counters");
+  batch.rows = rows_of(object, "rows");
   batch.history = ints_of(object, "history");
-  batch.history_counts = ints_of(object, "history_counts");
-  batch.output_counts = ints_of(object, "output_counts");
-  batch.bias_counts = ints_of(object, "bias_counts");
   batch.bias_ids = ints_of(object, "bias_ids");
   batch.bias_values = floats_of(object, "bias_values");
-  batch.banned_counts = ints_of(object, "banned_counts");
   batch.banned_ids = ints_of(object, "banned_ids");
-  batch.logprobs = ints_of(object, "logprobs");
   batch.want_logits = bool_of(object, "want_logits");
   return batch;
 }
@@ -204,6 +211,50 @@ Napi::Object result_value(Napi::Env env, const ziya::StepResult& result, bool wa
   return object;
 }
 
+struct Constant {
+  const char* name;
+  double value;
+};
+
+constexpr Constant constants[] = {{"block_tokens", ziya::block_tokens},
+                                  {"alternatives_max", ziya::top_logprobs_max},
+                                  {"unfinished_steps_max", ziya::unfinished_steps_max},
+                                  {"dimension_max", ziya::dimension_max},
+                                  {"layers_max", ziya::layers_max},
+                                  {"heads_max", ziya::heads_max},
+                                  {"head_size_max", ziya::head_size_max}};
+
+// Where the fields of a row stand in it.
+constexpr Constant row_layout[] = {{"bytes", sizeof(ziya::Row)},
+                                   {"seed", offsetof(ziya::Row, seed)},
+                                   {"token", offsetof(ziya::Row, token)},
+                                   {"counter", offsetof(ziya::Row, counter)},
+                                   {"temperature", offsetof(ziya::Row, temperature)},
+                                   {"top_p", offsetof(ziya::Row, top_p)},
+                                   {"min_p", offsetof(ziya::Row, min_p)},
+                                   {"repetition_penalty", offsetof(ziya::Row, repetition_penalty)},
+                                   {"frequency_penalty", offsetof(ziya::Row, frequency_penalty)},
+                                   {"presence_penalty", offsetof(ziya::Row, presence_penalty)},
+                                   {"top_k", offsetof(ziya::Row, top_k)},
+                                   {"logprobs", offsetof(ziya::Row, logprobs)},
+                                   {"output_tokens", offsetof(ziya::Row, output_tokens)},
+                                   {"history", offsetof(ziya::Row, history)},
+                                   {"bias", offsetof(ziya::Row, bias)},
+                                   {"banned", offsetof(ziya::Row, banned)}};
+
+Napi::Object object_value(Napi::Env env, std::span<const Constant> fields) {
+  Napi::Object object = Napi::Object::New(env);
+  for (const auto& [name, value] : fields) object.Set(name, value);
+  return object;
+}
+
+// What TypeScript counts on. It says the same numbers itself, and refuses an addon that says others.
+Napi::Object constants_value(Napi::Env env) {
+  Napi::Object object = object_value(env, constants);
+  object.Set("row", object_value(env, row_layout));
+  return object;
+}
+
 // Something to do on the JavaScript thread.
 using Task = std::function<void(Napi::Env)>;
 
@@ -214,7 +265,7 @@ class Host : public std::enable_shared_from_this<Host> {
   Host(Napi::Env env, Napi::Function on_progress, Napi::Promise::Deferred loaded);
   ~Host() { stop(); }
 
-  void load(const ziya::ModelShape& shape, std::vector<ziya::TensorSource> tensors, const ziya::EngineOptions& options);
+  void load(ziya::ModelDescription model, const ziya::EngineOptions& options);
   void step(ziya::StepBatch batch, Napi::Promise::Deferred stepped);
   void close(Napi::Promise::Deferred closed);
   const ziya::EngineInfo& info() const { return info_; }
@@ -277,8 +328,7 @@ Host::Host(Napi::Env env, Napi::Function on_progress, Napi::Promise::Deferred lo
   napi_add_env_cleanup_hook(env_, on_teardown, this);
 }
 
-void Host::load(const ziya::ModelShape& shape, std::vector<ziya::TensorSource> tensors,
-                const ziya::EngineOptions& options) {
+void Host::load(ziya::ModelDescription model, const ziya::EngineOptions& options) {
   hold();
   ziya::Engine::Events events;
   events.on_progress = [this](uint64_t done, uint64_t total) { report(done, total); };
@@ -287,7 +337,7 @@ void Host::load(const ziya::ModelShape& shape, std::vector<ziya::TensorSource> t
   };
   events.on_closed = [this] { post([](Host& host, Napi::Env env) { host.settle_close(env); }); };
   try {
-    engine_ = std::make_unique<ziya::Engine>(shape, std::move(tensors), options, std::move(events));
+    engine_ = std::make_unique<ziya::Engine>(std::move(model), options, std::move(events));
   } catch (const EngineError& error) {
     loaded_.Reject(error_value(env_, error));
     let_go();
@@ -428,12 +478,11 @@ NativeEngine::NativeEngine(const Napi::CallbackInfo& info)
 
 Napi::Value NativeEngine::load(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&](const Napi::Promise::Deferred& deferred) {
-    const ziya::ModelShape shape = shape_of(info[0]);
-    std::vector<ziya::TensorSource> tensors = tensors_of(info[1]);
+    ziya::ModelDescription model = model_of(info[0], info[1]);
     const ziya::EngineOptions options = options_of(info[2]);
     if (!info[3].IsFunction()) throw wrong(info[3], "on_progress", "a function");
     const auto host = std::make_shared<Host>(info.Env(), info[3].As<Napi::Function>(), deferred);
-    host->load(shape, std::move(tensors), options);
+    host->load(std::move(model), options);
   });
 }
 
@@ -463,6 +512,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   const Napi::Function constructor = NativeEngine::define(env);
   state->constructor = Napi::Persistent(constructor);
   exports.Set("NativeEngine", constructor);
+  exports.Set("constants", constants_value(env));
   return exports;
 }
 

@@ -12,6 +12,7 @@
 #include "engine.h"
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/thread_pool.h"
+#include "models/registry.h"
 
 namespace {
 
@@ -80,20 +81,20 @@ void fill(Kernels& kernels, Matrix& matrix, uint64_t& state) {
   }
 }
 
-Weights random_weights(const ModelShape& shape, const Devices& devices) {
-  Kernels& kernels = devices.first();
-  Weights weights = allocate_weights(shape, devices);
-  const std::vector<float> ones(shape.hidden_size, 1.0f);
+// Random matrices, and vectors of ones.
+void fill(const Weights& weights) {
   uint64_t state = 1;
-  fill(kernels, *weights.embedding, state);
-  fill(kernels, *weights.head, state);
-  kernels.upload(*weights.final_norm, ones.data());
-  for (auto& layer : weights.layers) {
-    for (auto* matrix : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.down}) fill(kernels, **matrix, state);
-    kernels.upload(*layer.attention_norm, ones.data());
-    kernels.upload(*layer.mlp_norm, ones.data());
-  }
-  return weights;
+  for (const WeightSlot& slot : weights.slots())
+    if (slot.matrix)
+      fill(slot.kernels, *slot.matrix, state);
+    else
+      slot.kernels.upload(*slot.vector, std::vector<float>(slot.columns(), 1.0f).data());
+}
+
+int64_t parameter_count(const Weights& weights) {
+  int64_t count = 0;
+  for (const WeightSlot& slot : weights.slots()) count += int64_t(slot.rows()) * slot.columns();
+  return count;
 }
 
 // `count` tokens of each sequence from `start`, greedy, one row a sequence.
@@ -105,20 +106,8 @@ StepBatch batch_of(int sequences, int start, int count, int blocks_each) {
     batch.starts.push_back(start);
     batch.block_counts.push_back(blocks_each);
     for (int i = 0; i < blocks_each; i++) batch.block_tables.push_back(s * blocks_each + i);
-    batch.rows.push_back(int(batch.tokens.size()) - 1);
+    batch.rows.push_back({.token = int(batch.tokens.size()) - 1});
   }
-  const size_t rows = batch.rows.size();
-  batch.temperature.assign(rows, 0);
-  batch.top_p.assign(rows, 1);
-  batch.min_p.assign(rows, 0);
-  batch.repetition_penalty.assign(rows, 1);
-  batch.frequency_penalty.assign(rows, 0);
-  batch.presence_penalty.assign(rows, 0);
-  batch.seeds.assign(rows, 0);
-  for (auto* zeros : {&batch.top_k, &batch.counters, &batch.history_counts, &batch.output_counts, &batch.bias_counts,
-                      &batch.banned_counts})
-    zeros->assign(rows, 0);
-  batch.logprobs.assign(rows, -1);
   return batch;
 }
 
@@ -179,14 +168,14 @@ int main(int argc, char** argv) {
   }
   const ModelShape shape = shape_of(arguments.model);
   const int sequences = 8, prompt = 512, blocks_each = (prompt + arguments.tokens) / block_tokens + 2;
-  const StepLimits limits = {.tokens_max = prompt, .sequences_max = sequences, .blocks = sequences * blocks_each};
+  const StepLimits limits = {.batch_tokens_max = prompt, .sequences_max = sequences, .blocks = sequences * blocks_each};
   const Devices devices(make_cpu_kernels(shape, limits, arguments.threads, arguments.isa), shape.layers);
-  Model model(shape, limits, random_weights(shape, devices), devices);
-  const double decode_gb = 2e-9 * double(parameter_count(shape) - int64_t(shape.vocab_size) * shape.hidden_size);
-  const double prefill_gflop =
-      2e-9 * prompt * double(parameter_count(shape) - 2 * int64_t(shape.vocab_size) * shape.hidden_size);
-  std::printf("%s, %.1f M parameters, %s\n", arguments.model.c_str(), 1e-6 * double(parameter_count(shape)),
-              devices.name().c_str());
+  const std::unique_ptr<Model> model = architecture_of("llama").make(shape, limits, devices);
+  fill(model->weights());
+  const int64_t parameters = parameter_count(model->weights()), embedding = int64_t(shape.vocab_size) * shape.hidden_size;
+  const double decode_gb = 2e-9 * double(parameters - embedding);
+  const double prefill_gflop = 2e-9 * prompt * double(parameters - 2 * embedding);
+  std::printf("%s, %.1f M parameters, %s\n", arguments.model.c_str(), 1e-6 * double(parameters), devices.name().c_str());
 
   const std::atomic<bool> cancelled{false};
 
@@ -194,11 +183,11 @@ int main(int argc, char** argv) {
     const double read_before = read_gb_per_s(pool, memory);
     std::vector<double> single, batched;
     for (int i = 0; i < arguments.tokens; i++)
-      single.push_back(seconds_of([&] { model.step(batch_of(1, 16 + i, 1, blocks_each), cancelled); }));
+      single.push_back(seconds_of([&] { model->step(batch_of(1, 16 + i, 1, blocks_each), cancelled); }));
     const double read = (read_before + read_gb_per_s(pool, memory)) / 2;
     for (int i = 0; i < arguments.tokens; i++)
-      batched.push_back(seconds_of([&] { model.step(batch_of(sequences, 16 + i, 1, blocks_each), cancelled); }));
-    const double prefill = seconds_of([&] { model.step(batch_of(1, 0, prompt, blocks_each), cancelled); });
+      batched.push_back(seconds_of([&] { model->step(batch_of(sequences, 16 + i, 1, blocks_each), cancelled); }));
+    const double prefill = seconds_of([&] { model->step(batch_of(1, 0, prompt, blocks_each), cancelled); });
     const double decode_gb_per_s = decode_gb / median(single);
     std::printf(
         "read %.1f GB/s | decode %.1f tok/s, %.1f GB/s, %.0f %% of read | 8 sequences %.1f tok/s | prefill 512 %.1f "

@@ -11,12 +11,6 @@
 namespace ziya {
 namespace {
 
-constexpr int64_t dimension_max = int64_t(1) << 24;
-
-void require_shape(bool holds, const char* field) {
-  if (!holds) throw EngineError("bad_shape", std::string(field) + " is out of range");
-}
-
 [[noreturn]] void refuse(const char* field, const char* why) {
   throw EngineError("bad_batch", std::string(field) + ": " + why);
 }
@@ -77,7 +71,7 @@ void require_ids(std::span<const int32_t> tokens, const ModelShape& shape, int r
 void check_sequences(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits, int rows_before) {
   const size_t sequences = batch.token_counts.size();
   require(sequences > 0 && sequences <= size_t(limits.sequences_max), "token_counts", "has no sequence, or too many");
-  require(batch.tokens.size() <= size_t(limits.tokens_max), "tokens", "has too many");
+  require(batch.tokens.size() <= size_t(limits.batch_tokens_max), "tokens", "has too many");
   require_size(batch.starts, sequences, "starts");
   require_size(batch.block_counts, sequences, "block_counts");
   require_counts(batch.token_counts, batch.tokens.size(), "token_counts");
@@ -91,94 +85,108 @@ void check_sequences(const StepBatch& batch, const ModelShape& shape, const Step
   check_blocks(batch, limits);
 }
 
-void check_parameters(const StepBatch& batch) {
-  const size_t rows = batch.rows.size();
-  const auto check = [&](const std::vector<float>& values, const char* field, auto in_range) {
-    require_size(values, rows, field);
-    require_finite(values, field);
-    for (const float value : values) require(in_range(value), field, "has a value out of range");
-  };
-  check(batch.temperature, "temperature", [](float v) { return v >= 0; });
-  check(batch.top_p, "top_p", [](float v) { return v > 0 && v <= 1; });
-  check(batch.min_p, "min_p", [](float v) { return v >= 0 && v <= 1; });
-  check(batch.repetition_penalty, "repetition_penalty", [](float v) { return v > 0; });
-  check(batch.frequency_penalty, "frequency_penalty", [](float) { return true; });
-  check(batch.presence_penalty, "presence_penalty", [](float) { return true; });
-  require_size(batch.top_k, rows, "top_k");
-  for (const int32_t k : batch.top_k) require(k >= 0, "top_k", "has a negative value");
-  require_size(batch.seeds, rows, "seeds");
-  require_size(batch.counters, rows, "counters");
-  for (const int32_t counter : batch.counters) require(counter >= 0, "counters", "has a negative value");
-  require_size(batch.logprobs, rows, "logprobs");
-  for (const int32_t count : batch.logprobs)
-    require(count >= -1 && count <= top_logprobs_max, "logprobs", "has a value out of range");
+void require_number(float value, bool is_in_range, const char* field) {
+  require(std::isfinite(value), field, "has a value that is not finite");
+  require(is_in_range, field, "has a value out of range");
+}
+
+void check_parameters(const Row& row) {
+  require_number(row.temperature, row.temperature >= 0, "temperature");
+  require_number(row.top_p, row.top_p > 0 && row.top_p <= 1, "top_p");
+  require_number(row.min_p, row.min_p >= 0 && row.min_p <= 1, "min_p");
+  require_number(row.repetition_penalty, row.repetition_penalty > 0, "repetition_penalty");
+  require_number(row.frequency_penalty, true, "frequency_penalty");
+  require_number(row.presence_penalty, true, "presence_penalty");
+  require(row.top_k >= 0, "top_k", "has a negative value");
+  require(row.counter >= 0, "counter", "has a negative value");
+  require(row.logprobs >= -1 && row.logprobs <= top_logprobs_max, "logprobs", "has a value out of range");
+}
+
+// The spans of one list, row after row, divide it: each begins where the one before ended, and the last ends with the list.
+void require_spans(const std::vector<Row>& rows, Span Row::* span, size_t total, const char* field) {
+  int64_t end = 0;
+  for (const Row& row : rows) {
+    require((row.*span).count >= 0, field, "has a negative count");
+    require((row.*span).begin == end, field, "does not begin where the row before ends");
+    end += (row.*span).count;
+    require(end <= int64_t(total), field, "does not add up");
+  }
+  require(end == int64_t(total), field, "does not add up");
 }
 
 void check_history(const StepBatch& batch, const ModelShape& shape, int rows_before) {
-  require_size(batch.history_counts, batch.rows.size(), "history_counts");
-  require_size(batch.output_counts, batch.rows.size(), "output_counts");
-  require_counts(batch.history_counts, batch.history.size(), "history_counts");
-  std::span<const int32_t> rest = batch.history;
-  for (size_t row = 0; row < batch.rows.size(); row++) {
-    require(batch.output_counts[row] >= 0 && batch.output_counts[row] <= batch.history_counts[row], "output_counts",
-            "is more than the history");
-    const auto own = rest.first(size_t(batch.history_counts[row]));
-    const bool has_latest = batch.output_counts[row] > 0;  // which alone may be a reference
+  require_spans(batch.rows, &Row::history, batch.history.size(), "history");
+  const std::span<const int32_t> history = batch.history;
+  for (const Row& row : batch.rows) {
+    require(row.output_tokens >= 0 && row.output_tokens <= row.history.count, "output_tokens", "is more than the history");
+    const auto own = history.subspan(size_t(row.history.begin), size_t(row.history.count));
+    const bool has_latest = row.output_tokens > 0;  // which alone may be a reference
     require_within(own.first(own.size() - has_latest), shape.vocab_size, "history");
     require_ids(own.last(has_latest), shape, rows_before, "history");
-    rest = rest.subspan(own.size());
   }
 }
 
+void check_biases(const StepBatch& batch, const ModelShape& shape) {
+  require_spans(batch.rows, &Row::bias, batch.bias_ids.size(), "bias");
+  require_size(batch.bias_values, batch.bias_ids.size(), "bias_values");
+  require_within(batch.bias_ids, shape.vocab_size, "bias_ids");
+  require_finite(batch.bias_values, "bias_values");
+}
+
 void check_banned(const StepBatch& batch, const ModelShape& shape) {
-  require_size(batch.banned_counts, batch.rows.size(), "banned_counts");
-  require_counts(batch.banned_counts, batch.banned_ids.size(), "banned_counts");
+  require_spans(batch.rows, &Row::banned, batch.banned_ids.size(), "banned");
   require_within(batch.banned_ids, shape.vocab_size, "banned_ids");
-  const int32_t* ids = batch.banned_ids.data();
-  for (const int32_t count : batch.banned_counts) {
-    if (count >= shape.vocab_size) {
-      std::vector<bool> is_banned(shape.vocab_size);
-      int different = 0;
-      for (int i = 0; i < count; i++)
-        if (!is_banned[ids[i]]) is_banned[ids[i]] = true, different++;
-      require(different < shape.vocab_size, "banned_ids", "leaves no token to draw");
-    }
-    ids += count;
+  for (const Row& row : batch.rows) {
+    if (row.banned.count < shape.vocab_size) continue;
+    std::vector<bool> is_banned(shape.vocab_size);
+    int different = 0;
+    for (int32_t i = row.banned.begin; i < row.banned.end(); i++)
+      if (!is_banned[batch.banned_ids[i]]) is_banned[batch.banned_ids[i]] = true, different++;
+    require(different < shape.vocab_size, "banned_ids", "leaves no token to draw");
   }
+}
+
+void check_rows(const StepBatch& batch) {
+  require(batch.rows.size() <= batch.tokens.size(), "rows", "has more than there are tokens");
+  for (const Row& row : batch.rows) {
+    require(row.token >= 0 && row.token < int(batch.tokens.size()), "rows", "has a token out of range");
+    check_parameters(row);
+  }
+}
+
+bool is_dimension(int64_t value) { return value >= 1 && value <= dimension_max; }
+
+void check_attention(const ModelShape& shape) {
+  require_shape(shape.heads >= 1 && shape.heads <= heads_max, "heads");
+  require_shape(shape.kv_heads >= 1 && shape.kv_heads <= shape.heads && shape.heads % shape.kv_heads == 0, "kv_heads");
+  require_shape(shape.head_size >= 2 && shape.head_size <= head_size_max && shape.head_size % 2 == 0, "head_size");
+  require_shape(is_dimension(int64_t(shape.heads + 2 * shape.kv_heads) * shape.head_size), "heads");
 }
 
 }  // namespace
 
-void check_shape(const ModelShape& shape, const StepLimits& limits) {
-  const auto in_range = [](int64_t value) { return value >= 1 && value <= dimension_max; };
-  require_shape(in_range(shape.vocab_size), "vocab_size");
-  require_shape(in_range(shape.hidden_size), "hidden_size");
-  require_shape(in_range(shape.intermediate_size), "intermediate_size");
-  require_shape(shape.layers >= 1 && shape.layers <= 10000, "layers");
-  require_shape(shape.heads >= 1 && shape.heads <= 65536, "heads");
-  require_shape(shape.kv_heads >= 1 && shape.kv_heads <= shape.heads && shape.heads % shape.kv_heads == 0, "kv_heads");
-  require_shape(shape.head_size >= 2 && shape.head_size <= 4096 && shape.head_size % 2 == 0, "head_size");
-  require_shape(in_range(int64_t(shape.heads + 2 * shape.kv_heads) * shape.head_size), "heads");
-  require_shape(in_range(shape.context_tokens), "context_tokens");
-  require_shape(std::isfinite(shape.rope_theta) && shape.rope_theta > 1, "rope_theta");
+void check_shape(const Architecture& architecture, const ModelShape& shape, const StepLimits& limits) {
+  require_shape(is_dimension(shape.vocab_size), "vocab_size");
+  require_shape(is_dimension(shape.hidden_size), "hidden_size");
+  require_shape(shape.intermediate_size == 0 || is_dimension(shape.intermediate_size), "intermediate_size");
+  require_shape(shape.layers >= 1 && shape.layers <= layers_max, "layers");
+  if (shape.heads != 0 || shape.kv_heads != 0 || shape.head_size != 0) check_attention(shape);
+  require_shape(is_dimension(shape.context_tokens), "context_tokens");
+  require_shape(!shape.has_rope() || (std::isfinite(shape.rope_theta) && shape.rope_theta > 1), "rope_theta");
+  require_shape(!shape.has_rope() || shape.has_attention(), "rope_theta");
   require_shape(std::isfinite(shape.rope_scaling_factor) && shape.rope_scaling_factor > 0, "rope_scaling_factor");
   require_shape(std::isfinite(shape.rms_norm_eps) && shape.rms_norm_eps >= 0, "rms_norm_eps");
-  require_shape(in_range(limits.tokens_max), "batch_tokens_max");
-  require_shape(in_range(limits.sequences_max), "sequences_max");
-  require_shape(limits.blocks == 0 || in_range(limits.blocks), "blocks");
+  require_shape(is_dimension(limits.batch_tokens_max), "batch_tokens_max");
+  require_shape(is_dimension(limits.sequences_max), "sequences_max");
+  require_shape(limits.blocks == 0 || is_dimension(limits.blocks), "blocks");
+  architecture.check(shape);
 }
 
 void check_batch(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits, int rows_before) {
   check_sequences(batch, shape, limits, rows_before);
-  require(batch.rows.size() <= batch.tokens.size(), "rows", "has more than there are tokens");
-  require_within(batch.rows, int(batch.tokens.size()), "rows");
-  check_parameters(batch);
+  check_rows(batch);
   check_history(batch, shape, rows_before);
-  require_size(batch.bias_counts, batch.rows.size(), "bias_counts");
-  require_counts(batch.bias_counts, batch.bias_ids.size(), "bias_counts");
-  require_size(batch.bias_values, batch.bias_ids.size(), "bias_values");
-  require_within(batch.bias_ids, shape.vocab_size, "bias_ids");
-  require_finite(batch.bias_values, "bias_values");
+  check_biases(batch, shape);
   check_banned(batch, shape);
 }
 

@@ -9,6 +9,7 @@
 
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/thread_pool.h"
+#include "models/registry.h"
 #if defined(ZIYA_CUDA)
 #include "kernels/cuda/cuda_kernels.h"
 #endif
@@ -23,15 +24,19 @@ namespace {
 constexpr double usable_memory = 0.92;  // of a GPU; the rest is the driver's, the kernels' and the workspace's
 
 double block_bytes(const ModelShape& shape) {
-  return 4.0 * block_tokens * shape.layers * shape.kv_heads * shape.head_size;  // keys and values, fp16
+  return std::max(1.0, 4.0 * block_tokens * shape.layers * shape.kv_heads * shape.head_size);  // keys and values, fp16
 }
+
+// fp16, whatever the files hold.
+double weight_bytes(const ModelDescription& model) { return 2.0 * double(parameter_count(model.tensors)); }
 
 int context_blocks(const ModelShape& shape) { return (shape.context_tokens + block_tokens - 1) / block_tokens; }
 
 #if defined(ZIYA_CUDA)
 // The first GPUs that hold the weights and the KV cache together. None where not even all do.
-std::vector<int> gpus_for(const ModelShape& shape, int blocks) {
-  double missing = 2.0 * double(parameter_count(shape)) + block_bytes(shape) * (blocks > 0 ? blocks : context_blocks(shape));
+std::vector<int> gpus_for(const ModelDescription& model, int blocks) {
+  const ModelShape& shape = model.shape;
+  double missing = weight_bytes(model) + block_bytes(shape) * (blocks > 0 ? blocks : context_blocks(shape));
   std::vector<int> numbers;
   for (int device = 0; missing > 0 && cuda::is_suitable(device) && device < shape.layers; device++) {
     numbers.push_back(device);
@@ -42,12 +47,12 @@ std::vector<int> gpus_for(const ModelShape& shape, int blocks) {
 #endif
 
 // The GPUs that the options ask for; none for the CPU.
-std::vector<int> gpus_of(const ModelShape& shape, const EngineOptions& options) {
+std::vector<int> gpus_of([[maybe_unused]] const ModelDescription& model, const EngineOptions& options) {
   if (options.device == "cpu" || options.make_kernels) return {};
 #if defined(ZIYA_CUDA)
-  if (options.device == "auto") return gpus_for(shape, options.limits.blocks);
+  if (options.device == "auto") return gpus_for(model, options.limits.blocks);
   const std::vector<int> numbers = cuda_numbers(options.device);
-  if (int(numbers.size()) > shape.layers) throw EngineError("unsupported_device", "more devices than layers");
+  if (int(numbers.size()) > model.shape.layers) throw EngineError("unsupported_device", "more devices than layers");
   for (const int number : numbers)
     if (!cuda::is_suitable(number))
       throw EngineError("unsupported_device", "there is no cuda:" + std::to_string(number) + " of compute capability 9");
@@ -59,15 +64,16 @@ std::vector<int> gpus_of(const ModelShape& shape, const EngineOptions& options) 
 }
 
 // Every sequence at full context where the memory holds that; at least one, which may turn out not to fit.
-int blocks_for(const ModelShape& shape, const StepLimits& limits, [[maybe_unused]] const std::vector<int>& gpus) {
+int blocks_for(const ModelDescription& model, const StepLimits& limits, [[maybe_unused]] const std::vector<int>& gpus) {
   double memory = 0.5 * double(available_memory());
 #if defined(ZIYA_CUDA)
   if (!gpus.empty()) memory = 0;
   for (const int gpu : gpus) memory += usable_memory * double(cuda::free_bytes(gpu));
 #endif
-  const double affordable = (memory - 2.0 * double(parameter_count(shape))) / block_bytes(shape);
-  const double wanted = double(limits.sequences_max) * context_blocks(shape);
-  return std::max(context_blocks(shape), int(std::min({wanted, affordable, double(1 << 24)})));
+  const double affordable = (memory - weight_bytes(model)) / block_bytes(model.shape);
+  const int a_context = context_blocks(model.shape);
+  const double wanted = double(limits.sequences_max) * a_context;
+  return std::max(a_context, int(std::min({wanted, affordable, double(dimension_max)})));
 }
 
 Devices make_devices(const ModelShape& shape, const EngineOptions& options, [[maybe_unused]] const std::vector<int>& gpus) {
@@ -118,8 +124,8 @@ std::vector<int> cuda_numbers(const std::string& device) {
   return numbers;
 }
 
-Engine::Engine(const ModelShape& shape, std::vector<TensorSource> tensors, const EngineOptions& options, Events events)
-    : shape_(shape), tensors_(std::move(tensors)), options_(options), events_(std::move(events)) {
+Engine::Engine(ModelDescription model, const EngineOptions& options, Events events)
+    : description_(std::move(model)), options_(options), events_(std::move(events)) {
   thread_ = start_thread(&Engine::run);
 }
 
@@ -178,23 +184,29 @@ void Engine::run() {
 
 bool Engine::load() {
   const Error error = error_of([&] {
-    check_shape(shape_, options_.limits);
-    const std::vector<int> gpus = gpus_of(shape_, options_);
-    if (options_.limits.blocks == 0) options_.limits.blocks = blocks_for(shape_, options_.limits, gpus);
+    const ModelShape& shape = description_.shape;
+    const Architecture& architecture = architecture_of(description_.architecture);
+    check_shape(architecture, shape, options_.limits);
+    const std::vector<int> gpus = gpus_of(description_, options_);
+    if (options_.limits.blocks == 0) options_.limits.blocks = blocks_for(description_, options_.limits, gpus);
     info_.blocks = options_.limits.blocks;
-    devices_.emplace(make_devices(shape_, options_, gpus));
+    devices_.emplace(make_devices(shape, options_, gpus));
     info_.device = devices_->name();
-    const int threads = options_.threads > 0 ? options_.threads : physical_cores();
-    const LoadProgress progress = {events_.on_progress, cancelled_};
-    Weights weights = load_weights(shape_, tensors_, threads, progress, *devices_);
-    info_.weight_bytes = devices_->allocated_bytes();
-    info_.parameters = parameter_count(shape_);
-    model_ = std::make_unique<Model>(shape_, options_.limits, std::move(weights), *devices_);
+    info_.weight_bytes = devices_->allocated_bytes();  // what the kernels have for themselves is beside any weights
+    model_ = architecture.make(shape, options_.limits, *devices_);
+    info_.weight_bytes += model_->weights().bytes();
     info_.kv_bytes = model_->kv_bytes();
+    fill(model_->weights());
     if (model_->is_asynchronous()) reader_ = start_thread(&Engine::read_results);
   });
   if (events_.on_loaded) events_.on_loaded(error);
   return !error;
+}
+
+void Engine::fill(const Weights& weights) {
+  const int threads = options_.threads > 0 ? options_.threads : physical_cores();
+  load_weights(weights, description_.tensors, threads, {events_.on_progress, cancelled_});
+  info_.parameters = parameter_count(description_.tensors);
 }
 
 std::optional<Engine::Job> Engine::next_job() {
@@ -223,7 +235,7 @@ void Engine::run_job(Job job) {
 Engine::Error Engine::begin(const StepBatch& batch, StepResult& result) {
   const int rows_before = std::exchange(rows_before_, 0);
   return error_of([&] {
-    check_batch(batch, shape_, options_.limits, rows_before);
+    check_batch(batch, description_.shape, options_.limits, rows_before);
     result = model_->begin(batch, cancelled_);
     rows_before_ = int(batch.rows.size());
   });

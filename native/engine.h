@@ -16,9 +16,16 @@
 #include <vector>
 
 #include "engine_error.h"
-#include "models/llama.h"
+#include "models/model.h"
 
 namespace ziya {
+
+// What TypeScript read of a model's folder.
+struct ModelDescription {
+  std::string architecture;
+  ModelShape shape;
+  std::vector<TensorSource> tensors;
+};
 
 struct EngineOptions {
   std::string device;  // auto, cpu, cuda:N, or cuda:N,M,... by ranges of layers
@@ -40,7 +47,7 @@ struct EngineInfo {
 std::vector<int> cuda_numbers(const std::string& device);
 
 // Throw EngineError bad_shape and bad_batch, naming the field.
-void check_shape(const ModelShape& shape, const StepLimits& limits);
+void check_shape(const Architecture& architecture, const ModelShape& shape, const StepLimits& limits);
 // References may be to as many rows.
 void check_batch(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits, int rows_before = 0);
 
@@ -57,7 +64,7 @@ class Engine {
   static constexpr size_t waiting_max = 8;
 
   // Starts loading. Throws EngineError out_of_memory when there is no thread to be had.
-  Engine(const ModelShape& shape, std::vector<TensorSource> tensors, const EngineOptions& options, Events events);
+  Engine(ModelDescription model, const EngineOptions& options, Events events);
   // Cancels what runs, at the next layer or slice, and joins.
   ~Engine();
 
@@ -87,6 +94,7 @@ class Engine {
   std::thread start_thread(void (Engine::*body)());
   void run();
   bool load();
+  void fill(const Weights& weights);
   std::optional<Job> next_job();
   void run_job(Job job);
   Error begin(const StepBatch& batch, StepResult& result);
@@ -94,8 +102,7 @@ class Engine {
   void read_results();
   void refuse_waiting();
 
-  const ModelShape shape_;
-  const std::vector<TensorSource> tensors_;
+  const ModelDescription description_;
   EngineOptions options_;
   const Events events_;
   EngineInfo info_;

@@ -1,4 +1,4 @@
-// Loading: a plan of (tensor, destination rows) is cut into slices; threads take slices, read them to where the device wants
+// Loading: a plan of (tensor, rows of a slot) is cut into slices; threads take slices, read them to where the device wants
 // them, converted to fp16 with checks, and it packs them as it likes.
 #include "weights.h"
 
@@ -27,15 +27,11 @@ namespace {
 constexpr int64_t slice_bytes = 8 << 20;
 constexpr float half_round_limit = 65520.0f;  // from here on, rounding to fp16 gives infinity
 
-// Where one tensor goes: rows of a matrix, or a vector.
+// One tensor, and the slot that it is some rows of.
 struct Placement {
-  Kernels* kernels;
-  const TensorSource* source;
-  Matrix* matrix = nullptr;
-  int first_row = 0;
-  Vector* vector = nullptr;
-  int rows = 1;
-  int columns = 0;
+  const WeightSlot& slot;
+  const TensorSource& source;
+  int first_row, rows;
 };
 
 struct Slice {
@@ -49,25 +45,18 @@ float bf16_to_float(uint16_t bits) { return std::bit_cast<float>(uint32_t(bits) 
 
 class Plan {
  public:
-  Plan(const ModelShape& shape, const std::vector<TensorSource>& tensors, Weights& weights, const Devices& devices) {
-    for (const auto& tensor : tensors) sources_[tensor.name] = &tensor;
-    const std::string embedding = "model.embed_tokens.weight";
-    kernels_ = &devices.first();
-    place_matrix(embedding, *weights.embedding, 0, shape.vocab_size);
-    for (int layer = 0; layer < shape.layers; layer++) {
-      kernels_ = &devices.of_layer(layer);
-      place_layer(shape, layer, weights.layers[layer]);
-    }
-    kernels_ = &devices.last();
-    place_vector("model.norm.weight", *weights.final_norm);
-    if (weights.head)
-      place_matrix(shape.tied_embeddings ? embedding : "lm_head.weight", *weights.head, 0, shape.vocab_size);
+  Plan(const Weights& weights, const std::vector<TensorSource>& tensors) {
+    for (const auto& tensor : tensors) by_slot_[tensor.slot].push_back(&tensor);
+    for (auto& [slot, sources] : by_slot_)
+      std::stable_sort(sources.begin(), sources.end(), [](auto* a, auto* b) { return a->first_row < b->first_row; });
+    for (const WeightSlot& slot : weights.slots()) place(slot);
+    refuse_unknown(weights);
   }
 
   std::vector<Slice> slices() const {
     std::vector<Slice> result;
     for (const auto& placement : placements_) {
-      const int64_t row_bytes = int64_t(placement.columns) * element_bytes(placement.source->dtype);
+      const int64_t row_bytes = int64_t(placement.slot.columns()) * element_bytes(placement.source.dtype);
       const int64_t multiple = Kernels::upload_row_multiple;
       const int step = int(std::max<int64_t>(1, slice_bytes / row_bytes / multiple) * multiple);
       for (int row = 0; row < placement.rows; row += step)
@@ -78,46 +67,48 @@ class Plan {
 
   uint64_t bytes_total() const {
     uint64_t total = 0;
-    for (const auto& placement : placements_) total += placement.source->bytes;
+    for (const auto& placement : placements_) total += placement.source.bytes;
     return total;
   }
 
  private:
-  void place_layer(const ModelShape& shape, int layer, LayerWeights& to) {
-    const std::string prefix = "model.layers." + std::to_string(layer) + ".";
-    const int queries = shape.heads * shape.head_size, keys = shape.kv_heads * shape.head_size;
-    place_vector(prefix + "input_layernorm.weight", *to.attention_norm);
-    place_matrix(prefix + "self_attn.q_proj.weight", *to.qkv, 0, queries);
-    place_matrix(prefix + "self_attn.k_proj.weight", *to.qkv, queries, keys);
-    place_matrix(prefix + "self_attn.v_proj.weight", *to.qkv, queries + keys, keys);
-    place_matrix(prefix + "self_attn.o_proj.weight", *to.attention_out, 0, shape.hidden_size);
-    place_vector(prefix + "post_attention_layernorm.weight", *to.mlp_norm);
-    place_matrix(prefix + "mlp.gate_proj.weight", *to.gate_up, 0, shape.intermediate_size);
-    place_matrix(prefix + "mlp.up_proj.weight", *to.gate_up, shape.intermediate_size, shape.intermediate_size);
-    place_matrix(prefix + "mlp.down_proj.weight", *to.down, 0, shape.hidden_size);
+  // Each of the slot's rows comes from one tensor.
+  void place(const WeightSlot& slot) {
+    int placed = 0;
+    for (const TensorSource* tensor : by_slot_[slot.name]) {
+      const int rows = checked_rows(slot, *tensor);
+      if (tensor->first_row > placed) break;
+      require_shape(tensor->first_row == placed, *tensor, "is of rows that another tensor is of, too");
+      placements_.push_back({slot, *tensor, placed, rows});
+      placed += rows;
+    }
+    if (placed < slot.rows()) throw EngineError("weights_missing_tensor", "the weights have no tensor for " + slot.name);
   }
 
-  void place_matrix(const std::string& name, Matrix& to, int first_row, int rows) {
-    placements_.push_back({kernels_, source(name, {rows, to.inputs}), &to, first_row, nullptr, rows, to.inputs});
+  static int checked_rows(const WeightSlot& slot, const TensorSource& tensor) {
+    const bool is_matrix = slot.matrix != nullptr;
+    require_shape(tensor.shape.size() == (is_matrix ? 2 : 1) && tensor.shape.back() == slot.columns(), tensor,
+                  "does not have the shape that the model's needs");
+    const int64_t rows = is_matrix ? tensor.shape.front() : 1;
+    require_shape(rows >= 1 && rows <= slot.rows() && tensor.first_row >= 0 && tensor.first_row <= slot.rows() - rows, tensor,
+                  "does not have the shape that the model's needs");
+    // Rows and columns are at most dimension_max.
+    require_shape(tensor.bytes == uint64_t(rows) * uint64_t(slot.columns()) * uint64_t(element_bytes(tensor.dtype)), tensor,
+                  "has other bytes than its shape and type need");
+    return int(rows);
   }
 
-  void place_vector(const std::string& name, Vector& to) {
-    placements_.push_back({kernels_, source(name, {to.columns}), nullptr, 0, &to, 1, to.columns});
+  static void require_shape(bool holds, const TensorSource& tensor, const char* what) {
+    if (!holds) throw EngineError("bad_shape", tensor.name + " " + what);
   }
 
-  const TensorSource* source(const std::string& name, const std::vector<int64_t>& shape) const {
-    const auto found = sources_.find(name);
-    if (found == sources_.end()) throw EngineError("weights_missing_tensor", "the weights have no tensor " + name);
-    const TensorSource& tensor = *found->second;
-    if (tensor.shape != shape) throw EngineError("bad_shape", name + " does not have the shape that the model's needs");
-    uint64_t bytes = element_bytes(tensor.dtype);  // each size is at most 2^24, and there are two
-    for (const int64_t size : shape) bytes *= uint64_t(size);
-    if (tensor.bytes != bytes) throw EngineError("bad_shape", name + " has other bytes than its shape and type need");
-    return &tensor;
+  void refuse_unknown(const Weights& weights) {
+    for (const WeightSlot& slot : weights.slots()) by_slot_.erase(slot.name);
+    for (const auto& [slot, sources] : by_slot_)
+      throw EngineError("weights_unknown_tensor", sources.front()->name + " is for " + slot + ", which the model does not have");
   }
 
-  std::unordered_map<std::string, const TensorSource*> sources_;
-  Kernels* kernels_ = nullptr;  // where what is placed goes
+  std::unordered_map<std::string, std::vector<const TensorSource*>> by_slot_;
   std::vector<Placement> placements_;
 };
 
@@ -168,39 +159,39 @@ class SliceLoader {
 
   // Returns the bytes read.
   uint64_t load(const Slice& slice) {
-    const Placement& to = *slice.placement;
+    const Placement& from = *slice.placement;
+    const WeightSlot& to = from.slot;
     const int rows = slice.row_end - slice.row_begin;
     if (to.vector != nullptr) {
       load_vector(slice);
     } else {
-      to.kernels->upload_rows(*to.matrix, to.first_row + slice.row_begin, rows, [&](int begin, int count, uint16_t* fp16) {
+      to.kernels.upload_rows(*to.matrix, from.first_row + slice.row_begin, rows, [&](int begin, int count, uint16_t* fp16) {
         write_rows({slice.placement, slice.row_begin + begin, slice.row_begin + begin + count}, fp16);
       });
     }
-    return uint64_t(rows) * to.columns * element_bytes(to.source->dtype);
+    return uint64_t(rows) * to.columns() * element_bytes(from.source.dtype);
   }
 
  private:
   void load_vector(const Slice& slice) {
-    const Placement& to = *slice.placement;
-    if (to.source->dtype == Dtype::f16) {
-      halves_.resize(to.columns);
+    const WeightSlot& to = slice.placement->slot;
+    if (slice.placement->source.dtype == Dtype::f16) {
+      halves_.resize(to.columns());
       read(slice, halves_.data());
       check_halves(slice, halves_);
-      floats_.resize(to.columns);
+      floats_.resize(to.columns());
       std::transform(halves_.begin(), halves_.end(), floats_.begin(), half_to_float);
     } else {
-      read_floats(slice, to.columns);
+      read_floats(slice, to.columns());
     }
-    check(slice, to.columns, 3.0e38f);
-    to.kernels->upload(*to.vector, floats_.data());
+    check(slice, to.columns(), 3.0e38f);
+    to.kernels.upload(*to.vector, floats_.data());
   }
 
   // fp16 goes from the file straight to where the device takes it.
   void write_rows(const Slice& slice, uint16_t* fp16) {
-    const Placement& to = *slice.placement;
-    const int64_t count = int64_t(slice.row_end - slice.row_begin) * to.columns;
-    if (to.source->dtype == Dtype::f16) {
+    const int64_t count = int64_t(slice.row_end - slice.row_begin) * slice.placement->slot.columns();
+    if (slice.placement->source.dtype == Dtype::f16) {
       read(slice, fp16);
       return check_halves(slice, {fp16, size_t(count)});
     }
@@ -210,8 +201,8 @@ class SliceLoader {
   }
 
   void read(const Slice& slice, void* to) const {
-    const TensorSource& source = *slice.placement->source;
-    const uint64_t row_bytes = uint64_t(slice.placement->columns) * element_bytes(source.dtype);
+    const TensorSource& source = slice.placement->source;
+    const uint64_t row_bytes = uint64_t(slice.placement->slot.columns()) * element_bytes(source.dtype);
     files_.at(source.path)->read(source.offset + slice.row_begin * row_bytes, (slice.row_end - slice.row_begin) * row_bytes,
                                  static_cast<uint8_t*>(to));
   }
@@ -219,7 +210,7 @@ class SliceLoader {
   // bf16 or fp32, into floats_.
   void read_floats(const Slice& slice, int64_t count) {
     floats_.resize(count);
-    if (slice.placement->source->dtype == Dtype::f32) return read(slice, floats_.data());
+    if (slice.placement->source.dtype == Dtype::f32) return read(slice, floats_.data());
     halves_.resize(count);
     read(slice, halves_.data());
     for (int64_t i = 0; i < count; i++) floats_[i] = bf16_to_float(halves_[i]);
@@ -247,10 +238,10 @@ class SliceLoader {
 
   // "NAME[row, column]" of the slice's value `index`.
   static std::string value_at(const Slice& slice, int64_t index) {
-    const Placement& to = *slice.placement;
-    const std::string column = std::to_string(index % to.columns);
-    if (to.vector != nullptr) return to.source->name + "[" + column + "]";
-    return to.source->name + "[" + std::to_string(slice.row_begin + index / to.columns) + ", " + column + "]";
+    const auto& [slot, source, first_row, rows] = *slice.placement;
+    const std::string column = std::to_string(index % slot.columns());
+    if (slot.vector != nullptr) return source.name + "[" + column + "]";
+    return source.name + "[" + std::to_string(slice.row_begin + index / slot.columns()) + ", " + column + "]";
   }
 
   const std::unordered_map<std::string, std::unique_ptr<File>>& files_;
@@ -306,44 +297,34 @@ class SliceQueue {
 
 }  // namespace
 
-Weights allocate_weights(const ModelShape& shape, const Devices& devices) {
-  const int hidden = shape.hidden_size;
-  Weights weights;
-  weights.embedding = devices.first().make_matrix(shape.vocab_size, hidden, MatrixLayout::plain);
-  for (int i = 0; i < shape.layers; i++) {
-    Kernels& kernels = devices.of_layer(i);
-    LayerWeights layer;
-    layer.attention_norm = kernels.make_vector(hidden);
-    layer.qkv = kernels.make_matrix(shape.qkv_columns(), hidden, MatrixLayout::plain);
-    layer.attention_out = kernels.make_matrix(hidden, shape.attention_columns(), MatrixLayout::plain);
-    layer.mlp_norm = kernels.make_vector(hidden);
-    layer.gate_up = kernels.make_matrix(2 * shape.intermediate_size, hidden, MatrixLayout::gate_up);
-    layer.down = kernels.make_matrix(hidden, shape.intermediate_size, MatrixLayout::plain);
-    weights.layers.push_back(std::move(layer));
-  }
-  weights.final_norm = devices.last().make_vector(hidden);
-  if (!shape.tied_embeddings || &devices.first() != &devices.last())
-    weights.head = devices.last().make_matrix(shape.vocab_size, hidden, MatrixLayout::plain);
-  return weights;
+Matrix& Weights::add_matrix(const std::string& name, Kernels& kernels, int outputs, int inputs, MatrixLayout layout) {
+  const int64_t before = kernels.allocated_bytes();
+  slots_.push_back({name, kernels, kernels.make_matrix(outputs, inputs, layout), nullptr});
+  bytes_ += kernels.allocated_bytes() - before;
+  return *slots_.back().matrix;
 }
 
-int64_t parameter_count(const ModelShape& shape) {
-  const int64_t hidden = shape.hidden_size;
-  const int64_t layer =
-      hidden * (2 + shape.qkv_columns() + shape.attention_columns() + 3 * int64_t(shape.intermediate_size));
-  return hidden + layer * shape.layers + hidden * shape.vocab_size * (shape.tied_embeddings ? 1 : 2);
+Vector& Weights::add_vector(const std::string& name, Kernels& kernels, int columns) {
+  const int64_t before = kernels.allocated_bytes();
+  slots_.push_back({name, kernels, nullptr, kernels.make_vector(columns)});
+  bytes_ += kernels.allocated_bytes() - before;
+  return *slots_.back().vector;
 }
 
-Weights load_weights(const ModelShape& shape, const std::vector<TensorSource>& tensors, int threads,
-                     const LoadProgress& progress, const Devices& devices) {
+int64_t parameter_count(const std::vector<TensorSource>& tensors) {
+  uint64_t count = 0;
+  for (const auto& tensor : tensors) count += tensor.bytes / uint64_t(element_bytes(tensor.dtype));
+  return int64_t(count);
+}
+
+void load_weights(const Weights& weights, const std::vector<TensorSource>& tensors, int threads, const LoadProgress& progress) {
   std::unordered_map<std::string, std::unique_ptr<File>> files;
   for (const auto& tensor : tensors) {
     if (!files.contains(tensor.path)) files.emplace(tensor.path, std::make_unique<File>(tensor.path));
     files.at(tensor.path)->require(tensor);
   }
 
-  Weights weights = allocate_weights(shape, devices);
-  const Plan plan(shape, tensors, weights, devices);
+  const Plan plan(weights, tensors);
   SliceQueue queue(plan.slices(), plan.bytes_total(), progress);
   std::vector<std::thread> loaders;
   try {
@@ -354,7 +335,6 @@ Weights load_weights(const ModelShape& shape, const std::vector<TensorSource>& t
   queue.drain(SliceLoader(files));
   for (auto& loader : loaders) loader.join();
   queue.throw_error();
-  return weights;
 }
 
 }  // namespace ziya

@@ -1,5 +1,6 @@
-// A model's weights on the device, and how they get there from the files of a Hugging Face folder. File headers are
-// parsed and checked in TypeScript; what arrives here is a list of tensors with their places.
+// A model's weights on its devices, and how they get there from the files of a Hugging Face folder. A model has slots, which
+// it names; file headers are parsed and checked in TypeScript, which says of each tensor where it lies and which rows of which
+// slot it is. No architecture is known here.
 #pragma once
 
 #include <atomic>
@@ -9,36 +10,45 @@
 #include <string>
 #include <vector>
 
-#include "devices.h"
+#include "kernels/kernels.h"
 
 namespace ziya {
 
 enum class Dtype { f16, bf16, f32 };
 
 struct TensorSource {
-  std::string name;  // Hugging Face's
+  std::string slot = {};  // as the model's architecture calls it: "layer.3.qkv"
+  int64_t first_row = 0;  // of the slot's rows; 0 of a vector
+  std::string name;       // Hugging Face's, for what has to be said of it
   std::string path;
   Dtype dtype = Dtype::f16;
   uint64_t offset = 0;  // in the file
   uint64_t bytes = 0;
-  std::vector<int64_t> shape;
+  std::vector<int64_t> shape;  // (rows, columns), or (columns)
 };
 
-struct LayerWeights {
-  std::unique_ptr<Vector> attention_norm;  // (hidden)
-  std::unique_ptr<Matrix> qkv;             // ((heads + 2 kv_heads) * head_size, hidden)
-  std::unique_ptr<Matrix> attention_out;   // (hidden, heads * head_size)
-  std::unique_ptr<Vector> mlp_norm;        // (hidden)
-  std::unique_ptr<Matrix> gate_up;         // (2 intermediate, hidden), MatrixLayout::gate_up
-  std::unique_ptr<Matrix> down;            // (hidden, intermediate)
+// Memory for weights on one device: a matrix or a vector.
+struct WeightSlot {
+  std::string name;
+  Kernels& kernels;
+  std::unique_ptr<Matrix> matrix;
+  std::unique_ptr<Vector> vector;
+  int rows() const { return matrix ? matrix->outputs : 1; }
+  int columns() const { return matrix ? matrix->inputs : vector->columns; }
 };
 
-struct Weights {
-  std::unique_ptr<Matrix> embedding;  // (vocab, hidden)
-  std::vector<LayerWeights> layers;
-  std::unique_ptr<Vector> final_norm;  // (hidden)
-  std::unique_ptr<Matrix> head;        // (vocab, hidden); null when it is the embedding on the same device
-  const Matrix& output() const { return head ? *head : *embedding; }
+class Weights {
+ public:
+  // Zeros, until they are loaded. What several devices need is added for each of them, under one name.
+  Matrix& add_matrix(const std::string& name, Kernels& kernels, int outputs, int inputs, MatrixLayout layout = MatrixLayout::plain);
+  Vector& add_vector(const std::string& name, Kernels& kernels, int columns);
+
+  const std::vector<WeightSlot>& slots() const { return slots_; }
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  std::vector<WeightSlot> slots_;
+  int64_t bytes_ = 0;
 };
 
 struct LoadProgress {
@@ -47,14 +57,11 @@ struct LoadProgress {
   const std::atomic<bool>& cancelled;
 };
 
-// Zero weights in the right shapes.
-Weights allocate_weights(const ModelShape& shape, const Devices& devices);
+// How many numbers these tensors have together.
+int64_t parameter_count(const std::vector<TensorSource>& tensors);
 
-int64_t parameter_count(const ModelShape& shape);
-
-// Throws EngineError weights_missing_tensor, weights_read, weights_out_of_range, weights_overflow, weights_not_finite,
-// bad_shape, out_of_memory; engine_closed when cancelled.
-Weights load_weights(const ModelShape& shape, const std::vector<TensorSource>& tensors, int threads,
-                     const LoadProgress& progress, const Devices& devices);
+// Fills every row of every slot, once. Throws EngineError weights_missing_tensor, weights_unknown_tensor, weights_read,
+// weights_out_of_range, weights_overflow, weights_not_finite, bad_shape, out_of_memory; engine_closed when cancelled.
+void load_weights(const Weights& weights, const std::vector<TensorSource>& tensors, int threads, const LoadProgress& progress);
 
 }  // namespace ziya

@@ -205,12 +205,25 @@ describe('inside the node', () => {
   })
 })
 
+describe('inside run/native', () => {
+  test('only the registry knows an architecture', () => {
+    const folder = 'gpu-node/run/native/architecture'
+    const shared = ['architecture', 'bounds', 'registry'].map((name) => `${folder}/${name}.ts`)
+    const readers = typescript.filter(({ to }) => inFolder(to, folder) && !shared.includes(to))
+    expect(readers.filter(({ from }) => inFolder(from, 'gpu-node')).map(({ from }) => from)).toEqual([
+      `${folder}/registry.ts`,
+    ])
+  })
+})
+
 describe('inside native', () => {
+  // addon → engine → {models, weights, kv_cache} → kernels; what all of them may throw or convert is below everything.
   const layer = (path: string) => {
     if (inFolder(path, 'native/kernels')) return 0
-    if (inFolder(path, 'native/models') || /^native\/(weights|kv_cache)\./.test(path)) return 1
-    if (/^native\/engine\./.test(path)) return 2
-    return path === 'native/addon.cpp' ? 3 : null
+    if (inFolder(path, 'native/models') || /^native\/(weights|kv_cache|devices)\./.test(path)) return 1
+    if (/^native\/(engine|check)\./.test(path)) return 2
+    if (path === 'native/addon.cpp') return 3
+    return path === 'native/bench.cpp' ? 3 : null
   }
 
   test('addon, engine, model and kernels include downward', () => {
@@ -219,6 +232,32 @@ describe('inside native', () => {
       return above !== null && below !== null && above > below
     })
     expect(lines(upward)).toEqual([])
+  })
+
+  test('every file has its layer', () => {
+    const strays = native.filter(({ from }) => layer(from) === null && !/^native\/(engine_error|half)\.h$/.test(from))
+    expect(lines(strays)).toEqual([])
+  })
+
+  test('whoever is above the models knows what a model is, and the registry, but no architecture', () => {
+    const known = ['native/models/model.h', 'native/models/registry.h']
+    const others = native.filter(
+      ({ from, to }) => inFolder(to, 'native/models') && !inFolder(from, 'native/models') && !known.includes(to),
+    )
+    expect(lines(others)).toEqual([])
+  })
+
+  test('architectures know what they share, and not each other', () => {
+    const shared = /^native\/models\/(model|layered_model|registry)\./
+    const sideways = native.filter(
+      ({ from, to }) =>
+        inFolder(from, 'native/models') &&
+        inFolder(to, 'native/models') &&
+        !shared.test(to) &&
+        from !== 'native/models/registry.cpp' &&
+        from.replace(/\.\w+$/, '') !== to.replace(/\.\w+$/, ''),
+    )
+    expect(lines(sideways)).toEqual([])
   })
 
   test('N-API stays in addon.cpp', () => {

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "kernels/cuda/cuda_kernels.h"
-#include "models/llama.h"
+#include "models/registry.h"
 
 namespace ziya::bench {
 
@@ -55,19 +55,19 @@ inline void fill(Kernels& kernels, Matrix& matrix) {
   device::fill(kernels, matrix, seed++, 1 / std::sqrt(float(matrix.inputs)));
 }
 
-inline Weights random_weights(const ModelShape& shape, const Devices& devices) {
-  Kernels& kernels = devices.first();
-  Weights weights = allocate_weights(shape, devices);
-  const std::vector<float> ones(shape.hidden_size, 1.0f);
-  fill(kernels, *weights.embedding);
-  fill(kernels, *weights.head);
-  kernels.upload(*weights.final_norm, ones.data());
-  for (auto& layer : weights.layers) {
-    for (auto* matrix : {&layer.qkv, &layer.attention_out, &layer.gate_up, &layer.down}) fill(kernels, **matrix);
-    kernels.upload(*layer.attention_norm, ones.data());
-    kernels.upload(*layer.mlp_norm, ones.data());
+// Random matrices, and vectors of ones.
+inline void fill(const Weights& weights) {
+  for (const WeightSlot& slot : weights.slots()) {
+    if (slot.matrix) fill(slot.kernels, *slot.matrix);
+    else slot.kernels.upload(*slot.vector, std::vector<float>(slot.columns(), 1.0f).data());
   }
-  return weights;
+}
+
+// Numbers in the weights of a model with this shape, which has not been made yet.
+inline int64_t parameter_count(const ModelShape& s) {
+  const int64_t hidden = s.hidden_size;
+  const int64_t layer = hidden * (2 + s.qkv_columns() + s.attention_columns() + 3 * int64_t(s.intermediate_size));
+  return hidden + layer * s.layers + hidden * s.vocab_size * 2;
 }
 
 // A sequence's tokens in a step; the last of them is sampled where `samples`.
@@ -87,16 +87,8 @@ inline StepBatch batch_of(const std::vector<Piece>& pieces) {
     batch.starts.push_back(piece.start);
     batch.block_counts.push_back(int(piece.blocks.size()));
     batch.block_tables.insert(batch.block_tables.end(), piece.blocks.begin(), piece.blocks.end());
-    if (piece.samples) batch.rows.push_back(int(batch.tokens.size()) - 1);
+    if (piece.samples) batch.rows.push_back({.token = int(batch.tokens.size()) - 1});
   }
-  const size_t rows = batch.rows.size();
-  for (auto* zeros : {&batch.temperature, &batch.min_p, &batch.frequency_penalty, &batch.presence_penalty}) zeros->assign(rows, 0);
-  for (auto* ones : {&batch.top_p, &batch.repetition_penalty}) ones->assign(rows, 1);
-  for (auto* zeros : {&batch.top_k, &batch.counters, &batch.history_counts, &batch.output_counts, &batch.bias_counts,
-                      &batch.banned_counts})
-    zeros->assign(rows, 0);
-  batch.seeds.assign(rows, 0);
-  batch.logprobs.assign(rows, -1);
   return batch;
 }
 
@@ -135,18 +127,20 @@ inline int blocks_that_fit(const ModelShape& shape) {
 struct RandomModel {
   RandomModel(const Arguments& arguments, const StepLimits& limits)
       : shape(sizes_of(arguments).shape), devices(device::make_kernels(shape, limits, arguments.options), shape.layers),
-        model(shape, limits, random_weights(shape, devices), devices) {}
+        model(architecture_of("llama").make(shape, limits, devices)) {
+    fill(model->weights());
+  }
 
-  StepResult step(const StepBatch& batch) { return model.step(batch, not_cancelled); }
-  StepResult begin(const StepBatch& batch) { return model.begin(batch, not_cancelled); }
-  void finish(StepResult result) { model.finish(result); }
+  StepResult step(const StepBatch& batch) { return model->step(batch, not_cancelled); }
+  StepResult begin(const StepBatch& batch) { return model->begin(batch, not_cancelled); }
+  void finish(StepResult result) { model->finish(result); }
   double step_seconds(const StepBatch& batch) {
     return seconds_of([&] { step(batch); });
   }
 
   const ModelShape shape;
   const Devices devices;
-  Model model;
+  const std::unique_ptr<Model> model;
   const std::atomic<bool> not_cancelled{false};
 };
 

@@ -32,17 +32,18 @@ void greedy_ids(const Arguments& arguments) {
   if (!file) throw EngineError("weights_read", "no model.safetensors in " + arguments.folder);
   const ModelShape shape = file->shape(head_size);
   const int blocks = shape.context_tokens / block_tokens;
-  const StepLimits limits = {.tokens_max = shape.context_tokens, .sequences_max = 1, .blocks = blocks};
+  const StepLimits limits = {.batch_tokens_max = shape.context_tokens, .sequences_max = 1, .blocks = blocks};
   const Devices devices(device::make_kernels(shape, limits, arguments.options), shape.layers);
   const std::atomic<bool> not_cancelled{false};
-  Model model(shape, limits, load_weights(shape, file->tensors, 4, {nullptr, not_cancelled}, devices), devices);
+  const std::unique_ptr<Model> model = architecture_of("llama").make(shape, limits, devices);
+  load_weights(model->weights(), file->placed(shape), 4, {nullptr, not_cancelled});
   std::ofstream logits(arguments.folder + "/logits.f32", std::ios::binary);
   for (std::vector<int32_t> tokens : read_prompts(arguments.folder + "/prompts.txt")) {
     int start = 0;
     for (int i = 0; i < output_tokens; i++) {
       StepBatch batch = batch_of({{tokens, start, blocks_of(0, blocks)}});
       batch.want_logits = i == 0;
-      const StepResult result = model.step(batch, not_cancelled);
+      const StepResult result = model->step(batch, not_cancelled);
       if (i == 0) logits.write(reinterpret_cast<const char*>(result.logits.data()), std::streamsize(result.logits.size() * sizeof(float)));
       start += int(tokens.size());
       tokens = {result.tokens[0]};

@@ -30,7 +30,7 @@ void bench_gemm(const Arguments& arguments) {
                                    {"down", s.hidden_size, s.intermediate_size, MatrixLayout::plain},
                                    {"logits", s.vocab_size, s.hidden_size, MatrixLayout::plain}};
   const int rows_max = sizes.product_rows.back();
-  const StepLimits limits = {.tokens_max = rows_max, .sequences_max = rows_max, .blocks = rows_max};
+  const StepLimits limits = {.batch_tokens_max = rows_max, .sequences_max = rows_max, .blocks = rows_max};
   CudaOptions options = arguments.options;
   options.records_steps = false;
   const auto kernels = device::make_kernels(s, limits, options);
@@ -69,24 +69,24 @@ void bench_gemm(const Arguments& arguments) {
 }
 
 // Prompts over all of the blocks, so that decode steps read keys and values and not zeros.
-void fill_blocks(RandomModel& model, int blocks, int tokens_max) {
+void fill_blocks(RandomModel& model, int blocks, int batch_tokens_max) {
   const int blocks_each = std::min(2048, model.shape.context_tokens) / block_tokens;
   for (int first = 0; first < blocks; first += blocks_each) {
     std::vector<int32_t> own;
     for (int i = first; i < std::min(first + blocks_each, blocks); i++) own.push_back(i);
     const int tokens = int(own.size()) * block_tokens;
-    for (int start = 0; start < tokens; start += tokens_max)
-      model.step(batch_of({{some_tokens(std::min(tokens_max, tokens - start), model.shape.vocab_size, first + start), start, own}}));
+    for (int start = 0; start < tokens; start += batch_tokens_max)
+      model.step(batch_of({{some_tokens(std::min(batch_tokens_max, tokens - start), model.shape.vocab_size, first + start), start, own}}));
   }
 }
 
 void bench_decode(const Arguments& arguments) {
   const Sizes sizes = sizes_of(arguments);
   const ModelShape& s = sizes.shape;
-  constexpr int tokens_max = 256;
+  constexpr int batch_tokens_max = 256;
   const int sequences_max = sizes.batches.back(), blocks = std::min(sizes.blocks, blocks_that_fit(s));
-  RandomModel model(arguments, {.tokens_max = tokens_max, .sequences_max = sequences_max, .blocks = blocks});
-  fill_blocks(model, blocks, tokens_max);
+  RandomModel model(arguments, {.batch_tokens_max = batch_tokens_max, .sequences_max = sequences_max, .blocks = blocks});
+  fill_blocks(model, blocks, batch_tokens_max);
   const double weight_bytes = 2.0 * double(parameter_count(s) - int64_t(s.vocab_size) * s.hidden_size);
   for (const int context : sizes.contexts) {
     for (const int sequences : sizes.batches) {
@@ -129,7 +129,7 @@ void bench_decode(const Arguments& arguments) {
 void bench_prefill(const Arguments& arguments) {
   const Sizes sizes = sizes_of(arguments);
   const int longest = sizes.prompts.back(), blocks = longest / block_tokens + 1;
-  RandomModel model(arguments, {.tokens_max = longest, .sequences_max = 1, .blocks = blocks});
+  RandomModel model(arguments, {.batch_tokens_max = longest, .sequences_max = 1, .blocks = blocks});
   for (const int count : sizes.prompts) {
     const StepBatch batch = batch_of({{some_tokens(count, sizes.shape.vocab_size, count), 0, blocks_of(0, blocks)}});
     model.step(batch);

@@ -23,7 +23,7 @@ class Run {
  public:
   Run(const Arguments& arguments, const Sizes& sizes, int slots)
       : sizes_(sizes), blocks_each_(blocks_of_request(sizes)), requests_left_(slots * requests_a_slot),
-        model_(arguments, {.tokens_max = sizes.run_tokens_max, .sequences_max = slots, .blocks = slots * blocks_each_}) {
+        model_(arguments, {.batch_tokens_max = sizes.run_tokens_max, .sequences_max = slots, .blocks = slots * blocks_each_}) {
     for (int i = 0; i < slots; i++) slots_.push_back(next_request(i));
   }
 
@@ -59,10 +59,10 @@ class Run {
     return int64_t(sampled.size());
   }
 
-  Piece next_piece(const Slot& slot, int tokens_max) const {
+  Piece next_piece(const Slot& slot, int tokens_left) const {
     const std::vector<int32_t> blocks = blocks_of(slot.index, blocks_each_);
     if (slot.outputs > 0) return {{slot.last_token}, slot.computed, blocks};
-    const int count = std::min(tokens_max, sizes_.in - slot.computed);
+    const int count = std::min(tokens_left, sizes_.in - slot.computed);
     const auto begin = slot.prompt.begin() + slot.computed;
     return {{begin, begin + count}, slot.computed, blocks, slot.computed + count == sizes_.in};
   }

@@ -1,4 +1,5 @@
-// What a Llama model is: the numbers of its config.json that the arithmetic needs. Parsed and validated in TypeScript.
+// The sizes that kernels are made for, and the bounds of what is asked of them. Which of these a model has is its
+// architecture's business: what is 0 here it does not have, and no device keeps memory or spends time for it.
 #pragma once
 
 #include <cstdint>
@@ -8,27 +9,36 @@ namespace ziya {
 constexpr int block_tokens = 16;  // positions in one KV block
 constexpr int top_logprobs_max = 20;
 
+// Bounds of every shape: products of two of these fit 64 bits, and each alone an int.
+constexpr int dimension_max = 1 << 24;
+constexpr int layers_max = 10000;
+constexpr int heads_max = 65536;
+constexpr int head_size_max = 4096;
+
 struct ModelShape {
   int vocab_size = 0;
   int hidden_size = 0;
-  int intermediate_size = 0;
+  int intermediate_size = 0;  // 0 = no gated MLP
   int layers = 0;
-  int heads = 0;
+  int heads = 0;  // 0 = no attention
   int kv_heads = 0;
   int head_size = 0;
   int context_tokens = 0;
-  double rope_theta = 0;
+  double rope_theta = 0;           // 0 = positions do not rotate
   double rope_scaling_factor = 1;  // linear; 1 is none
   double rms_norm_eps = 0;
   bool tied_embeddings = false;
 
+  bool has_attention() const { return heads > 0; }
+  bool has_rope() const { return rope_theta != 0; }
+  int heads_a_kv_head() const { return has_attention() ? heads / kv_heads : 0; }
   int qkv_columns() const { return (heads + 2 * kv_heads) * head_size; }
   int attention_columns() const { return heads * head_size; }
 };
 
 // The bounds that every buffer is sized by.
 struct StepLimits {
-  int tokens_max = 0;
+  int batch_tokens_max = 0;
   int sequences_max = 0;
   int blocks = 0;
 };

@@ -1,9 +1,11 @@
-// One step's input and output as flat host arrays, exactly as the addon receives and returns them.
+// One step's input and output as flat host arrays and a table of rows, exactly as the addon receives and returns them.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <vector>
+
+#include "row.h"
 
 namespace ziya {
 
@@ -22,24 +24,18 @@ struct StepBatch {
   std::vector<int32_t> block_counts;  // (sequences)
   std::vector<int32_t> block_tables;  // (sum of block_counts)
 
-  std::vector<int32_t> rows;  // (rows) indexes into tokens
-  std::vector<float> temperature, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty;  // (rows)
-  std::vector<int32_t> top_k;                                                                             // (rows)
-  std::vector<uint64_t> seeds;                                                                            // (rows)
-  std::vector<int32_t> counters;        // (rows) index of the output token being drawn
-  std::vector<int32_t> history;         // (sum of history_counts) prompt, then output, of which the last may be a reference
-  std::vector<int32_t> history_counts;  // (rows)
-  std::vector<int32_t> output_counts;   // (rows) how many at the end of the history are output
-  std::vector<int32_t> bias_counts;     // (rows)
-  std::vector<int32_t> bias_ids;        // (sum of bias_counts)
-  std::vector<float> bias_values;       // (sum of bias_counts)
-  std::vector<int32_t> banned_counts;   // (rows)
-  std::vector<int32_t> banned_ids;      // (sum of banned_counts)
-  std::vector<int32_t> logprobs;        // (rows) 0..top_logprobs_max, or -1
+  std::vector<Row> rows;
+  std::vector<int32_t> history;     // prompt, then output, of which the last may be a reference; row after row
+  std::vector<int32_t> bias_ids;    // row after row, as are all of these
+  std::vector<float> bias_values;   // (bias_ids)
+  std::vector<int32_t> banned_ids;
   bool want_logits = false;
 
   bool has_references() const {
     return std::any_of(tokens.begin(), tokens.end(), is_reference) || std::any_of(history.begin(), history.end(), is_reference);
+  }
+  bool wants_alternatives() const {
+    return std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.logprobs > 0; });
   }
 };
 

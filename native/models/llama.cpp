@@ -1,88 +1,113 @@
-// Seven kernels a layer; logits only for the rows that are sampled, a bounded number at a time. Each device computes its
-// layers and hands the residual stream to the next.
-#include "models/llama.h"
+// Llama: seven kernels a layer. Its slots are filled by gpu-node/run/native/architecture/llama.ts.
+#include "llama.h"
 
-#include <algorithm>
-
-#include "engine_error.h"
+#include "kv_cache.h"
+#include "layered_model.h"
 
 namespace ziya {
-Model::Stage::Stage(const ModelShape& shape, const StepLimits& limits, const DeviceRange& range)
-    : kernels(range.kernels),
-      layers(range.layers),
-      residual(kernels.make_activations(limits.tokens_max, shape.hidden_size)),
-      normed(kernels.make_activations(limits.tokens_max, shape.hidden_size)),
-      qkv(kernels.make_activations(limits.tokens_max, shape.qkv_columns())),
-      attended(kernels.make_activations(limits.tokens_max, shape.attention_columns())),
-      inner(kernels.make_activations(limits.tokens_max, shape.intermediate_size)) {}
+namespace {
 
-Model::Model(const ModelShape& shape, const StepLimits& limits, Weights weights, const Devices& devices)
-    : shape_(shape), weights_(std::move(weights)), kv_cache_(shape, limits.blocks, devices) {
-  for (const DeviceRange& range : devices.ranges()) stages_.emplace_back(shape, limits, range);
-  const int rows = std::min(limits.tokens_max, logit_rows_max);
-  normed_rows_ = devices.last().make_activations(rows, shape.hidden_size);
-  logits_ = devices.last().make_activations(rows, shape.vocab_size);
+class Llama : public LayeredModel {
+ public:
+  Llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices);
+  int64_t kv_bytes() const override { return kv_cache_.bytes(); }
+
+ protected:
+  void embed(const Stage& stage) override { stage.kernels.embed(*embedding_, *stage.residual); }
+  void run_layer(const Stage& stage, int index) override;
+  void compute_logits(const Stage& stage, RowRange rows, Activations& logits) override;
+
+ private:
+  struct Layer {
+    const Vector& attention_norm;  // (hidden)
+    const Matrix& qkv;             // ((heads + 2 kv_heads) * head_size, hidden)
+    const Matrix& attention_out;   // (hidden, heads * head_size)
+    const Vector& mlp_norm;        // (hidden)
+    const Matrix& gate_up;         // (2 intermediate, hidden), MatrixLayout::gate_up
+    const Matrix& down;            // (hidden, intermediate)
+  };
+  // What a layer writes on its way, on one device.
+  struct Work {
+    std::unique_ptr<Activations> normed;    // (tokens, hidden)
+    std::unique_ptr<Activations> qkv;       // (tokens, (heads + 2 kv_heads) * head_size)
+    std::unique_ptr<Activations> attended;  // (tokens, heads * head_size)
+    std::unique_ptr<Activations> inner;     // (tokens, intermediate)
+  };
+  void add_weights(const Devices& devices);
+  Layer add_layer(const std::string& prefix, Kernels& kernels);
+
+  const Matrix* embedding_ = nullptr;   // (vocab, hidden)
+  std::vector<Layer> layers_;
+  const Vector* final_norm_ = nullptr;  // (hidden)
+  const Matrix* head_ = nullptr;        // (vocab, hidden); the embedding where that is tied and on the same device
+  KvCache kv_cache_;
+  std::vector<Work> work_;                    // of each stage
+  std::unique_ptr<Activations> normed_rows_;  // (logit_rows_max, hidden), on the last device
+};
+
+Llama::Llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices)
+    : LayeredModel(shape, limits, devices), kv_cache_(shape, limits.blocks, devices) {
+  add_weights(devices);
+  const int tokens = limits.batch_tokens_max;
+  for (const Stage& stage : stages())
+    work_.push_back({.normed = stage.kernels.make_activations(tokens, shape.hidden_size),
+                     .qkv = stage.kernels.make_activations(tokens, shape.qkv_columns()),
+                     .attended = stage.kernels.make_activations(tokens, shape.attention_columns()),
+                     .inner = stage.kernels.make_activations(tokens, shape.intermediate_size)});
+  normed_rows_ = devices.last().make_activations(logit_rows(limits), shape.hidden_size);
 }
 
-StepResult Model::step(const StepBatch& batch, const std::atomic<bool>& cancelled) {
-  StepResult result = begin(batch, cancelled);
-  finish(result);
-  return result;
+void Llama::add_weights(const Devices& devices) {
+  embedding_ = &weights_.add_matrix("embedding", devices.first(), shape_.vocab_size, shape_.hidden_size);
+  for (int i = 0; i < shape_.layers; i++) layers_.push_back(add_layer("layer." + std::to_string(i) + ".", devices.of_layer(i)));
+  final_norm_ = &weights_.add_vector("final_norm", devices.last(), shape_.hidden_size);
+  const bool shares_embedding = shape_.tied_embeddings && &devices.first() == &devices.last();
+  head_ = shares_embedding ? embedding_
+                           : &weights_.add_matrix(shape_.tied_embeddings ? "embedding" : "head", devices.last(), shape_.vocab_size,
+                                                  shape_.hidden_size);
 }
 
-StepResult Model::begin(const StepBatch& batch, const std::atomic<bool>& cancelled) {
-  StepResult result;
-  for (const Stage& stage : stages_) run_stage(stage, batch, cancelled, result);
-  stages_.back().kernels.end_step();
-  return result;
+Llama::Layer Llama::add_layer(const std::string& prefix, Kernels& kernels) {
+  const int hidden = shape_.hidden_size;
+  return {.attention_norm = weights_.add_vector(prefix + "attention_norm", kernels, hidden),
+          .qkv = weights_.add_matrix(prefix + "qkv", kernels, shape_.qkv_columns(), hidden),
+          .attention_out = weights_.add_matrix(prefix + "attention_out", kernels, hidden, shape_.attention_columns()),
+          .mlp_norm = weights_.add_vector(prefix + "mlp_norm", kernels, hidden),
+          .gate_up = weights_.add_matrix(prefix + "gate_up", kernels, 2 * shape_.intermediate_size, hidden, MatrixLayout::gate_up),
+          .down = weights_.add_matrix(prefix + "down", kernels, hidden, shape_.intermediate_size)};
 }
 
-void Model::finish(StepResult& result) { stages_.back().kernels.finish_step(result); }
-
-void Model::run_stage(const Stage& stage, const StepBatch& batch, const std::atomic<bool>& cancelled, StepResult& result) {
-  const bool is_first = &stage == &stages_.front(), is_last = &stage == &stages_.back();
-  stage.kernels.begin_step(batch);
-  if ((is_first || is_last) && batch.has_references()) stage.kernels.resolve_references(stages_.back().kernels);
-  if (!is_first) {
-    const Stage& before = *(&stage - 1);
-    stage.kernels.receive(before.kernels, *before.residual, int(batch.tokens.size()), *stage.residual);
-  }
-  if (!stage.kernels.begin_recording()) return;
-  if (is_first) stage.kernels.embed(*weights_.embedding, *stage.residual);
-  for (int layer = stage.layers.begin; layer < stage.layers.end; layer++) {
-    if (cancelled.load(std::memory_order_relaxed))
-      throw EngineError("engine_closed", "the engine was closed during a step");
-    run_layer(stage, layer);
-  }
-  if (is_last) sample_rows(stage, batch, result);
-  stage.kernels.end_recording();
-}
-
-void Model::run_layer(const Stage& stage, int index) {
-  const LayerWeights& weights = weights_.layers[index];
+void Llama::run_layer(const Stage& stage, int index) {
+  const Layer& layer = layers_[index];
+  const Work& work = work_[stage.index];
   KvLayer& kv = kv_cache_.layer(index);
   Kernels& kernels = stage.kernels;
-  kernels.rms_norm(*stage.residual, *weights.attention_norm, *stage.normed);
-  kernels.qkv_rope(*stage.normed, *weights.qkv, *stage.qkv, kv);
-  kernels.attention(*stage.qkv, kv, *stage.attended);
-  kernels.project_add(*stage.attended, *weights.attention_out, *stage.residual);
-  kernels.rms_norm(*stage.residual, *weights.mlp_norm, *stage.normed);
-  kernels.gate_up_swiglu(*stage.normed, *weights.gate_up, *stage.inner);
-  kernels.project_add(*stage.inner, *weights.down, *stage.residual);
+  kernels.rms_norm(*stage.residual, layer.attention_norm, *work.normed);
+  kernels.qkv_rope(*work.normed, layer.qkv, *work.qkv, kv);
+  kernels.attention(*work.qkv, kv, *work.attended);
+  kernels.project_add(*work.attended, layer.attention_out, *stage.residual);
+  kernels.rms_norm(*stage.residual, layer.mlp_norm, *work.normed);
+  kernels.gate_up_swiglu(*work.normed, layer.gate_up, *work.inner);
+  kernels.project_add(*work.inner, layer.down, *stage.residual);
 }
 
-void Model::sample_rows(const Stage& last, const StepBatch& batch, StepResult& result) {
-  Kernels& kernels = last.kernels;
-  const int rows = int(batch.rows.size());
-  if (batch.want_logits) result.logits.resize(size_t(rows) * shape_.vocab_size);
-  for (int begin = 0; begin < rows; begin += logits_->rows_max) {
-    const RowRange range = {begin, std::min(rows, begin + logits_->rows_max)};
-    kernels.rms_norm_rows(*last.residual, *weights_.final_norm, range, *normed_rows_);
-    kernels.logits(*normed_rows_, weights_.output(), range.count(), *logits_);
-    if (batch.want_logits)
-      kernels.download(*logits_, range.count(), result.logits.data() + int64_t(begin) * shape_.vocab_size);
-    kernels.sample(*logits_, range);
-  }
+void Llama::compute_logits(const Stage& stage, RowRange rows, Activations& logits) {
+  stage.kernels.rms_norm_rows(*stage.residual, *final_norm_, rows, *normed_rows_);
+  stage.kernels.logits(*normed_rows_, *head_, rows.count(), logits);
 }
+
+void check(const ModelShape& shape) {
+  require_shape(shape.intermediate_size > 0, "intermediate_size");
+  require_shape(shape.has_attention(), "heads");
+  require_shape(shape.has_rope(), "rope_theta");
+}
+
+std::unique_ptr<Model> make(const ModelShape& shape, const StepLimits& limits, const Devices& devices) {
+  return std::make_unique<Llama>(shape, limits, devices);
+}
+
+}  // namespace
+
+constinit const Architecture llama_architecture = {"llama", check, make};
 
 }  // namespace ziya

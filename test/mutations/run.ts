@@ -25,6 +25,7 @@ const parts = [
   'gpu-node',
   'local',
   'migrations',
+  'models',
   'test',
   'package.json',
   'tsconfig.json',

@@ -7,8 +7,10 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { llama } from '../../gpu-node/run/native/architecture/llama.ts'
 import { type Engine, type EngineOptions, loadEngine, type StepBatch } from '../../gpu-node/run/native/engine.ts'
 import { type Model, readModelFolder } from '../../gpu-node/run/native/load/model-folder.ts'
+import { type PackedRow, RowTable, unpackRows } from '../../gpu-node/run/native/row-table.ts'
 import { testData } from '../support/data.ts'
 import { seededRandom } from '../support/random.ts'
 import type { LivesResult } from './engine-lives.ts'
@@ -34,36 +36,34 @@ const range = (begin: number, end: number) => Array.from({ length: end - begin }
 const loadStories = (model: Model, changes: Partial<EngineOptions> = {}) =>
   loadEngine(model.shape, model.tensors, { ...options, ...changes }, () => {})
 
-/** Greedy; the last token's row of each piece. */
-function greedyBatch(pieces: Piece[], want_logits = false): StepBatch {
+const nothing = { begin: 0, count: 0 }
+const greedyRow: Omit<PackedRow, 'token'> = {
+  ...{ seed: 0n, counter: 0, temperature: 0, top_p: 1, min_p: 0, repetition_penalty: 1, frequency_penalty: 0 },
+  ...{ presence_penalty: 0, top_k: 0, logprobs: -1, output_tokens: 0 },
+  ...{ history: nothing, bias: nothing, banned: nothing },
+}
+
+function packed(rows: PackedRow[]): Uint8Array {
+  const table = new RowTable(rows.length)
+  for (const [i, row] of rows.entries()) table.set(i, row)
+  return table.bytes
+}
+
+/** Greedy, but for the changes; the last token's row of each piece. */
+function greedyBatch(pieces: Piece[], want_logits = false, changes: Partial<PackedRow> = {}): StepBatch {
   const counts = pieces.map(({ tokens }) => tokens.length)
   const rows = counts.map((_, s) => counts.slice(0, s + 1).reduce((a, b) => a + b) - 1)
-  const each = <T>(value: T) => rows.map(() => value)
   return {
     tokens: ints(pieces.flatMap(({ tokens }) => tokens)),
     token_counts: ints(counts),
     starts: ints(pieces.map(({ start }) => start)),
     block_counts: ints(pieces.map(({ blocks }) => blocks.length)),
     block_tables: ints(pieces.flatMap(({ blocks }) => blocks)),
-    rows: ints(rows),
-    temperature: Float32Array.from(each(0)),
-    top_p: Float32Array.from(each(1)),
-    min_p: Float32Array.from(each(0)),
-    repetition_penalty: Float32Array.from(each(1)),
-    frequency_penalty: Float32Array.from(each(0)),
-    presence_penalty: Float32Array.from(each(0)),
-    top_k: ints(each(0)),
-    seeds: BigUint64Array.from(each(0n)),
-    counters: ints(each(0)),
+    rows: packed(rows.map((token) => ({ ...greedyRow, token, ...changes }))),
     history: ints([]),
-    history_counts: ints(each(0)),
-    output_counts: ints(each(0)),
-    bias_counts: ints(each(0)),
     bias_ids: ints([]),
     bias_values: new Float32Array(),
-    banned_counts: ints(each(0)),
     banned_ids: ints([]),
-    logprobs: ints(each(-1)),
     want_logits,
   }
 }
@@ -210,11 +210,10 @@ describe('step', () => {
 
   test('the same seed and counter draw the same token in any company', async () => {
     const sampled = (pieces: Piece[], row: number) => {
-      const batch = greedyBatch(pieces)
-      batch.temperature.fill(1.5)
-      batch.seeds[row] = 0xffff_ffff_ffff_ffffn
-      batch.counters[row] = 7
-      return engine.step(batch).then(({ tokens }) => tokens[row])
+      const batch = greedyBatch(pieces, false, { temperature: 1.5 })
+      const rows = unpackRows(batch.rows)
+      rows[row] = { ...rows[row]!, seed: 0xffff_ffff_ffff_ffffn, counter: 7 }
+      return engine.step({ ...batch, rows: packed(rows) }).then(({ tokens }) => tokens[row])
     }
     const own = { tokens: golden.greedy_ids.slice(0, 9), start: 0, blocks: [1] }
     const other = (block: number) => ({ tokens: [block], start: 0, blocks: [block] })
@@ -224,8 +223,7 @@ describe('step', () => {
   })
 
   test('logprobs are those of the raw logits', async () => {
-    const batch = greedyBatch([{ tokens: [1], start: 0, blocks: [0] }], true)
-    batch.logprobs[0] = 3
+    const batch = greedyBatch([{ tokens: [1], start: 0, blocks: [0] }], true, { logprobs: 3 })
     const { tokens, logprobs, logits, top_ids, top_logprobs } = await engine.step(batch)
     const log_sum = Math.log(logits!.reduce((sum, logit) => sum + Math.exp(logit), 0))
     expect(top_ids).toHaveLength(20)
@@ -335,25 +333,11 @@ describe('the event loop', () => {
   /** Zero weights of a larger shape: a step of it takes tens of milliseconds. */
   async function loadLarge(): Promise<Engine> {
     const shape = { ...model.shape, hidden_size: 512, intermediate_size: 1536, layers: 8, heads: 8, kv_heads: 4 }
-    const sizes: Record<string, number[]> = {
-      embed_tokens: [shape.vocab_size, 512],
-      lm_head: [shape.vocab_size, 512],
-      q_proj: [64, 512],
-      k_proj: [32, 512],
-      v_proj: [32, 512],
-      o_proj: [512, 64],
-      gate_proj: [1536, 512],
-      up_proj: [1536, 512],
-      down_proj: [512, 1536],
-    }
     const path = join(folder, 'zeros')
     writeFileSync(path, new Uint8Array(2 * 512 * 1536))
-    const names = model.tensors.map(({ name }) => name).filter((name) => !name.includes('layers.'))
-    const layer_names = model.tensors.map(({ name }) => name).filter((name) => name.includes('layers.0.'))
-    for (const i of range(0, shape.layers)) names.push(...layer_names.map((name) => name.replace('.0.', `.${i}.`)))
-    const tensors = names.map((name) => {
-      const own = sizes[name.split('.').at(-2)!] ?? [512]
-      return { name, path, dtype: 'F16' as const, offset: 0, bytes: 2 * own.reduce((a, b) => a * b), shape: own }
+    const tensors = llama.tensorsOf(shape).map((tensor) => {
+      const bytes = 2 * tensor.shape.reduce((a, b) => a * b)
+      return { ...tensor, path, dtype: 'F16' as const, offset: 0, bytes }
     })
     return loadEngine(shape, tensors, options, () => {})
   }

@@ -194,7 +194,7 @@ void every_head_size_and_group_attends(const Device& device, Random& random) {
 // More positions than one fold of the softmax, which are summed in another place.
 void long_attention_is_right_and_chunk_invariant(const Device& device, Random& random) {
   Bench b(device, random);
-  const int length = tokens_max;
+  const int length = batch_tokens_max;
   Doubles w;
   const auto weight = b.matrix(b.shape.qkv_columns(), b.shape.hidden_size, MatrixLayout::plain, w);
   const std::vector<Floats> inputs = {b.random_rows(2 * length, b.shape.hidden_size)};
@@ -236,8 +236,8 @@ void attention_is_the_same_decoded_verified_and_prefilled(const Device& device, 
     const auto weight = b.matrix(shape.qkv_columns(), shape.hidden_size, MatrixLayout::plain, w);
     const std::vector<Floats> inputs = {b.random_rows(length, shape.hidden_size), b.random_rows(length, shape.hidden_size)};
     AttentionRun run(b, *weight, inputs, random_blocks(sequences, length, b.limits.blocks, random));
-    for (int done = 0; done < length; done += tokens_max / sequences)
-      run.step(std::vector<int>(sequences, std::min(tokens_max / sequences, length - done)), false);
+    for (int done = 0; done < length; done += batch_tokens_max / sequences)
+      run.step(std::vector<int>(sequences, std::min(batch_tokens_max / sequences, length - done)), false);
     std::vector<History> histories(sequences);
     for (int s = 0; s < sequences; s++)
       for (int t = 0; t < length; t++) remember(b, &run.qkv[s][t * shape.qkv_columns()], histories[s]);

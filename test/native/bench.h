@@ -10,16 +10,16 @@
 
 namespace ziya::test {
 
-constexpr int tokens_max = 120;
+constexpr int batch_tokens_max = 120;
 
 using Floats = std::vector<float>;
 
 struct Bench {
   Bench(const Device& device, Random& random, int threads = 0) : Bench(device, random, random_shape(random), threads) {}
 
-  Bench(const Device& device, Random& random, const ModelShape& shape, int threads = 0, int tokens = tokens_max)
+  Bench(const Device& device, Random& random, const ModelShape& shape, int threads = 0, int tokens = batch_tokens_max)
       : random(random), precision(device.precision), shape(shape),
-        limits{.tokens_max = tokens, .sequences_max = tokens_max, .blocks = 200},
+        limits{.batch_tokens_max = tokens, .sequences_max = batch_tokens_max, .blocks = 200},
         kernels(device.make(shape, limits, threads > 0 ? threads : random.between(1, 3))) {}
 
   Floats random_rows(int rows, int columns) {
@@ -29,14 +29,14 @@ struct Bench {
   }
 
   std::unique_ptr<Activations> activations(int rows, int columns, const Floats& values) {
-    auto result = kernels->make_activations(limits.tokens_max, columns);
+    auto result = kernels->make_activations(limits.batch_tokens_max, columns);
     kernels->upload(*result, rows, values.data());
     return result;
   }
 
   std::unique_ptr<Activations> poisoned(int columns) {
-    return activations(limits.tokens_max, columns,
-                       Floats(size_t(limits.tokens_max) * columns, std::numeric_limits<float>::quiet_NaN()));
+    return activations(limits.batch_tokens_max, columns,
+                       Floats(size_t(limits.batch_tokens_max) * columns, std::numeric_limits<float>::quiet_NaN()));
   }
 
   Floats rows_of(const Activations& from, int rows) {

@@ -9,7 +9,7 @@
 namespace ziya::test {
 namespace {
 
-const StepLimits limits = {.tokens_max = 64, .sequences_max = 4, .blocks = 40};
+const StepLimits limits = {.batch_tokens_max = 64, .sequences_max = 4, .blocks = 40};
 
 ModelShape small_shape() {
   return {.vocab_size = 50,
@@ -24,16 +24,25 @@ ModelShape small_shape() {
           .rms_norm_eps = 1e-5};
 }
 
+// Of 1, 2, 3, ..., so many for each row, of which so many are output.
+void set_histories(StepBatch& batch, const std::vector<int>& counts, const std::vector<int>& outputs) {
+  batch.history.clear();
+  for (size_t row = 0; row < counts.size(); row++) {
+    std::vector<int32_t> ids;
+    for (int i = 0; i < counts[row]; i++) ids.push_back(int(batch.history.size()) + i + 1);
+    append_history(batch, batch.rows[row], ids, outputs[row]);
+  }
+}
+
 StepBatch good_batch() {
   StepBatch batch = greedy_batch({{{1, 2, 3}, 15, {7, 3}}, {{4}, 40, {0, 1, 2}}});
-  batch.history = {1, 2, 3, 4};
-  batch.history_counts = {3, 1};
-  batch.output_counts = {1, 0};
+  set_histories(batch, {3, 1}, {1, 0});
   batch.bias_ids = {5};
   batch.bias_values = {1.5f};
-  batch.bias_counts = {0, 1};
+  batch.rows[1].bias = {0, 1};
   batch.banned_ids = {9, 10};
-  batch.banned_counts = {2, 0};
+  batch.rows[0].banned = {0, 2};
+  batch.rows[1].banned = {2, 0};
   return batch;
 }
 
@@ -68,47 +77,50 @@ void each_field_is_checked(Random&) {
   expect_refused("block_tables", [](auto& b) { b.block_tables[0] = -1; });
   expect_refused("block_tables", [](auto& b) { b.block_tables[1] = 7; });
   expect_refused("block_tables", [](auto& b) { b.block_tables[4] = 3; });
-  expect_refused("rows", [](auto& b) { b.rows[0] = 4; });
-  expect_refused("rows", [](auto& b) { b.rows[1] = -1; });
+  expect_refused("rows", [](auto& b) { b.rows[0].token = 4; });
+  expect_refused("rows", [](auto& b) { b.rows[1].token = -1; });
   expect_refused("rows", [](auto& b) { b.rows.resize(5); });
-  expect_refused("temperature", [](auto& b) { b.temperature[0] = -0.1f; });
-  expect_refused("temperature", [](auto& b) { b.temperature[0] = NAN; });
-  expect_refused("temperature", [](auto& b) { b.temperature.pop_back(); });
-  expect_refused("top_p", [](auto& b) { b.top_p[0] = 0; });
-  expect_refused("top_p", [](auto& b) { b.top_p[1] = 1.01f; });
-  expect_refused("min_p", [](auto& b) { b.min_p[0] = INFINITY; });
-  expect_refused("repetition_penalty", [](auto& b) { b.repetition_penalty[0] = 0; });
-  expect_refused("frequency_penalty", [](auto& b) { b.frequency_penalty[0] = NAN; });
-  expect_refused("presence_penalty", [](auto& b) { b.presence_penalty[0] = -INFINITY; });
-  expect_refused("top_k", [](auto& b) { b.top_k[0] = -1; });
-  expect_refused("seeds", [](auto& b) { b.seeds.clear(); });
-  expect_refused("counters", [](auto& b) { b.counters[0] = -1; });
+  expect_refused("temperature", [](auto& b) { b.rows[0].temperature = -0.1f; });
+  expect_refused("temperature", [](auto& b) { b.rows[0].temperature = NAN; });
+  expect_refused("top_p", [](auto& b) { b.rows[0].top_p = 0; });
+  expect_refused("top_p", [](auto& b) { b.rows[1].top_p = 1.01f; });
+  expect_refused("min_p", [](auto& b) { b.rows[0].min_p = INFINITY; });
+  expect_refused("repetition_penalty", [](auto& b) { b.rows[0].repetition_penalty = 0; });
+  expect_refused("frequency_penalty", [](auto& b) { b.rows[0].frequency_penalty = NAN; });
+  expect_refused("presence_penalty", [](auto& b) { b.rows[0].presence_penalty = -INFINITY; });
+  expect_refused("top_k", [](auto& b) { b.rows[0].top_k = -1; });
+  expect_refused("counter", [](auto& b) { b.rows[0].counter = -1; });
   expect_refused("history", [](auto& b) { b.history[0] = 50; });
-  expect_refused("history_counts", [](auto& b) { b.history_counts = {3, 2}; });
-  expect_refused("history_counts", [](auto& b) { b.history_counts = {5, -1}; });
-  expect_refused("output_counts", [](auto& b) { b.output_counts = {4, 0}; });
-  expect_refused("output_counts", [](auto& b) { b.output_counts = {0, -1}; });
-  expect_refused("bias_counts", [](auto& b) { b.bias_counts = {1, 1}; });
+  expect_refused("history", [](auto& b) { b.rows[1].history.count = 2; });
+  expect_refused("history", [](auto& b) { b.rows[0].history.count = 5, b.rows[1].history = {5, -1}; });
+  expect_refused("history", [](auto& b) { b.rows[1].history.begin = 2; });
+  expect_refused("history", [](auto& b) { b.rows[0].history.begin = INT_MIN; });
+  expect_refused("history", [](auto& b) { b.rows[0].history.count = INT_MAX, b.rows[1].history = {INT_MAX, INT_MAX}; });
+  expect_refused("history", [](auto& b) { b.history.push_back(1); });
+  expect_refused("output_tokens", [](auto& b) { b.rows[0].output_tokens = 4; });
+  expect_refused("output_tokens", [](auto& b) { b.rows[1].output_tokens = -1; });
+  expect_refused("bias", [](auto& b) { b.rows[0].bias.count = 1; });
+  expect_refused("bias", [](auto& b) { b.rows[1].bias = {1, 0}; });
   expect_refused("bias_ids", [](auto& b) { b.bias_ids[0] = 50; });
   expect_refused("bias_values", [](auto& b) { b.bias_values[0] = NAN; });
   expect_refused("bias_values", [](auto& b) { b.bias_values.clear(); });
-  expect_refused("banned_counts", [](auto& b) { b.banned_counts = {1, 2}; });
+  expect_refused("banned", [](auto& b) { b.rows[0].banned.count = 1, b.rows[1].banned = {1, 2}; });
   expect_refused("banned_ids", [](auto& b) { b.banned_ids[1] = -5; });
   expect_refused("banned_ids", [](auto& b) {
     b.banned_ids.clear();
     for (int id = 0; id < 50; id++) b.banned_ids.push_back(id);
-    b.banned_counts = {50, 0};
+    b.rows[0].banned = {0, 50};
+    b.rows[1].banned = {50, 0};
   });
-  expect_refused("logprobs", [](auto& b) { b.logprobs[0] = 21; });
-  expect_refused("logprobs", [](auto& b) { b.logprobs[0] = -2; });
+  expect_refused("logprobs", [](auto& b) { b.rows[0].logprobs = 21; });
+  expect_refused("logprobs", [](auto& b) { b.rows[0].logprobs = -2; });
 }
 
 // References are to rows that the step before has drawn, where a token is expected that a step draws.
 void references_are_checked(Random&) {
   const auto code = [](int rows_before, const Damage& damage) {
     StepBatch batch = good_batch();
-    batch.history_counts = {2, 2};
-    batch.output_counts = {1, 1};
+    set_histories(batch, {2, 2}, {1, 1});
     damage(batch);
     return error_code([&] { check_batch(batch, small_shape(), limits, rows_before); });
   };
@@ -119,7 +131,7 @@ void references_are_checked(Random&) {
   expect(code(2, [](auto& b) { b.history[1] = b.history[3] = reference_to(0); }) == "", "the ends of the histories");
   expect(code(2, [](auto& b) { b.history[3] = reference_to(2); }) == "bad_batch", "a row too many in a history");
   expect(code(2, [](auto& b) { b.history[0] = reference_to(0); }) == "bad_batch", "not the end of a history");
-  expect(code(2, [](auto& b) { b.history[3] = reference_to(0), b.output_counts[1] = 0; }) == "bad_batch", "the end of a prompt");
+  expect(code(2, [](auto& b) { b.history[3] = reference_to(0), b.rows[1].output_tokens = 0; }) == "bad_batch", "the end of a prompt");
 }
 
 template <class T>
@@ -131,34 +143,48 @@ void damage_one(std::vector<T>& values, const std::vector<T>& extremes, Random& 
   }
 }
 
-void damage_any(StepBatch& b, Random& random) {
-  const std::vector<std::vector<int32_t>*> ints = {
-      &b.tokens,   &b.token_counts,  &b.starts,     &b.block_counts,   &b.block_tables,  &b.rows,
-      &b.top_k,    &b.counters,      &b.history,    &b.history_counts, &b.output_counts, &b.bias_counts,
-      &b.bias_ids, &b.banned_counts, &b.banned_ids, &b.logprobs};
-  const std::vector<std::vector<float>*> floats = {
-      &b.temperature,      &b.top_p,      &b.min_p, &b.repetition_penalty, &b.frequency_penalty,
-      &b.presence_penalty, &b.bias_values};
-  const int which = random.between(0, int(ints.size() + floats.size()) - 1);
-  if (which < int(ints.size()))
-    damage_one(*ints[which], {INT_MIN, -1, 0, 1, 2, 16, 39, 40, 49, 50, INT_MAX}, random);
+const std::vector<int32_t> extreme_ints = {INT_MIN, -1, 0, 1, 2, 16, 39, 40, 49, 50, INT_MAX};
+const std::vector<float> extreme_floats = {-1e38f, -1, 0, 1e-38f, 0.5f, 1, 1e38f, INFINITY, NAN};
+
+void damage_row(Row& row, Random& random) {
+  const std::vector<int32_t*> ints = {&row.token,         &row.counter,       &row.top_k,      &row.logprobs,   &row.output_tokens,
+                                      &row.history.begin, &row.history.count, &row.bias.begin, &row.bias.count, &row.banned.begin,
+                                      &row.banned.count};
+  const std::vector<float*> floats = {&row.temperature,        &row.top_p,             &row.min_p,
+                                      &row.repetition_penalty, &row.frequency_penalty, &row.presence_penalty};
+  if (random.between(0, 1))
+    *random.one_of(ints) = random.one_of(extreme_ints);
   else
-    damage_one(*floats[which - ints.size()], {-1e38f, -1, 0, 1e-38f, 0.5f, 1, 1e38f, INFINITY, NAN}, random);
+    *random.one_of(floats) = random.one_of(extreme_floats);
+}
+
+void damage_any(StepBatch& b, Random& random) {
+  const std::vector<std::vector<int32_t>*> ints = {&b.tokens,       &b.token_counts, &b.starts,   &b.block_counts,
+                                                   &b.block_tables, &b.history,      &b.bias_ids, &b.banned_ids};
+  const int which = random.between(0, 2 * int(ints.size()));
+  if (which < int(ints.size()))
+    damage_one(*ints[which], extreme_ints, random);
+  else if (which == int(ints.size()))
+    damage_one(b.bias_values, extreme_floats, random);
+  else if (random.between(0, 7) == 0)
+    b.rows.resize(size_t(random.between(0, int(b.rows.size()) + 1)));
+  else
+    damage_row(b.rows[size_t(random.between(0, int(b.rows.size()) - 1))], random);
 }
 
 // Built with the address sanitizer, this is what shows that nothing that passes the door touches foreign memory.
 void random_damage_is_refused_or_harmless(Random& random) {
   const RandomModel weights = random_model(small_shape(), random);
   const Devices devices(make_cpu_kernels(weights.shape, limits, 2, CpuIsa::automatic), weights.shape.layers);
-  Model model(weights.shape, limits, load(weights, devices), devices);
+  const auto model = load_llama(weights, limits, devices);
   const std::atomic<bool> cancelled{false};
   int refused = 0;
   for (int round = 0; round < 3000; round++) {
     StepBatch batch = good_batch();
-    for (int i = random.between(1, 2); i > 0; i--) damage_any(batch, random);
+    for (int i = random.between(1, 2); i > 0 && !batch.rows.empty(); i--) damage_any(batch, random);
     const std::string code = error_code([&] {
       check_batch(batch, weights.shape, limits);
-      model.step(batch, cancelled);
+      model->step(batch, cancelled);
     });
     expect(code == "" || code == "bad_batch", "another error: " + code);
     refused += code == "bad_batch";
@@ -170,7 +196,7 @@ void shapes_are_checked(Random&) {
   const auto code = [](auto change) {
     ModelShape shape = small_shape();
     change(shape);
-    return error_code([&] { check_shape(shape, limits); });
+    return error_code([&] { check_shape(architecture_of("llama"), shape, limits); });
   };
   expect(code([](auto&) {}) == "", "a good shape");
   expect(code([](auto& s) { s.heads = 3, s.kv_heads = 2; }) == "bad_shape", "kv_heads");
@@ -182,6 +208,8 @@ void shapes_are_checked(Random&) {
   expect(code([](auto& s) { s.rope_theta = NAN; }) == "bad_shape", "rope_theta");
   expect(code([](auto& s) { s.rope_scaling_factor = 0; }) == "bad_shape", "rope_scaling_factor");
   expect(code([](auto& s) { s.rms_norm_eps = -1; }) == "bad_shape", "rms_norm_eps");
+  expect(code([](auto& s) { s.heads = s.kv_heads = s.head_size = 0; }) == "bad_shape", "a Llama has attention");
+  expect(code([](auto& s) { s.intermediate_size = 0; }) == "bad_shape", "a Llama has an MLP");
 }
 
 }  // namespace

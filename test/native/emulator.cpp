@@ -10,7 +10,6 @@
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/emulator/ptx.h"
 #include "kernels/emulator/runtime.h"
-#include "models/llama.h"
 #include "reference.h"
 
 namespace ziya::test {
@@ -186,7 +185,7 @@ void a_warp_multiplies_by_mma(Random& random) {
 
 void too_little_memory_is_refused_at_start(Random& random) {
   const ModelShape shape = random_shape(random);
-  const StepLimits limits = {.tokens_max = 64, .sequences_max = 4, .blocks = 64};
+  const StepLimits limits = {.batch_tokens_max = 64, .sequences_max = 4, .blocks = 64};
   const size_t before = emulator::memory_in_use();
   emulator::set_memory_max(before + (1 << 19));  // less than the products' partial sums
   expect(error_code([&] { emulator::make_kernels(shape, limits, {}); }) == "out_of_memory", "out_of_memory");
@@ -217,7 +216,7 @@ void attention_is_the_same_whole_and_in_parts(Random& random) {
 void rows_are_written_to_pinned_memory(Random& random) {
   const int inputs = 300, slices = 60, rows_a_slice = 100;
   const ModelShape shape = random_shape(random);
-  const auto kernels = emulator::make_kernels(shape, {.tokens_max = 8, .sequences_max = 1, .blocks = 8}, {});
+  const auto kernels = emulator::make_kernels(shape, {.batch_tokens_max = 8, .sequences_max = 1, .blocks = 8}, {});
   const auto unit = kernels->make_activations(1, inputs), out = kernels->make_activations(1, slices * rows_a_slice);
   std::vector<float> ones(inputs), products(slices * rows_a_slice);
   const int column = random.between(0, inputs - 1);
@@ -259,11 +258,11 @@ void rows_are_written_to_pinned_memory(Random& random) {
 void an_engine_enqueues_one_step_ahead(Random& random) {
   const RandomModel model = random_model(random_shape(random), random);
   const ModelFile file(model, Dtype::f16);
-  const StepLimits limits = {.tokens_max = 16, .sequences_max = 4, .blocks = 16};
+  const StepLimits limits = {.batch_tokens_max = 16, .sequences_max = 4, .blocks = 16};
   const int graphs_before = emulator::graph_launches();
   std::promise<bool> saw_second;
   std::promise<int> launched;
-  Engine engine(model.shape, file.tensors,
+  Engine engine({"llama", model.shape, file.tensors},
                 {.device = "cpu", .limits = limits,
                  .make_kernels = [](const auto& shape, const auto& limits) { return emulator::make_kernels(shape, limits, {}); }},
                 {});
@@ -287,7 +286,7 @@ void an_engine_enqueues_one_step_ahead(Random& random) {
 void an_engine_refuses_too_little_memory(Random& random) {
   const RandomModel model = random_model(random_shape(random), random);
   const ModelFile file(model, Dtype::f16);
-  const StepLimits limits = {.tokens_max = 16, .sequences_max = 4, .blocks = 16};
+  const StepLimits limits = {.batch_tokens_max = 16, .sequences_max = 4, .blocks = 16};
   const size_t before = emulator::memory_in_use();
   int refused = 0;
   bool loads = false;
@@ -295,7 +294,7 @@ void an_engine_refuses_too_little_memory(Random& random) {
     emulator::set_memory_max(before + bytes);
     std::promise<Engine::Error> loaded;
     {
-      Engine engine(model.shape, file.tensors,
+      Engine engine({"llama", model.shape, file.tensors},
                     {.device = "cpu", .limits = limits,
                      .make_kernels = [](const auto& shape, const auto& limits) { return emulator::make_kernels(shape, limits, {}); }},
                     {nullptr, [&](Engine::Error error) { loaded.set_value(error); }, nullptr});
@@ -318,8 +317,8 @@ void a_lost_device_fails_every_step(Random& random) {
   std::vector<std::string> codes;
   std::promise<void> answered;
   {
-    Engine engine(model.shape, file.tensors,
-                  {.device = "cpu", .limits = {.tokens_max = 16, .sequences_max = 4, .blocks = 16},
+    Engine engine({"llama", model.shape, file.tensors},
+                  {.device = "cpu", .limits = {.batch_tokens_max = 16, .sequences_max = 4, .blocks = 16},
                    .make_kernels = [](const auto& shape, const auto& limits) { return emulator::make_kernels(shape, limits, {}); }},
                   {});
     for (int step = 0; step < 4; step++) {
@@ -356,15 +355,15 @@ std::vector<StepBatch> steps_of_two_rounds(Random& random) {
   }
   for (StepBatch& batch : batches) {
     batch.want_logits = false;
-    for (float& temperature : batch.temperature) temperature = 1;
-    for (uint64_t& seed : batch.seeds) seed = random.bits();
+    for (Row& row : batch.rows) row.temperature = 1;
+    for (Row& row : batch.rows) row.seed = random.bits();
   }
   return batches;
 }
 
 // On devices of which one is as far ahead of another as its waits let it be, each step begun before the one ahead is read.
 void a_device_overwrites_nothing_that_another_reads(Random& random) {
-  const StepLimits limits = {.tokens_max = 32, .sequences_max = 4, .blocks = 32};
+  const StepLimits limits = {.batch_tokens_max = 32, .sequences_max = 4, .blocks = 32};
   const RandomModel weights = random_model(wide_shape, random);
   const std::vector<StepBatch> batches = steps_of_two_rounds(random);
   const uint64_t seed = random.bits();
@@ -377,13 +376,13 @@ void a_device_overwrites_nothing_that_another_reads(Random& random) {
     }
     emulator::set_pace(Pace::late);
     const Devices devices(std::move(kernels), wide_shape.layers);
-    Model model(wide_shape, limits, load(weights, devices), devices);
+    const auto model = load_llama(weights, limits, devices);
     std::vector<float> logprobs;
     std::vector<StepResult> begun;
     for (size_t i = 0; i <= batches.size(); i++) {
-      if (i < batches.size()) begun.push_back(model.begin(batches[i], not_cancelled));
+      if (i < batches.size()) begun.push_back(model->begin(batches[i], not_cancelled));
       if (i == 0) continue;
-      model.finish(begun[i - 1]);
+      model->finish(begun[i - 1]);
       logprobs.insert(logprobs.end(), begun[i - 1].logprobs.begin(), begun[i - 1].logprobs.end());
     }
     return logprobs;
@@ -399,22 +398,22 @@ void a_device_overwrites_nothing_that_another_reads(Random& random) {
 
 // It is refused when its words are put together, in memory from which the step before the one ahead may still be copied.
 void a_refused_step_leaves_those_that_wait_as_they_are(Random& random) {
-  const StepLimits limits = {.tokens_max = 32, .sequences_max = 4, .blocks = 32};
+  const StepLimits limits = {.batch_tokens_max = 32, .sequences_max = 4, .blocks = 32};
   const RandomModel weights = random_model(wide_shape, random);
   const std::vector<StepBatch> batches = steps_of_two_rounds(random);
   StepBatch too_much = batches[0];
-  too_much.bias_counts[0] = 600'000;
-  too_much.bias_ids.assign(too_much.bias_counts[0], 1);
-  too_much.bias_values.assign(too_much.bias_counts[0], 1);
+  too_much.bias_ids.assign(600'000, 1);
+  too_much.bias_values.assign(600'000, 1);
+  too_much.rows[0].bias = {0, 600'000};
   const std::atomic<bool> not_cancelled{false};
   const auto logprobs_with = [&](bool has_refused) {
     const Devices devices(emulator::make_kernels(wide_shape, limits, {}), wide_shape.layers);
-    Model model(wide_shape, limits, load(weights, devices), devices);
-    StepResult first = model.begin(batches[0], not_cancelled);
-    if (has_refused) expect(error_code([&] { model.begin(too_much, not_cancelled); }) == "bad_batch", "it is refused");
-    StepResult second = model.begin(batches[4], not_cancelled);
-    model.finish(first);
-    model.finish(second);
+    const auto model = load_llama(weights, limits, devices);
+    StepResult first = model->begin(batches[0], not_cancelled);
+    if (has_refused) expect(error_code([&] { model->begin(too_much, not_cancelled); }) == "bad_batch", "it is refused");
+    StepResult second = model->begin(batches[4], not_cancelled);
+    model->finish(first);
+    model->finish(second);
     first.logprobs.insert(first.logprobs.end(), second.logprobs.begin(), second.logprobs.end());
     return first.logprobs;
   };
@@ -429,7 +428,7 @@ void an_older_device_runs_what_it_can(Random& random) {
     test.body(random);
   }
   emulator::set_compute_capability(7);
-  const StepLimits limits = {.tokens_max = 8, .sequences_max = 1, .blocks = 8};
+  const StepLimits limits = {.batch_tokens_max = 8, .sequences_max = 1, .blocks = 8};
   const std::string code = error_code([&] { emulator::make_kernels(random_shape(random), limits, {}); });
   emulator::set_compute_capability(9);
   expect(code == "unsupported_device", "compute capability 7 is refused");
@@ -440,33 +439,31 @@ void draws_are_those_of_the_cpu(Random& random) {
   const int vocab = 700, rows = 48;
   const ModelShape shape = {.vocab_size = vocab, .hidden_size = 8, .intermediate_size = 8, .layers = 1, .heads = 1,
                             .kv_heads = 1, .head_size = 8, .context_tokens = 64, .rope_theta = 1e4, .rms_norm_eps = 1e-5};
-  const StepLimits limits = {.tokens_max = rows, .sequences_max = 64, .blocks = 8};
+  const StepLimits limits = {.batch_tokens_max = rows, .sequences_max = 64, .blocks = 8};
   std::vector<float> values;
   // A third of the rows has many equal logits, of which the lower ids pass the filters first.
   for (int i = 0; i < rows * vocab; i++) values.push_back(i / vocab % 3 == 0 ? float(random.between(0, 4)) : random.normal(3));
   StepBatch batch = greedy_batch({{random_tokens(rows, vocab, random), 0, {0, 1, 2}, true}});
   for (int row = 0; row < rows; row++) {
-    batch.temperature[row] = float(0.2 + 1.5 * random.uniform());
-    batch.top_p[row] = random.between(0, 1) ? float(0.05 + 0.9 * random.uniform()) : 1;
-    batch.min_p[row] = random.between(0, 1) ? float(0.1 * random.uniform()) : 0;
-    batch.top_k[row] = random.between(0, 1) ? random.between(1, vocab) : 0;
-    batch.repetition_penalty[row] = random.one_of<float>({1, 1.3f});
-    batch.frequency_penalty[row] = random.one_of<float>({0, 0.4f});
-    batch.presence_penalty[row] = random.one_of<float>({0, -0.4f});
-    batch.seeds[row] = random.bits();
-    batch.counters[row] = random.between(0, 1000);
+    batch.rows[row].temperature = float(0.2 + 1.5 * random.uniform());
+    batch.rows[row].top_p = random.between(0, 1) ? float(0.05 + 0.9 * random.uniform()) : 1;
+    batch.rows[row].min_p = random.between(0, 1) ? float(0.1 * random.uniform()) : 0;
+    batch.rows[row].top_k = random.between(0, 1) ? random.between(1, vocab) : 0;
+    batch.rows[row].repetition_penalty = random.one_of<float>({1, 1.3f});
+    batch.rows[row].frequency_penalty = random.one_of<float>({0, 0.4f});
+    batch.rows[row].presence_penalty = random.one_of<float>({0, -0.4f});
+    batch.rows[row].seed = random.bits();
+    batch.rows[row].counter = random.between(0, 1000);
     const auto history = random_tokens(random.between(0, 60), vocab, random);
-    batch.history.insert(batch.history.end(), history.begin(), history.end());
-    batch.history_counts[row] = int(history.size());
-    batch.output_counts[row] = int(history.size()) / 2;
+    append_history(batch, batch.rows[row], history, int(history.size()) / 2);
+    batch.rows[row].bias = {3 * row, 3};
     for (int i = 0; i < 3; i++) {
       batch.bias_ids.push_back(random.between(0, 5));
       batch.bias_values.push_back(random.normal(2));
     }
-    batch.bias_counts[row] = 3;
     batch.banned_ids.push_back(random.between(0, vocab - 1));
-    batch.banned_counts[row] = 1;
-    batch.logprobs[row] = random.between(-1, 20);
+    batch.rows[row].banned = {row, 1};
+    batch.rows[row].logprobs = random.between(-1, 20);
   }
   const auto draw = [&](Kernels& kernels) {
     const auto logits = kernels.make_activations(rows, vocab);
@@ -491,7 +488,7 @@ void draws_are_those_of_the_cpu(Random& random) {
 // Each weight, read back as a product with a row that is 1 in one place.
 void random_weights_are_normal(Random& random) {
   const ModelShape shape = random_shape(random);
-  const auto kernels = emulator::make_kernels(shape, {.tokens_max = 64, .sequences_max = 1, .blocks = 8}, {});
+  const auto kernels = emulator::make_kernels(shape, {.batch_tokens_max = 64, .sequences_max = 1, .blocks = 8}, {});
   const int outputs = random.between(40, 100), inputs = random.between(30, 64);
   const auto matrix = kernels->make_matrix(outputs, inputs, MatrixLayout::plain);
   emulator::fill(*kernels, *matrix, random.bits(), 0.5f);
@@ -555,6 +552,7 @@ std::vector<Test> emulator_tests() {
   const Test recorded = recorded_test(emulated("emulator", {.records_steps = false}), fast);
   tests.push_back({recorded.name, [recorded](Random& random) { every_step_was_a_graph(recorded, random); }});
   take(model_tests(fast));
+  take(identity_tests(fast));
   take(lookahead_tests(fast));
   take(sample_tests(fast));
   return tests;

@@ -8,14 +8,14 @@
 namespace ziya::test {
 namespace {
 
-const StepLimits limits = {.tokens_max = 64, .sequences_max = 4, .blocks = 16};
+const StepLimits limits = {.batch_tokens_max = 64, .sequences_max = 4, .blocks = 16};
 
 struct RunningEngine {
   explicit RunningEngine(Random& random, const std::string& device = "cpu", const StepLimits& limits = ziya::test::limits)
       : model(random_model(random_shape(random), random)),
         file(model, Dtype::f16),
         loaded(promise.get_future()),
-        engine(model.shape, file.tensors, {.device = device, .threads = 2, .limits = limits},
+        engine({"llama", model.shape, file.tensors}, {.device = device, .threads = 2, .limits = limits},
                {nullptr, [this](Engine::Error error) { promise.set_value(error); }, nullptr}) {}
 
   RandomModel model;
@@ -40,7 +40,9 @@ void steps_come_back_in_order(Random& random) {
   }
   done.get_future().get();
   expect(order == std::vector<int>({0, 1, 2, 3, 4, 5, 6, 7}), "in order");
-  expect(running.engine.info().parameters == parameter_count(running.model.shape), "parameters");
+  int64_t parameters = 0;
+  for (const auto& [name, values] : running.model.tensors) parameters += int64_t(values.size());
+  expect(running.engine.info().parameters == parameters, "parameters");
 }
 
 void too_many_waiting_steps_are_refused(Random& random) {
@@ -102,7 +104,7 @@ void an_unknown_device_is_refused(Random& random) {
 }
 
 void without_a_number_of_blocks_all_sequences_fit(Random& random) {
-  RunningEngine running(random, "cpu", {.tokens_max = 64, .sequences_max = 4, .blocks = 0});
+  RunningEngine running(random, "cpu", {.batch_tokens_max = 64, .sequences_max = 4, .blocks = 0});
   expect(!running.loaded.get(), "it loads");
   const int a_context = (running.model.shape.context_tokens + block_tokens - 1) / block_tokens;
   expect(running.engine.info().blocks == 4 * a_context, "four full contexts");
@@ -121,8 +123,8 @@ void too_much_memory_is_refused(Random& random) {
   std::promise<Engine::Error> promise;
   StepLimits huge = limits;
   huge.blocks = 1 << 24;
-  huge.tokens_max = 1 << 24;
-  Engine engine(model.shape, file.tensors, {.device = "auto", .limits = huge},
+  huge.batch_tokens_max = 1 << 24;
+  Engine engine({"llama", model.shape, file.tensors}, {.device = "auto", .limits = huge},
                 {nullptr, [&](Engine::Error error) { promise.set_value(error); }, nullptr});
   const Engine::Error error = promise.get_future().get();
   expect(!error || error->code == "out_of_memory", "out_of_memory, unless the machine has it all");

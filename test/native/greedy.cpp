@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <cmath>
 
-#include "models/llama.h"
 #include "reference.h"
 #include "safetensors.h"
 
@@ -18,8 +17,7 @@ struct GreedyPair {
   template <class Load>
   GreedyPair(const Device& device, const ModelShape& shape, const Load& load)
       : cpu_device(make_cpu_kernels(shape, limits, 1, CpuIsa::automatic), shape.layers),
-        own_device(device.make(shape, limits, 1), shape.layers), cpu(shape, limits, load(cpu_device), cpu_device),
-        own(shape, limits, load(own_device), own_device) {
+        own_device(device.make(shape, limits, 1), shape.layers), cpu(load(limits, cpu_device)), own(load(limits, own_device)) {
     for (int i = 0; i < limits.blocks; i++) blocks.push_back(i);
   }
 
@@ -33,7 +31,7 @@ struct GreedyPair {
     int start = 0;
     for (int i = 0; i < count; i++) {
       before_step(i);
-      const StepResult want = step(cpu, tokens, start), got = step(own, tokens, start);
+      const StepResult want = step(*cpu, tokens, start), got = step(*own, tokens, start);
       check(want, got);
       start += int(tokens.size());
       tokens = {want.tokens[0]};
@@ -41,15 +39,15 @@ struct GreedyPair {
     before_step(0);
   }
 
-  const StepLimits limits = {.tokens_max = 32, .sequences_max = 1, .blocks = 8};
+  const StepLimits limits = {.batch_tokens_max = 32, .sequences_max = 1, .blocks = 8};
   const Devices cpu_device, own_device;
-  Model cpu, own;
+  const std::unique_ptr<Model> cpu, own;
   std::vector<int32_t> blocks;
 };
 
 void a_tiny_model_decodes_as_on_the_cpu(const Device& device, Random& random, const BeforeStep& before_step) {
   const RandomModel model = random_model(random_shape(random), random);
-  GreedyPair pair(device, model.shape, [&](const Devices& devices) { return load(model, devices); });
+  GreedyPair pair(device, model.shape, [&](const auto&... made) { return load_llama(model, made...); });
   pair.decode(random_tokens(20, model.shape.vocab_size, random), 32, before_step, [](const StepResult& want, const StepResult& got) {
     const float highest = std::max(1.0f, std::abs(want.logits[want.tokens[0]]));
     // The highest of random logits may be the highest by less than fp16 can tell.
@@ -64,8 +62,11 @@ void the_embedded_model_decodes_as_on_the_cpu(const Device& device, const Before
     std::printf("no embedded model here: its greedy tokens are not compared\n");
     return;
   }
-  GreedyPair pair(device, file->shape(), [&](const Devices& devices) {
-    return load_weights(file->shape(), file->tensors, 1, {nullptr, not_cancelled}, devices);
+  const ModelShape shape = file->shape();
+  GreedyPair pair(device, shape, [&](const StepLimits& limits, const Devices& devices) {
+    auto model = make_llama(shape, limits, devices);
+    load_weights(model->weights(), file->placed(shape), 1, {nullptr, not_cancelled});
+    return model;
   });
   std::vector<int32_t> got_ids, want_ids;
   pair.decode({1, 300, 301, 302, 303, 304}, 64, before_step, [&](const StepResult& want, const StepResult& got) {
@@ -77,12 +78,12 @@ void the_embedded_model_decodes_as_on_the_cpu(const Device& device, const Before
 
 // Batches of every bucket's sizes, with whatever came before still in the padding, and contexts of one and of several splits.
 void recorded_steps_give_the_same_bytes(const Device& plain, const Device& recording, Random& random) {
-  const StepLimits limits = {.tokens_max = 128, .sequences_max = 128, .blocks = 256};
+  const StepLimits limits = {.batch_tokens_max = 128, .sequences_max = 128, .blocks = 256};
   ModelShape shape = random_shape(random);
   shape.context_tokens = 1024;
   const RandomModel model = random_model(shape, random);
   const Devices want_devices(plain.make(shape, limits, 1), shape.layers), got_devices(recording.make(shape, limits, 1), shape.layers);
-  Model want_model(shape, limits, load(model, want_devices), want_devices), got_model(shape, limits, load(model, got_devices), got_devices);
+  const auto want_model = load_llama(model, limits, want_devices), got_model = load_llama(model, limits, got_devices);
   // Each has a last block of its own, after some that nobody writes.
   std::vector<std::vector<int32_t>> blocks;
   std::vector<int> positions;
@@ -96,10 +97,10 @@ void recorded_steps_give_the_same_bytes(const Device& plain, const Device& recor
     for (int s = 0; s < sequences; s++) pieces.push_back({random_tokens(1, shape.vocab_size, random), positions[s]++, blocks[s]});
     StepBatch batch = greedy_batch(pieces);
     batch.want_logits = false;
-    for (auto& temperature : batch.temperature) temperature = float(random.between(0, 1));
-    for (auto& seed : batch.seeds) seed = random.bits();
-    for (auto& count : batch.logprobs) count = random.between(-1, 3);
-    const StepResult want = want_model.step(batch, not_cancelled), got = got_model.step(batch, not_cancelled);
+    for (Row& row : batch.rows) row.temperature = float(random.between(0, 1));
+    for (Row& row : batch.rows) row.seed = random.bits();
+    for (Row& row : batch.rows) row.logprobs = random.between(-1, 3);
+    const StepResult want = want_model->step(batch, not_cancelled), got = got_model->step(batch, not_cancelled);
     const std::string what = "of " + std::to_string(sequences) + " sequences";
     expect(got.tokens == want.tokens, "the tokens " + what);
     expect(got.logprobs == want.logprobs && got.top_ids == want.top_ids, "the logprobs " + what);

@@ -53,6 +53,8 @@ std::string error_text(const std::function<void()>& function);
 
 // Each file's tests.
 std::vector<Test> half_tests();
+std::vector<Test> architecture_tests();
+std::vector<Test> identity_tests(const Device& device);
 std::vector<Test> attention_tests(const Device& device);
 std::vector<Test> kernel_tests(const Device& device);
 // before_step is called with each step's number, and with 0 at the end.

@@ -19,7 +19,8 @@
 
 #include "engine.h"
 #include "engine_error.h"
-#include "weights.h"
+#include "llama_slots.h"
+#include "models/registry.h"
 
 // Freed memory that the sanitizer keeps is not what the bound below is about.
 extern "C" const char* __asan_default_options() { return "quarantine_size_mb=32"; }
@@ -56,9 +57,12 @@ class HeapKernels : public Kernels {
     std::memcpy(static_cast<HeapVector&>(to).values.data(), values, size_t(to.columns) * sizeof(float));
   }
 
+  std::unique_ptr<Activations> make_activations(int rows_max, int columns) override {
+    return std::make_unique<Activations>(rows_max, columns);
+  }
+  std::unique_ptr<KvLayer> make_kv_layer(int) override { return std::make_unique<KvLayer>(); }
+
   // Loading needs none of these.
-  std::unique_ptr<Activations> make_activations(int, int) override { std::abort(); }
-  std::unique_ptr<KvLayer> make_kv_layer(int) override { std::abort(); }
   void upload(Activations&, int, const float*) override { std::abort(); }
   void download(const Activations&, int, float*) override { std::abort(); }
   void begin_step(const StepBatch&) override { std::abort(); }
@@ -88,21 +92,23 @@ struct Case {
 // "ok" or the code. Anything but an EngineError ends the program.
 std::string outcome(const Case& c, int threads) {
   try {
-    check_shape(c.shape, {.tokens_max = 16, .sequences_max = 1, .blocks = 4});
+    const StepLimits limits = {.batch_tokens_max = 16, .sequences_max = 1, .blocks = 4};
+    const Architecture& architecture = architecture_of("llama");
+    check_shape(architecture, c.shape, limits);
     std::vector<std::unique_ptr<Kernels>> kernels;  // two devices where the layers allow it
     for (int i = 0; i < std::min(threads, std::min(2, c.shape.layers)); i++)
       kernels.push_back(std::make_unique<HeapKernels>());
     const Devices devices(std::move(kernels), c.shape.layers);
     const std::atomic<bool> cancelled{false};
-    load_weights(c.shape, c.tensors, threads, {nullptr, cancelled}, devices);
+    load_weights(architecture.make(c.shape, limits, devices)->weights(), c.tensors, threads, {nullptr, cancelled});
     return "ok";
   } catch (const EngineError& error) {
     return error.code;
   }
 }
 
-// ── cases: "case NAME", "shape V H I LAYERS HEADS KV_HEADS HEAD_SIZE TIED", "tensor NAME PATH DTYPE OFFSET BYTES
-// D0,D1"
+// ── cases: "case NAME", "shape V H I LAYERS HEADS KV_HEADS HEAD_SIZE TIED", "tensor SLOT
+// FIRST_ROW NAME PATH DTYPE OFFSET BYTES D0,D1"
 
 ModelShape parse_shape(std::istream& line) {
   ModelShape shape;
@@ -117,7 +123,7 @@ ModelShape parse_shape(std::istream& line) {
 TensorSource parse_tensor(std::istream& line) {
   TensorSource tensor;
   std::string dtype, sizes, size;
-  line >> tensor.name >> tensor.path >> dtype >> tensor.offset >> tensor.bytes >> sizes;
+  line >> tensor.slot >> tensor.first_row >> tensor.name >> tensor.path >> dtype >> tensor.offset >> tensor.bytes >> sizes;
   tensor.dtype = dtype == "F32" ? Dtype::f32 : dtype == "BF16" ? Dtype::bf16 : Dtype::f16;
   std::istringstream list(sizes);
   while (std::getline(list, size, ',')) tensor.shape.push_back(std::stoll(size));
@@ -205,7 +211,9 @@ class FuzzModel {
     const Dtype dtype = whole_.tensors.size() % 3 == 0 ? Dtype::f32 : Dtype::f16;
     uint64_t size = dtype == Dtype::f32 ? 4 : 2;
     for (const int64_t length : shape) size *= uint64_t(length);
-    whole_.tensors.push_back({name, path_, dtype, bytes_.size(), size, std::move(shape)});
+    whole_.tensors.push_back(
+        {.name = name, .path = path_, .dtype = dtype, .offset = bytes_.size(), .bytes = size, .shape = std::move(shape)});
+    test::place_llama_tensor(whole_.tensors.back(), whole_.shape);
     bytes_.resize(bytes_.size() + size);
   }
 
@@ -224,7 +232,7 @@ class FuzzModel {
   void change(Case& c, std::vector<uint8_t>& bytes, Random& random) {
     if (c.tensors.empty()) return;
     TensorSource& tensor = c.tensors[size_t(below(random, int64_t(c.tensors.size())))];
-    switch (below(random, 11)) {
+    switch (below(random, 12)) {
       case 0:
         tensor.offset = uint64_t(odd_number(random, int64_t(tensor.offset)));
         break;
@@ -241,7 +249,7 @@ class FuzzModel {
         tensor.dtype = Dtype(below(random, 3));
         break;
       case 5:
-        tensor.name += "x";
+        tensor.slot = below(random, 2) ? tensor.slot + "x" : c.tensors[size_t(below(random, int64_t(c.tensors.size())))].slot;
         break;
       case 6:
         tensor.path = below(random, 2) ? "/dev/zero" : "/nowhere";
@@ -254,6 +262,9 @@ class FuzzModel {
         break;
       case 9:
         bytes.resize(size_t(below(random, int64_t(bytes.size()) * 2 + 1)));
+        break;
+      case 10:
+        tensor.first_row = odd_number(random, tensor.first_row);
         break;
       default:
         for (int i = 0; i < 8 && !bytes.empty(); i++)
@@ -276,6 +287,7 @@ class FuzzModel {
 int run_fuzz(double seconds, uint64_t seed) {
   const std::set<std::string> known = {"ok",
                                        "weights_missing_tensor",
+                                       "weights_unknown_tensor",
                                        "weights_read",
                                        "bad_shape",
                                        "weights_out_of_range",

@@ -5,13 +5,13 @@ import { execFileSync } from 'node:child_process'
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
+import { llama } from '../../gpu-node/run/native/architecture/llama.ts'
 import type { ModelShape, TensorSource } from '../../gpu-node/run/native/engine.ts'
 import { modelConfig } from '../../gpu-node/run/native/load/model-config.ts'
-import { expectedTensors } from '../../gpu-node/run/native/load/weights.ts'
 import { folderWith, tinyConfig } from '../support/safetensors.ts'
 
 type Dtype = TensorSource['dtype']
-type Numbers = { offset: number | bigint; bytes: number | bigint } // beyond what a number holds, too
+type Numbers = { offset: number | bigint; bytes: number | bigint; first_row: number | bigint } // beyond what a number holds, too
 type Tensor = Omit<TensorSource, keyof Numbers> & Numbers
 
 interface Case {
@@ -27,15 +27,16 @@ const FILE_BYTES = 30_000
 /** The tensors of the tiny model, one after the other. */
 function goodTensors(path: string, dtype: Dtype = 'F16'): TensorSource[] {
   let end = 0
-  return [...expectedTensors(shape)].map(([name, size]) => {
-    const bytes = size.reduce((product, length) => product * length, dtype === 'F32' ? 4 : 2)
+  return llama.tensorsOf(shape).map((tensor) => {
+    const bytes = tensor.shape.reduce((product, length) => product * length, dtype === 'F32' ? 4 : 2)
     end += bytes
-    return { name, path, dtype, offset: end - bytes, bytes, shape: size }
+    return { ...tensor, path, dtype, offset: end - bytes, bytes }
   })
 }
 
 const OFFSETS = [-1n, 2n ** 64n - 1n, 2n ** 63n - 1n, 2n ** 63n, 2n ** 53n, FILE_BYTES]
 const BYTES = [0, -1n, 2n ** 63n, 2n ** 62n, 2n ** 53n]
+const FIRST_ROWS = [1n, -1n, 2n ** 24n, 2n ** 31n, 2n ** 63n - 1000n, -(2n ** 63n)]
 const LENGTHS = [0, 1, -1, 2 ** 24, 2 ** 31 - 1, 2 ** 31, -(2 ** 31), 2 ** 53]
 type Change = [what: string, code: string | RegExp, change: (tensor: TensorSource) => Partial<Tensor>]
 const CHANGES: Change[] = [
@@ -52,7 +53,19 @@ const CHANGES: Change[] = [
   ),
   ['dimension-more', 'bad_shape', (t) => ({ shape: [...t.shape, 1] })],
   ['dimension-less', 'bad_shape', (t) => ({ shape: t.shape.slice(1) })],
-  ['name-of-none', 'weights_missing_tensor', ({ name }) => ({ name: `${name}x` })],
+  ['slot-of-none', 'weights_missing_tensor', ({ slot }) => ({ slot: `${slot}x` })],
+  [
+    'slot-of-another',
+    /^(bad_shape|weights_missing_tensor)$/,
+    ({ slot }) => ({ slot: slot === 'head' ? 'embedding' : 'head' }),
+  ],
+  ...FIRST_ROWS.map(
+    (by): Change => [
+      `row-${by}`,
+      /^(bad_shape|weights_missing_tensor)$/,
+      ({ first_row }) => ({ first_row: BigInt(first_row) + by }),
+    ],
+  ),
   ['file-of-none', 'weights_read', () => ({ path: '/nowhere' })],
   ['file-that-is-a-folder', 'weights_read', () => ({ path: '/tmp' })],
   ['file-that-is-a-device', 'weights_read', () => ({ path: '/dev/zero' })],
@@ -62,6 +75,13 @@ function wrongTensors(path: string): Case[] {
   const tensors = goodTensors(path)
   return tensors.flatMap((tensor, i) => [
     { name: `${tensor.name}:missing`, shape, tensors: tensors.toSpliced(i, 1), code: 'weights_missing_tensor' },
+    { name: `${tensor.name}:twice`, shape, tensors: tensors.toSpliced(i, 0, tensor), code: 'bad_shape' },
+    {
+      name: `${tensor.name}:unknown`,
+      shape,
+      tensors: [...tensors, { ...tensor, slot: 'x' }],
+      code: 'weights_unknown_tensor',
+    },
     ...CHANGES.map(([what, code, change]): Case => {
       const changed = [...tensors.slice(0, i), { ...tensor, ...change(tensor) }, ...tensors.slice(i + 1)]
       return { name: `${tensor.name}:${what}`, shape, tensors: changed, code }
@@ -111,7 +131,7 @@ function outcomesOf(cases: Case[], folder: string): Map<string, Set<string>> {
     `shape ${s.vocab_size} ${s.hidden_size} ${s.intermediate_size} ${s.layers} ${s.heads} ${s.kv_heads} ${s.head_size} 0`,
     ...tensors.map(
       (t) =>
-        `tensor ${t.name} ${t.path} ${t.dtype} ${BigInt.asUintN(64, BigInt(t.offset))} ${BigInt.asUintN(64, BigInt(t.bytes))} ${t.shape}`,
+        `tensor ${t.slot} ${t.first_row} ${t.name} ${t.path} ${t.dtype} ${BigInt.asUintN(64, BigInt(t.offset))} ${BigInt.asUintN(64, BigInt(t.bytes))} ${t.shape}`,
     ),
     'end',
   ])

@@ -5,14 +5,13 @@
 #include <optional>
 
 #include "engine.h"
-#include "models/llama.h"
 #include "reference.h"
 
 namespace ziya::test {
 namespace {
 
 constexpr int steps = 6, sequences = 5;
-constexpr StepLimits limits = {.tokens_max = 128, .sequences_max = 8, .blocks = 64};
+constexpr StepLimits limits = {.batch_tokens_max = 128, .sequences_max = 8, .blocks = 64};
 const std::atomic<bool> not_cancelled{false};
 
 struct Drawn {
@@ -48,13 +47,14 @@ class Decoding {
     batch.want_logits = false;
     for (size_t row = 0; row < orders_[step].size(); row++) {
       const int s = orders_[step][row];
-      batch.temperature[row] = temperatures_[s];
-      batch.seeds[row] = seeds_[s];
-      batch.counters[row] = step;
-      batch.logprobs[row] = 1;
-      batch.repetition_penalty[row] = penalties_[s];
-      batch.presence_penalty[row] = penalties_[s] - 1;
-      if (penalties_[s] != 1) append_history(step, s, drawn, int(row), batch);
+      Row& own = batch.rows[row];
+      own.temperature = temperatures_[s];
+      own.seed = seeds_[s];
+      own.counter = step;
+      own.logprobs = 1;
+      own.repetition_penalty = penalties_[s];
+      own.presence_penalty = penalties_[s] - 1;
+      if (penalties_[s] != 1) append_history(batch, own, history(step, s, drawn), step);
     }
     return batch;
   }
@@ -73,15 +73,12 @@ class Decoding {
     return reference_to(int(std::find(before.begin(), before.end(), s) - before.begin()));
   }
 
-  void append_history(int step, int s, const std::vector<Drawn>& drawn, int row, StepBatch& batch) const {
-    const auto append = [&](const std::vector<int32_t>& ids, int count) {
-      batch.history.insert(batch.history.end(), ids.begin(), ids.begin() + count);
-      batch.history_counts[row] += count;
-    };
-    append(prompts_[s], int(prompts_[s].size()));
-    if (step > 0) append(drawn[s].tokens, step - 1);
-    if (step > 0) append({latest(step, s, drawn)}, 1);
-    batch.output_counts[row] = step;
+  std::vector<int32_t> history(int step, int s, const std::vector<Drawn>& drawn) const {
+    std::vector<int32_t> ids = prompts_[s];
+    if (step == 0) return ids;
+    ids.insert(ids.end(), drawn[s].tokens.begin(), drawn[s].tokens.begin() + step - 1);
+    ids.push_back(latest(step, s, drawn));
+    return ids;
   }
 
   const ModelShape shape_;
@@ -109,18 +106,18 @@ void steps_begun_ahead_draw_the_same(const Device& device, Random& random) {
     const RandomModel weights = random_model(shape_of_layers(2, random), random);
     const Decoding decoding(weights.shape, random);
     const Devices devices = several(device, weights.shape, device_count);
-    Model model(weights.shape, limits, load(weights, devices), devices);
+    const auto model = load_llama(weights, limits, devices);
     std::vector<Drawn> want(sequences), got(sequences);
-    for (int step = 0; step < steps; step++) decoding.take(step, model.step(decoding.batch(step, want), not_cancelled), want);
-    StepResult ahead = model.begin(decoding.batch(0, got), not_cancelled);
+    for (int step = 0; step < steps; step++) decoding.take(step, model->step(decoding.batch(step, want), not_cancelled), want);
+    StepResult ahead = model->begin(decoding.batch(0, got), not_cancelled);
     for (int step = 0; step < steps; step++) {
       StepResult running = std::move(ahead);
       if (step + 1 < steps) {
         const StepBatch batch = decoding.batch(step + 1, got);
         expect(batch.has_references(), "it is begun before its tokens are known");
-        ahead = model.begin(batch, not_cancelled);
+        ahead = model->begin(batch, not_cancelled);
       }
-      model.finish(running);
+      model->finish(running);
       decoding.take(step, running, got);
     }
     expect(got == want, "tokens or logprobs differ on " + std::to_string(device_count) + " devices");
@@ -131,10 +128,10 @@ void steps_begun_ahead_draw_the_same(const Device& device, Random& random) {
 void an_engine_runs_steps_that_refer_to_one_another(const Device& device, Random& random) {
   const RandomModel weights = random_model(shape_of_layers(2, random), random);
   const Devices devices = several(device, weights.shape, 1);
-  Model model(weights.shape, limits, load(weights, devices), devices);
+  const auto model = load_llama(weights, limits, devices);
   const ModelFile file(weights, Dtype::f32);
   std::promise<Engine::Error> loaded;
-  Engine engine(weights.shape, file.tensors,
+  Engine engine({"llama", weights.shape, file.tensors},
                 {.device = "cpu", .limits = limits, .make_kernels = [&](const auto& shape, const auto& l) { return device.make(shape, l, 1); }},
                 {nullptr, [&](Engine::Error error) { loaded.set_value(error); }, nullptr});
   const int vocab = weights.shape.vocab_size;
@@ -144,7 +141,7 @@ void an_engine_runs_steps_that_refer_to_one_another(const Device& device, Random
   for (StepBatch& batch : batches) batch.want_logits = false;
   std::vector<int32_t> want;
   for (int step = 0; step < 8; step++)
-    want.push_back(model.step(greedy_batch({{step == 0 ? prompt : std::vector<int32_t>{want.back()}, step == 0 ? 0 : 9 + step, {3, 5}}}),
+    want.push_back(model->step(greedy_batch({{step == 0 ? prompt : std::vector<int32_t>{want.back()}, step == 0 ? 0 : 9 + step, {3, 5}}}),
                               not_cancelled).tokens[0]);
   std::vector<int32_t> got;
   std::promise<void> done;

@@ -50,6 +50,7 @@ std::vector<Test> all_tests() {
   std::vector<Test> tests;
   const auto take = [&](std::vector<Test> more) { tests.insert(tests.end(), more.begin(), more.end()); };
   take(half_tests());
+  take(architecture_tests());
   take(check_tests());
   take(weights_tests());
   take(engine_tests());
@@ -60,6 +61,7 @@ std::vector<Test> all_tests() {
     take(kernel_tests(device));
     take(attention_tests(device));
     take(model_tests(device));
+    take(identity_tests(device));
     take(lookahead_tests(device));
     take(sample_tests(device));
   }

@@ -10,6 +10,7 @@
 #include <numeric>
 
 #include "half.h"
+#include "llama_slots.h"
 
 namespace ziya::test {
 
@@ -188,7 +189,8 @@ ModelFile::ModelFile(const RandomModel& model, Dtype dtype) {
     const void* data = dtype == Dtype::f32 ? static_cast<const void*>(values.data()) : halves.data();
     const uint64_t bytes = values.size() * (dtype == Dtype::f32 ? 4 : 2);
     std::fwrite(data, 1, bytes, file);
-    tensors.push_back({tensor, path, dtype, offset, bytes, model.shapes.at(tensor)});
+    tensors.push_back({.name = tensor, .path = path, .dtype = dtype, .offset = offset, .bytes = bytes, .shape = model.shapes.at(tensor)});
+    place_llama_tensor(tensors.back(), model.shape);
     offset += bytes;
   }
   std::fclose(file);
@@ -196,10 +198,17 @@ ModelFile::ModelFile(const RandomModel& model, Dtype dtype) {
 
 ModelFile::~ModelFile() { unlink(path.c_str()); }
 
-Weights load(const RandomModel& model, const Devices& devices, Dtype dtype, int threads) {
-  const ModelFile file(model, dtype);
+std::unique_ptr<Model> make_llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices) {
+  return architecture_of("llama").make(shape, limits, devices);
+}
+
+std::unique_ptr<Model> load_llama(const RandomModel& random, const StepLimits& limits, const Devices& devices, Dtype dtype,
+                                  int threads) {
+  const ModelFile file(random, dtype);
   const std::atomic<bool> cancelled{false};
-  return load_weights(model.shape, file.tensors, threads, {nullptr, cancelled}, devices);
+  auto model = make_llama(random.shape, limits, devices);
+  load_weights(model->weights(), file.tensors, threads, {nullptr, cancelled});
+  return model;
 }
 
 StepBatch greedy_batch(const std::vector<Piece>& pieces) {
@@ -212,23 +221,16 @@ StepBatch greedy_batch(const std::vector<Piece>& pieces) {
     batch.starts.push_back(piece.start);
     batch.block_counts.push_back(int(piece.blocks.size()));
     batch.block_tables.insert(batch.block_tables.end(), piece.blocks.begin(), piece.blocks.end());
-    for (int i = piece.every_row ? 0 : count - 1; i < count; i++) batch.rows.push_back(first + i);
+    for (int i = piece.every_row ? 0 : count - 1; i < count; i++) batch.rows.push_back({.token = first + i});
   }
-  set_greedy(batch);
   batch.want_logits = true;
   return batch;
 }
 
-void set_greedy(StepBatch& batch) {
-  const size_t rows = batch.rows.size();
-  for (auto* ones : {&batch.top_p, &batch.repetition_penalty}) ones->assign(rows, 1);
-  for (auto* zeros : {&batch.temperature, &batch.min_p, &batch.frequency_penalty, &batch.presence_penalty})
-    zeros->assign(rows, 0);
-  for (auto* zeros : {&batch.top_k, &batch.counters, &batch.history_counts, &batch.output_counts, &batch.bias_counts,
-                      &batch.banned_counts})
-    zeros->assign(rows, 0);
-  batch.seeds.assign(rows, 0);
-  batch.logprobs.assign(rows, -1);
+void append_history(StepBatch& batch, Row& row, const std::vector<int32_t>& ids, int output_tokens) {
+  row.history = {int(batch.history.size()), int(ids.size())};
+  row.output_tokens = output_tokens;
+  batch.history.insert(batch.history.end(), ids.begin(), ids.end());
 }
 
 std::vector<int32_t> random_tokens(int count, int vocab, Random& random) {

@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "harness.h"
-#include "weights.h"
+#include "models/registry.h"
 
 namespace ziya::test {
 
@@ -44,7 +44,10 @@ class ModelFile {
   std::string path;
 };
 
-Weights load(const RandomModel& model, const Devices& devices, Dtype dtype = Dtype::f32, int threads = 2);
+// A Llama of this shape, all of whose weights are zero; and one with the weights of a random one.
+std::unique_ptr<Model> make_llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices);
+std::unique_ptr<Model> load_llama(const RandomModel& model, const StepLimits& limits, const Devices& devices,
+                                  Dtype dtype = Dtype::f32, int threads = 2);
 
 // Some tokens of one sequence, with the blocks of the whole sequence.
 struct Piece {
@@ -55,8 +58,8 @@ struct Piece {
 };
 
 StepBatch greedy_batch(const std::vector<Piece>& pieces);
-// Sampling parameters that change nothing, for each of batch.rows.
-void set_greedy(StepBatch& batch);
+// Puts these ids behind the batch's history, and has the row look at them: all are prompt but the last `output_tokens`.
+void append_history(StepBatch& batch, Row& row, const std::vector<int32_t>& ids, int output_tokens);
 
 std::vector<int32_t> random_tokens(int count, int vocab, Random& random);
 // As many different block ids as positions need, for each of the sequences.

@@ -7,12 +7,18 @@
 #include <optional>
 #include <string>
 
-#include "weights.h"
+#include "llama_slots.h"
 
 namespace ziya::test {
 
 struct SafetensorsFile {
-  std::vector<TensorSource> tensors;
+  std::vector<TensorSource> tensors;  // without their places
+
+  std::vector<TensorSource> placed(const ModelShape& shape) const {
+    std::vector<TensorSource> result = tensors;
+    for (TensorSource& tensor : result) place_llama_tensor(tensor, shape);
+    return result;
+  }
 
   // From the tensors' sizes; what these do not tell is the embedded model's own.
   ModelShape shape(int head_size = 32) const {

@@ -24,7 +24,7 @@ struct Sampling {
               .context_tokens = rows_max,
               .rope_theta = 1e4,
               .rms_norm_eps = 1e-5},
-        kernels(device.make(shape, {.tokens_max = rows_max, .sequences_max = 1, .blocks = 8}, 2)),
+        kernels(device.make(shape, {.batch_tokens_max = rows_max, .sequences_max = 1, .blocks = 8}, 2)),
         logits(kernels->make_activations(rows_max, vocab)) {
     batch.tokens.assign(rows_max, 0);
     batch.token_counts = {rows_max};
@@ -34,9 +34,8 @@ struct Sampling {
   }
 
   void set_rows(int count) {
-    batch.rows.resize(count);
-    std::iota(batch.rows.begin(), batch.rows.end(), 0);
-    set_greedy(batch);
+    batch.rows.clear();
+    for (int i = 0; i < count; i++) batch.rows.push_back({.token = i});
   }
 
   StepResult draw(const std::vector<float>& values) {
@@ -65,6 +64,13 @@ std::vector<float> random_logits(int count, Random& random) {
 struct Filters {
   float temperature = 1, top_p = 1, min_p = 0;
   int top_k = 0;
+
+  void set(Row& row) const {
+    row.temperature = temperature;
+    row.top_p = top_p;
+    row.min_p = min_p;
+    row.top_k = top_k;
+  }
 };
 
 // The distribution that the filters leave, by sorting.
@@ -104,13 +110,9 @@ void draws_follow_the_distribution(const Device& device, Random& random) {
     std::vector<float> rows;
     for (int i = 0; i < rows_max; i++) rows.insert(rows.end(), logits.begin(), logits.end());
     sampling.set_rows(rows_max);
-    sampling.batch.temperature.assign(rows_max, filters.temperature);
-    sampling.batch.top_p.assign(rows_max, filters.top_p);
-    sampling.batch.min_p.assign(rows_max, filters.min_p);
-    sampling.batch.top_k.assign(rows_max, filters.top_k);
-    sampling.batch.seeds.assign(rows_max, seed);
+    for (Row& row : sampling.batch.rows) filters.set(row), row.seed = seed;
     for (int first = 0; first < draws; first += rows_max) {
-      for (int i = 0; i < rows_max; i++) sampling.batch.counters[i] = first + i;
+      for (int i = 0; i < rows_max; i++) sampling.batch.rows[i].counter = first + i;
       for (const int token : sampling.draw(rows).tokens) seen[token]++;
     }
     const int total = std::accumulate(seen.begin(), seen.end(), 0);
@@ -143,12 +145,9 @@ void filters_keep_what_sorting_keeps(const Device& device, Random& random) {
       const auto logits = random_logits(vocab, random);
       rows.insert(rows.end(), logits.begin(), logits.end());
       want.push_back(filtered(logits, filters));
-      sampling.batch.seeds[i] = random.bits();
+      sampling.batch.rows[i].seed = random.bits();
     }
-    sampling.batch.temperature.assign(rows_max, filters.temperature);
-    sampling.batch.top_p.assign(rows_max, filters.top_p);
-    sampling.batch.min_p.assign(rows_max, filters.min_p);
-    sampling.batch.top_k.assign(rows_max, filters.top_k);
+    for (Row& row : sampling.batch.rows) filters.set(row);
     int outside = 0;
     const auto tokens = sampling.draw(rows).tokens;
     for (int i = 0; i < rows_max; i++) outside += want[i][tokens[i]] == 0;
@@ -187,15 +186,13 @@ void a_draw_depends_on_its_own_row_alone(const Device& device, Random& random) {
     sampling.batch.history.clear();
     for (int i = 0; i < count; i++) {
       const auto own = i == place ? history : random_tokens(random.between(0, 9), vocab, random);
-      sampling.batch.history.insert(sampling.batch.history.end(), own.begin(), own.end());
-      sampling.batch.history_counts[i] = int(own.size());
-      sampling.batch.output_counts[i] = int(own.size()) / 2;
-      sampling.batch.temperature[i] = i == place ? 1.5f : float(random.uniform() * 2);
-      sampling.batch.top_p[i] = i == place ? 0.9f : float(0.1 + 0.9 * random.uniform());
-      sampling.batch.repetition_penalty[i] = 1.2f;
-      sampling.batch.frequency_penalty[i] = 0.3f;
-      sampling.batch.seeds[i] = i == place ? seed : random.bits();
-      sampling.batch.counters[i] = i == place ? counter : random.between(0, 1000);
+      append_history(sampling.batch, sampling.batch.rows[i], own, int(own.size()) / 2);
+      sampling.batch.rows[i].temperature = i == place ? 1.5f : float(random.uniform() * 2);
+      sampling.batch.rows[i].top_p = i == place ? 0.9f : float(0.1 + 0.9 * random.uniform());
+      sampling.batch.rows[i].repetition_penalty = 1.2f;
+      sampling.batch.rows[i].frequency_penalty = 0.3f;
+      sampling.batch.rows[i].seed = i == place ? seed : random.bits();
+      sampling.batch.rows[i].counter = i == place ? counter : random.between(0, 1000);
     }
     tokens.push_back(sampling.draw(rows).tokens[place]);
   }
@@ -209,24 +206,20 @@ void penalties_bias_and_bans(const Device& device, Random&) {
   for (int i = 0; i < 7; i++) rows.insert(rows.end(), {5.0f, 4.0f, -1.0f, -1.1f, -3, -3, -3, -3});
   auto& b = sampling.batch;
   const auto set_history = [&](std::vector<std::vector<int32_t>> histories, std::vector<int32_t> outputs) {
-    for (size_t i = 0; i < histories.size(); i++) {
-      b.history.insert(b.history.end(), histories[i].begin(), histories[i].end());
-      b.history_counts[i] = int(histories[i].size());
-    }
-    b.output_counts = std::move(outputs);
+    for (size_t i = 0; i < histories.size(); i++) append_history(b, b.rows[i], histories[i], outputs[i]);
   };
   //                row 0: nothing; 1: repeated in the prompt; 2, 3: prompt does not count; 4: counts; 5: bias; 6: ban
   set_history({{}, {0, 0}, {0, 0}, {0, 0, 0}, {0, 0, 0}, {}, {}}, {0, 0, 0, 1, 2, 0, 0});
-  b.repetition_penalty[1] = 1.3f;  // 5 / 1.3 < 4, and only once
-  b.frequency_penalty[2] = 2;
-  b.frequency_penalty[3] = 0.6f;  // 5 - 0.6 > 4
-  b.frequency_penalty[4] = 0.6f;  // 5 - 1.2 < 4
-  b.bias_counts[5] = 1;
+  b.rows[1].repetition_penalty = 1.3f;  // 5 / 1.3 < 4, and only once
+  b.rows[2].frequency_penalty = 2;
+  b.rows[3].frequency_penalty = 0.6f;  // 5 - 0.6 > 4
+  b.rows[4].frequency_penalty = 0.6f;  // 5 - 1.2 < 4
+  b.rows[5].bias = {0, 1};
   b.bias_ids = {6};
   b.bias_values = {100};
-  b.banned_counts[6] = 2;
+  b.rows[6].banned = {0, 2};
   b.banned_ids = {0, 1};
-  b.logprobs.assign(7, 2);
+  for (Row& row : b.rows) row.logprobs = 2;
   const StepResult result = sampling.draw(rows);
   expect(result.tokens == std::vector<int32_t>({0, 1, 0, 0, 1, 6, 2}), "the drawn tokens");
   double sum = 0;
@@ -255,23 +248,19 @@ void the_latest_token_may_be_a_reference(const Device& device, Random& random) {
   };
   const std::vector<int32_t> drawn = draw(first, before).tokens;
   for (int row = 0; row < rows; row++) {
-    named.repetition_penalty[row] = random.one_of<float>({1, 1.5f});
-    named.frequency_penalty[row] = random.one_of<float>({0, 0.7f});
-    named.presence_penalty[row] = 0.5f;
-    named.output_counts[row] = random.between(1, 6);
-    named.history_counts[row] = named.output_counts[row] + random.between(0, 6);
-    const auto history = random_tokens(named.history_counts[row] - 1, vocab, random);
-    named.history.insert(named.history.end(), history.begin(), history.end());
-    named.history.push_back(drawn[rows - 1 - row]);
+    named.rows[row].repetition_penalty = random.one_of<float>({1, 1.5f});
+    named.rows[row].frequency_penalty = random.one_of<float>({0, 0.7f});
+    named.rows[row].presence_penalty = 0.5f;
+    const int output_tokens = random.between(1, 6);
+    auto history = random_tokens(output_tokens + random.between(0, 6) - 1, vocab, random);
+    history.push_back(drawn[rows - 1 - row]);
+    append_history(named, named.rows[row], history, output_tokens);
     // A little above the others: so whether it is drawn again depends on every part of its penalty.
     const auto own = after.begin() + row * vocab;
     own[named.history.back()] = *std::max_element(own, own + vocab) + 0.05f * float(random.between(0, 40));
   }
   StepBatch referring = named;
-  for (int row = 0, end = 0; row < rows; row++) {
-    end += named.history_counts[row];
-    referring.history[end - 1] = reference_to(rows - 1 - row);
-  }
+  for (int row = 0; row < rows; row++) referring.history[named.rows[row].history.end() - 1] = reference_to(rows - 1 - row);
   const StepResult want = draw(named, after);
   draw(first, before);
   expect(draw(referring, after).tokens == want.tokens, "the tokens");
@@ -285,13 +274,12 @@ void extreme_parameters_still_draw(const Device& device, Random& random) {
     for (const float penalty : {1e-30f, 1.0f, 1e30f}) {
       Sampling sampling(device, vocab);
       sampling.set_rows(1);
-      sampling.batch.temperature = {temperature};
-      sampling.batch.repetition_penalty = {penalty};
-      sampling.batch.frequency_penalty = {3e38f};
-      sampling.batch.history = random_tokens(60, vocab, random);
-      sampling.batch.history_counts = {60};
-      sampling.batch.output_counts = {30};
-      sampling.batch.bias_counts = {2};
+      Row& row = sampling.batch.rows[0];
+      row.temperature = temperature;
+      row.repetition_penalty = penalty;
+      row.frequency_penalty = 3e38f;
+      append_history(sampling.batch, row, random_tokens(60, vocab, random), 30);
+      row.bias = {0, 2};
       sampling.batch.bias_ids = {0, 0};
       sampling.batch.bias_values = {3e38f, -3e38f};
       const StepResult result = sampling.draw(random_logits(vocab, random));

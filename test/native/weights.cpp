@@ -9,13 +9,12 @@
 #include <filesystem>
 #include <limits>
 
-#include "models/llama.h"
 #include "reference.h"
 
 namespace ziya::test {
 namespace {
 
-const StepLimits limits = {.tokens_max = 16, .sequences_max = 2, .blocks = 4};
+const StepLimits limits = {.batch_tokens_max = 16, .sequences_max = 2, .blocks = 4};
 
 RandomModel small_model(Random& random) {
   ModelShape shape = random_shape(random);
@@ -27,7 +26,7 @@ RandomModel small_model(Random& random) {
 std::string load_code(const RandomModel& model, const std::vector<TensorSource>& tensors, bool cancel = false) {
   const Devices devices(make_cpu_kernels(model.shape, limits, 1, CpuIsa::automatic), model.shape.layers);
   const std::atomic<bool> cancelled{cancel};
-  return error_code([&] { load_weights(model.shape, tensors, 2, {nullptr, cancelled}, devices); });
+  return error_code([&] { load_weights(make_llama(model.shape, limits, devices)->weights(), tensors, 2, {nullptr, cancelled}); });
 }
 
 void each_fault_has_its_code(Random& random) {
@@ -69,7 +68,7 @@ void a_bad_value_is_told_by_its_place(Random& random) {
   const Devices devices(make_cpu_kernels(model.shape, limits, 1, CpuIsa::automatic), model.shape.layers);
   const std::atomic<bool> cancelled{false};
   const std::string text =
-      error_text([&] { load_weights(model.shape, file.tensors, 1, {nullptr, cancelled}, devices); });
+      error_text([&] { load_weights(make_llama(model.shape, limits, devices)->weights(), file.tensors, 1, {nullptr, cancelled}); });
   const std::string place = "[" + std::to_string(at / columns) + ", " + std::to_string(at % columns) + "]";
   expect(text == "model.layers.1.mlp.down_proj.weight" + place + " is beyond the range of fp16", text);
 }
@@ -121,9 +120,9 @@ void infinity_in_fp16_is_refused(Random& random) {
 
 std::vector<float> first_logits(const RandomModel& model, Dtype dtype, int threads) {
   const Devices devices(make_cpu_kernels(model.shape, limits, threads, CpuIsa::automatic), model.shape.layers);
-  Model loaded(model.shape, limits, load(model, devices, dtype, threads), devices);
+  const auto loaded = load_llama(model, limits, devices, dtype, threads);
   const std::atomic<bool> cancelled{false};
-  return loaded.step(greedy_batch({{{0, 1}, 0, {1}}}), cancelled).logits;
+  return loaded->step(greedy_batch({{{0, 1}, 0, {1}}}), cancelled).logits;
 }
 
 void types_and_threads_give_the_same_weights(Random& random) {
@@ -147,8 +146,8 @@ void progress_ends_at_the_total(Random& random) {
     before = done = bytes_done;
     total = bytes_total;
   };
-  load_weights(model.shape, file.tensors, 3, {report, cancelled}, devices);
-  expect(grows && done == total && total == uint64_t(2 * parameter_count(model.shape)),
+  load_weights(make_llama(model.shape, limits, devices)->weights(), file.tensors, 3, {report, cancelled});
+  expect(grows && done == total && total == uint64_t(2 * parameter_count(file.tensors)),
          "progress grows up to the total");
 }
 

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict'
 import { LOGPROBS_MAX } from '../../contract/internal/generation.ts'
 import { BLOCK_TOKENS } from '../../gpu-node/run/native/block-pool.ts'
 import type { Engine, EngineInfo, StepBatch, StepResult } from '../../gpu-node/run/native/engine.ts'
+import { type PackedRow, unpackRows } from '../../gpu-node/run/native/row-table.ts'
 import type { RowSampling } from '../../gpu-node/run/native/sampling.ts'
 import type { Sequence } from '../../gpu-node/run/native/sequence.ts'
 
@@ -45,11 +46,12 @@ export class FakeEngine implements Engine {
 
   // As likely as its id says, and every next id half a nat less so.
   #logprobs(batch: StepBatch, tokens: Int32Array) {
-    const any = batch.logprobs.some((count) => count > 0)
+    const rows = unpackRows(batch.rows)
+    const any = rows.some((row) => row.logprobs > 0)
     const top_ids = new Int32Array(any ? tokens.length * LOGPROBS_MAX : 0).fill(-1)
     const top_logprobs = new Float32Array(top_ids.length).fill(-1)
     const logprobs = Float32Array.from(tokens, (token) => -(token % 8))
-    for (const [row, count] of batch.logprobs.entries()) {
+    for (const [row, { logprobs: count }] of rows.entries()) {
       for (let k = 0; k < count; k++) {
         top_ids[row * LOGPROBS_MAX + k] = (tokens[row]! + k) % this.#options.vocab_size
         top_logprobs[row * LOGPROBS_MAX + k] = logprobs[row]! - k / 2
@@ -61,7 +63,8 @@ export class FakeEngine implements Engine {
   /** The tokens a step draws, at once. */
   compute(batch: StepBatch): Int32Array {
     this.steps++
-    this.#checkShapes(batch)
+    const rows = unpackRows(batch.rows)
+    this.#checkShapes(batch, rows)
     const drawn: number[] = []
     let token_at = 0
     let block_at = 0
@@ -75,11 +78,11 @@ export class FakeEngine implements Engine {
         assert(id !== undefined, 'a reference is to a row of the step before')
         this.#kv[slot] = mix(id, batch.starts[i]! + k)
         this.#ids[slot] = id
-        if (batch.rows[drawn.length] === token_at)
-          drawn.push(this.#draw(batch, drawn.length, table, batch.starts[i]! + k))
+        const row = rows[drawn.length]
+        if (row?.token === token_at) drawn.push(this.#draw(batch, row, table, batch.starts[i]! + k))
       }
     }
-    assert.equal(drawn.length, batch.rows.length, 'every row lies in the batch, in order')
+    assert.equal(drawn.length, rows.length, 'every row lies in the batch, in order')
     this.#drawn = Int32Array.from(drawn)
     return this.#drawn
   }
@@ -91,23 +94,19 @@ export class FakeEngine implements Engine {
 
   async close(): Promise<void> {}
 
-  #draw(batch: StepBatch, row: number, table: Int32Array, position: number): number {
-    const sampling = { temperature: batch.temperature[row]!, seed: batch.seeds[row]! }
-    let hash = firstHash(sampling, batch.counters[row]!)
+  #draw(batch: StepBatch, row: PackedRow, table: Int32Array, position: number): number {
+    let hash = firstHash(row, row.counter)
     for (let p = 0; p <= position; p++) hash = mix(hash, this.#kv[this.#slot(table, p)]!)
     const idAt = (p: number) => this.#ids[this.#slot(table, p)]!
     return this.#afterBiasAndBans(batch, row, nextToken(hash, position + 1, idAt, this.#options))
   }
 
   // A bias of 100 decides; of what is banned the next id is drawn.
-  #afterBiasAndBans(batch: StepBatch, row: number, token: number): number {
-    const at = (counts: Int32Array) => counts.subarray(0, row).reduce((a, b) => a + b, 0)
-    const bias_at = at(batch.bias_counts)
-    const values = batch.bias_values.subarray(bias_at, bias_at + batch.bias_counts[row]!)
+  #afterBiasAndBans(batch: StepBatch, { bias, banned: bans }: PackedRow, token: number): number {
+    const values = batch.bias_values.subarray(bias.begin, bias.begin + bias.count)
     const decided = values.indexOf(100)
-    const banned_at = at(batch.banned_counts)
-    const banned = batch.banned_ids.subarray(banned_at, banned_at + batch.banned_counts[row]!)
-    let drawn = decided < 0 ? token : batch.bias_ids[bias_at + decided]!
+    const banned = batch.banned_ids.subarray(bans.begin, bans.begin + bans.count)
+    let drawn = decided < 0 ? token : batch.bias_ids[bias.begin + decided]!
     while (banned.includes(drawn)) drawn = (drawn + 1) % this.#options.vocab_size
     return drawn
   }
@@ -118,7 +117,7 @@ export class FakeEngine implements Engine {
     return block * BLOCK_TOKENS + (position % BLOCK_TOKENS)
   }
 
-  #checkShapes(batch: StepBatch): void {
+  #checkShapes(batch: StepBatch, rows: PackedRow[]): void {
     const sequences = batch.token_counts.length
     assert.equal(batch.starts.length, sequences)
     assert.equal(batch.block_counts.length, sequences)
@@ -130,20 +129,18 @@ export class FakeEngine implements Engine {
       batch.block_tables.length,
       batch.block_counts.reduce((a, b) => a + b, 0),
     )
-    assert.equal(
-      batch.history.length,
-      batch.history_counts.reduce((a, b) => a + b, 0),
-    )
-    assert.equal(
-      batch.bias_ids.length,
-      batch.bias_counts.reduce((a, b) => a + b, 0),
-    )
-    assert.equal(
-      batch.banned_ids.length,
-      batch.banned_counts.reduce((a, b) => a + b, 0),
-    )
-    for (const array of [batch.temperature, batch.top_p, batch.min_p, batch.seeds, batch.counters, batch.top_k]) {
-      assert.equal(array.length, batch.rows.length)
+    assert.equal(batch.bias_values.length, batch.bias_ids.length)
+    for (const [list, of] of [
+      [batch.history, 'history'],
+      [batch.bias_ids, 'bias'],
+      [batch.banned_ids, 'banned'],
+    ] as const) {
+      let end = 0
+      for (const row of rows) {
+        assert.equal(row[of].begin, end)
+        end += row[of].count
+      }
+      assert.equal(list.length, end)
     }
   }
 }

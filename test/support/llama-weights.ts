@@ -1,8 +1,8 @@
 // The random weights of test/vectors/make_llama_vectors.py, remade: value i of a tensor is a hash of i and its name. And
 // the folder of such a model, in each of the formats that are published.
 
+import { llama } from '../../gpu-node/run/native/architecture/llama.ts'
 import type { ModelConfig } from '../../gpu-node/run/native/load/model-config.ts'
-import { expectedTensors } from '../../gpu-node/run/native/load/weights.ts'
 import { safetensorsFile } from './safetensors.ts'
 import { tokenizerModel } from './tokenizer-model.ts'
 import { type TorchTensor, torchFile } from './torch-file.ts'
@@ -25,10 +25,12 @@ export function llamaFiles({
   config,
   shape,
 }: LlamaFolder): Record<string, string | Buffer> {
-  const tensors = [...expectedTensors(shape)].map(([tensor, size]): [string, TorchTensor] => [
-    tensor,
-    { dtype, shape: size, data: encode(tensorValues(`${name}:${tensor}`, size), dtype) },
-  ])
+  const tensors = llama
+    .tensorsOf(shape)
+    .map(({ name: tensor, shape: size }): [string, TorchTensor] => [
+      tensor,
+      { dtype, shape: size, data: encode(tensorValues(`${name}:${tensor}`, size), dtype) },
+    ])
   const per_shard = Math.ceil(tensors.length / shards)
   const parts = Array.from({ length: shards }, (_, i) => tensors.slice(i * per_shard, (i + 1) * per_shard))
   const [stem, extension] = format === 'bin' ? ['pytorch_model', 'bin'] : ['model', 'safetensors']

@@ -1,8 +1,8 @@
 // What a step computes, flattened for the engine: sequence after sequence, each with the blocks it may read and write.
 
 import { blocksFor } from './block-pool.ts'
-import type { StepBatch } from './engine.ts'
-import { type Row, rowArrays } from './sampling.ts'
+import { STEPS_UNDER_WAY_MAX, type StepBatch } from './engine.ts'
+import { packRows, type Row } from './sampling.ts'
 import type { Sequence } from './sequence.ts'
 
 /** A sequence's share of a step. */
@@ -14,52 +14,48 @@ export interface StepPart {
   draft: readonly number[]
 }
 
-/** Memory for the blocks of a step and of the one ahead of it, by turns: to have fresh pages for them costs more than to fill them. */
+/** Memory for the blocks of the steps that are under way, by turns: to have fresh pages for them costs more than to fill them. */
 export class BlockTables {
-  #last = new Int32Array(0)
-  #next = new Int32Array(0)
+  readonly #turns = Array.from({ length: STEPS_UNDER_WAY_MAX }, () => new Int32Array(0))
+  #turn = 0
 
-  /** Holds until this was called twice more. */
+  /** Holds until this was called as often as steps may be under way. */
   take(length: number): Int32Array {
-    const taken = this.#next.length < length ? new Int32Array(2 * length) : this.#next
-    this.#next = this.#last
-    this.#last = taken
-    return taken.subarray(0, length)
+    this.#turn = (this.#turn + 1) % STEPS_UNDER_WAY_MAX
+    if (this.#turns[this.#turn]!.length < length) this.#turns[this.#turn] = new Int32Array(2 * length)
+    return this.#turns[this.#turn]!.subarray(0, length)
   }
 }
 
 export function buildBatch(parts: readonly StepPart[], tables: BlockTables): StepBatch {
-  const rows = rowsOf(parts)
   const batch: StepBatch = {
     tokens: new Int32Array(sum(parts, ({ tokens, draft }) => tokens + draft.length)),
     token_counts: new Int32Array(parts.length),
     starts: new Int32Array(parts.length),
     block_counts: new Int32Array(parts.length),
     block_tables: tables.take(sum(parts, blocksOf)),
-    rows: new Int32Array(rows.length),
-    ...rowArrays(rows),
+    ...packRows(rowsOf(parts)),
     want_logits: false,
   }
-  const filled = { tokens: 0, blocks: 0, rows: 0 }
+  const filled = { tokens: 0, blocks: 0 }
   for (let i = 0; i < parts.length; i++) fillPart(batch, i, parts[i]!, filled)
   return batch
 }
 
+// The last of a part's own tokens draws, and each that is drafted behind it.
 function rowsOf(parts: readonly StepPart[]): Row[] {
   const rows: Row[] = []
-  for (const { sequence, samples, draft } of parts) {
-    if (!samples) continue
-    for (let drafted = 0; drafted <= draft.length; drafted++) rows.push({ sequence, draft, drafted })
+  let tokens_before = 0
+  for (const { sequence, tokens, samples, draft } of parts) {
+    const last = tokens_before + tokens - 1
+    for (let drafted = 0; samples && drafted <= draft.length; drafted++)
+      rows.push({ sequence, draft, drafted, token: last + drafted })
+    tokens_before += tokens + draft.length
   }
   return rows
 }
 
-function fillPart(
-  batch: StepBatch,
-  i: number,
-  part: StepPart,
-  filled: { tokens: number; blocks: number; rows: number },
-): void {
+function fillPart(batch: StepBatch, i: number, part: StepPart, filled: { tokens: number; blocks: number }): void {
   const { sequence } = part
   const { scheduled, blocks } = sequence
   const block_count = blocksOf(part)
@@ -67,11 +63,7 @@ function fillPart(
   batch.starts[i] = scheduled
   batch.block_counts[i] = block_count
   for (let k = 0; k < part.tokens; k++) batch.tokens[filled.tokens++] = sequence.tokenAt(scheduled + k)
-  if (part.samples) batch.rows[filled.rows++] = filled.tokens - 1
-  for (const token of part.draft) {
-    batch.rows[filled.rows++] = filled.tokens
-    batch.tokens[filled.tokens++] = token
-  }
+  for (const token of part.draft) batch.tokens[filled.tokens++] = token
   batch.block_tables.set(blocks.length === block_count ? blocks : blocks.slice(0, block_count), filled.blocks)
   filled.blocks += block_count
 }

@@ -2,8 +2,17 @@
 // tokens out, on the engine's own thread. Arrays of a batch must not change until its step has resolved.
 
 import { createRequire } from 'node:module'
+import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
+import { DIMENSION_MAX, HEAD_SIZE_MAX, HEADS_MAX, LAYERS_MAX } from './architecture/bounds.ts'
+import { BLOCK_TOKENS } from './block-pool.ts'
+import { ROW_LAYOUT } from './row-table.ts'
 
+/** So many steps are in the engine's hands at once, at most: one runs, one waits behind it. */
+export const STEPS_UNDER_WAY_MAX = 2
+
+/** A size that is 0 is of something that the architecture does not have. */
 export interface ModelShape {
+  architecture: string // as native/models/registry.cpp knows it
   vocab_size: number
   hidden_size: number
   intermediate_size: number
@@ -19,13 +28,19 @@ export interface ModelShape {
 }
 
 /** Where the bytes of one tensor lie. */
-export interface TensorSource {
+export interface FileTensor {
   name: string // Hugging Face's
   path: string
   dtype: 'F16' | 'BF16' | 'F32'
   offset: number // bytes from the start of the file
   bytes: number
   shape: number[]
+}
+
+/** And which rows of which of the model's slots they are. */
+export interface TensorSource extends FileTensor {
+  slot: string // as native/models/ calls it: layer.3.qkv
+  first_row: number
 }
 
 export interface EngineOptions {
@@ -43,25 +58,11 @@ export interface StepBatch {
   starts: Int32Array // (sequences) position of its first scheduled token
   block_counts: Int32Array // (sequences)
   block_tables: Int32Array // (sum of block_counts)
-  rows: Int32Array // (rows) indexes into `tokens` whose logits are sampled
-  temperature: Float32Array // (rows) as are all that follow, unless said otherwise
-  top_p: Float32Array
-  min_p: Float32Array
-  repetition_penalty: Float32Array
-  frequency_penalty: Float32Array
-  presence_penalty: Float32Array
-  top_k: Int32Array // 0 = off
-  seeds: BigUint64Array
-  counters: Int32Array // index of the output token being drawn
-  history: Int32Array // (sum of history_counts) prompt then output, of which the last may be a reference
-  history_counts: Int32Array // 0 where no penalty is set
-  output_counts: Int32Array // how many at the end of its history are output
-  bias_counts: Int32Array
-  bias_ids: Int32Array // (sum of bias_counts)
-  bias_values: Float32Array // (sum of bias_counts)
-  banned_counts: Int32Array
-  banned_ids: Int32Array // (sum of banned_counts)
-  logprobs: Int32Array // how many alternatives; −1 = none
+  rows: Uint8Array // (rows) what is drawn, as a RowTable packs it
+  history: Int32Array // row after row, prompt then output, of which the last may be a reference
+  bias_ids: Int32Array // row after row
+  bias_values: Float32Array // (bias_ids)
+  banned_ids: Int32Array // row after row
   want_logits: boolean // for tests
 }
 
@@ -94,7 +95,10 @@ export interface Engine {
   close(): Promise<void>
 }
 
+type Constants = Readonly<Record<string, number | Readonly<Record<string, number>>>>
+
 interface Addon {
+  constants: Constants
   NativeEngine: {
     load(
       shape: ModelShape,
@@ -105,12 +109,49 @@ interface Addon {
   }
 }
 
-export function loadEngine(
+/** What stands in both languages, under the names that the addon exports it by. */
+export const CONSTANTS: Constants = {
+  block_tokens: BLOCK_TOKENS,
+  alternatives_max: LOGPROBS_MAX,
+  unfinished_steps_max: STEPS_UNDER_WAY_MAX,
+  dimension_max: DIMENSION_MAX,
+  layers_max: LAYERS_MAX,
+  heads_max: HEADS_MAX,
+  head_size_max: HEAD_SIZE_MAX,
+  row: ROW_LAYOUT,
+}
+
+/** Throws where the addon was built with other numbers than these: it would read batches as what they are not. */
+export function requireSameConstants(exported: Constants): void {
+  const theirs = flat(exported)
+  const ours = flat(CONSTANTS)
+  for (const name of new Set([...ours.keys(), ...theirs.keys()])) {
+    if (ours.get(name) === theirs.get(name)) continue
+    const message = `the addon has ${name} ${theirs.get(name)} where ${ours.get(name)} is expected; build it anew`
+    throw Object.assign(new Error(message), { code: 'addon_mismatch' })
+  }
+}
+
+function flat(constants: Constants): Map<string, number> {
+  return new Map(
+    Object.entries(constants).flatMap(([name, value]): [string, number][] =>
+      typeof value === 'number' ? [[name, value]] : [...flat(value)].map(([key, inner]) => [`${name}.${key}`, inner]),
+    ),
+  )
+}
+
+/** The product's addon, or another build of it. */
+export function openAddon(path = '../../../native/build/ziya.node'): Addon {
+  const addon = createRequire(import.meta.url)(path) as Addon
+  requireSameConstants(addon.constants)
+  return addon
+}
+
+export async function loadEngine(
   shape: ModelShape,
   tensors: TensorSource[],
   options: EngineOptions,
   on_progress: (bytes_done: number, bytes_total: number) => void,
 ): Promise<Engine> {
-  const addon = createRequire(import.meta.url)('../../../native/build/ziya.node') as Addon
-  return addon.NativeEngine.load(shape, tensors, options, on_progress)
+  return openAddon().NativeEngine.load(shape, tensors, options, on_progress)
 }

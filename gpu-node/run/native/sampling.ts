@@ -1,8 +1,9 @@
-// How the next token is drawn: from a request's parameters to the per-row arrays of a step. Randomness is counter-based,
+// How the next token is drawn: from a request's parameters to the rows of a step. Randomness is counter-based,
 // (seed, index of the output token), so a neighbour in the batch never changes what a sequence draws.
 
 import { type GenerateRequest, LOGPROBS_MAX, type SamplingParameters } from '../../../contract/internal/generation.ts'
 import type { StepBatch, StepResult } from './engine.ts'
+import { RowTable, type Span } from './row-table.ts'
 import type { Sequence } from './sequence.ts'
 
 export interface DrawParameters extends Omit<SamplingParameters, 'seed'> {
@@ -48,80 +49,74 @@ export function logprobsOf({ sampling }: Sequence, result: StepResult, row: numb
   return { logprob: result.logprobs[row]!, top }
 }
 
-type RowArrays = Omit<
-  StepBatch,
-  'tokens' | 'token_counts' | 'starts' | 'block_counts' | 'block_tables' | 'rows' | 'want_logits'
->
+type PackedRows = Pick<StepBatch, 'rows' | 'history' | 'bias_ids' | 'bias_values' | 'banned_ids'>
 
 /** One token to draw: the one after a sequence's own and the first `drafted` of its draft. */
 export interface Row {
   sequence: Sequence
   draft: readonly number[]
   drafted: number
+  token: number // whose logits it is drawn from: an index into the step's
 }
 
-/** The arrays of a step that have one entry a sampled row. A drafted token counts as output for the rows after it. */
-export function rowArrays(rows: readonly Row[]): RowArrays {
+/** The rows of a step and the lists that they are spans of. A drafted token counts as output for the rows after it. */
+export function packRows(rows: readonly Row[]): PackedRows {
+  const table = new RowTable(rows.length)
   const banned = rows.map(({ sequence, drafted }) => sequence.bannedIds(drafted))
-  const biases = rows.map(({ sequence }) => sequence.sampling.bias)
-  const biased = biases.filter(({ ids }) => ids.length > 0)
-  const floats = () => new Float32Array(rows.length)
-  const ints = () => new Int32Array(rows.length)
-  const arrays: RowArrays = {
-    temperature: floats(),
-    top_p: floats(),
-    min_p: floats(),
-    repetition_penalty: floats(),
-    frequency_penalty: floats(),
-    presence_penalty: floats(),
-    top_k: ints(),
-    seeds: new BigUint64Array(rows.length),
-    counters: ints(),
-    history: histories(rows),
-    history_counts: ints(),
-    output_counts: ints(),
-    bias_counts: ints(),
-    bias_ids: Int32Array.from(biased.flatMap(({ ids }) => ids)),
-    bias_values: Float32Array.from(biased.flatMap(({ values }) => values)),
-    banned_counts: ints(),
+  const biases = rows.map(({ sequence }) => sequence.sampling.bias).filter(({ ids }) => ids.length > 0)
+  const ends: Ends = { history: 0, bias: 0, banned: 0 }
+  for (let i = 0; i < rows.length; i++) packRow(table, i, rows[i]!, banned[i]!.length, ends)
+  return {
+    rows: table.bytes,
+    history: histories(rows, ends.history),
+    bias_ids: Int32Array.from(biases.flatMap(({ ids }) => ids)),
+    bias_values: Float32Array.from(biases.flatMap(({ values }) => values)),
     banned_ids: Int32Array.from(banned.filter((ids) => ids.length > 0).flat()),
-    logprobs: ints(),
   }
-  for (let i = 0; i < rows.length; i++) {
-    fillRow(arrays, i, rows[i]!)
-    arrays.banned_counts[i] = banned[i]!.length
-  }
-  return arrays
 }
+
+/** Where the last row's spans end, and the next one's begin. */
+type Ends = Record<'history' | 'bias' | 'banned', number>
 
 const NO_LOGPROBS = -1
 
-function fillRow(arrays: RowArrays, i: number, row: Row): void {
-  const { sampling } = row.sequence
-  const output_tokens = row.sequence.output_tokens + row.sequence.awaited + row.drafted
-  const history_count = historyCount(row)
-  arrays.temperature[i] = sampling.temperature
-  arrays.top_p[i] = sampling.top_p
-  arrays.min_p[i] = sampling.min_p
-  arrays.repetition_penalty[i] = sampling.repetition_penalty
-  arrays.frequency_penalty[i] = sampling.frequency_penalty
-  arrays.presence_penalty[i] = sampling.presence_penalty
-  arrays.top_k[i] = sampling.top_k
-  arrays.bias_counts[i] = sampling.bias.ids.length
-  arrays.seeds[i] = sampling.seed
-  arrays.counters[i] = output_tokens
-  arrays.history_counts[i] = history_count
-  arrays.output_counts[i] = history_count > 0 ? output_tokens : 0
-  arrays.logprobs[i] = sampling.logprobs ?? NO_LOGPROBS
+function packRow(table: RowTable, i: number, row: Row, banned_count: number, ends: Ends): void {
+  const { sequence, drafted, token } = row
+  const { sampling } = sequence
+  const counter = sequence.output_tokens + sequence.awaited + drafted
+  const history = spanFrom(ends, 'history', historyCount(row))
+  table.set(i, {
+    seed: sampling.seed,
+    token,
+    counter,
+    temperature: sampling.temperature,
+    top_p: sampling.top_p,
+    min_p: sampling.min_p,
+    repetition_penalty: sampling.repetition_penalty,
+    frequency_penalty: sampling.frequency_penalty,
+    presence_penalty: sampling.presence_penalty,
+    top_k: sampling.top_k,
+    logprobs: sampling.logprobs ?? NO_LOGPROBS,
+    output_tokens: history.count > 0 ? counter : 0,
+    history,
+    bias: spanFrom(ends, 'bias', sampling.bias.ids.length),
+    banned: spanFrom(ends, 'banned', banned_count),
+  })
+}
+
+function spanFrom(ends: Ends, list: keyof Ends, count: number): Span {
+  const begin = ends[list]
+  ends[list] = begin + count
+  return { begin, count }
 }
 
 function historyCount({ sequence, drafted }: Row): number {
   return hasPenalty(sequence.sampling) ? sequence.target + drafted : 0
 }
 
-function histories(rows: readonly Row[]): Int32Array {
+function histories(rows: readonly Row[], length: number): Int32Array {
   const penalised = rows.filter(({ sequence }) => hasPenalty(sequence.sampling))
-  const all = new Int32Array(penalised.reduce((sum, row) => sum + historyCount(row), 0))
+  const all = new Int32Array(length)
   let at = 0
   for (const { sequence, draft, drafted } of penalised) {
     all.set(sequence.tokens, at)

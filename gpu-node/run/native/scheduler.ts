@@ -15,7 +15,7 @@ import assert from 'node:assert/strict'
 import type { FinishReason } from '../../../contract/internal/generation.ts'
 import { BlockTables, buildBatch, type StepPart } from './batch.ts'
 import { BLOCK_TOKENS, blocksFor } from './block-pool.ts'
-import type { StepBatch, StepResult } from './engine.ts'
+import { STEPS_UNDER_WAY_MAX, type StepBatch, type StepResult } from './engine.ts'
 import { KvMemory } from './kv-memory.ts'
 import type { CachedBlock } from './prefix-cache.ts'
 import { logprobsOf, type TokenLogprobs } from './sampling.ts'
@@ -346,6 +346,7 @@ export class Scheduler {
 function bookAsUnderWay(parts: readonly StepPart[]): void {
   let row = 0
   for (const { sequence, tokens, samples, draft } of parts) {
+    assert(sequence.awaited < STEPS_UNDER_WAY_MAX, 'no more than one step is scheduled ahead')
     sequence.enterStep(tokens, samples ? row : null)
     if (samples) row += 1 + draft.length
   }

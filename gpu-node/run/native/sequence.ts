@@ -1,7 +1,7 @@
 // One run of the model over one prompt. There is no prefill or decode phase, only how far behind its target it is. Every counter
 // is a stretch or a position of one row of tokens:
 //
-//               0                                     tokens.length
+//               0                prompt_tokens        tokens.length
 //   its tokens  ├──── prompt ────┼──── output ────────┤
 //   its draws                                         ├── awaited ──┤   of steps under way: not known yet
 //   its KV      ├──── computed ────────┼─ in_flight ─┼── remaining ─┤

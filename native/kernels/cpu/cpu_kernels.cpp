@@ -31,10 +31,10 @@ struct SequencePlace {
   const int32_t* blocks;
 };
 
-// Where one row's variable-length parts begin in the batch.
-struct RowOffsets {
-  int history = 0, bias = 0, banned = 0;
-};
+template <class T>
+std::span<const T> of(std::span<const T> list, Span span) {
+  return list.subspan(size_t(span.begin), size_t(span.count));
+}
 
 class CpuKernels : public Kernels {
  public:
@@ -79,13 +79,12 @@ class CpuKernels : public Kernels {
   void charge(const Memory& memory);
   void matmul(const Activations& in, const Matrix& weight, int rows, const Activations& out, Epilogue epilogue);
   void place_tokens(const StepBatch& batch);
-  void place_rows(const StepBatch& batch);
   void compute_angles();
   void rotate(float* head, int token, float scale) const;
   void store_key_value(const float* key, const float* value, int token, int head, const CpuKvLayer& kv) const;
   AttentionTask attention_task(int64_t index, const CpuActivations& qkv, const CpuKvLayer& kv,
                                const CpuActivations& out) const;
-  SamplingRow sampling_row(int row) const;
+  SamplingRow sampling_row(const Row& row) const;
 
   const ModelShape shape_;
   const Bodies& bodies_;
@@ -102,7 +101,6 @@ class CpuKernels : public Kernels {
   const StepBatch* batch_ = nullptr;
   std::vector<TokenPlace> places_;       // (tokens)
   std::vector<SequencePlace> tiles_;     // pieces of sequences, tile_tokens_ at most
-  std::vector<RowOffsets> row_offsets_;  // (rows)
   std::vector<float> angles_;            // (tokens, head_size) cosines, then sines
   std::span<const int32_t> tokens_, history_;  // the batch's, references resolved
   std::vector<int32_t> resolved_tokens_, resolved_history_;
@@ -123,20 +121,20 @@ CpuKernels::CpuKernels(const ModelShape& shape, const StepLimits& limits, int th
       pool_(threads),
       value_stride_(int(round_up(shape.head_size, bodies.width))),
       memory_max_(available_memory()) {
-  const int group = shape.heads / shape.kv_heads;
-  tile_tokens_ = std::max(1, attention_rows_max / group);
+  const int group = shape.heads_a_kv_head();
+  tile_tokens_ = std::max(1, attention_rows_max / std::max(group, 1));
   const int64_t attention_floats = int64_t(tile_tokens_) * group * (2 * value_stride_ + attention_fold + 2);
   const int64_t floats = std::max<int64_t>(attention_floats, bodies.matmul_scratch_floats);
   for (int thread = 0; thread < pool_.threads(); thread++) {
     scratch_.emplace_back(floats * sizeof(float));
     samplers_.emplace_back(bodies, shape.vocab_size);
   }
-  for (int i = 0; i < shape.head_size / 2; i++) {
+  for (int i = 0; shape.has_rope() && i < shape.head_size / 2; i++) {
     const float exponent = float(2 * i) / float(shape.head_size);
     const float frequency = 1.0f / float(std::pow(float(shape.rope_theta), exponent));
     inverse_frequencies_.push_back(frequency / float(shape.rope_scaling_factor));
   }
-  places_.reserve(limits.tokens_max);
+  places_.reserve(limits.batch_tokens_max);
 }
 
 // The memory is not touched yet: refused here, it costs nothing.
@@ -204,8 +202,8 @@ void CpuKernels::begin_step(const StepBatch& batch) {
   tokens_ = batch.tokens;
   history_ = batch.history;
   place_tokens(batch);
-  place_rows(batch);
-  compute_angles();
+  drawn_.assign(batch.rows.size(), {});
+  if (shape_.has_rope()) compute_angles();
 }
 
 void CpuKernels::resolve_references(const Kernels& sampler) {
@@ -241,18 +239,6 @@ void CpuKernels::place_tokens(const StepBatch& batch) {
   });
 }
 
-void CpuKernels::place_rows(const StepBatch& batch) {
-  row_offsets_.clear();
-  RowOffsets offsets;
-  for (size_t row = 0; row < batch.rows.size(); row++) {
-    row_offsets_.push_back(offsets);
-    offsets.history += batch.history_counts[row];
-    offsets.bias += batch.bias_counts[row];
-    offsets.banned += batch.banned_counts[row];
-  }
-  drawn_.assign(batch.rows.size(), {});
-}
-
 void CpuKernels::compute_angles() {
   const int half = shape_.head_size / 2;
   angles_.resize(size_t(tokens()) * shape_.head_size);
@@ -271,10 +257,8 @@ void CpuKernels::compute_angles() {
 void CpuKernels::end_step() {
   drawn_before_.clear();
   for (const Drawn& drawn : drawn_) drawn_before_.push_back(drawn.token);
-  const bool has_top =
-      std::any_of(batch_->logprobs.begin(), batch_->logprobs.end(), [](int count) { return count > 0; });
   const std::lock_guard lock(ended_mutex_);
-  ended_.push_back({std::move(drawn_), has_top});
+  ended_.push_back({std::move(drawn_), batch_->wants_alternatives()});
   batch_ = nullptr;
 }
 
@@ -325,15 +309,21 @@ void CpuKernels::rms_norm(const Activations& in, const Vector& weight, Activatio
 void CpuKernels::rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) {
   const int padded = int(round_up(in.columns, bodies_.width));
   for (int i = 0; i < rows.count(); i++)
-    bodies_.rms_norm(cpu(in).row(batch_->rows[rows.begin + i]), cpu(weight), in.columns, padded,
+    bodies_.rms_norm(cpu(in).row(batch_->rows[rows.begin + i].token), cpu(weight), in.columns, padded,
                      float(shape_.rms_norm_eps), cpu(out).row(i));
 }
 
 void CpuKernels::matmul(const Activations& in, const Matrix& weight, int rows, const Activations& out,
                         Epilogue epilogue) {
   const CpuMatrix& matrix = cpu(weight);
-  const MatmulArgs args = {cpu(in).row(0),  cpu(in).stride,  rows,    matrix.memory.as<uint16_t>(), matrix.inputs,
-                           cpu(out).row(0), cpu(out).stride, epilogue};
+  const MatmulArgs args = {.x = cpu(in).row(0),
+                           .x_stride = cpu(in).stride,
+                           .rows = rows,
+                           .w = matrix.memory.as<uint16_t>(),
+                           .k = matrix.inputs,
+                           .out = cpu(out).row(0),
+                           .out_stride = cpu(out).stride,
+                           .epilogue = epilogue};
   pool_.split(matrix.pairs, [&](int64_t begin, int64_t end, int thread) {
     bodies_.matmul(args, int(begin), int(end), scratch_[thread].as<float>());
   });
@@ -394,7 +384,7 @@ AttentionTask CpuKernels::attention_task(int64_t index, const CpuActivations& qk
                                          const CpuActivations& out) const {
   const SequencePlace& tile = tiles_[index / shape_.kv_heads];
   const int kv_head = int(index % shape_.kv_heads);
-  const int group = shape_.heads / shape_.kv_heads;
+  const int group = shape_.heads_a_kv_head();
   const int column = kv_head * group * shape_.head_size;
   AttentionTask task;
   task.q = qkv.row(tile.first_token) + column;
@@ -430,7 +420,7 @@ void CpuKernels::sample(const Activations& logits, RowRange range) {
   std::vector<std::unique_ptr<EngineError>> errors(pool_.threads());
   pool_.each(range.count(), [&](int64_t i, int thread) {
     try {
-      drawn_[range.begin + i] = samplers_[thread].draw(cpu(logits).row(i), sampling_row(range.begin + int(i)));
+      drawn_[range.begin + i] = samplers_[thread].draw(cpu(logits).row(i), sampling_row(batch_->rows[range.begin + i]));
     } catch (const EngineError& error) {
       errors[thread] = std::make_unique<EngineError>(error);
     }
@@ -439,27 +429,15 @@ void CpuKernels::sample(const Activations& logits, RowRange range) {
     if (error) throw EngineError(*error);
 }
 
-SamplingRow CpuKernels::sampling_row(int row) const {
-  const StepBatch& b = *batch_;
-  const RowOffsets& at = row_offsets_[row];
-  const size_t prompt_count = b.history_counts[row] - b.output_counts[row];
-  const int32_t* history = history_.data() + at.history;
-  const size_t bias_count = b.bias_counts[row];
-  return {b.temperature[row],
-          b.top_p[row],
-          b.min_p[row],
-          b.repetition_penalty[row],
-          b.frequency_penalty[row],
-          b.presence_penalty[row],
-          b.top_k[row],
-          b.seeds[row],
-          b.counters[row],
-          {history, prompt_count},
-          {history + prompt_count, size_t(b.output_counts[row])},
-          {b.bias_ids.data() + at.bias, bias_count},
-          {b.bias_values.data() + at.bias, bias_count},
-          {b.banned_ids.data() + at.banned, size_t(b.banned_counts[row])},
-          b.logprobs[row]};
+SamplingRow CpuKernels::sampling_row(const Row& row) const {
+  const auto history = of(history_, row.history);
+  const size_t prompt_tokens = history.size() - size_t(row.output_tokens);
+  return {.parameters = row,
+          .prompt = history.first(prompt_tokens),
+          .output = history.subspan(prompt_tokens),
+          .bias_ids = of<int32_t>(batch_->bias_ids, row.bias),
+          .bias_values = of<float>(batch_->bias_values, row.bias),
+          .banned = of<int32_t>(batch_->banned_ids, row.banned)};
 }
 
 const Bodies& bodies_for(CpuIsa isa) {

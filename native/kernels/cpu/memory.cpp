@@ -8,7 +8,6 @@
 #include <fstream>
 #include <limits>
 #include <string>
-#include <utility>
 
 #include "../../engine_error.h"
 
@@ -33,33 +32,22 @@ size_t cgroup_available() {
   return limit > used ? limit - used : 0;
 }
 
+void* mapped(size_t bytes) {
+  if (bytes == 0) return nullptr;
+  void* data = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (data == MAP_FAILED) throw EngineError("out_of_memory", "cannot have " + std::to_string(bytes >> 20) + " MiB of memory");
+#if defined(MADV_HUGEPAGE)
+  if (bytes >= huge_page_bytes) madvise(data, bytes, MADV_HUGEPAGE);
+#endif
+  return data;
+}
+
 }  // namespace
 
 size_t available_memory() { return std::min(machine_available(), cgroup_available()); }
 
-Memory::Memory(size_t bytes) : bytes_(bytes) {
-  if (bytes == 0) return;
-  data_ = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (data_ == MAP_FAILED) {
-    data_ = nullptr;
-    throw EngineError("out_of_memory", "cannot have " + std::to_string(bytes >> 20) + " MiB of memory");
-  }
-#if defined(MADV_HUGEPAGE)
-  if (bytes >= huge_page_bytes) madvise(data_, bytes, MADV_HUGEPAGE);
-#endif
-}
+void unmap(void* data, size_t bytes) { munmap(data, bytes); }
 
-Memory::Memory(Memory&& other) noexcept
-    : data_(std::exchange(other.data_, nullptr)), bytes_(std::exchange(other.bytes_, 0)) {}
-
-Memory& Memory::operator=(Memory&& other) noexcept {
-  std::swap(data_, other.data_);
-  std::swap(bytes_, other.bytes_);
-  return *this;
-}
-
-Memory::~Memory() {
-  if (data_ != nullptr) munmap(data_, bytes_);
-}
+Memory::Memory(size_t bytes) : OwnedMemory(mapped(bytes), bytes) {}
 
 }  // namespace ziya

@@ -3,28 +3,19 @@
 
 #include <cstddef>
 
+#include "../owned_memory.h"
+
 namespace ziya {
 
 // What this process may still touch: the machine's or its cgroup's, whichever is less.
 size_t available_memory();
 
-class Memory {
+void unmap(void* data, size_t bytes);
+
+class Memory : public OwnedMemory<unmap> {
  public:
   Memory() = default;
   explicit Memory(size_t bytes);  // throws EngineError out_of_memory
-  Memory(Memory&& other) noexcept;
-  Memory& operator=(Memory&& other) noexcept;
-  ~Memory();
-
-  size_t bytes() const { return bytes_; }
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(data_);
-  }
-
- private:
-  void* data_ = nullptr;
-  size_t bytes_ = 0;
 };
 
 }  // namespace ziya

@@ -32,9 +32,9 @@ Sampler::Sampler(const Bodies& bodies, int vocab_size)
 Drawn Sampler::draw(const float* logits, const SamplingRow& row) {
   Drawn drawn;
   load_scores(logits);
-  log_probabilities(row.logprobs, drawn);
+  log_probabilities(row.parameters.logprobs, drawn);
   apply_penalties(row);
-  drawn.token = row.temperature < temperature_min ? highest() : draw_token(row);
+  drawn.token = row.parameters.temperature < temperature_min ? highest() : draw_token(row.parameters);
   drawn.logprob += logits[drawn.token];
   return drawn;
 }
@@ -64,10 +64,11 @@ void Sampler::log_probabilities(int top_count, Drawn& drawn) {
 }
 
 void Sampler::apply_penalties(const SamplingRow& row) {
+  const Row& parameters = row.parameters;
   const auto repeat = [&](int id) {
     if (counts_[id]++ > 0) return;
-    scores_[id] =
-        bounded(scores_[id] > 0 ? scores_[id] / row.repetition_penalty : scores_[id] * row.repetition_penalty);
+    const float penalty = parameters.repetition_penalty;
+    scores_[id] = bounded(scores_[id] > 0 ? scores_[id] / penalty : scores_[id] * penalty);
   };
   for (const int id : row.prompt) repeat(id);
   for (const int id : row.output) repeat(id);
@@ -77,7 +78,7 @@ void Sampler::apply_penalties(const SamplingRow& row) {
   for (const int id : row.output) counts_[id]++;
   for (const int id : row.output) {
     if (counts_[id] == 0) continue;
-    scores_[id] = bounded(scores_[id] - row.frequency_penalty * float(counts_[id]) - row.presence_penalty);
+    scores_[id] = bounded(scores_[id] - parameters.frequency_penalty * float(counts_[id]) - parameters.presence_penalty);
     counts_[id] = 0;
   }
   for (size_t i = 0; i < row.bias_ids.size(); i++)
@@ -90,7 +91,7 @@ int Sampler::highest() const {
   return int(std::find(scores_.begin(), scores_.end(), high) - scores_.begin());
 }
 
-int Sampler::draw_token(const SamplingRow& row) {
+int Sampler::draw_token(const Row& row) {
   const int size = int(scores_.size());
   const float high = bodies_.maximum(scores_.data(), size);
   const float sum = bodies_.exp_sum(scores_.data(), size, high, 1 / row.temperature, probabilities_.data());
@@ -121,7 +122,7 @@ int Sampler::draw_from_all(double random) const {
 }
 
 // Leaves the ids that pass every filter, in the order of ids. The most probable one always passes.
-void Sampler::keep_candidates(const SamplingRow& row, double total) {
+void Sampler::keep_candidates(const Row& row, double total) {
   const auto less = [](const Candidate& a, const Candidate& b) {
     return a.probability != b.probability ? a.probability < b.probability : a.id > b.id;
   };

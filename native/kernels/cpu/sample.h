@@ -12,15 +12,11 @@
 namespace ziya {
 
 struct SamplingRow {
-  float temperature, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty;
-  int top_k;
-  uint64_t seed;
-  int counter;
+  const Row& parameters;
   std::span<const int32_t> prompt, output;  // the history's two parts
   std::span<const int32_t> bias_ids;
   std::span<const float> bias_values;
   std::span<const int32_t> banned;
-  int logprobs;
 };
 
 struct Drawn {
@@ -46,9 +42,9 @@ class Sampler {
   void log_probabilities(int top_count, Drawn& drawn);
   void apply_penalties(const SamplingRow& row);
   int highest() const;
-  int draw_token(const SamplingRow& row);
+  int draw_token(const Row& row);
   int draw_from_all(double target) const;
-  void keep_candidates(const SamplingRow& row, double total);
+  void keep_candidates(const Row& row, double total);
 
   const Bodies& bodies_;
   const int vocab_size_;

@@ -61,13 +61,13 @@ class Planner {
 }  // namespace
 
 int64_t attention_parts_max(const ModelShape& shape, const StepLimits& limits) {
-  return int64_t(limits.tokens_max) * splits_of(shape.context_tokens - 1);
+  return shape.has_attention() ? int64_t(limits.batch_tokens_max) * splits_of(shape.context_tokens - 1) : 0;
 }
 
 // Every item has a token of its own, or a part.
 int64_t attention_plan_words_max(const StepLimits& limits, int64_t parts_max) {
-  const int64_t items = limits.tokens_max + parts_max;
-  return items * int64_t(sizeof(AttentionItem) / sizeof(int32_t)) + limits.tokens_max;
+  const int64_t items = limits.batch_tokens_max + parts_max;
+  return items * int64_t(sizeof(AttentionItem) / sizeof(int32_t)) + limits.batch_tokens_max;
 }
 
 void plan_attention(const StepBatch& batch, const AttentionBounds& bounds, AttentionPlan& plan) {
@@ -75,6 +75,7 @@ void plan_attention(const StepBatch& batch, const AttentionBounds& bounds, Atten
   plan.wide.clear();
   plan.merged.clear();
   plan.parts.assign(batch.tokens.size(), {});
+  if (bounds.kv_heads == 0) return;
   int wide_tiles = 0;
   each_tile(batch, bounds, [&](const Tile&, bool is_narrow) { wide_tiles += !is_narrow; });
   const bool few = wide_tiles * bounds.kv_heads * column_groups(bounds.group) < bounds.blocks_wanted;

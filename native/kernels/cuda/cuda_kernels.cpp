@@ -22,7 +22,7 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int head_size_max = 256;
+constexpr int cuda_head_size_max = 256;
 constexpr int recorded_blocks_a_multiprocessor = 4;  // of the attention: as many as its shared memory has place for
 
 // The kernels are built for sm_80 and sm_90a; wgmma, and so the fast products, only for the latter.
@@ -177,7 +177,7 @@ class CudaKernels : public Kernels {
 
   const DeviceChoice device_;
   const bool records_steps_;
-  const int tokens_max_;
+  const int batch_tokens_max_;
   const ModelShape shape_;
   const CudaParts fast_;
   const HeadShape heads_;
@@ -193,7 +193,7 @@ class CudaKernels : public Kernels {
   DeviceMemory partials_;
   DeviceMemory attention_values_, attention_scales_;  // AttentionParts
   DeviceMemory scores_;  // (logit_rows_max, vocab) fp32
-  DeviceMemory drawn_;   // (tokens_max) DrawnToken
+  DeviceMemory drawn_;   // (batch_tokens_max) DrawnToken
   int rows_drawn_ = 0;   // by the step that was ended last
   std::array<EndedStep, unfinished_steps_max> ended_;
   int steps_ended_ = 0, steps_finished_ = 0;
@@ -208,7 +208,7 @@ class CudaKernels : public Kernels {
 CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options)
     : device_(options.device),
       records_steps_(options.records_steps),
-      tokens_max_(limits.tokens_max),
+      batch_tokens_max_(limits.batch_tokens_max),
       shape_(shape),
       fast_(possible(options.fast)),
       heads_{shape.heads, shape.kv_heads, shape.head_size},
@@ -216,15 +216,15 @@ CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, cons
       ring_(upload_slot_bytes(shape)),
       attention_parts_(std::min(options.attention_parts_max, attention_parts_max(shape, limits))),
       step_(shape, limits, device_.properties.multiProcessorCount, attention_parts_),
-      angles_(size_t(shape.context_tokens) * shape.head_size * sizeof(float), "memory for the angles"),
+      angles_(shape.has_rope() ? size_t(shape.context_tokens) * shape.head_size * sizeof(float) : 0, "memory for the angles"),
       partials_(gemm_partials_bytes(device_.properties.multiProcessorCount), "memory for partial sums"),
       attention_values_(attention_parts_ * shape.heads * head_stride_ * sizeof(float), "memory for the attention"),
       attention_scales_(attention_parts_ * shape.heads * sizeof(float2), "memory for the attention"),
       scores_(size_t(logit_rows_max) * shape.vocab_size * sizeof(float), "memory for the scores"),
-      drawn_(limits.tokens_max * sizeof(DrawnToken), "memory for the drawn tokens"),
-      ended_{EndedStep(limits.tokens_max), EndedStep(limits.tokens_max)} {
-  if (shape.head_size > head_size_max) throw EngineError("bad_shape", "head_size is more than the CUDA kernels can have");
-  upload_angles();
+      drawn_(limits.batch_tokens_max * sizeof(DrawnToken), "memory for the drawn tokens"),
+      ended_{EndedStep(limits.batch_tokens_max), EndedStep(limits.batch_tokens_max)} {
+  if (shape.head_size > cuda_head_size_max) throw EngineError("bad_shape", "head_size is more than the CUDA kernels can have");
+  if (shape.has_rope()) upload_angles();
   for (const DeviceMemory* memory : {&angles_, &partials_, &attention_values_, &attention_scales_, &scores_, &drawn_})
     allocated_ += int64_t(memory->bytes());
   allocated_ += step_.bytes();
@@ -233,7 +233,7 @@ CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, cons
 // What this GPU and these heads allow of it.
 CudaParts CudaKernels::possible(CudaParts wanted) const {
   wanted.gemm &= device_.properties.major == wgmma_capability;
-  wanted.attention &= shape_.head_size <= tiled_head_size_max &&
+  wanted.attention &= shape_.has_attention() && shape_.head_size <= tiled_head_size_max &&
                       tiled_attention_shared_bytes(shape_.head_size) <= device_.properties.sharedMemPerBlockOptin;
   return wanted;
 }
@@ -387,7 +387,7 @@ void CudaKernels::receive(const Kernels& other, const Activations& from, int row
 // Decode steps: each token is sampled. Others are too long for a launch to matter.
 bool CudaKernels::can_record() const {
   return records_steps_ && !batch_->want_logits && batch_->rows.size() == batch_->tokens.size() &&
-         batch_->tokens.size() <= size_t(gemm_rows_max) && gemm_rows(int(batch_->tokens.size())) <= tokens_max_;
+         batch_->tokens.size() <= size_t(gemm_rows_max) && gemm_rows(int(batch_->tokens.size())) <= batch_tokens_max_;
 }
 
 RecordingKey CudaKernels::recording_key() const {
@@ -417,7 +417,7 @@ void CudaKernels::end_recording() {
 void CudaKernels::end_step() {
   EndedStep& step = ended_[steps_ended_++ % ended_.size()];
   step.rows = rows_drawn_ = int(batch_->rows.size());
-  step.has_top = std::any_of(batch_->logprobs.begin(), batch_->logprobs.end(), [](int count) { return count > 0; });
+  step.has_top = batch_->wants_alternatives();
   check(cudaMemcpyAsync(step.drawn.as<void>(), drawn_.as<void>(), step.rows * sizeof(DrawnToken), cudaMemcpyDeviceToHost, stream_),
         "the drawn tokens");
   step.arrived.record(stream_);

@@ -2,47 +2,34 @@
 #pragma once
 
 #include <cstddef>
-#include <utility>
 
+#include "../owned_memory.h"
 #include "error.h"
 
 namespace ziya::ZIYA_DEVICE {
 
-class DeviceMemory {
- public:
+inline void free_device(void* data, size_t) { cudaFree(data); }
+inline void free_pinned(void* data, size_t) { cudaFreeHost(data); }
+
+// None where there are no bytes.
+inline void* device_memory(size_t bytes, const char* what) {
+  void* data = nullptr;
+  if (bytes > 0) check(cudaMalloc(&data, bytes), what);
+  return data;
+}
+inline void* pinned_memory(size_t bytes, const char* what) {
+  void* data = nullptr;
+  check(cudaMallocHost(&data, bytes), what);
+  return data;
+}
+
+struct DeviceMemory : OwnedMemory<free_device> {
   DeviceMemory() = default;
-  DeviceMemory(size_t bytes, const char* what) : bytes_(bytes) { check(cudaMalloc(&data_, bytes > 0 ? bytes : 1), what); }
-  DeviceMemory(DeviceMemory&& other) noexcept : data_(std::exchange(other.data_, nullptr)), bytes_(other.bytes_) {}
-  DeviceMemory& operator=(DeviceMemory&& other) noexcept {
-    std::swap(data_, other.data_);
-    std::swap(bytes_, other.bytes_);
-    return *this;
-  }
-  ~DeviceMemory() { cudaFree(data_); }
-
-  size_t bytes() const { return bytes_; }
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(data_);
-  }
-
- private:
-  void* data_ = nullptr;
-  size_t bytes_ = 0;
+  DeviceMemory(size_t bytes, const char* what) : OwnedMemory(device_memory(bytes, what), bytes) {}
 };
 
-class PinnedMemory {
- public:
-  PinnedMemory(size_t bytes, const char* what) { check(cudaMallocHost(&data_, bytes), what); }
-  PinnedMemory(const PinnedMemory&) = delete;
-  ~PinnedMemory() { cudaFreeHost(data_); }
-  template <class T>
-  T* as() const {
-    return static_cast<T*>(data_);
-  }
-
- private:
-  void* data_ = nullptr;
+struct PinnedMemory : OwnedMemory<free_pinned> {
+  PinnedMemory(size_t bytes, const char* what) : OwnedMemory(pinned_memory(bytes, what), bytes) {}
 };
 
 class StreamHandle {

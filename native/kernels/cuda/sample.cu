@@ -143,23 +143,23 @@ class RowSampler {
     // The ids of the history are distinct, but for the latest, which may be one of them or new; those of the biases are sorted,
     // so that one thread has all of an id.
     int is_known = 0;
-    for (int i = threadIdx.x; i < row_.history_count; i += threads) {
-      const int id = words_[row_.history_begin + 2 * i], outputs = words_[row_.history_begin + 2 * i + 1];
+    for (int i = threadIdx.x; i < row_.history.count; i += threads) {
+      const int id = words_[row_.history.begin + 2 * i], outputs = words_[row_.history.begin + 2 * i + 1];
       const int is_latest = id == row_.latest;
       penalise(id, outputs + is_latest);
       is_known |= is_latest;
     }
     if (row_.latest >= 0 && shared_.ids.largest(is_known) == 0 && threadIdx.x == 0) penalise(row_.latest, 1);
     __syncthreads();
-    const int32_t* biases = words_ + row_.bias_begin;
-    for (int i = threadIdx.x; i < row_.bias_count; i += threads) {
+    const int32_t* biases = words_ + row_.bias.begin;
+    for (int i = threadIdx.x; i < row_.bias.count; i += threads) {
       const int id = biases[2 * i];
       if (i > 0 && biases[2 * i - 2] == id) continue;
-      for (int same = i; same < row_.bias_count && biases[2 * same] == id; same++)
+      for (int same = i; same < row_.bias.count && biases[2 * same] == id; same++)
         scores_[id] = bounded(scores_[id] + __uint_as_float(uint32_t(biases[2 * same + 1])));
     }
     __syncthreads();
-    for (int i = threadIdx.x; i < row_.banned_count; i += threads) scores_[words_[row_.banned_begin + i]] = -INFINITY;
+    for (int i = threadIdx.x; i < row_.banned.count; i += threads) scores_[words_[row_.banned.begin + i]] = -INFINITY;
     __syncthreads();
   }
 

@@ -3,7 +3,7 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
+#include <numeric>
 
 #include "launchers.h"
 
@@ -19,8 +19,8 @@ size_t align(size_t offset) { return (offset + 255) / 256 * 256; }
 int32_t words_max(const ModelShape& shape, const StepLimits& limits, int64_t attention_parts) {
   const int64_t blocks = (shape.context_tokens + block_tokens - 1) / block_tokens;
   const int64_t history = 2 * std::min(shape.vocab_size, shape.context_tokens);
-  const int64_t attention = attention_plan_words_max(limits, attention_parts);
-  const int64_t other = std::min(int64_t(limits.tokens_max) * 3 * shape.vocab_size + other_words / 64, other_words);
+  const int64_t attention = shape.has_attention() ? attention_plan_words_max(limits, attention_parts) : 0;
+  const int64_t other = std::min(int64_t(limits.batch_tokens_max) * 3 * shape.vocab_size + other_words / 64, other_words);
   return int32_t(std::min(limits.sequences_max * (blocks + history) + attention + other, words_bound));
 }
 
@@ -31,11 +31,11 @@ StepDescriptor::StepDescriptor(const ModelShape& shape, const StepLimits& limits
     : parts_([&] {
         Parts parts;
         parts.rows = align(sizeof(StepCounts));
-        parts.tokens = align(parts.rows + limits.tokens_max * sizeof(RowPlace));
-        parts.words = align(parts.tokens + limits.tokens_max * sizeof(TokenPlace));
+        parts.tokens = align(parts.rows + limits.batch_tokens_max * sizeof(RowPlace));
+        parts.words = align(parts.tokens + limits.batch_tokens_max * sizeof(TokenPlace));
         return parts;
       }()),
-      attention_bounds_{shape.heads / shape.kv_heads, shape.kv_heads, attention_parts, multiprocessors},
+      attention_bounds_{shape.heads_a_kv_head(), shape.kv_heads, attention_parts, multiprocessors},
       words_max_(words_max(shape, limits, attention_parts)),
       bytes_(parts_.words + words_max_ * sizeof(int32_t)),
       vocab_size_(shape.vocab_size),
@@ -109,40 +109,23 @@ void StepDescriptor::place_attention() {
 }
 
 void StepDescriptor::place_rows(const StepBatch& batch) {
-  auto* rows = reinterpret_cast<RowPlace*>(host_ + parts_.rows);
-  size_t history = 0, bias = 0, banned = 0;
-  for (size_t row = 0; row < batch.rows.size(); row++) {
-    RowPlace place = {};
-    place.token = batch.rows[row];
-    place.logprobs = batch.logprobs[row];
-    place.temperature = batch.temperature[row];
-    place.top_p = batch.top_p[row];
-    place.min_p = batch.min_p[row];
-    place.repetition_penalty = batch.repetition_penalty[row];
-    place.frequency_penalty = batch.frequency_penalty[row];
-    place.presence_penalty = batch.presence_penalty[row];
-    place.top_k = batch.top_k[row];
-    place.counter = batch.counters[row];
-    place.seed = batch.seeds[row];
-    append_history(batch, row, history, place);
-    append_biases(batch, row, bias, place);
-    place.banned_begin = words_;
-    place.banned_count = batch.banned_counts[row];
-    for (int32_t i = 0; i < place.banned_count; i++) append(batch.banned_ids[banned + i]);
-    history += batch.history_counts[row];
-    bias += batch.bias_counts[row];
-    banned += batch.banned_counts[row];
-    rows[row] = place;
+  auto* places = reinterpret_cast<RowPlace*>(host_ + parts_.rows);
+  for (const Row& row : batch.rows) {
+    RowPlace place = {row, no_token};
+    append_history(batch, row, place);
+    place.bias = append_biases(batch, row.bias);
+    place.banned.begin = words_;
+    for (int32_t i = row.banned.begin; i < row.banned.end(); i++) append(batch.banned_ids[i]);
+    *places++ = place;
   }
 }
 
-void StepDescriptor::append_history(const StepBatch& batch, size_t row, size_t begin, RowPlace& place) {
-  place.history_begin = words_;
-  place.latest = no_token;
-  if (place.repetition_penalty == 1 && place.frequency_penalty == 0 && place.presence_penalty == 0) return;
-  const int32_t* ids = batch.history.data() + begin;
-  int32_t count = batch.history_counts[row];
-  const int32_t prompt_count = count - batch.output_counts[row];
+void StepDescriptor::append_history(const StepBatch& batch, const Row& row, RowPlace& place) {
+  place.history = {words_, 0};
+  if (row.repetition_penalty == 1 && row.frequency_penalty == 0 && row.presence_penalty == 0) return;
+  const int32_t* ids = batch.history.data() + row.history.begin;
+  int32_t count = row.history.count;
+  const int32_t prompt_count = count - row.output_tokens;
   if (count > 0 && is_reference(ids[count - 1])) place.latest = ids[--count];
   for (int32_t i = 0; i < count; i++) {
     if (history_counts_[ids[i]] == 0) history_counts_[ids[i]] = 1;
@@ -153,20 +136,20 @@ void StepDescriptor::append_history(const StepBatch& batch, size_t row, size_t b
     append(ids[i]);
     append(history_counts_[ids[i]] - 1);
     history_counts_[ids[i]] = 0;
-    place.history_count++;
+    place.history.count++;
   }
 }
 
-void StepDescriptor::append_biases(const StepBatch& batch, size_t row, size_t begin, RowPlace& place) {
-  place.bias_begin = words_;
-  place.bias_count = batch.bias_counts[row];
-  std::vector<size_t> order(place.bias_count);
-  for (size_t i = 0; i < order.size(); i++) order[i] = begin + i;
-  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return batch.bias_ids[a] < batch.bias_ids[b]; });
-  for (const size_t i : order) {
+Span StepDescriptor::append_biases(const StepBatch& batch, Span bias) {
+  const Span words = {words_, bias.count};
+  std::vector<int32_t> order(bias.count);
+  std::iota(order.begin(), order.end(), bias.begin);
+  std::stable_sort(order.begin(), order.end(), [&](int32_t a, int32_t b) { return batch.bias_ids[a] < batch.bias_ids[b]; });
+  for (const int32_t i : order) {
     append(batch.bias_ids[i]);
     append(std::bit_cast<int32_t>(batch.bias_values[i]));
   }
+  return words;
 }
 
 }  // namespace ziya::ZIYA_DEVICE

@@ -34,8 +34,8 @@ class StepDescriptor {
   void place_attention();
   void place_rows(const StepBatch& batch);
   int32_t append(int32_t word);
-  void append_history(const StepBatch& batch, size_t row, size_t begin, RowPlace& place);
-  void append_biases(const StepBatch& batch, size_t row, size_t begin, RowPlace& place);
+  void append_history(const StepBatch& batch, const Row& row, RowPlace& place);
+  Span append_biases(const StepBatch& batch, Span bias);
 
   const Parts parts_;
   const AttentionBounds attention_bounds_;

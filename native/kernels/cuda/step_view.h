@@ -4,6 +4,7 @@
 
 #include <cstdint>
 
+#include "../row.h"
 #include "../shape.h"
 #include "device.h"
 
@@ -34,12 +35,9 @@ __host__ __device__ constexpr int heads_a_column_group(int group) { return group
 __host__ __device__ constexpr int column_groups(int group) { return (group + 7) / 8; }
 
 constexpr int32_t no_token = INT32_MIN;
-struct RowPlace {
-  int32_t token, history_begin, history_count, bias_begin, bias_count, banned_begin, banned_count, logprobs;
-  float temperature, top_p, min_p, repetition_penalty, frequency_penalty, presence_penalty;
-  int32_t top_k, counter;
+// A row on the device: its spans are of the step's words, where its history is (id, times in the output) of distinct ids.
+struct RowPlace : Row {
   int32_t latest;  // the end of the history where that is a reference, which resolve() makes an id; else no_token
-  uint64_t seed;
 };
 
 struct StepView {

@@ -11,10 +11,11 @@ import { type Service, startService } from '../../../gpu-node/service.ts'
 import { createFundedKey } from '../../../local/demo-account.ts'
 import { type RunningGateway, startGateway } from '../../../local/gateway.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
-import { startNodeOver, testConfig } from '../../support/fake-node.ts'
+import { startNodeOver } from '../../support/fake-node.ts'
 import { CACHED_TOKENS, FakeRunner, textOfChoice, UNREADABLE } from '../../support/fake-runner.ts'
 import { PATIENT } from '../../support/gateway.ts'
 import { framesOf, generate, NODE_SECRET, textOf } from '../../support/generate.ts'
+import { nodeConfig } from '../../support/native-runner.ts'
 import { ledgerFindings, startTestPostgres, type TestPostgres } from '../../support/postgres.ts'
 import { eventually } from '../../support/stack.ts'
 
@@ -36,7 +37,7 @@ describe('through the real gateway, with a ticket and to the bill', () => {
     db = await startTestPostgres()
     const secrets = { node_secret: NODE_SECRET, admin_key }
     gateway = await startGateway({ port: 0, database_url: db.url, ...secrets, vars: PATIENT, log: () => {} })
-    const config = testConfig({ model_id: model, data_dir, gateway_url: gateway.url })
+    const config = nodeConfig({ model_id: model, data_dir, gateway_url: gateway.url })
     node = await startService({ config, runner, log: pino({ level: 'silent' }) })
     const isKnown = async () => {
       const health = await fetch(`${gateway.url}/healthz`)

@@ -1,7 +1,7 @@
 // A program of its own: a node over a fake engine serves some thousands of requests of every kind, streamed, whole, left
 // early, refused; then it tells what is left of them. Prints one line of JSON.
 
-import { mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, rmSync, statSync } from 'node:fs'
 import { Agent, createServer, request as httpRequest, type IncomingMessage } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -10,13 +10,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
 import type { SyncRequest } from '../../../contract/internal/sync.ts'
 import { signTicket } from '../../../contract/internal/ticket.ts'
-import { readConfig } from '../../../gpu-node/config.ts'
-import { NativeRunner } from '../../../gpu-node/run/native/runner.ts'
-import { Tokenizer } from '../../../gpu-node/run/native/tokenizer/tokenizer.ts'
 import { startService } from '../../../gpu-node/service.ts'
-import { testData } from '../../support/data.ts'
-import { FakeEngine } from '../../support/fake-engine.ts'
 import { generateRequest, NODE_SECRET, ticketFor } from '../../support/generate.ts'
+import { nativeRunner, nodeConfig } from '../../support/native-runner.ts'
 import { type Random, seededRandom } from '../../support/random.ts'
 
 export interface ManyRequestsResult {
@@ -44,29 +40,13 @@ const gateway = createServer(async (request, response) => {
 await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
 
 const data_dir = mkdtempSync(join(tmpdir(), 'ziya-many-'))
-const tokenizer = new Tokenizer(readFileSync(testData('stories260K/tokenizer.model')))
-const sizes = { hidden_size: 8, intermediate_size: 8, layers: 1, heads: 1, kv_heads: 1, head_size: 8, rope_theta: 1e4 }
-const shape = { ...sizes, vocab_size: tokenizer.size, context_tokens: 512 }
-const flags = {
-  ...{ model_dir: 'none', model_id: 'test-model', data_dir, node_secret: NODE_SECRET },
+const config = nodeConfig({
+  data_dir,
   gateway_url: `http://127.0.0.1:${(gateway.address() as AddressInfo).port}`,
   waiting_max: IN_FLIGHT, // the odd one finds no room
   sequences_max: 16,
-}
-const config = readConfig(
-  Object.entries(flags).map(([name, value]) => `--${name.replaceAll('_', '-')}=${value}`),
-  {},
-)
-const runner = new NativeRunner({
-  model: {
-    shape: { ...shape, rope_scaling_factor: 1, rms_norm_eps: 1e-5, tied_embeddings: false },
-    tokenizer,
-    eos_ids: new Set([2]),
-  },
-  engine: new FakeEngine({ blocks: BLOCKS, vocab_size: tokenizer.size, eos_id: 2, eos_one_in: 30 }),
-  limits: { ...config, blocks: BLOCKS },
-  lookahead: config.lookahead,
 })
+const { runner } = nativeRunner(config, { engine: { blocks: BLOCKS, eos_one_in: 30 }, context_tokens: 512 })
 const node = await startService({ config, runner, log: pino({ level: 'silent' }) })
 const agent = new Agent({ keepAlive: true, maxSockets: IN_FLIGHT })
 

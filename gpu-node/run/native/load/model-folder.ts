@@ -2,6 +2,8 @@
 
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Architecture } from '../architecture/architecture.ts'
+import { ARCHITECTURES } from '../architecture/registry.ts'
 import type { TensorSource } from '../engine.ts'
 import { ModelError, type ModelErrorCode } from '../model-error.ts'
 import { addedTokensOfConfig, addedTokensOfIds, withAdded } from '../tokenizer/added-tokens.ts'
@@ -20,16 +22,17 @@ export interface Model extends ModelConfig {
 // Published models pad the vocabulary to a multiple of at most this; a larger difference is another model's tokenizer.
 const PADDING_MAX = 127
 
-export function readModelFolder(folder: string): Model {
+export function readModelFolder(folder: string, architectures: readonly Architecture[] = ARCHITECTURES): Model {
   const config = modelConfig(
     readJson(folder, 'config.json', 'config_invalid'),
     existsSync(join(folder, 'generation_config.json'))
       ? readJson(folder, 'generation_config.json', 'generation_config_invalid')
       : null,
+    architectures,
   )
   const tokenizer = readTokenizer(folder)
   checkVocabulary(tokenizer.size, config.shape.vocab_size)
-  return { ...config, tokenizer, tensors: findWeights(folder, config.shape) }
+  return { ...config, tokenizer, tensors: findWeights(folder, config) }
 }
 
 /** tokenizer.model where there is one, else tokenizer.json; and the tokens that fine-tuning put behind its pieces. */

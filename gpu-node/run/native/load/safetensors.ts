@@ -2,7 +2,7 @@
 // here, before a byte of weights is read. Format: u64 header length, JSON, data (github.com/huggingface/safetensors).
 
 import * as z from 'zod'
-import type { TensorSource } from '../engine.ts'
+import type { FileTensor } from '../engine.ts'
 import { repeatedKey } from '../json-keys.ts'
 import { ModelError } from '../model-error.ts'
 import { type ModelFile, withModelFile } from './model-file.ts'
@@ -22,7 +22,7 @@ const tensorSchema = z.object({
 })
 
 /** The tensors of one file, in the order of their bytes. */
-export function readSafetensors(path: string): TensorSource[] {
+export function readSafetensors(path: string): FileTensor[] {
   return withModelFile(path, (file) => {
     const { header, data_start } = readHeader(file)
     const tensors = Object.keys(header)
@@ -63,7 +63,7 @@ function parseJson(path: string, bytes: Buffer): { text: string; header: Record<
   throw new ModelError('weights_header_invalid', `${path}: the header is not a JSON object`)
 }
 
-function tensorSource(path: string, name: string, entry: unknown, data_start: number): TensorSource {
+function tensorSource(path: string, name: string, entry: unknown, data_start: number): FileTensor {
   const parsed = tensorSchema.safeParse(entry)
   if (!parsed.success) throw new ModelError('weights_header_invalid', `${path}: the entry of ${name} is broken`)
   const { dtype, shape, data_offsets } = parsed.data
@@ -74,11 +74,11 @@ function tensorSource(path: string, name: string, entry: unknown, data_start: nu
   if (bytes !== shape.reduce((product, length) => product * length, value_bytes)) {
     throw new ModelError('weights_size_mismatch', `${path}: ${name} [${shape}] of ${dtype} is given ${bytes} bytes`)
   }
-  return { name, path, dtype: dtype as TensorSource['dtype'], offset: data_start + data_offsets[0], bytes, shape }
+  return { name, path, dtype: dtype as FileTensor['dtype'], offset: data_start + data_offsets[0], bytes, shape }
 }
 
 // The format has neither gaps nor overlaps: tensors follow one another to the end of the file.
-function checkLayout(path: string, tensors: TensorSource[], data_start: number, data_bytes: number): void {
+function checkLayout(path: string, tensors: FileTensor[], data_start: number, data_bytes: number): void {
   const last = tensors.at(-1)
   const described = last ? last.offset + last.bytes - data_start : 0
   if (described > data_bytes) {

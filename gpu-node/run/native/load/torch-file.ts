@@ -2,7 +2,7 @@
 // Tensors may share a storage. Format: torch/csrc/jit/serialization and torch/_utils.py of PyTorch.
 
 import { crc32 } from 'node:zlib'
-import type { TensorSource } from '../engine.ts'
+import type { FileTensor } from '../engine.ts'
 import { ModelError } from '../model-error.ts'
 import { type ModelFile, withModelFile } from './model-file.ts'
 import { isObject, type PickleFunction, type PickleObject, type PickleValue, readPickle } from './pickle.ts'
@@ -17,17 +17,17 @@ const VALUE_BYTES = { F16: 2, BF16: 2, F32: 4 }
 interface StorageType extends PickleObject {
   kind: 'storage type'
   name: string
-  dtype: TensorSource['dtype'] | null // null: one we cannot use
+  dtype: FileTensor['dtype'] | null // null: one we cannot use
 }
 
 interface Storage extends PickleObject {
   kind: 'storage'
-  dtype: TensorSource['dtype']
+  dtype: FileTensor['dtype']
   offset: number
   values: number
 }
 
-interface Tensor extends PickleObject, Omit<TensorSource, 'name' | 'path'> {
+interface Tensor extends PickleObject, Omit<FileTensor, 'name' | 'path'> {
   kind: 'tensor'
 }
 
@@ -43,7 +43,7 @@ const STORAGE_TYPES = [
 ]
 
 /** The tensors of one file. */
-export function readTorchFile(path: string): TensorSource[] {
+export function readTorchFile(path: string): FileTensor[] {
   return withModelFile(path, (file) => {
     refuseLegacy(file)
     const archive = readArchive(file)

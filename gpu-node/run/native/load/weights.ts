@@ -1,10 +1,12 @@
-// Which tensors a LLaMA has, and that a folder has exactly these, each in its shape.
+// A folder has exactly the tensors that its architecture wants, each in its shape. Each gets its place in the engine.
 
 import { existsSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import * as z from 'zod'
-import type { ModelShape, TensorSource } from '../engine.ts'
+import type { SlotTensor } from '../architecture/architecture.ts'
+import type { FileTensor, TensorSource } from '../engine.ts'
 import { ModelError } from '../model-error.ts'
+import type { ModelConfig } from './model-config.ts'
 import { readSmallFile } from './model-file.ts'
 import { readSafetensors } from './safetensors.ts'
 import { readTorchFile } from './torch-file.ts'
@@ -17,9 +19,11 @@ const FORMATS = [
   { whole: 'pytorch_model.bin', read: readTorchFile },
 ]
 
+type Network = Pick<ModelConfig, 'architecture' | 'shape'>
+
 /** Every tensor the engine needs, from the one file of weights or from the shards that its index names. */
-export function findWeights(folder: string, shape: ModelShape): TensorSource[] {
-  const found = new Map<string, TensorSource>()
+export function findWeights(folder: string, network: Network): TensorSource[] {
+  const found = new Map<string, FileTensor>()
   const { files, read } = weightFiles(folder)
   for (const file of files) {
     for (const tensor of read(join(folder, file))) {
@@ -29,11 +33,12 @@ export function findWeights(folder: string, shape: ModelShape): TensorSource[] {
       found.set(tensor.name, tensor)
     }
   }
-  refuseUnknown(found, shape)
-  return [...expectedTensors(shape)].map(([name, expected]) => checked(found.get(name), name, expected))
+  const wanted = network.architecture.tensorsOf(network.shape)
+  refuseUnknown(found, wanted, network)
+  return wanted.map((tensor) => placed(found.get(tensor.name), tensor))
 }
 
-function weightFiles(folder: string): { files: string[]; read: (path: string) => TensorSource[] } {
+function weightFiles(folder: string): { files: string[]; read: (path: string) => FileTensor[] } {
   for (const { whole, read } of FORMATS) {
     if (existsSync(join(folder, whole))) return { files: [whole], read }
     const index = `${whole}.index.json`
@@ -63,46 +68,19 @@ function readIndex(path: string): Record<string, string> {
   }
 }
 
-/** Names and shapes, in the order of the network. */
-export function expectedTensors(shape: ModelShape): Map<string, number[]> {
-  const { hidden_size, intermediate_size, vocab_size } = shape
-  const query_size = shape.heads * shape.head_size
-  const kv_size = shape.kv_heads * shape.head_size
-  const layer: [string, number[]][] = [
-    ['input_layernorm', [hidden_size]],
-    ['self_attn.q_proj', [query_size, hidden_size]],
-    ['self_attn.k_proj', [kv_size, hidden_size]],
-    ['self_attn.v_proj', [kv_size, hidden_size]],
-    ['self_attn.o_proj', [hidden_size, query_size]],
-    ['post_attention_layernorm', [hidden_size]],
-    ['mlp.gate_proj', [intermediate_size, hidden_size]],
-    ['mlp.up_proj', [intermediate_size, hidden_size]],
-    ['mlp.down_proj', [hidden_size, intermediate_size]],
-  ]
-  return new Map<string, number[]>([
-    ['model.embed_tokens.weight', [vocab_size, hidden_size]],
-    ...Array.from({ length: shape.layers }, (_, i) =>
-      layer.map(([name, size]): [string, number[]] => [`model.layers.${i}.${name}.weight`, size]),
-    ).flat(),
-    ['model.norm.weight', [hidden_size]],
-    ...(shape.tied_embeddings ? [] : [['lm_head.weight', [vocab_size, hidden_size]] as [string, number[]]]),
-  ])
-}
-
-function refuseUnknown(found: Map<string, TensorSource>, shape: ModelShape): void {
-  const expected = expectedTensors(shape)
+function refuseUnknown(found: Map<string, FileTensor>, wanted: SlotTensor[], { architecture, shape }: Network): void {
+  const names = new Set(wanted.map(({ name }) => name))
   for (const name of found.keys()) {
-    const is_harmless = name.endsWith('.rotary_emb.inv_freq') || (shape.tied_embeddings && name === 'lm_head.weight')
-    if (!expected.has(name) && !is_harmless) {
-      throw new ModelError('weights_unknown_tensor', `${name} is not a tensor of a LLaMA of this shape`)
+    if (!names.has(name) && !architecture.isHarmless(name, shape)) {
+      throw new ModelError('weights_unknown_tensor', `${name} is not a tensor of a ${architecture.title} of this shape`)
     }
   }
 }
 
-function checked(tensor: TensorSource | undefined, name: string, expected: number[]): TensorSource {
+function placed(tensor: FileTensor | undefined, { name, shape, slot, first_row }: SlotTensor): TensorSource {
   if (!tensor) throw new ModelError('weights_missing_tensor', `the weights lack ${name}`)
-  if (tensor.shape.join() !== expected.join()) {
-    throw new ModelError('weights_shape', `${name} is [${tensor.shape}], not [${expected}]`)
+  if (tensor.shape.join() !== shape.join()) {
+    throw new ModelError('weights_shape', `${name} is [${tensor.shape}], not [${shape}]`)
   }
-  return tensor
+  return { ...tensor, slot, first_row }
 }

@@ -1,10 +1,28 @@
 import { expect, test } from 'vitest'
-import { logprobsOf, rowArrays, samplingOfChoice } from '../../../../gpu-node/run/native/sampling.ts'
+import { unpackRows } from '../../../../gpu-node/run/native/row-table.ts'
+import { logprobsOf, packRows, type Row, samplingOfChoice } from '../../../../gpu-node/run/native/sampling.ts'
 import type { Sequence } from '../../../../gpu-node/run/native/sequence.ts'
 import { greedy, makeSequence } from '../../../support/sequences.ts'
 
+/** A row where it is the only one. */
+const withoutPlaces = ({ bias: _, banned: __, ...row }: ReturnType<typeof packedRows>[number]) => row
+
+/** The rows as the engine reads them, each with its own part of every list. */
+function packedRows(rows: Row[]) {
+  const { rows: bytes, history, bias_ids, bias_values, banned_ids } = packRows(rows)
+  const part = (list: Int32Array | Float32Array, { begin, count }: { begin: number; count: number }) =>
+    Array.from(list.subarray(begin, begin + count))
+  return unpackRows(bytes).map((row) => ({
+    ...row,
+    history: part(history, row.history),
+    bias_ids: part(bias_ids, row.bias),
+    bias_values: part(bias_values, row.bias),
+    banned_ids: part(banned_ids, row.banned),
+  }))
+}
+
 const rowsOf = (...sequences: Sequence[]) =>
-  rowArrays(sequences.map((sequence) => ({ sequence, draft: [], drafted: 0 })))
+  packedRows(sequences.map((sequence, token) => ({ sequence, draft: [], drafted: 0, token })))
 
 const parameters = { ...greedy, seed: '5' }
 
@@ -21,11 +39,11 @@ test('rows carry their own parameters, and a history only where a penalty needs 
   const penalised = makeSequence({ prompt: [5, 6], sampling: { ...greedy, temperature: 0.5, presence_penalty: 1 } })
   penalised.tokens.push(7)
   const rows = rowsOf(plain, penalised)
-  expect([...rows.temperature]).toEqual([0, 0.5])
-  expect([...rows.counters]).toEqual([0, 1])
-  expect([...rows.history]).toEqual([5, 6, 7])
-  expect([...rows.history_counts]).toEqual([0, 3])
-  expect([...rows.output_counts]).toEqual([0, 1])
+  expect(rows.map(({ token }) => token)).toEqual([0, 1])
+  expect(rows.map(({ temperature }) => temperature)).toEqual([0, 0.5])
+  expect(rows.map(({ counter }) => counter)).toEqual([0, 1])
+  expect(rows.map(({ history }) => history)).toEqual([[], [5, 6, 7]])
+  expect(rows.map(({ output_tokens }) => output_tokens)).toEqual([0, 1])
 })
 
 test('rows carry their bias, their bans until enough is drawn, and the alternatives they want', () => {
@@ -34,28 +52,26 @@ test('rows carry their bias, their bans until enough is drawn, and the alternati
   const plain = makeSequence({ prompt: [3] })
   const full = makeSequence({ prompt: [3], ...limits, sampling: { ...greedy, bias, logprobs: 5 } })
   const rows = rowsOf(plain, full)
-  expect([...rows.bias_counts]).toEqual([0, 2])
-  expect([...rows.bias_ids]).toEqual([7, 8])
-  expect([...rows.bias_values]).toEqual([-1, 100])
-  expect([...rows.banned_counts]).toEqual([0, 2])
-  expect([...rows.banned_ids]).toEqual([2, 9])
-  expect([...rows.logprobs]).toEqual([-1, 5])
+  expect(rows.map(({ bias_ids }) => bias_ids)).toEqual([[], [7, 8]])
+  expect(rows.map(({ bias_values }) => bias_values)).toEqual([[], [-1, 100]])
+  expect(rows.map(({ banned_ids }) => banned_ids)).toEqual([[], [2, 9]])
+  expect(rows.map(({ logprobs }) => logprobs)).toEqual([-1, 5])
   full.tokens.push(4)
-  expect([...rowsOf(full).banned_counts]).toEqual([0])
+  expect(rowsOf(full)[0]!.banned_ids).toEqual([])
 })
 
 test('a row behind drafted tokens is as if they were drawn: penalised, counted, and free of bans once they are enough', () => {
   const own = { output_tokens_min: 3, stop_ids: new Set([2]), sampling: { ...greedy, repetition_penalty: 2 } }
   const sequence = makeSequence({ prompt: [5, 6], ...own })
   sequence.tokens.push(7)
-  const rows = rowArrays([0, 1, 2].map((drafted) => ({ sequence, draft: [8, 9], drafted })))
+  const rows = packedRows([0, 1, 2].map((drafted) => ({ sequence, draft: [8, 9], drafted, token: 0 })))
   const after = [[], [8], [8, 9]].map((drawn) => {
     const separate = makeSequence({ prompt: [5, 6], ...own })
     separate.tokens.push(7, ...drawn)
-    return rowsOf(separate)
+    return rowsOf(separate)[0]!
   })
-  for (const name of ['counters', 'history', 'history_counts', 'output_counts', 'banned_counts', 'banned_ids'] as const)
-    expect([...rows[name]], name).toEqual(after.flatMap((alone) => [...alone[name]]))
+  expect(rows.map(({ counter }) => counter)).toEqual([1, 2, 3])
+  expect(rows.map(withoutPlaces)).toEqual(after.map(withoutPlaces))
 })
 
 test('log-probabilities are read from the row of their sequence, padding left out', () => {
@@ -79,5 +95,5 @@ test('log-probabilities are read from the row of their sequence, padding left ou
 
 test.each(['repetition_penalty', 'frequency_penalty', 'presence_penalty'])('%s needs a history', (name) => {
   const rows = rowsOf(makeSequence({ prompt: [3, 4], sampling: { ...greedy, [name]: 0.5 } }))
-  expect([...rows.history_counts]).toEqual([2])
+  expect(rows[0]!.history).toEqual([3, 4])
 })

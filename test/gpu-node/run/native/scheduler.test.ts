@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { describe, expect, test } from 'vitest'
 import type { StepResult } from '../../../../gpu-node/run/native/engine.ts'
+import { unpackRows } from '../../../../gpu-node/run/native/row-table.ts'
 import { Scheduler, type SchedulerLimits, type Step } from '../../../../gpu-node/run/native/scheduler.ts'
 import type { Sequence } from '../../../../gpu-node/run/native/sequence.ts'
 import { expectedOutput, FakeEngine } from '../../../support/fake-engine.ts'
@@ -85,7 +86,7 @@ test('a step ahead leaves the one under way as it was, down to its blocks', () =
     if (i === 4) scheduler.cancel(first!) // the blocks of the second come where its own were
     const ahead = scheduler.schedule()!
     expect(under_way.batch).toEqual(before)
-    scheduler.apply(under_way, result(Int32Array.from(under_way.batch.rows, () => 5)))
+    scheduler.apply(under_way, result(Int32Array.from(unpackRows(under_way.batch.rows), () => 5)))
     under_way = ahead
   }
 })

@@ -6,6 +6,7 @@ import { lineTask, pythonFiles, renameTask, type Task, writeTask } from '../../.
 import type { StepResult } from '../../../../gpu-node/run/native/engine.ts'
 import { readModelFolder } from '../../../../gpu-node/run/native/load/model-folder.ts'
 import { PromptLookup } from '../../../../gpu-node/run/native/prompt-lookup.ts'
+import { unpackRows } from '../../../../gpu-node/run/native/row-table.ts'
 import { Scheduler } from '../../../../gpu-node/run/native/scheduler.ts'
 import type { StepCost } from '../../../../gpu-node/run/native/step-cost.ts'
 import type { Tokenizer } from '../../../../gpu-node/run/native/tokenizer/tokenizer.ts'
@@ -78,7 +79,7 @@ describe('on real Python files, one sequence alone', () => {
     for (let step = scheduler.schedule(cost); step; step = scheduler.schedule(cost)) {
       spent.steps++
       spent.ms += cost.step_ms + cost.token_ms * step.batch.tokens.length
-      const tokens = Int32Array.from(step.batch.counters, (counter) => taught[counter]!)
+      const tokens = Int32Array.from(unpackRows(step.batch.rows), ({ counter }) => taught[counter]!)
       scheduler.apply(step, { tokens } as StepResult)
     }
     expect(sequence.tokens.slice(sequence.prompt_tokens), 'the text is the same').toEqual(taught)

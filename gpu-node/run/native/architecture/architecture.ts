@@ -1,0 +1,38 @@
+// What an architecture is: how a config.json becomes the shape of a network, and which tensors the files of such a model hold,
+// each with its place in the engine. Its other half is native/models/<name>.cpp, which has slots of these names.
+
+import * as z from 'zod'
+import type { ModelShape } from '../engine.ts'
+import { ModelError, type ModelErrorCode } from '../model-error.ts'
+import { DIMENSION_MAX } from './bounds.ts'
+
+export interface Architecture {
+  /** As config.json has it in `architectures`. */
+  config_name: string
+  /** As a refusal calls it. */
+  title: string
+  /** Throws a ModelError where a config is not one of this architecture, or of a kind that the engine does not compute. */
+  shapeOf(config: unknown): ModelShape
+  /** In the order of the network. */
+  tensorsOf(shape: ModelShape): SlotTensor[]
+  /** Whether the files may have this tensor, too, though nothing is computed with it. */
+  isHarmless(name: string, shape: ModelShape): boolean
+}
+
+/** A tensor as it is published, and the rows of the slot that it is. */
+export interface SlotTensor {
+  name: string
+  shape: number[] // (rows, columns), or (columns)
+  slot: string
+  first_row: number
+}
+
+export const dimension = z.int().positive().max(DIMENSION_MAX)
+
+/** Parsed by the schema, or refused with the first thing that is wrong. */
+export function parsed<T>(schema: z.ZodType<T>, value: unknown, code: ModelErrorCode, file: string): T {
+  const result = schema.safeParse(value)
+  if (result.success) return result.data
+  const { path, message } = result.error.issues[0]!
+  throw new ModelError(code, `${file}: ${path.join('.')}: ${message}`)
+}

@@ -1,0 +1,51 @@
+// What architectures share that are layers behind an embedding. Each device computes its layers and hands the residual stream
+// to the next; logits are computed only for the rows that are sampled, a bounded number at a time. An architecture says what
+// its embedding, a layer and its head do, and has memory of its own for what only it needs.
+#pragma once
+
+#include <vector>
+
+#include "model.h"
+
+namespace ziya {
+
+class LayeredModel : public Model {
+ public:
+  const Weights& weights() const override { return weights_; }
+  StepResult begin(const StepBatch& batch, const std::atomic<bool>& cancelled) override;
+  void finish(StepResult& result) override;
+  bool is_asynchronous() const override { return stages_.back().kernels.is_asynchronous(); }
+
+ protected:
+  LayeredModel(const ModelShape& shape, const StepLimits& limits, const Devices& devices);
+
+  // What one device computes, and with what.
+  struct Stage {
+    int index;
+    Kernels& kernels;
+    LayerRange layers;
+    std::unique_ptr<Activations> residual;  // (tokens, hidden)
+  };
+  const std::vector<Stage>& stages() const { return stages_; }
+
+  // The residual stream of the step's tokens, on the first device.
+  virtual void embed(const Stage& stage) = 0;
+  virtual void run_layer(const Stage& stage, int layer) = 0;
+  // logits (rows.count(), vocab) of these of the step's rows, on the last device.
+  virtual void compute_logits(const Stage& stage, RowRange rows, Activations& logits) = 0;
+
+  const ModelShape shape_;
+  Weights weights_;
+
+ private:
+  void run_stage(const Stage& stage, const StepBatch& batch, const std::atomic<bool>& cancelled, StepResult& result);
+  void sample_rows(const Stage& last, const StepBatch& batch, StepResult& result);
+
+  std::vector<Stage> stages_;
+  std::unique_ptr<Activations> logits_;  // (logit_rows_max, vocab), on the last device
+};
+
+// Of logits, and of what only the sampled rows have.
+inline int logit_rows(const StepLimits& limits) { return limits.batch_tokens_max < logit_rows_max ? limits.batch_tokens_max : logit_rows_max; }
+
+}  // namespace ziya

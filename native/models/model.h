@@ -1,0 +1,51 @@
+// What the engine knows of a model: it has weights, which are loaded once, and computes steps. And what an architecture is: a
+// name that TypeScript says, the shapes it can have, and how a model of it is made.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "devices.h"
+#include "engine_error.h"
+#include "weights.h"
+
+namespace ziya {
+
+class Model {
+ public:
+  virtual ~Model() = default;
+
+  // Its slots, to be loaded before the first step.
+  virtual const Weights& weights() const = 0;
+  virtual int64_t kv_bytes() const = 0;
+
+  // A step in two halves, so that one is enqueued behind another that was not finished yet, whose tokens it may refer to. The
+  // oldest is finished first, perhaps by another thread; no more than unfinished_steps_max are begun. The batch is already
+  // checked. `cancelled` is looked at between layers; a cancelled step throws engine_closed.
+  virtual StepResult begin(const StepBatch& batch, const std::atomic<bool>& cancelled) = 0;
+  virtual void finish(StepResult& result) = 0;
+  // Whether there is anything to wait for between the two.
+  virtual bool is_asynchronous() const = 0;
+
+  StepResult step(const StepBatch& batch, const std::atomic<bool>& cancelled) {
+    StepResult result = begin(batch, cancelled);
+    finish(result);
+    return result;
+  }
+};
+
+struct Architecture {
+  std::string_view name;
+  // Throws EngineError bad_shape, naming the field, where a model cannot have this shape. What holds of every shape was checked.
+  void (*check)(const ModelShape& shape);
+  std::unique_ptr<Model> (*make)(const ModelShape& shape, const StepLimits& limits, const Devices& devices);
+};
+
+inline void require_shape(bool holds, const char* field) {
+  if (!holds) throw EngineError("bad_shape", std::string(field) + " is out of range");
+}
+
+}  // namespace ziya
