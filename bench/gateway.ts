@@ -23,7 +23,7 @@ import {
 } from '../contract/internal/sync.ts'
 import { sign, type Ticket } from '../contract/internal/ticket.ts'
 import { createFundedKey } from '../local/demo-account.ts'
-import { diesWithParent } from '../local/dies-with-parent.ts'
+import { tiedCommand } from '../local/dies-with-parent.mjs'
 import { startGateway } from '../local/gateway.ts'
 import { migrate } from '../local/migrate.ts'
 import { freePort } from '../local/port.ts'
@@ -276,7 +276,7 @@ async function spawnPortkey(): Promise<Part> {
 }
 
 function spawnScript(script: string[]) {
-  const [command, ...args] = diesWithParent('SIGKILL', [process.execPath, ...script])
+  const [command, ...args] = tiedCommand('SIGKILL', [process.execPath, ...script])
   const env = { ...process.env, NODE_ENV: 'production' }
   return spawn(command!, args, { stdio: ['ignore', 'pipe', 'inherit'], env })
 }

@@ -41,10 +41,15 @@ const rows: CatalogModel[] = [
   row('WizardCoder-Python-34B-V1.0', 'wizardcoder', 16_384, '2023-08-26', 'WizardLM', { sampling: neutralSampling }),
 ]
 
-/** The catalog, with the one model that a local folder adds where there is one. */
+/** The catalog, with the one model that a local folder adds where there is one. Of a row it has, the folder sets the context alone. */
 export function catalogWith(local: LocalModel | null): ReadonlyMap<string, CatalogModel> {
-  const added = local ? [row(local.id, local.template, local.context, '2026-11-23', 'local', { price: priceMini })] : []
-  return new Map([...rows, ...added].map((model) => [model.id, model]))
+  return new Map([...rows, ...(local ? [localRow(local)] : [])].map((model) => [model.id, model]))
+}
+
+function localRow({ id, template, context }: LocalModel): CatalogModel {
+  const listed = rows.find((model) => model.id === id)
+  if (listed) return { ...listed, context_tokens: context }
+  return row(id, template, context, '2026-11-23', 'local', { price: priceMini })
 }
 
 export interface LocalModel {

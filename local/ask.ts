@@ -1,5 +1,6 @@
 // The demo question of `npm start`, asked as any client would: over the public API, streamed, then looked up on the bill.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { ChatCompletionChunk, Usage } from '../contract/public/openai.ts'
 import { usd } from '../contract/usd.ts'
 
@@ -13,7 +14,7 @@ export interface Ready {
 const question = '写一段快速排序'
 
 /** Streams the answer to the terminal, then prints what it cost and how to ask again. */
-export async function ask(ready: Ready): Promise<void> {
+export async function ask(ready: Ready, signal: AbortSignal): Promise<void> {
   const body = {
     model: ready.model,
     messages: [{ role: 'user', content: question }],
@@ -24,12 +25,7 @@ export async function ask(ready: Ready): Promise<void> {
   }
   console.log(`\n> ${question}\n`)
   const started = performance.now()
-  const response = await fetch(`${ready.gateway_url}/v1/chat/completions`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${ready.api_key}`, 'content-type': 'application/json' },
-    body: JSON.stringify(body),
-  })
-  if (!response.ok) throw new Error(`the gateway answered ${response.status}: ${await response.text()}`)
+  const response = await answered(ready, JSON.stringify(body), signal)
   const usage = await printStream(response)
   const seconds = (performance.now() - started) / 1000
   console.log(`\n\n${usage.completion_tokens} tokens in ${seconds.toFixed(2)} s`)
@@ -37,6 +33,20 @@ export async function ask(ready: Ready): Promise<void> {
   console.log(`\ncurl ${ready.gateway_url}/v1/chat/completions -N \\
   -H 'Authorization: Bearer ${ready.api_key}' -H 'Content-Type: application/json' \\
   -d '${JSON.stringify(body)}'`)
+}
+
+const BUSY_MS_MAX = 30_000
+
+/** A service that has just begun may say 503 for a moment: then it is asked again, as any client would. */
+async function answered(ready: Ready, body: string, signal: AbortSignal): Promise<Response> {
+  const headers = { authorization: `Bearer ${ready.api_key}`, 'content-type': 'application/json' }
+  for (const deadline = performance.now() + BUSY_MS_MAX; ; await sleep(250, null, { signal })) {
+    const response = await fetch(`${ready.gateway_url}/v1/chat/completions`, { method: 'POST', headers, body, signal })
+    if (response.ok) return response
+    const text = await response.text()
+    if (response.status !== 503 || performance.now() > deadline)
+      throw new Error(`the gateway answered ${response.status}: ${text}`)
+  }
 }
 
 async function printStream(response: Response): Promise<Usage> {

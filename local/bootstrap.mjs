@@ -1,13 +1,18 @@
 // The first file of every npm script: plain JavaScript, because a fresh clone has no dependencies yet and may run
 // an older Node. It installs what is missing, builds the native addon, and goes on in Node 24 (the npm package `node`).
 
-import { spawn, spawnSync } from 'node:child_process'
-import { createHash } from 'node:crypto'
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { spawn } from 'node:child_process'
+import { existsSync, mkdirSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { removeForeignBuild } from './native-build.mjs'
+import { addonIsCurrent, buildAddon } from './bootstrap/build.mjs'
+import { dependenciesAreCurrent, installDependencies, missingPackage } from './bootstrap/install.mjs'
+import { stage, unchanged } from './bootstrap/stage.mjs'
+import { tiedCommand } from './dies-with-parent.mjs'
+import { waitForLock } from './folder-lock.mjs'
+import { exitCodeOf } from './signals.mjs'
+import { readStartOptions } from './start-options.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 const local = join(root, '.local')
@@ -16,78 +21,75 @@ const node24 = join(root, 'node_modules', '.bin', 'node')
 const entries = {
   start: ['local/start.ts'],
   test: ['node_modules/vitest/vitest.mjs', 'run'],
+  'test:ground': ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/ground/vitest.config.ts'],
   'pass-at-1': ['bench/pass-at-1.ts'],
   admin: ['local/admin.ts'],
   soak: ['test/soak.ts'],
+  package: ['local/package.ts'],
 }
+const without_addon = ['admin', 'soak']
 
 const [entry, ...rest] = process.argv.slice(2)
+const target = entry.startsWith('test') ? 'all' : 'ziya'
+if (entry === 'start') answerAtOnce(readStartOptions(rest))
 process.chdir(root)
-mkdirSync(local, { recursive: true })
-// Every Node that is started from here on finds its sources compiled: a third of the time of a short command.
-process.env.NODE_COMPILE_CACHE ??= join(local, 'compile-cache')
-stage('dependencies', dependenciesAreCurrent, installDependencies)
-if (!['admin', 'soak'].includes(entry)) stage('native addon', () => false, buildAddon)
+endWithNpm()
+keepCompiledSources()
+if (!existsSync('.packaged')) await prepare() // a package brings everything along
 runInNode24([...entries[entry], ...rest])
 
-/** Runs one stage, or says that nothing was to do; a failure ends the process with one clear line. */
-function stage(name, isCurrent, run) {
-  const started = performance.now()
-  const current = isCurrent()
-  const failure = current ? null : run()
-  if (failure) {
-    console.error(`✗ ${name}: ${failure}`)
+/** --help and a wrong option need no installation. */
+function answerAtOnce({ answer, exit_code }) {
+  if (answer === undefined) return
+  ;(exit_code === 0 ? console.log : console.error)(answer)
+  process.exit(exit_code)
+}
+
+// npm passes signals on, but not its own death.
+function endWithNpm() {
+  const parent = process.ppid
+  if (!process.env.npm_lifecycle_event || parent === 1) return
+  const watch = setInterval(() => {
+    if (process.ppid === parent) return
+    clearInterval(watch)
+    process.kill(process.pid, 'SIGTERM')
+  }, 500).unref()
+}
+
+/** Every Node that is started from here on finds its sources compiled: a third of the time of a short command. */
+function keepCompiledSources() {
+  try {
+    mkdirSync(local, { recursive: true })
+    process.env.NODE_COMPILE_CACHE ??= join(local, 'compile-cache')
+  } catch {
+    // A checkout that can only be read starts a little slower; what has to write says so itself.
+  }
+}
+
+/** Installs and builds what is out of date; one process at a time in this folder. */
+async function prepare() {
+  const needs_addon = !without_addon.includes(entry)
+  const isReady = () => existsSync(node24) && dependenciesAreCurrent()
+  const isBuilt = () => !needs_addon || addonIsCurrent(target)
+  if (isReady() && isBuilt()) return reportUnchanged(needs_addon)
+  const lock = await waitForLock('build', root, () =>
+    console.log('  another npm command installs or builds in this folder; waiting for its end …'),
+  )
+  if (isReady()) reportUnchanged(false)
+  else await stage('dependencies', (progress) => installDependencies(lock, progress))
+  if (needs_addon) await stage('native addon', (progress) => buildAddon(lock, target, progress))
+  lock.close()
+}
+
+function reportUnchanged(with_addon) {
+  const missing = missingPackage()
+  if (missing) {
+    console.error(`✗ dependencies: ${missing} is missing; remove node_modules and start again`)
     process.exit(1)
   }
-  if (entry === 'admin' && current) return // its output may be read by a program
-  console.log(
-    `✓ ${name.padEnd(14)} ${((performance.now() - started) / 1000).toFixed(1).padStart(5)} s${current ? '  (unchanged)' : ''}`,
-  )
-}
-
-function lockHash() {
-  return createHash('sha256').update(readFileSync('package-lock.json')).digest('hex')
-}
-
-function dependenciesAreCurrent() {
-  const stamp = join('node_modules', '.installed-lock')
-  return existsSync(node24) && existsSync(stamp) && readFileSync(stamp, 'utf8') === lockHash()
-}
-
-function installDependencies() {
-  console.log('  installing dependencies (npm install) …')
-  // Not `npm ci`, which refuses a lock file without the optional binaries of other platforms; --no-save keeps the lock as it is.
-  const args = ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error']
-  const { status } = spawnSync('npm', args, { stdio: 'inherit' })
-  if (status !== 0) return 'npm install failed; its output is above'
-  writeFileSync(join('node_modules', '.installed-lock'), lockHash())
-  return null
-}
-
-/** CMake decides what is out of date, so this is quick when nothing changed. */
-function buildAddon() {
-  for (const tool of ['cmake', process.env.CXX ?? 'c++']) {
-    if (spawnSync(tool, ['--version']).status !== 0)
-      return `${tool} was not found; a C++20 compiler and CMake are needed`
-  }
-  if (removeForeignBuild('native/build', 'native'))
-    console.log('  the checkout has another place than when it was built; building the native addon anew …')
-  const configure = ['-S', 'native', '-B', 'native/build', '-DCMAKE_BUILD_TYPE=Release']
-  if (!existsSync('native/build/CMakeCache.txt') && spawnSync('ninja', ['--version']).status === 0)
-    configure.push('-G', 'Ninja')
-  return (
-    run('cmake', configure) ??
-    run('cmake', ['--build', 'native/build', '--parallel', '2', '--target', entry === 'test' ? 'all' : 'ziya'])
-  )
-}
-
-function run(command, args) {
-  const { status, stdout, stderr } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 64 << 20 })
-  if (status === 0) return null
-  const log = join(local, 'native-build.log')
-  writeFileSync(log, `${stdout}${stderr}`)
-  const error = /^.*\berror\b.*$/im.exec(`${stdout}${stderr}`)?.[0]?.trim()
-  return `${command} ${args[0] === '--build' ? 'build' : 'configuration'} failed (${log})${error ? `: ${error}` : ''}`
+  if (entry === 'admin') return // its output may be read by a program
+  unchanged('dependencies')
+  if (with_addon) unchanged('native addon')
 }
 
 /** Stays in this process where it is Node 24 already; otherwise a child takes over and gets every signal. */
@@ -98,7 +100,8 @@ async function runInNode24([file, ...args]) {
     return
   }
   const path = `${join(root, 'node_modules', '.bin')}:${process.env.PATH}`
-  const child = spawn(node24, [file, ...args], { stdio: 'inherit', env: { ...process.env, PATH: path } })
+  const [command, ...flags] = tiedCommand('SIGTERM', [node24, file, ...args])
+  const child = spawn(command, flags, { stdio: 'inherit', env: { ...process.env, PATH: path } })
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.on(signal, () => child.kill(signal))
-  child.on('exit', (code, signal) => process.exit(code ?? (signal === 'SIGINT' ? 130 : 1)))
+  child.on('exit', (code, signal) => process.exit(code ?? exitCodeOf(signal)))
 }

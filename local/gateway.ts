@@ -8,7 +8,9 @@ import postgres from 'postgres'
 import { parse } from 'smol-toml'
 import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
 import { askOver, connect } from '../gateway/db/connection.ts'
+import { orAborted } from './aborted.ts'
 import { bundleWorker } from './bundle.ts'
+import type { Exit } from './children.ts'
 import { gatewayUrl, readerUrl } from './gateway-login.ts'
 import { requireFreePort } from './port.ts'
 import { serveWorkerd } from './workerd.ts'
@@ -26,11 +28,13 @@ export interface GatewayOptions {
   rate_limits?: Record<string, number>
   /** Where the gateway's own log lines go; by default this process's stderr. */
   log?: (line: string) => void
+  signal?: AbortSignal | undefined // gives up starting
 }
 
 export interface RunningGateway {
   url: string
   pid: number
+  exited: Promise<Exit>
   /** What the cron trigger does each minute. */
   runScheduled(): Promise<void>
   stop(): Promise<void>
@@ -42,7 +46,10 @@ const root = fileURLToPath(new URL('../', import.meta.url))
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
   if (options.port !== 0) await requireFreePort(options.port)
   const config = readConfig()
-  const [script, database_urls] = await Promise.all([bundleWorker(), prepareDatabase(options)])
+  const [script, database_urls] = await orAborted(
+    Promise.all([bundleWorker(), prepareDatabase(options)]),
+    options.signal,
+  )
   const files = {
     'worker.js': script,
     'cron.js': CRON_WORKER,
@@ -50,7 +57,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     'workerd.capnp': workerdConfig(config, options, database_urls),
   }
   const log = options.log ?? ((line) => console.error(line))
-  const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log })
+  const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log, signal: options.signal })
   const runScheduled = async () => {
     const answer = await fetch(`http://127.0.0.1:${server.ports.cron}/`)
     if (!answer.ok) throw new Error(`the scheduled run failed: ${answer.status}`)
@@ -60,6 +67,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   return {
     url: `http://127.0.0.1:${server.ports.http}`,
     pid: server.pid,
+    exited: server.exited,
     runScheduled,
     stop: () => {
       clearInterval(cron)

@@ -1,11 +1,11 @@
 // Starts gpu-node/main.ts as a process of its own and waits until it is ready. The channel between the two carries nothing:
 // when this process dies, however it dies, the channel closes and the node drains.
 
-import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
-import type { Readable } from 'node:stream'
-import { diesWithParent } from './dies-with-parent.ts'
+import { orAborted } from './aborted.ts'
+import { type Exit, exitOf, signalGroup, spawnTied } from './children.ts'
 
 export interface NodeOptions {
   model_dir: string
@@ -15,12 +15,15 @@ export interface NodeOptions {
   gateway_url: string
   node_secret: string
   flags?: Record<string, string | number> // any other setting of gpu-node/config.ts
+  signal?: AbortSignal | undefined // gives up starting
+  log?: (line: string) => void // takes the node's log
+  on_progress?: (line: string) => void // hears how much of the weights is loaded
 }
 
 export interface LocalNode {
   url: string
   pid: number
-  exited: Promise<{ code: number | null; signal: NodeJS.Signals | null }>
+  exited: Promise<Exit>
   stop(): Promise<void> // drains
   kill(signal: NodeJS.Signals): void
 }
@@ -29,32 +32,22 @@ export interface LocalNode {
 const STOP_MS_MAX = 15_000
 const DRAIN_MS_MAX = 8_000
 
-type Child = ChildProcessByStdio<null, Readable, Readable>
-
 /** Rejects with the process's own line where it cannot start. */
-export async function startNode({ node_secret, flags, ...options }: NodeOptions): Promise<LocalNode> {
-  const settings = Object.entries({ drain_ms_max: DRAIN_MS_MAX, ...options, ...flags })
-  const [command, ...args] = diesWithParent('SIGTERM', [
-    process.execPath,
-    join(import.meta.dirname, '../gpu-node/main.ts'),
-    ...settings.map(([k, v]) => `--${k.replaceAll('_', '-')}=${v}`),
-  ])
-  const child = spawn(command!, args, {
-    env: { ...process.env, ZIYA_NODE_NODE_SECRET: node_secret },
-    stdio: ['ignore', 'pipe', 'pipe'],
-    detached: true, // in a group of its own: Ctrl-C in a terminal reaches us, and we stop things in order
+export async function startNode(options: NodeOptions): Promise<LocalNode> {
+  const child = launch(options)
+  const exited = exitOf(child)
+  const url = await orAborted(readyUrl(child, options), options.signal).catch(async (error) => {
+    signalGroup(child, 'SIGKILL') // it served nobody yet
+    await exited
+    throw error
   })
-  const exited = new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve) => {
-    child.on('exit', (code, signal) => resolve({ code, signal }))
-  })
-  const url = await readyUrl(child)
   return {
     url,
     pid: child.pid!,
     exited,
     stop: async () => {
       child.kill('SIGTERM')
-      const impatience = setTimeout(() => child.kill('SIGKILL'), STOP_MS_MAX)
+      const impatience = setTimeout(() => signalGroup(child, 'SIGKILL'), STOP_MS_MAX)
       await exited
       clearTimeout(impatience)
     },
@@ -64,13 +57,37 @@ export async function startNode({ node_secret, flags, ...options }: NodeOptions)
   }
 }
 
-function readyUrl(child: Child): Promise<string> {
+function launch({ node_secret, flags, signal: _, log: _log, on_progress: _p, ...options }: NodeOptions): ChildProcess {
+  const settings = Object.entries({ drain_ms_max: DRAIN_MS_MAX, ...options, ...flags })
+  const args = settings.map(([name, value]) => `--${name.replaceAll('_', '-')}=${value}`)
+  return spawnTied([process.execPath, join(import.meta.dirname, '../gpu-node/main.ts'), ...args], {
+    when_orphaned: 'SIGTERM',
+    at_once: 'SIGKILL',
+    env: { ...ownEnvironment(), ZIYA_NODE_NODE_SECRET: node_secret },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  })
+}
+
+/** Ours, whose settings of a node are those of somebody's other node, and whose proxy has no business between our parts. */
+function ownEnvironment(): NodeJS.ProcessEnv {
+  const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('ZIYA_NODE_'))
+  return { ...Object.fromEntries(kept), no_proxy: withoutProxy(), NO_PROXY: withoutProxy() }
+}
+
+/** The hosts that are asked directly: those of the environment, and this machine. */
+export function withoutProxy(): string {
+  return [process.env.no_proxy ?? process.env.NO_PROXY ?? '', '127.0.0.1', 'localhost'].filter(Boolean).join(',')
+}
+
+function readyUrl(child: ChildProcess, { log, on_progress }: NodeOptions): Promise<string> {
   return new Promise((resolve, reject) => {
     let last_error = 'the node ended without a word'
-    createInterface(child.stderr).on('line', (line) => {
+    createInterface(child.stderr!).on('line', (line) => {
       last_error = line
+      log?.(line)
+      if (line.startsWith('loading ')) on_progress?.(line)
     })
-    createInterface(child.stdout).on('line', (line) => {
+    createInterface(child.stdout!).on('line', (line) => {
       const { ready, url } = JSON.parse(line) as { ready: boolean; url: string }
       if (ready) resolve(url)
     })

@@ -1,7 +1,7 @@
 // A Postgres of our own on this machine, from the npm package's binaries. It ends with the process that started it, however
 // that one ends: the kernel sends it the signal for a fast shutdown (a database needs no farewell to keep what it acknowledged).
 
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import {
   chmodSync,
@@ -12,13 +12,15 @@ import {
   openSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   statSync,
   writeFileSync,
 } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { diesWithParent } from './dies-with-parent.ts'
+import { type Exit, exitOf, hasEnded, spawnTied } from './children.ts'
+import { canPassClosedFolders } from './dies-with-parent.mjs'
 import { freePort } from './port.ts'
 
 export interface PostgresOptions {
@@ -26,11 +28,13 @@ export interface PostgresOptions {
   port?: number
   /** False gives up durability for speed: for tests that throw the data away. */
   durable?: boolean
+  signal?: AbortSignal | undefined // gives up starting
 }
 
 export interface RunningPostgres {
   url: string
   pid: number
+  exited: Promise<Exit>
   stop(): Promise<void>
 }
 
@@ -40,16 +44,19 @@ const USER = 'postgres'
 /** Starts the database in `data_dir`, creating it first where there is none. Its log is `data_dir` + ".log". */
 export async function startPostgres(options: PostgresOptions): Promise<RunningPostgres> {
   const data_dir = resolve(options.data_dir)
+  const { signal } = options
   const bin = await binaries()
-  if (existsSync(`${data_dir}/PG_VERSION`)) repairCopy(data_dir)
-  else initialise(bin.initdb, data_dir)
-  await removeStaleLock(data_dir)
+  requireReachable(bin.postgres, data_dir)
+  if (isCluster(data_dir)) repairCopy(data_dir)
+  else await initialise(bin.initdb, data_dir, options)
+  await removeStaleLock(data_dir, signal)
   const port = options.port ?? (await freePort())
   const server = launch(bin.postgres, data_dir, settings(port, options.durable ?? true))
-  await untilReady(server, data_dir)
+  await untilReady(server, data_dir, signal)
   return {
     url: `postgres://${USER}:${readFileSync(passwordFile(data_dir), 'utf8').trim()}@127.0.0.1:${port}/postgres`,
     pid: Number(readLock(data_dir)![0]),
+    exited: exitOf(server),
     stop: () => stop(server),
   }
 }
@@ -63,21 +70,63 @@ async function binaries(): Promise<{ initdb: string; postgres: string }> {
   }
 }
 
-function initialise(initdb: string, data_dir: string): void {
-  mkdirSync(data_dir, { recursive: true, mode: 0o700 })
-  writeFileSync(passwordFile(data_dir), `${randomBytes(18).toString('base64url')}\n`, { mode: 0o600 })
-  ownByServer(data_dir, passwordFile(data_dir))
-  const flags = ['--encoding=UTF8', '--locale=C', '--auth=scram-sha-256', `--username=${USER}`, '--no-sync']
-  const [command, ...args] = asServer([initdb, `--pgdata=${data_dir}`, `--pwfile=${passwordFile(data_dir)}`, ...flags])
-  try {
-    execFileSync(command!, args, { stdio: 'pipe' })
-  } catch (error) {
-    rmSync(data_dir, { recursive: true, force: true })
-    throw new Error(`initdb failed in ${data_dir}: ${String((error as { stderr?: Buffer }).stderr).trim()}`)
-  }
+function isCluster(data_dir: string): boolean {
+  if (!existsSync(data_dir) || readdirSync(data_dir).length === 0) return false
+  if (existsSync(`${data_dir}/PG_VERSION`)) return true
+  throw new Error(`${data_dir} holds no database, and is not empty; remove it, or choose another --data DIR`)
 }
 
-// Beside the folder, not in it: initdb wants an empty one.
+/** Makes the cluster beside its place and moves it there whole: a folder that has the name is one that initdb finished. */
+async function initialise(initdb: string, data_dir: string, { durable, signal }: PostgresOptions): Promise<void> {
+  const unfinished = `${data_dir}.new`
+  rmSync(unfinished, { recursive: true, force: true })
+  mkdirSync(unfinished, { recursive: true, mode: 0o700 })
+  writeFileSync(passwordFile(data_dir), `${randomBytes(18).toString('base64url')}\n`, { mode: 0o600 })
+  ownByServer(unfinished, passwordFile(data_dir))
+  const flags = ['--encoding=UTF8', '--locale=C', '--auth=scram-sha-256', `--username=${USER}`]
+  if (durable === false) flags.push('--no-sync')
+  else if (process.platform === 'linux') flags.push('--sync-method=syncfs') // one call instead of one a file
+  const command = [initdb, `--pgdata=${unfinished}`, `--pwfile=${passwordFile(data_dir)}`, ...flags]
+  const failure = await failureOf(command, signal)
+  if (failure === null && !signal?.aborted) return renameSync(unfinished, data_dir)
+  rmSync(unfinished, { recursive: true, force: true })
+  signal?.throwIfAborted()
+  throw new Error(`initdb failed in ${data_dir}: ${failure}`)
+}
+
+/** Runs it to its end; null, or what it said in one line. */
+async function failureOf(command: string[], signal: AbortSignal | undefined): Promise<string | null> {
+  const child = spawnTied(command, {
+    when_orphaned: 'SIGTERM',
+    at_once: 'SIGKILL',
+    user_id: server_id,
+    stdio: ['ignore', 'ignore', 'pipe'],
+  })
+  let said = ''
+  child.stderr!.on('data', (data) => (said += data))
+  const giveUp = () => child.kill('SIGTERM')
+  signal?.addEventListener('abort', giveUp)
+  const { code } = await exitOf(child).finally(() => signal?.removeEventListener('abort', giveUp))
+  return code === 0 ? null : reasonIn(said)
+}
+
+const ADVICE: [RegExp, string][] = [
+  [/No space left|could not extend|ENOSPC/i, 'the disk is full; make room and start again'],
+  [/Read-only file system/i, 'the folder can only be read; choose another with --data DIR'],
+  [
+    /No such file|invalid value for parameter|timezone|not found in the same directory/i,
+    'if a file of Postgres is missing: remove node_modules and start again',
+  ],
+]
+
+function reasonIn(said: string): string {
+  const lines = said.split('\n').filter((line) => line.trim() !== '')
+  const line = lines.find((text) => /FATAL|PANIC|error:/.test(text)) ?? lines.at(-1) ?? 'it said nothing'
+  const advice = ADVICE.find(([pattern]) => pattern.test(said))?.[1]
+  return advice ? `${line.trim()} (${advice})` : line.trim()
+}
+
+// The file stands beside the folder, not in it: initdb wants an empty one.
 function passwordFile(data_dir: string): string {
   return `${data_dir}.password`
 }
@@ -96,33 +145,46 @@ function settings(port: number, durable: boolean): string[] {
   return Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`])
 }
 
+const LOG_BYTES_MAX = 10_000_000
+
 function launch(postgres: string, data_dir: string, flags: string[]): ChildProcess {
-  const log = openSync(`${data_dir}.log`, 'a')
-  const [command, ...args] = asServer([postgres, '-D', data_dir, ...flags])
-  // In a group of its own: Ctrl-C in a terminal reaches us, and we stop things in order.
-  const server = spawn(command!, args, { stdio: ['ignore', log, log], detached: true })
+  const file = `${data_dir}.log`
+  if (existsSync(file) && statSync(file).size > LOG_BYTES_MAX) renameSync(file, `${file}.1`)
+  const log = openSync(file, 'a')
+  const server = spawnTied([postgres, '-D', data_dir, ...flags], {
+    when_orphaned: 'SIGINT',
+    at_once: 'SIGQUIT',
+    user_id: server_id,
+    stdio: ['ignore', log, log],
+  })
   closeSync(log)
   return server
 }
 
-// Postgres refuses to run as root. There it runs as `nobody`, who may still pass the folders on the way to a checkout in
-// root's home; the folder with the data is its own.
-const isRoot = process.getuid?.() === 0
-const NOBODY = 65534
-
-function asServer(command: string[]): string[] {
-  const nobody = [`--reuid=${NOBODY}`, `--regid=${NOBODY}`, '--clear-groups', '--inh-caps=+dac_override']
-  return diesWithParent('SIGINT', command, isRoot ? [...nobody, '--ambient-caps=+dac_override'] : [])
-}
+// Postgres refuses to run as root. There it runs as `nobody`, who owns the folder with the data.
+const server_id = process.getuid?.() === 0 ? 65534 : null
 
 function ownByServer(...paths: string[]): void {
-  if (isRoot) for (const path of paths) chownSync(path, NOBODY, NOBODY)
+  if (server_id !== null) for (const path of paths) chownSync(path, server_id, server_id)
+}
+
+/** Says which folder keeps `nobody` out, where nothing can let that user pass. */
+function requireReachable(...paths: string[]): void {
+  if (server_id === null || canPassClosedFolders()) return
+  for (const path of paths) {
+    for (let folder = dirname(path); folder !== dirname(folder); folder = dirname(folder)) {
+      if (!existsSync(folder) || statSync(folder).mode & 0o001) continue
+      throw new Error(
+        `Postgres does not run as root, and other users may not enter ${folder}: install setpriv (util-linux), or run as another user`,
+      )
+    }
+  }
 }
 
 /** A copied checkout lost owner and mode of the folder, and Postgres refuses one that is not its own or that others can read. */
 function repairCopy(data_dir: string): void {
   chmodSync(data_dir, 0o700)
-  if (!isRoot || statSync(data_dir).uid === NOBODY) return
+  if (server_id === null || statSync(data_dir).uid === server_id) return
   const inside = readdirSync(data_dir, { recursive: true }).map((name) => `${data_dir}/${name}`)
   ownByServer(data_dir, passwordFile(data_dir), ...inside)
 }
@@ -134,12 +196,14 @@ function readLock(data_dir: string): string[] | null {
 }
 
 /** A killed server leaves its lock behind, and its number may be another process's by now. One that still ends is waited for. */
-async function removeStaleLock(data_dir: string): Promise<void> {
+async function removeStaleLock(data_dir: string, signal: AbortSignal | undefined): Promise<void> {
   for (const deadline = Date.now() + 10_000; ; await sleep(50)) {
+    signal?.throwIfAborted()
     const lock = readLock(data_dir)
     if (!lock) return
     if (!isPostgres(Number(lock[0]))) return rmSync(`${data_dir}/postmaster.pid`, { force: true })
-    if (Date.now() > deadline) throw new Error(`a Postgres (process ${lock[0]}) already runs on ${data_dir}`)
+    if (Date.now() > deadline)
+      throw new Error(`a Postgres (process ${lock[0]}) already runs on ${data_dir}; stop it, or choose another --data`)
   }
 }
 
@@ -152,21 +216,26 @@ function isPostgres(pid: number): boolean {
   }
 }
 
-async function untilReady(server: ChildProcess, data_dir: string): Promise<void> {
+async function untilReady(server: ChildProcess, data_dir: string, signal: AbortSignal | undefined): Promise<void> {
+  const begun = statSync(`${data_dir}.log`).size
   for (const deadline = Date.now() + START_MS_MAX; ; await sleep(10)) {
     if (readLock(data_dir)?.[7]?.startsWith('ready')) return
-    const ended = server.exitCode !== null || server.signalCode !== null
-    if (!ended && Date.now() < deadline) continue
+    if (signal?.aborted) await stop(server)
+    signal?.throwIfAborted()
+    if (!hasEnded(server) && Date.now() < deadline) continue
     server.kill('SIGKILL')
-    const log = readFileSync(`${data_dir}.log`, 'utf8').trim().split('\n').slice(-3).join(' / ')
-    throw new Error(`Postgres did not start in ${dirname(data_dir)}: ${log}`)
+    const said = readFileSync(`${data_dir}.log`).subarray(begun).toString()
+    throw new Error(`Postgres did not start in ${dirname(data_dir)}: ${reasonIn(said)}`)
   }
 }
 
-function stop(server: ChildProcess): Promise<void> {
-  if (server.exitCode !== null || server.signalCode !== null) return Promise.resolve()
-  return new Promise((done) => {
-    server.once('exit', () => done())
-    server.kill('SIGINT')
-  })
+// A server in recovery may take its time over a fast shutdown; an immediate one leaves the rest to the next recovery.
+const STOP_MS_MAX = 15_000
+
+async function stop(server: ChildProcess): Promise<void> {
+  if (hasEnded(server)) return
+  server.kill('SIGINT')
+  const impatience = setTimeout(() => server.kill('SIGQUIT'), STOP_MS_MAX)
+  await exitOf(server)
+  clearTimeout(impatience)
 }

@@ -1,23 +1,33 @@
 // The three parts on this machine, for `npm start`, the benches and the end-to-end tests: Postgres, the gateway and one node,
-// started as far as possible at once and stopped in the order that loses nothing (node, gateway, Postgres).
+// started as far as possible at once and stopped in the order that loses nothing: the node, which takes no new request and finishes
+// what runs; the gateway, which until then carries the streams and takes the last report; Postgres.
 
-import { randomBytes } from 'node:crypto'
+import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { basename, join } from 'node:path'
-import { startGateway } from './gateway.ts'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import postgres from 'postgres'
+import { orAborted } from './aborted.ts'
+import { type RunningGateway, startGateway } from './gateway.ts'
+import { type LogFile, openLog } from './log-file.ts'
 import { migrate } from './migrate.ts'
-import { startNode } from './node.ts'
+import { type FolderModel, readModel } from './model.ts'
+import { type LocalNode, startNode } from './node.ts'
+import { Part } from './part.ts'
 import { freePort, requireFreePort } from './port.ts'
-import { startPostgres } from './postgres.ts'
+import { type RunningPostgres, startPostgres } from './postgres.ts'
 
 export interface StackOptions {
   port: number // of the gateway; 0 = any
   model_dir: string
+  /** The prompt format of a model that is not in the catalog. */
+  template?: string | null
   database_url: string | null // null = an embedded Postgres under data_dir
   data_dir: string
   /** Overrides of the vars of wrangler.toml. */
   vars?: Record<string, string>
   on_stage?: (name: string, seconds: number, detail: string) => void
+  on_progress?: (name: string, news: string) => void // of a stage that began
   signal?: AbortSignal // gives up starting
 }
 
@@ -28,126 +38,181 @@ export interface Stack {
   model_id: string
   admin_key: string
   node_secret: string
-  node: Awaited<ReturnType<typeof startNode>>
+  readonly node: LocalNode
   /** Starts a node again after it was killed, on the same journal and URL. */
   restartNode: () => Promise<void>
+  /** From now on whatever ends by itself is started again; `say` hears of it. */
+  keepUp: (say: (line: string) => void) => void
   stop: () => Promise<void>
 }
 
-interface Stoppable {
-  stop: () => Promise<void>
+interface Parts {
+  postgres: Part<RunningPostgres> | null
+  gateway: Part<RunningGateway>
+  node: Part<LocalNode>
 }
 
 export async function startStack(options: StackOptions): Promise<Stack> {
-  const model = readModel(options.model_dir)
+  const model = readModel(options.model_dir, options.template ?? null)
   if (options.port !== 0) await requireFreePort(options.port)
-  const port = options.port || (await freePort())
-  const node_port = await freePort()
-  const node_secret = keptSecret(options.data_dir, 'node-secret')
-  const admin_key = keptSecret(options.data_dir, 'admin-key')
-  const started: Stoppable[] = []
-  const starting = new Set<Promise<unknown>>()
-  const stop = async () => {
-    await Promise.allSettled(starting)
-    for (const part of started.toReversed()) await part.stop()
+  const settings = {
+    ...options,
+    model,
+    gateway_port: options.port || (await freePort()),
+    node_port: await freePort(),
+    node_secret: keptSecret(options.data_dir, 'node-secret'),
+    admin_key: keptSecret(options.data_dir, 'admin-key'),
   }
-  const stage = stages(options, started, starting)
-  const gateway_url = `http://127.0.0.1:${port}`
-  const spawnNode = () =>
-    startNode({
-      model_dir: options.model_dir,
-      model_id: model.id,
-      port: node_port,
-      data_dir: join(options.data_dir, 'node'),
-      gateway_url,
-      node_secret,
-    })
+  const logs: LogFile[] = []
+  const parts = partsOf(settings, logs)
+  const stop = () => stopInOrder(parts, logs)
+  const giveUp = () => void stop()
+  options.signal?.addEventListener('abort', giveUp)
   try {
-    // The node loads its weights while the database and the gateway come up; it reports to the gateway once both are there.
-    const loading = stage('node', spawnNode, (node) => `${model.id} at ${node.url}`)
-    loading.catch(() => {}) // awaited below: until then its failure must not be an unhandled one
-    const database_url = options.database_url ?? (await startDatabase(options, stage))
-    await stage(
-      'migrations',
-      () => migrate(database_url),
-      () => 'the schema is current',
-    )
-    const gateway = await stage(
-      'gateway',
-      () =>
-        startGateway({ port, database_url, node_secret, admin_key, vars: options.vars ?? {}, ...model.catalog_row }),
-      ({ url }) => url,
-    )
-    const node = await loading
-    await stage(
-      'first report',
-      () => nodeIsKnown(gateway.url, model.id, options.signal),
-      () => 'the gateway sees the node',
-    )
-    const stack: Stack = {
-      gateway_url: gateway.url,
-      node_url: node.url,
-      database_url,
-      model_id: model.id,
-      admin_key,
-      node_secret,
-      node,
-      restartNode: async () => {
-        started.splice(started.indexOf(stack.node), 1)
-        stack.node = await spawnNode()
-        started.push(stack.node)
-      },
-      stop,
-    }
-    return stack
+    return Object.assign(await startParts(settings, parts), { stop })
   } catch (error) {
     await stop()
-    throw error
+    throw options.signal?.aborted ? options.signal.reason : error
+  } finally {
+    options.signal?.removeEventListener('abort', giveUp)
   }
 }
 
-/** Times a stage, remembers what has to be stopped, and stops short when the caller gave up. */
-function stages({ on_stage, signal }: StackOptions, started: Stoppable[], starting: Set<Promise<unknown>>) {
+interface Settings extends StackOptions {
+  model: FolderModel
+  gateway_port: number
+  node_port: number
+  node_secret: string
+  admin_key: string
+}
+
+function partsOf(settings: Settings, logs: LogFile[]): Parts {
+  const { model_dir, data_dir, database_url, node_secret, admin_key, model } = settings
+  const logOf = (name: string) => logs[logs.push(openLog(join(data_dir, `${name}.log`))) - 1]!
+  const gateway_log = logOf('gateway')
+  const node_log = logOf('node')
+  const embedded = database_url === null ? embeddedPostgres(join(data_dir, 'postgres')) : null
+  const gateway = new Part('gateway', (signal) =>
+    startGateway({
+      port: settings.gateway_port,
+      database_url: database_url ?? embedded!.current.url,
+      node_secret,
+      admin_key,
+      vars: settings.vars ?? {},
+      ...(model.local_model && { local_model: model.local_model }),
+      log: (line) => gateway_log.write(`${new Date().toISOString()} ${line}`),
+      signal,
+    }),
+  )
+  const node = new Part('node', (signal) =>
+    startNode({
+      model_dir,
+      model_id: model.id,
+      port: settings.node_port,
+      data_dir: journalFolder(data_dir, database_url),
+      gateway_url: `http://127.0.0.1:${settings.gateway_port}`,
+      node_secret,
+      log: node_log.write,
+      on_progress: (line) => settings.on_progress?.('node', line),
+      signal,
+    }),
+  )
+  return { postgres: embedded, gateway, node }
+}
+
+/** It keeps its port over its lives: the gateway was told of one. */
+function embeddedPostgres(data_dir: string): Part<RunningPostgres> {
+  let port: number | null = null
+  return new Part('database', async (signal) => {
+    port ??= await freePort()
+    return startPostgres({ data_dir, port, signal })
+  })
+}
+
+/** Where the journal lies: usage is owed to one database, and is never reported to another that is served from the same folder. */
+function journalFolder(data_dir: string, database_url: string | null): string {
+  if (database_url === null) return join(data_dir, 'node')
+  const { hostname, port, pathname } = new URL(database_url)
+  const database = createHash('sha256')
+    .update(`${hostname}:${port || 5432}${pathname}`)
+    .digest('hex')
+  return join(data_dir, `node-${database.slice(0, 16)}`)
+}
+
+async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack, 'stop'>> {
+  const { model, signal } = settings
+  const stage = stages(settings)
+  // The node loads its weights while the database and the gateway come up; it reports to the gateway once both are there.
+  const loading = stage(
+    'node',
+    () => parts.node.start(),
+    (node) => `${model.id} at ${node.url} (${model.explanation})`,
+  )
+  loading.catch(() => {}) // awaited below: until then its failure must not be an unhandled one
+  const database_url = settings.database_url ?? (await startDatabase(parts.postgres!, stage))
+  await stage(
+    'migrations',
+    () => orAborted(migrate(database_url), signal),
+    () => 'the schema is current',
+  )
+  const gateway = await stage(
+    'gateway',
+    () => parts.gateway.start(),
+    ({ url }) => url,
+  )
+  const node = await loading
+  await stage(
+    'first report',
+    () => nodeIsKnown({ gateway_url: gateway.url, database_url, node_url: node.url, model_id: model.id, signal }),
+    () => 'the gateway sees the node',
+  )
+  return {
+    gateway_url: gateway.url,
+    node_url: node.url,
+    database_url,
+    model_id: model.id,
+    admin_key: settings.admin_key,
+    node_secret: settings.node_secret,
+    get node() {
+      return parts.node.current
+    },
+    restartNode: async () => {
+      await parts.node.start()
+    },
+    keepUp: (say) => {
+      for (const part of inOrder(parts)) part.keepUp(say)
+    },
+  }
+}
+
+function inOrder({ node, gateway, postgres }: Parts): Pick<Part<LocalNode>, 'keepUp' | 'stop'>[] {
+  return postgres ? [node, gateway, postgres] : [node, gateway]
+}
+
+async function stopInOrder(parts: Parts, logs: LogFile[]): Promise<void> {
+  for (const part of inOrder(parts)) await part.stop()
+  for (const log of logs) await log.close()
+}
+
+/** Times a stage, and stops short when the caller gave up. */
+function stages({ on_stage, on_progress, signal }: StackOptions) {
   return async <T>(name: string, run: () => Promise<T>, detail: (result: T) => string): Promise<T> => {
     signal?.throwIfAborted()
+    on_progress?.(name, 'starting')
     const begun = performance.now()
-    const running = run()
-    starting.add(running)
-    const result = await running.finally(() => starting.delete(running))
-    if (result && typeof result === 'object' && 'stop' in result) started.push(result as unknown as Stoppable)
+    const result = await run()
     on_stage?.(name, (performance.now() - begun) / 1000, detail(result))
     return result
   }
 }
 
-async function startDatabase(options: StackOptions, stage: ReturnType<typeof stages>): Promise<string> {
-  const data_dir = join(options.data_dir, 'postgres')
-  const postgres = await stage(
+async function startDatabase(part: Part<RunningPostgres>, stage: ReturnType<typeof stages>): Promise<string> {
+  const { url } = await stage(
     'postgres',
-    () => startPostgres({ data_dir }),
-    ({ url }) => new URL(url).host,
+    () => part.start(),
+    (running) => new URL(running.url).host,
   )
-  return postgres.url
-}
-
-const embedded_id = 'ziya-coding-mini'
-
-/** What the gateway must know of a model folder. Any folder but the embedded model's is served under its own name. */
-function readModel(dir: string) {
-  const file = join(dir, 'config.json')
-  if (!existsSync(file)) throw new Error(`${dir} is not a model folder: it has no config.json`)
-  const id = basename(dir)
-  if (id === embedded_id) return { id, catalog_row: {} }
-  const template = /ziya-coding/i.test(id) ? 'ziya-coding' : /ziya-llama/i.test(id) ? 'ziya-llama' : 'plain'
-  return { id, catalog_row: { local_model: { id, template, context: contextOf(file) } as const } }
-}
-
-function contextOf(config_file: string): number {
-  try {
-    return JSON.parse(readFileSync(config_file, 'utf8')).max_position_embeddings
-  } catch {
-    throw new Error(`${config_file} is not JSON`)
-  }
+  return url
 }
 
 /** Kept between starts: tickets in a node's journal must still verify after one. */
@@ -158,14 +223,30 @@ function keptSecret(data_dir: string, name: string): string {
   return readFileSync(file, 'utf8')
 }
 
-async function nodeIsKnown(gateway_url: string, model_id: string, signal?: AbortSignal): Promise<void> {
-  const deadline = performance.now() + 15_000
-  for (;;) {
-    signal?.throwIfAborted()
+interface ExpectedNode {
+  gateway_url: string
+  database_url: string
+  node_url: string
+  model_id: string
+  signal: AbortSignal | undefined
+}
+
+/** Waits until this very node has reported: the row of one that was killed a moment ago counts as live for some seconds, too. */
+async function nodeIsKnown({ gateway_url, database_url, node_url, model_id, signal }: ExpectedNode): Promise<void> {
+  const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
+  const isListed = async () => (await sql`select from nodes where url = ${node_url} and model = ${model_id}`).length > 0
+  const isServed = async () => {
     const health = await fetch(`${gateway_url}/healthz`).catch(() => null)
-    const { nodes = {} } = health?.ok ? ((await health.json()) as { nodes: Record<string, number> }) : {}
-    if (nodes[model_id]) return
-    if (performance.now() > deadline) throw new Error('the node did not report to the gateway within 15 s')
-    await new Promise((resolve) => setTimeout(resolve, 50))
+    const { nodes = {} } = health?.ok ? ((await health.json()) as { nodes?: Record<string, number> }) : {}
+    return !!nodes[model_id]
+  }
+  try {
+    for (const deadline = performance.now() + 15_000; ; await sleep(50)) {
+      if ((await orAborted(isListed(), signal)) && (await isServed())) return
+      if (performance.now() > deadline)
+        throw new Error('the node did not report to the gateway within 15 s; gateway.log and node.log say more')
+    }
+  } finally {
+    await sql.end({ timeout: 1 })
   }
 }

@@ -2,73 +2,92 @@
 // account asks the model card's own question through the public API, and its bill is printed. Ctrl-C stops every process.
 
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
-import { join, resolve } from 'node:path'
-import { parseArgs } from 'node:util'
+import { join, relative } from 'node:path'
+import { orAborted } from './aborted.ts'
 import { ask } from './ask.ts'
+import { endChildrenAtOnce } from './children.ts'
 import { openDemoAccount } from './demo-account.ts'
-import { startStack } from './stack.ts'
+import { tryLock } from './folder-lock.mjs'
+import { withoutProxy } from './node.ts'
+import { exitCodeOf, onSignals } from './signals.mjs'
+import { type Stack, startStack } from './stack.ts'
+import { readStartOptions, type StartOptions } from './start-options.mjs'
 
-const root = resolve(import.meta.dirname, '..')
-
-const usage = `npm start -- [--port N] [--model DIR] [--database URL] [--data DIR] [--once]
-  --port N        the gateway's port (8787)
-  --model DIR     a Hugging Face folder to serve instead of models/ziya-coding-mini
-  --database URL  a Postgres to use instead of the embedded one
-  --data DIR      where the database, the journal and ready.json are kept (.local)
-  --once          ask the demo question, print the bill, stop`
-
-interface Options {
-  port: number
-  model_dir: string
-  database_url: string | null
-  data_dir: string
-  once: boolean
+const SIGN_OF_LIFE_MS = 3_000
+const ADVICE: Record<string, string> = {
+  EROFS: 'choose a folder that can be written with --data DIR',
+  EACCES: 'choose a folder that this user may write with --data DIR',
+  ENOSPC: 'the disk is full; make room and start again',
+  ERR_MODULE_NOT_FOUND: 'remove node_modules and start again',
 }
 
-const options = readOptions()
 const stop = new AbortController()
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => stop.abort(signal))
+let asked: NodeJS.Signals | null = null
 
-process.exit(await main(options).catch(explain))
+onSignals({
+  first: (signal) => {
+    asked = signal
+    stop.abort(new Error(`stopped by ${signal}`))
+  },
+  second: (signal) => {
+    endChildrenAtOnce()
+    process.exit(exitCodeOf(signal))
+  },
+})
 
-async function main({ port, model_dir, database_url, data_dir, once }: Options): Promise<number> {
+// What asks our own parts asks this machine, whatever proxy the way to the world takes.
+process.env.no_proxy = withoutProxy()
+
+process.exit(await run().catch(explain))
+
+async function run(): Promise<number> {
+  const read = readStartOptions(process.argv.slice(2))
+  if (read.options) return await main(read.options)
+  ;(read.exit_code === 0 ? console.log : console.error)(read.answer)
+  return read.exit_code
+}
+
+async function main(options: StartOptions): Promise<number> {
+  const { data_dir, once } = options
   const ready_file = join(data_dir, 'ready.json')
   mkdirSync(data_dir, { recursive: true })
+  if (!(await tryLock('start', data_dir)))
+    throw new Error(
+      `npm start already runs with the data folder ${data_dir}; stop it, or choose another with --data DIR`,
+    )
   rmSync(ready_file, { force: true })
-  const vars = stripeVars()
-  const stack = await startStack({
-    port,
-    model_dir,
-    database_url,
-    data_dir,
-    vars,
-    on_stage: printStage,
-    signal: stop.signal,
-  })
+  const signs = signsOfLife()
+  const stack = await startStack({ ...options, vars: stripeVars(), ...signs, signal: stop.signal }).finally(signs.end)
   try {
-    const account = await openDemoAccount(stack, data_dir)
-    const ready = {
-      gateway_url: stack.gateway_url,
-      api_key: account.api_key,
-      admin_key: stack.admin_key,
-      database_url: stack.database_url,
-      node_url: stack.node_url,
-      model: stack.model_id,
-    }
-    writeFileSync(ready_file, `${JSON.stringify(ready, null, 2)}\n`, { mode: 0o600 })
-    await ask(ready)
+    await orAborted(introduce(stack, data_dir, ready_file), stop.signal)
     if (once) return 0
+    stack.keepUp(console.log)
+    console.log(
+      `\nlogs       ${['gateway', 'node', 'postgres'].map((name) => shown(join(data_dir, `${name}.log`))).join('  ')}`,
+    )
     console.log('\nServing until Ctrl-C.')
-    const crashed = stack.node.exited.then(({ code, signal }) => {
-      if (!stop.signal.aborted) throw new Error(`the node ended by itself (${signal ?? `code ${code}`})`)
-    })
-    await Promise.race([aborted(stop.signal), crashed])
+    await aborted(stop.signal)
     return 0
   } finally {
     rmSync(ready_file, { force: true })
-    console.log('\nStopping …')
+    console.log('\nStopping: what runs is finished first. A second Ctrl-C ends at once.')
     await stack.stop()
   }
+}
+
+/** The demo account asks its question; whoever else wants to ask finds the address and the keys in `ready_file`. */
+async function introduce(stack: Stack, data_dir: string, ready_file: string): Promise<void> {
+  const account = await openDemoAccount(stack, data_dir)
+  const ready = {
+    gateway_url: stack.gateway_url,
+    api_key: account.api_key,
+    admin_key: stack.admin_key,
+    database_url: stack.database_url,
+    node_url: stack.node_url,
+    model: stack.model_id,
+  }
+  writeFileSync(ready_file, `${JSON.stringify(ready, null, 2)}\n`, { mode: 0o600 })
+  await ask(ready, stop.signal)
 }
 
 /** Payments by Stripe, where the environment has its secrets (wrangler.toml says which). */
@@ -77,37 +96,28 @@ function stripeVars(): Record<string, string> {
   return Object.fromEntries(named) as Record<string, string>
 }
 
-function readOptions(): Options {
-  try {
-    const { values } = parseArgs({
-      options: {
-        port: { type: 'string', default: '8787' },
-        model: { type: 'string', default: join(root, 'models', 'ziya-coding-mini') },
-        database: { type: 'string' },
-        data: { type: 'string', default: join(root, '.local') },
-        once: { type: 'boolean', default: false },
-        help: { type: 'boolean', default: false },
-      },
-    })
-    if (values.help) throw new Error('')
-    const port = Number(values.port)
-    if (!Number.isInteger(port) || port < 1 || port > 65_535) throw new Error(`--port ${values.port} is not a port`)
-    return {
-      port,
-      model_dir: resolve(values.model),
-      database_url: values.database ?? null,
-      data_dir: resolve(values.data),
-      once: values.once,
-    }
-  } catch (error) {
-    const message = (error as Error).message
-    console.error(message ? `✗ ${message}\n\n${usage}` : usage)
-    process.exit(message ? 2 : 0)
+/** A line a stage that is done; while none ends for a while, one that says what is under way. */
+function signsOfLife() {
+  const begun = performance.now()
+  const under_way = new Map<string, string>()
+  const signs = setInterval(() => {
+    const seconds = ((performance.now() - begun) / 1000).toFixed(0)
+    console.log(`  ${Array.from(under_way, ([name, news]) => `${name}: ${news}`).join(', ')} (${seconds} s) …`)
+  }, SIGN_OF_LIFE_MS)
+  return {
+    on_stage: (name: string, seconds: number, detail: string) => {
+      under_way.delete(name)
+      console.log(`✓ ${name.padEnd(14)} ${seconds.toFixed(1).padStart(5)} s  ${detail}`)
+      signs.refresh()
+    },
+    on_progress: (name: string, news: string) => under_way.set(name, news),
+    end: () => clearInterval(signs),
   }
 }
 
-function printStage(name: string, seconds: number, detail: string): void {
-  console.log(`✓ ${name.padEnd(14)} ${seconds.toFixed(1).padStart(5)} s  ${detail}`)
+function shown(file: string): string {
+  const near = relative(process.cwd(), file)
+  return near.startsWith('..') ? file : near
 }
 
 function aborted(signal: AbortSignal): Promise<void> {
@@ -115,8 +125,9 @@ function aborted(signal: AbortSignal): Promise<void> {
 }
 
 /** One clear line for what went wrong, and the exit code. */
-function explain(error: Error): number {
-  if (stop.signal.aborted) return 130
-  console.error(`✗ ${error.message.split('\n')[0]}`)
+function explain(error: Error & { code?: string }): number {
+  if (asked) return exitCodeOf(asked)
+  const advice = ADVICE[error.code ?? '']
+  console.error(`✗ ${error.message.split('\n')[0]}${advice ? `: ${advice}` : ''}`)
   return 1
 }

@@ -1,18 +1,20 @@
 // A workerd process: started from a configuration, asked for its ports, and never left behind.
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
-import { diesWithParent } from './dies-with-parent.ts'
+import { orAborted } from './aborted.ts'
+import { type Exit, exitOf, hasEnded, signalGroup, spawnTied } from './children.ts'
 
 export interface Workerd {
   pid: number
   /** By the name of the socket in the configuration. */
   ports: Record<string, number>
+  exited: Promise<Exit>
   stop(): Promise<void>
 }
 
@@ -22,20 +24,26 @@ const workerd: string = createRequire(import.meta.url)('workerd').default
 /** Serves `workerd.capnp` among the files, which may embed the others. Its sockets may ask for port 0. */
 export async function serveWorkerd(
   files: Record<string, string>,
-  { sockets, log }: { sockets: string[]; log: (line: string) => void },
+  { sockets, log, signal }: { sockets: string[]; log: (line: string) => void; signal?: AbortSignal | undefined },
 ): Promise<Workerd> {
   const folder = mkdtempSync(join(tmpdir(), 'ziya-workerd-'))
   for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text, { mode: 0o600 })
   const server = launch(join(folder, 'workerd.capnp'), log)
-  const ports = await listening(server, sockets).finally(() => rmSync(folder, { recursive: true, force: true }))
-  return { pid: server.pid!, ports, stop: () => stop(server) }
+  const ports = await orAborted(listening(server, sockets), signal)
+    .catch(async (error) => {
+      await stop(server)
+      throw error
+    })
+    .finally(() => rmSync(folder, { recursive: true, force: true }))
+  return { pid: server.pid!, ports, exited: exitOf(server), stop: () => stop(server) }
 }
 
 function launch(config_file: string, log: (line: string) => void): ChildProcess {
-  const serve = [workerd, 'serve', '--experimental', '--control-fd=3', config_file]
-  const [command, ...args] = diesWithParent('SIGKILL', serve)
-  // In a group of its own: Ctrl-C in a terminal reaches us, and we stop things in order.
-  const server = spawn(command!, args, { stdio: ['ignore', 'pipe', 'pipe', 'pipe'], detached: true })
+  const server = spawnTied([workerd, 'serve', '--experimental', '--control-fd=3', config_file], {
+    when_orphaned: 'SIGKILL',
+    at_once: 'SIGKILL',
+    stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
+  })
   for (const stream of [server.stdout!, server.stderr!]) createInterface(stream).on('line', log)
   return server
 }
@@ -53,10 +61,8 @@ function listening(server: ChildProcess, sockets: string[]): Promise<Record<stri
   })
 }
 
-function stop(server: ChildProcess): Promise<void> {
-  if (server.exitCode !== null || server.signalCode !== null) return Promise.resolve()
-  return new Promise((done) => {
-    server.once('exit', () => done())
-    server.kill('SIGKILL') // it keeps nothing that a gentler end would save
-  })
+async function stop(server: ChildProcess): Promise<void> {
+  if (hasEnded(server)) return
+  signalGroup(server, 'SIGKILL') // it keeps nothing that a gentler end would save
+  await exitOf(server)
 }

@@ -224,7 +224,7 @@ constexpr Constant constants[] = {{"block_tokens", ziya::block_tokens},
                                   {"heads_max", ziya::heads_max},
                                   {"head_size_max", ziya::head_size_max}};
 
-// Where the fields of a row stand in it.
+// Each field stands so many bytes behind the beginning of its row.
 constexpr Constant row_layout[] = {{"bytes", sizeof(ziya::Row)},
                                    {"seed", offsetof(ziya::Row, seed)},
                                    {"token", offsetof(ziya::Row, token)},
@@ -248,7 +248,7 @@ Napi::Object object_value(Napi::Env env, std::span<const Constant> fields) {
   return object;
 }
 
-// What TypeScript counts on. It says the same numbers itself, and refuses an addon that says others.
+// TypeScript counts on these: it has the same numbers itself, and refuses an addon that has others.
 Napi::Object constants_value(Napi::Env env) {
   Napi::Object object = object_value(env, constants);
   object.Set("row", object_value(env, row_layout));
@@ -307,7 +307,7 @@ class NativeEngine : public Napi::ObjectWrap<NativeEngine> {
   std::shared_ptr<Host> host_;
 };
 
-// Of one environment: the main thread's or a worker's.
+// Each environment has one: the main thread's, and every worker's.
 struct AddonState {
   Napi::FunctionReference constructor;
   std::shared_ptr<Host> newborn;  // what the constructor wraps; none when JavaScript calls it
@@ -372,7 +372,7 @@ void Host::close(Napi::Promise::Deferred closed) {
   engine_->close();
 }
 
-// Called on the engine's thread, which the destructor joins: `this` is valid, but perhaps nobody's any more.
+// The engine's thread calls this, and the destructor joins that thread: `this` is valid, but perhaps nobody's any more.
 void Host::post(std::function<void(Host&, Napi::Env)> task) {
   auto* posted = new Task([weak = weak_from_this(), task = std::move(task)](Napi::Env env) {
     if (const auto host = weak.lock()) task(*host, env);

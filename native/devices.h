@@ -1,4 +1,4 @@
-// Which device computes which layers: contiguous ranges, the layers shared out as evenly as they go. The first device has
+// Devices share out the layers: contiguous ranges, as even as they go. The first device has
 // the embedding too, the last one the final norm and the head.
 #pragma once
 
@@ -23,7 +23,7 @@ struct DeviceRange {
 class Devices {
  public:
   Devices(std::unique_ptr<Kernels> only, int layers) : Devices(list_of(std::move(only)), layers) {}
-  // No more devices than layers.
+  // There may be no more devices than layers.
   Devices(std::vector<std::unique_ptr<Kernels>> kernels, int layers) : kernels_(std::move(kernels)) {
     const int count = int(kernels_.size());
     for (int i = 0; i < count; i++)

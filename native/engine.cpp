@@ -21,13 +21,13 @@
 namespace ziya {
 namespace {
 
-constexpr double usable_memory = 0.92;  // of a GPU; the rest is the driver's, the kernels' and the workspace's
+constexpr double usable_memory = 0.92;  // of a GPU's; the rest is the driver's, the kernels' and the workspace's
 
 double block_bytes(const ModelShape& shape) {
   return std::max(1.0, 4.0 * block_tokens * shape.layers * shape.kv_heads * shape.head_size);  // keys and values, fp16
 }
 
-// fp16, whatever the files hold.
+// Weights are fp16, whatever the files hold.
 double weight_bytes(const ModelDescription& model) { return 2.0 * double(parameter_count(model.tensors)); }
 
 int context_blocks(const ModelShape& shape) { return (shape.context_tokens + block_tokens - 1) / block_tokens; }

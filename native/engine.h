@@ -20,7 +20,7 @@
 
 namespace ziya {
 
-// What TypeScript read of a model's folder.
+// TypeScript read this of a model's folder.
 struct ModelDescription {
   std::string architecture;
   ModelShape shape;

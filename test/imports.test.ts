@@ -287,11 +287,11 @@ describe('around the product', () => {
   })
 
   test('what starts the product on one machine knows the product alone', () => {
-    expect(strangers('local', 'contract', 'gateway', 'gpu-node', 'migrations')).toEqual([])
+    expect(strangers('local', 'contract', 'gateway', 'gpu-node', 'migrations', 'models')).toEqual([])
   })
 
   test('a bench uses the product and its start, never the tests', () => {
-    expect(strangers('bench', 'contract', 'gateway', 'gpu-node', 'migrations', 'local')).toEqual([])
+    expect(strangers('bench', 'contract', 'gateway', 'gpu-node', 'migrations', 'models', 'local')).toEqual([])
   })
 
   test.each(['migrations', 'models'])('%s imports nothing but itself', (part) => {

@@ -82,12 +82,12 @@ class Kernels {
   virtual void begin_step(const StepBatch& batch) = 0;
   // The step's references become what `sampler`, perhaps of another device, drew in the step before. Ahead of any kernel.
   virtual void resolve_references(const Kernels& sampler) = 0;
-  // Its results are on their way to the host. No more than unfinished_steps_max are.
+  // Sends the step's results on their way to the host. No more than unfinished_steps_max are.
   virtual void end_step() = 0;
   // Waits for the oldest step that was ended, then fills the result's tokens and logprobs. From one thread, beside another
   // that begins and ends steps.
   virtual void finish_step(StepResult& result) = 0;
-  // Whether kernels are enqueued only, and finish_step waits for them.
+  // Says whether kernels are enqueued only, and finish_step waits for them.
   virtual bool is_asynchronous() const { return false; }
 
   // to (rows, columns) = from, which is of another device. All that this device does afterwards waits for it.

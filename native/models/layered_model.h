@@ -1,8 +1,9 @@
-// What architectures share that are layers behind an embedding. Each device computes its layers and hands the residual stream
+// The base of architectures that are layers behind an embedding. Each device computes its layers and hands the residual stream
 // to the next; logits are computed only for the rows that are sampled, a bounded number at a time. An architecture says what
 // its embedding, a layer and its head do, and has memory of its own for what only it needs.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "model.h"
@@ -19,7 +20,7 @@ class LayeredModel : public Model {
  protected:
   LayeredModel(const ModelShape& shape, const StepLimits& limits, const Devices& devices);
 
-  // What one device computes, and with what.
+  // A stage is what one device computes, and with what.
   struct Stage {
     int index;
     Kernels& kernels;
@@ -45,7 +46,7 @@ class LayeredModel : public Model {
   std::unique_ptr<Activations> logits_;  // (logit_rows_max, vocab), on the last device
 };
 
-// Of logits, and of what only the sampled rows have.
-inline int logit_rows(const StepLimits& limits) { return limits.batch_tokens_max < logit_rows_max ? limits.batch_tokens_max : logit_rows_max; }
+// Logits have so many rows at a time, and so has what only the sampled rows have.
+inline int logit_rows(const StepLimits& limits) { return std::min(limits.batch_tokens_max, logit_rows_max); }
 
 }  // namespace ziya

@@ -26,7 +26,7 @@ class Llama : public LayeredModel {
     const Matrix& gate_up;         // (2 intermediate, hidden), MatrixLayout::gate_up
     const Matrix& down;            // (hidden, intermediate)
   };
-  // What a layer writes on its way, on one device.
+  // A layer writes these on its way, on one device.
   struct Work {
     std::unique_ptr<Activations> normed;    // (tokens, hidden)
     std::unique_ptr<Activations> qkv;       // (tokens, (heads + 2 kv_heads) * head_size)

@@ -1,5 +1,5 @@
-// What the engine knows of a model: it has weights, which are loaded once, and computes steps. And what an architecture is: a
-// name that TypeScript says, the shapes it can have, and how a model of it is made.
+// The engine knows no more of a model than this: it has weights, which are loaded once, and computes steps. An architecture is
+// a name that TypeScript says, the shapes it can have, and how a model of it is made.
 #pragma once
 
 #include <atomic>
@@ -18,7 +18,7 @@ class Model {
  public:
   virtual ~Model() = default;
 
-  // Its slots, to be loaded before the first step.
+  // Whoever made the model fills these slots before its first step.
   virtual const Weights& weights() const = 0;
   virtual int64_t kv_bytes() const = 0;
 
@@ -27,7 +27,7 @@ class Model {
   // checked. `cancelled` is looked at between layers; a cancelled step throws engine_closed.
   virtual StepResult begin(const StepBatch& batch, const std::atomic<bool>& cancelled) = 0;
   virtual void finish(StepResult& result) = 0;
-  // Whether there is anything to wait for between the two.
+  // Says whether there is anything to wait for between the two.
   virtual bool is_asynchronous() const = 0;
 
   StepResult step(const StepBatch& batch, const std::atomic<bool>& cancelled) {

@@ -60,7 +60,7 @@ function readIfThere(file: string): string {
 }
 
 const nothingLeft = (mark: string) =>
-  eventually(async () => (leftRunning(mark).length === 0 ? true : null), 5000).catch(() => {
+  eventually(async () => (leftRunning(mark).length === 0 ? true : null), 10_000).catch(() => {
     throw new Error(`left running: ${leftRunning(mark).join('\n')}`)
   })
 
@@ -104,7 +104,7 @@ for _ in range(200):
 test('it serves until Ctrl-C, which stops every process', async () => {
   const data = join(scratch, 'serve')
   const run = start(['--port', String(await freePort()), '--data', data])
-  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 45_000)
+  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 90_000)
   const ready = JSON.parse(readFileSync(join(data, 'ready.json'), 'utf8'))
   expect(Object.keys(ready)).toEqual(
     expect.arrayContaining(['gateway_url', 'api_key', 'admin_key', 'database_url', 'node_url']),
@@ -120,7 +120,7 @@ test('it serves until Ctrl-C, which stops every process', async () => {
 
 test('whatever kills it takes the rest along', async () => {
   const run = start(['--port', String(await freePort()), '--data', join(scratch, 'killed')])
-  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 45_000)
+  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 90_000)
   process.kill(-run.child.pid!, 'SIGKILL')
   await nothingLeft(run.mark)
 })
@@ -152,19 +152,29 @@ test('a model without rope_theta is refused by name', async () => {
   await expectRefusal(start(args), /^✗ .*rope_theta/m)
 })
 
-test('a missing compiler is refused in one line', async () => {
+/** Node, npm and a shell alone: no compiler, and no setpriv. */
+function bareMachine(): string {
   const path = join(scratch, 'bin')
+  if (existsSync(path)) return path
   mkdirSync(path)
   symlinkSync(process.execPath, join(path, 'node'))
+  const folders = process.env.PATH!.split(':')
   for (const tool of ['npm', 'sh', 'env'])
-    symlinkSync(
-      process.env
-        .PATH!.split(':')
-        .map((dir) => join(dir, tool))
-        .find(existsSync)!,
-      join(path, tool),
-    )
-  await expectRefusal(start(['--once'], { PATH: path }), /^✗ native addon: cmake was not found/m)
+    symlinkSync(folders.map((folder) => join(folder, tool)).find(existsSync)!, join(path, tool))
+  return path
+}
+
+test('what is built starts without a compiler and without setpriv, and a kill of it leaves nothing running', async () => {
+  const args = ['--port', String(await freePort()), '--data', join(scratch, 'bare')]
+  const run = start(args, { PATH: bareMachine() })
+  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 90_000)
+  process.kill(run.child.pid!, 'SIGKILL')
+  await nothingLeft(run.mark)
+})
+
+test('a missing compiler is refused in one line where something is to build', async () => {
+  const run = start(['--once'], { PATH: bareMachine(), ZIYA_CUDA: 'not built yet' })
+  await expectRefusal(run, /^✗ native addon: cmake was not found/m)
 })
 
 test('an unknown option is refused with the usage', async () => {

@@ -1,4 +1,4 @@
-// What a step computes, flattened for the engine: sequence after sequence, each with the blocks it may read and write.
+// Flattens what a step computes for the engine: sequence after sequence, each with the blocks it may read and write.
 
 import { blocksFor } from './block-pool.ts'
 import { STEPS_UNDER_WAY_MAX, type StepBatch } from './engine.ts'

@@ -27,7 +27,7 @@ export interface ModelShape {
   tied_embeddings: boolean
 }
 
-/** Where the bytes of one tensor lie. */
+/** A tensor, and where its bytes lie. */
 export interface FileTensor {
   name: string // Hugging Face's
   path: string
@@ -37,7 +37,7 @@ export interface FileTensor {
   shape: number[]
 }
 
-/** And which rows of which of the model's slots they are. */
+/** A tensor with its place in the model: which rows of which slot it is. */
 export interface TensorSource extends FileTensor {
   slot: string // as native/models/ calls it: layer.3.qkv
   first_row: number
@@ -88,7 +88,7 @@ export interface EngineInfo {
   blocks: number
 }
 
-/** What the scheduler drives. Steps run in the order of their submission. Failures are `Error`s with a `code`; after one the engine is of no more use. */
+/** The scheduler drives this. Steps run in the order of their submission. Failures are `Error`s with a `code`; after one the engine is of no more use. */
 export interface Engine {
   readonly info: EngineInfo
   step(batch: StepBatch): Promise<StepResult>
@@ -109,7 +109,7 @@ interface Addon {
   }
 }
 
-/** What stands in both languages, under the names that the addon exports it by. */
+/** These numbers stand in both languages. The addon exports its own under the same names. */
 export const CONSTANTS: Constants = {
   block_tokens: BLOCK_TOKENS,
   alternatives_max: LOGPROBS_MAX,

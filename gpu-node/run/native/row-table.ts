@@ -1,7 +1,7 @@
 // The rows of a step, packed as the engine reads them: native/kernels/row.h has the same layout, and engine.ts refuses an addon
 // whose layout is another. So a row crosses into native code, and to its kernels, in one copy.
 
-/** Where each field stands in a row, in bytes. */
+/** Each field stands so many bytes behind the beginning of its row. */
 export const ROW_LAYOUT = {
   bytes: 80,
   seed: 0,
@@ -49,7 +49,7 @@ const WORD_BYTES = 4
 const SEED_BYTES = 8
 
 export class RowTable {
-  /** What a batch carries. */
+  /** A batch carries these. */
   readonly bytes: Uint8Array
   readonly #ints: Int32Array
   readonly #floats: Float32Array

@@ -75,7 +75,7 @@ export function packRows(rows: readonly Row[]): PackedRows {
   }
 }
 
-/** Where the last row's spans end, and the next one's begin. */
+/** The last row's spans end here, and the next one's begin. */
 type Ends = Record<'history' | 'bias' | 'banned', number>
 
 const NO_LOGPROBS = -1

@@ -7,7 +7,7 @@
 
 namespace ziya {
 
-// What this process may still touch: the machine's or its cgroup's, whichever is less.
+// This process may still touch so many bytes: the machine's or its cgroup's, whichever are fewer.
 size_t available_memory();
 
 void unmap(void* data, size_t bytes);

@@ -66,7 +66,7 @@ struct CudaKvLayer : KvLayer {
   const KvView view;
 };
 
-// Some hundred rows of the widest matrix: long enough copies, and little memory beside small models.
+// A slot holds some hundred rows of the widest matrix: copies are long enough, and small models have little memory beside them.
 size_t upload_slot_bytes(const ModelShape& shape) {
   const size_t widest = std::max({shape.hidden_size, shape.intermediate_size, shape.attention_columns()});
   return std::clamp(256 * widest * sizeof(half), size_t(1) << 17, size_t(16) << 20);
@@ -111,7 +111,7 @@ void copy_top_logprobs(const DrawnToken* drawn, int rows, StepResult& result) {
   }
 }
 
-// What decides which launches a recorded step has.
+// These decide which launches a recorded step has.
 struct RecordingKey {
   int bucket, logit_parts;
   bool has_narrow, has_wide, has_parts;  // of the attention
@@ -230,7 +230,7 @@ CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, cons
   allocated_ += step_.bytes();
 }
 
-// What this GPU and these heads allow of it.
+// Leaves what this GPU and these heads allow.
 CudaParts CudaKernels::possible(CudaParts wanted) const {
   wanted.gemm &= device_.properties.major == wgmma_capability;
   wanted.attention &= shape_.has_attention() && shape_.head_size <= tiled_head_size_max &&
@@ -240,7 +240,7 @@ CudaParts CudaKernels::possible(CudaParts wanted) const {
 
 CudaKernels::~CudaKernels() { cudaStreamSynchronize(stream_); }
 
-// As the CPU computes them, so that both rotate by the same floats.
+// The angles are computed as the CPU computes them, so that both rotate by the same floats.
 void CudaKernels::upload_angles() {
   const int pairs = shape_.head_size / 2;
   std::vector<float> angles(size_t(shape_.context_tokens) * shape_.head_size);

@@ -1,4 +1,4 @@
-// What CUDA gives and takes back: device and pinned host memory, all of it asked for at start; streams, events, graphs.
+// Owners of what CUDA gives and takes back: device and pinned host memory, all of it asked for at start; streams, events, graphs.
 #pragma once
 
 #include <cstddef>
@@ -11,7 +11,7 @@ namespace ziya::ZIYA_DEVICE {
 inline void free_device(void* data, size_t) { cudaFree(data); }
 inline void free_pinned(void* data, size_t) { cudaFreeHost(data); }
 
-// None where there are no bytes.
+// Nothing is allocated where no bytes are wanted.
 inline void* device_memory(size_t bytes, const char* what) {
   void* data = nullptr;
   if (bytes > 0) check(cudaMalloc(&data, bytes), what);
@@ -57,7 +57,7 @@ class EventHandle {
   cudaEvent_t event_ = nullptr;
 };
 
-// What a stream was asked to do from here on until end(), which can then be launched at once, again and again.
+// Holds what a stream was asked to do from here on until end(), which can then be launched at once, again and again.
 class Recording {
  public:
   explicit Recording(cudaStream_t stream) : stream_(stream) {

@@ -14,7 +14,7 @@ class StepDescriptor {
 
   // Throws EngineError bad_batch when histories, biases and bans exceed the memory for them.
   void upload(const StepBatch& batch, cudaStream_t stream);
-  // What was uploaded refers to these tokens, on this device.
+  // Makes ids of the references in what was uploaded: they are to these tokens, on this device.
   void resolve(const DrawnToken* drawn, cudaStream_t stream) const;
   const StepView& view() const { return device_; }
   const StepCounts& counts() const { return *reinterpret_cast<const StepCounts*>(host_); }  // as they were uploaded

@@ -1,4 +1,4 @@
-// What an architecture is: how a config.json becomes the shape of a network, and which tensors the files of such a model hold,
+// An architecture is how a config.json becomes the shape of a network, and which tensors the files of such a model hold,
 // each with its place in the engine. Its other half is native/models/<name>.cpp, which has slots of these names.
 
 import * as z from 'zod'
@@ -7,15 +7,15 @@ import { ModelError, type ModelErrorCode } from '../model-error.ts'
 import { DIMENSION_MAX } from './bounds.ts'
 
 export interface Architecture {
-  /** As config.json has it in `architectures`. */
+  /** The name that config.json has in `architectures`. */
   config_name: string
-  /** As a refusal calls it. */
+  /** What a refusal calls a model of it. */
   title: string
   /** Throws a ModelError where a config is not one of this architecture, or of a kind that the engine does not compute. */
   shapeOf(config: unknown): ModelShape
-  /** In the order of the network. */
+  /** All that such a model has, in the order of the network. */
   tensorsOf(shape: ModelShape): SlotTensor[]
-  /** Whether the files may have this tensor, too, though nothing is computed with it. */
+  /** Says whether the files may have this tensor, too, though nothing is computed with it. */
   isHarmless(name: string, shape: ModelShape): boolean
 }
 

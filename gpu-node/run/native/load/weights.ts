@@ -13,7 +13,7 @@ import { readTorchFile } from './torch-file.ts'
 
 const indexSchema = z.object({ weight_map: z.record(z.string(), z.string()) })
 
-// In the order they are looked for. safetensors first: where a folder has both, they hold the same.
+// They are looked for in this order. safetensors come first: where a folder has both, they hold the same.
 const FORMATS = [
   { whole: 'model.safetensors', read: readSafetensors },
   { whole: 'pytorch_model.bin', read: readTorchFile },

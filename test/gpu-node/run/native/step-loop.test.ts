@@ -276,6 +276,7 @@ describe.each(aheadOrNot)('many streams of one step: $looks_ahead', ({ looks_ahe
     is_over = true
     expect(Math.max(...done.values())).toBeLessThanOrEqual(4) // milliseconds: one turn may end a step and begin the next
     const counts = log.map((line) => line.split(' ')[0])
+    expect([counts[0], counts.at(-1)]).toEqual(['journal', 'end'])
     const oneStep = (what: string) => ['journal', ...Array.from({ length: STREAMS - 1 }, () => what)]
     // The first one came alone, before the others.
     expect(counts.filter((what) => what === 'journal')).toHaveLength(TOKENS + (looks_ahead ? 2 : 1))

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 
 // Plain JavaScript without types, because a fresh clone runs it before anything is installed.
-const file = join(import.meta.dirname, '../../local/native-build.mjs')
+const file = join(import.meta.dirname, '../../local/bootstrap/foreign-build.mjs')
 const { removeForeignBuild } = (await import(file)) as {
   removeForeignBuild: (build: string, source: string) => boolean
 }

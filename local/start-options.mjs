@@ -1,0 +1,61 @@
+// The options of `npm start`. Plain JavaScript, so that --help and a wrong option are answered in a fresh clone, before anything
+// is installed or built.
+
+import { readFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)))
+
+export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [--database URL] [--data DIR] [--once]
+  --port N         the gateway's port (8787)
+  --model DIR      a Hugging Face folder to serve instead of models/ziya-coding-mini
+  --template NAME  the prompt format of a model that is not in the catalog
+  --database URL   a Postgres to use instead of the embedded one
+  --data DIR       where the database, the journal, the logs and ready.json are kept (.local)
+  --once           ask the demo question, print the bill, stop
+  --help, -h       this
+  --version        the version`
+
+const flags = {
+  port: { type: 'string', default: '8787' },
+  model: { type: 'string', default: join(root, 'models', 'ziya-coding-mini') },
+  template: { type: 'string' },
+  database: { type: 'string' },
+  data: { type: 'string', default: join(root, '.local') },
+  once: { type: 'boolean', default: false },
+  help: { type: 'boolean', short: 'h', default: false },
+  version: { type: 'boolean', default: false },
+}
+
+/** The options, or what to print instead of a start and the exit code. */
+export function readStartOptions(args) {
+  try {
+    const { values } = parseArgs({ args, options: flags })
+    if (values.help) return { answer: usage, exit_code: 0 }
+    if (values.version) return { answer: version(), exit_code: 0 }
+    return { options: checked(values) }
+  } catch (error) {
+    return { answer: `✗ ${error.message.split('\n')[0]}\n\n${usage}`, exit_code: 2 }
+  }
+}
+
+function checked({ port, model, template, database, data, once }) {
+  const number = Number(port)
+  if (!Number.isInteger(number) || number < 1 || number > 65_535) throw new Error(`--port ${port} is not a port`)
+  if (database !== undefined && !/^postgres(ql)?:\/\//.test(database))
+    throw new Error('--database must be a postgres:// URL')
+  return {
+    port: number,
+    model_dir: resolve(model),
+    template: template ?? null,
+    database_url: database ?? null,
+    data_dir: resolve(data),
+    once,
+  }
+}
+
+function version() {
+  return JSON.parse(readFileSync(join(root, 'package.json'), 'utf8')).version
+}

@@ -1,0 +1,18 @@
+// `npm run test:ground`: every row of the table.
+
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, test } from 'vitest'
+import { rows } from './rows.ts'
+
+let folder: string
+beforeEach(() => {
+  folder = mkdtempSync(join(tmpdir(), 'ziya-ground-'))
+})
+afterEach(() => rmSync(folder, { recursive: true, force: true }))
+
+describe('the ground', () => {
+  for (const { name, unless, run } of rows)
+    test.skipIf(!!unless)(unless ? `${name} (${unless})` : name, () => run(folder), 240_000)
+})

@@ -1,0 +1,23 @@
+// Some rows of the table, drawn by the printed seed: SEED=… draws the same ones again. All of them: npm run test:ground.
+
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, test } from 'vitest'
+import { seededRandom } from '../support/random.ts'
+import { rows } from './rows.ts'
+
+const DRAWN = 2
+const random = seededRandom()
+const folder = mkdtempSync(join(tmpdir(), 'ziya-ground-'))
+afterAll(() => rmSync(folder, { recursive: true, force: true }))
+
+const possible = rows.filter(({ unless }) => !unless)
+const drawn = Array.from({ length: DRAWN }, () => possible.splice(random.below(possible.length), 1)[0]!)
+
+for (const [index, { name, run }] of drawn.entries())
+  test(name, () => {
+    const own = join(folder, String(index))
+    mkdirSync(own)
+    return run(own)
+  }, 240_000)
