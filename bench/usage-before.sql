@@ -1,5 +1,7 @@
 -- The usage report as one SQL function, which it was before drizzle reads it: what bench/usage.ts measures it beside.
 
+set search_path = public, ledger;
+
 -- The sums of one account over some days, as [{day, key_id, model, tag, …}] with those that were asked for. A key's usage counts
 -- under each of its tags, that of keys without any under ''.
 create or replace function ledger.sum_usage_before(owner bigint, starts date, ends date, group_by text[], rows_max int) returns jsonb

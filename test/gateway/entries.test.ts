@@ -1,6 +1,6 @@
 // Statements, and what becomes of a read that fails. Lists of other things are read in the same way.
 
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import type { Entry } from '../../contract/public/entry.ts'
 import * as shapes from '../../contract/public/entry.ts'
 import { type Caller, callerOf, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
@@ -25,7 +25,7 @@ beforeAll(async () => {
   request_id = answer.headers.get('x-request-id')!
   await answer.text()
   const settled = async () => (await (await owner.get(`/v1/usage/${request_id}`)).json()) as { state: string }
-  await expect.poll(async () => (await settled()).state, { timeout: 10_000 }).toBe('posted')
+  await vi.waitFor(async () => expect((await settled()).state).toBe('posted'), 20_000)
   for (const [reference, direction] of [
     ['thanks', 'credit'],
     ['fee', 'debit'],

@@ -4,7 +4,8 @@ import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
 import { readerUrl } from '../../local/gateway-login.ts'
 import { migrate } from '../../local/migrate.ts'
-import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import { newPayer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import { startReader } from '../support/reader.ts'
 
 let db: TestPostgres
 let reader: postgres.Sql
@@ -38,9 +39,9 @@ describe('refused:', () => {
     "select api.find_account('[{}]')",
     'select ledger.key_report(null::keys)',
     'insert into read.prices (model) values (null)',
-    'update read.accounts set name = null',
+    'update read.prices set model = null',
     'update read.entries set amount_nanousd = 0',
-    'delete from read.keys',
+    'delete from read.entries',
     'create view read.more as select 1',
     'create table more (id int)',
     'drop schema read cascade',
@@ -78,6 +79,30 @@ test('no view shows a hash, a secret, a kept answer or an operator’s note', as
     where relnamespace = 'read'::regnamespace
       and (attname ~ 'hash|secret|body|fingerprint|note|created_by' or atttypid = 'bytea'::regtype)`
   expect(shown).toEqual([])
+})
+
+test('each query reads the account that it is asked for alone, and of invoices those that are closed', async () => {
+  const [own, other] = [await newPayer(db, 1n), await newPayer(db, 2n)]
+  for (const { account_id, key_id } of [own, other]) {
+    await db.sql`insert into usage_daily values (${account_id}, '2026-01-01', ${key_id}, 'm', 1, 1, 1, 1, 1, 1)`
+    await db.sql`insert into invoices
+      (account_id, number, month, billing_mode, after_sequence, last_sequence, summed_sequence, opening_nanousd, closing_nanousd, closed_at)
+      values (${account_id}, 1, '2026-01-01Z', 'postpaid', 0, 1, 1, 0, -5, now()), (${account_id}, 2, '2026-02-01Z', 'postpaid', 1, 2, 1, -5, 0, null)`
+  }
+  const read = await startReader(db)
+  const { account_id } = own
+  const span = { account_id, from: '2026-01-01', to: '2026-02-01', rows_max: 9 }
+  const ids = [{ account_id: BigInt(account_id) }]
+  expect(await read.read('list_keys', { account_id, limit: 9 })).toMatchObject([{ ...ids[0], id: BigInt(own.key_id) }])
+  expect(await read.read('list_entries', { account_id, limit: 9 })).toMatchObject([{ ...ids[0], amount_nanousd: 1n }])
+  const invoices = await read.read('list_invoices', { account_id, limit: 9 })
+  expect(invoices).toMatchObject([{ ...ids[0], number: 1, month: '2026-01', closing_nanousd: -5n, due_nanousd: 5n }])
+  for (const group of ['key', 'tag'] as const) {
+    const sums = { requests: 1, prompt_tokens: 1, cached_tokens: 1, completion_tokens: 1, cost_nanousd: 1n }
+    const of = group === 'key' ? { key_id: BigInt(own.key_id) } : { tag: '' }
+    expect(await read.read('sum_usage', { ...span, group_by: [group] })).toEqual([{ ...of, ...sums }])
+  }
+  read.stop()
 })
 
 test('where the owner may create no roles, the reader is the owner', async () => {
