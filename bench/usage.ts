@@ -9,7 +9,8 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
-import { type Connection, connect } from '../gateway/db/connection.ts'
+import { askOver, type Connection, connect } from '../gateway/db/connection.ts'
+import type { Answer, Item } from '../gateway/db/functions.ts'
 import type { UsageGroup } from '../gateway/db/queries/usage.ts'
 import { queries } from '../gateway/db/queries.ts'
 import { connectReader } from '../gateway/db/reader.ts'
@@ -22,6 +23,7 @@ const ACCOUNTS = 2000
 const SLICE = 500_000
 const CALLS = 50
 const CALL_MS_MAX = 60_000
+const STEP_MS_MAX = 600_000 // of reconciling: its first step may read a table whole
 const kept = process.argv[3]
 const folder = kept ?? mkdtempSync(join(tmpdir(), 'ziya-usage-'))
 const server = await startPostgres({ data_dir: join(folder, 'postgres'), durable: false })
@@ -215,18 +217,19 @@ async function buffersOf(sql: postgres.Sql, query: { toSQL(): { sql: string; par
 }
 
 async function measureReconcile(sql: postgres.Sql): Promise<void> {
+  const connection = connect(server.url, STEP_MS_MAX)
   for (const what of ['every entry anew', 'what changed since']) {
     const started = performance.now()
     for (let after: string | null = '0'; after !== null; ) {
-      const items: string = JSON.stringify([
-        { after, entries_max: 100_000, anew: after === '0' && what === 'every entry anew' },
-      ])
-      const [row]: postgres.Row[] = await sql`select api.reconcile(${items}::text::jsonb) as answer`
-      after = row!.answer.after
+      const anew = after === '0' && what === 'every entry anew'
+      const item: Item<'reconcile'> = { after, entries_max: 100_000, anew }
+      const [step]: Answer<'reconcile'>[] = await askOver(connection, 'reconcile', item)
+      after = step!.after
     }
     const findings = await sql`select * from ledger_findings`
     console.log(
       `reconcile, ${what}: ${((performance.now() - started) / 1000).toFixed(1)} s, ${findings.length} findings`,
     )
   }
+  connection.discard()
 }

@@ -62,6 +62,8 @@ test(`of ${AT_ONCE} at once a balance for one admits one, in ${ROUNDS} rounds, a
       account_id: payer.account_id,
       key_id: payer.key_id,
       model: 'm',
+      price_version: 1,
+      reserved_nanousd: String(PRICE),
       attempt: 1,
       ...counts,
       ...times,
