@@ -94,7 +94,7 @@ test('a key that was revoked reads nothing', async () => {
 })
 
 describe('a read that fails', () => {
-  const own = ['/v1/entries', '/v1/keys', '/v1/invoices', '/v1/usage?group_by=day']
+  const own = ['/v1/entries', '/v1/invoices', '/v1/usage?group_by=day']
   const operators = () => [
     '/admin/accounts',
     '/admin/prices',

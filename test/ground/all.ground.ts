@@ -4,7 +4,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'vitest'
-import { rows } from './rows.ts'
+import { long_rows, rows } from './rows.ts'
 
 let folder: string
 beforeEach(() => {
@@ -13,6 +13,6 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
 describe('the ground', () => {
-  for (const { name, unless, run } of rows)
+  for (const { name, unless, run } of [...rows, ...long_rows])
     test.skipIf(!!unless)(unless ? `${name} (${unless})` : name, () => run(folder), 240_000)
 })
