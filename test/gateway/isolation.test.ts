@@ -49,10 +49,13 @@ afterAll(() => gateway?.stop())
 
 /** A closed invoice of the owner's, as the month's end would have left it. */
 async function invoiceOf({ account_id }: Caller): Promise<string> {
-  await gateway.db.sql`
+  const { sql } = gateway.db
+  await sql`
     insert into invoices
-      (account_id, number, month, billing_mode, after_sequence, last_sequence, summed_sequence, opening_nanousd, closing_nanousd, closed_at)
-    values (${account_id}, 1, '2026-01-01Z', 'prepaid', 0, 1, 1, 0, 0, clock_timestamp())`
+      (account_id, number, month, billing_mode, after_sequence, last_sequence, summed_sequence, opening_nanousd, closing_nanousd)
+    values (${account_id}, 1, '2026-01-01Z', 'prepaid', 0, 1, 0, 0, 0)`
+  await sql`insert into invoice_lines values (${account_id}, 1, 'top_up', '', 0, 1, 0, 0, 0, 0)`
+  await sql`update invoices set summed_sequence = 1, closed_at = clock_timestamp() where account_id = ${account_id}`
   return `inv_${account_id}_1`
 }
 
