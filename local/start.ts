@@ -2,7 +2,9 @@
 // account asks the model card's own question through the public API, and its bill is printed. Ctrl-C stops every process.
 
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import type { Server } from 'node:net'
 import { join, relative } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { orAborted } from './aborted.ts'
 import { ask } from './ask.ts'
 import { endChildrenAtOnce } from './children.ts'
@@ -14,6 +16,7 @@ import { type Stack, startStack } from './stack.ts'
 import { readStartOptions, type StartOptions } from './start-options.mjs'
 
 const SIGN_OF_LIFE_MS = 3_000
+const LEAVE_MS_MAX = 12_000 // a start whose npm was killed has what runs finished first
 const ADVICE: Record<string, string> = {
   EROFS: 'choose a folder that can be written with --data DIR',
   EACCES: 'choose a folder that this user may write with --data DIR',
@@ -54,8 +57,8 @@ async function run(): Promise<number> {
 async function main(options: StartOptions): Promise<number> {
   const { data_dir, once } = options
   const ready_file = join(data_dir, 'ready.json')
-  mkdirSync(data_dir, { recursive: true })
-  if (!(await tryLock('start', data_dir)))
+  makeFolder(data_dir)
+  if (!(await lockOf(data_dir)))
     throw new Error(
       `npm start already runs with the data folder ${data_dir}; stop it, or choose another with --data DIR`,
     )
@@ -81,6 +84,25 @@ async function main(options: StartOptions): Promise<number> {
     rmSync(ready_file, { force: true })
     console.log('\nStopping: what runs is finished first. A second Ctrl-C ends at once.')
     await stack.stop()
+  }
+}
+
+function makeFolder(data_dir: string): void {
+  try {
+    mkdirSync(data_dir, { recursive: true })
+  } catch (error) {
+    const { code } = error as { code?: string }
+    throw new Error(
+      `the data folder ${data_dir} cannot be made (${code}): choose one that can be written with --data DIR`,
+    )
+  }
+}
+
+/** The lock of the data folder; one that is just ending is waited for. */
+async function lockOf(data_dir: string): Promise<Server | null> {
+  for (const deadline = performance.now() + LEAVE_MS_MAX; ; await sleep(200, null, { signal: stop.signal })) {
+    const lock = await tryLock('start', data_dir)
+    if (lock || performance.now() > deadline) return lock
   }
 }
 

@@ -26,7 +26,7 @@ export async function installDependencies(lock, progress) {
     progress('removing what a broken-off installation left')
     rmSync('node_modules', { recursive: true, force: true })
   }
-  mkdirSync('node_modules', { recursive: true })
+  if (!existsSync('node_modules')) mkdirSync('node_modules') // recursive, it says ENOENT of a file system that can only be read
   writeFileSync(broken_off, '')
   rmSync(stamp, { force: true })
   console.log('  installing dependencies (npm install) …')
