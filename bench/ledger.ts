@@ -100,7 +100,7 @@ async function pairs(name: string, among: Payer[], at_once: number, seconds: num
       const request_id = randomUUID()
       const { key_hash } = among[turn++ % among.length]!
       const started = performance.now()
-      const tokens = { prompt_tokens_max: 9, output_tokens_max: 32, ttl_ms: 60_000 }
+      const tokens = { prompt_tokens_max: 9, request_output_tokens_max: 32, ttl_ms: 60_000 }
       const admitted = await askLane(admit, 'admit', { request_id, key_hash, model, ...tokens })
       if (admitted.decision !== 'admitted') throw new Error(`admit: ${admitted.decision}`)
       const settled = await askLane(settle, 'settle', { ...admitted, request_id, model, attempt: 1, ...counts })
@@ -119,7 +119,7 @@ function pgbench(name: string, one_account: boolean): void {
   // pgbench puts its variables in as text, inside of quotes too. Another decision divides by zero, which ends it.
   const admission = `jsonb_build_array(jsonb_build_object('request_id', ':request_id',
   'key_hash', encode(sha256(':account'::text::bytea), 'hex'), 'model', '${model}',
-  'prompt_tokens_max', 9, 'output_tokens_max', 32, 'ttl_ms', 60000))`
+  'prompt_tokens_max', 9, 'request_output_tokens_max', 32, 'ttl_ms', 60000))`
   const settlement = `jsonb_build_array('${JSON.stringify({ model, attempt: 1, ...counts })}'::jsonb
   || jsonb_build_object('request_id', ':request_id', 'account_id', ':account'))`
   writeFileSync(

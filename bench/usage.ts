@@ -58,7 +58,7 @@ async function fill(sql: postgres.Sql): Promise<void> {
   const indexes = await dropIndexes(sql)
   for (let from = 0; from < REQUESTS; from += SLICE) {
     await sql`insert into reservations
-      (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, created_at, expires_at, closed_at, settled_at, tokens_max)
+      (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, created_at, expires_at, closed_at, settled_at, charged_tokens_max)
       select uuid_of, account, (account - 1) * 4 + 1 + n / 2 % 4, 'm' || 1 + n % 3, 1, 100000, 1, 'posted', at, at, at, at, 4000
       from (
         select n, gen_random_uuid() as uuid_of, timestamptz '2025-01-01Z' + n * (interval '1 year' / ${REQUESTS}) as at,

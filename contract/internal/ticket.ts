@@ -14,7 +14,7 @@ export interface Ticket {
   price_version: number
   reserved_nanousd: string // bigint as decimal
   prompt_tokens_max: number // over all prompts
-  output_tokens_max: number // over all choices
+  request_output_tokens_max: number // over all choices
   duration_ms_max: number // relative: clocks of gateway and node need not agree
 }
 

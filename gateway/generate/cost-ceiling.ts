@@ -6,13 +6,13 @@ import type { GenerateRequest, PromptPart } from '../../contract/internal/genera
 
 export interface CostCeiling {
   prompt_tokens_max: number // over all prompts
-  output_tokens_max: number // over all choices
+  request_output_tokens_max: number // over all choices
 }
 
 export function costCeiling(request: GenerateRequest, context_tokens: number): CostCeiling {
   let prompt_tokens_max = 0
   for (const prompt of request.prompts) prompt_tokens_max += Math.min(promptTokensMax(prompt), context_tokens)
-  return { prompt_tokens_max, output_tokens_max: request.max_tokens * request.n * request.prompts.length }
+  return { prompt_tokens_max, request_output_tokens_max: request.max_tokens * request.n * request.prompts.length }
 }
 
 function promptTokensMax(parts: PromptPart[]): number {

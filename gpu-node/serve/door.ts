@@ -93,7 +93,7 @@ export function acceptRequest(
   const run = runner.prepare(request, ticket.cache_salt)
   const output_tokens = run.choices.reduce((sum, { output_tokens_max }) => sum + output_tokens_max, 0)
   checkCeiling('prompt', run.prompt_tokens, ticket.prompt_tokens_max)
-  checkCeiling('output', output_tokens, ticket.output_tokens_max)
+  checkCeiling('output', output_tokens, ticket.request_output_tokens_max)
   return new Generation({ ticket: text, attempt: ticket.attempt, request, run })
 }
 

@@ -8,7 +8,7 @@ create function ledger.candidates_of(items jsonb, owners bigint[], moment timest
     from (select distinct i ->> 'model' as name from jsonb_array_elements(items) as i) as named)
   select
     place::int, item, (item ->> 'request_id')::uuid, item ->> 'model',
-    (item ->> 'prompt_tokens_max')::bigint, (item ->> 'output_tokens_max')::bigint,
+    (item ->> 'prompt_tokens_max')::bigint, (item ->> 'request_output_tokens_max')::bigint,
     k.key, a.account, o.own, w.whole,
     case when is_agreed then price_at(name, (k.key).account_id, moment) else list_price end, nodes, r.held
   from jsonb_array_elements(items) with ordinality as listed (item, place)
@@ -68,14 +68,14 @@ begin
       when asked.item ? 'idempotency' then idempotency_verdict(account.id, asked.item -> 'idempotency')
     end;
     if answer is null then
-      amount := cost_nanousd(asked.price, asked.prompt_tokens_max, 0, asked.output_tokens_max);
+      amount := cost_nanousd(asked.price, asked.prompt_tokens_max, 0, asked.request_output_tokens_max);
       limited := decide_limits(key, account, own, whole, row(asked.item -> 'limits',
-        asked.prompt_tokens_max + asked.output_tokens_max, amount, moment_us)::ledger.demand);
+        asked.prompt_tokens_max + asked.request_output_tokens_max, amount, moment_us)::ledger.demand);
       answer := obstacle(limited, (asked.price).version, account, amount, asked.nodes);
     end if;
     if answer is null then
       held := pending(asked.request_id, key, asked.model, (asked.price).version, amount::bigint);
-      held.tokens_max := asked.prompt_tokens_max + asked.output_tokens_max;
+      held.charged_tokens_max := asked.prompt_tokens_max + asked.request_output_tokens_max;
       held.expires_at := clock_timestamp() + (asked.item ->> 'ttl_ms')::bigint * interval '1 millisecond';
       if asked.item ? 'idempotency' then
         perform claim_for_generation(account.id, asked.item -> 'idempotency', held.request_id);
@@ -166,7 +166,7 @@ begin
   from unnest(taken_from) as taken
   where m.account_id = taken.account_id and m.key_id = taken.key_id;
   insert into reservations
-    (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, created_at, expires_at, tokens_max)
-  select request_id, account_id, key_id, model, price_version, amount_nanousd, 1, state, moment, expires_at, tokens_max
+    (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, created_at, expires_at, charged_tokens_max)
+  select request_id, account_id, key_id, model, price_version, amount_nanousd, 1, state, moment, expires_at, charged_tokens_max
   from unnest(made);
 end $$;

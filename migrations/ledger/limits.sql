@@ -67,7 +67,7 @@ begin
       count(*) filter (where was_pending) as places,
       coalesce(sum(amount_nanousd) filter (where was_pending), 0)::bigint as held_nanousd,
       coalesce(sum(charged_nanousd), 0)::bigint as charged_nanousd,
-      coalesce(sum(tokens - tokens_max) filter (where was_pending), 0)::bigint as tokens
+      coalesce(sum(tokens - charged_tokens_max) filter (where was_pending), 0)::bigint as tokens
     from unnest(ends) as e join keys k on k.id = e.key_id
     group by grouping sets ((e.account_id, coalesce(k.metered_as, k.id)), (e.account_id))) as e
   where m.account_id = e.account_id and m.key_id = e.key_id;

@@ -44,13 +44,13 @@ begin
       select request_id from reservations
       where state = 'pending' and expires_at < clock_timestamp() and account_id = any (owners)
       order by expires_at limit count_max)
-    returning account_id, key_id, amount_nanousd, tokens_max),
+    returning account_id, key_id, amount_nanousd, charged_tokens_max),
   freed as ( -- one row an account: an update applies only one of several matches
     select account_id, sum(amount_nanousd)::bigint as amount_nanousd from closed group by account_id),
   released as (
     update accounts set pending_nanousd = pending_nanousd - freed.amount_nanousd
     from freed where accounts.id = freed.account_id)
-  select count(*), array_agg(row(account_id, key_id, true, amount_nanousd, 0, tokens_max, null)::ended)
+  select count(*), array_agg(row(account_id, key_id, true, amount_nanousd, 0, charged_tokens_max, null)::ended)
   into expired_count, ends from closed;
   perform correct_limits(ends);
   return expired_count;

@@ -28,7 +28,7 @@ begin
       end,
       i.request_id, i.account_id, r.key_id, r.model, r.price_version, i.attempt, r.amount_nanousd,
       least(cost_nanousd(p, i.prompt_tokens, i.cached_tokens, i.completion_tokens), r.amount_nanousd)::bigint,
-      i.prompt_tokens, i.cached_tokens, i.completion_tokens, r.created_at, r.tokens_max)::settlement order by i.place)
+      i.prompt_tokens, i.cached_tokens, i.completion_tokens, r.created_at, r.charged_tokens_max)::settlement order by i.place)
     from settle_items(items) as i
     left join lateral (
       select * from reservations r where r.request_id = i.request_id and r.account_id = i.account_id limit 1) as r on true
@@ -105,7 +105,7 @@ end $$;
 -- What the charges mean to the limits of keys and accounts.
 create function ledger.ends_of(settled settlement[]) returns ended[] language sql immutable as $$
   select array_agg(row(
-    account_id, key_id, decision = 'posted', held_nanousd, charge_nanousd, tokens_max, prompt_tokens + completion_tokens)::ended)
+    account_id, key_id, decision = 'posted', held_nanousd, charge_nanousd, charged_tokens_max, prompt_tokens + completion_tokens)::ended)
   from unnest(settled) where decision in ('posted', 'late')
 $$;
 

@@ -6,7 +6,7 @@ create type ledger.candidate as (
   request_id uuid,
   model text,
   prompt_tokens_max bigint,
-  output_tokens_max bigint,
+  request_output_tokens_max bigint,
   key keys,
   account accounts,
   own meters, -- the key's

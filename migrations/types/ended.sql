@@ -6,6 +6,6 @@ create type ledger.ended as (
   was_pending boolean, -- it was still held: its money and its place are given back
   amount_nanousd bigint, -- that was held
   charged_nanousd bigint,
-  tokens_max bigint, -- as charged at admission
+  charged_tokens_max bigint, -- as charged at admission
   tokens bigint -- as used; null where nobody knows
 );

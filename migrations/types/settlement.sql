@@ -15,5 +15,5 @@ create type ledger.settlement as (
   cached_tokens bigint,
   completion_tokens bigint,
   created_at timestamptz, -- the reservation's, as is:
-  tokens_max bigint
+  charged_tokens_max bigint
 );

@@ -22,7 +22,7 @@ async function charge(payer: Payer, amounts: number[]): Promise<void> {
   const records: object[] = []
   for (const completion_tokens of amounts) {
     const request_id = randomUUID()
-    const limits = { prompt_tokens_max: 0, output_tokens_max: completion_tokens, ttl_ms: 60_000 }
+    const limits = { prompt_tokens_max: 0, request_output_tokens_max: completion_tokens, ttl_ms: 60_000 }
     const [, admitted] = [
       await db.ask('settle', { node }),
       (await db.ask('admit', { request_id, key_hash: payer.key_hash, model: 'm', ...limits }))[0]!,

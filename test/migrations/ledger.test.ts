@@ -36,7 +36,7 @@ function node(node_id: string, state: string) {
 }
 
 function wish(own: object = {}) {
-  const tokens = { prompt_tokens_max: 10, output_tokens_max: 20 }
+  const tokens = { prompt_tokens_max: 10, request_output_tokens_max: 20 }
   return { request_id: randomUUID(), key_hash: payer.key_hash, model: 'm', ...tokens, ttl_ms: 60_000, ...own }
 }
 
@@ -163,19 +163,25 @@ describe('admit', () => {
   })
 
   test('answers each item of a set in order, a refused one alone', async () => {
-    const set = [wish({ output_tokens_max: 150 }), wish({ output_tokens_max: 150 }), wish({ output_tokens_max: 10 })]
+    const set = [
+      wish({ request_output_tokens_max: 150 }),
+      wish({ request_output_tokens_max: 150 }),
+      wish({ request_output_tokens_max: 10 }),
+    ]
     expect(decisions(await db.ask('admit', ...set))).toEqual(['admitted', 'insufficient_quota', 'admitted'])
   })
 
   test('spends to the last nano-USD and not one further', async () => {
-    const whole = wish({ prompt_tokens_max: 0, output_tokens_max: 200 })
-    const one = wish({ prompt_tokens_max: 1, output_tokens_max: 0 })
+    const whole = wish({ prompt_tokens_max: 0, request_output_tokens_max: 200 })
+    const one = wish({ prompt_tokens_max: 1, request_output_tokens_max: 0 })
     expect(decisions(await db.ask('admit', whole, one))).toEqual(['admitted', 'insufficient_quota'])
   })
 
   test('of more tokens than money can count is refused, not an error', async () => {
     const most = Number.MAX_SAFE_INTEGER
-    expect((await admit({ prompt_tokens_max: most, output_tokens_max: most })).decision).toBe('insufficient_quota')
+    expect((await admit({ prompt_tokens_max: most, request_output_tokens_max: most })).decision).toBe(
+      'insufficient_quota',
+    )
   })
 
   test('sees no node that was silent for five seconds', async () => {
@@ -250,9 +256,9 @@ describe('settle', () => {
   })
 
   test('after its reservation expired is late usage, even where the balance is gone', async () => {
-    const ticket = await admit({ output_tokens_max: 196, ttl_ms: -1 })
+    const ticket = await admit({ request_output_tokens_max: 196, ttl_ms: -1 })
     expect((await db.ask('expire', { count_max: 10 }))[0]!.count).toBeGreaterThan(0)
-    const again = await admit({ output_tokens_max: 196 })
+    const again = await admit({ request_output_tokens_max: 196 })
     expect(
       decisions(await db.ask('settle', { ...ticket, ...counts }, { ...again, ...counts, completion_tokens: 196 })),
     ).toEqual(['late', 'posted'])

@@ -176,7 +176,7 @@ function rightRetry(
 }
 
 function wish(payer: Payer, own: object = {}) {
-  const tokens = { prompt_tokens_max: 10, output_tokens_max: 20 }
+  const tokens = { prompt_tokens_max: 10, request_output_tokens_max: 20 }
   return { request_id: randomUUID(), key_hash: payer.key_hash, model: 'm', ...tokens, ttl_ms: 60_000, ...own }
 }
 
@@ -235,7 +235,7 @@ describe('admit', () => {
     const [first, second, third] = await admit(payer, {}, {}, {})
     expect(decisionsOf([first!, second!, third!])).toEqual(['admitted', 'admitted', 'tokens_per_minute'])
     await db.ask('settle', { ...first, ...counts, prompt_tokens: 4, completion_tokens: 1 })
-    expect(decisionsOf(await admit(payer, { output_tokens_max: 15 }))).toEqual(['admitted'])
+    expect(decisionsOf(await admit(payer, { request_output_tokens_max: 15 }))).toEqual(['admitted'])
     await db.ask('void', second!)
     expect(decisionsOf(await admit(payer, {}, {}))).toEqual(['admitted', 'tokens_per_minute'])
   })
@@ -265,12 +265,11 @@ describe('admit', () => {
     const [a, b, c] = await admit(payer, {}, {}, {})
     expect(decisionsOf([a!, b!, c!])).toEqual(['admitted', 'admitted', 'spend_cap_reached'])
     await db.ask('settle', { ...a, ...counts, prompt_tokens: 5, completion_tokens: 5 })
-    expect(decisionsOf(await admit(payer, { output_tokens_max: 15 }, { output_tokens_max: 1 }))).toEqual([
-      'admitted',
-      'spend_cap_reached',
-    ])
+    expect(
+      decisionsOf(await admit(payer, { request_output_tokens_max: 15 }, { request_output_tokens_max: 1 })),
+    ).toEqual(['admitted', 'spend_cap_reached'])
     await db.sql`update meters set month = month - interval '1 month', charged_nanousd = 65 where account_id = ${payer.account_id}`
-    expect(decisionsOf(await admit(payer, { output_tokens_max: 0 }))).toEqual(['admitted'])
+    expect(decisionsOf(await admit(payer, { request_output_tokens_max: 0 }))).toEqual(['admitted'])
   })
 
   test('holds all keys of an account together to what the account may, and shows it where it is tighter', async () => {

@@ -49,7 +49,7 @@ test(`of ${AT_ONCE} at once a balance for one admits one, in ${ROUNDS} rounds, a
       key_hash: payer.key_hash,
       model: 'm',
       prompt_tokens_max: 0,
-      output_tokens_max: 20,
+      request_output_tokens_max: 20,
       ttl_ms: 60_000,
     }))
     const answers = await Promise.all(items.map((item, i) => ask(i, 'admit', item)))

@@ -22,7 +22,7 @@ beforeEach(async () => {
 
 async function settleOne(): Promise<string> {
   const request_id = randomUUID()
-  const tokens = { prompt_tokens_max: 10, output_tokens_max: 20, ttl_ms: 60_000 }
+  const tokens = { prompt_tokens_max: 10, request_output_tokens_max: 20, ttl_ms: 60_000 }
   const [ticket] = await db.ask('admit', { request_id, key_hash: payer.key_hash, model: 'm', ...tokens })
   const counts = { prompt_tokens: 10, cached_tokens: 0, completion_tokens: 4, delivered_tokens: 4, outcome: 'stop' }
   const times = { started_unix_ms: 0, first_token_ms: 1, duration_ms: 1 }

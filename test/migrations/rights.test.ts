@@ -130,7 +130,7 @@ test('the whole way of money is open to it, and a temporary table stands in for 
     key_hash: payer.key_hash,
     model: 'm',
     prompt_tokens_max: 10,
-    output_tokens_max: 20,
+    request_output_tokens_max: 20,
     ttl_ms: 60_000,
   }
   const ticket = await one('admit', wish)

@@ -47,7 +47,7 @@ export function ticketFor(request: GenerateRequest, changes: Partial<Ticket> = {
     price_version: 1,
     reserved_nanousd: '1000',
     prompt_tokens_max: 100_000,
-    output_tokens_max: 100_000,
+    request_output_tokens_max: 100_000,
     duration_ms_max: 60_000,
     ...changes,
   }

@@ -439,7 +439,7 @@ function plan(random: Random, payers: Payer[]): Plan {
 
 function admitItem(plan: Plan) {
   const { request_id, payer, ttl_ms } = plan
-  const tokens = { prompt_tokens_max: plan.prompt_tokens, output_tokens_max: plan.ceiling }
+  const tokens = { prompt_tokens_max: plan.prompt_tokens, request_output_tokens_max: plan.ceiling }
   return { request_id, key_hash: payer.key_hash, model: 'm', ...tokens, ttl_ms }
 }
 

@@ -19,7 +19,7 @@ export async function use(
 ): Promise<string> {
   const request_id = randomUUID()
   await db.ask('settle', { node: nodeOf(model) })
-  const tokens = { prompt_tokens_max: prompt, output_tokens_max: completion, ttl_ms: 60_000 }
+  const tokens = { prompt_tokens_max: prompt, request_output_tokens_max: completion, ttl_ms: 60_000 }
   const [admitted] = await db.ask('admit', { request_id, key_hash: payer.key_hash, model, ...tokens })
   await wait()
   if (admitted!.decision === 'admitted')

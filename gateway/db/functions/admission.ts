@@ -22,7 +22,7 @@ export const admit = {
     request_id: uuid,
     model: z.string(),
     prompt_tokens_max: count,
-    output_tokens_max: count,
+    request_output_tokens_max: count,
     ttl_ms: z.int(),
     // The deployment's, for an account that has none of its own.
     limits: z

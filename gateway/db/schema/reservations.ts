@@ -15,7 +15,7 @@ export const reservations = pgTable('reservations', {
   created_at: writtenAt(),
   expires_at: moment().notNull(),
   closed_at: moment(),
-  tokens_max: int8().notNull().default(0n), // what tokens per minute were charged with at admission
+  charged_tokens_max: int8().notNull().default(0n), // what tokens per minute were charged with at admission
   stopped_at: moment(), // its key was revoked while it ran
   settled_at: moment(),
 })

@@ -12,7 +12,7 @@ const ticket: Ticket = {
   price_version: 3,
   reserved_nanousd: '9007199254740993',
   prompt_tokens_max: 10,
-  output_tokens_max: 20,
+  request_output_tokens_max: 20,
   duration_ms_max: 60_000,
 }
 

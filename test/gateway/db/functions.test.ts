@@ -20,7 +20,14 @@ test('no SQL outside of migrations/ calls a function by its name', () => {
 })
 
 test('an admission that came too late is given back as its first attempt, and a refused one is not', () => {
-  const item = { request_id: 'r', key_hash: '00', model: 'm', prompt_tokens_max: 1, output_tokens_max: 1, ttl_ms: 1 }
+  const item = {
+    request_id: 'r',
+    key_hash: '00',
+    model: 'm',
+    prompt_tokens_max: 1,
+    request_output_tokens_max: 1,
+    ttl_ms: 1,
+  }
   const reserved = { account_id: '1', key_id: '2', price_version: 3, reserved_nanousd: '4' }
   const admitted = { decision: 'admitted' as const, ...reserved, balance_nanousd: '5', nodes: [] }
   expect(followUp('admit', item, admitted)).toEqual({

@@ -20,7 +20,7 @@ test('a prompt never counts more than the context, for a longer one is refused',
 
 test('output counts every choice of every prompt', () => {
   const prompts = [[{ text: 'a' }], [{ text: 'b' }]]
-  expect(ceiling(prompts, { n: 3, max_tokens: 7 }).output_tokens_max).toBe(42)
+  expect(ceiling(prompts, { n: 3, max_tokens: 7 }).request_output_tokens_max).toBe(42)
 })
 
 test('no text makes more tokens than its ceiling, even where every byte is one', () => {

@@ -135,7 +135,7 @@ describe('the node is asked', () => {
       key_id: caller.key_id,
       model,
       prompt_tokens_max: 1 + (3 + 1) + 1 + (1 + 1), // <s>, bytes, and one a text part
-      output_tokens_max: 40,
+      request_output_tokens_max: 40,
       reserved_nanousd: String(8 * 20 + 40 * 60),
     })
   })

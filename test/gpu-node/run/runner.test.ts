@@ -246,7 +246,7 @@ describe('at the node', () => {
     expect(answers.map(({ status }) => status).sort()).toEqual([200, 401, 401])
     const unpaid = [
       await generate(node.url, { prompts }, { ticket: { prompt_tokens_max: 2 } }),
-      await generate(node.url, { prompts, n: 2, max_tokens: 5 }, { ticket: { output_tokens_max: 9 } }),
+      await generate(node.url, { prompts, n: 2, max_tokens: 5 }, { ticket: { request_output_tokens_max: 9 } }),
     ]
     for (const response of unpaid) expect((await refusalOf(response)).code).toBe('ceiling_exceeded')
     const unreadable = await generate(node.url, { prompts: [[{ text: UNREADABLE }]] })

@@ -326,7 +326,7 @@ describe('a refusal', () => {
   const long = [[{ tokens: Array.from({ length: 200 }, () => 300) }]]
   const cases: [string, Partial<GenerateRequest>, object, string][] = [
     ['too few prompt tokens paid for', {}, { prompt_tokens_max: 2 }, 'ceiling_exceeded'],
-    ['too few output tokens paid for', { n: 2 }, { output_tokens_max: 39 }, 'ceiling_exceeded'],
+    ['too few output tokens paid for', { n: 2 }, { request_output_tokens_max: 39 }, 'ceiling_exceeded'],
     ['a ticket for another model', {}, { model: 'other' }, 'bad_ticket'],
     ['a ticket for another request', {}, { request_id: crypto.randomUUID() }, 'bad_ticket'],
     ['a prompt longer than the context', { prompts: long }, {}, 'context_length_exceeded'],
