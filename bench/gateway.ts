@@ -38,7 +38,7 @@ const SECONDS = 3
 const CHUNKS = 64
 const CHUNK_MS = 5
 const model = 'ziya-coding-mini'
-// As gpu-node/meter/sync.ts reports.
+// Reports come as gpu-node/meter/sync.ts sends them.
 const GATHER_MS = 50
 const HEARTBEAT_MS = 1000
 const portkey = fileURLToPath(new URL('peers/gateway/node_modules/@portkey-ai/gateway', import.meta.url))

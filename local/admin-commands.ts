@@ -27,7 +27,7 @@ export interface Command {
   description: string
   positionals?: string[]
   options?: Options
-  /** Of a list: which fields are shown, in order. */
+  /** Names the fields of a list that are shown, in order. */
   columns?: string[]
   call(values: Record<string, string & boolean>, positionals: string[]): Call
   /** What is made of the answer here, before it is printed. */

@@ -24,7 +24,7 @@ const ADVICE: Record<string, string> = {
   ERR_MODULE_NOT_FOUND: 'remove node_modules and start again',
 }
 
-// Of one machine's cores all three parts take their share, and so does whatever else runs there: an answer of the database may take
+// All three parts share one machine's cores, as does whatever else runs there: an answer of the database may take
 // longer than at the edge before it counts as lost.
 const patience = { DATABASE_MS_MAX: '5000' }
 

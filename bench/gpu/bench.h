@@ -49,7 +49,7 @@ inline Sizes sizes_of(const Arguments& arguments) {
           .prompts = {512, 2048, 8192}, .blocks = 20000, .in = 1000, .out = 1000, .run_tokens_max = 2048};
 }
 
-// As wide as keeps the sizes of what they multiply.
+// The random weights spread so that a product has the size of what it multiplies.
 inline void fill(Kernels& kernels, Matrix& matrix) {
   static uint64_t seed = 1;
   device::fill(kernels, matrix, seed++, 1 / std::sqrt(float(matrix.inputs)));
@@ -116,7 +116,7 @@ inline double median(std::vector<double> values) {
   return values[values.size() / 2];
 }
 
-// Of the KV cache, whose memory may be as large as is left beside the weights.
+// The KV cache may take the memory that is left beside the weights.
 inline double block_bytes(const ModelShape& s) { return 4.0 * block_tokens * s.layers * s.kv_heads * s.head_size; }
 inline int blocks_that_fit(const ModelShape& shape) {
   constexpr double usable_memory = 0.92;

@@ -101,7 +101,7 @@ void bench_decode(const Arguments& arguments) {
         for (int q = 0; q < sequences; q++) pieces.push_back({some_tokens(1, s.vocab_size, q + i), context + i, blocks_of(q, blocks_each)});
         seconds.push_back(model.step_seconds(batch_of(pieces)));
       }
-      // As the node runs them: each step is enqueued before the one ahead of it is read.
+      // Steps run as the node runs them: each is enqueued before the one ahead of it is read.
       const auto batch_ahead = [&](int i) {
         std::vector<Piece> pieces;
         for (int q = 0; q < sequences; q++)

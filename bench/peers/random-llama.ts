@@ -101,7 +101,7 @@ function normals(seed: number): (count: number) => Uint16Array {
   }
 }
 
-/** Of the standard normal distribution: Newton's method on its integral, whose density is known. */
+/** The inverse of the standard normal distribution: Newton's method on its integral, whose density is known. */
 function quantile(p: number): number {
   if (p > 0.5) return -quantile(1 - p)
   let x = -Math.sqrt(-2 * Math.log(p)) // a bound below, from which the convex left tail converges

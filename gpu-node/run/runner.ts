@@ -7,7 +7,7 @@ import type { FinishReason, GenerateRequest } from '../../contract/internal/gene
 export interface Runner {
   /** Tokens that prompt and output of one sequence may have together. */
   readonly sequence_tokens_max: number
-  /** Of this moment. */
+  /** What the runner has at this moment. */
   readonly load: RunnerLoad
   /** Counted since the start. */
   readonly statistics: RunnerStatistics
@@ -35,7 +35,7 @@ export type RunRequest = Omit<GenerateRequest, 'response_id' | 'created_unix_s' 
 /** A request that a runner has taken in: its choices, each at the index prompt * n + copy. */
 export interface Run {
   readonly choices: readonly RunChoice[]
-  /** Of each prompt once. Exact where the runner has the model's tokenizer, else the most that it may come to. */
+  /** Counts each prompt once. It is exact where the runner has the model's tokenizer, else the most that it may come to. */
   readonly prompt_tokens: number
   /** What is billed of its prompts so far: nothing of one whose turn has not come. */
   readonly usage: { prompt_tokens: number; cached_tokens: number }
@@ -49,7 +49,7 @@ export interface Run {
 
 export interface RunChoice {
   readonly prompt_tokens: number
-  /** Its events never have more tokens together. */
+  /** The events of a choice never have more tokens than this together. */
   readonly output_tokens_max: number
   /** When the first step for it began, on the monotonic clock; null while it waits. */
   readonly begun_at_ms: number | null
@@ -85,7 +85,7 @@ export interface RunEvent {
   readonly text: string
   /** Counted by it. */
   readonly tokens: number
-  /** Of the tokens whose text is out by now; none where the request asked for none. */
+  /** The log-probabilities of the tokens whose text is out by now; none where the request asked for none. */
   readonly logprobs: readonly TokenLogprob[]
   /** Set in the last event of a choice. */
   readonly finish: FinishReason | null

@@ -81,7 +81,7 @@ begin
 end $$;
 
 -- A new key in the place of another, which goes on to work for a while. Asked again with the same hash it is the same key.
--- Its secret goes to who asks: a key with limits gets none that counts on another meter, for that would be a second allowance.
+-- The new secret goes to whoever asks: a key with limits gets none that counts on another meter, for that would be a second allowance.
 create function api.rotate_key(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;

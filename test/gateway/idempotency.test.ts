@@ -32,7 +32,7 @@ async function settled(request_id: string): Promise<void> {
   await eventually(async () => ((await entriesOf(request_id)).length > 0 ? true : null), 15_000)
 }
 
-/** As if the moment in which a result may still come had passed. */
+/** Lets the moment pass in which a result may still come. */
 async function age(request_id: string): Promise<void> {
   await settled(request_id)
   await gateway.db

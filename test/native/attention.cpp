@@ -156,7 +156,7 @@ void attention_is_right_and_chunk_invariant(const Device& device, Random& random
   }
 }
 
-// Its last token alone, and the one before as the last of a prompt's.
+// Attends for its last token alone, and for the one before as the last of a prompt's.
 void every_head_size_and_group_attends(const Device& device, Random& random) {
   for (const int head_size : {8, 16, 32, 48, 64, 128}) {
     for (const int group : {1, 2, 4, 8}) {

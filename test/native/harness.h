@@ -48,7 +48,7 @@ void expect(bool holds, const std::string& what);
 
 // Runs the function; returns the EngineError's code, or "" when none was thrown.
 std::string error_code(const std::function<void()>& function);
-// Its message.
+// Returns the message of the error that it throws.
 std::string error_text(const std::function<void()>& function);
 
 // Each file's tests.

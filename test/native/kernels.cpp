@@ -64,7 +64,7 @@ void product_is_right_and_batch_invariant(const Device& device, Random& random, 
   }
 }
 
-// As many rows as a prefill has, which are computed in other tiles: some of them against float64, and each of those alone. The
+// The batch has as many rows as a prefill has, which are computed in other tiles: some of them against float64, and each of those alone. The
 // sums of narrow ones are put together from three parts and more.
 void large_products_are_right_and_batch_invariant(const Device& device, Random& random) {
   for (const Product kind : {Product::store, Product::add, Product::swiglu}) {

@@ -36,7 +36,7 @@ class Decoding {
     }
   }
 
-  // Its token is named where `drawn` has it, and referred to otherwise.
+  // The row's token is named where `drawn` has it, and referred to otherwise.
   StepBatch batch(int step, const std::vector<Drawn>& drawn) const {
     std::vector<Piece> pieces;
     for (const int s : orders_[step]) {

@@ -62,7 +62,7 @@ StepBatch greedy_batch(const std::vector<Piece>& pieces);
 void append_history(StepBatch& batch, Row& row, const std::vector<int32_t>& ids, int output_tokens);
 
 std::vector<int32_t> random_tokens(int count, int vocab, Random& random);
-// As many different block ids as positions need, for each of the sequences.
+// Draws as many different block ids as the positions of each sequence need.
 std::vector<std::vector<int32_t>> random_blocks(int sequences, int positions, int blocks, Random& random);
 
 }  // namespace ziya::test

@@ -44,7 +44,7 @@ export class FakeEngine implements Engine {
     return { tokens, ...this.#logprobs(batch, tokens), logits: null, seconds: 0 }
   }
 
-  // As likely as its id says, and every next id half a nat less so.
+  // A token is as likely as its id says, and every next id half a nat less so.
   #logprobs(batch: StepBatch, tokens: Int32Array) {
     const rows = unpackRows(batch.rows)
     const any = rows.some((row) => row.logprobs > 0)

@@ -14,7 +14,7 @@ import type {
 
 /** A prompt that it refuses. */
 export const UNREADABLE = 'unreadable'
-/** Of each prompt so many tokens are always cached. */
+/** So many tokens of each prompt are always cached. */
 export const CACHED_TOKENS = 1
 
 export class FakeRunner implements Runner {

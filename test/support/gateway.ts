@@ -34,7 +34,7 @@ export const chatBody = { model, messages: [{ role: 'user', content: '写一段�
 // The machine is shared: a deadline that a busy moment breaks would test the machine.
 export const PATIENT = { DATABASE_MS_MAX: '20000' }
 
-// Of a machine that is every caller at once.
+// One machine is every caller here at once, so its address may do what many do.
 const NO_SIEVE = { FLOOD: 1e9, FAILED_AUTHENTICATION: 1e9 }
 
 export async function startTestGateway(

@@ -12,7 +12,7 @@ import { checked, type Told } from './boundary.ts'
 import { type Ask, grantFindings, ledgerFindings, newPayerBy, type Payer } from './postgres.ts'
 import { type Random, randomFrom } from './random.ts'
 
-// As the teller's: what is asked of one function while its lane is busy goes as one call. Two of each meet in the database.
+// Lanes work as the teller's do: what is asked of one function while its lane is busy goes as one call. Two of each meet in the database.
 const LANES_A_NAME = 2
 // Far beyond any history, so that one may be suspended with its database (SIGSTOP) and go on.
 const NEVER_MS = 6 * 3_600_000
@@ -140,7 +140,7 @@ export class Histories {
     ]
     const findings: string[] = []
     const over = new AbortController()
-    // As often for all histories together, however many there are.
+    // The chance is spread so that it happens as often for all histories together, however many there are.
     const whileRunning = async (pause_ms: number, act: () => Promise<unknown>) => {
       while (!over.signal.aborted) {
         await act()

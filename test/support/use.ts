@@ -9,7 +9,7 @@ export function publish(db: TestPostgres, model: string, input: number, output: 
   return db.ask('publish_price', { model, ...price, cached_input_nanousd_per_token })
 }
 
-/** Its id. What is refused uses nothing. `wait` is called while it runs. */
+/** Returns its id. What is refused uses nothing. `wait` is called while it runs. */
 export async function use(
   db: TestPostgres,
   payer: Payer,

@@ -6,7 +6,7 @@ import type { ReadDb } from './read-db.ts'
 
 export interface PriceFilter {
   model?: string | undefined
-  /** Of prices that were agreed with an account. */
+  /** Keeps to the prices that were agreed with this account. */
   account_id?: string | undefined
   limit: number
 }

@@ -72,7 +72,7 @@ export class Sequence {
     this.tokens = [...options.prompt]
   }
 
-  /** Its tokens, with those that steps under way draw. */
+  /** Counts its tokens, with those that steps under way draw. */
   get target(): number {
     return this.tokens.length + this.awaited
   }

@@ -19,7 +19,7 @@ inline Floats load(const float* p) {
   memcpy(&result, p, sizeof result);
   return result;
 }
-// As half_to_float in half.h.
+// Computes what half_to_float in half.h does.
 inline Floats load(const uint16_t* p) {
   Halves halves;
   memcpy(&halves, p, sizeof halves);

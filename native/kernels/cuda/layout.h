@@ -57,10 +57,10 @@ struct ActivationView {
   int columns, rows_padded;
   bool is_half;
 
-  // Of fp32.
+  // Points at a row of fp32.
   __host__ __device__ float* row(int64_t index) const { return static_cast<float*>(data) + index * stride; }
 
-  // Of fp16: 8 neighbouring columns, the first a multiple of 8; or one.
+  // Points at fp16: 8 neighbouring columns, the first a multiple of 8; or one.
   __host__ __device__ half* unit(int64_t row, int column) const {
     const int unit = (column % tile_inputs / unit_halves) ^ int(row % 8);
     return static_cast<half*>(data) + (int64_t(column / tile_inputs) * rows_padded + row) * tile_inputs + unit * unit_halves;

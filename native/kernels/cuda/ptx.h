@@ -132,7 +132,7 @@ __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Of a tile of rows of 64 halves, 128 bytes apart, in the 128-byte swizzle; the tile begins at a multiple of 1024 bytes and
+// Describes a tile of rows of 64 halves, 128 bytes apart, in the 128-byte swizzle; the tile begins at a multiple of 1024 bytes and
 // the pointer may be 32, 64 or 96 bytes into its first row, for the next 16 of K.
 __device__ __forceinline__ uint64_t matrix_descriptor(const void* tile) {
   constexpr uint64_t group_stride = 1024 / 16, swizzle_128 = 1;

@@ -112,7 +112,7 @@ class RowSampler {
 
   __device__ int highest() { return id_of(largest_key_below(~0ull)); }
 
-  // Of the raw logits. Returns -log(sum of exp).
+  // Reads the raw logits. Returns -log(sum of exp).
   __device__ float log_probabilities(DrawnToken& drawn) {
     unsigned long long key = largest_key_below(~0ull);
     const float high = logits_[id_of(key)];
@@ -205,7 +205,7 @@ class RowSampler {
     return key > least ? key : least;
   }
 
-  // As an integer of which the whole vocabulary's fit into 63 bits.
+  // Gives an integer of which the whole vocabulary's sum fits into 63 bits.
   __device__ unsigned long long fixed_point(float probability) const {
     return static_cast<unsigned long long>(probability * __uint_as_float(uint32_t(127 + fraction_bits_) << 23));
   }

@@ -155,7 +155,7 @@ void Block::prepare(const Launch& launch, dim3 index, uint64_t seed) {
     fiber.reset();
     fiber.linear = i;
     fiber.index = dim3(i % size.x, i / size.x % size.y, i / size.x / size.y);
-    // As if enter() had been called: its return address slot leaves the stack 8 bytes off a multiple of 16.
+    // The stack looks as if enter() had been called: its return address slot leaves the stack 8 bytes off a multiple of 16.
     auto* top = reinterpret_cast<void**>(stacks_ + (i + 1) * stack_bytes - 64);
     *--top = nullptr;
     *--top = reinterpret_cast<void*>(&Block::enter);

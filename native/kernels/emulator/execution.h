@@ -17,7 +17,7 @@ struct dim3 {
   unsigned x, y, z;
 };
 
-// Of fibers, of blocks, and of the moments at which asynchronous copies land.
+// The order of fibers, of blocks, and of the moments at which asynchronous copies land.
 enum class Order {
   round_robin,  // the longest ready goes next; blocks ascend; copies land as they are issued
   reversed,     // the latest ready goes next; blocks descend; copies land when nobody can go on without them, last first

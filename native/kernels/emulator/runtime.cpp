@@ -72,7 +72,7 @@ uint64_t next_random(uint64_t below) {
   return (pace_random >> 33) % below;
 }
 
-// Of the streams that go by chance, one goes on by some operations, or none does. In the order in which they were made, so that a
+// One of the streams that go by chance goes on by some operations, or none does. In the order in which they were made, so that a
 // seed says which.
 void advance_some() {
   constexpr uint64_t operations_max = 12;

@@ -54,9 +54,9 @@ struct cudaDeviceProp {
 void set_devices(int count);
 void set_memory_max(size_t bytes);
 void set_compute_capability(int major);
-// Of the streams made from now on.
+// Sets the order of the streams made from now on.
 void set_pace(Pace pace, uint64_t seed = 1);
-// As after a sticky error: nothing is done any more, and every call says so.
+// The device is as after a sticky error: nothing is done any more, and every call says so.
 void set_lost(bool is_lost);
 // Device memory that has not been freed.
 size_t memory_in_use();

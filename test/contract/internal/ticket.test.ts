@@ -30,7 +30,7 @@ test('a ticket signed with another secret is none', async () => {
 
 test('a ticket with any character changed is none', async () => {
   const text = await signTicket(ticket, SECRET)
-  // Of the last character of a signature two bits mean nothing, so it is left out.
+  // Two bits of a signature's last character mean nothing, so that character is left out.
   for (let at = 0; at < text.length - 1; at++) {
     const changed = `${text.slice(0, at)}${text[at] === 'A' ? 'B' : 'A'}${text.slice(at + 1)}`
     expect(await verifyTicket(changed, SECRET), `character ${at}`).toBeNull()
