@@ -66,7 +66,7 @@ test('functions that changed are replaced, and only then', async () => {
 
 describe('the list price of the catalog', () => {
   const listed = () =>
-    db.sql`select model, version, input_nanousd_per_token::text as price from prices where account_id is null order by model, version`
+    db.sql`select model, version::int, input_nanousd_per_token::text as price from prices where account_id is null order by model, version`
   const first = catalog.map(({ id, price }) => ({ model: id, version: 1, price: price.input_nanousd_per_token }))
   const inOrder = (rows: object[]) => rows.toSorted((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b)))
 

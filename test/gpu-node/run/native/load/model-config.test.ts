@@ -6,6 +6,7 @@ const config = (changes: object = {}) => ({ ...tinyConfig, ...changes })
 
 test('a config gives the shape of the network', () => {
   expect(modelConfig(config(), null).shape).toEqual({
+    architecture: 'llama',
     vocab_size: 260,
     hidden_size: 8,
     intermediate_size: 12,
