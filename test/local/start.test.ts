@@ -3,6 +3,7 @@
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import {
+  chmodSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
@@ -165,6 +166,7 @@ function bareMachine(): string {
 }
 
 test('what is built starts without a compiler and without setpriv, and a kill of it leaves nothing running', async () => {
+  chmodSync(scratch, 0o711) // without setpriv a server that root starts may pass only what every user may
   const args = ['--port', String(await freePort()), '--data', join(scratch, 'bare')]
   const run = start(args, { PATH: bareMachine() })
   await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 90_000)
