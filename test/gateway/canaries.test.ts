@@ -3,14 +3,14 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createKey } from '../../gateway/auth/key.ts'
-import { type Caller, model, startGatewayAndCaller, type TestGateway } from '../support/gateway.ts'
+import { type Caller, model, startWithCaller, type TestGateway } from '../support/gateway.ts'
 import { eventually } from '../support/stack.ts'
 
 let gateway: TestGateway
 let caller: Caller
 
 beforeAll(async () => {
-  ;[gateway, caller] = await startGatewayAndCaller()
+  ;[gateway, caller] = await startWithCaller()
 })
 afterAll(() => gateway?.stop())
 

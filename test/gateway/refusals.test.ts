@@ -4,13 +4,13 @@ import { request as rawRequest } from 'node:http'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createKey } from '../../gateway/auth/key.ts'
-import { type Caller, chatBody, errorOf, model, startGatewayAndCaller, type TestGateway } from '../support/gateway.ts'
+import { type Caller, chatBody, errorOf, model, startWithCaller, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
 let caller: Caller
 
 beforeAll(async () => {
-  ;[gateway, caller] = await startGatewayAndCaller()
+  ;[gateway, caller] = await startWithCaller()
 })
 afterAll(() => gateway?.stop())
 

@@ -84,7 +84,7 @@ export async function startTestGateway(
 }
 
 /** The gateway of a file whose tests share one caller. */
-export async function startGatewayAndCaller(): Promise<[TestGateway, Caller]> {
+export async function startWithCaller(): Promise<[TestGateway, Caller]> {
   const gateway = await startTestGateway()
   return [gateway, await gateway.newCaller()]
 }
