@@ -5,7 +5,8 @@ import type { ErrorBody, ErrorType } from '../contract/public/error.ts'
 
 interface Refusal {
   status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503
-  type: ErrorType
+  /** Where it is not that of a request that is wrong in itself. */
+  type?: ErrorType
   /** The code that the client is told, where it is not the name itself. */
   code?: string
   message: string
@@ -14,19 +15,18 @@ interface Refusal {
 }
 
 const table = {
-  invalid_json: { status: 400, type: 'invalid_request_error', message: 'The body is not valid JSON.' },
-  invalid_type: { status: 400, type: 'invalid_request_error', message: 'A parameter has the wrong type.' },
-  invalid_value: { status: 400, type: 'invalid_request_error', message: 'A parameter has a value out of its range.' },
-  missing_required_parameter: { status: 400, type: 'invalid_request_error', message: 'A parameter is missing.' },
-  unknown_parameter: { status: 400, type: 'invalid_request_error', message: 'This parameter is not known.' },
-  unsupported_parameter: { status: 400, type: 'invalid_request_error', message: 'This parameter is not supported.' },
+  invalid_json: { status: 400, message: 'The body is not valid JSON.' },
+  invalid_type: { status: 400, message: 'A parameter has the wrong type.' },
+  invalid_value: { status: 400, message: 'A parameter has a value out of its range.' },
+  missing_required_parameter: { status: 400, message: 'A parameter is missing.' },
+  unknown_parameter: { status: 400, message: 'This parameter is not known.' },
+  unsupported_parameter: { status: 400, message: 'This parameter is not supported.' },
   context_length_exceeded: {
     status: 400,
-    type: 'invalid_request_error',
     message: 'The prompt and max_tokens do not fit into the context of this model.',
   },
-  invalid_token_id: { status: 400, type: 'invalid_request_error', message: 'A token id is not in the vocabulary.' },
-  invalid_api_key: { status: 401, type: 'invalid_request_error', message: 'The API key is missing or not valid.' },
+  invalid_token_id: { status: 400, message: 'A token id is not in the vocabulary.' },
+  invalid_api_key: { status: 401, message: 'The API key is missing or not valid.' },
   missing_scope: { status: 403, type: 'permission_error', message: 'This key does not have the scope for this.' },
   address_not_allowed: {
     status: 403,
@@ -40,66 +40,40 @@ const table = {
   },
   limits_are_shared: {
     status: 400,
-    type: 'invalid_request_error',
     message: 'A key that is made by one with limits shares them and what they count: it cannot have others.',
   },
-  too_many_keys: {
-    status: 400,
-    type: 'invalid_request_error',
-    message: 'This account has as many keys as it may. Revoke some.',
-  },
-  already_revoked: { status: 400, type: 'invalid_request_error', message: 'This key has been revoked or has expired.' },
-  overdraft_in_use: {
-    status: 400,
-    type: 'invalid_request_error',
-    message: 'overdraft_nanousd cannot be less than what of it is in use.',
-  },
+  too_many_keys: { status: 400, message: 'This account has as many keys as it may. Revoke some.' },
+  already_revoked: { status: 400, message: 'This key has been revoked or has expired.' },
+  overdraft_in_use: { status: 400, message: 'overdraft_nanousd cannot be less than what of it is in use.' },
   uncountable: {
     status: 400,
-    type: 'invalid_request_error',
     message:
       'With this the credits or debits of the account would add up to more than can be counted, 2^63 - 1 nano-USD.',
   },
   model_not_allowed: { status: 403, type: 'permission_error', message: 'This key may not use this model.' },
-  not_found: { status: 404, type: 'invalid_request_error', message: 'There is nothing here.' },
-  model_not_found: { status: 404, type: 'invalid_request_error', message: 'This model does not exist.' },
-  method_not_allowed: { status: 405, type: 'invalid_request_error', message: 'This method is not allowed here.' },
-  body_too_large: { status: 413, type: 'invalid_request_error', message: 'The body is larger than allowed.' },
+  not_found: { status: 404, message: 'There is nothing here.' },
+  model_not_found: { status: 404, message: 'This model does not exist.' },
+  method_not_allowed: { status: 405, message: 'This method is not allowed here.' },
+  body_too_large: { status: 413, message: 'The body is larger than allowed.' },
   unsupported_media_type: {
     status: 415,
-    type: 'invalid_request_error',
     message: 'The body must be JSON (content-type: application/json), without content-encoding.',
   },
-  invalid_signature: {
-    status: 400,
-    type: 'invalid_request_error',
-    message: 'The signature of this event is missing, not valid or too old.',
-  },
-  customer_taken: {
-    status: 400,
-    type: 'invalid_request_error',
-    message: 'This customer pays for another account already.',
-  },
-  payments_not_configured: {
-    status: 404,
-    type: 'invalid_request_error',
-    message: 'Payments by Stripe are not set up on this server.',
-  },
+  invalid_signature: { status: 400, message: 'The signature of this event is missing, not valid or too old.' },
+  customer_taken: { status: 400, message: 'This customer pays for another account already.' },
+  payments_not_configured: { status: 404, message: 'Payments by Stripe are not set up on this server.' },
   idempotency_running: {
     status: 409,
-    type: 'invalid_request_error',
     message: 'A request with this Idempotency-Key is running. Its result can be had when it has ended.',
     retry_after_s: 1,
   },
   idempotency_lost: {
     status: 409,
-    type: 'invalid_request_error',
     message:
       'The first request with this Idempotency-Key has ended and its result was not kept. Use another key to ask again.',
   },
   idempotency_mismatch: {
     status: 422,
-    type: 'invalid_request_error',
     message: 'This Idempotency-Key came with another body, or from another API key, before.',
   },
   rate_limit_requests: {
@@ -194,7 +168,8 @@ export class ApiError extends Error {
 }
 
 export function errorResponse({ code, detail }: ApiError): Response {
-  const { status, type, message, retry_after_s, code: told = code }: Refusal = table[code]
+  const refusal: Refusal = table[code]
+  const { status, type = 'invalid_request_error', message, retry_after_s, code: told = code } = refusal
   const body: ErrorBody = {
     error: { message: detail.message ?? message, type, param: detail.param ?? null, code: told },
   }

@@ -9,6 +9,14 @@ export interface Exit {
   signal: NodeJS.Signals | null
 }
 
+/** One of them that is ready, until it is stopped or ends by itself. */
+export interface RunningServer {
+  url: string
+  pid: number
+  exited: Promise<Exit>
+  stop(): Promise<void>
+}
+
 interface TiedOptions extends SpawnOptions {
   when_orphaned: NodeJS.Signals
   at_once: NodeJS.Signals // what ends it without a moment's wait

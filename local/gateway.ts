@@ -9,7 +9,7 @@ import { parse } from 'smol-toml'
 import type { LocalModel } from '../gateway/catalog.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
 import { bundleWorker } from './bundle.ts'
-import type { Exit } from './children.ts'
+import type { RunningServer } from './children.ts'
 import { gatewayUrl, readerUrl } from './gateway-login.ts'
 import { requireFreePort } from './port.ts'
 import { localPrice, publishFirst } from './prices.ts'
@@ -31,13 +31,9 @@ export interface GatewayOptions {
   signal?: AbortSignal | undefined // gives up starting
 }
 
-export interface RunningGateway {
-  url: string
-  pid: number
-  exited: Promise<Exit>
+export interface RunningGateway extends RunningServer {
   /** What the cron trigger does each minute. */
   runScheduled(): Promise<void>
-  stop(): Promise<void>
 }
 
 const CRON_MS = 60_000

@@ -5,7 +5,7 @@ import type { ChildProcess } from 'node:child_process'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { orAborted } from './aborted.ts'
-import { type Exit, exitOf, signalGroup, spawnTied } from './children.ts'
+import { exitOf, type RunningServer, signalGroup, spawnTied } from './children.ts'
 
 export interface NodeOptions {
   model_dir: string
@@ -20,11 +20,8 @@ export interface NodeOptions {
   on_progress?: (line: string) => void // hears how much of the weights is loaded
 }
 
-export interface LocalNode {
-  url: string
-  pid: number
-  exited: Promise<Exit>
-  stop(): Promise<void> // drains
+/** Its stop drains it. */
+export interface LocalNode extends RunningServer {
   kill(signal: NodeJS.Signals): void
 }
 

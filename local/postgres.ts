@@ -19,7 +19,7 @@ import {
 } from 'node:fs'
 import { dirname, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type Exit, exitOf, hasEnded, spawnTied } from './children.ts'
+import { exitOf, hasEnded, type RunningServer, spawnTied } from './children.ts'
 import { canPassClosedFolders } from './dies-with-parent.mjs'
 import { freePort } from './port.ts'
 
@@ -31,12 +31,7 @@ export interface PostgresOptions {
   signal?: AbortSignal | undefined // gives up starting
 }
 
-export interface RunningPostgres {
-  url: string
-  pid: number
-  exited: Promise<Exit>
-  stop(): Promise<void>
-}
+export type RunningPostgres = RunningServer
 
 const START_MS_MAX = 30_000
 const USER = 'postgres'

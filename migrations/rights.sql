@@ -3,16 +3,7 @@
 -- gateway over can do what its API does, and can neither read a key's hash nor rewrite what was booked.
 --   create role my_gateway login password '…' in role ziya_gateway;
 
-do $$
-begin
-  if not exists (select from pg_roles where rolname = 'ziya_gateway') then
-    create role ziya_gateway nologin;
-  end if;
-exception
-  when unique_violation or duplicate_object then null; -- roles are the server's: another database of it was as fast
-  when insufficient_privilege then
-    raise warning 'this user may not create roles: the gateway has to log in as the owner of the tables';
-end $$;
+select make_role('ziya_gateway', 'log in as the owner of the tables');
 
 do $$
 declare

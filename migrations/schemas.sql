@@ -3,6 +3,7 @@
 --
 -- The functions in `api` all have one form: a JSON array of items in, one JSON answer an item out, in order. So whatever queued while
 -- the last call ran goes as one statement. All of them may be asked again: a repeated item gets the same answer.
+-- One that decides item by item is a line: the function of its name in `ledger` takes an item and answers it.
 
 -- Functions name each other in any order; bodies.sql checks them once all are there.
 set local check_function_bodies = off;

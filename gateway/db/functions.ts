@@ -16,7 +16,7 @@ export type Decision<N extends FunctionName> = Answer<N>['decision']
 export type Call = { [N in FunctionName]: { name: N; item: Item<N> } }[FunctionName]
 
 interface Row<N extends FunctionName> {
-  lane: 'admit' | 'settle' | 'other'
+  lane?: 'admit' | 'settle'
   /** What the teller's shard follows from: one account's calls meet in one place and travel together. */
   shard: string | ((item: Item<N>) => string)
   /** Asked until it is answered, though its caller gave up: what was sent may still commit, and has to be undone then. */
@@ -34,66 +34,66 @@ const byReporter = (item: Item<'settle'>) => ('node' in item ? item.node.node_id
 
 export const functions: { readonly [N in FunctionName]: Row<N> } = {
   admit: { lane: 'admit', shard: byKey, must_end: true, late: giveBack },
-  fence: { lane: 'other', shard: byAccount },
+  fence: { shard: byAccount },
   // Money that is given back is, also where the client has its 503 already.
-  void: { lane: 'other', shard: byAccount, must_end: true },
+  void: { shard: byAccount, must_end: true },
   settle: { lane: 'settle', shard: byReporter },
-  keep_unsettled: { lane: 'other', shard: ({ node_id }) => node_id },
-  expire: { lane: 'other', shard: 'expire' },
-  health: { lane: 'other', shard: 'health' },
+  keep_unsettled: { shard: ({ node_id }) => node_id },
+  expire: { shard: 'expire' },
+  health: { shard: 'health' },
 
-  claim_request: { lane: 'other', shard: byWish },
-  keep_result: { lane: 'other', shard: byAccount },
-  release_request: { lane: 'other', shard: byWish },
-  forget_requests: { lane: 'other', shard: 'expire' },
+  claim_request: { shard: byWish },
+  keep_result: { shard: byAccount },
+  release_request: { shard: byWish },
+  forget_requests: { shard: 'expire' },
 
-  create_key: { lane: 'other', shard: byAsker },
-  read_key: { lane: 'other', shard: byAsker },
-  update_key: { lane: 'other', shard: byAsker },
-  rotate_key: { lane: 'other', shard: byAsker },
-  revoke_key: { lane: 'other', shard: byAsker },
-  leak_key: { lane: 'other', shard: byKey },
+  create_key: { shard: byAsker },
+  read_key: { shard: byAsker },
+  update_key: { shard: byAsker },
+  rotate_key: { shard: byAsker },
+  revoke_key: { shard: byAsker },
+  leak_key: { shard: byKey },
 
-  create_account: { lane: 'other', shard: 'admin' },
-  find_account: { lane: 'other', shard: byAsker },
-  read_account: { lane: 'other', shard: byAsker },
-  update_account: { lane: 'other', shard: byAsker },
-  read_billing: { lane: 'other', shard: byAsker },
-  update_billing: { lane: 'other', shard: byAsker },
-  read_balance: { lane: 'other', shard: byAsker },
+  create_account: { shard: 'admin' },
+  find_account: { shard: byAsker },
+  read_account: { shard: byAsker },
+  update_account: { shard: byAsker },
+  read_billing: { shard: byAsker },
+  update_billing: { shard: byAsker },
+  read_balance: { shard: byAsker },
 
-  read_usage: { lane: 'other', shard: byAsker },
-  list_usage: { lane: 'other', shard: byAsker },
-  add_usage_months: { lane: 'other', shard: 'expire' },
+  read_usage: { shard: byAsker },
+  list_usage: { shard: byAsker },
+  add_usage_months: { shard: 'expire' },
 
-  read_prices: { lane: 'other', shard: byAsker },
-  publish_price: { lane: 'other', shard: 'admin' },
+  read_prices: { shard: byAsker },
+  publish_price: { shard: 'admin' },
 
-  top_up: { lane: 'other', shard: 'admin' },
-  give_grant: { lane: 'other', shard: 'admin' },
-  refund: { lane: 'other', shard: 'admin' },
-  adjust: { lane: 'other', shard: 'admin' },
-  expire_due_grants: { lane: 'other', shard: 'expire' },
+  top_up: { shard: 'admin' },
+  give_grant: { shard: 'admin' },
+  refund: { shard: 'admin' },
+  adjust: { shard: 'admin' },
+  expire_due_grants: { shard: 'expire' },
 
-  cut_invoices: { lane: 'other', shard: 'invoices' },
-  sum_invoices: { lane: 'other', shard: 'invoices' },
-  read_invoice: { lane: 'other', shard: byAsker },
+  cut_invoices: { shard: 'invoices' },
+  sum_invoices: { shard: 'invoices' },
+  read_invoice: { shard: byAsker },
 
-  read_buyer: { lane: 'other', shard: byAsker },
-  link_stripe_customer: { lane: 'other', shard: byAccount },
-  stripe_payment: { lane: 'other', shard: byPayment },
-  stripe_reversal: { lane: 'other', shard: byPayment },
-  collect_metering: { lane: 'other', shard: 'stripe' },
-  claim_meter_events: { lane: 'other', shard: 'stripe' },
-  note_meter_event: { lane: 'other', shard: 'stripe' },
-  due_meter_days: { lane: 'other', shard: 'stripe' },
-  reconcile_meter_day: { lane: 'other', shard: 'stripe' },
+  read_buyer: { shard: byAsker },
+  link_stripe_customer: { shard: byAccount },
+  stripe_payment: { shard: byPayment },
+  stripe_reversal: { shard: byPayment },
+  collect_metering: { shard: 'stripe' },
+  claim_meter_events: { shard: 'stripe' },
+  note_meter_event: { shard: 'stripe' },
+  due_meter_days: { shard: 'stripe' },
+  reconcile_meter_day: { shard: 'stripe' },
 
-  reconcile: { lane: 'other', shard: 'reconcile' },
-  ledger_health: { lane: 'other', shard: 'reconcile' },
+  reconcile: { shard: 'reconcile' },
+  ledger_health: { shard: 'reconcile' },
 
-  note_receipt_key: { lane: 'other', shard: 'receipt-keys' },
-  list_receipt_keys: { lane: 'other', shard: 'receipt-keys' },
+  note_receipt_key: { shard: 'receipt-keys' },
+  list_receipt_keys: { shard: 'receipt-keys' },
 }
 
 /** What has to follow an answer that came too late for its caller, if anything. */

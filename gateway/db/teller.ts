@@ -45,7 +45,7 @@ export class Teller extends DurableObject<Env> {
 
   /** Asks the SQL function `name` about each item; one that cannot be answered in time makes the whole call `unavailable`. */
   async ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable'> {
-    const lane = this.#lanes[functions[name].lane]
+    const lane = this.#lanes[functions[name].lane ?? 'other']
     const answers: Answer[] = await Promise.all(items.map((item) => lane.ask(name, item)))
     return answers.find((answer) => typeof answer === 'string') ?? (answers as object[])
   }

@@ -32,15 +32,30 @@ export function answerTo(request: GenerateRequest): Answer {
 
 export const KEEP_ALIVE = ': keep-alive\n\n'
 
-class StreamedAnswer implements Answer {
+/** The bytes that no socket has been given yet. */
+abstract class Unsent {
+  protected bytes = ''
+
+  get has_bytes(): boolean {
+    return this.bytes !== ''
+  }
+
+  take(): string {
+    const bytes = this.bytes
+    this.bytes = ''
+    return bytes
+  }
+}
+
+class StreamedAnswer extends Unsent implements Answer {
   readonly content_type = 'text/event-stream; charset=utf-8'
   readonly #shape: PublicShape
   readonly #opened: boolean[]
   readonly #include_usage: boolean
   readonly #has_logprobs: boolean
-  #bytes = ''
 
   constructor(shape: PublicShape, choices: number, request: GenerateRequest) {
+    super()
     this.#shape = shape
     this.#opened = new Array<boolean>(choices).fill(false)
     this.#include_usage = request.include_usage
@@ -60,21 +75,11 @@ class StreamedAnswer implements Answer {
 
   end(usage: Usage): void {
     if (this.#include_usage) this.#frame(this.#shape.usage(usage))
-    this.#bytes += 'data: [DONE]\n\n'
+    this.bytes += 'data: [DONE]\n\n'
   }
 
   error(why: Failure): void {
     this.#frame(failures[why])
-  }
-
-  get has_bytes(): boolean {
-    return this.#bytes !== ''
-  }
-
-  take(): string {
-    const bytes = this.#bytes
-    this.#bytes = ''
-    return bytes
   }
 
   #open(choice: number): void {
@@ -89,17 +94,17 @@ class StreamedAnswer implements Answer {
   }
 
   #frame(data: object): void {
-    this.#bytes += `data: ${JSON.stringify(data)}\n\n`
+    this.bytes += `data: ${JSON.stringify(data)}\n\n`
   }
 }
 
-class WholeAnswer implements Answer {
+class WholeAnswer extends Unsent implements Answer {
   readonly content_type = 'application/json'
   readonly #shape: PublicShape
   readonly #choices: { text: string; logprobs: TokenLogprob[] | null; finish_reason: FinishReason }[]
-  #bytes = ''
 
   constructor(shape: PublicShape, choices: number, { logprobs }: GenerateRequest) {
+    super()
     this.#shape = shape
     this.#choices = Array.from({ length: choices }, () => ({
       text: '',
@@ -119,21 +124,11 @@ class WholeAnswer implements Answer {
   }
 
   end(usage: Usage): void {
-    this.#bytes = JSON.stringify(this.#shape.whole(this.#choices, usage))
+    this.bytes = JSON.stringify(this.#shape.whole(this.#choices, usage))
   }
 
   error(why: Failure): void {
-    this.#bytes = JSON.stringify(failures[why])
-  }
-
-  get has_bytes(): boolean {
-    return this.#bytes !== ''
-  }
-
-  take(): string {
-    const bytes = this.#bytes
-    this.#bytes = ''
-    return bytes
+    this.bytes = JSON.stringify(failures[why])
   }
 }
 

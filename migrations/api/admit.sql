@@ -26,7 +26,7 @@ create function api.fence(items jsonb) returns setof jsonb language plpgsql as $
 declare
   item jsonb;
 begin
-  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
+  perform lock_named_accounts(items);
   for item in select * from jsonb_array_elements(items) loop
     update reservations set attempt = (item ->> 'attempt')::int
     where request_id = (item ->> 'request_id')::uuid and account_id = (item ->> 'account_id')::bigint

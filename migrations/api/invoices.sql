@@ -19,41 +19,14 @@ end $$;
 
 -- Works on drafts until `entries_max` entries were summed; the oldest of an account first, for it opens with the closing balance
 -- of the one before. Answers how many: 0 when no draft is left. Items: {entries_max}.
-create function api.sum_invoices(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  draft invoices;
-  summed int;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    summed := 0;
-    while summed < (item ->> 'entries_max')::int loop
-      select * into draft from invoices i
-      where closed_at is null and not exists (
-        select from invoices b where b.account_id = i.account_id and b.number = i.number - 1 and b.closed_at is null)
-      order by account_id, number limit 1 for update skip locked;
-      exit when not found;
-      summed := summed + sum_entries(draft, (item ->> 'entries_max')::int - summed);
-    end loop;
-    return next jsonb_build_object('decision', 'summed', 'count', summed);
-  end loop;
-end $$;
+create function api.sum_invoices(items jsonb) returns setof jsonb language sql as $$
+  select jsonb_build_object('decision', 'summed', 'count', sum_drafts((item ->> 'entries_max')::int))
+  from jsonb_array_elements(items) as item
+$$;
 
 -- Items: who asks, and {account_id, number} of the invoice. Another account's looks like a missing one.
-create function api.read_invoice(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  asker keys;
-  refusal text;
-  invoice invoices;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    asker := asker_of(item);
-    select * into invoice from invoices
-    where account_id = (item ->> 'account_id')::bigint and account_id = coalesce(asker.account_id, account_id)
-      and number = (item ->> 'number')::int and closed_at is not null;
-    refusal := coalesce(asker_refusal(asker, item, 'usage'), case when invoice.account_id is null then 'not_found' end);
-    return next jsonb_build_object('decision', coalesce(refusal, 'allowed'))
-      || case when refusal is null then jsonb_build_object('invoice', invoice_report(invoice)) else '{}' end;
-  end loop;
-end $$;
+create function api.read_invoice(items jsonb) returns setof jsonb language sql as $$
+  select jsonb_build_object('decision', coalesce(refusal, 'allowed'))
+    || case when refusal is null then jsonb_build_object('invoice', invoice_report(invoice)) else '{}' end
+  from jsonb_array_elements(items) as item, asked_invoice(item)
+$$;

@@ -22,63 +22,24 @@ end $$;
 
 -- The events to send now, each marked as tried before it is: an hour less than Stripe remembers names, so that none is counted
 -- twice. An answer that got lost only delays them. Items: {count_max}.
-create function api.claim_meter_events(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    return query with due as (
-      select account_id, hour, revision from stripe_meter_events
-      where state in ('new', 'attempted') and next_attempt_at <= clock_timestamp()
-        and (first_attempt_at is null or first_attempt_at > clock_timestamp() - interval '23 hours')
-      order by next_attempt_at limit (item ->> 'count_max')::int for update skip locked),
-    claimed as (
-      update stripe_meter_events e set
-        state = 'attempted', attempt = attempt + 1, first_attempt_at = coalesce(first_attempt_at, clock_timestamp()),
-        next_attempt_at = clock_timestamp() + least(3600, 30 * 2 ^ least(attempt, 10)) * interval '1 second'
-      from due where (e.account_id, e.hour, e.revision) = (due.account_id, due.hour, due.revision)
-      returning e.*)
-    select jsonb_build_object('decision', 'claimed', 'events', coalesce(jsonb_agg(jsonb_build_object(
-      'account_id', c.account_id::text,
-      'customer_id', c.customer_id,
-      'hour_unix_s', extract(epoch from c.hour)::bigint,
-      'revision', c.revision,
-      'attempt', c.attempt,
-      'value_nanousd', c.value_nanousd::text) order by c.account_id, c.hour, c.revision), '[]'))
-    from claimed c;
-  end loop;
-end $$;
+create function api.claim_meter_events(items jsonb) returns setof jsonb language sql as $$ select claim_meter_events(i) from jsonb_array_elements(items) as i $$;
 
 -- Items: {account_id, hour_unix_s, revision, state: 'sent' | 'rejected', error}.
-create function api.note_meter_event(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    update stripe_meter_events set state = item ->> 'state', error = item ->> 'error'
-    where account_id = (item ->> 'account_id')::bigint and hour = to_timestamp((item ->> 'hour_unix_s')::bigint)
-      and revision = (item ->> 'revision')::int and state = 'attempted';
-    return next jsonb_build_object('decision', 'noted');
-  end loop;
-end $$;
+create function api.note_meter_event(items jsonb) returns setof jsonb language sql as $$ select note_meter_event(i) from jsonb_array_elements(items) as i $$;
 
 -- Days whose every event was last tried a day ago, and that were not compared with Stripe's sum yet. Stripe takes events of the
 -- last 35 days; what is older cannot be mended there. Items: {count_max}.
-create function api.due_meter_days(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    return query select jsonb_build_object('decision', 'due', 'days', coalesce(jsonb_agg(jsonb_build_object(
-      'customer_id', customer_id, 'day_unix_s', extract(epoch from day)::bigint)), '[]'))
+create function api.due_meter_days(items jsonb) returns setof jsonb language sql as $$
+  select jsonb_build_object('decision', 'due', 'days', (
+    select coalesce(jsonb_agg(jsonb_build_object('customer_id', customer_id, 'day_unix_s', extract(epoch from day)::bigint)), '[]')
     from (
       select customer_id, date_trunc('day', hour, 'UTC') as day from stripe_meter_events
       where reconciled_at is null and hour > clock_timestamp() - interval '34 days' and customer_id is not null
       group by 1, 2
       having bool_and(state <> 'new' and first_attempt_at < clock_timestamp() - interval '25 hours')
-      order by 2, 1 limit (item ->> 'count_max')::int) as days;
-  end loop;
-end $$;
+      order by 2, 1 limit (item ->> 'count_max')::int) as days))
+  from jsonb_array_elements(items) as item
+$$;
 
 -- Compares a customer's day with Stripe's sum of it, which is of all the accounts that were the customer's in it; a difference
 -- becomes an event of its own, compared again a day after. Items: {customer_id, day_unix_s, counted_nanousd}.

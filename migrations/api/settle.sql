@@ -15,7 +15,7 @@ begin
   if not jsonb_path_exists(items, '$[*].request_id') then
     perform set_config('synchronous_commit', 'off', true); -- a heartbeat is worth no disk write
   end if;
-  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
+  perform lock_named_accounts(items);
   for places, round_items in select r.places, r.round_items from settle_rounds(items) as r loop
     foreach settled in array settle_set(round_items) loop
       answers[places[settled.place]] := jsonb_build_object('decision', settled.decision);

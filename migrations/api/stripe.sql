@@ -7,7 +7,7 @@ declare
   account accounts;
   taken bool;
 begin
-  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
+  perform lock_named_accounts(items);
   for item in select * from jsonb_array_elements(items) loop
     select exists (select from accounts where stripe_customer_id = item ->> 'customer_id' and id <> (item ->> 'account_id')::bigint)
     into taken;
@@ -23,20 +23,15 @@ begin
 end $$;
 
 -- Who buys: the key's account, and its customer at Stripe if it has one.
-create function api.read_buyer(items jsonb) returns setof jsonb language plpgsql as $$
-declare
-  item jsonb;
-  asker keys;
-  account accounts;
-begin
-  for item in select * from jsonb_array_elements(items) loop
-    asker := asker_of(item);
-    select * into account from accounts where id = asker.account_id;
-    return next jsonb_build_object(
-      'decision', coalesce(asker_refusal(asker, item, 'admin'), 'allowed'),
-      'account_id', account.id::text, 'name', account.name, 'customer_id', account.stripe_customer_id);
-  end loop;
-end $$;
+create function api.read_buyer(items jsonb) returns setof jsonb language sql as $$
+  select jsonb_build_object(
+    'decision', coalesce(asker_refusal(asker, item, 'admin'), 'allowed'),
+    'account_id', account.id::text, 'name', account.name, 'customer_id', account.stripe_customer_id)
+  from jsonb_array_elements(items) with ordinality as i (item, place)
+  cross join asker_of(item) as asker
+  left join accounts account on account.id = asker.account_id
+  order by place
+$$;
 
 -- A payment that succeeded, of an account or of a customer's: credits it once, and then does what was told of it before it was
 -- known. Items: {payment, account_id | null, customer_id | null, amount_nanousd}.

@@ -7,7 +7,7 @@ declare
   item jsonb;
   held reservations;
 begin
-  perform lock_accounts(array(select (i ->> 'account_id')::bigint from jsonb_array_elements(items) as i));
+  perform lock_named_accounts(items);
   perform restore_lost_reservations(items, 'voided');
   for item in select * from jsonb_array_elements(items) loop
     select * into held from reservations

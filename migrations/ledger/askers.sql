@@ -22,14 +22,16 @@ create function ledger.asker_refusal(asker keys, item jsonb, scope text default 
   select case when item -> 'operator' = 'true' then null else key_refusal(asker, scope, item) end
 $$;
 
--- Locks the accounts whose keys are asked about, before anything is read of who asks: what a revocation has ended is seen as ended.
-create function ledger.lock_accounts_of(items jsonb) returns void language plpgsql as $$
+-- The items, once the accounts whose keys are asked about are locked, before anything is read of who asks: what a revocation has ended
+-- is seen as ended. Whoever is given one has to be volatile.
+create function ledger.locking_askers(items jsonb) returns setof jsonb language plpgsql as $$
 begin
   perform lock_accounts(array(
     select coalesce(asker.account_id, asked_about.account_id, (i ->> 'account_id')::bigint)
     from jsonb_array_elements(items) as i
     left join keys asker on not i ? 'operator' and asker.hash = decode(i ->> 'key_hash', 'hex')
     left join keys asked_about on i ? 'operator' and asked_about.id = (i ->> 'key_id')::bigint));
+  return query select jsonb_array_elements(items);
 end $$;
 
 -- Who asks about which key, and why they may not, or null. A key of another account is as good as missing.
@@ -41,6 +43,17 @@ begin
   refusal := coalesce(asker_refusal(asker, item), case when key.id is null then 'not_found' end);
 end $$;
 
+-- The invoice that is asked about, and why it may not be seen, or null.
+create function ledger.asked_invoice(item jsonb, out invoice invoices, out refusal text) language plpgsql stable as $$
+declare
+  asker keys := asker_of(item);
+begin
+  select * into invoice from invoices
+  where account_id = (item ->> 'account_id')::bigint and account_id = coalesce(asker.account_id, account_id)
+    and number = (item ->> 'number')::int and closed_at is not null;
+  refusal := coalesce(asker_refusal(asker, item, 'usage'), case when invoice.account_id is null then 'not_found' end);
+end $$;
+
 -- The account that is asked about, the asker's own or the one that the operator names, and why it may not be seen, or null.
 create function ledger.asked_account(item jsonb, out account accounts, out refusal text) language plpgsql stable as $$
 declare
@@ -49,3 +62,8 @@ begin
   select * into account from accounts where id = coalesce(asker.account_id, (item ->> 'account_id')::bigint);
   refusal := coalesce(asker_refusal(asker, item, 'usage'), case when account.id is null then 'not_found' end);
 end $$;
+
+-- The answer to who asks for something that is shown, and is shown it where nothing is against it.
+create function ledger.allowed(name text, shown jsonb, refusal text) returns jsonb language sql stable as $$
+  select jsonb_build_object('decision', coalesce(refusal, 'allowed'), name, case when refusal is null then shown end)
+$$;

@@ -57,3 +57,88 @@ create function ledger.booked(entry entries, done text) returns jsonb language s
     'decision', done, 'entry_id', entry.id::text, 'account_id', entry.account_id::text, 'kind', entry.kind,
     'amount_nanousd', entry.amount_nanousd::text) end
 $$;
+
+-- What the functions of these names in `api` do with one item. They have locked its account.
+create function ledger.top_up(item jsonb) returns jsonb language plpgsql as $$
+begin
+  return coalesce(
+    booked_before(item, array['top_up'], 'credited'),
+    (select booked(book_entry(new_entry(item, 'top_up')), 'credited')
+     from accounts where id = (item ->> 'account_id')::bigint),
+    '{"decision": "unknown_account"}');
+end $$;
+
+create function ledger.give_grant(item jsonb) returns jsonb language plpgsql as $$
+declare
+  answer jsonb := booked_before(item, array['grant'], 'granted');
+begin
+  if answer is null and exists (select from accounts where id = (item ->> 'account_id')::bigint) then
+    answer := booked(book_entry(new_entry(item, 'grant')), 'granted');
+    insert into grants (entry_id, account_id, amount_nanousd, expires_at)
+    select (answer ->> 'entry_id')::bigint, (item ->> 'account_id')::bigint, (item ->> 'amount_nanousd')::bigint,
+      (item ->> 'expires_at')::timestamptz
+    where answer ->> 'decision' = 'granted';
+  end if;
+  return coalesce(answer, '{"decision": "unknown_account"}');
+end $$;
+
+create function ledger.refund(item jsonb) returns jsonb language plpgsql as $$
+declare
+  answer jsonb := booked_before(item, array['refund'], 'refunded');
+  charged bigint;
+  refunded bigint;
+  amount bigint;
+begin
+  if answer is null then
+    select amount_nanousd into charged from entries
+    where request_id = (item ->> 'request_id')::uuid and account_id = (item ->> 'account_id')::bigint
+      and kind in ('usage', 'late_usage');
+    select coalesce(sum(amount_nanousd), 0) into refunded from entries
+    where request_id = (item ->> 'request_id')::uuid and kind = 'refund';
+    amount := coalesce((item ->> 'amount_nanousd')::bigint, charged - refunded);
+    answer := case
+      when charged is null then '{"decision": "not_charged"}'
+      when amount > charged - refunded or amount = 0 then
+        jsonb_build_object('decision', 'above_charge', 'refundable_nanousd', (charged - refunded)::text)
+    end;
+  end if;
+  if answer is null then
+    item := item || jsonb_build_object('amount_nanousd', amount::text);
+    answer := booked(book_entry(new_entry(item, 'refund')), 'refunded');
+  end if;
+  return answer;
+end $$;
+
+create function ledger.adjust(item jsonb) returns jsonb language plpgsql as $$
+declare
+  answer jsonb := booked_before(item, case item ->> 'direction'
+    when 'credit' then array['adjustment_credit'] else array['adjustment_debit', 'adjustment_late_debit'] end, 'adjusted');
+  account accounts;
+  amount bigint := (item ->> 'amount_nanousd')::bigint;
+  wanted_kind text;
+  moment timestamptz := clock_timestamp();
+  entry entries;
+begin
+  perform expire_grants(array[(item ->> 'account_id')::bigint], moment);
+  select * into account from accounts where id = (item ->> 'account_id')::bigint;
+  wanted_kind := case
+    when item ->> 'direction' = 'credit' then 'adjustment_credit'
+    when account.debited_nanousd + account.pending_nanousd + amount::numeric
+      <= account.credited_nanousd::numeric + account.overdraft_nanousd then 'adjustment_debit'
+    when (item ->> 'may_overdraw')::boolean then 'adjustment_late_debit'
+  end;
+  answer := coalesce(answer, case
+    when account.id is null then '{"decision": "unknown_account"}'::jsonb
+    when wanted_kind is null then '{"decision": "insufficient_balance"}'
+  end);
+  if answer is null then
+    entry := new_entry(item, wanted_kind);
+    entry.created_at := moment;
+    entry := book_entry(entry);
+    if entry.kind <> 'adjustment_credit' then -- nor null
+      perform spend_grants(entry.id, entry.account_id, entry.amount_nanousd, entry.created_at);
+    end if;
+    answer := booked(entry, 'adjusted');
+  end if;
+  return answer;
+end $$;

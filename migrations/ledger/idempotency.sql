@@ -48,3 +48,63 @@ create function ledger.holds_claim(owner bigint, wish jsonb, request uuid) retur
     where account_id = owner and endpoint = wish ->> 'endpoint' and key_hash = decode(wish ->> 'key_hash', 'hex')
       and request_id = request)
 $$;
+
+-- What the functions of these names in `api` do with one item.
+create function ledger.claim_request(item jsonb) returns jsonb language plpgsql as $$
+declare
+  wish jsonb := item -> 'idempotency';
+  asker keys := asker_of(item);
+  refusal text := asker_refusal(asker, item, item ->> 'scope');
+  owner bigint := coalesce(asker.account_id, 0);
+  verdict jsonb;
+  claim idempotent_requests;
+begin
+  if refusal is not null then
+    return jsonb_build_object('decision', refusal);
+  end if;
+  perform pg_advisory_xact_lock(hashtextextended(owner || ' ' || (wish ->> 'endpoint') || ' ' || (wish ->> 'key_hash'), 0));
+  verdict := idempotency_verdict(owner, wish);
+  if verdict is null or verdict ->> 'decision' = 'idempotency_running' and holds_claim(owner, wish, (item ->> 'request_id')::uuid) then
+    delete from idempotent_requests
+    where account_id = owner and endpoint = wish ->> 'endpoint' and key_hash = decode(wish ->> 'key_hash', 'hex')
+      and expires_at <= clock_timestamp();
+    insert into idempotent_requests (account_id, endpoint, key_hash, fingerprint, request_id, lease_until, expires_at)
+    values (
+      owner, wish ->> 'endpoint', decode(wish ->> 'key_hash', 'hex'), decode(wish ->> 'fingerprint', 'hex'),
+      (item ->> 'request_id')::uuid, clock_timestamp() + (item ->> 'lease_ms')::bigint * interval '1 millisecond',
+      clock_timestamp() + interval '24 hours')
+    on conflict (account_id, endpoint, key_hash) do update set lease_until = excluded.lease_until
+    returning * into claim;
+    verdict := jsonb_build_object('decision', 'claimed', 'account_id', owner::text, 'request_id', claim.request_id);
+  end if;
+  return verdict;
+end $$;
+
+create function ledger.keep_result(item jsonb) returns jsonb language plpgsql as $$
+begin
+  update idempotent_requests set
+    status = (item ->> 'status')::int, content_type = item ->> 'content_type', body = decode(item ->> 'body', 'base64')
+  where account_id = (item ->> 'account_id')::bigint and endpoint = item -> 'idempotency' ->> 'endpoint'
+    and key_hash = decode(item -> 'idempotency' ->> 'key_hash', 'hex') and request_id = (item ->> 'request_id')::uuid;
+  return jsonb_build_object('decision', case when found then 'kept' else 'superseded' end);
+end $$;
+
+create function ledger.release_request(item jsonb) returns jsonb language plpgsql as $$
+begin
+  update idempotent_requests set lease_until = clock_timestamp(), expires_at = case when item -> 'forget' = 'true' then clock_timestamp() else expires_at end
+  where account_id = (item ->> 'account_id')::bigint and endpoint = item -> 'idempotency' ->> 'endpoint'
+    and key_hash = decode(item -> 'idempotency' ->> 'key_hash', 'hex') and request_id = (item ->> 'request_id')::uuid
+    and status is null;
+  return jsonb_build_object('decision', 'released');
+end $$;
+
+create function ledger.forget_requests(item jsonb) returns jsonb language plpgsql as $$
+declare
+  forgotten_count int;
+begin
+  with due as (
+    select ctid from idempotent_requests where expires_at <= clock_timestamp() limit (item ->> 'count_max')::int),
+  gone as (delete from idempotent_requests where ctid in (select ctid from due) returning 1)
+  select count(*) into forgotten_count from gone;
+  return jsonb_build_object('decision', 'forgotten', 'count', forgotten_count);
+end $$;

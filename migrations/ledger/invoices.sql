@@ -28,6 +28,23 @@ begin
   update accounts set invoiced_until = month_end where id = account.id;
 end $$;
 
+-- Adds the next entries of drafts to their lines, `entries_max` in all at most. Answers how many it added.
+create function ledger.sum_drafts(entries_max int) returns int language plpgsql as $$
+declare
+  draft invoices;
+  summed int := 0;
+begin
+  while summed < entries_max loop
+    select * into draft from invoices i
+    where closed_at is null and not exists (
+      select from invoices b where b.account_id = i.account_id and b.number = i.number - 1 and b.closed_at is null)
+    order by account_id, number limit 1 for update skip locked;
+    exit when not found;
+    summed := summed + sum_entries(draft, entries_max - summed);
+  end loop;
+  return summed;
+end $$;
+
 -- Adds the next entries of a draft to its lines, `entries_max` at most. Expects the draft to be locked.
 create function ledger.sum_entries(draft invoices, entries_max int) returns int language plpgsql as $$
 declare

@@ -50,3 +50,34 @@ create function ledger.meter_days(items jsonb) returns setof stripe_meter_events
     on e.customer_id = i ->> 'customer_id' and e.hour >= to_timestamp((i ->> 'day_unix_s')::bigint)
     and e.hour < to_timestamp((i ->> 'day_unix_s')::bigint) + interval '24 hours'
 $$;
+
+-- What the functions of these names in `api` do with one item.
+create function ledger.claim_meter_events(item jsonb) returns jsonb language sql as $$
+  with due as (
+    select account_id, hour, revision from stripe_meter_events
+    where state in ('new', 'attempted') and next_attempt_at <= clock_timestamp()
+      and (first_attempt_at is null or first_attempt_at > clock_timestamp() - interval '23 hours')
+    order by next_attempt_at limit (item ->> 'count_max')::int for update skip locked),
+  claimed as (
+    update stripe_meter_events e set
+      state = 'attempted', attempt = attempt + 1, first_attempt_at = coalesce(first_attempt_at, clock_timestamp()),
+      next_attempt_at = clock_timestamp() + least(3600, 30 * 2 ^ least(attempt, 10)) * interval '1 second'
+    from due where (e.account_id, e.hour, e.revision) = (due.account_id, due.hour, due.revision)
+    returning e.*)
+  select jsonb_build_object('decision', 'claimed', 'events', coalesce(jsonb_agg(jsonb_build_object(
+    'account_id', c.account_id::text,
+    'customer_id', c.customer_id,
+    'hour_unix_s', extract(epoch from c.hour)::bigint,
+    'revision', c.revision,
+    'attempt', c.attempt,
+    'value_nanousd', c.value_nanousd::text) order by c.account_id, c.hour, c.revision), '[]'))
+  from claimed c
+$$;
+
+create function ledger.note_meter_event(item jsonb) returns jsonb language plpgsql as $$
+begin
+  update stripe_meter_events set state = item ->> 'state', error = item ->> 'error'
+  where account_id = (item ->> 'account_id')::bigint and hour = to_timestamp((item ->> 'hour_unix_s')::bigint)
+    and revision = (item ->> 'revision')::int and state = 'attempted';
+  return jsonb_build_object('decision', 'noted');
+end $$;

@@ -66,16 +66,7 @@ from anomalies;
 
 -- A reader logs in as a member of ziya_reader.
 --   create role my_reader login password '…' in role ziya_reader;
-do $$
-begin
-  if not exists (select from pg_roles where rolname = 'ziya_reader') then
-    create role ziya_reader nologin;
-  end if;
-exception
-  when unique_violation or duplicate_object then null; -- roles are the server's: another database of it was as fast
-  when insufficient_privilege then
-    raise warning 'this user may not create roles: the gateway has to read as the owner of the tables';
-end $$;
+select make_role('ziya_reader', 'read as the owner of the tables');
 
 do $$
 begin

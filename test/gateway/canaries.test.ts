@@ -3,15 +3,14 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { createKey } from '../../gateway/auth/key.ts'
-import { type Caller, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { type Caller, model, startWithCaller, type TestGateway } from '../support/gateway.ts'
 import { eventually } from '../support/stack.ts'
 
 let gateway: TestGateway
 let caller: Caller
 
 beforeAll(async () => {
-  gateway = await startTestGateway()
-  caller = await gateway.newCaller()
+  ;[gateway, caller] = await startWithCaller()
 })
 afterAll(() => gateway?.stop())
 

@@ -17,11 +17,7 @@ beforeAll(async () => {
   caller = callerOf(gateway.url, { account_id, key_id: id, api_key: key })
 })
 afterAll(() => gateway?.stop())
-afterEach(() => {
-  delete gateway.node.options.refuse
-  delete gateway.node.options.chunk_ms
-  gateway.node.options.completion_tokens = 3
-})
+afterEach(() => gateway.node.calm())
 
 const request = { model, prompt: 'x', max_tokens: 10 }
 const C = '/v1/completions'

@@ -13,10 +13,7 @@ beforeAll(async () => {
   gateway = await startTestGateway()
 })
 afterAll(() => gateway?.stop())
-afterEach(() => {
-  delete gateway.node.options.chunk_ms
-  gateway.node.options.completion_tokens = 3
-})
+afterEach(() => gateway.node.calm())
 
 const request = { model, prompt: 'x', max_tokens: 10 } // 13 tokens and 660 nano-USD at most
 const C = '/v1/completions'

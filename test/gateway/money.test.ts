@@ -13,9 +13,7 @@ beforeAll(async () => {
   gateway = await startTestGateway({ GENERATION_MS_MAX: '30000' })
 })
 afterAll(() => gateway?.stop())
-afterEach(() => {
-  delete gateway.node.options.chunk_ms
-})
+afterEach(() => gateway.node.calm())
 
 // One of these reserves (1 + 1 + 1) * 20 + 10 * 60 nano-USD.
 const request = { model, prompt: 'x', max_tokens: 10 }

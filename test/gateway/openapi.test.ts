@@ -6,7 +6,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { routes } from '../../gateway/app.ts'
 import { openApiDocument } from '../../gateway/openapi.ts'
 import { DOCUMENT, documentText } from '../../local/openapi.ts'
-import { type Caller, chatBody, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { type Caller, chatBody, model, startWithCaller, type TestGateway } from '../support/gateway.ts'
 import { expectDocumented, expectDocumentedEvent } from '../support/openapi.ts'
 
 const text = documentText()
@@ -53,8 +53,7 @@ describe('the gateway', () => {
   let caller: Caller
 
   beforeAll(async () => {
-    gateway = await startTestGateway()
-    caller = await gateway.newCaller()
+    ;[gateway, caller] = await startWithCaller()
   })
   afterAll(() => gateway?.stop())
 

@@ -4,14 +4,13 @@ import { request as rawRequest } from 'node:http'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createKey } from '../../gateway/auth/key.ts'
-import { type Caller, chatBody, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { type Caller, chatBody, errorOf, model, startWithCaller, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
 let caller: Caller
 
 beforeAll(async () => {
-  gateway = await startTestGateway()
-  caller = await gateway.newCaller()
+  ;[gateway, caller] = await startWithCaller()
 })
 afterAll(() => gateway?.stop())
 

@@ -1,9 +1,9 @@
 // What the login that reads may do to the database: select the views of the schema `read`, and nothing else.
 
-import postgres from 'postgres'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import type postgres from 'postgres'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { readerUrl } from '../../local/gateway-login.ts'
-import { migrate } from '../../local/migrate.ts'
+import { close, connect, expectOwnersLogin, expectSameLogin } from '../support/logins.ts'
 import { newPayer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { startReader } from '../support/reader.ts'
 
@@ -12,18 +12,11 @@ let reader: postgres.Sql
 
 beforeAll(async () => {
   db = await startTestPostgres()
-  reader = postgres(await readerUrl(db.sql, db.url), { max: 1, prepare: false, fetch_types: false, onnotice: () => {} })
+  reader = connect(await readerUrl(db.sql, db.url))
 })
-afterAll(async () => {
-  await reader?.end({ timeout: 5 })
-  await db?.stop()
-})
+afterAll(() => close(reader, db))
 
-test('the login is the same at every start', async () => {
-  expect(await readerUrl(db.sql, db.url)).toBe(await readerUrl(db.sql, db.url))
-  const [who] = await reader`select current_user::text as name, usesuper from pg_user where usename = current_user`
-  expect(who).toEqual({ name: 'ziya_reader_local', usesuper: false })
-})
+test('the login is the same at every start', () => expectSameLogin(db, readerUrl, 'ziya_reader_local'))
 
 describe('refused:', () => {
   test.each([
@@ -106,15 +99,9 @@ test('each query reads the account that it is asked for alone, and of invoices t
 })
 
 test('where the owner may create no roles, the reader is the owner', async () => {
-  vi.spyOn(console, 'error').mockImplementation(() => {})
-  await db.sql`create role plain login password 'p'`
-  await db.sql`create database plain owner plain`
-  const url = Object.assign(new URL(db.url), { username: 'plain', password: 'p', pathname: '/plain' }).href
-  await migrate(url)
-  const sql = postgres(url, { max: 1, prepare: false, fetch_types: false })
-  expect(await readerUrl(sql, url)).toBe(url)
-  expect(await sql`select count(*)::int from read.accounts`).toEqual([{ count: 0 }])
-  await sql.end({ timeout: 5 })
+  await expectOwnersLogin(db, readerUrl, async (sql) => {
+    expect(await sql`select count(*)::int from read.accounts`).toEqual([{ count: 0 }])
+  })
 })
 
 function byName(a: { name?: string }, b: { name?: string }): number {

@@ -3,11 +3,11 @@
 import { randomUUID } from 'node:crypto'
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import postgres from 'postgres'
-import { afterAll, beforeAll, describe, expect, test, vi } from 'vitest'
+import type postgres from 'postgres'
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { functions as boundary, type FunctionName } from '../../gateway/db/functions.ts'
 import { gatewayUrl } from '../../local/gateway-login.ts'
-import { migrate } from '../../local/migrate.ts'
+import { close, connect, expectOwnersLogin, expectSameLogin } from '../support/logins.ts'
 import {
   type Ask,
   askOver,
@@ -24,23 +24,15 @@ let settled: object
 
 beforeAll(async () => {
   db = await startTestPostgres()
-  const url = await gatewayUrl(db.sql, db.url)
-  gateway = postgres(url, { max: 1, prepare: false, fetch_types: false, onnotice: () => {} })
+  gateway = connect(await gatewayUrl(db.sql, db.url))
   ask = askOver(gateway)
 })
-afterAll(async () => {
-  await gateway?.end({ timeout: 5 })
-  await db?.stop()
-})
+afterAll(() => close(gateway, db))
 
 const root = join(import.meta.dirname, '../..')
 const denied = { code: '42501' }
 
-test('the login is the same at every start', async () => {
-  expect(await gatewayUrl(db.sql, db.url)).toBe(await gatewayUrl(db.sql, db.url))
-  const [who] = await gateway`select current_user::text as name, usesuper from pg_user where usename = current_user`
-  expect(who).toEqual({ name: 'ziya_gateway_local', usesuper: false })
-})
+test('the login is the same at every start', () => expectSameLogin(db, gatewayUrl, 'ziya_gateway_local'))
 
 describe('refused:', () => {
   test.each([
@@ -174,13 +166,7 @@ test('an admission it asks for is not waited for on the disk, and a settlement i
 })
 
 test('where the owner may create no roles, the gateway logs in as the owner, and all is migrated', async () => {
-  vi.spyOn(console, 'error').mockImplementation(() => {})
-  await db.sql`create role plain login password 'p'`
-  await db.sql`create database plain owner plain`
-  const url = Object.assign(new URL(db.url), { username: 'plain', password: 'p', pathname: '/plain' }).href
-  await migrate(url)
-  const sql = postgres(url, { max: 1, prepare: false, fetch_types: false })
-  expect(await gatewayUrl(sql, url)).toBe(url)
-  expect(await sql`select api.health('[{}]') ->> 'decision' as decision`).toEqual([{ decision: 'healthy' }])
-  await sql.end({ timeout: 5 })
+  await expectOwnersLogin(db, gatewayUrl, async (sql) => {
+    expect(await sql`select api.health('[{}]') ->> 'decision' as decision`).toEqual([{ decision: 'healthy' }])
+  })
 })

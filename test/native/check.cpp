@@ -11,18 +11,7 @@ namespace {
 
 const StepLimits limits = {.batch_tokens_max = 64, .sequences_max = 4, .blocks = 40};
 
-ModelShape small_shape() {
-  return {.vocab_size = 50,
-          .hidden_size = 12,
-          .intermediate_size = 20,
-          .layers = 1,
-          .heads = 2,
-          .kv_heads = 1,
-          .head_size = 6,
-          .context_tokens = 128,
-          .rope_theta = 1e4,
-          .rms_norm_eps = 1e-5};
-}
+const ModelShape small = small_shape(50, 128);
 
 // Of 1, 2, 3, ..., so many for each row, of which so many are output.
 void set_histories(StepBatch& batch, const std::vector<int>& counts, const std::vector<int>& outputs) {
@@ -51,14 +40,14 @@ using Damage = std::function<void(StepBatch&)>;
 void expect_refused(const char* field, const Damage& damage) {
   StepBatch batch = good_batch();
   damage(batch);
-  const auto check = [&] { check_batch(batch, small_shape(), limits); };
+  const auto check = [&] { check_batch(batch, small, limits); };
   expect(error_code(check) == "bad_batch", std::string(field) + " is not refused");
   expect(error_text(check).starts_with(std::string(field) + ":"),
          "the refusal names another field: " + error_text(check));
 }
 
 void each_field_is_checked(Random&) {
-  check_batch(good_batch(), small_shape(), limits);
+  check_batch(good_batch(), small, limits);
   expect_refused("tokens", [](auto& b) { b.tokens[0] = 50; });
   expect_refused("tokens", [](auto& b) { b.tokens[3] = -1; });
   expect_refused("tokens", [](auto& b) { b.tokens.resize(65), b.token_counts = {64, 1}; });
@@ -122,7 +111,7 @@ void references_are_checked(Random&) {
     StepBatch batch = good_batch();
     set_histories(batch, {2, 2}, {1, 1});
     damage(batch);
-    return error_code([&] { check_batch(batch, small_shape(), limits, rows_before); });
+    return error_code([&] { check_batch(batch, small, limits, rows_before); });
   };
   expect(code(0, [](auto& b) { b.tokens[3] = reference_to(0); }) == "bad_batch", "the step before drew nothing");
   expect(code(2, [](auto& b) { b.tokens[3] = reference_to(1); }) == "", "its last row");
@@ -174,7 +163,7 @@ void damage_any(StepBatch& b, Random& random) {
 
 // Built with the address sanitizer, this is what shows that nothing that passes the door touches foreign memory.
 void random_damage_is_refused_or_harmless(Random& random) {
-  const RandomModel weights = random_model(small_shape(), random);
+  const RandomModel weights = random_model(small, random);
   const Devices devices(make_cpu_kernels(weights.shape, limits, 2, CpuIsa::automatic), weights.shape.layers);
   const auto model = load_llama(weights, limits, devices);
   const std::atomic<bool> cancelled{false};
@@ -194,7 +183,7 @@ void random_damage_is_refused_or_harmless(Random& random) {
 
 void shapes_are_checked(Random&) {
   const auto code = [](auto change) {
-    ModelShape shape = small_shape();
+    ModelShape shape = small;
     change(shape);
     return error_code([&] { check_shape(architecture_of("llama"), shape, limits); });
   };

@@ -56,10 +56,7 @@ std::vector<Test> cuda_tests() {
   }
   take(greedy_tests(fast, [](int) {}));
   take({recorded_test(gpu("cuda", {}, false), fast)});
-  take(model_tests(fast));
-  take(identity_tests(fast));
-  take(lookahead_tests(fast));
-  take(sample_tests(fast));
+  take(step_tests(fast));
   return tests;
 }
 

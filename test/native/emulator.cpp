@@ -551,10 +551,7 @@ std::vector<Test> emulator_tests() {
   for (const Test& test : greedy_tests(fast, [](int step) { emulator::set_order(orders[step % orders.size()], step); })) tests.push_back(test);
   const Test recorded = recorded_test(emulated("emulator", {.records_steps = false}), fast);
   tests.push_back({recorded.name, [recorded](Random& random) { every_step_was_a_graph(recorded, random); }});
-  take(model_tests(fast));
-  take(identity_tests(fast));
-  take(lookahead_tests(fast));
-  take(sample_tests(fast));
+  take(step_tests(fast));
   return tests;
 }
 

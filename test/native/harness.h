@@ -54,15 +54,16 @@ std::string error_text(const std::function<void()>& function);
 // Each file's tests.
 std::vector<Test> half_tests();
 std::vector<Test> architecture_tests();
-std::vector<Test> identity_tests(const Device& device);
 std::vector<Test> attention_tests(const Device& device);
 std::vector<Test> kernel_tests(const Device& device);
 // before_step is called with each step's number, and with 0 at the end.
 std::vector<Test> greedy_tests(const Device& device, const std::function<void(int step)>& before_step);
 Test recorded_test(const Device& plain, const Device& recording);
-std::vector<Test> lookahead_tests(const Device& device);
 std::vector<Test> model_tests(const Device& device);
+std::vector<Test> identity_tests(const Device& device);
+std::vector<Test> lookahead_tests(const Device& device);
 std::vector<Test> sample_tests(const Device& device);
+std::vector<Test> step_tests(const Device& device);  // the four before it: what runs whole steps
 std::vector<Test> check_tests();
 std::vector<Test> weights_tests();
 std::vector<Test> engine_tests();

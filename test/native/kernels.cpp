@@ -41,26 +41,47 @@ void expect_product(const Bench& b, Product kind, const Doubles& w, const Double
   }
 }
 
+// Random rows times a random matrix, as the device computes it.
+struct RandomProduct {
+  RandomProduct(Bench& b, Product kind, int rows, int inputs, int columns)
+      : b(b), kind(kind), rows(rows), inputs(inputs), columns(columns),
+        weight(kind == Product::swiglu ? b.matrix(2 * columns, inputs, MatrixLayout::gate_up, w)
+                                       : b.matrix(columns, inputs, MatrixLayout::plain, w)),
+        x(b.random_rows(rows, inputs)), residual(b.random_rows(rows, columns)), out(run(x, residual, rows)) {}
+
+  Floats run(const Floats& in, const Floats& added_to, int count) {
+    b.begin(count);
+    return run_product(b, kind, *weight, *b.activations(count, inputs, in), count, added_to, columns);
+  }
+
+  void expect_right(int row) const {
+    expect_product(b, kind, w, row_of(x, row, inputs), &out[row * columns], &residual[row * columns], columns);
+  }
+
+  void expect_same_alone(int row) {
+    const Floats own_x(&x[row * inputs], &x[row * inputs] + inputs);
+    const Floats own_residual(&residual[row * columns], &residual[row * columns] + columns);
+    const Floats alone = run(own_x, own_residual, 1);
+    expect_same_bits(alone.data(), &out[row * columns], columns,
+                     "row " + std::to_string(row) + " of " + std::to_string(rows) + " differs from the row alone");
+  }
+
+  Bench& b;
+  const Product kind;
+  const int rows, inputs, columns;
+  Doubles w;
+  const std::unique_ptr<Matrix> weight;
+  const Floats x, residual;
+  const Floats out;
+};
+
 void product_is_right_and_batch_invariant(const Device& device, Random& random, Product kind) {
   for (const int rows : device.is_slow ? some_row_counts : row_counts) {
     Bench b(device, random);
     const int inputs = random.between(1, 700), columns = random.between(1, 150);
-    Doubles w;
-    const auto weight = kind == Product::swiglu ? b.matrix(2 * columns, inputs, MatrixLayout::gate_up, w)
-                                                : b.matrix(columns, inputs, MatrixLayout::plain, w);
-    const Floats x = b.random_rows(rows, inputs), residual = b.random_rows(rows, columns);
-    b.begin(rows);
-    const Floats out = run_product(b, kind, *weight, *b.activations(rows, inputs, x), rows, residual, columns);
-    for (int row = 0; row < rows; row++)
-      expect_product(b, kind, w, row_of(x, row, inputs), &out[row * columns], &residual[row * columns], columns);
-
-    const int row = random.between(0, rows - 1);
-    const Floats alone_x(&x[row * inputs], &x[row * inputs] + inputs);
-    const Floats alone_residual(&residual[row * columns], &residual[row * columns] + columns);
-    b.begin(1);
-    const Floats alone = run_product(b, kind, *weight, *b.activations(1, inputs, alone_x), 1, alone_residual, columns);
-    expect_same_bits(alone.data(), &out[row * columns], columns,
-                     "row " + std::to_string(row) + " of " + std::to_string(rows) + " differs from the row alone");
+    RandomProduct product(b, kind, rows, inputs, columns);
+    for (int row = 0; row < rows; row++) product.expect_right(row);
+    product.expect_same_alone(random.between(0, rows - 1));
   }
 }
 
@@ -73,19 +94,10 @@ void large_products_are_right_and_batch_invariant(const Device& device, Random& 
     const int inputs = is_narrow ? random.between(385, 512) : random.between(1, 700);
     const int columns = is_narrow ? random.between(65, 128) : kind == Product::swiglu ? random.between(130, 200) : random.between(260, 400);
     Bench b(device, random, random_shape(random), 0, rows);
-    Doubles w;
-    const auto weight = kind == Product::swiglu ? b.matrix(2 * columns, inputs, MatrixLayout::gate_up, w)
-                                                : b.matrix(columns, inputs, MatrixLayout::plain, w);
-    const Floats x = b.random_rows(rows, inputs), residual = b.random_rows(rows, columns);
-    b.begin(rows);
-    const Floats out = run_product(b, kind, *weight, *b.activations(rows, inputs, x), rows, residual, columns);
+    RandomProduct product(b, kind, rows, inputs, columns);
     for (const int row : {0, random.between(1, 254), 255, random.between(0, rows - 1), rows - 1}) {
-      const Floats own_x(&x[row * inputs], &x[row * inputs] + inputs), own_residual(&residual[row * columns], &residual[row * columns] + columns);
-      expect_product(b, kind, w, row_of(x, row, inputs), &out[row * columns], own_residual.data(), columns);
-      b.begin(1);
-      const Floats alone = run_product(b, kind, *weight, *b.activations(1, inputs, own_x), 1, own_residual, columns);
-      expect_same_bits(alone.data(), &out[row * columns], columns,
-                       "row " + std::to_string(row) + " of " + std::to_string(rows) + " differs from the row alone");
+      product.expect_right(row);
+      product.expect_same_alone(row);
     }
   }
 }

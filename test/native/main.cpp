@@ -33,6 +33,13 @@ std::string error_text(const std::function<void()>& function) {
   return "";
 }
 
+std::vector<Test> step_tests(const Device& device) {
+  std::vector<Test> tests;
+  for (const auto& of : {model_tests, identity_tests, lookahead_tests, sample_tests})
+    for (const Test& test : of(device)) tests.push_back(test);
+  return tests;
+}
+
 }  // namespace ziya::test
 
 namespace {
@@ -60,10 +67,7 @@ std::vector<Test> all_tests() {
   for (const auto& device : devices) {
     take(kernel_tests(device));
     take(attention_tests(device));
-    take(model_tests(device));
-    take(identity_tests(device));
-    take(lookahead_tests(device));
-    take(sample_tests(device));
+    take(step_tests(device));
   }
 #if defined(ZIYA_CUDA)
   take(cuda_tests());

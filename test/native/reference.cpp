@@ -46,6 +46,19 @@ void rotate_half(double* head, const ModelShape& shape, int position) {
   }
 }
 
+ModelShape small_shape(int vocab_size, int context_tokens) {
+  return {.vocab_size = vocab_size,
+          .hidden_size = 12,
+          .intermediate_size = 20,
+          .layers = 1,
+          .heads = 2,
+          .kv_heads = 1,
+          .head_size = 6,
+          .context_tokens = context_tokens,
+          .rope_theta = 1e4,
+          .rms_norm_eps = 1e-5};
+}
+
 ModelShape random_shape(Random& random) {
   ModelShape shape;
   shape.kv_heads = random.between(1, 3);

@@ -28,6 +28,7 @@ struct RandomModel {
   std::map<std::string, std::vector<int64_t>> shapes;
 };
 
+ModelShape small_shape(int vocab_size, int context_tokens);
 ModelShape random_shape(Random& random);
 RandomModel random_model(const ModelShape& shape, Random& random);
 

@@ -14,16 +14,7 @@ constexpr int rows_max = 64;
 // Rows of logits and their parameters, run through the sample kernel in one step.
 struct Sampling {
   Sampling(const Device& device, int vocab)
-      : shape{.vocab_size = vocab,
-              .hidden_size = 8,
-              .intermediate_size = 8,
-              .layers = 1,
-              .heads = 1,
-              .kv_heads = 1,
-              .head_size = 8,
-              .context_tokens = rows_max,
-              .rope_theta = 1e4,
-              .rms_norm_eps = 1e-5},
+      : shape(small_shape(vocab, rows_max)),
         kernels(device.make(shape, {.batch_tokens_max = rows_max, .sequences_max = 1, .blocks = 8}, 2)),
         logits(kernels->make_activations(rows_max, vocab)) {
     batch.tokens.assign(rows_max, 0);

@@ -104,6 +104,13 @@ export class CannedNode {
     return fetch(`${this.options.gateway_url}/internal/sync`, { method: 'POST', body, headers })
   }
 
+  /** Takes back what a test asked of its answers. */
+  calm(): void {
+    delete this.options.refuse
+    delete this.options.chunk_ms
+    this.options.completion_tokens = 3
+  }
+
   async stop(): Promise<void> {
     clearInterval(this.#heartbeat)
     this.#server.closeAllConnections()

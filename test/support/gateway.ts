@@ -83,6 +83,12 @@ export async function startTestGateway(
   }
 }
 
+/** The gateway of a file whose tests share one caller. */
+export async function startWithCaller(): Promise<[TestGateway, Caller]> {
+  const gateway = await startTestGateway()
+  return [gateway, await gateway.newCaller()]
+}
+
 export function callerOf(gateway_url: string, key: { api_key: string; account_id: string; key_id: string }): Caller {
   const headers = { authorization: `Bearer ${key.api_key}` }
   return {

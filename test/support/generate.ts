@@ -1,37 +1,18 @@
 // What a gateway sends to a node, for tests of the node alone.
 
-import { type GenerateRequest, neutralSampling } from '../../contract/internal/generation.ts'
+import { streamRequest } from '../../bench/requests.ts'
+import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import { signTicket, type Ticket } from '../../contract/internal/ticket.ts'
 
 export const NODE_SECRET = 'a secret of gateway and node'
 
 export function generateRequest(changes: Partial<GenerateRequest> = {}): GenerateRequest {
   return {
-    request_id: crypto.randomUUID(),
-    response_id: 'cmpl-1',
-    created_unix_s: 1_700_000_000,
+    ...streamRequest(),
     model: 'test-model',
-    shape: 'completion',
     stream: false,
-    include_usage: false,
     prompts: [[{ special: '<s>' }, { text: 'Once upon a time' }]],
-    n: 1,
     max_tokens: 20,
-    max_tokens_is_default: false,
-    stop: [],
-    stop_token_ids: [],
-    include_stop: false,
-    min_tokens: 0,
-    ignore_eos: false,
-    logit_bias: [],
-    logprobs: null,
-    echo: false,
-    sampling: {
-      ...neutralSampling,
-      temperature: 0,
-      seed: '1',
-    },
-    priority: 'interactive',
     ...changes,
   }
 }

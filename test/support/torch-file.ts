@@ -71,34 +71,19 @@ function padding(header_end: number): Buffer {
 
 function localHeader(f: Fields): Buffer {
   const name = Buffer.from(f.name)
-  const fixed = numbers(
-    [4, 0x04034b50],
-    [2, 0],
-    [2, f.flags],
-    [2, f.method],
-    [4, 0],
-    [4, f.crc],
-    [4, f.packed],
-    [4, f.size],
-  )
-  return Buffer.concat([fixed, numbers([2, name.length], [2, f.extra.length]), name, f.extra])
+  const lengths = numbers([2, name.length], [2, f.extra.length])
+  return Buffer.concat([numbers([4, 0x04034b50], [2, 0]), factsOf(f), lengths, name, f.extra])
 }
 
 function centralHeader(f: Fields): Buffer {
   const name = Buffer.from(f.name)
-  const fixed = numbers(
-    [4, 0x02014b50],
-    [2, 0],
-    [2, 0],
-    [2, f.flags],
-    [2, f.method],
-    [4, 0],
-    [4, f.crc],
-    [4, f.packed],
-    [4, f.size],
-  )
   const lengths = numbers([2, name.length], [2, f.extra.length], [2, 0], [2, 0], [2, 0], [4, 0], [4, f.header])
-  return Buffer.concat([fixed, lengths, name, f.extra])
+  return Buffer.concat([numbers([4, 0x02014b50], [2, 0], [2, 0]), factsOf(f), lengths, name, f.extra])
+}
+
+// What both headers say of an entry.
+function factsOf(f: Fields): Buffer {
+  return numbers([2, f.flags], [2, f.method], [4, 0], [4, f.crc], [4, f.packed], [4, f.size])
 }
 
 export function wideExtra(values: number[]): Buffer {

@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import { count, id, nanousd, uuid } from '../../../contract/public/scalar.ts'
+import { condition, ended } from '../../field/report.ts'
 import { caller, keyRefusals } from './asker.ts'
 import { verdicts, wish } from './verdict.ts'
 
@@ -82,30 +83,10 @@ const voiding = {
 
 export { voiding as void }
 
-const usageRecord = z.object({
-  ...ticket,
-  prompt_tokens: count,
-  cached_tokens: count,
-  completion_tokens: count,
-  delivered_tokens: count,
-  outcome: z.enum(['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']),
-  started_unix_ms: z.number(),
-  first_token_ms: z.number().nullable(),
-  duration_ms: z.number(),
-})
+const usageRecord = z.object({ ...ticket, ...ended })
 
 const heartbeat = z.strictObject({
-  node: z.strictObject({
-    node_id: z.string(),
-    url: z.string(),
-    model: z.string(),
-    state: z.enum(['ready', 'draining']),
-    context_tokens: count,
-    running: count,
-    waiting: count,
-    blocks_total: count,
-    blocks_free: count,
-  }),
+  node: z.strictObject({ node_id: z.string(), url: z.string(), model: z.string(), ...condition }),
 })
 
 export const settle = {

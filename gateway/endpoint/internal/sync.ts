@@ -2,7 +2,6 @@
 // generated under. Answers what became of each record; what could not be decided now is to be sent again.
 
 import * as z from 'zod'
-import type { Outcome } from '../../../contract/internal/generation.ts'
 import {
   SYNC_RECORDS_MAX,
   type SyncRequest,
@@ -14,38 +13,17 @@ import { keepUnsettled, settle } from '../../billing/ledger.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Env } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-
-const count = z.int().min(0)
-const outcomes: [Outcome, ...Outcome[]] = ['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']
+import { condition, ended } from '../../field/report.ts'
 
 const report: z.ZodType<SyncRequest> = z.object({
   node: z.object({
     node_id: z.string().min(1).max(200),
     url: z.url({ protocol: /^https?$/ }),
     model: z.string().min(1),
-    state: z.enum(['ready', 'draining']),
-    context_tokens: count,
-    running: count,
-    waiting: count,
-    blocks_total: count,
-    blocks_free: count,
+    ...condition,
   }),
   records: z
-    .array(
-      z.object({
-        ticket: z.string(),
-        request_id: z.guid(),
-        attempt: z.int().min(1),
-        prompt_tokens: count,
-        cached_tokens: count,
-        completion_tokens: count,
-        delivered_tokens: count,
-        outcome: z.enum(outcomes),
-        started_unix_ms: z.number(),
-        first_token_ms: z.number().nullable(),
-        duration_ms: z.number(),
-      }),
-    )
+    .array(z.object({ ticket: z.string(), request_id: z.guid(), attempt: z.int().min(1), ...ended }))
     .max(SYNC_RECORDS_MAX),
 })
 

@@ -5,22 +5,17 @@ import { connect as connectSocket, type Socket } from 'node:net'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { GenerateRequest, NodeErrorCode } from '../../../contract/internal/generation.ts'
 import { startCannedNode } from '../../support/canned-node.ts'
-import { type Caller, chatBody, errorOf, model, startTestGateway, type TestGateway } from '../../support/gateway.ts'
+import { type Caller, chatBody, errorOf, model, startWithCaller, type TestGateway } from '../../support/gateway.ts'
 import { eventually } from '../../support/stack.ts'
 
 let gateway: TestGateway
 let caller: Caller
 
 beforeAll(async () => {
-  gateway = await startTestGateway()
-  caller = await gateway.newCaller()
+  ;[gateway, caller] = await startWithCaller()
 })
 afterAll(() => gateway?.stop())
-afterEach(() => {
-  delete gateway.node.options.refuse
-  delete gateway.node.options.chunk_ms
-  gateway.node.options.completion_tokens = 3
-})
+afterEach(() => gateway.node.calm())
 
 const completion = { model, prompt: 'def f():' }
 
