@@ -9,7 +9,7 @@ declare
   found_id bigint;
 begin
   for item in select * from jsonb_array_elements(items) loop
-    asker := asker_of(item);
+    select * into asker from asker_of(item); -- planned once a session, as an assignment would not be
     refusal := asker_refusal(asker, item, item ->> 'scope');
     select id into found_id from accounts where id = coalesce(asker.account_id, (item ->> 'account_id')::bigint);
     return next case

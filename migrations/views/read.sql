@@ -51,8 +51,7 @@ select account_id, day, key_id, model, request_count, prompt_tokens, cached_toke
 
 -- The tags of each key, and '' for a key without any: its usage counts under each of them.
 create view read.key_tags as
-select k.account_id, k.id as key_id, tag
-from keys k cross join lateral unnest(case when k.tags = '{}' then array[''] else k.tags end) as tag;
+select account_id, id as key_id, unnest(case when tags = '{}' then array[''] else tags end) as tag from keys;
 
 -- What should not have happened. Who is concerned is told by the report itself.
 create view read.anomalies as

@@ -4,7 +4,8 @@ import { and, eq, gte, lt, type SQLWrapper, sql, sum } from 'drizzle-orm'
 import { keyTagsView as keyTags, usageByDayView as usage } from '../schema/read.ts'
 import type { ReadDb } from './read-db.ts'
 
-export type UsageGroup = 'day' | 'key' | 'model' | 'tag'
+const usageGroups = ['day', 'key', 'model', 'tag'] as const
+export type UsageGroup = (typeof usageGroups)[number]
 
 export interface UsageSpan {
   account_id: string
@@ -16,43 +17,62 @@ export interface UsageSpan {
 }
 
 /** One row for each day, key, model and tag that there are, of those that are asked for. A key's usage counts under each of its tags. */
-export function sumUsage(db: ReadDb, item: UsageSpan) {
-  return item.group_by.includes('tag') ? sumByTag(db, item) : sumByDay(db, item)
+export function sumUsage(db: ReadDb, { group_by, account_id, ...span }: UsageSpan) {
+  return preparedFor(db, group_by).execute({ ...span, account_id: BigInt(account_id) })
 }
 
-function sumByDay(db: ReadDb, item: UsageSpan) {
-  const fields = grouping(item.group_by, usage)
+type Prepared = ReturnType<typeof prepare>
+const prepared = new WeakMap<ReadDb, Map<string, Prepared>>()
+
+/** To write the statement anew takes as long as a month of a small account takes to be read. */
+function preparedFor(db: ReadDb, group_by: UsageGroup[]): Prepared {
+  const known = prepared.get(db) ?? new Map<string, Prepared>()
+  prepared.set(db, known)
+  const shape = usageGroups.filter((group) => group_by.includes(group)).join()
+  const statement = known.get(shape) ?? prepare(db, group_by)
+  known.set(shape, statement)
+  return statement
+}
+
+function prepare(db: ReadDb, group_by: UsageGroup[]) {
+  return group_by.includes('tag') ? sumByTag(db, group_by).prepare('') : sumByDay(db, group_by).prepare('')
+}
+
+function sumByDay(db: ReadDb, group_by: UsageGroup[]) {
+  const fields = grouping(group_by, usage)
   return db
     .select({ ...fields, ...sums(usage.request_count, usage) })
     .from(usage)
-    .where(within(item))
+    .where(withinSpan)
     .groupBy(...Object.values(fields))
     .orderBy(...order(fields))
-    .limit(item.rows_max)
+    .limit(sql.placeholder('rows_max'))
 }
 
 /** Adds up for each key before its tags are joined: they meet one row of it, and not one a day. */
-function sumByTag(db: ReadDb, item: UsageSpan) {
-  const of_key = { ...grouping(item.group_by, usage), key_id: usage.key_id }
+function sumByTag(db: ReadDb, group_by: UsageGroup[]) {
+  const of_key = { ...grouping(group_by, usage), key_id: usage.key_id }
   const keyed = db
     .select({ ...of_key, ...sums(usage.request_count, usage) })
     .from(usage)
-    .where(within(item))
+    .where(withinSpan)
     .groupBy(...Object.values(of_key))
     .as('keyed')
-  const fields = { ...grouping(item.group_by, keyed as unknown as Columns), tag: keyTags.tag }
+  const fields = { ...grouping(group_by, keyed as unknown as Columns), tag: keyTags.tag }
   return db
     .select({ ...fields, ...sums(keyed.requests, keyed) })
     .from(keyed)
-    .innerJoin(keyTags, and(eq(keyTags.account_id, BigInt(item.account_id)), eq(keyTags.key_id, keyed.key_id)))
+    .innerJoin(keyTags, and(eq(keyTags.account_id, sql.placeholder('account_id')), eq(keyTags.key_id, keyed.key_id)))
     .groupBy(...Object.values(fields))
     .orderBy(...order(fields))
-    .limit(item.rows_max)
+    .limit(sql.placeholder('rows_max'))
 }
 
-function within({ account_id, from, to }: UsageSpan) {
-  return and(eq(usage.account_id, BigInt(account_id)), gte(usage.day, from), lt(usage.day, to))
-}
+const withinSpan = and(
+  eq(usage.account_id, sql.placeholder('account_id')),
+  gte(usage.day, sql.placeholder('from')),
+  lt(usage.day, sql.placeholder('to')),
+)
 
 type Columns = Pick<typeof usage, 'day' | 'key_id' | 'model'>
 
