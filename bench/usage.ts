@@ -11,6 +11,8 @@ import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
 import { askOver, type Connection, connect } from '../gateway/db/connection.ts'
 import type { Answer, Item } from '../gateway/db/functions.ts'
+import { withLiterals } from '../gateway/db/literal.ts'
+import type { ReadDb } from '../gateway/db/queries/read-db.ts'
 import type { UsageGroup } from '../gateway/db/queries/usage.ts'
 import { queries } from '../gateway/db/queries.ts'
 import { connectReader } from '../gateway/db/reader.ts'
@@ -21,7 +23,10 @@ import { startPostgres } from '../local/postgres.ts'
 const REQUESTS = Number(process.argv[2] ?? 10_000_000)
 const ACCOUNTS = 2000
 const SLICE = 500_000
-const CALLS = 50
+const PLACES = 50 // in the middle of a list
+const CALLS_MIN = 30 // of each way, and as many more as fit into
+const MEASURED_MS = 4000
+const WARM_UP_MS = 1000 // as in a gateway that runs: its code is compiled, its connections have planned
 const CALL_MS_MAX = 60_000
 const STEP_MS_MAX = 600_000 // of reconciling: its first step may read a table whole
 const kept = process.argv[3]
@@ -161,7 +166,7 @@ async function measureReports({ sql, functions, views }: Measured, { account_id,
       },
       () => views.call('sum_usage', [{ account_id, ...item }]), // which is all that the operator's costs
     ])
-    const buffers = await buffersOf(sql, queries.sum_usage(drizzle(sql), { account_id, ...item }))
+    const buffers = await buffersOf(sql, (db) => queries.sum_usage(db, { account_id, ...item }))
     console.log(
       `${`${what} by ${group_by.join(', ')}`.padEnd(34)} before ${ms(before!)}   now ${ms(now!)} (${times(now!, before!)})` +
         `   the query alone ${ms(query!)} (${times(query!, before!)})   ${buffers} buffers`,
@@ -171,9 +176,9 @@ async function measureReports({ sql, functions, views }: Measured, { account_id,
 
 async function measurePages({ sql, functions, views }: Measured, { account_id, key_hash }: Asker): Promise<void> {
   const requests = await sql`select request_id from reservations where account_id = ${account_id}
-    and created_at > '2025-06-15' order by created_at limit ${CALLS}`
+    and created_at > '2025-06-15' order by created_at limit ${PLACES}`
   const entries = await sql`select id from entries where account_id = ${account_id} order by sequence
-    offset (select entry_count / 2 from accounts where id = ${account_id}) limit ${CALLS}`
+    offset (select entry_count / 2 from accounts where id = ${account_id}) limit ${PLACES}`
   const request = (n: number) => requests[n % requests.length]!.request_id as string
   const page = (n: number) => ({ account_id, limit: 100, after: entries[n % entries.length]!.id as string })
   const asks: [string, (n: number) => Promise<unknown>][] = [
@@ -184,21 +189,24 @@ async function measurePages({ sql, functions, views }: Measured, { account_id, k
     ['100 entries of last summer', (n) => views.call('list_entries', [page(n)])],
   ]
   for (const [what, ask] of asks) console.log(`${what.padEnd(34)} ${ms((await inTurns([ask]))[0]!)}`)
-  const buffers = await buffersOf(sql, queries.list_entries(drizzle(sql), page(0)))
+  const buffers = await buffersOf(sql, (db) => queries.list_entries(db, page(0)))
   console.log(`a page of entries touches ${buffers} buffers`)
 }
 
 /** The medians of some ways to do the same, in turns, so that what else the machine does befalls all of them. */
 async function inTurns(ways: ((n: number) => Promise<unknown>)[]): Promise<number[]> {
+  const warm_at = performance.now() + WARM_UP_MS
+  while (performance.now() < warm_at) for (const way of ways) await way(0)
+  const end_at = performance.now() + MEASURED_MS
   const taken: number[][] = ways.map(() => [])
-  for (let n = 0; n < CALLS; n += 1) {
+  for (let n = 0; n < CALLS_MIN || performance.now() < end_at; n += 1) {
     for (const [i, way] of ways.entries()) {
       const started = performance.now()
       await way(n)
       taken[i]!.push(performance.now() - started)
     }
   }
-  return taken.map((times_ms) => times_ms.toSorted((a, b) => a - b)[Math.floor(CALLS / 2)]!)
+  return taken.map((times_ms) => times_ms.toSorted((a, b) => a - b)[Math.floor(times_ms.length / 2)]!)
 }
 
 function ms(value_ms: number): string {
@@ -209,9 +217,10 @@ function times(a: number, b: number): string {
   return `× ${(a / b).toFixed(2)}`
 }
 
-async function buffersOf(sql: postgres.Sql, query: { toSQL(): { sql: string; params: unknown[] } }): Promise<number> {
-  const { sql: text, params } = query.toSQL()
-  const [row] = await sql.unsafe(`explain (analyze, buffers, format json) ${text}`, params as string[])
+async function buffersOf(sql: postgres.Sql, query: (db: ReadDb) => PromiseLike<unknown>): Promise<number> {
+  const asked: [text: string, params: unknown[]][] = []
+  await query(drizzle(sql, { logger: { logQuery: (text, params) => void asked.push([text, params]) } }))
+  const [row] = await sql.unsafe(`explain (analyze, buffers, format json) ${withLiterals(...asked[0]!)}`)
   const { Plan: plan } = row!['QUERY PLAN'][0]
   return plan['Shared Hit Blocks'] + plan['Shared Read Blocks']
 }

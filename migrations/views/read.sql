@@ -49,13 +49,9 @@ from invoices where closed_at is not null;
 create view read.usage_by_day as
 select account_id, day, key_id, model, request_count, prompt_tokens, cached_tokens, completion_tokens, cost_nanousd from usage_daily;
 
--- The same under each tag of the key, and under '' for keys without any: a request is there as often as its key has tags.
-create view read.usage_by_tag as
-select
-  u.account_id, u.day, u.key_id, u.model, tag, u.request_count, u.prompt_tokens, u.cached_tokens, u.completion_tokens, u.cost_nanousd
-from usage_daily u
-join keys k on k.account_id = u.account_id and k.id = u.key_id -- by the account too, so that no other's keys are read
-cross join lateral unnest(case when k.tags = '{}' then array[''] else k.tags end) as tag;
+-- The tags of each key, and '' for a key without any: its usage counts under each of them.
+create view read.key_tags as
+select account_id, id as key_id, unnest(case when tags = '{}' then array[''] else tags end) as tag from keys;
 
 -- What should not have happened. Who is concerned is told by the report itself.
 create view read.anomalies as

@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { newPayer, type Payer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
+import { seededRandom } from '../support/random.ts'
 import { type Reader, startReader } from '../support/reader.ts'
 
 const DAYS = 400
@@ -64,6 +65,61 @@ test('a report over a year reads by index alone, and its sums are right', async 
     where account_id = ${payer.account_id} and day >= '2026-01-01' and day < '2027-01-01'`
   expect(JSON.stringify(plan)).not.toContain('Seq Scan')
 })
+
+test('a key’s usage counts under each of its tags, and every grouping has the sums of plain arithmetic', async () => {
+  const random = seededRandom()
+  const read = await startReader(db)
+  const { account_id, key_id } = await newPayer(db, 1n)
+  const tags = new Map([[key_id, ['']]]) // without any
+  for (const given of [['one'], ['one', 'two'], ["it's", '\\']]) {
+    const [key] = await db.sql`insert into keys (account_id, name, hash, prefix, last_four, scopes, tags)
+      values (${account_id}, 'x', sha256(gen_random_uuid()::text::bytea), '', '', '{}', string_to_array(${given.join(' ')}, ' ')) returning id`
+    tags.set(String(key!.id), given)
+  }
+  const days = ['2026-01-31', '2026-02-01', '2026-02-02', '2026-03-01']
+  const used = days.flatMap((day) =>
+    [...tags.keys()].flatMap((key_id) =>
+      ['m1', 'm2'].map((model) => ({ day, key_id, model, cost: random.below(1000) })),
+    ),
+  )
+  for (const { day, key_id, model, cost } of used)
+    await db.sql`insert into usage_daily values (${account_id}, ${day}, ${key_id}, ${model}, 1, 1, 2, 3, 4, ${cost})`
+  for (const group_by of groupings) {
+    const wanted = new Map<string, bigint>()
+    for (const { cost, ...one } of used.filter(({ day }) => day >= '2026-02-01' && day < '2026-03-01'))
+      for (const tag of group_by.includes('tag') ? tags.get(one.key_id)! : [null]) {
+        const names = { ...one, key: one.key_id, tag }
+        const place = JSON.stringify(order.filter((group) => group_by.includes(group)).map((group) => names[group]))
+        wanted.set(place, (wanted.get(place) ?? 0n) + BigInt(cost))
+      }
+    const span = { account_id, from: '2026-02-01', to: '2026-03-01', rows_max: 1000 }
+    const rows = await read.read('sum_usage', { ...span, group_by })
+    const told = rows.map(({ day, key_id, model, tag, cost_nanousd }: Told) => {
+      const names = { day, key: key_id?.toString(), model, tag }
+      return [JSON.stringify(Object.values(names).filter((name) => name !== undefined)), cost_nanousd]
+    })
+    expect(told).toEqual([...wanted].toSorted(byGroups))
+    expect(await read.read('sum_usage', { ...span, group_by, rows_max: 2 })).toEqual(rows.slice(0, 2))
+  }
+  read.stop()
+})
+
+const order = ['day', 'key', 'model', 'tag'] as const
+const groupings = Array.from({ length: 15 }, (_, n) => order.filter((_, i) => ((n + 1) >> i) & 1))
+
+interface Told {
+  day?: string
+  key_id?: bigint
+  model?: string
+  tag?: string
+  cost_nanousd: bigint
+}
+
+function byGroups([a]: [string, bigint], [b]: [string, bigint]): number {
+  const [left, right] = [JSON.parse(a) as string[], JSON.parse(b) as string[]]
+  const at = left.findIndex((name, i) => name !== right[i])
+  return at < 0 ? 0 : left[at]! < right[at]! ? -1 : 1
+}
 
 test('a receipt and a page of requests, from anywhere in the list, are read by index alone', async () => {
   const requests = 300

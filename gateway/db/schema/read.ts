@@ -115,14 +115,11 @@ export const usageByDayView = read
   })
   .existing()
 
-export const usageByTagView = read
-  .view('usage_by_tag', {
+export const keyTagsView = read
+  .view('key_tags', {
     account_id: int8().notNull(),
-    day: date().notNull(),
     key_id: int8().notNull(),
-    model: text().notNull(),
     tag: text().notNull(), // '' where the key has none
-    ...usageSums,
   })
   .existing()
 
