@@ -158,6 +158,7 @@ export class RandomHistory {
   }
 
   #checkVictim(victim: Sequence, stayed: Sequence[], oldest: Sequence | null): void {
+    if (victim.waits_for_leader) return // those behind it may have given way too, and come in again while it waits
     for (const other of stayed) {
       const is_of_batch_alone = victim.priority === 'batch' && other.priority === 'interactive'
       assert(other === oldest || is_of_batch_alone || other.rank < victim.rank, 'the last gives way first')
