@@ -43,14 +43,19 @@ export async function askAll<N extends FunctionName>(
   name: N,
   items: Item<N>[],
 ): Promise<(Answer<N> | Failed)[]> {
-  const shard = shardOf(env, shardName(name, items[0]!))
-  const call = () => env.TELLER.get(env.TELLER.idFromName(shard)).ask(name, items)
-  // A stub is broken for good once its object has thrown or moved: a new one is asked, once. All calls may be repeated.
-  const answers = await call().catch(call)
+  const answers = await callTeller(env, shardName(name, items[0]!), (teller) => teller.ask(name, items))
   if (answers === 'busy') throw new ApiError('overloaded')
   if (answers === 'unavailable') throw new ApiError('database_unavailable')
   return answers as (Answer<N> | Failed)[]
 }
+
+/** Calls the teller of a shard. A stub is broken for good once its object has thrown or moved: a new one is asked, once. */
+export function callTeller<A>(env: Env, shard_by: string, call: (teller: TellerStub) => Promise<A>): Promise<A> {
+  const once = () => call(env.TELLER.get(env.TELLER.idFromName(shardOf(env, shard_by))))
+  return once().catch(once) // all calls may be repeated
+}
+
+type TellerStub = ReturnType<Env['TELLER']['get']>
 
 function shardName<N extends FunctionName>(name: N, item: Item<N>): string {
   const { shard } = functions[name]
