@@ -3,6 +3,7 @@
 
 import { ApiError, type ErrorCode } from '../error.ts'
 import { type Limits, limitHeaders, retryHeaders } from '../limit-headers.ts'
+import { type Quota, quotaMessage } from '../quota-message.ts'
 import type { Decision, FunctionName } from './functions.ts'
 
 const codes = {
@@ -33,9 +34,19 @@ const codes = {
 
 export type Refusal = keyof typeof codes
 
-export function refusalOf(answer: { decision: Refusal; param?: string; limits?: Limits | undefined }): ApiError {
-  const param = answer.param ?? (answer.decision === 'unknown_account' ? 'account_id' : null)
-  return new ApiError(codes[answer.decision], { param, headers: headersOf(answer.limits) })
+interface Refused {
+  decision: Refusal
+  param?: string
+  limits?: Limits | undefined
+  quota?: Quota
+}
+
+export function refusalOf({ decision, param, limits, quota }: Refused): ApiError {
+  return new ApiError(codes[decision], {
+    param: param ?? (decision === 'unknown_account' ? 'account_id' : null),
+    headers: headersOf(limits),
+    ...(quota && { message: quotaMessage(quota) }),
+  })
 }
 
 function headersOf(limits: Limits = {}): Record<string, string> {
