@@ -16,6 +16,7 @@ const codes = {
   limits_are_shared: 'limits_are_shared',
   too_many_keys: 'too_many_keys',
   already_revoked: 'already_revoked',
+  rotation_running: 'rotation_running',
   overdraft_in_use: 'overdraft_in_use',
   customer_taken: 'customer_taken',
   unknown_account: 'not_found',
