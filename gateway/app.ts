@@ -27,6 +27,7 @@ import { listEntries } from './endpoint/public/entries.ts'
 import { health, ledgerHealthz } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
+import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
@@ -52,7 +53,7 @@ export const routes: Route[] = [
   // It is the same however often, and for keys that may do nothing else.
   route('/v1/keys/leak', key(null), { POST: leakKey }, { once_by: 'nature' }),
   route('/v1/keys/:id', key('keys'), { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke }),
-  route('/v1/keys/:id/rotate', key('keys'), { POST: ownKeys.rotate }),
+  route('/v1/keys/:id/rotate', key('keys', { open_to_itself: true }), { POST: ownKeys.rotate }),
   route('/v1/billing', key('usage'), { GET: ownBilling }),
   route('/v1/entries', key('usage'), { GET: listEntries }),
   route('/v1/invoices', key('usage'), { GET: ownInvoices.list }),
@@ -156,8 +157,14 @@ app.onError((error, c) => {
   return errorResponse(new ApiError('internal_error'))
 })
 
-function serve({ path, methods }: Route): void {
-  for (const { method, carry } of methods) app.on(method, path, (c) => toItsEnd(c, carry(c)))
+function serve({ path, scope, methods }: Route): void {
+  for (const { method, carry } of methods)
+    app.on(method, path, (c) =>
+      toItsEnd(
+        c,
+        namingScopes(c, scope, () => carry(c)),
+      ),
+    )
   const allow = methods.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method])).join(', ')
   app.all(path, () => {
     throw new ApiError('method_not_allowed', { headers: { allow } })

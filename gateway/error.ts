@@ -49,6 +49,11 @@ const table = {
   },
   too_many_keys: { status: 400, message: 'This account has as many keys as it may. Revoke some.' },
   already_revoked: { status: 400, message: 'This key has been revoked or has expired.' },
+  rotation_running: {
+    status: 400,
+    message:
+      'This key and the one that replaces it, or that it replaced, both work now. Without the scope keys it can be rotated when one has ended.',
+  },
   overdraft_in_use: { status: 400, message: 'overdraft_nanousd cannot be less than what of it is in use.' },
   uncountable: {
     status: 400,

@@ -48,6 +48,7 @@ export async function generate<B extends GenerationBody>(
     ...caller,
     model: request.model,
     ...ceiling,
+    choices: request.n * request.prompts.length,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
     limits: settingsOf(c.env).limits,
     ...(idempotency && { idempotency }),
