@@ -44,6 +44,7 @@ export async function generate<B extends GenerationBody>(
     model: request.model,
     ...ceiling,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
+    registered_nodes: true,
     limits: settingsOf(c.env).limits,
     ...(idempotency && { idempotency }),
   })
