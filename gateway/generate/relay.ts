@@ -6,7 +6,7 @@ import { sign, signTicket, type Ticket } from '../../contract/internal/ticket.ts
 import { type Admission, fence, giveBack, type LiveNode } from '../billing/ledger.ts'
 import { askNode, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
-import type { Call } from '../env.ts'
+import { type Call, dataSecretOf } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
 import type { CostCeiling } from './cost-ceiling.ts'
 
@@ -45,7 +45,7 @@ async function firstTicket(c: Call, { request, admission, ceiling, duration_ms_m
     request_id: request.request_id,
     attempt: 1,
     account_id: admission.account_id,
-    cache_salt: await cacheSalt(admission.account_id, c.env.ADMIN_KEY),
+    cache_salt: await cacheSalt(admission.account_id, dataSecretOf(c.env)),
     key_id: admission.key_id,
     model: request.model,
     price_version: admission.price_version,

@@ -11,6 +11,7 @@ export interface TestGateway extends RunningGateway {
   node: CannedNode
   node_secret: string
   admin_key: string
+  metrics_token: string
   /** What the gateway logged. */
   log: string[]
   /** A key of a new account with that much credit. */
@@ -28,6 +29,7 @@ export interface Caller {
 
 export const node_secret = 'node-secret-of-the-tests'
 export const admin_key = 'admin-key-of-the-tests'
+export const metrics_token = 'metrics-token-of-the-tests'
 export const model = 'ziya-coding-mini'
 export const chatBody = { model, messages: [{ role: 'user', content: '写一段快速排序' }] }
 
@@ -45,7 +47,7 @@ export async function startTestGateway(
 ): Promise<TestGateway> {
   const db = await startTestPostgres(prepare)
   const log: string[] = []
-  const secrets = { node_secret, admin_key }
+  const secrets = { node_secret, admin_key, metrics_token }
   const gateway = await startGateway({
     port: 0,
     database_url: db.url,

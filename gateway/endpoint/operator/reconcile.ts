@@ -1,5 +1,5 @@
 // GET /admin/reconcile: runs a pass and tells what does not agree, account by account; `?anew=true` reads every entry again.
-// GET /metrics: what the last passes found, and more, for Prometheus.
+// GET /metrics: what the last passes found, and more, for Prometheus, which comes with a token for that alone.
 
 import * as z from 'zod'
 import { type Reconciliation, reconciliation } from '../../../contract/public/reconciliation.ts'
@@ -7,6 +7,7 @@ import type { Operator } from '../../auth/authenticate.ts'
 import { ledgerHealth, reconcile } from '../../billing/reconcile.ts'
 import { endpoint } from '../../endpoint.ts'
 import { readQuery } from '../../field/query.ts'
+import { refusals } from '../../limits/refusals.ts'
 import { ledgerStatus } from '../ledger-status.ts'
 
 const query = z.object({ anew: z.string().optional() })
@@ -22,7 +23,7 @@ export const reconcileNow = endpoint(
 
 export const metrics = endpoint(
   { says: 'What the last passes found, and more, for Prometheus.', answer: null, also: { 'text/plain': null } },
-  async (c, _: Operator) => {
+  async (c, _: null) => {
     const health = await ledgerHealth(c.env)
     const checks = Object.entries(health.checks)
     const lines = [
@@ -40,6 +41,9 @@ export const metrics = endpoint(
       ...gauge('gateway_unsettled_age_seconds', 'Age of the oldest open reservation.', [['', health.pending_s_max]]),
       ...gauge('gateway_anomalies', 'What should not have happened and was charged to nobody.', [
         ...Object.entries(health.anomalies).map(([kind, count]): Sample => [`{kind="${kind}"}`, count]),
+      ]),
+      ...gauge('gateway_refusals', 'Refusals by code since this isolate began.', [
+        ...Array.from(refusals, ([code, count]): Sample => [`{code="${code}"}`, count]),
       ]),
     ]
     return new Response(`${lines.join('\n')}\n`, {
