@@ -589,7 +589,7 @@ function keyFieldsOf(values: Record<string, string>): object {
 }
 
 function referenceOf(values: Record<string, string & boolean>): object {
-  return { ...given('reference', values.reference), ...(values.again && { again: true }) }
+  return { ...given('reference', values.reference), ...given('again', values.again, Boolean) }
 }
 
 /** A rate in percent, with up to four digits behind the point, as millionths. */
