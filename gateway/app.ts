@@ -1,6 +1,7 @@
 // Every guard and endpoint in order: the table of contents. What a request goes through stands in the endpoint it reaches.
 
 import { Hono } from 'hono'
+import { cors } from 'hono/cors'
 import { authenticate, givenHash } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
 import { stripeWebhook } from './endpoint/internal/stripe-webhook.ts'
@@ -67,6 +68,7 @@ import {
   rememberNode,
   rememberOperator,
 } from './limits/sieve.ts'
+import { saysNothingIsAt } from './nearest-path.ts'
 import { needs, type Route, route } from './route.ts'
 
 /** Each path: who may come in, and what happens there by method. */
@@ -155,6 +157,17 @@ export const routes: Route[] = [
   route('/admin/anomalies', operator, { GET: needs('read', listAnomalies) }),
 ]
 
+const SHOWN_TO_PAGES = [
+  'x-request-id',
+  'x-ignored-parameters',
+  'openai-processing-ms',
+  'idempotency-replayed',
+  'retry-after',
+  'retry-after-ms',
+  'x-should-retry',
+  ...['limit', 'remaining', 'reset'].flatMap((what) => ['requests', 'tokens'].map((of) => `x-ratelimit-${what}-${of}`)),
+]
+
 export const app = new Hono<App>()
 
 app.use(async (c, next) => {
@@ -172,6 +185,18 @@ app.use(async (c, next) => {
   for (const [name, value] of Object.entries(c.get('headers'))) headers.set(name, value)
   headers.set('x-request-id', c.get('request_id'))
 })
+
+// A page of any origin may ask with a key that it was given; its refusals are told too. No cookie is read, so none can be misused.
+// Which headers a client sends changes with its releases: those that a browser asks for are allowed.
+app.use(
+  '/v1/*',
+  cors({
+    origin: '*',
+    allowMethods: ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE'],
+    exposeHeaders: SHOWN_TO_PAGES,
+    maxAge: 86_400,
+  }),
+)
 
 app.use(async (c, next) => {
   if (!c.req.path.startsWith('/internal/')) await refuseFlood(c)
@@ -197,9 +222,11 @@ app.use('/admin/*', async (c, next) => {
 
 for (const declared of routes) serve(declared)
 
+const paths = routes.map(({ path }) => path)
+
 app.notFound((c) => {
   noteRefusal(c, 'not_found')
-  return errorResponse(new ApiError('not_found'))
+  return errorResponse(new ApiError('not_found', { message: saysNothingIsAt(c.req.path, paths) }))
 })
 
 app.onError((error, c) => {

@@ -89,5 +89,5 @@ async function isSame(given: string, expected: string): Promise<boolean> {
 }
 
 function bearer(request: Request): string | null {
-  return /^Bearer ([\x21-\x7e]{1,200})$/i.exec(request.headers.get('authorization') ?? '')?.[1] ?? null
+  return /^Bearer +([\x21-\x7e]{1,200})$/i.exec(request.headers.get('authorization') ?? '')?.[1] ?? null
 }

@@ -5,6 +5,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import type { FunctionName } from '../../gateway/db/functions.ts'
+import { draws } from '../support/draws.ts'
 import { makeClockMovable, moveClock } from '../support/movable-clock.ts'
 import {
   grantFindings,
@@ -17,7 +18,7 @@ import {
 import { type Random, randomFrom, seededRandom } from '../support/random.ts'
 import { publish, use } from '../support/use.ts'
 
-const HISTORIES = Number(process.env.HISTORIES ?? 6)
+const HISTORIES = draws('HISTORIES', { few: 3, all: 300 })
 const STEPS = 30
 const [INPUT, OUTPUT] = [40, 60]
 
