@@ -7,7 +7,7 @@ import { bodyHash } from '../../contract/internal/ticket.ts'
 import { type Admission, fence, giveBack, type LiveNode, type Reservation } from '../billing/ledger.ts'
 import { askNode, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
-import type { Call } from '../env.ts'
+import { type Call, dataSecretOf } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
 import { ticketIssuerOf } from '../ticket-issuer.ts'
 import { UNBUFFERED } from '../unbuffered.ts'
@@ -97,7 +97,7 @@ async function signedTicket(
     node_id: node.id,
     body_sha256,
     expires_unix_ms: issued_unix_ms + TICKET_MS_MAX,
-    cache_salt: await cacheSalt(account_id, c.env.ADMIN_KEY),
+    cache_salt: await cacheSalt(account_id, dataSecretOf(c.env)),
     model,
     ...ceiling,
     duration_ms_max,
