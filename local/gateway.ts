@@ -29,6 +29,8 @@ export interface GatewayOptions {
   rate_limits?: Record<string, number>
   /** Where the gateway's own log lines go; by default this process's stderr. */
   log?: (line: string) => void
+  /** The worker's script, where it is made already. */
+  worker?: string
   signal?: AbortSignal | undefined // gives up starting
 }
 
@@ -44,7 +46,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   if (options.port !== 0) await requireFreePort(options.port)
   const config = readConfig()
   const [script, database_urls] = await orAborted(
-    Promise.all([bundleWorker(), prepareDatabase(options)]),
+    Promise.all([options.worker ?? bundleWorker(), prepareDatabase(options)]),
     options.signal,
     STATEMENT_MS_MAX,
   )

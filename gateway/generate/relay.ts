@@ -10,6 +10,7 @@ import { pickNode } from '../engine/pick.ts'
 import type { Call } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
 import { ticketIssuerOf } from '../ticket-issuer.ts'
+import { UNBUFFERED } from '../unbuffered.ts'
 import type { CostCeiling } from './cost-ceiling.ts'
 
 export interface Generation {
@@ -121,7 +122,7 @@ function passOn(c: Call, answer: Response): Response {
     status: answer.status,
     headers: {
       'content-type': answer.headers.get('content-type') ?? 'application/json',
-      'cache-control': 'no-cache',
+      ...UNBUFFERED,
       'openai-processing-ms': String(Date.now() - c.get('started_ms')),
     },
   })

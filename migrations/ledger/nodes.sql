@@ -15,6 +15,12 @@ begin
     where model = wanted and state = 'ready' and drained_at is null and is_live(last_seen_at));
 end $$;
 
+-- The models that some node can take a request for now.
+create function ledger.served_models() returns jsonb language sql as $$
+  select coalesce(jsonb_agg(distinct model), '[]') from registered_nodes
+  where state = 'ready' and drained_at is null and is_live(last_seen_at)
+$$;
+
 -- Why a node's report is not taken, or null where it is. What it is signed with was checked by the gateway: here it is said whose that
 -- key is. A process may repeat or reorder nothing, and only one may speak for a node.
 create function ledger.report_refusal(known registered_nodes, said jsonb, moment timestamptz) returns text language sql as $$

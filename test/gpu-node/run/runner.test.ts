@@ -14,7 +14,7 @@ import { registerNode } from '../../../local/register-node.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
 import { startNodeOver } from '../../support/fake-node.ts'
 import { CACHED_TOKENS, FakeRunner, textOfChoice, UNREADABLE } from '../../support/fake-runner.ts'
-import { PATIENT } from '../../support/gateway.ts'
+import { bundledOnce, PATIENT } from '../../support/gateway.ts'
 import { framesOf, generate, NODE_ID, textOf } from '../../support/generate.ts'
 import { TICKET_SEED } from '../../support/keys.ts'
 import { nodeConfig } from '../../support/native-runner.ts'
@@ -38,7 +38,8 @@ describe('through the real gateway, with a ticket and to the bill', () => {
   beforeAll(async () => {
     db = await startTestPostgres()
     const secrets = { ticket_seeds: TICKET_SEED, admin_key }
-    gateway = await startGateway({ port: 0, database_url: db.url, ...secrets, vars: PATIENT, log: () => {} })
+    const worker = await bundledOnce()
+    gateway = await startGateway({ port: 0, database_url: db.url, worker, ...secrets, vars: PATIENT, log: () => {} })
     const config = nodeConfig({ model_id: model, data_dir, gateway_url: gateway.url })
     node = await startService({ config, runner, log: pino({ level: 'silent' }) })
     await registerNode(db.url, { id: NODE_ID, url: node.url, model, key: node.public_key })
