@@ -125,6 +125,7 @@ app.notFound(() => errorResponse(new ApiError('not_found')))
 
 app.onError((error, c) => {
   if (error instanceof ApiError) return errorResponse(error)
+  if (c.req.raw.signal.aborted) return errorResponse(new ApiError('client_gone')) // what it was for has nobody to be for
   console.error(`${c.var.request_id} ${c.req.method} ${c.req.path}:`, error)
   return errorResponse(new ApiError('internal_error'))
 })
