@@ -31,6 +31,7 @@ import { receiptKeys } from './endpoint/public/receipt-keys.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
+import { countGone } from './gone-clients.ts'
 import { anybody, key, node, operator, stripe } from './guard.ts'
 import { refuseFlood, refuseForgeries, refuseGuessing, rememberKey, rememberNode } from './limits/sieve.ts'
 import { type Route, route } from './route.ts'
@@ -87,6 +88,8 @@ export const routes: Route[] = [
   route('/admin/anomalies', operator, { GET: listAnomalies }),
 ]
 
+const CLIENT_GONE = 499
+
 export const app = new Hono<App>()
 
 app.use(async (c, next) => {
@@ -99,6 +102,7 @@ app.use(async (c, next) => {
   c.set('headers', {})
   c.set('body', null)
   await next()
+  if (c.res.status === CLIENT_GONE) countGone()
   const { headers } = c.res
   for (const [name, value] of Object.entries(c.get('headers'))) headers.set(name, value)
   headers.set('x-request-id', c.get('request_id'))

@@ -53,11 +53,15 @@ export async function askAll<N extends FunctionName>(
   const answers = await callTeller(env, shardName(name, items[0]!), (teller) => teller.ask(name, items))
   if (answers === 'busy') throw new ApiError('overloaded')
   if (answers === 'unavailable') throw new ApiError('database_unavailable')
-  if (answers === 'limited') throw new ApiError('rate_limit_requests', { message: LIMITED })
+  if (answers === 'limited') throw limited()
   return answers as (Answer<N> | Failed)[]
 }
 
-const LIMITED = 'Rate limit reached: requests per minute of a key that are no generations.'
+export function limited(): ApiError {
+  return new ApiError('rate_limit_requests', {
+    message: 'Too much is asked for beside generations, or too much of it at a time.',
+  })
+}
 
 /** Calls the teller of a shard. A stub is broken for good once its object has thrown or moved: a new one is asked, once. */
 export function callTeller<A>(env: Env, shard_by: string, call: (teller: TellerStub) => Promise<A>): Promise<A> {

@@ -15,6 +15,11 @@ export class FairQueue<T extends Queued> {
     return this.#length
   }
 
+  /** How many of a party wait. */
+  waiting(party: string): number {
+    return this.#parties.get(party)?.length ?? 0
+  }
+
   push(queued: T): void {
     const own = this.#parties.get(queued.party)
     if (own) own.push(queued)
@@ -49,10 +54,9 @@ export class FairQueue<T extends Queued> {
 
   /** Takes out the newest of who has the most waiting, if that is more than `party` has: its place is another's. */
   yieldTo(party: string): T | null {
-    const own = this.#parties.get(party)?.length ?? 0
     let most: T[] = []
     for (const theirs of this.#parties.values()) if (theirs.length > most.length) most = theirs
-    if (most.length <= own + 1) return null
+    if (most.length <= this.waiting(party) + 1) return null
     this.#length -= 1
     return most.pop()!
   }

@@ -6,7 +6,7 @@
 import { type Connection, NoAnswer, StatementRefused, StatementUndone } from './connection.ts'
 import { FairQueue } from './fair-queue.ts'
 
-export type Answer = object | 'busy' | 'unavailable'
+export type Answer = object | 'busy' | 'unavailable' | 'limited'
 
 interface Waiting {
   name: string
@@ -31,6 +31,8 @@ export interface LaneOptions {
   onUnknown?: (name: string, item: object, is_wanted: boolean) => Promise<Answer> | null
   /** How many items go as one call. */
   batch_max?: number
+  /** How many items of one party may wait: more would wait longer than their callers do. */
+  party_max?: number
   /** How long the server may go on with a call whose connection was thrown away. */
   linger_ms?: number
 }
@@ -62,6 +64,8 @@ export class Lane {
 
   /** The answer of the SQL function `name` for one item. `party` says whose turn it takes. */
   ask(name: string, item: object, party = ''): Promise<Answer> {
+    const { party_max = QUEUE_MAX } = this.#options
+    if (this.#queue.waiting(party) >= party_max) return Promise.resolve(party_max < QUEUE_MAX ? 'limited' : 'busy')
     if (this.#queue.length >= QUEUE_MAX) {
       const other = this.#queue.yieldTo(party)
       if (!other) return Promise.resolve('busy')

@@ -26,9 +26,9 @@ import { connectReader } from './reader.ts'
 // The time of a duty that no client waits for: it reads many rows, in steps that are bounded by their number.
 const BACKGROUND_MS_MAX = 10_000
 
-// What one statement may carry of what is large: lists of a hundred rows, results of a megabyte.
-const LISTS_MAX = 4
-const RESULTS_MAX = 2
+// What is large, lists of a hundred rows and results of a megabyte: how many one statement may carry, and one party may wait for.
+const LARGE_MAX = 4
+const LARGE_PARTY_MAX = 8
 
 export class Teller extends DurableObject<Env> {
   readonly #lanes: Record<LaneName, Lane>
@@ -54,15 +54,16 @@ export class Teller extends DurableObject<Env> {
       admit,
       settle: lane({ after: admit }),
       give_back: lane(),
-      result: lane({ batch_max: RESULTS_MAX }),
+      result: lane({ batch_max: LARGE_MAX }),
       change: lane(),
       read: lane(),
-      list: lane({ batch_max: LISTS_MAX }),
+      list: lane({ batch_max: LARGE_MAX, party_max: LARGE_PARTY_MAX }),
       background: lane({ ms_max: 2 * BACKGROUND_MS_MAX }),
     }
     this.#views = lane({
       connect: () => connectReader(env.HYPERDRIVE_READER.connectionString, database_ms_max / 2),
       batch_max: 1, // a deadline is for one report, and not for all that wait behind it
+      party_max: LARGE_PARTY_MAX,
     })
     this.#meter = new Meter(other_requests_per_minute)
   }

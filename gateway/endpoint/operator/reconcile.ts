@@ -7,6 +7,7 @@ import type { Operator } from '../../auth/authenticate.ts'
 import { ledgerHealth, reconcile } from '../../billing/reconcile.ts'
 import { endpoint } from '../../endpoint.ts'
 import { readQuery } from '../../field/query.ts'
+import { goneCount } from '../../gone-clients.ts'
 import { ledgerStatus } from '../ledger-status.ts'
 
 const query = z.object({ anew: z.string().optional() })
@@ -40,6 +41,9 @@ export const metrics = endpoint(
       ...gauge('gateway_unsettled_age_seconds', 'Age of the oldest open reservation.', [['', health.pending_s_max]]),
       ...gauge('gateway_anomalies', 'What should not have happened and was charged to nobody.', [
         ...Object.entries(health.anomalies).map(([kind, count]): Sample => [`{kind="${kind}"}`, count]),
+      ]),
+      ...gauge('gateway_clients_gone', 'Clients that left before they were answered, of this process.', [
+        ['', goneCount()],
       ]),
     ]
     return new Response(`${lines.join('\n')}\n`, {
