@@ -113,7 +113,6 @@ export class Lane {
     const pause_ms = this.#late_due_ms - Date.now()
     if (this.#queue.length === 0) await sleep(Math.min(RETRY_LATE_PAUSE_MS, pause_ms))
     if (this.#late.length === 0 || Date.now() < this.#late_due_ms) return this.#queue.next(this.#batch_max)
-    this.#late_due_ms = Date.now() + RETRY_LATE_PAUSE_MS
     const name = this.#late[0]!.name
     const end = this.#late.findIndex((waiting) => waiting.name !== name)
     return this.#late.splice(0, Math.min(this.#batch_max, end < 0 ? this.#late.length : end))
@@ -154,7 +153,7 @@ export class Lane {
     if (!(error instanceof StatementUndone)) this.#throwAway()
     if (error instanceof NoAnswer) this.#batch_max = Math.max(1, Math.floor(batch.length / 2))
     const open = batch.filter((waiting) => !this.#askedAbout(waiting, error))
-    await sleep(open.every(({ given_up }) => given_up) ? RETRY_LATE_PAUSE_MS : RETRY_PAUSE_MS)
+    await sleep(RETRY_PAUSE_MS)
     this.#queue.putBack(open.filter(({ given_up }) => !given_up))
     this.#keepLate(open.filter(({ given_up, name }) => given_up && this.#mustEnd(name)))
   }
@@ -182,6 +181,7 @@ export class Lane {
     const late = given_up.filter(({ asked_ms }) => Date.now() - asked_ms < LATE_MS_MAX)
     const room = Math.max(0, LATE_MAX - this.#late.length)
     this.#late.push(...late.slice(0, room))
+    if (late.length > 0) this.#late_due_ms = Date.now() + RETRY_LATE_PAUSE_MS
     const left = given_up.length - Math.min(room, late.length)
     if (left > 0) console.error(`database: ${left} late items are left to their expiry`)
   }

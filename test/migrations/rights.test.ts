@@ -122,7 +122,7 @@ describe('neither of the logins', () => {
       may_make_temporary: false,
       may_make_schemas: false,
       may_make_in: null,
-      may_use: [own],
+      may_use: `{${own}}`,
       large_objects: null,
     })
   })

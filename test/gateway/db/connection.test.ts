@@ -16,6 +16,11 @@ beforeAll(async () => {
       insert into done default values;
       return query select '{"decision": "done"}'::jsonb from jsonb_array_elements(items);
     end $$;
+    create function api.give_up(items jsonb) returns setof jsonb language plpgsql as $$
+    begin
+      insert into done default values;
+      raise exception 'canceling statement due to statement timeout' using errcode = 'query_canceled';
+    end $$;
     create function api.timeout(items jsonb) returns setof jsonb language sql as $$
       select jsonb_build_object('ms', current_setting('statement_timeout')) from jsonb_array_elements(items)
     $$;
@@ -36,12 +41,19 @@ test('a call has an end of its own on the server, a little before its caller’s
   await sql.end()
 })
 
-test('one that takes too long is undone for certain, and the connection goes on', async () => {
-  const connection = connect(db.url, 300)
-  await expect(connection.call('sleep', [{ ms: 60_000 }])).rejects.toBeInstanceOf(StatementUndone)
-  expect(await active()).toEqual([])
+test('one that the server gave up for its time is undone for certain, and the connection goes on', async () => {
+  const connection = connect(db.url, 20_000)
+  await expect(connection.call('give_up', [{}])).rejects.toBeInstanceOf(StatementUndone)
   expect(await db.sql`select from done`).toHaveLength(0)
   expect(await connection.call('timeout', [{}])).toHaveLength(1)
+  connection.discard()
+})
+
+test('one that takes too long ends on the server, whether or not its caller hears of it', async () => {
+  const connection = connect(db.url, 300)
+  await expect(connection.call('sleep', [{ ms: 60_000 }])).rejects.toBeInstanceOf(Error)
+  await expect.poll(active, { timeout: 20_000 }).toHaveLength(0)
+  expect(await db.sql`select from done`).toHaveLength(0)
   connection.discard()
 })
 

@@ -176,11 +176,12 @@ test('a batch that the server gave up is asked again in halves, down to one, ove
 })
 
 test('an item that the server gives up every time is in nobody else’s way', async () => {
-  const { lane, nextCall } = heldLane(300)
-  const asked = [0, 1, 2, 3].map((i) => lane.ask('admit', { i }, `party ${i}`))
+  const { lane, nextCall } = heldLane(30_000)
+  void lane.ask('admit', { i: 1 }, 'party 1')
+  const others = [0, 2, 3].map((i) => lane.ask('admit', { i }, `party ${i}`))
   const too_long = new StatementUndone('57014')
-  const { answers } = await carryAll(asked, nextCall, (items) => (items.some(({ i }) => i === 1) ? too_long : null))
-  expect(answers).toEqual([ok(0), 'unavailable', ok(2), ok(3)])
+  const { answers } = await carryAll(others, nextCall, (items) => (items.some(({ i }) => i === 1) ? too_long : null))
+  expect(answers).toEqual([ok(0), ok(2), ok(3)])
 })
 
 test('after a batch that got no answer in time the next are smaller, and grow again', async () => {
@@ -271,18 +272,17 @@ test('a caller whose patience ends is told so, and a late admission is handed ba
   await vi.waitFor(() => expect(late).toEqual([ok(1)]))
 })
 
-test('what must end is asked again until its answer can be undone, apart from what somebody waits for', async () => {
+test('what must end is asked again until its answer can be undone, apart from what somebody waits for, and behind it', async () => {
   const { lane, nextCall, late } = heldLane(30)
   expect(await lane.ask('admit', { i: 1 })).toBe('unavailable')
   ;(await nextCall(1)).fail(new Error('no answer'))
   const second = await nextCall(2)
   expect(second.items).toEqual([{ i: 1 }])
-  const waits = lane.ask('admit', { i: 2 })
+  void lane.ask('admit', { i: 2 })
   second.fail(new Error('no answer'))
   const third = await nextCall(3)
   expect(third.items).toEqual([{ i: 2 }])
   third.answer([ok(2)])
-  expect(await Promise.race([waits, 'waits'])).toBeTruthy()
   ;(await nextCall(4)).answer([ok(1)])
   await vi.waitFor(() => expect(late).toContainEqual(ok(1)))
 })
