@@ -50,7 +50,7 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   claim_request: { lane: 'change', shard: byAsker },
   release_request: { lane: 'change', shard: byAccount },
   keep_result: { lane: 'result', shard: byAccount },
-  read_result: { lane: 'list', shard: byAccount },
+  read_result: { lane: 'result', shard: byAccount },
 
   create_key: { lane: 'change', shard: byAsker },
   read_key: { lane: 'read', shard: byAsker },

@@ -26,9 +26,10 @@ import { connectReader } from './reader.ts'
 // The time of a duty that no client waits for: it reads many rows, in steps that are bounded by their number.
 const BACKGROUND_MS_MAX = 10_000
 
-// What is large, lists of a hundred rows and results of a megabyte: how many one statement may carry, and one party may wait for.
+// What is large, lists of a hundred rows and results of a megabyte: how many one statement may carry, and how many lists one party may
+// wait for.
 const LARGE_MAX = 4
-const LARGE_PARTY_MAX = 8
+const LISTS_MAX = 8
 
 export class Teller extends DurableObject<Env> {
   readonly #lanes: Record<LaneName, Lane>
@@ -57,13 +58,13 @@ export class Teller extends DurableObject<Env> {
       result: lane({ batch_max: LARGE_MAX }),
       change: lane(),
       read: lane(),
-      list: lane({ batch_max: LARGE_MAX, party_max: LARGE_PARTY_MAX }),
+      list: lane({ batch_max: LARGE_MAX, party_max: LISTS_MAX }),
       background: lane({ ms_max: 2 * BACKGROUND_MS_MAX }),
     }
     this.#views = lane({
       connect: () => connectReader(env.HYPERDRIVE_READER.connectionString, database_ms_max / 2),
       batch_max: 1, // a deadline is for one report, and not for all that wait behind it
-      party_max: LARGE_PARTY_MAX,
+      party_max: LISTS_MAX,
     })
     this.#meter = new Meter(other_requests_per_minute)
   }

@@ -151,7 +151,7 @@ begin
   perform from kept_results where account_id = any (owners) order by account_id for update;
   with gone as (
     delete from idempotent_requests where ctid = any (places) and expires_at <= clock_timestamp() returning account_id, body)
-  update kept_results k set body_bytes = k.body_bytes - freed.bytes
+  update kept_results k set body_bytes = greatest(0, k.body_bytes - freed.bytes)
   from (select account_id, coalesce(sum(octet_length(body)), 0) as bytes from gone group by account_id) as freed
   where k.account_id = freed.account_id;
   return jsonb_build_object('decision', 'forgotten', 'count', coalesce(cardinality(places), 0));

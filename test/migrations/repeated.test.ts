@@ -36,7 +36,7 @@ const asking = (payer: Payer, more: object = {}) => ({
 const one = async (...asked: Parameters<TestPostgres['ask']>) => (await db.ask(...asked))[0]!
 
 /** A generation that has run under this wish, and its result. */
-async function kept(payer: Payer, wish = wishOf(), bytes = 100) {
+async function kept(payer: Payer, wish = wishOf(), bytes = 30) {
   const request = asking(payer, { idempotency: wish, results_by_id: true })
   expect(await one('admit', request)).toMatchObject({ decision: 'admitted' })
   const claim = { account_id: payer.account_id, request_id: request.request_id, idempotency: wish }
