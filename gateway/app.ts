@@ -23,7 +23,7 @@ import { createCheckoutSession } from './endpoint/public/checkout.ts'
 import { completions } from './endpoint/public/completions.ts'
 import { documentOf } from './endpoint/public/document.ts'
 import { listEntries } from './endpoint/public/entries.ts'
-import { health, ledgerHealthz } from './endpoint/public/health.ts'
+import { health, ledgerHealthz, live } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
@@ -56,6 +56,8 @@ export const routes: Route[] = [
   route('/v1/invoices', key('usage'), { GET: ownInvoices.list }),
   route('/v1/invoices/:id', key('usage'), { GET: ownInvoices.retrieve }),
   route('/v1/top-ups/checkout', key('admin'), { POST: createCheckoutSession }),
+  route('/livez', anybody, { GET: live }),
+  route('/readyz', anybody, { GET: health }),
   route('/healthz', anybody, { GET: health }),
   route('/healthz/ledger', anybody, { GET: ledgerHealthz }),
   route('/.well-known/receipt-keys.json', anybody, { GET: receiptKeys }),

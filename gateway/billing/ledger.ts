@@ -6,7 +6,7 @@ import type { Ticket } from '../../contract/internal/ticket.ts'
 import { ask, askAll, type Failed, shardOf } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
 import { refusalOf } from '../db/refusal.ts'
-import type { Env } from '../env.ts'
+import { type Env, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
 
 export type Admission = Extract<Answer<'admit'>, { decision: 'admitted' }>
@@ -20,7 +20,7 @@ export type Verdict = Extract<
 
 /** Reserves what the request could cost at most, or throws the refusal; or says what is known of one that was asked before. */
 export async function admit(env: Env, request: Item<'admit'>): Promise<Admission | Verdict> {
-  const answer = await ask(env, 'admit', request)
+  const answer = await ask(env, 'admit', { ...request, lock_ms_max: lockMsMax(env) })
   switch (answer.decision) {
     case 'admitted':
     case 'replay':
@@ -33,14 +33,18 @@ export async function admit(env: Env, request: Item<'admit'>): Promise<Admission
   }
 }
 
+/** How long an account is waited for that somebody else holds: what then remains is enough for all that go in the same call. */
+export function lockMsMax(env: Env): number {
+  return Math.ceil(settingsOf(env).database_ms_max * 0.3)
+}
+
 /** Whether attempt `ticket.attempt` may now run; earlier ones can no longer settle. */
 export async function fence(env: Env, ticket: Ticket): Promise<boolean> {
-  const [answer] = await askAll(env, 'fence', [ticket])
-  return answer!.decision === 'fenced'
+  return (await ask(env, 'fence', ticket)).decision === 'fenced'
 }
 
 export async function giveBack(env: Env, ticket: Ticket): Promise<void> {
-  await askAll(env, 'void', [ticket])
+  await ask(env, 'void', ticket)
 }
 
 export interface Settlement {
@@ -64,9 +68,14 @@ export async function settle(
   if (!shards.has(home)) shards.set(home, [])
   const settleShard = async ([shard, own]: [string, Settlement[]]) => {
     const heartbeat = shard === home ? [{ node }] : []
-    const answers = await askAll(env, 'settle', [...own.map(settleItem), ...heartbeat]).catch(nullWhenUnavailable)
+    const answers = await askAll(env, 'settle', [
+      ...own.map((one) => ({ ...settleItem(one), lock_ms_max: lockMsMax(env) })),
+      ...heartbeat,
+    ]).catch(nullWhenUnavailable)
     const last = answers?.at(-1)
     if (last?.decision === 'seen') stop = last.stop
+    // With records, what became of them is the answer; the next report says again that the node lives.
+    if (last?.decision === 'failed' && own.length === 0) throw new ApiError('internal_error')
     own.forEach((settlement, i) => void decided.set(settlement, answers?.[i] ?? { decision: 'retry' }))
   }
   await Promise.all(Array.from(shards, settleShard))
@@ -85,6 +94,8 @@ async function outcomeOf(env: Env, node: NodeStatus, settlement: Settlement, set
         sqlstate: settled.sqlstate,
         record: settleItem(settlement),
       })
+    case 'locked':
+      return 'retry'
     case 'seen':
       throw new Error('a record was answered as a heartbeat')
     default:

@@ -28,6 +28,7 @@ const codes = {
   request_too_large: 'request_too_large',
   spend_cap_reached: 'spend_cap_reached',
   not_found: 'not_found',
+  locked: 'database_unavailable', // by an operator: what is asked again later is answered
   closed: 'internal_error', // the id of this request was given to another one before
 } satisfies Partial<Record<Decision<FunctionName>, ErrorCode>>
 

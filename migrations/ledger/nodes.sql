@@ -26,3 +26,9 @@ create function ledger.requests_to_stop() returns jsonb language sql as $$
   select coalesce(jsonb_agg(request_id), '[]') from (
     select request_id from reservations where state = 'pending' and stopped_at is not null order by stopped_at limit 1000) as stopped
 $$;
+
+-- Of these functions in `api` those that the login of this session may not call, or that are not there.
+create function ledger.missing_of(needs jsonb) returns jsonb language sql stable as $$
+  select coalesce(jsonb_agg(name order by name), '[]') from jsonb_array_elements_text(needs) as name
+  where not coalesce(has_function_privilege(session_user, to_regproc('api.' || quote_ident(name))::oid, 'execute'), false)
+$$;

@@ -17,6 +17,9 @@ const shownLimits = z.strictObject({
   retry_us: count.nullable().exactOptional(), // of a refusal: when the same request would be admitted
 })
 
+/** `locked` is an answer, where somebody else holds the account for longer. Without it the call fails for all that go with it. */
+const lockable = { lock_ms_max: z.int().min(1).optional() }
+
 export const admit = {
   item: z.strictObject({
     ...caller,
@@ -31,6 +34,7 @@ export const admit = {
       .partial()
       .optional(),
     idempotency: wish.optional(),
+    ...lockable,
   }),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({
@@ -43,7 +47,7 @@ export const admit = {
       nodes: z.array(node),
       limits: shownLimits.exactOptional(),
     }),
-    z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'closed']) }),
+    z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'closed', 'locked']) }),
     z.strictObject({
       decision: z.enum([
         'requests_per_minute',
@@ -83,7 +87,7 @@ const voiding = {
 
 export { voiding as void }
 
-const usageRecord = z.object({ ...ticket, ...ended })
+const usageRecord = z.object({ ...ticket, ...ended, ...lockable })
 
 const heartbeat = z.strictObject({
   node: z.strictObject({ node_id: z.string(), url: z.string(), model: z.string(), ...condition }),
@@ -93,7 +97,7 @@ export const settle = {
   item: z.union([usageRecord, heartbeat]),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({
-      decision: z.enum(['posted', 'late', 'duplicate', 'stale', 'conflict', 'voided', 'rejected']),
+      decision: z.enum(['posted', 'late', 'duplicate', 'stale', 'conflict', 'voided', 'rejected', 'locked']),
     }),
     z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid) }),
   ]),
@@ -116,6 +120,12 @@ export const expire = {
 }
 
 export const health = {
-  item: z.strictObject({}),
-  answer: z.strictObject({ decision: z.literal('healthy'), models: z.record(z.string(), count) }),
+  item: z.strictObject({ needs: z.array(z.string()).optional() }), // the functions that the gateway calls
+  answer: z.strictObject({
+    decision: z.literal('healthy'),
+    models: z.record(z.string(), count),
+    // Where `needs` were asked about: those that this login may not call, and whether anything can be written.
+    missing: z.array(z.string()).exactOptional(),
+    writable: z.boolean().exactOptional(),
+  }),
 }
