@@ -25,14 +25,14 @@ export interface GatewayOptions {
   admin_key: string
   /** A model that is not in the catalog, served from a folder of this machine. */
   local_model?: LocalModel
-  /** The bundle of another version of the worker. */
-  worker?: string
   /** Overrides of the vars of wrangler.toml. */
   vars?: Record<string, string>
   /** Overrides of the limits of the rate limit bindings. */
   rate_limits?: Record<string, number>
   /** Where the gateway's own log lines go; by default this process's stderr. */
   log?: (line: string) => void
+  /** The worker's script, where it is made already. */
+  worker?: string
   signal?: AbortSignal | undefined // gives up starting
 }
 
