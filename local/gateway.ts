@@ -21,7 +21,8 @@ import { serveWorkerd } from './workerd.ts'
 export interface GatewayOptions {
   port: number // 0: any free one
   database_url: string // of the owner, who migrated it; the gateway itself logs in with fewer rights
-  node_secret: string
+  /** Tickets are signed with the first: base64url, commas between them. */
+  ticket_seeds: string
   admin_key: string
   /** A model that is not in the catalog, served from a folder of this machine. */
   local_model?: LocalModel
@@ -151,13 +152,13 @@ export function requireSettings(options: GatewaySettings): void {
   if (fault) throw new Error(`the gateway cannot be set up so: ${fault}`)
 }
 
-type GatewaySettings = Pick<GatewayOptions, 'vars' | 'node_secret' | 'admin_key' | 'local_model'>
+type GatewaySettings = Pick<GatewayOptions, 'vars' | 'ticket_seeds' | 'admin_key' | 'local_model'>
 
 function textsOf({ vars }: WorkerConfig, options: GatewaySettings): Record<string, string> {
   return {
     ...vars,
     ...options.vars,
-    NODE_SECRET: options.node_secret,
+    TICKET_SEEDS: options.ticket_seeds,
     ADMIN_KEY: options.admin_key,
     ...(options.local_model && { LOCAL_MODEL: JSON.stringify(options.local_model) }),
   }

@@ -6,19 +6,26 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import * as z from 'zod'
 import * as schemas from '../../gateway/db/functions/schemas.ts'
 import { type RunningGateway, startGateway } from '../../local/gateway.ts'
-import type { CannedNode } from '../support/canned-node.ts'
-import { admin_key, node_secret, PATIENT } from '../support/gateway.ts'
+import { admin_key, PATIENT } from '../support/gateway.ts'
+import { TICKET_SEED } from '../support/keys.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
-import { previousBoundary, previousWorker, type Shape, startPreviousNode } from '../support/previous-release.ts'
+import {
+  type PreviousNode,
+  previousBoundary,
+  previousWorker,
+  type Shape,
+  startPreviousNode,
+} from '../support/previous-release.ts'
 import { seededRandom } from '../support/random.ts'
 import { type StripeServer, startStripeServer } from '../support/stripe-server.ts'
 import { Visit } from './visit.ts'
 
+const node_secret = 'node-secret-of-the-tests'
 const REQUESTS = Number(process.env.PREVIOUS_RELEASE_REQUESTS ?? 60)
 
 let db: TestPostgres
 let gateway: RunningGateway
-let node: CannedNode
+let node: PreviousNode
 let stripe: StripeServer
 
 beforeAll(async () => {
@@ -28,6 +35,7 @@ beforeAll(async () => {
   stripe = await startStripeServer({ ...stripe_secrets, event_name: 'api_usage_nanousd' })
   const vars = {
     ...PATIENT,
+    NODE_SECRET: node_secret,
     STRIPE_SECRET_KEY: stripe_secrets.secret_key,
     STRIPE_WEBHOOK_SECRET: stripe_secrets.webhook_secret,
     STRIPE_METER_ID: stripe_secrets.meter_id,
@@ -38,14 +46,14 @@ beforeAll(async () => {
   gateway = await startGateway({
     port: 0,
     database_url: db.url,
-    node_secret,
+    ticket_seeds: TICKET_SEED, // which it does not know
     admin_key,
     vars,
     rate_limits: sieve,
     worker: previousWorker(),
     log,
   })
-  node = await startPreviousNode({ gateway_url: gateway.url, node_secret })
+  node = await startPreviousNode(gateway.url, node_secret)
 })
 afterAll(async () => {
   await node?.stop()

@@ -4,14 +4,14 @@
 import { randomUUID } from 'node:crypto'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import { expect } from 'vitest'
-import type { CannedNode } from '../support/canned-node.ts'
+import type { PreviousNode } from '../support/previous-release.ts'
 import type { Random } from '../support/random.ts'
 import type { StripeServer } from '../support/stripe-server.ts'
 
 export interface Visited {
   url: string
   admin_key: string
-  node: CannedNode
+  node: PreviousNode
   stripe: StripeServer
   random: Random
 }

@@ -5,7 +5,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { gunzipSync } from 'node:zlib'
-import type { CannedNode, CannedNodeOptions } from './canned-node.ts'
 
 const folder = join(import.meta.dirname, '../data/previous-release')
 
@@ -33,11 +32,23 @@ export interface Shape {
 }
 
 /** Its own node for tests, which speaks the protocol of its time. */
-export async function startPreviousNode(options: CannedNodeOptions): Promise<CannedNode> {
+export interface PreviousNode {
+  options: { refuse?: string }
+  /** What the gateway made of each record, by request id. */
+  outcomes: Map<string, string>
+  calm(): void
+  stop(): Promise<void>
+}
+
+interface PreviousNodeModule {
+  startCannedNode(options: { gateway_url: string; node_secret: string }): Promise<PreviousNode>
+}
+
+export async function startPreviousNode(gateway_url: string, node_secret: string): Promise<PreviousNode> {
   const place = mkdtempSync(join(tmpdir(), 'ziya-node-'))
   const file = join(place, 'node.mjs')
   writeFileSync(file, kept('node.js'))
-  const { startCannedNode } = (await import(pathToFileURL(file).href)) as typeof import('./canned-node.ts')
+  const { startCannedNode } = (await import(pathToFileURL(file).href)) as PreviousNodeModule
   rmSync(place, { recursive: true })
-  return startCannedNode(options)
+  return startCannedNode({ gateway_url, node_secret })
 }

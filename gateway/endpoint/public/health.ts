@@ -63,7 +63,7 @@ const NOBODYS: Omit<Item<'admit'>, 'request_id'> = {
 /** By model. Throws where the database refuses any of what the gateway needs: functions, writing, an admission, reading views. */
 async function nodesServing(env: Env): Promise<Record<string, number>> {
   const [{ models, missing = [], writable = true }] = await Promise.all([
-    ask(env, 'health', { needs: Object.keys(functions) }),
+    ask(env, 'health', { registered_nodes: true, needs: Object.keys(functions) }),
     ask(env, 'admit', { ...NOBODYS, request_id: crypto.randomUUID(), lock_ms_max: lockMsMax(env) }),
     rowsOf(env, 'list_prices', { limit: 1 }),
   ])

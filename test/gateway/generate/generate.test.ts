@@ -269,7 +269,7 @@ describe('a deadline', () => {
 
 describe('with two nodes', () => {
   test('the other one answers when the first refuses for now, and the first can no longer settle', async () => {
-    const options = { gateway_url: gateway.url, node_secret: gateway.node_secret }
+    const options = gateway.node_options
     const second = await startCannedNode({ ...options, node_id: 'second' })
     gateway.node.options.refuse = 'overloaded'
     const attempts = new Set<number>()
@@ -283,16 +283,16 @@ describe('with two nodes', () => {
     const settled = await eventually(async () => second.outcomes.get(ticket.request_id) ?? null, 10_000)
     expect(settled.value).toBe('posted')
     await second.stop()
-    await gateway.db.sql`delete from nodes where id = 'second'`
+    await gateway.db.sql`delete from registered_nodes where id = 'second'`
   })
 
   test('the other one answers when the first cannot be reached', async () => {
-    const options = { gateway_url: gateway.url, node_secret: gateway.node_secret }
+    const options = gateway.node_options
     const gone = await startCannedNode({ ...options, node_id: 'gone' })
     await gone.stop()
     const answers = await Promise.all(Array.from({ length: 8 }, () => caller.post('/v1/completions', completion)))
     expect(answers.map(({ status }) => status)).toEqual(Array(8).fill(200))
-    await gateway.db.sql`delete from nodes where id = 'gone'`
+    await gateway.db.sql`delete from registered_nodes where id = 'gone'`
   })
 })
 
@@ -350,7 +350,7 @@ describe('a connection that breaks after the node accepted and before the head o
   )
 
   test('lets another node answer, and only that one is charged for', async () => {
-    const options = { gateway_url: gateway.url, node_secret: gateway.node_secret }
+    const options = gateway.node_options
     const second = await startCannedNode({ ...options, node_id: 'second' })
     gateway.node.options.loses_connection = true
     const lost_count = gateway.node.accepted.length
@@ -366,19 +366,19 @@ describe('a connection that breaks after the node accepted and before the head o
     expect(lost.value).toBe('stale')
     expect(await charged(moved!)).toBe(1)
     await second.stop()
-    await gateway.db.sql`delete from nodes where id = 'second'`
+    await gateway.db.sql`delete from registered_nodes where id = 'second'`
   })
 })
 
 test('when no node can be reached it is a 503 and the reservation is given back', async () => {
   const { db } = gateway
-  const options = { gateway_url: gateway.url, node_secret: gateway.node_secret, model: 'Ziya-Coding-34B-v1.0' }
+  const options = { ...gateway.node_options, model: 'Ziya-Coding-34B-v1.0' }
   const gone = await startCannedNode({ ...options, node_id: 'gone' })
   await gone.stop()
   const response = await caller.post('/v1/completions', { model: 'Ziya-Coding-34B-v1.0', prompt: 'x' })
   expect(await errorOf(response)).toMatchObject({ status: 503, code: 'model_unavailable' })
   expect(await stateOf(response.headers.get('x-request-id'))).toBe('voided')
-  await db.sql`delete from nodes where id = 'gone'`
+  await db.sql`delete from registered_nodes where id = 'gone'`
 })
 
 describe('a client that leaves', () => {
