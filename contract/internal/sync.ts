@@ -8,10 +8,10 @@ export interface UsageRecord {
   ticket: string // as the gateway signed it: enough to rebuild a reservation that a crash lost
   request_id: string
   attempt: number
-  prompt_tokens: number // summed over prompts; counted once however many choices it feeds
+  prompt_tokens: number // summed over prompts that began; counted once however many choices it feeds
   cached_tokens: number // of these, found in the prefix cache
   completion_tokens: number // generated, over all choices, the end-of-sequence token included
-  delivered_tokens: number // of these, written to the client's socket
+  delivered_tokens: number // of these, whose text the client's socket took; nothing of an answer that ended as an error
   outcome: Outcome
   started_unix_ms: number
   first_token_ms: number | null // after the start
@@ -30,9 +30,17 @@ export interface NodeStatus {
   blocks_free: number
 }
 
+/** How far the ledger had counted a node's journal. A database that knows less came back older than what it acknowledged. */
+export interface JournalPosition {
+  id: string // UUID; of the journal, not of the node: folders move
+  mark: number // as last acknowledged
+  is_resending: boolean // it is being told the last day again
+}
+
 export interface SyncRequest {
   node: NodeStatus
   records: UsageRecord[] // at most SYNC_RECORDS_MAX
+  journal?: JournalPosition
 }
 
 export const SYNC_RECORDS_MAX = 500
@@ -53,4 +61,6 @@ export interface SyncResponse {
   settled: { request_id: string; attempt: number; outcome: SettleOutcome }[]
   /** Requests that may not run any longer, on whichever node they do. */
   stop?: string[]
+  /** How far the journal is counted now; `is_behind`: not as far as was acknowledged, so the last day has to be told again. */
+  journal?: { mark: number; is_behind: boolean }
 }

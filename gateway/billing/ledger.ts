@@ -1,7 +1,13 @@
 // What the gateway asks of the ledger for a generation: admits it, gives it to its next attempt, settles what its node counted, gives
 // its money back. All of it is decided in SQL (migrations/), in batches, by the teller.
 
-import type { NodeStatus, SettleOutcome, UsageRecord } from '../../contract/internal/sync.ts'
+import type {
+  JournalPosition,
+  NodeStatus,
+  SettleOutcome,
+  SyncResponse,
+  UsageRecord,
+} from '../../contract/internal/sync.ts'
 import type { Ticket } from '../../contract/internal/ticket.ts'
 import { ask, askAll, type Failed, shardOf } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
@@ -50,28 +56,48 @@ export interface Settlement {
 
 /**
  * Settles what a node reports and notes that it lives: one call for each shard that has an account of these. Returns what became of
- * each record, in order, `retry` where it could not be decided now; and the requests that may not run any longer.
+ * each record, in order, `retry` where it could not be decided now; the requests that may not run any longer; and how far the node's
+ * journal is counted.
  */
 export async function settle(
   env: Env,
-  node: NodeStatus,
+  { node, journal }: Reporter,
   settlements: Settlement[],
-): Promise<{ outcomes: SettleOutcome[]; stop: string[] }> {
+): Promise<{ outcomes: SettleOutcome[]; stop: string[]; counted: SyncResponse['journal'] }> {
   let stop: string[] = []
+  const marks: Counted[] = []
   const decided = new Map<Settlement, Settled>()
   const shards = Map.groupBy(settlements, ({ ticket }) => shardOf(env, ticket.account_id))
   const home = shardOf(env, node.node_id)
   if (!shards.has(home)) shards.set(home, [])
   const settleShard = async ([shard, own]: [string, Settlement[]]) => {
-    const heartbeat = shard === home ? [{ node }] : []
-    const answers = await askAll(env, 'settle', [...own.map(settleItem), ...heartbeat]).catch(nullWhenUnavailable)
+    const heartbeat = shard === home ? [{ node, journal }] : []
+    const answers = await askAll(env, 'settle', [
+      ...own.map((one) => ({ ...settleItem(one), journal })),
+      ...heartbeat,
+    ]).catch(nullWhenUnavailable)
     const last = answers?.at(-1)
     if (last?.decision === 'seen') stop = last.stop
+    for (const answer of answers ?? []) if ('journal' in answer && answer.journal) marks.push(answer.journal)
     own.forEach((settlement, i) => void decided.set(settlement, answers?.[i] ?? { decision: 'retry' }))
   }
   await Promise.all(Array.from(shards, settleShard))
   const outcomes = settlements.map((settlement) => outcomeOf(env, node, settlement, decided.get(settlement)!))
-  return { outcomes: await Promise.all(outcomes), stop }
+  return { outcomes: await Promise.all(outcomes), stop, counted: furthest(marks) }
+}
+
+interface Reporter {
+  node: NodeStatus
+  journal?: JournalPosition | undefined
+}
+
+type Counted = NonNullable<SyncResponse['journal']>
+
+/** A report goes in several calls, each of which counts on. */
+function furthest(marks: Counted[]): Counted | undefined {
+  if (marks.length === 0) return undefined
+  const is_behind = marks.some((counted) => counted.is_behind)
+  return { mark: Math.max(...marks.map(({ mark }) => mark)), is_behind }
 }
 
 /** What the database, or nobody, said of a record. */

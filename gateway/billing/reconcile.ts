@@ -40,7 +40,8 @@ export async function recentLedgerHealth(env: Env): Promise<LedgerHealth> {
 }
 
 /** The names of the checks that do not hold; `unchecked` where nobody has looked for too long. */
-export function failingChecks({ checks, unchecked_s }: LedgerHealth): string[] {
+export function failingChecks({ checks, unchecked_s, journals_behind }: LedgerHealth): string[] {
   const failing = Object.entries(checks).flatMap(([name, { findings }]) => (findings > 0 ? [name] : []))
+  if (journals_behind > 0) failing.push('journals') // the database came back older; what it lost is on its way
   return unchecked_s > UNCHECKED_S_MAX ? [...failing, 'unchecked'] : failing
 }

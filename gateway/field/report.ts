@@ -14,6 +14,9 @@ export const condition = {
   blocks_free: count,
 }
 
+/** How far the ledger had counted a node's journal, as the node was told. */
+export const journalPosition = z.strictObject({ id: z.guid(), mark: count, is_resending: z.boolean() })
+
 const outcomes: [Outcome, ...Outcome[]] = ['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']
 
 /** How a generation ended, and what it took. */

@@ -2,6 +2,7 @@
 
 import type * as z from 'zod'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
+import type { ErrorBody } from '../../contract/public/error.ts'
 import type { Caller } from '../auth/authenticate.ts'
 import { admit } from '../billing/ledger.ts'
 import type { CatalogModel } from '../catalog.ts'
@@ -82,7 +83,15 @@ async function relayAndKeep(
   if (generation.request.stream) return keepStream(repeatable, claim, await relay(c, generation))
   // Whoever may ask again for the same answer gets it then: the run goes on without them.
   const answer = await relay(c, { ...generation, client: new AbortController().signal })
-  const bytes = new Uint8Array(await answer.arrayBuffer())
-  if (answer.ok) await keepResult(repeatable, claim, { status: answer.status, content_type: 'application/json', bytes })
-  return new Response(bytes, answer)
+  const { status, bytes } = wholeAnswer(answer.status, await answer.text())
+  if (status === 200) await keepResult(repeatable, claim, { status, content_type: 'application/json', bytes })
+  return new Response(bytes, { status, headers: answer.headers })
+}
+
+/** An answer without the empty lines that kept it alive, and with the status of the error that it became after them. */
+function wholeAnswer(status: number, text: string): { status: number; bytes: Uint8Array<ArrayBuffer> } {
+  const json = text.trimStart()
+  const failed = json.startsWith('{"error":') ? (JSON.parse(json) as ErrorBody).error.code : null
+  const told = failed === null || status !== 200 ? status : failed === 'request_revoked' ? 403 : 503
+  return { status: told, bytes: new TextEncoder().encode(json) }
 }

@@ -20,6 +20,7 @@ export interface SyncOptions {
   status: () => NodeStatus
   on_failure: (reason: string) => void
   on_stop?: (request_ids: string[]) => void // what the gateway no longer wants to run
+  on_behind?: () => void // the database came back older than what it had acknowledged
   heartbeat_ms?: number
   call_ms_max?: number
   backoff_ms_max?: number
@@ -40,7 +41,14 @@ export class Sync {
   #failures = 0
 
   constructor(options: SyncOptions) {
-    this.#options = { heartbeat_ms: 1000, call_ms_max: 5000, backoff_ms_max: 5000, on_stop: () => {}, ...options }
+    this.#options = {
+      heartbeat_ms: 1000,
+      call_ms_max: 5000,
+      backoff_ms_max: 5000,
+      on_stop: () => {},
+      on_behind: () => {},
+      ...options,
+    }
   }
 
   start(): void {
@@ -80,17 +88,30 @@ export class Sync {
   async #report(): Promise<boolean> {
     const { journal, status } = this.#options
     journal.retry()
-    const request: SyncRequest = { node: status(), records: journal.unacknowledged(SYNC_RECORDS_MAX) }
+    const records = journal.unacknowledged(SYNC_RECORDS_MAX)
+    const request: SyncRequest = { node: status(), records, journal: journal.position }
     try {
-      const { settled, stop = [] } = await this.#post(request)
+      const { settled, stop = [], journal: counted } = await this.#post(request)
       this.#options.on_stop(stop)
-      journal.acknowledge(settled.filter(({ outcome }) => outcome !== 'retry'))
-      this.#failures = settled.some(({ outcome }) => outcome === 'retry') ? this.#failures + 1 : 0
+      this.#noteMark(counted)
+      const are_kept = journal.acknowledge(
+        settled.filter(({ outcome }) => outcome !== 'retry'),
+        counted?.mark,
+      )
+      const is_done = are_kept && settled.every(({ outcome }) => outcome !== 'retry')
+      this.#failures = is_done ? 0 : this.#failures + 1
     } catch (error) {
       this.#failures++
       if (this.#failures === 1) this.#options.on_failure(String(error))
     }
     return request.records.length < SYNC_RECORDS_MAX
+  }
+
+  // What this report settled is settled there now; what was acknowledged before may not be.
+  #noteMark(counted: SyncResponse['journal']): void {
+    if (!counted?.is_behind) return
+    this.#options.journal.resend(counted.mark)
+    this.#options.on_behind()
   }
 
   async #post(request: SyncRequest): Promise<SyncResponse> {

@@ -7,6 +7,7 @@ import {
   NODE_SIGNATURE_HEADER,
   type SettleOutcome,
   type SyncRequest,
+  type SyncResponse,
   type UsageRecord,
 } from '../../contract/internal/sync.ts'
 import { verify } from '../../contract/internal/ticket.ts'
@@ -18,6 +19,8 @@ export class FakeGateway {
   /** Requests that it no longer wants to run. */
   stop: string[] = []
   status = 200
+  /** How far it says that the node's journal is counted; `is_behind` only once. */
+  counted: SyncResponse['journal'] | null = null
   delay_ms = 0
   readonly #server: Server
 
@@ -36,7 +39,11 @@ export class FakeGateway {
       response.writeHead(is_ours ? gateway.status : 401, { 'content-type': 'application/json' })
       response.end(
         is_ours
-          ? JSON.stringify({ settled: gateway.#settle(JSON.parse(body) as SyncRequest), stop: gateway.stop })
+          ? JSON.stringify({
+              settled: gateway.#settle(JSON.parse(body) as SyncRequest),
+              stop: gateway.stop,
+              ...gateway.#count(),
+            })
           : '{}',
       )
     })
@@ -65,6 +72,13 @@ export class FakeGateway {
       if (performance.now() > deadline) throw new Error(`no record of ${request_id} within ${milliseconds} ms`)
       await new Promise((resolve) => setTimeout(resolve, 5))
     }
+  }
+
+  #count(): Pick<SyncResponse, 'journal'> {
+    const journal = this.counted
+    if (!journal) return {}
+    this.counted = { ...journal, is_behind: false }
+    return { journal }
   }
 
   #settle(report: SyncRequest) {

@@ -2,7 +2,7 @@
 
 import * as z from 'zod'
 import { count, id, nanousd, uuid } from '../../../contract/public/scalar.ts'
-import { condition, ended } from '../../field/report.ts'
+import { condition, ended, journalPosition } from '../../field/report.ts'
 import { caller, keyRefusals } from './asker.ts'
 import { verdicts, wish } from './verdict.ts'
 
@@ -83,19 +83,26 @@ const voiding = {
 
 export { voiding as void }
 
-const usageRecord = z.object({ ...ticket, ...ended })
+const journal = journalPosition.optional()
+
+const usageRecord = z.object({ ...ticket, ...ended, journal })
 
 const heartbeat = z.strictObject({
   node: z.strictObject({ node_id: z.string(), url: z.string(), model: z.string(), ...condition }),
+  journal,
 })
+
+/** How far it is counted now; behind: less far than was acknowledged. */
+const counted = z.strictObject({ mark: count, is_behind: z.boolean() }).exactOptional()
 
 export const settle = {
   item: z.union([usageRecord, heartbeat]),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({
       decision: z.enum(['posted', 'late', 'duplicate', 'stale', 'conflict', 'voided', 'rejected']),
+      journal: counted,
     }),
-    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid) }),
+    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid), journal: counted }),
   ]),
 }
 

@@ -13,7 +13,7 @@ import { keepUnsettled, settle } from '../../billing/ledger.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Env } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-import { condition, ended } from '../../field/report.ts'
+import { condition, ended, journalPosition } from '../../field/report.ts'
 
 const report: z.ZodType<SyncRequest> = z.object({
   node: z.object({
@@ -25,6 +25,7 @@ const report: z.ZodType<SyncRequest> = z.object({
   records: z
     .array(z.object({ ticket: z.string(), request_id: z.guid(), attempt: z.int().min(1), ...ended }))
     .max(SYNC_RECORDS_MAX),
+  journal: journalPosition.exactOptional(),
 })
 
 export const internalSync = endpoint(
@@ -36,10 +37,10 @@ export const internalSync = endpoint(
   },
 )
 
-async function settleRecords(env: Env, { node, records }: SyncRequest): Promise<SyncResponse> {
+async function settleRecords(env: Env, { node, records, journal }: SyncRequest): Promise<SyncResponse> {
   const tickets = await Promise.all(records.map((record) => ticketOf(record, env.NODE_SECRET)))
   const settlements = records.flatMap((record, i) => (tickets[i] ? [{ record, ticket: tickets[i] }] : []))
-  const { outcomes, stop } = await settle(env, node, settlements)
+  const { outcomes, stop, counted } = await settle(env, { node, journal }, settlements)
   const made = new Map(settlements.map(({ record }, i) => [record, outcomes[i]!]))
   const outcomeOf = (record: UsageRecord) =>
     made.get(record) ?? keepUnsettled(env, node, { kind: 'bad_ticket', record })
@@ -49,7 +50,7 @@ async function settleRecords(env: Env, { node, records }: SyncRequest): Promise<
       return { request_id, attempt, outcome: await outcomeOf(record) }
     }),
   )
-  return { settled, stop }
+  return { settled, stop, ...(counted && { journal: counted }) }
 }
 
 /** The record's ticket, where it is ours and was given for this very attempt. */
