@@ -13,7 +13,6 @@ import type { UsageRecord } from '../../contract/internal/sync.ts'
 import { Journal, type StepCounts } from '../../gpu-node/meter/journal.ts'
 import { migrate } from '../../local/migrate.ts'
 import { type RunningPostgres, startPostgres } from '../../local/postgres.ts'
-import type { Told } from './boundary.ts'
 import { type Ask, askOver, ledgerFindings, newPayerBy, type Payer } from './postgres.ts'
 import { type Random, randomFrom } from './random.ts'
 
@@ -353,11 +352,8 @@ class NodeHistory {
   }
 
   async #wrongHealth(): Promise<string[]> {
-    for (let after: string | null = '0'; after !== null; ) {
-      const item = { after, entries_max: 10_000, anew: after === '0' }
-      const [step]: Told<'reconcile'>[] = await this.#ledger.ask('reconcile', item)
-      after = step!.after
-    }
+    let after: string | null = '0'
+    while (after !== null) after = await this.#reconcileFrom(after)
     const [health] = await this.#ledger.ask('ledger_health', { findings: true })
     const kinds = await this.#ledger.sql`
       select distinct kind from anomalies where request_id::text = any (${`{${[...this.#generations.keys()]}}`}::text[])`
@@ -370,6 +366,11 @@ class NodeHistory {
       ...(health!.journals_behind > 0 ? ['a journal is behind that has told everything'] : []),
       ...anomalies.map((kind) => `there is an anomaly: ${kind}`),
     ]
+  }
+
+  async #reconcileFrom(after: string): Promise<string | null> {
+    const [step] = await this.#ledger.ask('reconcile', { after, entries_max: 10_000, anew: after === '0' })
+    return step!.after
   }
 
   get #open(): Generation[] {
