@@ -40,6 +40,7 @@ export class RestorableLedger {
   readonly #folder: string
   #sql: postgres.Sql | null = null
   #copies = 0
+  #reports = 0
 
   private constructor(server: RunningPostgres, folder: string) {
     this.#server = server
@@ -58,14 +59,22 @@ export class RestorableLedger {
       cached_input_nanousd_per_token: String(CACHED_NANOUSD),
       output_nanousd_per_token: String(OUTPUT_NANOUSD),
     })
-    await ledger.sql`select ledger.heartbeat(${JSON.stringify(status)}::text::jsonb)`
-    await ledger.sql`update nodes set last_seen_at = 'infinity'`
+    const { id, url, model, key } = node
+    await ledger.ask('create_node', { id, url, model, key })
+    await ledger.ask('hear_node', ledger.report())
     return ledger
   }
 
   get sql(): postgres.Sql {
     this.#sql ??= postgres(this.#url('live'), { max: 2, prepare: false, fetch_types: false, onnotice: () => {} })
     return this.#sql
+  }
+
+  /** What its node says of itself, each time anew. */
+  report() {
+    const { id: node_id, ...told } = node
+    const own = { report_id: randomUUID(), sequence: ++this.#reports, sent_unix_ms: Date.now(), running_ids: [] }
+    return { node_id, ...told, ...condition, ...boot, ...own }
   }
 
   get ask(): Ask {
@@ -202,7 +211,8 @@ class NodeHistory {
     const request_id = randomUUID()
     const limits = { prompt_tokens_max: 300, request_output_tokens_max: 300 }
     const ttl_ms = this.#random.chance(0.2) ? 1 : 3_600_000
-    const wish = { request_id, key_hash: payer.key_hash, model: 'm', ...limits, ttl_ms }
+    await this.#ledger.ask('hear_node', this.#ledger.report()) // that it lives
+    const wish = { request_id, key_hash: payer.key_hash, model: 'm', ...limits, ttl_ms, registered_nodes: true }
     const [admitted] = await this.#ledger.ask('admit', wish)
     assert.equal(admitted!.decision, 'admitted')
     const { price_version, reserved_nanousd } = admitted!
@@ -301,7 +311,8 @@ class NodeHistory {
     const records = this.#journal.unacknowledged(1 + this.#random.below(20))
     const journal = this.#journal.position
     const items = records.map(({ ticket, ...counts }) => ({ ...(JSON.parse(ticket) as Ticket), ...counts, journal }))
-    const answers = await this.#ledger.ask('settle', ...items, { node: status, journal })
+    const heard = await this.#ledger.ask('hear_node', { ...this.#ledger.report(), journal })
+    const answers = [...heard, ...(items.length > 0 ? await this.#ledger.ask('settle', ...items) : [])]
     for (const record of records) this.#generations.get(record.request_id)!.reported.push(record)
     if (this.#random.chance(0.1)) return
     for (const record of records)
@@ -399,5 +410,6 @@ function costOf({ outcome, prompt_tokens, cached_tokens, completion_tokens, deli
   )
 }
 
-const numbers = { context_tokens: 1, running: 0, waiting: 0, blocks_total: 1, blocks_free: 1 }
-const status = { node_id: 'n', url: 'http://n', model: 'm', state: 'ready', ...numbers }
+const node = { id: 'n', url: 'http://n', model: 'm', key: 'k'.repeat(43) }
+const condition = { state: 'ready', context_tokens: 1, running: 0, waiting: 0, blocks_total: 1, blocks_free: 1 }
+const boot = { boot_id: randomUUID(), folder_id: randomUUID(), boot_number: 1 }

@@ -12,12 +12,14 @@ import type { UsageRecord } from '../../../contract/internal/sync.ts'
 import { type Service, startService } from '../../../gpu-node/service.ts'
 import { createFundedKey } from '../../../local/demo-account.ts'
 import { type RunningGateway, startGateway } from '../../../local/gateway.ts'
+import { registerNode } from '../../../local/register-node.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
 import { startNodeOver } from '../../support/fake-node.ts'
 import { CACHED_TOKENS, FakeRunner, textOfChoice, UNREADABLE } from '../../support/fake-runner.ts'
-import { PATIENT } from '../../support/gateway.ts'
-import { framesOf, generate, NODE_SECRET, textOf } from '../../support/generate.ts'
+import { bundledOnce, PATIENT } from '../../support/gateway.ts'
+import { framesOf, generate, NODE_ID, textOf } from '../../support/generate.ts'
 import { journalLines } from '../../support/journal.ts'
+import { TICKET_SEED } from '../../support/keys.ts'
 import { nodeConfig } from '../../support/native-runner.ts'
 import { ledgerFindings, startTestPostgres, type TestPostgres } from '../../support/postgres.ts'
 import { seededRandom } from '../../support/random.ts'
@@ -40,10 +42,12 @@ describe('through the real gateway, with a ticket and to the bill', () => {
 
   beforeAll(async () => {
     db = await startTestPostgres()
-    const secrets = { node_secret: NODE_SECRET, admin_key }
-    gateway = await startGateway({ port: 0, database_url: db.url, ...secrets, vars: PATIENT, log: () => {} })
+    const secrets = { ticket_seeds: TICKET_SEED, admin_key }
+    const worker = await bundledOnce()
+    gateway = await startGateway({ port: 0, database_url: db.url, worker, ...secrets, vars: PATIENT, log: () => {} })
     const config = nodeConfig({ model_id: model, data_dir, gateway_url: gateway.url, keep_alive_ms: KEEP_ALIVE_MS })
     node = await startService({ config, runner, log: pino({ level: 'silent' }) })
+    await registerNode(db.url, { id: NODE_ID, url: node.url, model, key: node.public_key })
     const isKnown = async () => {
       const health = await fetch(`${gateway.url}/healthz`)
       return ((await health.json()) as { nodes?: Record<string, number> }).nodes?.[model] ? true : null
@@ -212,7 +216,11 @@ describe('through the real gateway, with a ticket and to the bill', () => {
 
     test('with an Idempotency-Key is kept without the empty lines', async () => {
       const key = crypto.randomUUID()
-      const headers = { authorization: `Bearer ${customer.api_key}`, 'content-type': 'application/json', 'idempotency-key': key }
+      const headers = {
+        authorization: `Bearer ${customer.api_key}`,
+        'content-type': 'application/json',
+        'idempotency-key': key,
+      }
       const ask = async () => {
         const body = JSON.stringify({ model, prompt: 'one', max_tokens: LONG })
         const answer = await fetch(`${gateway.url}/v1/completions`, { method: 'POST', headers, body })

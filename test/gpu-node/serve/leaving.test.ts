@@ -8,7 +8,8 @@ import { expect, onTestFinished, test } from 'vitest'
 import { signTicket } from '../../../contract/internal/ticket.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
 import { startFakeNode } from '../../support/fake-node.ts'
-import { generateRequest, NODE_SECRET, ticketFor } from '../../support/generate.ts'
+import { generateRequest, ticketFor } from '../../support/generate.ts'
+import { ticketSigner } from '../../support/keys.ts'
 import { type Random, seededRandom } from '../../support/random.ts'
 
 const CLIENTS = Number(process.env.LEAVING_CLIENTS ?? 24)
@@ -22,7 +23,7 @@ async function openStream(url: string) {
   const head = [
     'POST /generate HTTP/1.1',
     `host: ${hostname}`,
-    `x-ticket: ${await signTicket(ticketFor(request), NODE_SECRET)}`,
+    `x-ticket: ${await signTicket(ticketFor(request), ticketSigner)}`,
     `content-length: ${Buffer.byteLength(json)}`,
   ]
   const socket = connect(Number(port), hostname)
