@@ -200,7 +200,7 @@ describe('a disk that refuses', () => {
 })
 
 describe('a damaged file', () => {
-  const DAMAGES = Number(process.env.JOURNAL_DAMAGES ?? 60)
+  const DAMAGES = Number(process.env.JOURNAL_DAMAGES ?? 30)
 
   /** Finished, open and half-acknowledged generations, over many frames. */
   function fill(random: Random): Map<string, number> {
@@ -336,7 +336,7 @@ test('a journal of steps that nobody acknowledges is compacted by its size', () 
 })
 
 // A year without the gateway is 543 MB and more: JOURNAL_MEGABYTES=543.
-const MEGABYTES = Number(process.env.JOURNAL_MEGABYTES ?? 24)
+const MEGABYTES = Number(process.env.JOURNAL_MEGABYTES ?? 12)
 
 test(`${MEGABYTES} MB of steps and records open within 64 MB of heap`, { timeout: 300_000 }, () => {
   const program = join(import.meta.dirname, 'large-journal.ts')

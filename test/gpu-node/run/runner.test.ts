@@ -203,7 +203,7 @@ describe('through the real gateway, with a ticket and to the bill', () => {
       const response = await post({ prompt: 'one', max_tokens: LONG })
       expect([response.status, response.headers.get('content-type')]).toEqual([200, 'application/json'])
       const text = await response.text()
-      expect(text).toMatch(/^\n{2,5}\{/)
+      expect(text).toMatch(/^\n{2,}\{/)
       const { choices, usage } = JSON.parse(text) as { choices: object[]; usage: object }
       expect(choices).toMatchObject([{ text: textOfChoice(0, LONG), finish_reason: 'length' }])
       expect(usage).toMatchObject({ completion_tokens: LONG })
