@@ -58,6 +58,7 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   update_key: { shard: byAsker },
   rotate_key: { shard: byAsker },
   revoke_key: { shard: byAsker },
+  find_key: { shard: byKey },
   leak_key: { shard: byKey },
 
   create_account: { shard: 'admin' },
@@ -66,6 +67,8 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   update_account: { shard: byAsker },
   read_billing: { shard: byAsker },
   update_billing: { shard: byAsker },
+  suspend_account: { shard: 'admin' },
+  resume_account: { shard: 'admin' },
   read_balance: { shard: byAsker },
 
   read_usage: { shard: byAsker },
@@ -84,6 +87,11 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   cut_invoices: { shard: 'invoices' },
   sum_invoices: { shard: 'invoices' },
   read_invoice: { shard: byAsker },
+  read_credit_note: { shard: byAsker },
+  read_buyer_data: { shard: byAsker },
+  update_buyer_data: { shard: 'admin' },
+  read_seller: { shard: 'admin' },
+  set_seller: { shard: 'admin' },
 
   read_buyer: { shard: byAsker },
   link_stripe_customer: { shard: byAccount },
@@ -94,6 +102,14 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   note_meter_event: { shard: 'stripe' },
   due_meter_days: { shard: 'stripe' },
   reconcile_meter_day: { shard: 'stripe' },
+
+  identify_operator: { shard: 'admin' },
+  create_operator: { shard: 'admin' },
+  update_operator: { shard: 'admin' },
+  end_operator: { shard: 'admin' },
+  create_operator_key: { shard: 'admin' },
+  rotate_operator_key: { shard: 'admin' },
+  revoke_operator_key: { shard: 'admin' },
 
   reconcile: { shard: 'reconcile' },
   ledger_health: { shard: 'reconcile' },

@@ -59,7 +59,11 @@ export function keepStream(call: RepeatableCall, claim: Claim, answer: Response)
 type Kept = Extract<Answer<'claim_request'>, { decision: 'replay' }>
 
 export async function replay(call: RepeatableCall, kept: Kept): Promise<Replay> {
-  const bytes = await unseal(fromBase64(kept.body)!, await secretOf(call, kept.account_id))
+  const sealed = fromBase64(kept.body)!
+  const { DATA_SECRET_BEFORE: before } = call.env
+  const bytes =
+    (await unseal(sealed, await secretOf(call, kept.account_id))) ??
+    (before ? await unseal(sealed, await secretOf(call, kept.account_id, before)) : null)
   if (!bytes) throw new ApiError('idempotency_lost', { param: 'Idempotency-Key' }) // sealed with a secret that was changed since
   const headers = { 'content-type': kept.content_type, ...UNBUFFERED, 'idempotency-replayed': 'true' }
   return { replayed: new Response(bytes, { status: kept.status, headers }), request_id: kept.request_id }

@@ -62,7 +62,7 @@ begin
       key := asked.key;
     end if;
     held := coalesce(asked.held, made[array_position(made_ids, asked.request_id)]);
-    refusal := case when held.request_id is null then admission_refusal(key, asked.item) end;
+    refusal := case when held.request_id is null then admission_refusal(key, account.suspended_at, asked.item) end;
     answer := case
       when held.request_id is not null then held_answer(held, key, account, asked.model, asked.nodes)
       when refusal is not null then jsonb_build_object('decision', refusal)
@@ -99,9 +99,10 @@ begin
 end $$;
 
 -- What stands in the way of a key before anything is counted, or null.
-create function ledger.admission_refusal(key keys, item jsonb) returns text language sql as $$
+create function ledger.admission_refusal(key keys, suspended_at timestamptz, item jsonb) returns text language sql as $$
   select coalesce(
-    key_refusal(key, 'generate', item),
+    own_refusal(key, 'generate', item),
+    suspension_refusal(suspended_at, 'generate', item),
     case when key.models is not null and item ->> 'model' <> all (key.models) then 'model_not_allowed' end)
 $$;
 

@@ -123,10 +123,12 @@ begin
   where accounts.id = sums.account_id;
 end $$;
 
--- What they mean to the limits of keys and accounts: money follows what was delivered, tokens a minute what was computed.
+-- What they mean to the limits of keys and accounts: money follows what was delivered, tokens a minute what was computed, and no more of
+-- them than were asked for, whatever a node counted.
 create function ledger.ends_of(settled settlement[]) returns ended[] language sql immutable as $$
   select array_agg(row(
-    account_id, key_id, decision = 'posted', held_nanousd, charge_nanousd, charged_tokens_max, computed_tokens)::ended)
+    account_id, key_id, decision = 'posted', held_nanousd, charge_nanousd, charged_tokens_max,
+    least(computed_tokens, charged_tokens_max))::ended)
   from unnest(settled) where decision in ('posted', 'late')
 $$;
 

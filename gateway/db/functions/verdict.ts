@@ -8,6 +8,7 @@ export const wish = z.strictObject({
   endpoint: z.string(),
   key_hash: keyHash, // of the Idempotency-Key, hex
   fingerprint: keyHash,
+  fingerprint_before: keyHash.optional(), // by the secret that was in use before
 })
 
 export const verdicts = [
