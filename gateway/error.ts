@@ -4,7 +4,7 @@
 import type { ErrorBody, ErrorType } from '../contract/public/error.ts'
 
 interface Refusal {
-  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503
+  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 499 | 500 | 503
   /** Where it is not that of a request that is wrong in itself. */
   type?: ErrorType
   /** The code that the client is told, where it is not the name itself. */
@@ -165,6 +165,7 @@ const table = {
     type: 'insufficient_quota',
     message: 'The balance of this account does not cover the most this request could cost.',
   },
+  client_gone: { status: 499, message: 'The client left before it was answered.' }, // nobody reads it
   internal_error: { status: 500, type: 'server_error', message: 'Something went wrong on our side.', retry_after_s: 1 },
   payments_unavailable: {
     status: 503,

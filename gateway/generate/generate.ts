@@ -12,7 +12,7 @@ import { bodyOf, readBody } from '../field/read-body.ts'
 import { unusedHeader } from '../field/unused.ts'
 import { limitHeaders } from '../limit-headers.ts'
 import { answerTo, idempotencyOf } from '../limits/idempotency.ts'
-import { type Claim, keepResult, keepStream } from '../limits/kept-result.ts'
+import { type Claim, keepAnswer, keepStream } from '../limits/kept-result.ts'
 import { answerAgain, type RepeatableCall, repeatableCall } from '../limits/repeatable-call.ts'
 import { type CostCeiling, costCeiling } from './cost-ceiling.ts'
 import { type Generation, relay } from './relay.ts'
@@ -53,9 +53,9 @@ export async function generate<B extends GenerationBody>(
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
     registered_nodes: true,
     limits: settingsOf(c.env).limits,
-    ...(idempotency && { idempotency }),
+    ...(idempotency && { idempotency, results_by_id: true }),
   })
-  if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission))
+  if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission, idempotency!))
   c.set('headers', { ...unused, ...limitHeaders(admission.limits ?? {}) })
   const generation = { ...asked, admission, client: c.req.raw.signal }
   if (!repeatable || !idempotency) return relay(c, generation)
@@ -90,15 +90,14 @@ async function relayAndKeep(
   if (generation.request.stream) return keepStream(repeatable, claim, await relay(c, generation))
   // Whoever may ask again for the same answer gets it then: the run goes on without them.
   const answer = await relay(c, { ...generation, client: new AbortController().signal })
-  const { status, bytes } = wholeAnswer(answer.status, await answer.text())
-  if (status === 200) await keepResult(repeatable, claim, { status, content_type: 'application/json', bytes })
-  return new Response(bytes, { status, headers: answer.headers })
+  const whole = wholeAnswer(answer, await answer.text())
+  return whole.ok ? keepAnswer(repeatable, claim, whole) : whole
 }
 
 /** An answer without the empty lines that kept it alive, and with the status of the error that it became after them. */
-function wholeAnswer(status: number, text: string): { status: number; bytes: Uint8Array<ArrayBuffer> } {
+function wholeAnswer({ status, headers }: Response, text: string): Response {
   const json = text.trimStart()
   const failed = json.startsWith('{"error":') ? (JSON.parse(json) as ErrorBody).error.code : null
   const told = failed === null || status !== 200 ? status : failed === 'request_revoked' ? 403 : 503
-  return { status: told, bytes: new TextEncoder().encode(json) }
+  return new Response(json, { status: told, headers })
 }

@@ -69,6 +69,10 @@ export class Generation {
     return this.#options.request.n
   }
 
+  get attempt(): number {
+    return this.#options.attempt
+  }
+
   get request_id(): string {
     return this.#options.request.request_id
   }

@@ -173,6 +173,11 @@ export class Journal {
     return [...own, ...(this.#resending?.next(limit - own.length) ?? [])]
   }
 
+  /** Whether a record of it waits to be acknowledged. */
+  isUnsettled(record: { request_id: string; attempt: number }): boolean {
+    return this.#finished.has(keyOf(record))
+  }
+
   /**
    * The gateway settled these, for good, and counted up to `mark`. False where the disk did not take them: they are told again.
    */

@@ -8,6 +8,7 @@ import { ledgerHealth, reconcile } from '../../billing/reconcile.ts'
 import { rowsOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
 import { readQuery } from '../../field/query.ts'
+import { goneCount } from '../../gone-clients.ts'
 import { refusals } from '../../limits/refusals.ts'
 import { ledgerStatus } from '../ledger-status.ts'
 
@@ -62,6 +63,9 @@ export const metrics = endpoint(
       ),
       ...gauge('gateway_refusals', 'Refusals by code since this isolate began.', [
         ...Array.from(refusals, ([code, count]): Sample => [`{code="${code}"}`, count]),
+      ]),
+      ...gauge('gateway_clients_gone', 'Clients that left before they were answered, of this process.', [
+        ['', goneCount()],
       ]),
     ]
     return new Response(`${lines.join('\n')}\n`, {

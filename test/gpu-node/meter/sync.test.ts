@@ -1,5 +1,5 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { type NodeStatus, SYNC_RECORDS_MAX, type UsageRecord } from '../../../contract/internal/sync.ts'
 import { ticketIssuer } from '../../../contract/internal/ticket.ts'
 import { Journal } from '../../../gpu-node/meter/journal.ts'
@@ -88,19 +88,67 @@ test('a finished record is reported at once, and once', async () => {
   expect(gateway.records.map(({ request_id }) => request_id)).toEqual(['a'])
 })
 
-test('what finishes soon after a report goes together with the next', async () => {
+test('what finishes while a report is on its way goes together with the next', async () => {
   const { gateway, journal, sync } = await setUp({ heartbeat_ms: 10_000 })
-  finish(journal, 'a')
-  sync.poke()
-  await gateway.record('a')
-  for (const request_id of ['b', 'c', 'd']) {
+  await vi.waitFor(() => expect(gateway.reports).toHaveLength(1))
+  gateway.delay_ms = 200
+  for (const request_id of ['a', 'b', 'c', 'd']) {
     finish(journal, request_id)
     sync.poke()
+    await nextTurn()
     await nextTurn()
   }
   await gateway.record('d')
   const reported = gateway.reports.map(({ records }) => records.map(({ request_id }) => request_id))
-  expect(reported).toContainEqual(['b', 'c', 'd'])
+  expect(reported.slice(1)).toEqual(
+    [['a'], ['b', 'c', 'd']].map((ids, i) => (i === 0 ? ids : expect.arrayContaining(ids))),
+  )
+})
+
+describe('the end of an answer', () => {
+  const record = { request_id: 'a', attempt: 1 }
+
+  async function finished(options: Partial<SyncOptions> = {}) {
+    const set = await setUp({ heartbeat_ms: 10_000, ...options })
+    await vi.waitFor(() => expect(set.gateway.reports).toHaveLength(1))
+    const events: string[] = []
+    set.gateway.settle = ({ request_id }) => {
+      events.push(`settled ${request_id}`)
+      return 'posted'
+    }
+    return { ...set, events }
+  }
+
+  test('waits until its record is settled, and for no later report', async () => {
+    const { journal, sync, events } = await finished()
+    finish(journal, 'a')
+    sync.poke()
+    await sync.whenSettled(record).then(() => events.push('end of a'))
+    expect(events).toEqual(['settled a', 'end of a'])
+    expect(journal.isUnsettled(record)).toBe(false)
+    await sync.whenSettled(record)
+  })
+
+  test('waits for no gateway that is away, nor for one that could not settle it', async () => {
+    const { gateway, journal, sync } = await finished({ backoff_ms_max: 10_000 })
+    gateway.settle = () => 'retry'
+    finish(journal, 'a')
+    sync.poke()
+    await sync.whenSettled(record)
+    expect(journal.isUnsettled(record)).toBe(true)
+    finish(journal, 'b')
+    await sync.whenSettled({ request_id: 'b', attempt: 1 })
+  })
+
+  test('waits a second at most for one that does not answer', async () => {
+    const { gateway, journal, sync } = await finished({ call_ms_max: 60_000 })
+    gateway.delay_ms = 3000
+    finish(journal, 'a')
+    sync.poke()
+    await sync.whenSettled(record)
+    expect(journal.isUnsettled(record)).toBe(true)
+    gateway.delay_ms = 0
+  })
 })
 
 test.each(['posted', 'duplicate', 'late', 'conflict', 'stale', 'voided', 'rejected'] as const)(

@@ -30,6 +30,7 @@ async function setUp() {
     journal,
     metrics: { step: () => {}, ended: () => {} },
     on_finished: () => {},
+    whenSettled: async () => {},
     on_failed: (error) => expect.unreachable(String(error)),
   })
   await runner.open(streams)
