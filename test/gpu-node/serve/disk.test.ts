@@ -53,6 +53,10 @@ function counted(folder: string, request_id: string): number {
   )
 }
 
+function isFinished(folder: string, request_id: string): boolean {
+  return journalLines(folder).some(({ finished = [] }) => finished.some((one) => one.request_id === request_id))
+}
+
 test('nothing is delivered that is not on the disk; streams pause while it refuses, and end whole', async () => {
   const random = seededRandom()
   const { folder, disk, journal, runner, streams } = await setUp()
@@ -68,7 +72,11 @@ test('nothing is delivered that is not on the disk; streams pause while it refus
       if (bytes !== '' && counted(folder, request_id) < generation.completion_tokens) ahead.push(request_id)
       texts.set(request_id, texts.get(request_id)! + bytes)
     }
-    streams.start(generation, readerOf({ write: take, end: take }))
+    const end = (bytes: string) => {
+      if (!isFinished(folder, request_id)) ahead.push(request_id)
+      take(bytes)
+    }
+    streams.start(generation, readerOf({ write: take, end }))
     return { generation, request }
   })
   // Some end by their client or their time, also while the disk refuses.
