@@ -3,7 +3,7 @@
 import * as z from 'zod'
 import * as shown from '../../../contract/public/node.ts'
 import { count, uuid } from '../../../contract/public/scalar.ts'
-import { condition } from '../../field/report.ts'
+import { condition, journalCounted, journalPosition } from '../../field/report.ts'
 
 const node = shown.node.omit({ object: true })
 
@@ -32,9 +32,10 @@ export const hear_node = {
     sequence: count,
     sent_unix_ms: z.int(),
     running_ids: z.array(uuid),
+    journal: journalPosition.optional(),
   }),
   answer: z.discriminatedUnion('decision', [
-    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid) }),
+    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid), journal: journalCounted.exactOptional() }),
     z.strictObject({ decision: z.enum(refusals), skew_ms: z.int() }),
   ]),
 }
