@@ -48,8 +48,7 @@ export class Streams implements RunnerListener {
     if (!stream || generation.outcome !== null) return
     generation.close(outcome, generation.run.stop())
     this.#book([stream])
-    if (this.#options.journal.is_written) this.#write(stream)
-    else void this.#options.journal.written().then(() => this.#write(stream))
+    this.#write(stream)
   }
 
   /** Requests that run here, at most `limit`: the next ones each time it is asked, so that in a few times it is all. */
@@ -84,7 +83,7 @@ export class Streams implements RunnerListener {
     const streams = [...touched].filter(({ generation }) => this.#streams.has(generation.run))
     this.#book(streams)
     // While the disk refuses it, all streams pause: the next step waits for this one.
-    if (!this.#options.journal.is_written) await this.#options.journal.written()
+    while (!this.#options.journal.is_written) await this.#options.journal.written()
     for (const stream of streams) {
       await turn.mayEnd()
       this.#write(stream)
@@ -143,7 +142,9 @@ export class Streams implements RunnerListener {
 
   // Settled before it is seen to end: a client that asks for the next then finds its place, its tokens and its money free.
   async #end({ generation, reader }: Stream, outcome: Outcome): Promise<void> {
+    if (!this.#options.journal.is_written) await this.#options.journal.written()
     if (outcome !== 'client_gone') await this.#options.whenSettled(generation)
+    if (!this.#streams.has(generation.run)) return // a step came to its end, too
     this.#options.metrics.ended(generation)
     reader.end(generation.answer.take(), statusOf(outcome))
     this.#streams.delete(generation.run)
