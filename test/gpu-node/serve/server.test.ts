@@ -493,7 +493,7 @@ test('a drained node finishes what runs, refuses what comes, and reports all of 
   expect(framesOf(await response.text()).at(-1)).toBe('[DONE]')
   await drained
   expect((await gateway.record(request_id, 0)).completion_tokens).toBe(40)
-  expect(gateway.reports.at(-1)!.node.state).toBe('draining')
+  expect(gateway.reports.at(-1)!.node.state).toBe('stopped')
 })
 
 test('a drain whose time is up ends what still runs or waits with what there is, and reports it', async () => {
