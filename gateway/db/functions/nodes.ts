@@ -4,8 +4,12 @@ import * as z from 'zod'
 import * as shown from '../../../contract/public/node.ts'
 import { count, uuid } from '../../../contract/public/scalar.ts'
 import { condition, journalCounted, journalPosition } from '../../field/report.ts'
+import { operator } from './asker.ts'
 
 const node = shown.node.omit({ object: true })
+
+/** Who changes it; `npm start`, which registers its own node, is nobody. */
+const asking = z.object(operator).partial().shape
 
 /** Why a node's report of itself is not taken. */
 const refusals = [
@@ -42,6 +46,7 @@ export const hear_node = {
 
 export const create_node = {
   item: z.strictObject({
+    ...asking,
     id: z.string(),
     url: z.string(),
     model: z.string(),
@@ -56,6 +61,7 @@ export const create_node = {
 
 export const update_node = {
   item: z.strictObject({
+    ...asking,
     id: z.string(),
     url: z.string().optional(),
     model: z.string().optional(),
@@ -68,7 +74,7 @@ export const update_node = {
 }
 
 export const rotate_node_key = {
-  item: z.strictObject({ id: z.string(), key: z.string(), overlap_s: count }),
+  item: z.strictObject({ ...asking, id: z.string(), key: z.string(), overlap_s: count }),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({ decision: z.literal('rotated'), node }),
     z.strictObject({ decision: z.enum(['not_found', 'key_taken']) }),
@@ -76,7 +82,7 @@ export const rotate_node_key = {
 }
 
 export const remove_node = {
-  item: z.strictObject({ id: z.string() }),
+  item: z.strictObject({ ...asking, id: z.string() }),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({ decision: z.literal('removed'), node }),
     z.strictObject({ decision: z.literal('not_found') }),
