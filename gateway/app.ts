@@ -21,6 +21,7 @@ import { operatorsCreditNotes } from './endpoint/operator/credit-notes.ts'
 import { createAdjustment, createGrant, createRefund, listAccountEntries } from './endpoint/operator/entries.ts'
 import { operatorsInvoices } from './endpoint/operator/invoices.ts'
 import { operatorsKeys } from './endpoint/operator/keys.ts'
+import { operatorsNodes } from './endpoint/operator/nodes.ts'
 import {
   createOperatorKey,
   listOperatorKeys,
@@ -52,8 +53,10 @@ import { listEntries } from './endpoint/public/entries.ts'
 import { health, ledgerHealthz } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
+import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
+import { ticketKeys } from './endpoint/public/ticket-keys.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
@@ -86,7 +89,7 @@ export const routes: Route[] = [
   // It is the same however often, and for keys that may do nothing else.
   route('/v1/keys/leak', key(null), { POST: leakKey }, { once_by: 'nature' }),
   route('/v1/keys/:id', key('keys'), { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke }),
-  route('/v1/keys/:id/rotate', key('keys'), { POST: ownKeys.rotate }),
+  route('/v1/keys/:id/rotate', key('keys', { open_to_itself: true }), { POST: ownKeys.rotate }),
   route('/v1/billing', key('usage'), { GET: ownBilling }),
   route('/v1/entries', key('usage'), { GET: listEntries }),
   route('/v1/invoices', key('usage'), { GET: ownInvoices.list }),
@@ -97,6 +100,7 @@ export const routes: Route[] = [
   route('/healthz', anybody, { GET: health }),
   route('/healthz/ledger', anybody, { GET: ledgerHealthz }),
   route('/.well-known/receipt-keys.json', anybody, { GET: receiptKeys }),
+  route('/.well-known/ticket-keys.json', anybody, { GET: ticketKeys }),
   route('/openapi.json', anybody, { GET: documentOf(() => routes) }),
   route('/metrics', monitor, { GET: metrics }),
   route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
@@ -145,6 +149,16 @@ export const routes: Route[] = [
     DELETE: needs('support', operatorsKeys.revoke),
   }),
   route('/admin/keys/:id/rotate', operator, { POST: needs('support', operatorsKeys.rotate) }),
+  route('/admin/nodes', operator, {
+    GET: needs('read', operatorsNodes.list),
+    POST: needs('owner', operatorsNodes.create),
+  }),
+  route('/admin/nodes/:id', operator, {
+    GET: needs('read', operatorsNodes.retrieve),
+    PATCH: needs('owner', operatorsNodes.update),
+    DELETE: needs('owner', operatorsNodes.remove),
+  }),
+  route('/admin/nodes/:id/rotate', operator, { POST: needs('owner', operatorsNodes.rotate) }),
   route('/admin/top-ups', operator, { POST: needs('finance', createTopUp) }),
   route('/admin/grants', operator, { POST: needs('finance', createGrant) }),
   route('/admin/refunds', operator, { POST: needs('finance', createRefund) }),
@@ -238,8 +252,14 @@ app.onError((error, c) => {
   return errorResponse(new ApiError('internal_error'))
 })
 
-function serve({ path, methods }: Route): void {
-  for (const { method, carry } of methods) app.on(method, path, (c) => toItsEnd(c, carry(c)))
+function serve({ path, scope, methods }: Route): void {
+  for (const { method, carry } of methods)
+    app.on(method, path, (c) =>
+      toItsEnd(
+        c,
+        namingScopes(c, scope, () => carry(c)),
+      ),
+    )
   const allow = methods.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method])).join(', ')
   app.all(path, () => {
     throw new ApiError('method_not_allowed', { headers: { allow } })

@@ -15,7 +15,8 @@ export interface Env {
   HYPERDRIVE: Pick<Hyperdrive, 'connectionString'>
   /** The same database under the login that reads views. */
   HYPERDRIVE_READER: Pick<Hyperdrive, 'connectionString'>
-  NODE_SECRET: string
+  /** Tickets are signed with the first; what the others signed is taken. Seeds of 32 bytes, base64url, with commas between them. */
+  TICKET_SEEDS: string
   /** The first owner's key; all other operators have theirs in the database. */
   ADMIN_KEY: string
   /** Results that are kept, fingerprints of bodies, prefix caches and, without RECEIPT_SEED, receipts are keyed by it; without it by ADMIN_KEY. */
@@ -109,7 +110,12 @@ const bindings = z.object({
   TELLER: z.custom((value) => typeof (value as TellerNamespace | undefined)?.idFromName === 'function', 'missing'),
   HYPERDRIVE: hyperdrive,
   HYPERDRIVE_READER: hyperdrive,
-  NODE_SECRET: z.string().min(16),
+  TICKET_SEEDS: z
+    .string()
+    .regex(
+      /^[A-Za-z0-9_-]{43}(,[A-Za-z0-9_-]{43}){0,3}$/,
+      'expected one to four seeds: 32 bytes as base64url, commas between',
+    ),
   ADMIN_KEY: z.string().min(16),
   DATA_SECRET: z.string().min(16).optional(),
   DATA_SECRET_BEFORE: z.string().min(16).optional(),

@@ -61,6 +61,11 @@ const table = {
     message: 'Reverse charge needs the tax id of the buyer, and no rate of tax.',
   },
   incomplete_seller: { status: 400, message: 'A seller has a name, an address and a country.' },
+  rotation_running: {
+    status: 400,
+    message:
+      'This key and the one that replaces it, or that it replaced, both work now. Without the scope keys it can be rotated when one has ended.',
+  },
   overdraft_in_use: { status: 400, message: 'overdraft_nanousd cannot be less than what of it is in use.' },
   uncountable: {
     status: 400,
@@ -76,6 +81,18 @@ const table = {
     status: 415,
     message: 'The body must be JSON (content-type: application/json), without content-encoding.',
   },
+  unknown_node: {
+    status: 401,
+    message: 'This node is not registered. An operator registers it: npm run admin -- nodes create.',
+  },
+  unknown_node_key: { status: 401, message: 'This key is not, or no longer, that of the node.' },
+  other_node_url: { status: 403, type: 'permission_error', message: 'This node is registered with another address.' },
+  other_node_model: { status: 403, type: 'permission_error', message: 'This node is registered for another model.' },
+  stale_report: { status: 400, message: 'The time of this report is not now.' },
+  repeated_report: { status: 409, message: 'This report came before, or a later one did.' },
+  second_process: { status: 409, message: 'Another process reports as this node.' },
+  node_exists: { status: 400, message: 'There is a node of this id, and it is registered otherwise.' },
+  key_taken: { status: 400, message: 'This is the key of another node. Each has one of its own.' },
   invalid_signature: { status: 400, message: 'The signature of this event is missing, not valid or too old.' },
   customer_taken: { status: 400, message: 'This customer pays for another account already.' },
   payments_not_configured: { status: 404, message: 'Payments by Stripe are not set up on this server.' },

@@ -18,7 +18,8 @@ import { serveWorkerd } from './workerd.ts'
 export interface GatewayOptions {
   port: number // 0: any free one
   database_url: string // of the owner, who migrated it; the gateway itself logs in with fewer rights
-  node_secret: string
+  /** Tickets are signed with the first: base64url, commas between them. */
+  ticket_seeds: string
   admin_key: string
   data_secret?: string
   metrics_token?: string
@@ -134,7 +135,7 @@ function workerdConfig(config: WorkerConfig, options: GatewayOptions, database_u
   const texts = {
     ...config.vars,
     ...options.vars,
-    NODE_SECRET: options.node_secret,
+    TICKET_SEEDS: options.ticket_seeds,
     ADMIN_KEY: options.admin_key,
     ...(options.data_secret && { DATA_SECRET: options.data_secret }),
     ...(options.metrics_token && { METRICS_TOKEN: options.metrics_token }),

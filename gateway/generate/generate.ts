@@ -48,7 +48,9 @@ export async function generate<B extends GenerationBody>(
     ...caller,
     model: request.model,
     ...ceiling,
+    choices: request.n * request.prompts.length,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
+    registered_nodes: true,
     limits: settingsOf(c.env).limits,
     ...(idempotency && { idempotency }),
   })

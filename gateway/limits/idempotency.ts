@@ -3,7 +3,7 @@
 // secret, neither of which the database has. So nothing that was said can be read there, and a new API key is never at rest.
 
 import { fromBase64Url, toHex } from '../../contract/base64url.ts'
-import { sign } from '../../contract/internal/ticket.ts'
+import { hmac } from '../../contract/hmac.ts'
 import { ask } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
 import { dataSecretOf, type Env, type Operation } from '../env.ts'
@@ -39,7 +39,7 @@ export async function idempotencyOf(call: RepeatableCall, asker = ''): Promise<I
 }
 
 async function fingerprintsOf(env: Env, text: string) {
-  const by = async (secret: string) => toHex(fromBase64Url(await sign(text, secret))!)
+  const by = async (secret: string) => toHex(fromBase64Url(await hmac(text, secret))!)
   const { DATA_SECRET_BEFORE: before } = env
   return { fingerprint: await by(dataSecretOf(env)), ...(before && { fingerprint_before: await by(before) }) }
 }
@@ -111,7 +111,7 @@ async function carryOut(
 ): Promise<Response> {
   const { env } = call
   const { account_id, request_id } = claim
-  const seed = await sign(`of ${request_id} ${await secretOf(call, account_id)}`, dataSecretOf(env))
+  const seed = await hmac(`of ${request_id} ${await secretOf(call, account_id)}`, dataSecretOf(env))
   try {
     const answer = await run({ id: request_id, seed })
     const bytes = new Uint8Array(await answer.clone().arrayBuffer())

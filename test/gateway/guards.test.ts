@@ -14,7 +14,7 @@ const unlimited = { limit: async () => ({ success: true }) }
 const env = {
   ADMIN_KEY,
   METRICS_TOKEN,
-  NODE_SECRET: 'node-secret-of-the-tests',
+  TICKET_SEEDS: 'A'.repeat(43),
   FLOOD: unlimited,
   FAILED_AUTHENTICATION: unlimited,
   get TELLER(): Env['TELLER'] {
@@ -71,6 +71,7 @@ test('what others than accounts and operators may ask is known', () => {
     '/healthz',
     '/healthz/ledger',
     '/.well-known/receipt-keys.json',
+    '/.well-known/ticket-keys.json',
     '/openapi.json',
   ])
   expect(named('node').map(([, path]) => path)).toEqual(['/internal/sync'])

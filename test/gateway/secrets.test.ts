@@ -9,7 +9,6 @@ import {
   callerOf,
   errorOf,
   model,
-  node_secret,
   PATIENT,
   startTestGateway,
   type TestGateway,
@@ -32,7 +31,7 @@ afterAll(async () => {
 
 /** The same deployment with other secrets, and the caller at it. */
 async function deployedWith(admin_key: string, vars: Record<string, string>): Promise<{ url: string; caller: Caller }> {
-  const secrets = { node_secret, admin_key }
+  const secrets = { ticket_seeds: TICKET_SEED, admin_key }
   const options = { port: 0, database_url: first.db.url, worker: await bundledOnce(), log: () => {} }
   const gateway = await startGateway({ ...options, ...secrets, vars: { ...PATIENT, ...vars } })
   others.push(gateway)
