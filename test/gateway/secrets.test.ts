@@ -13,6 +13,7 @@ import {
   startTestGateway,
   type TestGateway,
 } from '../support/gateway.ts'
+import { TICKET_SEED } from '../support/keys.ts'
 
 const DATA_SECRET = 'data-secret-of-the-tests'
 
