@@ -60,6 +60,7 @@ import { ticketKeys } from './endpoint/public/ticket-keys.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
+import { countGone } from './gone-clients.ts'
 import { anybody, key, monitor, node, operator, stripe } from './guard.ts'
 import { noteRefusal } from './limits/refusals.ts'
 import {
@@ -182,6 +183,8 @@ const SHOWN_TO_PAGES = [
   ...['limit', 'remaining', 'reset'].flatMap((what) => ['requests', 'tokens'].map((of) => `x-ratelimit-${what}-${of}`)),
 ]
 
+const CLIENT_GONE = 499
+
 export const app = new Hono<App>()
 
 app.use(async (c, next) => {
@@ -195,6 +198,7 @@ app.use(async (c, next) => {
   c.set('headers', {})
   c.set('body', null)
   await next()
+  if (c.res.status === CLIENT_GONE) countGone()
   const { headers } = c.res
   for (const [name, value] of Object.entries(c.get('headers'))) headers.set(name, value)
   headers.set('x-request-id', c.get('request_id'))
@@ -248,6 +252,7 @@ app.onError((error, c) => {
     noteRefusal(c, error.code)
     return errorResponse(error)
   }
+  if (c.req.raw.signal.aborted) return errorResponse(new ApiError('client_gone')) // what it was for has nobody to be for
   console.error(`${c.var.request_id} ${c.req.method} ${c.req.path}:`, error)
   return errorResponse(new ApiError('internal_error'))
 })

@@ -31,6 +31,8 @@ export interface Env {
   REQUESTS_PER_MINUTE: string
   TOKENS_PER_MINUTE: string
   REQUESTS_IN_FLIGHT_MAX: string
+  OTHER_REQUESTS_PER_MINUTE: string
+  KEPT_BYTES_MAX: string
   FLOOD: RateLimit
   FAILED_AUTHENTICATION: RateLimit
   LOCAL_MODEL?: string
@@ -79,7 +81,7 @@ export interface RateLimit {
 export interface TellerNamespace {
   idFromName(name: string): unknown
   get(id: unknown): {
-    ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable'>
+    ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable' | 'limited'>
     query<N extends QueryName>(name: N, item: QueryItem<N>): Promise<QueryAnswer<N>>
   }
 }
@@ -93,6 +95,10 @@ export interface Settings {
   generation_ms_max: number
   /** They hold for an account that has no limits of its own. */
   limits: { requests_per_minute: number; tokens_per_minute: number; requests_in_flight_max: number }
+  /** What a key may ask that is no generation. */
+  other_requests_per_minute: number
+  /** What an account may have of kept results. */
+  kept_bytes_max: number
 }
 
 const count = z
@@ -135,6 +141,8 @@ const bindings = z.object({
   REQUESTS_PER_MINUTE: count,
   TOKENS_PER_MINUTE: count,
   REQUESTS_IN_FLIGHT_MAX: count,
+  OTHER_REQUESTS_PER_MINUTE: count,
+  KEPT_BYTES_MAX: count,
   FLOOD: rateLimit,
   FAILED_AUTHENTICATION: rateLimit,
   LOCAL_MODEL: z
@@ -173,5 +181,7 @@ function check(env: Env): Settings {
       tokens_per_minute: parsed.data.TOKENS_PER_MINUTE,
       requests_in_flight_max: parsed.data.REQUESTS_IN_FLIGHT_MAX,
     },
+    other_requests_per_minute: parsed.data.OTHER_REQUESTS_PER_MINUTE,
+    kept_bytes_max: parsed.data.KEPT_BYTES_MAX,
   }
 }

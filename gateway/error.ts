@@ -4,7 +4,7 @@
 import type { ErrorBody, ErrorType } from '../contract/public/error.ts'
 
 interface Refusal {
-  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503
+  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 499 | 500 | 503
   /** Where it is not that of a request that is wrong in itself. */
   type?: ErrorType
   /** The code that the client is told, where it is not the name itself. */
@@ -55,17 +55,17 @@ const table = {
   },
   too_many_keys: { status: 400, message: 'This account has as many keys as it may. Revoke some.' },
   already_revoked: { status: 400, message: 'This key has been revoked or has expired.' },
+  rotation_running: {
+    status: 400,
+    message:
+      'This key and the one that replaces it, or that it replaced, both work now. Without the scope keys it can be rotated when one has ended.',
+  },
   name_taken: { status: 400, message: 'Another operator has this name.' },
   reverse_charge_needs_tax_id: {
     status: 400,
     message: 'Reverse charge needs the tax id of the buyer, and no rate of tax.',
   },
   incomplete_seller: { status: 400, message: 'A seller has a name, an address and a country.' },
-  rotation_running: {
-    status: 400,
-    message:
-      'This key and the one that replaces it, or that it replaced, both work now. Without the scope keys it can be rotated when one has ended.',
-  },
   overdraft_in_use: { status: 400, message: 'overdraft_nanousd cannot be less than what of it is in use.' },
   uncountable: {
     status: 400,
@@ -165,6 +165,7 @@ const table = {
     type: 'insufficient_quota',
     message: 'The balance of this account does not cover the most this request could cost.',
   },
+  client_gone: { status: 499, message: 'The client left before it was answered.' }, // nobody reads it
   internal_error: { status: 500, type: 'server_error', message: 'Something went wrong on our side.', retry_after_s: 1 },
   payments_unavailable: {
     status: 503,

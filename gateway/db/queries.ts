@@ -32,4 +32,9 @@ export type QueryItem<N extends QueryName> = Parameters<(typeof queries)[N]>[1]
 export type QueryRow<N extends QueryName> = Awaited<ReturnType<(typeof queries)[N]>>[number]
 
 /** The rows, in order; or why there are none. */
-export type QueryAnswer<N extends QueryName> = QueryRow<N>[] | 'busy' | 'unavailable' | { decision: 'failed' }
+export type QueryAnswer<N extends QueryName> =
+  | QueryRow<N>[]
+  | 'busy'
+  | 'unavailable'
+  | 'limited'
+  | { decision: 'failed' }

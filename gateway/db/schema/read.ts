@@ -154,6 +154,34 @@ export const anomaliesView = read
   })
   .existing()
 
+export const nodesView = read
+  .view('nodes', {
+    id: text().notNull(),
+    url: text().notNull(),
+    model: text().notNull(),
+    public_key: text().notNull(),
+    old_key_until: moment(),
+    drained_at: moment(),
+    created_at: moment().notNull(),
+    state: text().$type<NonNullable<Node['state']>>(),
+    running: integer(),
+    waiting: integer(),
+    last_seen_at: moment(),
+    refusals: count().notNull(),
+  })
+  .existing()
+
+export const nodeRefusalsView = read
+  .view('node_refusals', {
+    node_id: text().notNull(), // '' for those that are not registered
+    reason: text().notNull(),
+    count: count().notNull(),
+    first_at: moment().notNull(),
+    last_at: moment().notNull(),
+    detail: jsonb().$type<Record<string, unknown>>().notNull(),
+  })
+  .existing()
+
 export const operatorsView = read
   .view('operators', {
     id: int8().notNull(),
@@ -192,33 +220,5 @@ export const auditView = read
     subject: text().notNull(),
     before: jsonb().$type<Record<string, unknown>>(),
     after: jsonb().$type<Record<string, unknown>>(),
-  })
-  .existing()
-
-export const nodesView = read
-  .view('nodes', {
-    id: text().notNull(),
-    url: text().notNull(),
-    model: text().notNull(),
-    public_key: text().notNull(),
-    old_key_until: moment(),
-    drained_at: moment(),
-    created_at: moment().notNull(),
-    state: text().$type<NonNullable<Node['state']>>(),
-    running: integer(),
-    waiting: integer(),
-    last_seen_at: moment(),
-    refusals: count().notNull(),
-  })
-  .existing()
-
-export const nodeRefusalsView = read
-  .view('node_refusals', {
-    node_id: text().notNull(), // '' for those that are not registered
-    reason: text().notNull(),
-    count: count().notNull(),
-    first_at: moment().notNull(),
-    last_at: moment().notNull(),
-    detail: jsonb().$type<Record<string, unknown>>().notNull(),
   })
   .existing()

@@ -8,6 +8,7 @@ import { ledgerHealth, reconcile } from '../../billing/reconcile.ts'
 import { rowsOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
 import { readQuery } from '../../field/query.ts'
+import { goneCount } from '../../gone-clients.ts'
 import { refusals } from '../../limits/refusals.ts'
 import { ledgerStatus } from '../ledger-status.ts'
 
@@ -27,7 +28,7 @@ export const reconcileNow = endpoint(
 export const metrics = endpoint(
   { says: 'What the last passes found, and more, for Prometheus.', answer: null, also: { 'text/plain': null } },
   async (c, _: null) => {
-    const [health, of_nodes] = await Promise.all([
+    const [health, node_refusals] = await Promise.all([
       ledgerHealth(c.env),
       rowsOf(c.env, 'list_node_refusals', { limit: NODE_REFUSALS_MAX }),
     ])
@@ -48,14 +49,21 @@ export const metrics = endpoint(
       ...gauge('gateway_anomalies', 'What should not have happened and was charged to nobody.', [
         ...Object.entries(health.anomalies).map(([kind, count]): Sample => [`{kind="${kind}"}`, count]),
       ]),
-      ...gauge('gateway_refusals', 'Refusals by code since this isolate began.', [
-        ...Array.from(refusals, ([code, count]): Sample => [`{code="${code}"}`, count]),
-      ]),
       ...gauge(
         'gateway_node_refusals',
         'Reports and records of nodes that were refused; without a node: of none of ours.',
-        [...of_nodes.map(({ node_id, reason, count }): Sample => [`{node="${node_id}",reason="${reason}"}`, count])],
+        [
+          ...node_refusals.map(
+            ({ node_id, reason, count }): Sample => [`{node="${node_id}",reason="${reason}"}`, count],
+          ),
+        ],
       ),
+      ...gauge('gateway_refusals', 'Refusals by code since this isolate began.', [
+        ...Array.from(refusals, ([code, count]): Sample => [`{code="${code}"}`, count]),
+      ]),
+      ...gauge('gateway_clients_gone', 'Clients that left before they were answered, of this process.', [
+        ['', goneCount()],
+      ]),
     ]
     return new Response(`${lines.join('\n')}\n`, {
       headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
