@@ -3,7 +3,8 @@
 
 import { fromBase64Url, toBase64Url } from './base64url.ts'
 
-export const SEED_BYTES = 32
+const SEED_BYTES = 32
+const SIGNATURE_BYTES = 64
 
 /** What is signed: a ticket and an answer by a gateway, a report by a node. */
 export type Purpose = 'ticket' | 'answer' | 'report'
@@ -41,6 +42,7 @@ export async function secretKey(seed: string): Promise<{ secret: Secret; x: stri
   return { secret, x: x! }
 }
 
+/** Whether the holder of this key signed the text for this purpose. A key or a signature that is none signs nothing. */
 export async function verifies(
   { x }: { x: string },
   purpose: Purpose,
@@ -48,7 +50,9 @@ export async function verifies(
   signature: string,
 ): Promise<boolean> {
   const bytes = fromBase64Url(signature)
-  return bytes !== null && crypto.subtle.verify('Ed25519', await publicKey(x), bytes, message(purpose, text))
+  const key = await publicKey(x)
+  if (bytes?.length !== SIGNATURE_BYTES || !key) return false
+  return crypto.subtle.verify('Ed25519', key, bytes, message(purpose, text))
 }
 
 /** The first half of the SHA-256 of a public key: two keys of one deployment never share it. */
@@ -62,13 +66,15 @@ export function isKeyText(text: string): boolean {
   return /^[A-Za-z0-9_-]{43}$/.test(text)
 }
 
-const imported = new Map<string, Promise<Secret>>()
+const imported = new Map<string, Promise<Secret | null>>()
 const IMPORTED_MAX = 1000
 
-function publicKey(x: string): Promise<Secret> {
+/** Null where the text is no point of the curve. */
+function publicKey(x: string): Promise<Secret | null> {
   const known = imported.get(x)
   if (known) return known
-  const key = crypto.subtle.importKey('jwk', { kty: 'OKP', crv: 'Ed25519', x }, 'Ed25519', false, ['verify'])
+  const jwk = { kty: 'OKP', crv: 'Ed25519', x }
+  const key = crypto.subtle.importKey('jwk', jwk, 'Ed25519', false, ['verify']).catch(() => null)
   if (imported.size >= IMPORTED_MAX) imported.clear()
   imported.set(x, key)
   return key

@@ -7,6 +7,10 @@ import { createHash, createHmac } from 'node:crypto'
 import type postgres from 'postgres'
 import { readDatabaseUrl } from './database-url.mjs'
 
+// A gateway has one connection for each lane of a teller, and for a moment another. Of a hundred that a server takes by default this leaves
+// some to whoever migrates, backs up or looks.
+const CONNECTIONS_MAX = 60
+
 const MAY_NOT = new Set(['42501', '42704']) // no right to, or there is no role to be a member of
 
 /** Makes sure of the login that calls functions, and returns the database's URL with it. */
@@ -59,7 +63,7 @@ async function makeLogin(sql: postgres.Sql, { name, role, password }: Login): Pr
     if not exists (select from pg_roles where rolname = '${name}') then
       create role ${name} in role ${role};
     end if;
-    alter role ${name} login password '${password}';
+    alter role ${name} login password '${password}' connection limit ${CONNECTIONS_MAX};
     execute format('alter role ${name} in database %I set jit = off', current_database());
   end $$`)
 }

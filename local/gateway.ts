@@ -24,6 +24,8 @@ export interface GatewayOptions {
   /** Tickets are signed with the first: base64url, commas between them. */
   ticket_seeds: string
   admin_key: string
+  data_secret?: string
+  metrics_token?: string
   /** A model that is not in the catalog, served from a folder of this machine. */
   local_model?: LocalModel
   /** Overrides of the vars of wrangler.toml. */
@@ -152,7 +154,10 @@ export function requireSettings(options: GatewaySettings): void {
   if (fault) throw new Error(`the gateway cannot be set up so: ${fault}`)
 }
 
-type GatewaySettings = Pick<GatewayOptions, 'vars' | 'ticket_seeds' | 'admin_key' | 'local_model'>
+type GatewaySettings = Pick<
+  GatewayOptions,
+  'vars' | 'ticket_seeds' | 'admin_key' | 'data_secret' | 'metrics_token' | 'local_model'
+>
 
 function textsOf({ vars }: WorkerConfig, options: GatewaySettings): Record<string, string> {
   return {
@@ -160,6 +165,8 @@ function textsOf({ vars }: WorkerConfig, options: GatewaySettings): Record<strin
     ...options.vars,
     TICKET_SEEDS: options.ticket_seeds,
     ADMIN_KEY: options.admin_key,
+    ...(options.data_secret && { DATA_SECRET: options.data_secret }),
+    ...(options.metrics_token && { METRICS_TOKEN: options.metrics_token }),
     ...(options.local_model && { LOCAL_MODEL: JSON.stringify(options.local_model) }),
   }
 }

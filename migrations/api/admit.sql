@@ -2,6 +2,7 @@
 -- reservation. Items come in the order of their keys, so an account and a key are written once a call.
 
 -- Items: {request_id, key_hash, address, model, prompt_tokens_max, request_output_tokens_max, ttl_ms, limits, idempotency,
+-- results_by_id,
 -- lock_ms_max: the answer is `locked` where somebody else holds the account for longer; the whole call fails if one has it not;
 -- registered_nodes: true (a gateway of the release before does not say so, and asks those that report to it)}.
 -- The commit need not reach the disk: what a crash forgets, settle rebuilds from the signed ticket. That somebody asked not to be
@@ -26,6 +27,15 @@ begin
   moment := clock_timestamp();
   perform expire_grants(owners, moment); -- what has ended is not spent, though the cron has not come yet
   return query select unnest(admit_in_order(items, owners, moment));
+end $$;
+
+-- Finds or undoes admissions that got no answer in time. It locks as admit does, so whatever still runs of them has ended before.
+-- Items: {request_id, key_hash, model, is_wanted}.
+create function api.resolve_admission(items jsonb) returns setof jsonb language plpgsql as $$
+begin
+  perform lock_accounts(array(
+    select account_id from keys where hash in (select decode(i ->> 'key_hash', 'hex') from jsonb_array_elements(items) as i)));
+  return query select resolve_admission(i) from jsonb_array_elements(items) as i;
 end $$;
 
 -- Gives the generation to the next attempt: from here on, what an earlier one reports is stale. Items: {request_id, account_id, attempt}.

@@ -108,6 +108,8 @@ test('a signature holds for its purpose, its text and its key alone', async () =
   expect(await verifies(key, 'report', 'text ', signature)).toBe(false)
   expect(await verifies(otherSigner, 'report', 'text', signature)).toBe(false)
   for (const none of ['', 'x', 'ä', signature.slice(1)]) expect(await verifies(key, 'report', 'text', none)).toBe(false)
+  for (const x of ['A'.repeat(43), '_'.repeat(43), 'x'])
+    expect(await verifies({ x }, 'report', 'text', signature)).toBe(false)
 })
 
 test.each(['', 'short', 'A'.repeat(44), 'ä'.repeat(43)])('%j is no seed', async (seed) => {
