@@ -47,6 +47,12 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   settle: { lane: 'settle', shard: byReporter },
   keep_unsettled: { lane: 'settle', shard: ({ node_id }) => node_id },
 
+  hear_node: { lane: 'settle', shard: ({ node_id }) => node_id },
+  create_node: { lane: 'change', shard: 'admin' },
+  update_node: { lane: 'change', shard: 'admin' },
+  rotate_node_key: { lane: 'change', shard: 'admin' },
+  remove_node: { lane: 'change', shard: 'admin' },
+
   claim_request: { lane: 'change', shard: byAsker },
   release_request: { lane: 'change', shard: byAccount },
   keep_result: { lane: 'result', shard: byAccount },

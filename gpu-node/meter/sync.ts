@@ -2,21 +2,29 @@
 // report is on its way, and each second as the heartbeat that says this node lives. One call at a time, each with a deadline; failures
 // are retried for ever. An answer's end waits for its record to be settled, so that what it held is free when its client asks again.
 
+import type { Signer } from '../../contract/ed25519.ts'
 import {
+  ANSWER_SIGNATURE_HEADER,
+  type Boot,
+  NODE_KEY_HEADER,
   NODE_SIGNATURE_HEADER,
   type NodeStatus,
   SYNC_RECORDS_MAX,
   type SyncRequest,
   type SyncResponse,
 } from '../../contract/internal/sync.ts'
-import { sign } from '../../contract/internal/ticket.ts'
+import { verifyAnswer } from '../../contract/internal/ticket.ts'
 import type { Journal } from './journal.ts'
+import type { TicketKeys } from './ticket-keys.ts'
 
 export interface SyncOptions {
   gateway_url: string
-  node_secret: string
+  node_key: Signer // signs the reports
+  ticket_keys: Pick<TicketKeys, 'known' | 'learn'> // whoever signs the answers
+  boot: Boot
   journal: Journal
   status: () => NodeStatus
+  running_ids?: () => string[] // some of what runs here, to be told what of it must stop
   on_failure: (reason: string) => void
   on_stop?: (request_ids: string[]) => void // what the gateway no longer wants to run
   heartbeat_ms?: number
@@ -39,9 +47,19 @@ export class Sync {
   #endPause = () => {}
   #failures = 0
   readonly #waiting = new Map<string, () => void>() // ends of answers, by request id
+  #reason = '' // of the last failure that was said
+  #sequence = 0
+  #asked_ms = -Infinity // when it was last asked what must stop
 
   constructor(options: SyncOptions) {
-    this.#options = { heartbeat_ms: 1000, call_ms_max: 5000, backoff_ms_max: 5000, on_stop: () => {}, ...options }
+    this.#options = {
+      heartbeat_ms: 1000,
+      call_ms_max: 5000,
+      backoff_ms_max: 5000,
+      on_stop: () => {},
+      running_ids: () => [],
+      ...options,
+    }
   }
 
   start(): void {
@@ -79,7 +97,7 @@ export class Sync {
     this.#is_stopping = true
     this.#endPause()
     await this.#loop
-    await this.#report()
+    await this.#report('stopped')
     this.#is_stopped = true
     this.#release(...this.#waiting.keys())
   }
@@ -99,36 +117,68 @@ export class Sync {
   }
 
   /** One call. True when nothing is left to report but what was asked to be sent again. */
-  async #report(): Promise<boolean> {
-    const { journal, status } = this.#options
+  async #report(last?: 'stopped'): Promise<boolean> {
+    const { journal, boot, status } = this.#options
     journal.retry()
-    const request: SyncRequest = { node: status(), records: journal.unacknowledged(SYNC_RECORDS_MAX) }
+    const request: SyncRequest = {
+      node: { ...status(), ...(last && { state: last }) },
+      boot,
+      sequence: ++this.#sequence,
+      sent_unix_ms: Date.now(),
+      running_ids: this.#runningIds(),
+      records: journal.unacknowledged(SYNC_RECORDS_MAX),
+    }
     try {
-      const { settled, stop = [] } = await this.#post(request)
+      const { settled, stop, ticket_keys } = await this.#post(request)
+      this.#options.ticket_keys.learn(ticket_keys)
       this.#options.on_stop(stop)
       journal.acknowledge(settled.filter(({ outcome }) => outcome !== 'retry'))
       this.#failures = settled.some(({ outcome }) => outcome === 'retry') ? this.#failures + 1 : 0
+      this.#reason = ''
     } catch (error) {
       this.#failures++
-      if (this.#failures === 1) this.#options.on_failure(String(error))
+      this.#say(String(error))
     }
     this.#release(...(this.#failures > 0 ? this.#waiting.keys() : request.records.map(({ request_id }) => request_id)))
     return request.records.length < SYNC_RECORDS_MAX
   }
 
+  /** Once a heartbeat: reports may come more often, and this costs more than all the rest of one that is empty. */
+  #runningIds(): string[] {
+    const now_ms = performance.now()
+    if (now_ms - this.#asked_ms < this.#options.heartbeat_ms) return []
+    this.#asked_ms = now_ms
+    return this.#options.running_ids()
+  }
+
   async #post(request: SyncRequest): Promise<SyncResponse> {
     const body = JSON.stringify(request)
-    const response = await fetch(`${this.#options.gateway_url}/internal/sync`, {
+    const { gateway_url, node_key, ticket_keys } = this.#options
+    const report_signature = await node_key.sign('report', body)
+    const response = await fetch(`${gateway_url}/internal/sync`, {
       method: 'POST',
       headers: {
         'content-type': 'application/json',
-        [NODE_SIGNATURE_HEADER]: await sign(body, this.#options.node_secret),
+        [NODE_KEY_HEADER]: node_key.x,
+        [NODE_SIGNATURE_HEADER]: report_signature,
       },
       body,
       signal: AbortSignal.timeout(this.#options.call_ms_max),
     })
-    if (!response.ok) throw new Error(`the gateway answered ${response.status} to a report`)
-    return (await response.json()) as SyncResponse
+    const text = await response.text()
+    if (!response.ok) throw new Error(`the gateway answered ${response.status} to a report${reasonIn(text)}`)
+    const signatures = response.headers.get(ANSWER_SIGNATURE_HEADER) ?? ''
+    // What it says is settled is forgotten here: so nobody else may say it.
+    if (!(await verifyAnswer({ report_signature, body: text, signatures }, ticket_keys.known)))
+      throw new Error('an answer to a report was signed by no key of the gateway that this node knows')
+    return JSON.parse(text) as SyncResponse
+  }
+
+  /** Each reason once, until a report is taken again. */
+  #say(reason: string): void {
+    if (reason === this.#reason) return
+    this.#reason = reason
+    this.#options.on_failure(reason)
   }
 
   // The jitter is full, so that many nodes do not return to a gateway in step.
@@ -145,5 +195,15 @@ export class Sync {
         resolve()
       }
     })
+  }
+}
+
+/** What the gateway says of why, in its own words. */
+function reasonIn(text: string): string {
+  try {
+    const { error } = JSON.parse(text) as { error?: { code: string; message: string } }
+    return error ? ` (${error.code}): ${error.message}` : ''
+  } catch {
+    return ''
   }
 }

@@ -2,7 +2,7 @@
 -- reservation. Items come in the order of their keys, so an account and a key are written once a call.
 
 -- Items: {request_id, key_hash, address, model, prompt_tokens_max, request_output_tokens_max, ttl_ms, limits, idempotency,
--- results_by_id}.
+-- results_by_id; registered_nodes: true (a gateway of the release before does not say so, and asks those that report to it)}.
 -- The commit need not reach the disk: what a crash forgets, settle rebuilds from the signed ticket. That somebody asked not to be
 -- billed twice it would forget, so a request with an Idempotency-Key is durable.
 -- Each item's rows are looked up by their indexes, whatever a plan that was made while the tables were small would do.

@@ -28,6 +28,17 @@ const admitted = z.strictObject({
   limits: shownLimits.exactOptional(),
 })
 
+/** What a request could cost, beside what may be spent. */
+const quota = z.strictObject({
+  bound: z.enum(['key_cap', 'account_cap', 'balance']), // that refused it
+  limit_nanousd: nanousd, // the cap, or the balance
+  overdraft_nanousd: nanousd, // of the balance
+  held_nanousd: nanousd, // by requests that run
+  left_nanousd: nanousd,
+  asked_nanousd: nanousd,
+  max_tokens: count.nullable(), // that would fit, a choice; null where none would
+})
+
 export const admit = {
   item: z.strictObject({
     ...caller,
@@ -35,7 +46,9 @@ export const admit = {
     model: z.string(),
     prompt_tokens_max: count,
     request_output_tokens_max: count,
+    choices: z.int().min(1).optional(), // that share the output
     ttl_ms: z.int(),
+    registered_nodes: z.literal(true).optional(), // a gateway of the release before does not say so
     // The deployment's, for an account that has none of its own.
     limits: z
       .strictObject({ requests_per_minute: count, tokens_per_minute: count, requests_in_flight_max: count })
@@ -53,12 +66,11 @@ export const admit = {
         'tokens_per_minute',
         'request_too_large',
         'requests_in_flight',
-        'spend_cap_reached',
-        'insufficient_quota',
         'no_node',
       ]),
       limits: shownLimits,
     }),
+    z.strictObject({ decision: z.enum(['spend_cap_reached', 'insufficient_quota']), limits: shownLimits, quota }),
     ...verdicts,
   ]),
 }
@@ -69,8 +81,8 @@ export const resolve_admission = {
   answer: z.discriminatedUnion('decision', [admitted, z.strictObject({ decision: z.enum(['withdrawn', 'closed']) })]),
 }
 
-/** The fields of a ticket that name its reservation, and from which a lost one is made again. A ticket has more. */
-const ticket = {
+/** A reservation as it was admitted: all that a lost one is made again from. */
+const reservation = {
   request_id: uuid,
   account_id: id,
   attempt: z.int().min(1),
@@ -81,19 +93,26 @@ const ticket = {
 }
 
 export const fence = {
-  item: z.object(ticket).pick({ request_id: true, account_id: true, attempt: true }),
+  item: z.object(reservation).pick({ request_id: true, account_id: true, attempt: true }),
   answer: z.strictObject({ decision: z.enum(['fenced', 'closed']) }),
 }
 
 const voiding = {
-  item: z.object(ticket),
+  item: z.object(reservation),
   answer: z.strictObject({ decision: z.enum(['voided', 'posted', 'expired', 'rejected']) }),
 }
 
 export { voiding as void }
 
-const usageRecord = z.object({ ...ticket, ...ended })
+const usageRecord = z.object({
+  ...reservation,
+  ...ended,
+  // Of its ticket: when it was signed, and for which node. A gateway of the release before says neither.
+  issued_unix_ms: z.int().optional(),
+  node_id: z.string().optional(),
+})
 
+/** What a gateway of the release before passes on of a node; this one asks hear_node. */
 const heartbeat = z.strictObject({
   node: z.strictObject({ node_id: z.string(), url: z.string(), model: z.string(), ...condition }),
 })
@@ -111,7 +130,7 @@ export const settle = {
 export const keep_unsettled = {
   item: z.strictObject({
     request_id: uuid,
-    kind: z.enum(['refused', 'bad_ticket']),
+    kind: z.enum(['refused', 'bad_ticket', 'other_node']),
     node_id: z.string(),
     sqlstate: z.string().nullable(),
     record: z.looseObject({ request_id: uuid }),
@@ -125,6 +144,6 @@ export const expire = {
 }
 
 export const health = {
-  item: z.strictObject({}),
+  item: z.strictObject({ registered_nodes: z.literal(true).optional() }),
   answer: z.strictObject({ decision: z.literal('healthy'), models: z.record(z.string(), count) }),
 }

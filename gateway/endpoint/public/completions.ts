@@ -5,8 +5,9 @@ import { completion } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
-import { generationFields, isTokenId, unsupported } from '../../field/generation.ts'
+import { generationFields, isTokenId, unusedFields } from '../../field/generation.ts'
 import { isText, text } from '../../field/text.ts'
+import { askingNothing, unsupported } from '../../field/unused.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
 import { rawPrompt } from '../../prompt/template.ts'
@@ -16,13 +17,16 @@ const PROMPTS_MAX = 64
 const LOGPROBS_MAX = 5 // OpenAI's bound for completions
 
 // Of long lists every member would be looked at once for each form that a prompt may have, and complained about each time. So a list is
-// taken or refused as a whole, at the first member that does not fit.
-function listOf<T>(isOne: (value: unknown) => value is T, one: object, count_max?: number) {
+// refused at the first member that does not fit; it is of the form whose kind of members it has.
+function listOf<T>(kind: 'string' | 'number' | 'object', isOne: (value: unknown) => value is T, json: object) {
   const list = z.array(z.unknown()).min(1)
-  return (count_max === undefined ? list : list.max(count_max))
-    .refine((values) => values.length <= (count_max ?? values.length) && values.every(isOne))
-    .meta({ items: one })
-    .transform((values) => values as T[])
+  const some = (kind === 'number' ? list : list.max(PROMPTS_MAX)).meta({ items: json })
+  return some.superRefine((values, { addIssue }) => {
+    const wrong = values.findIndex((value) => !isOne(value))
+    if (wrong < 0) return
+    const is_of_this_form = [values[0], values[wrong]].every((value) => typeof value === kind)
+    addIssue({ code: 'custom', path: [wrong], message: 'out of its range', continue: is_of_this_form })
+  }) as z.ZodType<unknown[]> as z.ZodType<T[]>
 }
 
 const isTokens = (value: unknown): value is number[] =>
@@ -33,21 +37,23 @@ const tokens_json = { minItems: 1, type: 'array', items: token_json }
 const prompt = z.union(
   [
     text,
-    listOf(isText, { type: 'string' }, PROMPTS_MAX),
-    listOf(isTokenId, token_json),
-    listOf(isTokens, tokens_json, PROMPTS_MAX),
+    listOf('string', isText, { type: 'string' }),
+    listOf('number', isTokenId, token_json),
+    listOf('object', isTokens, tokens_json),
   ],
   { error: `expected a string, token ids, or up to ${PROMPTS_MAX} of either, without NUL and lone surrogates` },
 )
 
-const body = z.strictObject({
-  ...generationFields,
-  prompt,
-  best_of: unsupported(1),
-  echo: z.boolean().nullish(),
-  logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
-  suffix: unsupported(''),
-})
+const body = z
+  .object({
+    ...generationFields,
+    prompt,
+    best_of: unsupported(1),
+    echo: z.boolean().nullish(),
+    logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
+    suffix: unsupported(''),
+  })
+  .catchall(askingNothing())
 
 type Body = z.infer<typeof body>
 
@@ -61,6 +67,7 @@ const form: GenerationForm<Body> = {
       logprobs: fields.logprobs ?? null,
       echo: echoOf(fields),
     }),
+  unused: (given) => unusedFields(given as Body, body),
 }
 
 export const completions = endpoint(
