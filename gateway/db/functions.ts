@@ -63,6 +63,7 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   update_key: { lane: 'change', shard: byAsker },
   rotate_key: { lane: 'change', shard: byAsker },
   revoke_key: { lane: 'change', shard: byAsker },
+  find_key: { lane: 'read', shard: byKey },
   leak_key: { lane: 'change', shard: byKey },
 
   create_account: { lane: 'change', shard: 'admin' },
@@ -71,6 +72,8 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   update_account: { lane: 'change', shard: byAsker },
   read_billing: { lane: 'read', shard: byAsker },
   update_billing: { lane: 'change', shard: byAsker },
+  suspend_account: { lane: 'change', shard: 'admin' },
+  resume_account: { lane: 'change', shard: 'admin' },
   read_balance: { lane: 'read', shard: byAsker },
 
   read_usage: { lane: 'read', shard: byAsker },
@@ -85,6 +88,11 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   adjust: { lane: 'change', shard: 'admin' },
 
   read_invoice: { lane: 'list', shard: byAsker },
+  read_credit_note: { lane: 'list', shard: byAsker },
+  read_buyer_data: { lane: 'read', shard: byAsker },
+  update_buyer_data: { lane: 'change', shard: 'admin' },
+  read_seller: { lane: 'read', shard: 'admin' },
+  set_seller: { lane: 'change', shard: 'admin' },
 
   read_buyer: { lane: 'read', shard: byAsker },
   link_stripe_customer: { lane: 'change', shard: byAccount },
@@ -94,6 +102,14 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   note_receipt_key: { lane: 'change', shard: 'receipt-keys' },
   list_receipt_keys: { lane: 'read', shard: 'receipt-keys' },
   health: { lane: 'read', shard: 'health' },
+
+  identify_operator: { lane: 'read', shard: 'admin' },
+  create_operator: { lane: 'change', shard: 'admin' },
+  update_operator: { lane: 'change', shard: 'admin' },
+  end_operator: { lane: 'change', shard: 'admin' },
+  create_operator_key: { lane: 'change', shard: 'admin' },
+  rotate_operator_key: { lane: 'change', shard: 'admin' },
+  revoke_operator_key: { lane: 'change', shard: 'admin' },
 
   expire: { lane: 'background', shard: 'expire' },
   expire_due_grants: { lane: 'background', shard: 'expire' },

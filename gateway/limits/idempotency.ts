@@ -5,8 +5,8 @@
 import { fromBase64Url, toHex } from '../../contract/base64url.ts'
 import { hmac } from '../../contract/hmac.ts'
 import { ask } from '../db/ask.ts'
-import type { Answer } from '../db/functions.ts'
-import type { Operation } from '../env.ts'
+import type { Answer, Item } from '../db/functions.ts'
+import { dataSecretOf, type Env, type Operation } from '../env.ts'
 import { ApiError } from '../error.ts'
 import type { Body } from '../field/read-body.ts'
 import { type Claim, keepAnswer, lost, replay } from './kept-result.ts'
@@ -21,6 +21,8 @@ export interface Idempotency {
   endpoint: string
   key_hash: string // hex
   fingerprint: string // hex
+  /** The same by the secret that was in use before, where there is one. */
+  fingerprint_before?: string
 }
 
 /** `asker` is who asks, where the result is theirs alone. */
@@ -31,9 +33,15 @@ export async function idempotencyOf(call: RepeatableCall, asker = ''): Promise<I
       param: 'Idempotency-Key',
       message: `Idempotency-Key must have from 1 to ${KEY_LENGTH_MAX} characters.`,
     })
-  const fingerprint = await hmac(`body of ${asker}${canonical(body)}`, env.ADMIN_KEY)
+  const text = `body of ${asker}${canonical(body)}`
   const key_hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(idempotency_key))
-  return { endpoint, key_hash: toHex(new Uint8Array(key_hash)), fingerprint: toHex(fromBase64Url(fingerprint)!) }
+  return { endpoint, key_hash: toHex(new Uint8Array(key_hash)), ...(await fingerprintsOf(env, text)) }
+}
+
+async function fingerprintsOf(env: Env, text: string) {
+  const by = async (secret: string) => toHex(fromBase64Url(await hmac(text, secret))!)
+  const { DATA_SECRET_BEFORE: before } = env
+  return { fingerprint: await by(dataSecretOf(env)), ...(before && { fingerprint_before: await by(before) }) }
 }
 
 /** The database says this of a call that was made before. */
@@ -56,13 +64,16 @@ export async function answerTo(call: RepeatableCall, verdict: Verdict, idempoten
 }
 
 /** The database is asked about them in this form. */
-type Asked = { scope?: string } & ({ key_hash: string; address: string | null } | { operator: true })
+type Asked = { scope?: string } & (
+  | { key_hash: string; address: string | null; knows_suspension?: true }
+  | { operator: true; by?: Item<'create_operator'>['by'] }
+)
 
 export interface Claimant {
   request_id: string
   /** Who asks, and the scope they need. */
   asker: Asked
-  /** The asking key's hash, or nothing for the operator. */
+  /** Whose the result is: the asking key's, by its hash, or an operator's. */
   key_hash: string | null
 }
 
@@ -98,7 +109,7 @@ async function carryOut(
 ): Promise<Response> {
   const { env } = call
   const { account_id, request_id } = claim
-  const seed = await hmac(`of ${request_id} ${await secretOf(call, account_id)}`, env.ADMIN_KEY)
+  const seed = await hmac(`of ${request_id} ${await secretOf(call, account_id)}`, dataSecretOf(env))
   try {
     return await keepAnswer(call, claim, await run({ id: request_id, seed }))
   } catch (error) {

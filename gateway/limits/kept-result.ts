@@ -78,7 +78,11 @@ export async function replay(call: RepeatableCall, claim: Claim): Promise<Replay
   const { account_id, request_id, idempotency } = claim
   const kept = await ask(call.env, 'read_result', { account_id, request_id, idempotency })
   if (kept.decision === 'gone') throw lost(request_id)
-  const bytes = await unseal(fromBase64(kept.body)!, await secretOf(call, account_id))
+  const sealed = fromBase64(kept.body)!
+  const { DATA_SECRET_BEFORE: before } = call.env
+  const bytes =
+    (await unseal(sealed, await secretOf(call, account_id))) ??
+    (before ? await unseal(sealed, await secretOf(call, account_id, before)) : null)
   if (!bytes) throw new ApiError('idempotency_lost', { param: 'Idempotency-Key' }) // sealed with a secret that was changed since
   const headers = { 'content-type': kept.content_type, ...UNBUFFERED, 'idempotency-replayed': 'true' }
   return { replayed: new Response(bytes, { status: kept.status, headers }), request_id }

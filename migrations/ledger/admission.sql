@@ -61,7 +61,7 @@ begin
     key := asked.key;
     held := coalesce(asked.held, made[array_position(made_ids, asked.request_id)]);
     answer := case when held.request_id is not null then held_answer(held, key, account, asked.model, asked.nodes)
-      else admission_refusal(key, asked.item) end;
+      else admission_refusal(key, account.suspended_at, asked.item) end;
     taking := null;
     if answer is null and asked.item ? 'idempotency' then
       taking := decide_repeat(key, account, own, whole, asked.item, moment_us);
@@ -99,9 +99,9 @@ begin
 end $$;
 
 -- What stands in the way of a key before anything is counted, as an answer, or null.
-create function ledger.admission_refusal(key keys, item jsonb) returns jsonb language plpgsql as $$
+create function ledger.admission_refusal(key keys, suspended_at timestamptz, item jsonb) returns jsonb language plpgsql as $$
 declare
-  refusal text := key_refusal(key, 'generate', item);
+  refusal text := coalesce(own_refusal(key, 'generate', item), suspension_refusal(suspended_at, 'generate', item));
 begin
   if refusal is null and key.models is not null and item ->> 'model' <> all (key.models) then
     refusal := 'model_not_allowed';

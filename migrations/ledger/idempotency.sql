@@ -12,7 +12,8 @@ begin
     and expires_at > clock_timestamp();
   if not found then
     return null;
-  elsif kept.fingerprint <> decode(wish ->> 'fingerprint', 'hex') then
+  elsif kept.fingerprint <> decode(wish ->> 'fingerprint', 'hex')
+    and kept.fingerprint is distinct from decode(wish ->> 'fingerprint_before', 'hex') then
     return jsonb_build_object('decision', 'idempotency_mismatch');
   elsif kept.status is not null and by_id then
     return jsonb_build_object('decision', 'kept', 'account_id', owner::text, 'request_id', kept.request_id);

@@ -59,7 +59,7 @@ begin
     requests_in_flight = greatest(0, m.requests_in_flight - e.places),
     held_nanousd = greatest(0, m.held_nanousd - e.held_nanousd),
     month = month_now,
-    charged_nanousd = case when m.month = month_now then m.charged_nanousd else 0 end + e.charged_nanousd,
+    charged_nanousd = greatest(0, case when m.month = month_now then m.charged_nanousd else 0 end + e.charged_nanousd),
     tokens_level = corrected(m.tokens_level, m.tokens_per_minute, e.tokens, moment_us - m.levels_at_us)
   from (
     select

@@ -8,6 +8,7 @@ export const wish = z.strictObject({
   endpoint: z.string(),
   key_hash: keyHash, // of the Idempotency-Key, hex
   fingerprint: keyHash,
+  fingerprint_before: keyHash.optional(), // by the secret that was in use before
 })
 
 /** A result that is kept is named, and fetched by itself. Without this a gateway of an earlier release is given all of it at once. */

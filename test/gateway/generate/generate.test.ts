@@ -213,7 +213,7 @@ describe('a node that refuses', () => {
     ['invalid_token_id', 400, 'invalid_token_id'],
     ['overloaded', 503, 'overloaded'],
     ['draining', 503, 'model_unavailable'],
-    ['bad_ticket', 500, 'internal_error'],
+    ['bad_ticket', 503, 'model_unavailable'],
     ['ceiling_exceeded', 500, 'internal_error'],
     ['unknown_special', 500, 'internal_error'],
     ['engine_failed', 500, 'internal_error'],

@@ -1,12 +1,13 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { type NodeStatus, SYNC_RECORDS_MAX, type UsageRecord } from '../../../contract/internal/sync.ts'
+import { ticketIssuer } from '../../../contract/internal/ticket.ts'
 import { Journal } from '../../../gpu-node/meter/journal.ts'
 import { Sync, type SyncOptions } from '../../../gpu-node/meter/sync.ts'
 import { TicketKeys } from '../../../gpu-node/meter/ticket-keys.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
 import { temporaryFolder } from '../../support/fake-node.ts'
-import { nodeSigner, ticketSigner } from '../../support/keys.ts'
+import { issuer, nodeSigner, OTHER_SEED, TICKET_SEED, ticketSigner } from '../../support/keys.ts'
 
 const status: NodeStatus = {
   node_id: 'node-1',
@@ -66,7 +67,7 @@ async function setUp(options: Partial<SyncOptions> = {}) {
   }
   onTestFinished(stop)
   sync.start()
-  return { gateway, journal, sync, stop, failures }
+  return { gateway, journal, sync, stop, failures, ticket_keys }
 }
 
 test('a node that does nothing still says that it lives', async () => {
@@ -208,4 +209,51 @@ test('the last report comes after the end', async () => {
   finish(journal, 'a')
   await stop()
   expect(gateway.records.map(({ request_id }) => request_id)).toEqual(['a'])
+})
+
+test('an answer that no key signed which the node knows acknowledges nothing, teaches nothing, and is said', async () => {
+  const { gateway, journal, sync, failures, ticket_keys } = await setUp()
+  while (gateway.reports.length === 0) await sleep(5)
+  gateway.issuer = await ticketIssuer([OTHER_SEED])
+  gateway.ticket_keys = gateway.issuer.keys
+  finish(journal, 'a')
+  sync.poke()
+  while (failures.length === 0) await sleep(5)
+  expect(failures).toEqual([expect.stringContaining('signed by no key')])
+  expect(journal.unacknowledged(10)).toHaveLength(1)
+  expect(ticket_keys.known).toEqual(issuer.keys)
+  gateway.issuer = issuer
+  while (journal.unacknowledged(1).length > 0) await sleep(5)
+})
+
+test('a key that the gateway tells of is known before it signs alone', async () => {
+  const { gateway, ticket_keys, failures } = await setUp()
+  const both = await ticketIssuer([TICKET_SEED, OTHER_SEED])
+  Object.assign(gateway, { issuer: both, ticket_keys: both.keys })
+  while (ticket_keys.known.length < 2) await sleep(5)
+  const next = await ticketIssuer([OTHER_SEED])
+  Object.assign(gateway, { issuer: next, ticket_keys: next.keys })
+  while (ticket_keys.known.length > 1) await sleep(5)
+  expect(ticket_keys.known).toEqual(next.keys)
+  expect(failures).toEqual([])
+})
+
+test('what runs is said once a heartbeat, and what must stop of it is stopped', async () => {
+  const stopped: string[] = []
+  const { gateway } = await setUp({ running_ids: () => ['r1', 'r2'], on_stop: (ids) => stopped.push(...ids) })
+  gateway.stop = ['r2']
+  while (stopped.length === 0) await sleep(5)
+  expect(stopped).toContain('r2')
+  expect(gateway.reports[0]!.running_ids).toEqual(['r1', 'r2'])
+})
+
+test('why a report is refused is said in the gateway’s words, each reason once', async () => {
+  const { gateway, failures } = await setUp()
+  gateway.refuse('second_process')
+  while (failures.length === 0) await sleep(5)
+  const reports = gateway.reports.length
+  while (gateway.reports.length < reports + 3) await sleep(5)
+  gateway.refuse('stale_report')
+  while (failures.length < 2) await sleep(5)
+  expect(failures).toEqual([expect.stringContaining('(second_process)'), expect.stringContaining('(stale_report)')])
 })
