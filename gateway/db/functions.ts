@@ -99,10 +99,6 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   stripe_payment: { lane: 'change', shard: byPayment },
   stripe_reversal: { lane: 'change', shard: byPayment },
 
-  note_receipt_key: { lane: 'change', shard: 'receipt-keys' },
-  list_receipt_keys: { lane: 'read', shard: 'receipt-keys' },
-  health: { lane: 'read', shard: 'health' },
-
   identify_operator: { lane: 'read', shard: 'admin' },
   create_operator: { lane: 'change', shard: 'admin' },
   update_operator: { lane: 'change', shard: 'admin' },
@@ -110,6 +106,10 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   create_operator_key: { lane: 'change', shard: 'admin' },
   rotate_operator_key: { lane: 'change', shard: 'admin' },
   revoke_operator_key: { lane: 'change', shard: 'admin' },
+
+  note_receipt_key: { lane: 'change', shard: 'receipt-keys' },
+  list_receipt_keys: { lane: 'read', shard: 'receipt-keys' },
+  health: { lane: 'read', shard: 'health' },
 
   expire: { lane: 'background', shard: 'expire' },
   expire_due_grants: { lane: 'background', shard: 'expire' },

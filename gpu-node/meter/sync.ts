@@ -44,10 +44,10 @@ export class Sync {
   #is_poked = false
   #endPause = () => {}
   #failures = 0
-  readonly #waiting = new Map<string, () => void>() // ends of answers, by request id
   #reason = '' // of the last failure that was said
   #sequence = 0
   #asked_ms = -Infinity // when it was last asked what must stop
+  readonly #waiting = new Map<string, () => void>() // ends of answers, by request id
 
   constructor(options: SyncOptions) {
     this.#options = {

@@ -49,9 +49,6 @@ export const metrics = endpoint(
       ...gauge('gateway_anomalies', 'What should not have happened and was charged to nobody.', [
         ...Object.entries(health.anomalies).map(([kind, count]): Sample => [`{kind="${kind}"}`, count]),
       ]),
-      ...gauge('gateway_clients_gone', 'Clients that left before they were answered, of this process.', [
-        ['', goneCount()],
-      ]),
       ...gauge(
         'gateway_node_refusals',
         'Reports and records of nodes that were refused; without a node: of none of ours.',
@@ -63,6 +60,9 @@ export const metrics = endpoint(
       ),
       ...gauge('gateway_refusals', 'Refusals by code since this isolate began.', [
         ...Array.from(refusals, ([code, count]): Sample => [`{code="${code}"}`, count]),
+      ]),
+      ...gauge('gateway_clients_gone', 'Clients that left before they were answered, of this process.', [
+        ['', goneCount()],
       ]),
     ]
     return new Response(`${lines.join('\n')}\n`, {

@@ -89,7 +89,7 @@ test('a finished record is reported at once, and once', async () => {
 
 test('what finishes while a report is on its way goes together with the next', async () => {
   const { gateway, journal, sync } = await setUp({ heartbeat_ms: 10_000 })
-  await vi.waitFor(() => expect(gateway.reports).toHaveLength(1))
+  await vi.waitFor(() => expect(gateway.reports).toHaveLength(1), { timeout: 30_000 })
   gateway.delay_ms = 200
   for (const request_id of ['a', 'b', 'c', 'd']) {
     finish(journal, request_id)
@@ -108,7 +108,7 @@ describe('the end of an answer', () => {
 
   async function finished(options: Partial<SyncOptions> = {}) {
     const set = await setUp({ heartbeat_ms: 10_000, ...options })
-    await vi.waitFor(() => expect(set.gateway.reports).toHaveLength(1))
+    await vi.waitFor(() => expect(set.gateway.reports).toHaveLength(1), { timeout: 30_000 })
     const events: string[] = []
     set.gateway.settle = ({ request_id }) => {
       events.push(`settled ${request_id}`)
