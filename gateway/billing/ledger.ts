@@ -6,7 +6,7 @@ import type { OpenedTicket } from '../../contract/internal/ticket.ts'
 import { ask, askAll, type Failed, shardOf } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
 import { refusalOf } from '../db/refusal.ts'
-import type { Env } from '../env.ts'
+import { type Env, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
 
 export type Admission = Extract<Answer<'admit'>, { decision: 'admitted' }>
@@ -20,7 +20,7 @@ export type Verdict = Extract<
 
 /** Reserves what the request could cost at most, or throws the refusal; or says what is known of one that was asked before. */
 export async function admit(env: Env, request: Item<'admit'>): Promise<Admission | Verdict> {
-  const answer = await ask(env, 'admit', request)
+  const answer = await ask(env, 'admit', { ...request, lock_ms_max: lockMsMax(env) })
   switch (answer.decision) {
     case 'admitted':
     case 'kept':
@@ -33,17 +33,21 @@ export async function admit(env: Env, request: Item<'admit'>): Promise<Admission
   }
 }
 
+/** How long an account is waited for that somebody else holds: what then remains is enough for all that go in the same call. */
+export function lockMsMax(env: Env): number {
+  return Math.ceil(settingsOf(env).database_ms_max * 0.3)
+}
+
 /** What was held for a request, and the attempt that it is given to. */
 export type Reservation = Item<'void'>
 
 /** Whether this attempt may now run; earlier ones can no longer settle. */
 export async function fence(env: Env, { request_id, account_id, attempt }: Reservation): Promise<boolean> {
-  const [answer] = await askAll(env, 'fence', [{ request_id, account_id, attempt }])
-  return answer!.decision === 'fenced'
+  return (await ask(env, 'fence', { request_id, account_id, attempt })).decision === 'fenced'
 }
 
 export async function giveBack(env: Env, reservation: Reservation): Promise<void> {
-  await askAll(env, 'void', [reservation])
+  await ask(env, 'void', reservation)
 }
 
 /** Notes that a node lives, or throws why it is not heard. Returns which of the requests that it runs may not run any longer. */
@@ -74,7 +78,11 @@ export async function settle(env: Env, node_id: string, settlements: Settlement[
   const decided = new Map<Settlement, Settled>()
   const shards = Map.groupBy(settlements, ({ ticket }) => shardOf(env, ticket.account_id))
   const settleShard = async (own: Settlement[]) => {
-    const answers = await askAll(env, 'settle', own.map(settleItem)).catch(nullWhenUnavailable)
+    const answers = await askAll(
+      env,
+      'settle',
+      own.map((one) => ({ ...settleItem(one), lock_ms_max: lockMsMax(env) })),
+    ).catch(nullWhenUnavailable)
     own.forEach((settlement, i) => void decided.set(settlement, answers?.[i] ?? { decision: 'retry' }))
   }
   await Promise.all(Array.from(shards.values(), settleShard))
@@ -92,6 +100,8 @@ async function outcomeOf(env: Env, node_id: string, settlement: Settlement, sett
         sqlstate: settled.sqlstate,
         record: settleItem(settlement),
       })
+    case 'locked':
+      return 'retry'
     case 'seen':
       throw new Error('a record was answered as a heartbeat')
     default:

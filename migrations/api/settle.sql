@@ -1,11 +1,13 @@
 -- Everything a node reports, settled as sets.
 
--- Everything a node reports: its usage records, and itself ({node}). Durable before it is answered, for the node then forgets.
+-- Everything a node reports: its usage records, and itself ({node}). Durable before it is answered, for the node then forgets. A record
+-- with lock_ms_max is answered `locked` where somebody else holds its account for longer; the whole call fails if one has it not.
 create function api.settle(items jsonb) returns setof jsonb language plpgsql
   -- A plan that was made while the tables were small must not read them whole once they are large.
   set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
 declare
   answers jsonb[] := array_fill(null::jsonb, array[jsonb_array_length(items)]);
+  owners bigint[] := owners_named(items);
   report jsonb;
   report_place int;
   places int[];
@@ -15,7 +17,12 @@ begin
   if not jsonb_path_exists(items, '$[*].request_id') then
     perform set_config('synchronous_commit', 'off', true); -- a heartbeat is worth no disk write
   end if;
-  perform lock_named_accounts(items);
+  if jsonb_path_exists(items, '$[*] ? (exists(@.request_id) && !exists(@.lock_ms_max))') then
+    perform lock_named_accounts(items);
+  elsif lock_free_accounts(owners, (items -> 0 ->> 'lock_ms_max')::int) is distinct from owners then
+    return query select answers_beside_locked('settle', items, owners);
+    return;
+  end if;
   for places, round_items in select r.places, r.round_items from settle_rounds(items) as r loop
     foreach settled in array settle_set(round_items) loop
       answers[places[settled.place]] := jsonb_build_object('decision', settled.decision);

@@ -41,6 +41,12 @@ create function ledger.report_refusal(known registered_nodes, said jsonb, moment
   end
 $$;
 
+-- Of these functions in `api` those that the login of this session may not call, or that are not there.
+create function ledger.missing_of(needs jsonb) returns jsonb language sql stable as $$
+  select coalesce(jsonb_agg(name order by name), '[]') from jsonb_array_elements_text(needs) as name
+  where not coalesce(has_function_privilege(session_user, to_regproc('api.' || quote_ident(name))::oid, 'execute'), false)
+$$;
+
 create function ledger.report_age_ms_max() returns int language sql immutable as $$
   select 30000
 $$;

@@ -17,6 +17,9 @@ const shownLimits = z.strictObject({
   retry_us: count.nullable().exactOptional(), // of a refusal: when the same request would be admitted
 })
 
+/** `locked` is an answer, where somebody else holds the account for longer. Without it the call fails for all that go with it. */
+const lockable = { lock_ms_max: z.int().min(1).optional() }
+
 /** What a request could cost, beside what may be spent. */
 const quota = z.strictObject({
   bound: z.enum(['key_cap', 'account_cap', 'balance']), // that refused it
@@ -56,10 +59,11 @@ export const admit = {
       .optional(),
     idempotency: wish.optional(),
     ...byId,
+    ...lockable,
   }),
   answer: z.discriminatedUnion('decision', [
     admitted,
-    z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'closed']) }),
+    z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'closed', 'locked']) }),
     z.strictObject({
       decision: z.enum([
         'requests_per_minute',
@@ -107,6 +111,7 @@ export { voiding as void }
 const usageRecord = z.object({
   ...reservation,
   ...ended,
+  ...lockable,
   // Of its ticket: when it was signed, and for which node. A gateway of the release before says neither.
   issued_unix_ms: z.int().optional(),
   node_id: z.string().optional(),
@@ -121,7 +126,7 @@ export const settle = {
   item: z.union([usageRecord, heartbeat]),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({
-      decision: z.enum(['posted', 'late', 'duplicate', 'stale', 'conflict', 'voided', 'rejected']),
+      decision: z.enum(['posted', 'late', 'duplicate', 'stale', 'conflict', 'voided', 'rejected', 'locked']),
     }),
     z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid) }),
   ]),
@@ -144,6 +149,15 @@ export const expire = {
 }
 
 export const health = {
-  item: z.strictObject({ registered_nodes: z.literal(true).optional() }),
-  answer: z.strictObject({ decision: z.literal('healthy'), models: z.record(z.string(), count) }),
+  item: z.strictObject({
+    registered_nodes: z.literal(true).optional(),
+    needs: z.array(z.string()).optional(), // the functions that the gateway calls
+  }),
+  answer: z.strictObject({
+    decision: z.literal('healthy'),
+    models: z.record(z.string(), count),
+    // Where `needs` were asked about: those that this login may not call, and whether anything can be written.
+    missing: z.array(z.string()).exactOptional(),
+    writable: z.boolean().exactOptional(),
+  }),
 }
