@@ -59,7 +59,9 @@ function assemble({ config, runner, log }: ServiceOptions) {
   const journal = new Journal(config.data_dir)
   const on_failure = (reason: string) => log.warn({ reason }, 'the gateway took no report; trying on')
   const on_stop = (request_ids: string[]) => streams.revoke(request_ids)
-  const sync = new Sync({ ...config, journal, status, on_failure, on_stop })
+  const on_elsewhere = (records: number) =>
+    log.warn({ records }, 'usage of another database is kept until the gateway is on that one again')
+  const sync = new Sync({ ...config, journal, status, on_failure, on_stop, on_elsewhere })
   const failed = Promise.withResolvers<unknown>()
   const on_failed = (error: unknown) => {
     state.engine_failed = true

@@ -2,7 +2,7 @@
 // started as far as possible at once and stopped in the order that loses nothing: the node, which takes no new request and finishes
 // what runs; the gateway, which until then carries the streams and takes the last report; Postgres.
 
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -110,7 +110,7 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
       model_dir,
       model_id: model.id,
       port: settings.node_port,
-      data_dir: journalFolder(data_dir, database_url),
+      data_dir: join(data_dir, 'node'),
       gateway_url: `http://127.0.0.1:${settings.gateway_port}`,
       node_secret,
       log: node_log.write,
@@ -128,16 +128,6 @@ function embeddedPostgres(data_dir: string): Part<RunningPostgres> {
     port ??= await freePort()
     return startPostgres({ data_dir, port, signal })
   })
-}
-
-/** Where the journal lies: usage is owed to one database, and is never reported to another that is served from the same folder. */
-function journalFolder(data_dir: string, database_url: string | null): string {
-  if (database_url === null) return join(data_dir, 'node')
-  const { hostname, port, pathname } = new URL(database_url)
-  const database = createHash('sha256')
-    .update(`${hostname}:${port || 5432}${pathname}`)
-    .digest('hex')
-  return join(data_dir, `node-${database.slice(0, 16)}`)
 }
 
 async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack, 'stop'>> {

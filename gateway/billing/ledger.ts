@@ -50,14 +50,15 @@ export interface Settlement {
 
 /**
  * Settles what a node reports and notes that it lives: one call for each shard that has an account of these. Returns what became of
- * each record, in order, `retry` where it could not be decided now; and the requests that may not run any longer.
+ * each record, in order, `retry` where it could not be decided now; the requests that may not run any longer; and which ledger this is.
  */
 export async function settle(
   env: Env,
   node: NodeStatus,
   settlements: Settlement[],
-): Promise<{ outcomes: SettleOutcome[]; stop: string[] }> {
+): Promise<{ outcomes: SettleOutcome[]; stop: string[]; ledger_id: string | undefined }> {
   let stop: string[] = []
+  let ledger_id: string | undefined
   const decided = new Map<Settlement, Settled>()
   const shards = Map.groupBy(settlements, ({ ticket }) => shardOf(env, ticket.account_id))
   const home = shardOf(env, node.node_id)
@@ -66,12 +67,12 @@ export async function settle(
     const heartbeat = shard === home ? [{ node }] : []
     const answers = await askAll(env, 'settle', [...own.map(settleItem), ...heartbeat]).catch(nullWhenUnavailable)
     const last = answers?.at(-1)
-    if (last?.decision === 'seen') stop = last.stop
+    if (last?.decision === 'seen') ({ stop, ledger_id } = last)
     own.forEach((settlement, i) => void decided.set(settlement, answers?.[i] ?? { decision: 'retry' }))
   }
   await Promise.all(Array.from(shards, settleShard))
   const outcomes = settlements.map((settlement) => outcomeOf(env, node, settlement, decided.get(settlement)!))
-  return { outcomes: await Promise.all(outcomes), stop }
+  return { outcomes: await Promise.all(outcomes), stop, ledger_id }
 }
 
 /** What the database, or nobody, said of a record. */
@@ -107,7 +108,9 @@ export async function keepUnsettled(env: Env, { node_id }: NodeStatus, unsettled
   if (sqlstate && NOT_OF_THE_RECORD.test(sqlstate)) return 'retry'
   const items = [{ request_id: record.request_id, kind, node_id, sqlstate, record: { ...record } }]
   const answers = await askAll(env, 'keep_unsettled', items).catch(nullWhenUnavailable)
-  return answers?.[0]?.decision === 'kept' ? 'rejected' : 'retry'
+  const [kept] = answers ?? []
+  if (kept?.decision === 'elsewhere') return 'elsewhere'
+  return kept?.decision === 'kept' ? 'rejected' : 'retry'
 }
 
 function settleItem({ ticket, record: { ticket: _, ...counts } }: Settlement) {

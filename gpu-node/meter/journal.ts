@@ -24,6 +24,7 @@ export interface Acceptance {
   ticket: string
   request_id: string
   attempt: number
+  ledger_id?: string | undefined
   prompt_tokens: number
   duration_ms_max: number
 }
@@ -108,9 +109,18 @@ export class Journal {
     })
   }
 
-  /** Finished records that the gateway has not acknowledged, the oldest first. */
-  unacknowledged(limit: number): UsageRecord[] {
-    return this.#finished.values().take(limit).toArray()
+  /** Finished records that the gateway has not acknowledged, the oldest first; where its ledger is known, those that are owed to it. */
+  unacknowledged(limit: number, ledger_id?: string): UsageRecord[] {
+    return this.#finished
+      .values()
+      .filter((record) => !isOwedElsewhere(record, ledger_id))
+      .take(limit)
+      .toArray()
+  }
+
+  /** How many are kept for other ledgers than this one. */
+  countElsewhere(ledger_id: string | undefined): number {
+    return this.#finished.values().reduce((count, record) => count + (isOwedElsewhere(record, ledger_id) ? 1 : 0), 0)
   }
 
   acknowledge(records: { request_id: string; attempt: number }[]): void {
@@ -181,8 +191,10 @@ export class Journal {
   }
 
   #finish(record: UsageRecord): void {
-    this.#open.delete(keyOf(record))
-    this.#finished.set(keyOf(record), record)
+    const key = keyOf(record)
+    const ledger_id = record.ledger_id ?? this.#open.get(key)?.ledger_id
+    this.#open.delete(key)
+    this.#finished.set(key, { ...record, ...(ledger_id && { ledger_id }) })
   }
 
   #replay(text: string): void {
@@ -228,6 +240,11 @@ export class Journal {
 
 function keyOf({ request_id, attempt }: { request_id: string; attempt: number }): Key {
   return `${request_id}/${attempt}`
+}
+
+/** A record that names no ledger, or where the gateway names none, is owed to whichever takes it. */
+function isOwedElsewhere(record: UsageRecord, ledger_id: string | undefined): boolean {
+  return record.ledger_id !== undefined && ledger_id !== undefined && record.ledger_id !== ledger_id
 }
 
 function parseLine(line: string): Line | null {

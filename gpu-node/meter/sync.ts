@@ -20,6 +20,7 @@ export interface SyncOptions {
   status: () => NodeStatus
   on_failure: (reason: string) => void
   on_stop?: (request_ids: string[]) => void // what the gateway no longer wants to run
+  on_elsewhere?: (count: number) => void // so many records are kept for another ledger than the gateway's; said when they become more
   heartbeat_ms?: number
   call_ms_max?: number
   backoff_ms_max?: number
@@ -38,9 +39,18 @@ export class Sync {
   #is_poked = false
   #endPause = () => {}
   #failures = 0
+  #ledger_id: string | undefined // the gateway's, as it last said
+  #elsewhere_count = 0
 
   constructor(options: SyncOptions) {
-    this.#options = { heartbeat_ms: 1000, call_ms_max: 5000, backoff_ms_max: 5000, on_stop: () => {}, ...options }
+    this.#options = {
+      heartbeat_ms: 1000,
+      call_ms_max: 5000,
+      backoff_ms_max: 5000,
+      on_stop: () => {},
+      on_elsewhere: () => {},
+      ...options,
+    }
   }
 
   start(): void {
@@ -80,17 +90,26 @@ export class Sync {
   async #report(): Promise<boolean> {
     const { journal, status } = this.#options
     journal.retry()
-    const request: SyncRequest = { node: status(), records: journal.unacknowledged(SYNC_RECORDS_MAX) }
+    const request: SyncRequest = { node: status(), records: journal.unacknowledged(SYNC_RECORDS_MAX, this.#ledger_id) }
     try {
-      const { settled, stop = [] } = await this.#post(request)
+      const { settled, stop = [], ledger_id } = await this.#post(request)
       this.#options.on_stop(stop)
-      journal.acknowledge(settled.filter(({ outcome }) => outcome !== 'retry'))
+      journal.acknowledge(settled.filter(({ outcome }) => outcome !== 'retry' && outcome !== 'elsewhere'))
+      this.#follow(ledger_id)
       this.#failures = settled.some(({ outcome }) => outcome === 'retry') ? this.#failures + 1 : 0
     } catch (error) {
       this.#failures++
       if (this.#failures === 1) this.#options.on_failure(String(error))
     }
     return request.records.length < SYNC_RECORDS_MAX
+  }
+
+  /** What is owed to another ledger than the gateway's waits until the gateway is on that one. */
+  #follow(ledger_id: string | undefined): void {
+    this.#ledger_id = ledger_id
+    const count = this.#options.journal.countElsewhere(ledger_id)
+    if (count > this.#elsewhere_count) this.#options.on_elsewhere(count)
+    this.#elsewhere_count = count
   }
 
   async #post(request: SyncRequest): Promise<SyncResponse> {

@@ -81,7 +81,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     refuseUnlessServing(state)
     refuseUnlessRoom(options, request)
     const generation = acceptRequest(request, { ticket, text: ticket_text! }, options.runner)
-    takeIn(options, generation, { ticket, text: ticket_text! })
+    takeIn(options, generation, { ticket, text: ticket_text!, ledger_id: request.ledger_id })
     start(options, generation, ticket, { outgoing: c.env.outgoing, is_streamed: request.stream })
     return RESPONSE_ALREADY_SENT
   })
@@ -115,11 +115,11 @@ function refuseUnlessRoom({ runner }: ServerOptions, { prompts, n }: GenerateReq
 function takeIn(
   { journal }: ServerOptions,
   { run: { prompt_tokens } }: Generation,
-  { ticket, text }: { ticket: Ticket; text: string },
+  { ticket, text, ledger_id }: { ticket: Ticket; text: string; ledger_id: string | undefined },
 ): void {
   const { request_id, attempt, duration_ms_max } = ticket
   if (journal.wasUsed(request_id, attempt)) throw new Refusal('bad_ticket', 'The ticket was already used.')
-  if (!journal.accept({ ticket: text, request_id, attempt, prompt_tokens, duration_ms_max })) {
+  if (!journal.accept({ ticket: text, request_id, attempt, ledger_id, prompt_tokens, duration_ms_max })) {
     throw new Refusal('overloaded', 'The journal of this node is full.')
   }
 }

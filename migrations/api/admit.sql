@@ -18,7 +18,12 @@ begin
   perform lock_accounts(owners);
   moment := clock_timestamp();
   perform expire_grants(owners, moment); -- what has ended is not spent, though the cron has not come yet
-  return query select unnest(admit_in_order(items, owners, moment));
+  return query
+    select case
+      when answer ->> 'decision' = 'admitted' then answer || jsonb_build_object('ledger_id', (select id from ledger_identity))
+      else answer
+    end
+    from unnest(admit_in_order(items, owners, moment)) as answer;
 end $$;
 
 -- Gives the generation to the next attempt: from here on, what an earlier one reports is stale. Items: {request_id, account_id, attempt}.

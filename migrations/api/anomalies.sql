@@ -1,12 +1,17 @@
 -- What should not have happened, for a person to read. Settling writes down what it decides against (note_anomalies); here is kept what
 -- it could not decide: a record is the only witness of its generation, and the node forgets it once it is answered.
 
--- Items: {request_id, kind: 'refused' by the database | 'bad_ticket', node_id, sqlstate, record}. A repeated one is kept once.
+-- Items: {request_id, kind: 'refused' by the database | 'bad_ticket', node_id, sqlstate, record}. A repeated one is kept once; one
+-- of another ledger is nobody's affair here, and is answered `elsewhere`.
 create function api.keep_unsettled(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
 begin
   for item in select * from jsonb_array_elements(items) loop
+    if of_this_ledger(jsonb_build_array(item -> 'record')) = '[{}]' then
+      return next '{"decision": "elsewhere"}';
+      continue;
+    end if;
     insert into anomalies (request_id, kind, detail)
     select (item ->> 'request_id')::uuid, item ->> 'kind', item - array['request_id', 'kind']
     where not exists (

@@ -1,6 +1,7 @@
 -- Everything a node reports, settled as sets.
 
--- Everything a node reports: its usage records, and itself ({node}). Durable before it is answered, for the node then forgets.
+-- Everything a node reports: its usage records, and itself ({node}). Durable before it is answered, for the node then forgets. A record
+-- of another ledger ({ledger_id}) is answered `elsewhere`, and nothing is made of it.
 create function api.settle(items jsonb) returns setof jsonb language plpgsql
   -- A plan that was made while the tables were small must not read them whole once they are large.
   set plan_cache_mode = force_generic_plan set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off as $$
@@ -12,6 +13,7 @@ declare
   round_items jsonb;
   settled settlement;
 begin
+  items := of_this_ledger(items);
   if not jsonb_path_exists(items, '$[*].request_id') then
     perform set_config('synchronous_commit', 'off', true); -- a heartbeat is worth no disk write
   end if;
@@ -25,7 +27,8 @@ begin
     select i -> 'node', place from jsonb_array_elements(items) with ordinality as listed (i, place) where i ? 'node'
   loop
     perform heartbeat(report);
-    answers[report_place] := jsonb_build_object('decision', 'seen', 'stop', requests_to_stop());
+    answers[report_place] := jsonb_build_object(
+      'decision', 'seen', 'stop', requests_to_stop(), 'ledger_id', (select id from ledger_identity));
   end loop;
-  return query select unnest(answers);
+  return query select coalesce(answer, '{"decision": "elsewhere"}') from unnest(answers) as answer;
 end $$;

@@ -13,6 +13,6 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
 describe('the ground', () => {
-  for (const { name, unless, run } of [...rows, ...long_rows])
-    test.skipIf(!!unless)(unless ? `${name} (${unless})` : name, () => run(folder), 240_000)
+  for (const { name, unless, run, ms_max = 240_000 } of [...rows, ...long_rows])
+    test.skipIf(!!unless)(unless ? `${name} (${unless})` : name, () => run(folder), ms_max)
 })

@@ -16,15 +16,20 @@ import {
 import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import postgres from 'postgres'
 import { expect } from 'vitest'
 import { freePort } from '../../local/port.ts'
+import { startPostgres } from '../../local/postgres.ts'
 import { makeClone, root, standIns, toolsOnly } from './clone.ts'
 import { type LaunchOptions, launch, nothingLeft, processesOf, type Run, until } from './run.ts'
+import { open, rest, states } from './streams.ts'
 
 export interface Row {
   name: string
   /** Why it cannot run on this machine, if so. */
   unless?: string | false
+  /** Where it takes longer than any other. */
+  ms_max?: number
   run: (folder: string) => Promise<void>
 }
 
@@ -66,9 +71,9 @@ async function answers(options: LaunchOptions & { port?: number }): Promise<Run>
   return run
 }
 
-async function serving(options: LaunchOptions): Promise<Run> {
+async function serving({ more = [], ...options }: LaunchOptions & { more?: string[] }): Promise<Run> {
   const data = options.data ?? join(options.clone, '.local')
-  const run = launch({ ...options, data, args: ['--port', String(await freePort()), '--data', data] })
+  const run = launch({ ...options, data, args: ['--port', String(await freePort()), '--data', data, ...more] })
   await until('it serves', () => run.output().includes('Serving until'), START_MS_MAX).catch((error) => {
     throw new Error(`${error.message}\n${run.output()}`)
   })
@@ -639,6 +644,64 @@ const packaged: Row[] = [
   },
 ]
 
+// ---- starts over what a kill left
+
+const STARTS = Number(process.env.GROUND_STARTS ?? 50)
+
+/** SIGKILL of every process at once, as a machine that loses its power does. */
+function killAll(run: Run): void {
+  for (const { pid } of processesOf(run)) kill(pid, 'SIGKILL')
+}
+
+const resumed: Row[] = [
+  {
+    name: `${STARTS} starts, each at once after SIGKILL of everything: each answers at the first try`,
+    ms_max: STARTS * 60_000,
+    run: async (folder) => {
+      const clone = makeClone({ dir: join(folder, 'clone') })
+      for (let start = 1; start <= STARTS; start++) {
+        const run = await serving({ clone })
+        expect(run.output(), `start ${start}`).toMatch(/tokens out: \$0\./)
+        expect(run.output(), `start ${start}`).not.toContain('asking again')
+        killAll(run)
+        if (start === STARTS) await ends(run)
+      }
+    },
+  },
+  {
+    name: 'killed under streams, started on another database and then on its own: each bill is where it is owed',
+    run: async (folder) => {
+      const clone = makeClone({ dir: join(folder, 'clone') })
+      const data = join(clone, '.local')
+      const first = await serving({ clone })
+      const ready = JSON.parse(readFileSync(join(data, 'ready.json'), 'utf8'))
+      const streams = await Promise.all(Array.from({ length: STREAMS }, () => open(ready)))
+      killAll(first)
+      await Promise.allSettled(streams.map(rest))
+      const other = await startPostgres({ data_dir: join(folder, 'other'), durable: false })
+      const second = await serving({ clone, more: ['--database', other.url] })
+      await until('the node says what it keeps', () =>
+        /is kept until/.test(readFileSync(join(data, 'node.log'), 'utf8')),
+      )
+      process.kill(-second.child.pid!, 'SIGINT')
+      await ends(second)
+      expect(await anomaliesOf(other.url)).toEqual([])
+      await other.stop()
+      await answers({ clone })
+      expect(await states(data)).toEqual([{ state: 'posted', count: STREAMS + 2 }]) // and two demo questions
+    },
+  },
+]
+
+const STREAMS = 64
+
+async function anomaliesOf(database_url: string): Promise<object[]> {
+  const sql = postgres(database_url, { max: 1, fetch_types: false })
+  const found = await sql`select kind, request_id from anomalies`
+  await sql.end()
+  return [...found]
+}
+
 export const rows: Row[] = [...answered, ...ended, ...lost, ...places, ...missing, ...models]
 /** Too long to be drawn for npm test. */
-export const long_rows: Row[] = packaged
+export const long_rows: Row[] = [...resumed, ...packaged]

@@ -3,11 +3,10 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import postgres from 'postgres'
 import { afterAll, expect, test } from 'vitest'
 import { freePort } from '../../local/port.ts'
-import { startPostgres } from '../../local/postgres.ts'
 import { launch, nothingLeft, until } from '../ground/run.ts'
+import { open, rest, states } from '../ground/streams.ts'
 
 const STREAMS = 64
 const root = join(import.meta.dirname, '../..')
@@ -27,42 +26,3 @@ test(`SIGINT under ${STREAMS} streams: each ends with [DONE], and all are settle
   await nothingLeft(run)
   expect(await states(data)).toEqual([{ state: 'posted', count: STREAMS + 1 }]) // one is the demo question
 }, 180_000)
-
-interface Ready {
-  gateway_url: string
-  api_key: string
-  model: string
-}
-
-type Reader = ReadableStreamDefaultReader<string>
-
-/** A stream whose first bytes have come. */
-async function open({ gateway_url, api_key, model }: Ready): Promise<Reader> {
-  const response = await fetch(`${gateway_url}/v1/completions`, {
-    method: 'POST',
-    headers: { authorization: `Bearer ${api_key}`, 'content-type': 'application/json' },
-    body: JSON.stringify({ model, prompt: 'def', max_tokens: 900, temperature: 1, ignore_eos: true, stream: true }),
-  })
-  if (!response.ok) throw new Error(`${response.status}: ${await response.text()}`)
-  const reader = response.body!.pipeThrough(new TextDecoderStream()).getReader()
-  await reader.read()
-  return reader
-}
-
-async function rest(reader: Reader): Promise<string> {
-  let text = ''
-  for (;;) {
-    const { value, done } = await reader.read()
-    if (done) return text
-    text += value
-  }
-}
-
-async function states(data: string): Promise<object[]> {
-  const database = await startPostgres({ data_dir: join(data, 'postgres') })
-  const sql = postgres(database.url, { max: 1, fetch_types: false })
-  const found = await sql`select state, count(*)::int from reservations group by state`
-  await sql.end()
-  await database.stop()
-  return [...found]
-}

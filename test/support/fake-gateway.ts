@@ -17,6 +17,8 @@ export class FakeGateway {
   settle: (record: UsageRecord) => SettleOutcome | 'leave out' = () => 'posted'
   /** Requests that it no longer wants to run. */
   stop: string[] = []
+  /** The ledger that it says it is on. */
+  ledger_id: string | undefined
   status = 200
   delay_ms = 0
   readonly #server: Server
@@ -36,7 +38,11 @@ export class FakeGateway {
       response.writeHead(is_ours ? gateway.status : 401, { 'content-type': 'application/json' })
       response.end(
         is_ours
-          ? JSON.stringify({ settled: gateway.#settle(JSON.parse(body) as SyncRequest), stop: gateway.stop })
+          ? JSON.stringify({
+              settled: gateway.#settle(JSON.parse(body) as SyncRequest),
+              stop: gateway.stop,
+              ledger_id: gateway.ledger_id,
+            })
           : '{}',
       )
     })

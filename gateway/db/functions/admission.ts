@@ -52,6 +52,7 @@ export const admit = {
       price_version: z.int().min(1),
       reserved_nanousd: nanousd,
       balance_nanousd: nanousd,
+      ledger_id: uuid,
       nodes: z.array(node),
       limits: shownLimits.exactOptional(),
     }),
@@ -94,7 +95,7 @@ const voiding = {
 
 export { voiding as void }
 
-const usageRecord = z.object({ ...ticket, ...ended })
+const usageRecord = z.object({ ...ticket, ...ended, ledger_id: uuid.optional() })
 
 const heartbeat = z.strictObject({
   node: z.strictObject({ node_id: z.string(), url: z.string(), model: z.string(), ...condition }),
@@ -104,9 +105,9 @@ export const settle = {
   item: z.union([usageRecord, heartbeat]),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({
-      decision: z.enum(['posted', 'late', 'duplicate', 'stale', 'conflict', 'voided', 'rejected']),
+      decision: z.enum(['posted', 'late', 'duplicate', 'stale', 'conflict', 'voided', 'rejected', 'elsewhere']),
     }),
-    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid) }),
+    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid), ledger_id: uuid }),
   ]),
 }
 
@@ -118,7 +119,7 @@ export const keep_unsettled = {
     sqlstate: z.string().nullable(),
     record: z.looseObject({ request_id: uuid }),
   }),
-  answer: z.strictObject({ decision: z.literal('kept') }),
+  answer: z.strictObject({ decision: z.enum(['kept', 'elsewhere']) }),
 }
 
 export const expire = {

@@ -23,7 +23,15 @@ const report: z.ZodType<SyncRequest> = z.object({
     ...condition,
   }),
   records: z
-    .array(z.object({ ticket: z.string(), request_id: z.guid(), attempt: z.int().min(1), ...ended }))
+    .array(
+      z.object({
+        ticket: z.string(),
+        request_id: z.guid(),
+        attempt: z.int().min(1),
+        ledger_id: z.guid().optional(),
+        ...ended,
+      }),
+    )
     .max(SYNC_RECORDS_MAX),
 })
 
@@ -39,7 +47,7 @@ export const internalSync = endpoint(
 async function settleRecords(env: Env, { node, records }: SyncRequest): Promise<SyncResponse> {
   const tickets = await Promise.all(records.map((record) => ticketOf(record, env.NODE_SECRET)))
   const settlements = records.flatMap((record, i) => (tickets[i] ? [{ record, ticket: tickets[i] }] : []))
-  const { outcomes, stop } = await settle(env, node, settlements)
+  const { outcomes, stop, ledger_id } = await settle(env, node, settlements)
   const made = new Map(settlements.map(({ record }, i) => [record, outcomes[i]!]))
   const outcomeOf = (record: UsageRecord) =>
     made.get(record) ?? keepUnsettled(env, node, { kind: 'bad_ticket', record })
@@ -49,7 +57,7 @@ async function settleRecords(env: Env, { node, records }: SyncRequest): Promise<
       return { request_id, attempt, outcome: await outcomeOf(record) }
     }),
   )
-  return { settled, stop }
+  return { settled, stop, ledger_id }
 }
 
 /** The record's ticket, where it is ours and was given for this very attempt. */

@@ -20,6 +20,10 @@ const status: NodeStatus = {
 }
 
 function finish(journal: Journal, ...request_ids: string[]): void {
+  finishFor(undefined, journal, ...request_ids)
+}
+
+function finishFor(ledger_id: string | undefined, journal: Journal, ...request_ids: string[]): void {
   for (const request_id of request_ids) {
     const record: UsageRecord = {
       ticket: 'ticket',
@@ -34,7 +38,7 @@ function finish(journal: Journal, ...request_ids: string[]): void {
       first_token_ms: 1,
       duration_ms: 1,
     }
-    journal.accept({ ticket: 'ticket', request_id, attempt: 1, prompt_tokens: 1, duration_ms_max: 1000 })
+    journal.accept({ ticket: 'ticket', request_id, attempt: 1, ledger_id, prompt_tokens: 1, duration_ms_max: 1000 })
     journal.step([], [record])
   }
 }
@@ -153,4 +157,31 @@ test('the last report comes after the end', async () => {
   finish(journal, 'a')
   await stop()
   expect(gateway.records.map(({ request_id }) => request_id)).toEqual(['a'])
+})
+
+test('what is owed to another ledger waits, is said once, and is settled when the gateway is on that one again', async () => {
+  const kept: number[] = []
+  const { gateway, journal, sync } = await setUp({ on_elsewhere: (count) => kept.push(count) })
+  gateway.ledger_id = 'second'
+  gateway.settle = (record) => (record.ledger_id === gateway.ledger_id ? 'posted' : 'elsewhere')
+  finishFor('first', journal, 'a', 'b')
+  finishFor('second', journal, 'c')
+  sync.poke()
+  await gateway.record('c')
+  while (journal.unacknowledged(9).length > 2) await sleep(5)
+  const reports = gateway.reports.length
+  while (gateway.reports.length < reports + 3) await sleep(5)
+  expect(gateway.records.filter(({ request_id }) => request_id === 'a').length).toBeLessThanOrEqual(1)
+  expect(kept).toEqual([2])
+  gateway.ledger_id = 'first'
+  while (journal.unacknowledged(1).length > 0) await sleep(5)
+  expect(kept).toEqual([2])
+})
+
+test('a gateway that names no ledger is told everything', async () => {
+  const { gateway, journal, sync } = await setUp()
+  finishFor('first', journal, 'a')
+  sync.poke()
+  await gateway.record('a')
+  while (journal.unacknowledged(1).length > 0) await sleep(5)
 })
