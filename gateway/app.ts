@@ -1,6 +1,7 @@
 // Every guard and endpoint in order: the table of contents. What a request goes through stands in the endpoint it reaches.
 
 import { Hono } from 'hono'
+import { cors } from 'hono/cors'
 import { authenticate } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
 import { stripeWebhook } from './endpoint/internal/stripe-webhook.ts'
@@ -34,6 +35,7 @@ import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
 import { anybody, key, node, operator, stripe } from './guard.ts'
 import { refuseFlood, refuseForgeries, refuseGuessing, rememberKey, rememberNode } from './limits/sieve.ts'
+import { saysNothingIsAt } from './nearest-path.ts'
 import { type Route, route } from './route.ts'
 
 /** Each path: who may come in, and what happens there by method. */
@@ -88,6 +90,17 @@ export const routes: Route[] = [
   route('/admin/anomalies', operator, { GET: listAnomalies }),
 ]
 
+const SHOWN_TO_PAGES = [
+  'x-request-id',
+  'x-ignored-parameters',
+  'openai-processing-ms',
+  'idempotency-replayed',
+  'retry-after',
+  'retry-after-ms',
+  'x-should-retry',
+  ...['limit', 'remaining', 'reset'].flatMap((what) => ['requests', 'tokens'].map((of) => `x-ratelimit-${what}-${of}`)),
+]
+
 export const app = new Hono<App>()
 
 app.use(async (c, next) => {
@@ -104,6 +117,18 @@ app.use(async (c, next) => {
   for (const [name, value] of Object.entries(c.get('headers'))) headers.set(name, value)
   headers.set('x-request-id', c.get('request_id'))
 })
+
+// A page of any origin may ask with a key that it was given; its refusals are told too. No cookie is read, so none can be misused.
+// Which headers a client sends changes with its releases: those that a browser asks for are allowed.
+app.use(
+  '/v1/*',
+  cors({
+    origin: '*',
+    allowMethods: ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE'],
+    exposeHeaders: SHOWN_TO_PAGES,
+    maxAge: 86_400,
+  }),
+)
 
 app.use(async (c, next) => {
   if (!c.req.path.startsWith('/internal/')) await refuseFlood(c)
@@ -122,7 +147,9 @@ app.use('/v1/*', async (c, next) => {
 
 for (const declared of routes) serve(declared)
 
-app.notFound(() => errorResponse(new ApiError('not_found')))
+const paths = routes.map(({ path }) => path)
+
+app.notFound((c) => errorResponse(new ApiError('not_found', { message: saysNothingIsAt(c.req.path, paths) })))
 
 app.onError((error, c) => {
   if (error instanceof ApiError) return errorResponse(error)

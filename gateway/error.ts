@@ -12,6 +12,7 @@ interface Refusal {
   message: string
   /** The client may ask again after so long. Without it the client is told not to. */
   retry_after_s?: number
+  headers?: Record<string, string>
 }
 
 const table = {
@@ -26,7 +27,11 @@ const table = {
     message: 'The prompt and max_tokens do not fit into the context of this model.',
   },
   invalid_token_id: { status: 400, message: 'A token id is not in the vocabulary.' },
-  invalid_api_key: { status: 401, message: 'The API key is missing or not valid.' },
+  invalid_api_key: {
+    status: 401,
+    message: "The API key is missing or not valid. Send it in the header 'Authorization: Bearer KEY'.",
+    headers: { 'www-authenticate': 'Bearer' },
+  },
   missing_scope: { status: 403, type: 'permission_error', message: 'This key does not have the scope for this.' },
   address_not_allowed: {
     status: 403,
@@ -140,6 +145,12 @@ const table = {
     retry_after_s: 5,
   },
   overloaded: { status: 503, type: 'server_error', message: 'Too much is waiting. Try again.', retry_after_s: 1 },
+  node_has_no_room: {
+    status: 503,
+    type: 'server_error',
+    message: 'What serves this model has no room left to account for another request, so none is taken. Try again.',
+    retry_after_s: 10,
+  },
   model_unavailable: { status: 503, type: 'server_error', message: 'No node serves this model now.', retry_after_s: 2 },
   database_unavailable: {
     status: 503,
@@ -174,11 +185,11 @@ export class ApiError extends Error {
 
 export function errorResponse({ code, detail }: ApiError): Response {
   const refusal: Refusal = table[code]
-  const { status, type = 'invalid_request_error', message, retry_after_s, code: told = code } = refusal
+  const { status, type = 'invalid_request_error', message, retry_after_s, headers, code: told = code } = refusal
   const body: ErrorBody = {
     error: { message: detail.message ?? message, type, param: detail.param ?? null, code: told },
   }
   const retry: Record<string, string> =
     retry_after_s === undefined ? { 'x-should-retry': 'false' } : { 'retry-after': String(retry_after_s) }
-  return Response.json(body, { status, headers: { ...retry, ...detail.headers } })
+  return Response.json(body, { status, headers: { ...retry, ...headers, ...detail.headers } })
 }

@@ -71,7 +71,9 @@ function assemble({ config, runner, log }: ServiceOptions) {
   const metrics = new Metrics({ model_name: config.model_id, runner })
   const streams = new Streams({ journal, metrics, on_finished: () => sync.poke(), on_failed })
   const answers: ServerOptions['answers'] = new Set()
-  return { config, runner, streams, journal, metrics, sync, status, state, answers, log, failed: failed.promise }
+  const report_failure = () => sync.failure
+  const served = { config, runner, streams, journal, metrics, status, report_failure, state, answers, log }
+  return { ...served, sync, failed: failed.promise }
 }
 
 function statusOf(config: NodeConfig, state: ServerOptions['state'], runner: Runner): NodeStatus {

@@ -1,8 +1,9 @@
 // The gateway on this machine: the worker's bundle with the settings of wrangler.toml, served by bare workerd. (Miniflare would do as well, at
 // twice the CPU a request.) workerd dies with the process that started it, however that one ends.
 
-import { readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
+import { rootCertificates } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { parse } from 'smol-toml'
@@ -11,7 +12,7 @@ import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
 import { bundleWorker } from './bundle.ts'
 import type { RunningServer } from './children.ts'
 import { gatewayUrl, readerUrl } from './gateway-login.ts'
-import { requireFreePort } from './port.ts'
+import { loopbacks, requireFreePort } from './port.ts'
 import { localPrice, publishFirst } from './prices.ts'
 import { serveWorkerd } from './workerd.ts'
 
@@ -28,6 +29,8 @@ export interface GatewayOptions {
   rate_limits?: Record<string, number>
   /** Where the gateway's own log lines go; by default this process's stderr. */
   log?: (line: string) => void
+  /** The worker's script, where it is made already. */
+  worker?: string
   signal?: AbortSignal | undefined // gives up starting
 }
 
@@ -43,7 +46,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   if (options.port !== 0) await requireFreePort(options.port)
   const config = readConfig()
   const [script, database_urls] = await orAborted(
-    Promise.all([bundleWorker(), prepareDatabase(options)]),
+    Promise.all([options.worker ?? bundleWorker(), prepareDatabase(options)]),
     options.signal,
     STATEMENT_MS_MAX,
   )
@@ -51,7 +54,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     'worker.js': script,
     'cron.js': CRON_WORKER,
     'rate-limit.js': RATE_LIMIT,
-    'workerd.capnp': workerdConfig(config, options, database_urls),
+    'workerd.capnp': workerdConfig(config, { ...options, addresses: await addressesOf(options) }, database_urls),
   }
   const log = options.log ?? ((line) => console.error(line))
   const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log, signal: options.signal })
@@ -125,7 +128,15 @@ const RATE_LIMIT = `export default function ({ limit, period }) {
   }
 }`
 
-function workerdConfig(config: WorkerConfig, options: GatewayOptions, database_urls: DatabaseUrls): string {
+/** Where it listens: a port that was given is ours under each address of `localhost`, so that no stranger answers there. */
+async function addressesOf({ port }: GatewayOptions): Promise<string[]> {
+  if (port === 0) return ['127.0.0.1:0']
+  return (await loopbacks()).map((address) => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`))
+}
+
+type Served = GatewayOptions & { addresses: string[] }
+
+function workerdConfig(config: WorkerConfig, options: Served, database_urls: DatabaseUrls): string {
   const database = new URL(options.database_url)
   const texts = {
     ...config.vars,
@@ -160,16 +171,25 @@ const config :Workerd.Config = (
       modules = [(name = "cron.js", esModule = embed "cron.js")],
       compatibilityDate = ${date}, compatibilityFlags = ["service_binding_extra_handlers"],
       bindings = [(name = "GATEWAY", service = "gateway")])),
-    (name = "network", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
+    (name = "network", network = (allow = ["public", "private"], tlsOptions = (${trusted()}))),
     (name = "database", external = (address = ${quoted(`${database.hostname}:${database.port || 5432}`)}, tcp = ())),
   ],
   extensions = [(modules = [(name = "local:rate-limit", esModule = embed "rate-limit.js", internal = true)])],
   sockets = [
-    (name = "http", address = "127.0.0.1:${options.port}", http = (), service = "gateway"),
+    ${options.addresses.map((address, index) => `(name = "http${index || ''}", address = "${address}", http = (), service = "gateway"),`).join('\n    ')}
     (name = "cron", address = "127.0.0.1:0", http = (), service = "cron"),
   ]
 );
 `
+}
+
+/** The certificates of this machine; where it has none, as a slim image has not, those that Node brings along. */
+function trusted(): string {
+  const { SSL_CERT_FILE, SSL_CERT_DIR = '/etc/ssl/certs' } = process.env
+  const has_own = [SSL_CERT_FILE ?? '/etc/ssl/cert.pem', SSL_CERT_DIR].some(
+    (path) => existsSync(path) && (statSync(path).isFile() || readdirSync(path).length > 0),
+  )
+  return has_own ? 'trustBrowserCas = true' : `trustedCertificates = [${rootCertificates.map(quoted).join(', ')}]`
 }
 
 function hyperdrive(binding: string, { pathname, username, password }: URL): string {

@@ -69,6 +69,7 @@ export interface GenerateRequest {
 }
 
 export const LOGPROBS_MAX = 20
+export const STOPS_MAX = 32
 export const STOP_TOKEN_IDS_MAX = 64 // fewer than any vocabulary: something is always left to draw
 export const LOGIT_BIAS_MAX = 1024
 
@@ -86,6 +87,7 @@ export type NodeErrorCode =
   | 'unknown_special'
   | 'invalid_token_id'
   | 'overloaded'
+  | 'no_room' // the disk that its journal is on, or the journal, is full
   | 'draining'
   | 'engine_failed'
 

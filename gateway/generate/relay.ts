@@ -8,6 +8,7 @@ import { askNode, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
 import type { Call } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
+import { UNBUFFERED } from '../unbuffered.ts'
 import type { CostCeiling } from './cost-ceiling.ts'
 
 export interface Generation {
@@ -92,7 +93,7 @@ function msLeft(c: Call, { duration_ms_max }: Ticket): number {
 // Only before the first byte, and only where another node may answer otherwise.
 function mayMoveOn(answer: NodeAnswer): boolean {
   if (answer === 'unreachable') return true
-  return 'refused' in answer && ['overloaded', 'draining', 'engine_failed'].includes(answer.refused.code)
+  return 'refused' in answer && ['overloaded', 'no_room', 'draining', 'engine_failed'].includes(answer.refused.code)
 }
 
 function passOn(c: Call, answer: Response): Response {
@@ -100,7 +101,7 @@ function passOn(c: Call, answer: Response): Response {
     status: answer.status,
     headers: {
       'content-type': answer.headers.get('content-type') ?? 'application/json',
-      'cache-control': 'no-cache',
+      ...UNBUFFERED,
       'openai-processing-ms': String(Date.now() - c.get('started_ms')),
     },
   })
@@ -111,6 +112,7 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
   context_length_exceeded: 'context_length_exceeded',
   invalid_token_id: 'invalid_token_id',
   overloaded: 'overloaded',
+  no_room: 'node_has_no_room',
   draining: 'model_unavailable',
   bad_ticket: 'internal_error',
   bad_request: 'internal_error',
@@ -122,7 +124,8 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
 function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError {
   if (answer === 'unreachable') return new ApiError('model_unavailable')
   const code = refusals[answer.refused.code] ?? 'internal_error'
-  if (code === 'internal_error') console.error(`node refused: ${answer.refused.code}: ${answer.refused.message}`)
+  if (code === 'internal_error' || code === 'node_has_no_room')
+    console.error(`node refused: ${answer.refused.code}: ${answer.refused.message}`)
   if (code === 'overloaded') return new ApiError(code, { headers: retryAfter(answer.retry_after_s) })
   const mendable = code === 'context_length_exceeded' || code === 'invalid_token_id'
   return new ApiError(code, mendable ? { message: answer.refused.message, param: answer.refused.param } : {})

@@ -18,12 +18,13 @@ export interface SyncOptions {
   node_secret: string
   journal: Journal
   status: () => NodeStatus
-  on_failure: (reason: string) => void
+  on_failure: (reason: string) => void // said when it begins or changes, and each minute while it lasts
   on_stop?: (request_ids: string[]) => void // what the gateway no longer wants to run
   on_elsewhere?: (count: number) => void // so many records are kept for another ledger than the gateway's; said when they become more
   heartbeat_ms?: number
   call_ms_max?: number
   backoff_ms_max?: number
+  say_again_ms?: number
 }
 
 // The first pause is short, because a node and its gateway often start together.
@@ -31,6 +32,20 @@ const BACKOFF_MS_MIN = 50
 
 // The pause after each report: one costs the gateway and the database as much as ten records do, and nobody waits for it.
 const GATHER_MS = 50
+
+const SAY_AGAIN_MS = 60_000
+
+/** Why the gateway takes no report; one that was refused will be, until a person changes a secret. */
+export interface ReportFailure {
+  reason: string
+  is_refused: boolean
+}
+
+class ReportRefused extends Error {
+  constructor(status: number) {
+    super(`the gateway answered ${status} to a report: it knows no node by what this one signs with`)
+  }
+}
 
 export class Sync {
   readonly #options: Required<SyncOptions>
@@ -41,16 +56,24 @@ export class Sync {
   #failures = 0
   #ledger_id: string | undefined // the gateway's, as it last said
   #elsewhere_count = 0
+  #failure: ReportFailure | null = null
+  #said_at = -Infinity
 
   constructor(options: SyncOptions) {
     this.#options = {
       heartbeat_ms: 1000,
       call_ms_max: 5000,
       backoff_ms_max: 5000,
+      say_again_ms: SAY_AGAIN_MS,
       on_stop: () => {},
       on_elsewhere: () => {},
       ...options,
     }
+  }
+
+  /** Null while reports are taken. */
+  get failure(): ReportFailure | null {
+    return this.#failure
   }
 
   start(): void {
@@ -97,9 +120,10 @@ export class Sync {
       journal.acknowledge(settled.filter(({ outcome }) => outcome !== 'retry' && outcome !== 'elsewhere'))
       this.#follow(ledger_id)
       this.#failures = settled.some(({ outcome }) => outcome === 'retry') ? this.#failures + 1 : 0
+      this.#failure = null
     } catch (error) {
       this.#failures++
-      if (this.#failures === 1) this.#options.on_failure(String(error))
+      this.#fail({ reason: String(error), is_refused: error instanceof ReportRefused })
     }
     return request.records.length < SYNC_RECORDS_MAX
   }
@@ -110,6 +134,14 @@ export class Sync {
     const count = this.#options.journal.countElsewhere(ledger_id)
     if (count > this.#elsewhere_count) this.#options.on_elsewhere(count)
     this.#elsewhere_count = count
+  }
+
+  #fail(failure: ReportFailure): void {
+    const is_news = failure.reason !== this.#failure?.reason
+    this.#failure = failure
+    if (!is_news && performance.now() - this.#said_at < this.#options.say_again_ms) return
+    this.#said_at = performance.now()
+    this.#options.on_failure(failure.reason)
   }
 
   async #post(request: SyncRequest): Promise<SyncResponse> {
@@ -123,6 +155,7 @@ export class Sync {
       body,
       signal: AbortSignal.timeout(this.#options.call_ms_max),
     })
+    if (response.status === 401 || response.status === 403) throw new ReportRefused(response.status)
     if (!response.ok) throw new Error(`the gateway answered ${response.status} to a report`)
     return (await response.json()) as SyncResponse
   }

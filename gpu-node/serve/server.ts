@@ -41,6 +41,8 @@ export interface ServerOptions {
   journal: Journal
   metrics: Metrics
   status: () => NodeStatus
+  /** Why the gateway takes no report, where it does not. */
+  report_failure: () => { reason: string; is_refused: boolean } | null
   state: { draining: boolean; engine_failed: boolean; url: string }
   answers: Set<HttpBindings['outgoing']> // begun and not yet taken by their readers
   log: Logger
@@ -120,7 +122,7 @@ function takeIn(
   const { request_id, attempt, duration_ms_max } = ticket
   if (journal.wasUsed(request_id, attempt)) throw new Refusal('bad_ticket', 'The ticket was already used.')
   if (!journal.accept({ ticket: text, request_id, attempt, ledger_id, prompt_tokens, duration_ms_max })) {
-    throw new Refusal('overloaded', 'The journal of this node is full.')
+    throw new Refusal('no_room', 'The journal of this node has no room.')
   }
 }
 
@@ -153,15 +155,17 @@ function start(
   streams.start(generation, client)
 }
 
-// Health is honest: a step that hangs makes the node unhealthy, however well its HTTP answers.
-function healthOf({ config, runner, state }: ServerOptions) {
+// Health is honest: a step that hangs, and a gateway that refuses its reports, make the node unhealthy, however well its HTTP answers.
+function healthOf({ config, runner, state, report_failure }: ServerOptions) {
+  const failure = report_failure()
   const { step_in_flight_ms, last_step_age_ms } = runner.load
   const is_stuck = step_in_flight_ms !== null && step_in_flight_ms > config.step_ms_max
   return {
-    ok: !state.engine_failed && !state.draining && !is_stuck,
+    ok: !state.engine_failed && !state.draining && !is_stuck && !failure?.is_refused,
     draining: state.draining,
     engine_failed: state.engine_failed,
     step_in_flight_ms,
     last_step_age_ms,
+    report_failure: failure?.reason ?? null,
   }
 }

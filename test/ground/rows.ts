@@ -20,8 +20,8 @@ import postgres from 'postgres'
 import { expect } from 'vitest'
 import { freePort } from '../../local/port.ts'
 import { startPostgres } from '../../local/postgres.ts'
-import { makeClone, root, standIns, toolsOnly } from './clone.ts'
-import { type LaunchOptions, launch, nothingLeft, processesOf, type Run, until } from './run.ts'
+import { makeClone, type Npm, root, standIns, toolsOnly } from './clone.ts'
+import { HANG_MS_MAX, type LaunchOptions, launch, nothingLeft, processesOf, type Run, until } from './run.ts'
 import { open, rest, states } from './streams.ts'
 
 export interface Row {
@@ -33,7 +33,6 @@ export interface Row {
   run: (folder: string) => Promise<void>
 }
 
-// A start takes longer where other tests run beside it; a hang is what is looked for elsewhere.
 const START_MS_MAX = 90_000
 
 const isRoot = process.getuid?.() === 0
@@ -51,10 +50,10 @@ async function expectLine(run: Run, line: RegExp, exit_code = 1): Promise<void> 
   expect(await run.ended).toBe(exit_code)
 }
 
-async function ends(run: Run): Promise<void> {
+async function ends(run: Run, ms_max = HANG_MS_MAX): Promise<void> {
   let has_ended = false
   void run.ended.then(() => (has_ended = true))
-  await until(`it ends\n${run.output()}`, () => has_ended)
+  await until(`it ends\n${run.output()}`, () => has_ended, ms_max)
   await nothingLeft(run)
 }
 
@@ -65,9 +64,9 @@ async function answers(options: LaunchOptions & { port?: number }): Promise<Run>
     ...options,
     args: ['--once', '--port', String(options.port ?? (await freePort())), '--data', data],
   })
+  await ends(run, START_MS_MAX)
   expect(await run.ended, run.output()).toBe(0)
   expect(run.output()).toMatch(/tokens out: \$0\./)
-  await nothingLeft(run)
   return run
 }
 
@@ -295,11 +294,7 @@ const places: Row[] = [
 
 // ---- what is missing, full or in the way
 
-async function inFresh(
-  folder: string,
-  environment: NodeJS.ProcessEnv,
-  npm: 'slow' | 'offline' = 'slow',
-): Promise<LaunchOptions> {
+async function inFresh(folder: string, environment: NodeJS.ProcessEnv, npm: Npm = 'slow'): Promise<LaunchOptions> {
   const clone = makeClone({ dir: join(folder, 'clone'), is_fresh: true })
   return { clone, env: { PATH: `${standIns(join(folder, 'bin'), npm)}:${process.env.PATH}`, ...environment } }
 }
@@ -341,6 +336,15 @@ const missing: Row[] = [
       )
       await answers(options)
       expect(readFileSync(join(options.clone, '.npm-arguments'), 'utf8')).toContain('--include=dev')
+    },
+  },
+  {
+    name: 'a registry that never answers the first installation: signs of life, then one line',
+    run: async (folder) => {
+      const run = launch(await inFresh(folder, {}, 'unanswered'))
+      await until('a sign of life', () => /dependencies: waiting for the registry \(\d/.test(run.output()))
+      await until('it gives up', () => run.output().includes('✗'), 2 * HANG_MS_MAX)
+      await expectLine(run, /^✗ dependencies: the registry did not answer within 30 s/)
     },
   },
   {
@@ -496,10 +500,8 @@ const missing: Row[] = [
         args: ['--database', `postgres://u:p@127.0.0.1:${port}/d`, '--port', String(await freePort())],
       })
       await new Promise((resolve) => server.once('connection', resolve))
-      const asked = performance.now()
       process.kill(-run.child.pid!, 'SIGINT')
-      await ends(run)
-      expect(performance.now() - asked).toBeLessThan(8000)
+      await ends(run, 8000)
       server.close()
     },
   },
@@ -578,8 +580,8 @@ function modelNamed(folder: string, id: string): string {
 async function catalogOf(folder: string, args: string[]): Promise<string> {
   const clone = makeClone({ dir: join(folder, 'clone') })
   const run = launch({ clone, args: ['--once', '--port', String(await freePort()), ...args] })
+  await ends(run, START_MS_MAX)
   expect(await run.ended, run.output()).toBe(0)
-  await nothingLeft(run)
   return run.output()
 }
 

@@ -1,8 +1,11 @@
 // A gateway of its own for a test file, on real workerd, with a database and one canned node; and callers of it.
 
+import { readFileSync, writeFileSync } from 'node:fs'
+import { bundleWorker } from '../../local/bundle.ts'
 import { createFundedKey } from '../../local/demo-account.ts'
 import { type RunningGateway, startGateway } from '../../local/gateway.ts'
 import { type CannedNode, startCannedNode } from './canned-node.ts'
+import { madeOnce } from './made-once.ts'
 import { expectDocumented } from './openapi.ts'
 import { startTestPostgres, type TestPostgres } from './postgres.ts'
 
@@ -49,6 +52,7 @@ export async function startTestGateway(
   const gateway = await startGateway({
     port: 0,
     database_url: db.url,
+    worker: await bundledOnce(),
     ...secrets,
     vars: { ...PATIENT, ...vars },
     rate_limits,
@@ -81,6 +85,11 @@ export async function startTestGateway(
       await db.stop()
     },
   }
+}
+
+/** The worker's script, which is made once for all files. */
+export async function bundledOnce(): Promise<string> {
+  return readFileSync(await madeOnce('worker.js', async (path) => writeFileSync(path, await bundleWorker())), 'utf8')
 }
 
 /** The gateway of a file whose tests share one caller. */

@@ -9,6 +9,7 @@ import type { FunctionName } from '../../gateway/db/functions.ts'
 import { migrate } from '../../local/migrate.ts'
 import { type RunningPostgres, startPostgres } from '../../local/postgres.ts'
 import { checked, type Told } from './boundary.ts'
+import { newCluster } from './cluster.ts'
 
 export interface TestPostgres extends RunningPostgres {
   sql: postgres.Sql
@@ -25,9 +26,10 @@ export type Ask = <N extends FunctionName>(name: N, ...items: object[]) => Promi
 export async function startTestPostgres(prepare?: (url: string) => Promise<void>): Promise<TestPostgres> {
   const folder = mkdtempSync(join(tmpdir(), 'ziya-postgres-'))
   const data_dir = join(folder, 'data')
+  await newCluster(data_dir, prepare === undefined)
   const running = await startPostgres({ data_dir, durable: false })
   await prepare?.(running.url)
-  await migrate(running.url)
+  if (prepare) await migrate(running.url)
   const sql = postgres(running.url, { max: 4, prepare: false, fetch_types: false, onnotice: () => {} })
   return {
     ...running,

@@ -165,7 +165,7 @@ describe('the client gets', () => {
     })
     const text = await response.text()
     expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8')
-    expect(response.headers.get('cache-control')).toBe('no-cache')
+    expect(response.headers.get('cache-control')).toBe('no-cache, no-transform')
     expect(response.headers.get('openai-processing-ms')).toMatch(/^\d+$/)
     const { request } = gateway.node.accepted.at(-1)!
     expect(response.headers.get('x-request-id')).toBe(request.request_id)
@@ -204,6 +204,7 @@ describe('a node that refuses', () => {
     ['context_length_exceeded', 400, 'context_length_exceeded'],
     ['invalid_token_id', 400, 'invalid_token_id'],
     ['overloaded', 503, 'overloaded'],
+    ['no_room', 503, 'node_has_no_room'],
     ['draining', 503, 'model_unavailable'],
     ['bad_ticket', 500, 'internal_error'],
     ['ceiling_exceeded', 500, 'internal_error'],

@@ -185,3 +185,23 @@ test('a gateway that names no ledger is told everything', async () => {
   await gateway.record('a')
   while (journal.unacknowledged(1).length > 0) await sleep(5)
 })
+
+test('a gateway that refuses the reports is said again and again, in one line, and until it takes one', async () => {
+  const { gateway, sync, failures } = await setUp({ say_again_ms: 1 })
+  gateway.status = 401
+  while (failures.length < 3) await sleep(5)
+  expect(new Set(failures)).toEqual(new Set([expect.stringMatching(/^ReportRefused|401/)]))
+  expect(failures.every((line) => !line.includes('\n'))).toBe(true)
+  expect(sync.failure).toMatchObject({ is_refused: true })
+  gateway.status = 200
+  while (sync.failure) await sleep(5)
+})
+
+test('a failure that stays the same is said once a minute, and another one at once', async () => {
+  const { gateway, failures } = await setUp()
+  gateway.status = 503
+  while (gateway.reports.length < 4) await sleep(5)
+  gateway.status = 401
+  while (failures.length < 2) await sleep(5)
+  expect(failures).toEqual([expect.stringContaining('503'), expect.stringContaining('401')])
+})

@@ -13,7 +13,7 @@ import { type RunningGateway, startGateway } from '../../../local/gateway.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
 import { startNodeOver } from '../../support/fake-node.ts'
 import { CACHED_TOKENS, FakeRunner, textOfChoice, UNREADABLE } from '../../support/fake-runner.ts'
-import { PATIENT } from '../../support/gateway.ts'
+import { bundledOnce, PATIENT } from '../../support/gateway.ts'
 import { framesOf, generate, NODE_SECRET, textOf } from '../../support/generate.ts'
 import { nodeConfig } from '../../support/native-runner.ts'
 import { ledgerFindings, startTestPostgres, type TestPostgres } from '../../support/postgres.ts'
@@ -36,7 +36,8 @@ describe('through the real gateway, with a ticket and to the bill', () => {
   beforeAll(async () => {
     db = await startTestPostgres()
     const secrets = { node_secret: NODE_SECRET, admin_key }
-    gateway = await startGateway({ port: 0, database_url: db.url, ...secrets, vars: PATIENT, log: () => {} })
+    const worker = await bundledOnce()
+    gateway = await startGateway({ port: 0, database_url: db.url, worker, ...secrets, vars: PATIENT, log: () => {} })
     const config = nodeConfig({ model_id: model, data_dir, gateway_url: gateway.url })
     node = await startService({ config, runner, log: pino({ level: 'silent' }) })
     const isKnown = async () => {

@@ -2,7 +2,7 @@
 // crash, never an error without a name. What only the native side can refuse is in test/native/load-check.test.ts.
 
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmSync, truncateSync } from 'node:fs'
+import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { readModelFolder } from '../../../../../gpu-node/run/native/load/model-folder.ts'
@@ -1162,6 +1162,20 @@ describe('a file that is no file', () => {
     expect(replaced(name, (path) => mkdirSync(path))).toBe('model_file_unreadable')
     expect(replaced(name, (path) => execFileSync('mkfifo', [path]))).toBe('model_file_unreadable') // nobody writes into it
   })
+
+  test.each(['config.json', 'tokenizer.model', 'model.safetensors', 'pytorch_model.bin', 'generation_config.json'])(
+    '%s that Git LFS has not fetched',
+    (name) => {
+      const folder = modelFolder()
+      if (name === 'pytorch_model.bin') rmSync(join(folder, 'model.safetensors'))
+      const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 12345\n`
+      writeFileSync(join(folder, name), pointer)
+      expect(refusalOf(folder)).toMatchObject({
+        code: 'model_file_pointer',
+        message: expect.stringContaining('git lfs pull'),
+      })
+    },
+  )
 
   test.each(['config.json', 'tokenizer.model', 'tokenizer.json'])('%s of 65 MB', (name) => {
     const folder = modelFolder(name === 'tokenizer.json' ? json({ merges: [] }) : {})
