@@ -12,6 +12,7 @@ import { retrieveBilling, updateBilling } from './endpoint/operator/billing.ts'
 import { createAdjustment, createGrant, createRefund, listAccountEntries } from './endpoint/operator/entries.ts'
 import { operatorsInvoices } from './endpoint/operator/invoices.ts'
 import { operatorsKeys } from './endpoint/operator/keys.ts'
+import { operatorsNodes } from './endpoint/operator/nodes.ts'
 import { listPrices, publishPrice } from './endpoint/operator/prices.ts'
 import { metrics, reconcileNow } from './endpoint/operator/reconcile.ts'
 import { createTopUp } from './endpoint/operator/top-ups.ts'
@@ -30,6 +31,7 @@ import { leakKey, ownKeys } from './endpoint/public/keys.ts'
 import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
+import { ticketKeys } from './endpoint/public/ticket-keys.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
@@ -62,6 +64,7 @@ export const routes: Route[] = [
   route('/healthz', anybody, { GET: health }),
   route('/healthz/ledger', anybody, { GET: ledgerHealthz }),
   route('/.well-known/receipt-keys.json', anybody, { GET: receiptKeys }),
+  route('/.well-known/ticket-keys.json', anybody, { GET: ticketKeys }),
   route('/openapi.json', anybody, { GET: documentOf(() => routes) }),
   route('/metrics', operator, { GET: metrics }),
   route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
@@ -78,6 +81,13 @@ export const routes: Route[] = [
     DELETE: operatorsKeys.revoke,
   }),
   route('/admin/keys/:id/rotate', operator, { POST: operatorsKeys.rotate }),
+  route('/admin/nodes', operator, { GET: operatorsNodes.list, POST: operatorsNodes.create }),
+  route('/admin/nodes/:id', operator, {
+    GET: operatorsNodes.retrieve,
+    PATCH: operatorsNodes.update,
+    DELETE: operatorsNodes.remove,
+  }),
+  route('/admin/nodes/:id/rotate', operator, { POST: operatorsNodes.rotate }),
   route('/admin/top-ups', operator, { POST: createTopUp }),
   route('/admin/grants', operator, { POST: createGrant }),
   route('/admin/refunds', operator, { POST: createRefund }),

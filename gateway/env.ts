@@ -14,7 +14,8 @@ export interface Env {
   HYPERDRIVE: Pick<Hyperdrive, 'connectionString'>
   /** The same database under the login that reads views. */
   HYPERDRIVE_READER: Pick<Hyperdrive, 'connectionString'>
-  NODE_SECRET: string
+  /** Tickets are signed with the first; what the others signed is taken. Seeds of 32 bytes, base64url, with commas between them. */
+  TICKET_SEEDS: string
   ADMIN_KEY: string
   TELLER_SHARDS: string
   DATABASE_MS_MAX: string
@@ -99,7 +100,12 @@ const bindings = z.object({
   TELLER: z.custom((value) => typeof (value as TellerNamespace | undefined)?.idFromName === 'function', 'missing'),
   HYPERDRIVE: hyperdrive,
   HYPERDRIVE_READER: hyperdrive,
-  NODE_SECRET: z.string().min(16),
+  TICKET_SEEDS: z
+    .string()
+    .regex(
+      /^[A-Za-z0-9_-]{43}(,[A-Za-z0-9_-]{43}){0,3}$/,
+      'expected one to four seeds: 32 bytes as base64url, commas between',
+    ),
   ADMIN_KEY: z.string().min(16),
   RECEIPT_SEED: z
     .string()

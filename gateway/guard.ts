@@ -2,8 +2,8 @@
 // names one. Whether an account's key is known, valid and has the scope, the database decides in the call that comes anyway.
 
 import type Stripe from 'stripe'
-import { NODE_SIGNATURE_HEADER } from '../contract/internal/sync.ts'
-import { verify } from '../contract/internal/ticket.ts'
+import { isKeyText, verifies } from '../contract/ed25519.ts'
+import { NODE_KEY_HEADER, NODE_SIGNATURE_HEADER } from '../contract/internal/sync.ts'
 import type { Scope } from '../contract/public/key.ts'
 import { type Asker, type Caller, identify, identifyOperator, type Operator } from './auth/authenticate.ts'
 import { verifiedEvent } from './billing/stripe.ts'
@@ -39,19 +39,27 @@ export function key(scope: Scope | null, { open_to_itself = false } = {}): Guard
 }
 
 const SYNC_BYTES_MAX = 2 << 20
-const NOT_SIGNED = 'The report is not signed by a node of ours.'
+const NOT_SIGNED = 'The report is not signed by a node.'
+
+/** What was signed by the holder of the key. Whose key it is, and whether it may, the database decides (hear_node). */
+export interface SignedReport {
+  text: string
+  key: string
+  signature: string
+}
 
 /** A node, by its signature over the report. */
-export const node: Guard<'node', string> = {
+export const node: Guard<'node', SignedReport> = {
   who: 'node',
   scope: null,
   enter: async (c) => {
     const signature = c.req.header(NODE_SIGNATURE_HEADER) ?? ''
-    if (signature === '') throw new ApiError('invalid_api_key', { message: NOT_SIGNED }) // and not read
-    const report = await readText(c.req.raw, SYNC_BYTES_MAX)
-    if (!(await verify(report, signature, c.env.NODE_SECRET)))
+    const key = c.req.header(NODE_KEY_HEADER) ?? ''
+    if (signature === '' || !isKeyText(key)) throw new ApiError('invalid_api_key', { message: NOT_SIGNED }) // and not read
+    const text = await readText(c.req.raw, SYNC_BYTES_MAX)
+    if (!(await verifies({ x: key }, 'report', text, signature)))
       throw new ApiError('invalid_api_key', { message: NOT_SIGNED })
-    return report
+    return { text, key, signature }
   },
 }
 

@@ -66,6 +66,15 @@ const reference: Options = {
   reference: { type: 'string', description: 'names it: repeated with the same one, it is done once (a random one)' },
 }
 const note: Options = { note: { type: 'string', description: 'why, for a person to read' } }
+const nodeUrl: Options = {
+  'node-url': { type: 'string', value: 'URL', description: 'where the gateway reaches it, as its --public-url' },
+}
+const nodeModel: Options = { model: { type: 'string', description: 'the id of the model that it serves' } }
+const publicKey: Option = {
+  type: 'string',
+  value: 'KEY',
+  description: 'its public key, which it prints when it is ready',
+}
 const span: Options = {
   from: { type: 'string', value: 'DAY', description: 'the first day, as 2026-11-01' },
   to: { type: 'string', value: 'DAY', description: 'the day after the last' },
@@ -79,6 +88,7 @@ const accountColumns = [
   'overdraft_nanousd',
   'charged_this_month_nanousd',
 ]
+const nodeColumns = ['id', 'model', 'url', 'state', 'last_seen_at', 'running', 'waiting', 'drained_at', 'refusals']
 const keyColumns = ['id', 'account_id', 'name', 'prefix', 'last_four', 'scopes', 'expires_at', 'revoked_at']
 
 export const commands: Command[] = [
@@ -190,6 +200,71 @@ export const commands: Command[] = [
     positionals: ['key'],
     options: { overlap: { type: 'string', value: 'SECONDS', description: 'how long the old one still works (0)' } },
     call: (values, [id]) => post(`/admin/keys/${idOf(id!)}/rotate`, given('overlap_s', values.overlap, wholeNumber)),
+  },
+  {
+    words: ['nodes', 'create'],
+    description: 'registers a node: only then it is heard and asked',
+    positionals: ['node'],
+    options: {
+      'node-url': { ...nodeUrl['node-url']!, required: true },
+      model: { ...nodeModel.model!, required: true },
+      'public-key': { ...publicKey, required: true },
+    },
+    call: (values, [id]) =>
+      post('/admin/nodes', { id, url: values['node-url'], model: values.model, public_key: values['public-key'] }),
+  },
+  {
+    words: ['nodes', 'list'],
+    description: 'lists the nodes with what they last said, and how often they were refused',
+    options: page,
+    columns: nodeColumns,
+    call: (values) => get('/admin/nodes', pageOf(values)),
+  },
+  {
+    words: ['nodes', 'show'],
+    description: 'shows a node',
+    positionals: ['node'],
+    call: (_, [id]) => get(nodePath(id!)),
+  },
+  {
+    words: ['nodes', 'update'],
+    description: 'changes its address or its model',
+    positionals: ['node'],
+    options: { ...nodeUrl, ...nodeModel },
+    call: (values, [id]) =>
+      patch(nodePath(id!), { ...given('url', values['node-url']), ...given('model', values.model) }),
+  },
+  {
+    words: ['nodes', 'drain'],
+    description: 'gives a node nothing new; what runs there goes on',
+    positionals: ['node'],
+    call: (_, [id]) => patch(nodePath(id!), { drain: true }),
+  },
+  {
+    words: ['nodes', 'resume'],
+    description: 'gives a node that was drained requests again',
+    positionals: ['node'],
+    call: (_, [id]) => patch(nodePath(id!), { drain: false }),
+  },
+  {
+    words: ['nodes', 'rotate'],
+    description: 'gives a node another key',
+    positionals: ['node'],
+    options: {
+      'public-key': { ...publicKey, required: true },
+      overlap: { type: 'string', value: 'SECONDS', description: 'how long the old one still works (0)' },
+    },
+    call: (values, [id]) =>
+      post(`${nodePath(id!)}/rotate`, {
+        public_key: values['public-key'],
+        ...given('overlap_s', values.overlap, wholeNumber),
+      }),
+  },
+  {
+    words: ['nodes', 'remove'],
+    description: 'removes a node: it gets nothing new, and what it reports is refused; drain it first',
+    positionals: ['node'],
+    call: (_, [id]) => ({ method: 'DELETE', path: nodePath(id!) }),
   },
   {
     words: ['top-ups', 'create'],
@@ -374,6 +449,10 @@ function post(path: string, body: object): Call {
 function patch(path: string, body: object): Call {
   if (Object.keys(body).length === 0) throw new Error('nothing to change was given')
   return { method: 'PATCH', path, body }
+}
+
+function nodePath(id: string): string {
+  return `/admin/nodes/${encodeURIComponent(id)}`
 }
 
 function pageOf({ limit, after }: Record<string, string>): Record<string, string | undefined> {

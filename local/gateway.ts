@@ -19,7 +19,8 @@ import { serveWorkerd } from './workerd.ts'
 export interface GatewayOptions {
   port: number // 0: any free one
   database_url: string // of the owner, who migrated it; the gateway itself logs in with fewer rights
-  node_secret: string
+  /** Tickets are signed with the first: base64url, commas between them. */
+  ticket_seeds: string
   admin_key: string
   /** A model that is not in the catalog, served from a folder of this machine. */
   local_model?: LocalModel
@@ -141,7 +142,7 @@ function workerdConfig(config: WorkerConfig, options: Served, database_urls: Dat
   const texts = {
     ...config.vars,
     ...options.vars,
-    NODE_SECRET: options.node_secret,
+    TICKET_SEEDS: options.ticket_seeds,
     ADMIN_KEY: options.admin_key,
     ...(options.local_model && { LOCAL_MODEL: JSON.stringify(options.local_model) }),
   }

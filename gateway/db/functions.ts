@@ -42,6 +42,12 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   expire: { shard: 'expire' },
   health: { shard: 'health' },
 
+  hear_node: { lane: 'settle', shard: ({ node_id }) => node_id },
+  create_node: { shard: 'admin' },
+  update_node: { shard: 'admin' },
+  rotate_node_key: { shard: 'admin' },
+  remove_node: { shard: 'admin' },
+
   claim_request: { shard: byWish },
   keep_result: { shard: byAccount },
   release_request: { shard: byWish },

@@ -6,6 +6,7 @@ import { listAnomalies } from './queries/anomalies.ts'
 import { listEntries } from './queries/entries.ts'
 import { listInvoices } from './queries/invoices.ts'
 import { listKeys } from './queries/keys.ts'
+import { listNodeRefusals, listNodes } from './queries/nodes.ts'
 import { listPrices } from './queries/prices.ts'
 import { sumUsage } from './queries/usage.ts'
 
@@ -15,6 +16,8 @@ export const queries = {
   list_entries: listEntries,
   list_invoices: listInvoices,
   list_keys: listKeys,
+  list_node_refusals: listNodeRefusals,
+  list_nodes: listNodes,
   list_prices: listPrices,
   sum_usage: sumUsage,
 }

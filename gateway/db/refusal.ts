@@ -30,6 +30,15 @@ const codes = {
   request_too_large: 'request_too_large',
   spend_cap_reached: 'spend_cap_reached',
   not_found: 'not_found',
+  unknown_node: 'unknown_node',
+  unknown_node_key: 'unknown_node_key',
+  other_node_url: 'other_node_url',
+  other_node_model: 'other_node_model',
+  stale_report: 'stale_report',
+  repeated_report: 'repeated_report',
+  second_process: 'second_process',
+  node_exists: 'node_exists',
+  key_taken: 'key_taken',
   closed: 'internal_error', // the id of this request was given to another one before
 } satisfies Partial<Record<Decision<FunctionName>, ErrorCode>>
 

@@ -1,6 +1,6 @@
 // Signs receipts: by the deployment's own key, without one by a key that follows from the operator's. It is written down before it signs.
 
-import { sign } from '../../contract/internal/ticket.ts'
+import { hmac } from '../../contract/hmac.ts'
 import { type ReceiptSigner, receiptSigner } from '../../contract/public/receipt.ts'
 import { ask } from '../db/ask.ts'
 import type { Env } from '../env.ts'
@@ -12,7 +12,7 @@ let signer: Promise<ReceiptSigner> | null = null
 let noted_ms = -Infinity
 
 export async function receiptSignerOf(env: Env): Promise<ReceiptSigner> {
-  signer ??= Promise.resolve(env.RECEIPT_SEED ?? sign('receipts', env.ADMIN_KEY)).then(receiptSigner)
+  signer ??= Promise.resolve(env.RECEIPT_SEED ?? hmac('receipts', env.ADMIN_KEY)).then(receiptSigner)
   const own = await signer
   const now_ms = Date.now()
   if (now_ms - noted_ms >= NOTE_EVERY_MS) {

@@ -50,6 +50,7 @@ export async function generate<B extends GenerationBody>(
     ...ceiling,
     choices: request.n * request.prompts.length,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
+    registered_nodes: true,
     limits: settingsOf(c.env).limits,
     ...(idempotency && { idempotency }),
   })

@@ -3,7 +3,7 @@
 // secret, neither of which the database has. So nothing that was said can be read there, and a new API key is never at rest.
 
 import { fromBase64Url, toHex } from '../../contract/base64url.ts'
-import { sign } from '../../contract/internal/ticket.ts'
+import { hmac } from '../../contract/hmac.ts'
 import { ask } from '../db/ask.ts'
 import type { Answer } from '../db/functions.ts'
 import type { Operation } from '../env.ts'
@@ -31,7 +31,7 @@ export async function idempotencyOf(call: RepeatableCall, asker = ''): Promise<I
       param: 'Idempotency-Key',
       message: `Idempotency-Key must have from 1 to ${KEY_LENGTH_MAX} characters.`,
     })
-  const fingerprint = await sign(`body of ${asker}${canonical(body)}`, env.ADMIN_KEY)
+  const fingerprint = await hmac(`body of ${asker}${canonical(body)}`, env.ADMIN_KEY)
   const key_hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(idempotency_key))
   return { endpoint, key_hash: toHex(new Uint8Array(key_hash)), fingerprint: toHex(fromBase64Url(fingerprint)!) }
 }
@@ -100,7 +100,7 @@ async function carryOut(
 ): Promise<Response> {
   const { env } = call
   const { account_id, request_id } = claim
-  const seed = await sign(`of ${request_id} ${await secretOf(call, account_id)}`, env.ADMIN_KEY)
+  const seed = await hmac(`of ${request_id} ${await secretOf(call, account_id)}`, env.ADMIN_KEY)
   try {
     const answer = await run({ id: request_id, seed })
     const bytes = new Uint8Array(await answer.clone().arrayBuffer())

@@ -3,21 +3,29 @@
 // each with a deadline; failures are retried for ever.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Signer } from '../../contract/ed25519.ts'
 import {
+  ANSWER_SIGNATURE_HEADER,
+  type Boot,
+  NODE_KEY_HEADER,
   NODE_SIGNATURE_HEADER,
   type NodeStatus,
   SYNC_RECORDS_MAX,
   type SyncRequest,
   type SyncResponse,
 } from '../../contract/internal/sync.ts'
-import { sign } from '../../contract/internal/ticket.ts'
+import { verifyAnswer } from '../../contract/internal/ticket.ts'
 import type { Journal } from './journal.ts'
+import type { TicketKeys } from './ticket-keys.ts'
 
 export interface SyncOptions {
   gateway_url: string
-  node_secret: string
+  node_key: Signer // signs the reports
+  ticket_keys: Pick<TicketKeys, 'known' | 'learn'> // whoever signs the answers
+  boot: Boot
   journal: Journal
   status: () => NodeStatus
+  running_ids?: () => string[] // some of what runs here, to be told what of it must stop
   on_failure: (reason: string) => void // said when it begins or changes, and each minute while it lasts
   on_stop?: (request_ids: string[]) => void // what the gateway no longer wants to run
   on_elsewhere?: (count: number) => void // so many records are kept for another ledger than the gateway's; said when they become more
@@ -42,8 +50,8 @@ export interface ReportFailure {
 }
 
 class ReportRefused extends Error {
-  constructor(status: number) {
-    super(`the gateway answered ${status} to a report: it knows no node by what this one signs with`)
+  constructor(status: number, text: string) {
+    super(`the gateway answered ${status} to a report${reasonIn(text)}`)
   }
 }
 
@@ -58,6 +66,8 @@ export class Sync {
   #elsewhere_count = 0
   #failure: ReportFailure | null = null
   #said_at = -Infinity
+  #sequence = 0
+  #asked_ms = -Infinity // when it was last asked what must stop
 
   constructor(options: SyncOptions) {
     this.#options = {
@@ -67,6 +77,7 @@ export class Sync {
       say_again_ms: SAY_AGAIN_MS,
       on_stop: () => {},
       on_elsewhere: () => {},
+      running_ids: () => [],
       ...options,
     }
   }
@@ -91,7 +102,7 @@ export class Sync {
     this.#is_stopping = true
     this.#endPause()
     await this.#loop
-    await this.#report()
+    await this.#report('stopped')
   }
 
   async #run(): Promise<void> {
@@ -110,12 +121,20 @@ export class Sync {
   }
 
   /** One call. True when nothing is left to report but what was asked to be sent again. */
-  async #report(): Promise<boolean> {
-    const { journal, status } = this.#options
+  async #report(last?: 'stopped'): Promise<boolean> {
+    const { journal, boot, status } = this.#options
     journal.retry()
-    const request: SyncRequest = { node: status(), records: journal.unacknowledged(SYNC_RECORDS_MAX, this.#ledger_id) }
+    const request: SyncRequest = {
+      node: { ...status(), ...(last && { state: last }) },
+      boot,
+      sequence: ++this.#sequence,
+      sent_unix_ms: Date.now(),
+      running_ids: this.#runningIds(),
+      records: journal.unacknowledged(SYNC_RECORDS_MAX, this.#ledger_id),
+    }
     try {
-      const { settled, stop = [], ledger_id } = await this.#post(request)
+      const { settled, stop, ledger_id, ticket_keys } = await this.#post(request)
+      this.#options.ticket_keys.learn(ticket_keys)
       this.#options.on_stop(stop)
       journal.acknowledge(settled.filter(({ outcome }) => outcome !== 'retry' && outcome !== 'elsewhere'))
       this.#follow(ledger_id)
@@ -144,20 +163,36 @@ export class Sync {
     this.#options.on_failure(failure.reason)
   }
 
+  /** Once a heartbeat: reports may come more often, and this costs more than all the rest of one that is empty. */
+  #runningIds(): string[] {
+    const now_ms = performance.now()
+    if (now_ms - this.#asked_ms < this.#options.heartbeat_ms) return []
+    this.#asked_ms = now_ms
+    return this.#options.running_ids()
+  }
+
   async #post(request: SyncRequest): Promise<SyncResponse> {
     const body = JSON.stringify(request)
-    const response = await fetch(`${this.#options.gateway_url}/internal/sync`, {
+    const { gateway_url, node_key, ticket_keys } = this.#options
+    const report_signature = await node_key.sign('report', body)
+    const response = await fetch(`${gateway_url}/internal/sync`, {
       method: 'POST',
       headers: {
         'content-type': 'application/json',
-        [NODE_SIGNATURE_HEADER]: await sign(body, this.#options.node_secret),
+        [NODE_KEY_HEADER]: node_key.x,
+        [NODE_SIGNATURE_HEADER]: report_signature,
       },
       body,
       signal: AbortSignal.timeout(this.#options.call_ms_max),
     })
-    if (response.status === 401 || response.status === 403) throw new ReportRefused(response.status)
-    if (!response.ok) throw new Error(`the gateway answered ${response.status} to a report`)
-    return (await response.json()) as SyncResponse
+    const text = await response.text()
+    if (response.status === 401 || response.status === 403) throw new ReportRefused(response.status, text)
+    if (!response.ok) throw new Error(`the gateway answered ${response.status} to a report${reasonIn(text)}`)
+    const signatures = response.headers.get(ANSWER_SIGNATURE_HEADER) ?? ''
+    // What it says is settled is forgotten here: so nobody else may say it.
+    if (!(await verifyAnswer({ report_signature, body: text, signatures }, ticket_keys.known)))
+      throw new Error('an answer to a report was signed by no key of the gateway that this node knows')
+    return JSON.parse(text) as SyncResponse
   }
 
   // The jitter is full, so that many nodes do not return to a gateway in step.
@@ -174,5 +209,15 @@ export class Sync {
         resolve()
       }
     })
+  }
+}
+
+/** What the gateway says of why, in its own words. */
+function reasonIn(text: string): string {
+  try {
+    const { error } = JSON.parse(text) as { error?: { code: string; message: string } }
+    return error ? ` (${error.code}): ${error.message}` : ''
+  } catch {
+    return ''
   }
 }

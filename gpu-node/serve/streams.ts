@@ -27,6 +27,7 @@ export class Streams implements RunnerListener {
   readonly #options: StreamsOptions
   readonly #streams = new Map<Run, Stream>()
   #idle = Promise.withResolvers<void>()
+  #told = 0 // up to where takeRunningIds has come
 
   constructor(options: StreamsOptions) {
     this.#options = options
@@ -46,6 +47,14 @@ export class Streams implements RunnerListener {
     generation.close(outcome, generation.run.stop())
     this.#book([stream])
     this.#write(stream)
+  }
+
+  /** Requests that run here, at most `limit`: the next ones each time it is asked, so that in a few times it is all. */
+  takeRunningIds(limit: number): string[] {
+    const ids = [...this.#streams.values()].map(({ generation }) => generation.request_id)
+    const from = ids.length > limit ? this.#told % ids.length : 0
+    this.#told = from + limit
+    return [...ids.slice(from), ...ids.slice(0, from)].slice(0, limit)
   }
 
   /** Ends those of these requests that run here. */

@@ -1,7 +1,8 @@
 -- Whether a request may run, decided in one call: key, scope, model, idempotency, price, limits, money, nodes, and then the
 -- reservation. Items come in the order of their keys, so an account and a key are written once a call.
 
--- Items: {request_id, key_hash, address, model, prompt_tokens_max, request_output_tokens_max, ttl_ms, limits, idempotency}.
+-- Items: {request_id, key_hash, address, model, prompt_tokens_max, request_output_tokens_max, ttl_ms, limits, idempotency,
+-- registered_nodes: true (a gateway of the release before does not say so, and asks those that report to it)}.
 -- The commit need not reach the disk: what a crash forgets, settle rebuilds from the signed ticket. That somebody asked not to be
 -- billed twice it would forget, so a request with an Idempotency-Key is durable.
 -- Each item's rows are looked up by their indexes, whatever a plan that was made while the tables were small would do.

@@ -3,16 +3,17 @@
 -- The items of a call, each with the rows that decide it, in the order of their accounts and meters.
 create function ledger.candidates_of(items jsonb, owners bigint[], moment timestamptz) returns setof ledger.candidate language sql stable as $$
   with models as materialized (
-    select name, live_nodes(name) as nodes, price_at(name, null, moment) as list_price,
+    select name, registered, price_at(name, null, moment) as list_price,
+      case when registered then live_nodes(name) else live_unregistered_nodes(name) end as nodes,
       exists (select from prices where model = name and account_id = any (owners)) as is_agreed -- with one of these accounts
-    from (select distinct i ->> 'model' as name from jsonb_array_elements(items) as i) as named)
+    from (select distinct i ->> 'model' as name, i ? 'registered_nodes' as registered from jsonb_array_elements(items) as i) as named)
   select
     place::int, item, (item ->> 'request_id')::uuid, item ->> 'model',
     (item ->> 'prompt_tokens_max')::bigint, (item ->> 'request_output_tokens_max')::bigint,
     k.key, a.account, o.own, w.whole,
     case when is_agreed then price_at(name, (k.key).account_id, moment) else list_price end, nodes, r.held
   from jsonb_array_elements(items) with ordinality as listed (item, place)
-  join models on name = item ->> 'model'
+  join models on name = item ->> 'model' and registered = (item ? 'registered_nodes')
   left join lateral (select k as key from keys k where hash = decode(item ->> 'key_hash', 'hex') limit 1) as k on true
   left join lateral (select r as held from reservations r where request_id = (item ->> 'request_id')::uuid limit 1) as r on true
   left join lateral (select a as account from accounts a where id = (k.key).account_id limit 1) as a on true

@@ -60,6 +60,17 @@ select
   detail ->> 'node_id' as node_id, detail ->> 'sqlstate' as sqlstate, detail
 from anomalies;
 
+-- Nodes that an operator registered, with what they last said. Their keys are the public halves.
+create view read.nodes as
+select
+  id, url, model, key as public_key, old_key_until, drained_at, created_at, state, running, waiting, last_seen_at,
+  coalesce((select sum(count) from node_refusals where node_id = registered_nodes.id), 0)::bigint as refusals
+from registered_nodes;
+
+-- What was refused of nodes; those that are not registered are together under the id ''.
+create view read.node_refusals as
+select node_id, reason, count, first_at, last_at, detail from node_refusals;
+
 -- A reader logs in as a member of ziya_reader.
 --   create role my_reader login password '…' in role ziya_reader;
 select make_role('ziya_reader', 'read as the owner of the tables');

@@ -11,7 +11,7 @@ const ADMIN_KEY = 'admin-key-of-the-tests'
 const unlimited = { limit: async () => ({ success: true }) }
 const env = {
   ADMIN_KEY,
-  NODE_SECRET: 'node-secret-of-the-tests',
+  TICKET_SEEDS: 'A'.repeat(43),
   FLOOD: unlimited,
   FAILED_AUTHENTICATION: unlimited,
   get TELLER(): Env['TELLER'] {
@@ -61,6 +61,7 @@ test('what others than accounts and the operator may ask is known', () => {
     '/healthz',
     '/healthz/ledger',
     '/.well-known/receipt-keys.json',
+    '/.well-known/ticket-keys.json',
     '/openapi.json',
   ])
   expect(named('node').map(([, path]) => path)).toEqual(['/internal/sync'])

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ReceiptKey, verifyReceipt } from '../../contract/public/receipt.ts'
 import { startGateway } from '../../local/gateway.ts'
 import { type Caller, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { TICKET_SEED } from '../support/keys.ts'
 import { eventually } from '../support/stack.ts'
 
 let gateway: TestGateway
@@ -43,7 +44,7 @@ test('a receipt outlives the key it was signed with, which signs nothing more on
   const receipt = await settled(await gateway.newCaller())
   const { kid } = receipt.signature as { kid: string }
   const RECEIPT_SEED = Buffer.alloc(32, 9).toString('base64url')
-  const secrets = { node_secret: gateway.node_secret, admin_key: gateway.admin_key }
+  const secrets = { ticket_seeds: TICKET_SEED, admin_key: gateway.admin_key }
   const next = await startGateway({ port: 0, database_url: gateway.db.url, ...secrets, vars: { RECEIPT_SEED } })
   const newer = await receiptKeys(next.url)
   expect(newer).toHaveLength(2)

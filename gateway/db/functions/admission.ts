@@ -37,6 +37,7 @@ export const admit = {
     request_output_tokens_max: count,
     choices: z.int().min(1).optional(), // that share the output
     ttl_ms: z.int(),
+    registered_nodes: z.literal(true).optional(), // a gateway of the release before does not say so
     // The deployment's, for an account that has none of its own.
     limits: z
       .strictObject({ requests_per_minute: count, tokens_per_minute: count, requests_in_flight_max: count })
@@ -72,8 +73,8 @@ export const admit = {
   ]),
 }
 
-/** The fields of a ticket that name its reservation, and from which a lost one is made again. A ticket has more. */
-const ticket = {
+/** A reservation as it was admitted: all that a lost one is made again from. */
+const reservation = {
   request_id: uuid,
   account_id: id,
   attempt: z.int().min(1),
@@ -84,19 +85,27 @@ const ticket = {
 }
 
 export const fence = {
-  item: z.object(ticket).pick({ request_id: true, account_id: true, attempt: true }),
+  item: z.object(reservation).pick({ request_id: true, account_id: true, attempt: true }),
   answer: z.strictObject({ decision: z.enum(['fenced', 'closed']) }),
 }
 
 const voiding = {
-  item: z.object(ticket),
+  item: z.object(reservation),
   answer: z.strictObject({ decision: z.enum(['voided', 'posted', 'expired', 'rejected']) }),
 }
 
 export { voiding as void }
 
-const usageRecord = z.object({ ...ticket, ...ended, ledger_id: uuid.optional() })
+const usageRecord = z.object({
+  ...reservation,
+  ...ended,
+  ledger_id: uuid.optional(), // that admitted it
+  // Of its ticket: when it was signed, and for which node. A gateway of the release before says neither.
+  issued_unix_ms: z.int().optional(),
+  node_id: z.string().optional(),
+})
 
+/** What a gateway of the release before passes on of a node; this one asks hear_node. */
 const heartbeat = z.strictObject({
   node: z.strictObject({ node_id: z.string(), url: z.string(), model: z.string(), ...condition }),
 })
@@ -114,7 +123,7 @@ export const settle = {
 export const keep_unsettled = {
   item: z.strictObject({
     request_id: uuid,
-    kind: z.enum(['refused', 'bad_ticket']),
+    kind: z.enum(['refused', 'bad_ticket', 'other_node']),
     node_id: z.string(),
     sqlstate: z.string().nullable(),
     record: z.looseObject({ request_id: uuid }),
@@ -128,6 +137,6 @@ export const expire = {
 }
 
 export const health = {
-  item: z.strictObject({}),
+  item: z.strictObject({ registered_nodes: z.literal(true).optional() }),
   answer: z.strictObject({ decision: z.literal('healthy'), models: z.record(z.string(), count) }),
 }

@@ -6,6 +6,7 @@ import type { Anomaly } from '../../../contract/public/anomaly.ts'
 import type { Billing } from '../../../contract/public/billing.ts'
 import type { EntryKind } from '../../../contract/public/entry.ts'
 import type { Scope } from '../../../contract/public/key.ts'
+import type { Node } from '../../../contract/public/node.ts'
 import { int8, moment } from './column.ts'
 
 const read = pgSchema('read')
@@ -132,6 +133,34 @@ export const anomaliesView = read
     account_id: text(), // as it was reported
     node_id: text(),
     sqlstate: text(),
+    detail: jsonb().$type<Record<string, unknown>>().notNull(),
+  })
+  .existing()
+
+export const nodesView = read
+  .view('nodes', {
+    id: text().notNull(),
+    url: text().notNull(),
+    model: text().notNull(),
+    public_key: text().notNull(),
+    old_key_until: moment(),
+    drained_at: moment(),
+    created_at: moment().notNull(),
+    state: text().$type<NonNullable<Node['state']>>(),
+    running: integer(),
+    waiting: integer(),
+    last_seen_at: moment(),
+    refusals: count().notNull(),
+  })
+  .existing()
+
+export const nodeRefusalsView = read
+  .view('node_refusals', {
+    node_id: text().notNull(), // '' for those that are not registered
+    reason: text().notNull(),
+    count: count().notNull(),
+    first_at: moment().notNull(),
+    last_at: moment().notNull(),
     detail: jsonb().$type<Record<string, unknown>>().notNull(),
   })
   .existing()

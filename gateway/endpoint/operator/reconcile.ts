@@ -5,9 +5,12 @@ import * as z from 'zod'
 import { type Reconciliation, reconciliation } from '../../../contract/public/reconciliation.ts'
 import type { Operator } from '../../auth/authenticate.ts'
 import { ledgerHealth, reconcile } from '../../billing/reconcile.ts'
+import { rowsOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
 import { readQuery } from '../../field/query.ts'
 import { ledgerStatus } from '../ledger-status.ts'
+
+const NODE_REFUSALS_MAX = 10_000
 
 const query = z.object({ anew: z.string().optional() })
 
@@ -23,7 +26,10 @@ export const reconcileNow = endpoint(
 export const metrics = endpoint(
   { says: 'What the last passes found, and more, for Prometheus.', answer: null, also: { 'text/plain': null } },
   async (c, _: Operator) => {
-    const health = await ledgerHealth(c.env)
+    const [health, refusals] = await Promise.all([
+      ledgerHealth(c.env),
+      rowsOf(c.env, 'list_node_refusals', { limit: NODE_REFUSALS_MAX }),
+    ])
     const checks = Object.entries(health.checks)
     const lines = [
       ...gauge('gateway_ledger_drift_nanousd', 'How far the ledger and what it should add up to are apart.', [
@@ -41,6 +47,11 @@ export const metrics = endpoint(
       ...gauge('gateway_anomalies', 'What should not have happened and was charged to nobody.', [
         ...Object.entries(health.anomalies).map(([kind, count]): Sample => [`{kind="${kind}"}`, count]),
       ]),
+      ...gauge(
+        'gateway_node_refusals',
+        'Reports and records of nodes that were refused; without a node: of none of ours.',
+        [...refusals.map(({ node_id, reason, count }): Sample => [`{node="${node_id}",reason="${reason}"}`, count])],
+      ),
     ]
     return new Response(`${lines.join('\n')}\n`, {
       headers: { 'content-type': 'text/plain; version=0.0.4; charset=utf-8' },
