@@ -44,8 +44,8 @@ const CHUNKS = 64
 const CHUNK_MS = 5
 const model = 'ziya-coding-mini'
 const NODE_ID = 'bench'
-// Reports come as gpu-node/meter/sync.ts sends them.
-const GATHER_MS = 50
+// Reports come as gpu-node/meter/sync.ts sends them: together what ended while one was on its way.
+const GATHER_MS = 1
 const HEARTBEAT_MS = 1000
 const portkey = fileURLToPath(new URL('peers/gateway/node_modules/@portkey-ai/gateway', import.meta.url))
 

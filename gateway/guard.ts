@@ -5,20 +5,29 @@ import type Stripe from 'stripe'
 import { isKeyText, verifies } from '../contract/ed25519.ts'
 import { NODE_KEY_HEADER, NODE_SIGNATURE_HEADER } from '../contract/internal/sync.ts'
 import type { Scope } from '../contract/public/key.ts'
-import { type Asker, type Caller, identify, identifyOperator, type Operator } from './auth/authenticate.ts'
+import type { Role } from '../contract/public/operator.ts'
+import {
+  type Asker,
+  type Caller,
+  identify,
+  identifyMonitor,
+  identifyOperator,
+  type Operator,
+} from './auth/authenticate.ts'
 import { verifiedEvent } from './billing/stripe.ts'
 import type { Call } from './env.ts'
 import { ApiError } from './error.ts'
 import { readText } from './field/read-body.ts'
 
-export type Who = 'anybody' | 'key' | 'operator' | 'node' | 'stripe'
+export type Who = 'anybody' | 'key' | 'operator' | 'monitor' | 'node' | 'stripe'
 
 export interface Guard<W extends Who, A> {
   who: W
   scope: Scope | null
   /** A key needs no scope for what it asks about itself. */
   open_to_itself?: boolean
-  enter: (c: Call) => Promise<A>
+  /** `needed`: the role that the endpoint asks of an operator. */
+  enter: (c: Call, needed: Role | null) => Promise<A>
   /** Whose an Idempotency-Key is, where the asker may bring one. */
   claimant?: (asker: A) => Asker & { scope?: Scope }
 }
@@ -31,6 +40,9 @@ export const operator: Guard<'operator', Operator> = {
   enter: identifyOperator,
   claimant: (asker) => asker,
 }
+
+/** Whoever watches the metrics, by a token for that alone. */
+export const monitor: Guard<'monitor', null> = { who: 'monitor', scope: null, enter: identifyMonitor }
 
 /** A key with this scope, or with `admin`; with null any key. */
 export function key(scope: Scope | null, { open_to_itself = false } = {}): Guard<'key', Caller> {

@@ -89,7 +89,13 @@ function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
     sync.stop().finally(() => failed.resolve(error))
   }
   const metrics = new Metrics({ model_name: config.model_id, runner })
-  const streams = new Streams({ journal, metrics, on_finished: () => sync.poke(), on_failed })
+  const streams = new Streams({
+    journal,
+    metrics,
+    on_finished: () => sync.poke(),
+    whenSettled: (record) => sync.whenSettled(record),
+    on_failed,
+  })
   const answers: ServerOptions['answers'] = new Set()
   const { ticket_keys } = identity
   return {

@@ -22,6 +22,8 @@ export interface GatewayOptions {
   /** Tickets are signed with the first: base64url, commas between them. */
   ticket_seeds: string
   admin_key: string
+  data_secret?: string
+  metrics_token?: string
   /** A model that is not in the catalog, served from a folder of this machine. */
   local_model?: LocalModel
   /** Overrides of the vars of wrangler.toml. */
@@ -144,6 +146,8 @@ function workerdConfig(config: WorkerConfig, options: Served, database_urls: Dat
     ...options.vars,
     TICKET_SEEDS: options.ticket_seeds,
     ADMIN_KEY: options.admin_key,
+    ...(options.data_secret && { DATA_SECRET: options.data_secret }),
+    ...(options.metrics_token && { METRICS_TOKEN: options.metrics_token }),
     ...(options.local_model && { LOCAL_MODEL: JSON.stringify(options.local_model) }),
   }
   const date = quoted(config.compatibility_date)

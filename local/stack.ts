@@ -41,6 +41,7 @@ export interface Stack {
   database_url: string
   model_id: string
   admin_key: string
+  metrics_token: string
   /** What tickets are signed with. */
   ticket_seeds: string
   readonly node: LocalNode
@@ -67,7 +68,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     gateway_port: options.port || (await freePort()),
     node_port: await freePort(),
     ticket_seeds: keptSecret(options.data_dir, 'ticket-seeds'),
-    admin_key: keptSecret(options.data_dir, 'admin-key'),
+    ...keptKeys(options.data_dir),
   }
   const logs: LogFile[] = []
   const parts = partsOf(settings, logs)
@@ -90,10 +91,12 @@ interface Settings extends StackOptions {
   node_port: number
   ticket_seeds: string
   admin_key: string
+  data_secret: string
+  metrics_token: string
 }
 
 function partsOf(settings: Settings, logs: LogFile[]): Parts {
-  const { model_dir, data_dir, database_url, ticket_seeds, admin_key, model } = settings
+  const { model_dir, data_dir, database_url, ticket_seeds, admin_key, data_secret, metrics_token, model } = settings
   const logOf = (name: string) => logs[logs.push(openLog(join(data_dir, `${name}.log`))) - 1]!
   const gateway_log = logOf('gateway')
   const node_log = logOf('node')
@@ -104,6 +107,8 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
       database_url: database_url ?? embedded!.current.url,
       ticket_seeds,
       admin_key,
+      data_secret,
+      metrics_token,
       vars: settings.vars ?? {},
       ...(model.local_model && { local_model: model.local_model }),
       log: (line) => gateway_log.write(`${new Date().toISOString()} ${line}`),
@@ -158,6 +163,7 @@ async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack,
     database_url,
     model_id: model.id,
     admin_key: settings.admin_key,
+    metrics_token: settings.metrics_token,
     ticket_seeds: settings.ticket_seeds,
     get node() {
       return parts.node.current
@@ -231,11 +237,22 @@ async function startDatabase(part: Part<RunningPostgres>, stage: ReturnType<type
   return url
 }
 
+/** What a folder that was made before had its data keyed by is what opened it: the operator's key. */
+function keptKeys(data_dir: string): Pick<Settings, 'admin_key' | 'data_secret' | 'metrics_token'> {
+  const is_older = existsSync(join(data_dir, 'admin-key'))
+  const admin_key = keptSecret(data_dir, 'admin-key')
+  return {
+    admin_key,
+    data_secret: keptSecret(data_dir, 'data-secret', is_older ? admin_key : undefined),
+    metrics_token: keptSecret(data_dir, 'metrics-token'),
+  }
+}
+
 /** Kept between starts: tickets in a node's journal must still verify after one. */
-function keptSecret(data_dir: string, name: string): string {
+function keptSecret(data_dir: string, name: string, first = randomBytes(32).toString('base64url')): string {
   const file = join(data_dir, name)
   mkdirSync(data_dir, { recursive: true })
-  if (!existsSync(file)) writeFileSync(file, randomBytes(32).toString('base64url'), { mode: 0o600 })
+  if (!existsSync(file)) writeFileSync(file, first, { mode: 0o600 })
   return readFileSync(file, 'utf8')
 }
 

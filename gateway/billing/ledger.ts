@@ -15,7 +15,7 @@ export type LiveNode = Admission['nodes'][number]
 /** What is known of a request with an Idempotency-Key that was asked before. */
 export type Verdict = Extract<
   Answer<'admit'>,
-  { decision: 'replay' | 'idempotency_mismatch' | 'idempotency_running' | 'idempotency_lost' }
+  { decision: 'kept' | 'idempotency_mismatch' | 'idempotency_running' | 'idempotency_lost' }
 >
 
 /** Reserves what the request could cost at most, or throws the refusal; or says what is known of one that was asked before. */
@@ -23,7 +23,7 @@ export async function admit(env: Env, request: Item<'admit'>): Promise<Admission
   const answer = await ask(env, 'admit', request)
   switch (answer.decision) {
     case 'admitted':
-    case 'replay':
+    case 'kept':
     case 'idempotency_mismatch':
     case 'idempotency_running':
     case 'idempotency_lost':

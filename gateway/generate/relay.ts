@@ -7,7 +7,7 @@ import { bodyHash } from '../../contract/internal/ticket.ts'
 import { type Admission, fence, giveBack, type LiveNode, type Reservation } from '../billing/ledger.ts'
 import { askNode, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
-import type { Call } from '../env.ts'
+import { type Call, dataSecretOf } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
 import { ticketIssuerOf } from '../ticket-issuer.ts'
 import { UNBUFFERED } from '../unbuffered.ts'
@@ -97,7 +97,7 @@ async function signedTicket(
     node_id: node.id,
     body_sha256,
     expires_unix_ms: issued_unix_ms + TICKET_MS_MAX,
-    cache_salt: await cacheSalt(account_id, c.env.ADMIN_KEY),
+    cache_salt: await cacheSalt(account_id, dataSecretOf(c.env)),
     model,
     ...ceiling,
     duration_ms_max,
@@ -114,7 +114,8 @@ function msLeft(c: Call, { duration_ms_max }: Generation): number {
 // Only before the first byte, and only where another node may answer otherwise.
 function mayMoveOn(answer: NodeAnswer): boolean {
   if (answer === 'unreachable') return true
-  return 'refused' in answer && ['overloaded', 'no_room', 'draining', 'engine_failed'].includes(answer.refused.code)
+  const elsewhere: NodeErrorCode[] = ['overloaded', 'no_room', 'draining', 'engine_failed', 'bad_ticket']
+  return 'refused' in answer && elsewhere.includes(answer.refused.code)
 }
 
 function passOn(c: Call, answer: Response): Response {
@@ -135,7 +136,7 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
   overloaded: 'overloaded',
   no_room: 'node_has_no_room',
   draining: 'model_unavailable',
-  bad_ticket: 'internal_error',
+  bad_ticket: 'model_unavailable', // of a node that has not heard of our key yet, or whose clock is off
   bad_request: 'internal_error',
   ceiling_exceeded: 'internal_error',
   unknown_special: 'internal_error',
@@ -145,7 +146,7 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
 function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError {
   if (answer === 'unreachable') return new ApiError('model_unavailable')
   const code = refusals[answer.refused.code] ?? 'internal_error'
-  if (code === 'internal_error' || code === 'node_has_no_room')
+  if (code === 'internal_error' || ['bad_ticket', 'no_room'].includes(answer.refused.code))
     console.error(`node refused: ${answer.refused.code}: ${answer.refused.message}`)
   if (code === 'overloaded') return new ApiError(code, { headers: retryAfter(answer.retry_after_s) })
   const mendable = code === 'context_length_exceeded' || code === 'invalid_token_id'

@@ -123,6 +123,11 @@ export class Journal {
     return this.#finished.values().reduce((count, record) => count + (isOwedElsewhere(record, ledger_id) ? 1 : 0), 0)
   }
 
+  /** Whether a record of it waits to be acknowledged. */
+  isUnsettled(record: { request_id: string; attempt: number }): boolean {
+    return this.#finished.has(keyOf(record))
+  }
+
   acknowledge(records: { request_id: string; attempt: number }[]): void {
     const acknowledged = records.map(keyOf).filter((key) => this.#finished.has(key))
     if (acknowledged.length === 0) return

@@ -1,8 +1,7 @@
-// Reports the journal to the gateway until each record is settled: at once when a generation finishes after a while, what
-// finishes then a moment later and together, and each second as the heartbeat that says this node lives. One call at a time,
-// each with a deadline; failures are retried for ever.
+// Reports the journal to the gateway until each record is settled: at once when a generation finishes, together what finishes while a
+// report is on its way, and each second as the heartbeat that says this node lives. One call at a time, each with a deadline; failures
+// are retried for ever. An answer's end waits for its record to be settled, so that what it held is free when its client asks again.
 
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { Signer } from '../../contract/ed25519.ts'
 import {
   ANSWER_SIGNATURE_HEADER,
@@ -38,8 +37,8 @@ export interface SyncOptions {
 // The first pause is short, because a node and its gateway often start together.
 const BACKOFF_MS_MIN = 50
 
-// The pause after each report: one costs the gateway and the database as much as ten records do, and nobody waits for it.
-const GATHER_MS = 50
+// The longest that the end of an answer waits for its bill: a gateway that takes longer is as good as away.
+const SETTLE_MS_MAX = 1000
 
 const SAY_AGAIN_MS = 60_000
 
@@ -59,6 +58,7 @@ export class Sync {
   readonly #options: Required<SyncOptions>
   #loop: Promise<void> | null = null
   #is_stopping = false
+  #is_stopped = false
   #is_poked = false
   #endPause = () => {}
   #failures = 0
@@ -68,6 +68,7 @@ export class Sync {
   #said_at = -Infinity
   #sequence = 0
   #asked_ms = -Infinity // when it was last asked what must stop
+  readonly #waiting = new Map<string, () => void>() // ends of answers, by request id
 
   constructor(options: SyncOptions) {
     this.#options = {
@@ -97,12 +98,34 @@ export class Sync {
     if (this.#failures === 0) this.#endPause()
   }
 
+  /** Resolves once its record is settled, or at once where that takes a while: an outage keeps no answer from its client. */
+  async whenSettled(record: { request_id: string; attempt: number }): Promise<void> {
+    const { request_id } = record
+    if (this.#failures > 0 || this.#is_stopped || !this.#options.journal.isUnsettled(record)) return
+    await new Promise<void>((resolve) => {
+      const impatience = setTimeout(() => this.#release(request_id), SETTLE_MS_MAX)
+      this.#waiting.set(request_id, () => {
+        clearTimeout(impatience)
+        resolve()
+      })
+    })
+  }
+
+  #release(...request_ids: string[]): void {
+    for (const id of request_ids) {
+      this.#waiting.get(id)?.()
+      this.#waiting.delete(id)
+    }
+  }
+
   /** Ends the loop after one last report. */
   async stop(): Promise<void> {
     this.#is_stopping = true
     this.#endPause()
     await this.#loop
     await this.#report('stopped')
+    this.#is_stopped = true
+    this.#release(...this.#waiting.keys())
   }
 
   async #run(): Promise<void> {
@@ -116,7 +139,6 @@ export class Sync {
   }
 
   async #untilDue(): Promise<void> {
-    await sleep(GATHER_MS)
     if (!this.#is_poked && !this.#is_stopping) await this.#pause(this.#options.heartbeat_ms)
   }
 
@@ -144,6 +166,7 @@ export class Sync {
       this.#failures++
       this.#fail({ reason: String(error), is_refused: error instanceof ReportRefused })
     }
+    this.#release(...(this.#failures > 0 ? this.#waiting.keys() : request.records.map(({ request_id }) => request_id)))
     return request.records.length < SYNC_RECORDS_MAX
   }
 

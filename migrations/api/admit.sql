@@ -2,6 +2,7 @@
 -- reservation. Items come in the order of their keys, so an account and a key are written once a call.
 
 -- Items: {request_id, key_hash, address, model, prompt_tokens_max, request_output_tokens_max, ttl_ms, limits, idempotency,
+-- results_by_id,
 -- registered_nodes: true (a gateway of the release before does not say so, and asks those that report to it)}.
 -- The commit need not reach the disk: what a crash forgets, settle rebuilds from the signed ticket. That somebody asked not to be
 -- billed twice it would forget, so a request with an Idempotency-Key is durable.
@@ -25,6 +26,15 @@ begin
       else answer
     end
     from unnest(admit_in_order(items, owners, moment)) as answer;
+end $$;
+
+-- Finds or undoes admissions that got no answer in time. It locks as admit does, so whatever still runs of them has ended before.
+-- Items: {request_id, key_hash, model, is_wanted}.
+create function api.resolve_admission(items jsonb) returns setof jsonb language plpgsql as $$
+begin
+  perform lock_accounts(array(
+    select account_id from keys where hash in (select decode(i ->> 'key_hash', 'hex') from jsonb_array_elements(items) as i)));
+  return query select resolve_admission(i) from jsonb_array_elements(items) as i;
 end $$;
 
 -- Gives the generation to the next attempt: from here on, what an earlier one reports is stale. Items: {request_id, account_id, attempt}.

@@ -57,6 +57,17 @@ begin
   on conflict (request_id) do nothing;
 end $$;
 
+-- Gives back what a pending reservation holds; answers it as it is then. Expects its account to be locked.
+create function ledger.void_held(held reservations) returns reservations language plpgsql as $$
+begin
+  update reservations set state = 'voided', closed_at = clock_timestamp()
+  where request_id = held.request_id returning * into held;
+  update accounts set pending_nanousd = pending_nanousd - held.amount_nanousd where id = held.account_id;
+  perform correct_limits(array[row(
+    held.account_id, held.key_id, true, held.amount_nanousd, 0, held.charged_tokens_max, 0)::ended]);
+  return held;
+end $$;
+
 -- The reference of the entry that refunds a request whose answer was lost.
 create function ledger.void_reference(request uuid) returns text language sql immutable as $$
   select 'void ' || request

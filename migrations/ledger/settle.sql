@@ -104,10 +104,11 @@ begin
   where accounts.id = sums.account_id;
 end $$;
 
--- What the charges mean to the limits of keys and accounts.
+-- What the charges mean to the limits of keys and accounts: no more tokens than were asked for, whatever a node counted.
 create function ledger.ends_of(settled settlement[]) returns ended[] language sql immutable as $$
   select array_agg(row(
-    account_id, key_id, decision = 'posted', held_nanousd, charge_nanousd, charged_tokens_max, prompt_tokens + completion_tokens)::ended)
+    account_id, key_id, decision = 'posted', held_nanousd, charge_nanousd, charged_tokens_max,
+    least(prompt_tokens + completion_tokens, charged_tokens_max))::ended)
   from unnest(settled) where decision in ('posted', 'late')
 $$;
 

@@ -33,7 +33,6 @@ beforeAll(async () => {
   login = connect(await gatewayUrl(db.sql, db.url))
   await db.ask('publish_price', { model: 'm', input_nanousd_per_token: '2', output_nanousd_per_token: '5' })
   await db.ask('create_node', NODE)
-  await ask('hear_node', heard())
 })
 afterAll(async () => {
   await login?.end({ timeout: 5 })
@@ -42,6 +41,7 @@ afterAll(async () => {
 beforeEach(async () => {
   victim = await newPayer(db, 1000n)
   request_id = randomUUID()
+  await ask('hear_node', heard()) // a node that is silent for seconds is offered nothing
   const wish = { request_id, key_hash: victim.key_hash, model: 'm', registered_nodes: true, ttl_ms: 60_000 }
   const admitted = await ask('admit', { ...wish, prompt_tokens_max: 10, request_output_tokens_max: 20 })
   expect(admitted).toMatchObject({ decision: 'admitted' })

@@ -33,7 +33,7 @@ beforeAll(async () => {
   gateway = await startTestGateway()
   const own = { node_id: 'thief', model: THIEFS_MODEL, sync: false }
   thief = await startCannedNode({ ...gateway.node_options, ...own })
-  customer = await gateway.newCaller('1000000')
+  customer = await gateway.newCaller('1000000000000')
   victim = await gateway.newCaller('1000000')
   await run(victim, model)
   const settled = gateway.node.records.at(-1)!

@@ -190,7 +190,9 @@ describe('a report of a node', () => {
     expect(await anomaliesOf(bad.request_id)).toMatchObject([
       { ...kept, sqlstate: '23503', detail: { record: { ...counts, reserved_nanousd: String(RESERVED) } } },
     ])
-    const metrics = await (await gateway.admin('/metrics', undefined, 'GET')).text()
+    const metrics = await (
+      await fetch(`${gateway.url}/metrics`, { headers: { authorization: `Bearer ${gateway.metrics_token}` } })
+    ).text()
     expect(metrics).toContain('gateway_anomalies{kind="refused"} 1\n')
     expect(await ledgerFindings(gateway.db.sql, [caller.account_id])).toEqual([])
   })

@@ -58,7 +58,7 @@ export interface Registration {
 
 export const CANNED_PROMPT_TOKENS = 5
 const CONTEXT_TOKENS = 1024
-const GATHER_MS = 50 // as in gpu-node/meter/sync.ts
+const AGAIN_MS = 5
 
 export class CannedNode {
   readonly url: string
@@ -148,17 +148,12 @@ export class CannedNode {
     await this.#syncing
   }
 
-  // One report at a time and a pause after it, as a node does: what finishes meanwhile goes with the next.
+  // One report at a time, as a node does: what finishes meanwhile goes with the next.
   #scheduleSync(): void {
-    this.#syncing ??= this.#reportAndGather().finally(() => {
+    this.#syncing ??= this.sync().finally(() => {
       this.#syncing = null
-      if (this.#unsettled.length > 0) this.#scheduleSync()
+      if (this.#unsettled.length > 0) setTimeout(() => this.#scheduleSync(), AGAIN_MS)
     })
-  }
-
-  async #reportAndGather(): Promise<void> {
-    await this.sync()
-    await sleep(GATHER_MS)
   }
 
   async #answer(req: IncomingMessage, res: ServerResponse): Promise<void> {

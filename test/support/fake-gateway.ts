@@ -30,6 +30,7 @@ export class FakeGateway {
   status = 200
   delay_ms = 0
   readonly #server: Server
+  #refusal: string | null = null
 
   private constructor(server: Server) {
     this.#server = server
@@ -44,10 +45,11 @@ export class FakeGateway {
       const x = String(request.headers[NODE_KEY_HEADER])
       const is_signed = request.url === '/internal/sync' && (await verifies({ x }, 'report', body, signature))
       await new Promise((resolve) => setTimeout(resolve, gateway.delay_ms))
-      const answer = is_signed ? gateway.#answer(JSON.parse(body) as SyncRequest) : '{}'
+      const settled = is_signed ? gateway.#answer(JSON.parse(body) as SyncRequest) : '{}'
+      const answer = gateway.#refusal ?? settled
       const signatures = await gateway.issuer.signAnswer(signature, answer)
       const headers = { 'content-type': 'application/json', [ANSWER_SIGNATURE_HEADER]: signatures }
-      response.writeHead(is_signed ? gateway.status : 401, headers)
+      response.writeHead(is_signed && !gateway.#refusal ? gateway.status : 401, headers)
       response.end(answer)
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
@@ -56,6 +58,11 @@ export class FakeGateway {
       server.closeAllConnections()
     })
     return gateway
+  }
+
+  /** Every report is refused with this code from now on. */
+  refuse(code: string): void {
+    this.#refusal = JSON.stringify({ error: { code, message: 'refused' } })
   }
 
   get url(): string {

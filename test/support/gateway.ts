@@ -16,6 +16,7 @@ export interface TestGateway extends RunningGateway {
   /** What a further node is started with. */
   node_options: Pick<CannedNodeOptions, 'gateway_url' | 'register'>
   admin_key: string
+  metrics_token: string
   /** What the gateway logged. */
   log: string[]
   /** A key of a new account with that much credit. */
@@ -32,6 +33,7 @@ export interface Caller {
 }
 
 export const admin_key = 'admin-key-of-the-tests'
+export const metrics_token = 'metrics-token-of-the-tests'
 export const model = 'ziya-coding-mini'
 export const chatBody = { model, messages: [{ role: 'user', content: '写一段快速排序' }] }
 
@@ -49,7 +51,7 @@ export async function startTestGateway(
 ): Promise<TestGateway> {
   const db = await startTestPostgres(prepare)
   const log: string[] = []
-  const secrets = { ticket_seeds: TICKET_SEED, admin_key }
+  const secrets = { ticket_seeds: TICKET_SEED, admin_key, metrics_token }
   const gateway = await startGateway({
     port: 0,
     database_url: db.url,
@@ -76,6 +78,7 @@ export async function startTestGateway(
   return {
     ...gateway,
     admin_key,
+    metrics_token,
     node_options,
     db,
     node,

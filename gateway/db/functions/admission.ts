@@ -3,8 +3,8 @@
 import * as z from 'zod'
 import { count, id, nanousd, uuid } from '../../../contract/public/scalar.ts'
 import { condition, ended } from '../../field/report.ts'
-import { caller, keyRefusals } from './asker.ts'
-import { verdicts, wish } from './verdict.ts'
+import { caller, keyHash, keyRefusals } from './asker.ts'
+import { byId, verdicts, wish } from './verdict.ts'
 
 const node = z.strictObject({ id: z.string(), url: z.string(), running: count, waiting: count })
 
@@ -28,6 +28,18 @@ const quota = z.strictObject({
   max_tokens: count.nullable(), // that would fit, a choice; null where none would
 })
 
+const admitted = z.strictObject({
+  decision: z.literal('admitted'),
+  account_id: id,
+  key_id: id,
+  price_version: z.int().min(1),
+  reserved_nanousd: nanousd,
+  balance_nanousd: nanousd,
+  ledger_id: uuid,
+  nodes: z.array(node),
+  limits: shownLimits.exactOptional(),
+})
+
 export const admit = {
   item: z.strictObject({
     ...caller,
@@ -44,19 +56,10 @@ export const admit = {
       .partial()
       .optional(),
     idempotency: wish.optional(),
+    ...byId,
   }),
   answer: z.discriminatedUnion('decision', [
-    z.strictObject({
-      decision: z.literal('admitted'),
-      account_id: id,
-      key_id: id,
-      price_version: z.int().min(1),
-      reserved_nanousd: nanousd,
-      balance_nanousd: nanousd,
-      ledger_id: uuid,
-      nodes: z.array(node),
-      limits: shownLimits.exactOptional(),
-    }),
+    admitted,
     z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'closed']) }),
     z.strictObject({
       decision: z.enum([
@@ -71,6 +74,12 @@ export const admit = {
     z.strictObject({ decision: z.enum(['spend_cap_reached', 'insufficient_quota']), limits: shownLimits, quota }),
     ...verdicts,
   ]),
+}
+
+/** An admission that got no answer in time: found, where it is wanted and was made; else it is undone, and can be made no more. */
+export const resolve_admission = {
+  item: z.strictObject({ request_id: uuid, key_hash: keyHash, model: z.string(), is_wanted: z.boolean() }),
+  answer: z.discriminatedUnion('decision', [admitted, z.strictObject({ decision: z.enum(['withdrawn', 'closed']) })]),
 }
 
 /** A reservation as it was admitted: all that a lost one is made again from. */

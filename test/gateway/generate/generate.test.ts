@@ -214,7 +214,7 @@ describe('a node that refuses', () => {
     ['overloaded', 503, 'overloaded'],
     ['no_room', 503, 'node_has_no_room'],
     ['draining', 503, 'model_unavailable'],
-    ['bad_ticket', 500, 'internal_error'],
+    ['bad_ticket', 503, 'model_unavailable'],
     ['ceiling_exceeded', 500, 'internal_error'],
     ['unknown_special', 500, 'internal_error'],
     ['engine_failed', 500, 'internal_error'],
