@@ -1,9 +1,8 @@
 // The gateway on this machine: the worker's bundle with the settings of wrangler.toml, served by bare workerd. (Miniflare would do as well, at
 // twice the CPU a request.) workerd dies with the process that started it, however that one ends.
 
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { rootCertificates } from 'node:tls'
 import { fileURLToPath } from 'node:url'
 import postgres from 'postgres'
 import { parse } from 'smol-toml'
@@ -176,7 +175,7 @@ const config :Workerd.Config = (
       modules = [(name = "cron.js", esModule = embed "cron.js")],
       compatibilityDate = ${date}, compatibilityFlags = ["service_binding_extra_handlers"],
       bindings = [(name = "GATEWAY", service = "gateway")])),
-    (name = "network", network = (allow = ["public", "private"], tlsOptions = (${trusted()}))),
+    (name = "network", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
     (name = "database", external = (address = ${quoted(`${database.hostname}:${database.port || 5432}`)}, tcp = ())),
   ],
   extensions = [(modules = [(name = "local:rate-limit", esModule = embed "rate-limit.js", internal = true)])],
@@ -186,15 +185,6 @@ const config :Workerd.Config = (
   ]
 );
 `
-}
-
-/** The certificates of this machine; where it has none, as a slim image has not, those that Node brings along. */
-function trusted(): string {
-  const { SSL_CERT_FILE, SSL_CERT_DIR = '/etc/ssl/certs' } = process.env
-  const has_own = [SSL_CERT_FILE ?? '/etc/ssl/cert.pem', SSL_CERT_DIR].some(
-    (path) => existsSync(path) && (statSync(path).isFile() || readdirSync(path).length > 0),
-  )
-  return has_own ? 'trustBrowserCas = true' : `trustedCertificates = [${rootCertificates.map(quoted).join(', ')}]`
 }
 
 function hyperdrive(binding: string, { pathname, username, password }: URL): string {
