@@ -735,7 +735,7 @@ refuses('tokenizer.model', [
   [
     'is a git-lfs pointer',
     { 'tokenizer.model': 'version https://git-lfs.github.com/spec/v1\noid sha256:9e556a\nsize 499723\n' },
-    'tokenizer_invalid',
+    'model_file_pointer',
   ],
   ...Array.from({ length: 20 }, (_, i) => Math.floor((i * good_tokenizer.length) / 20)).map(
     (length): Case => [
@@ -1170,10 +1170,7 @@ describe('a file that is no file', () => {
       if (name === 'pytorch_model.bin') rmSync(join(folder, 'model.safetensors'))
       const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 12345\n`
       writeFileSync(join(folder, name), pointer)
-      expect(refusalOf(folder)).toMatchObject({
-        code: 'model_file_pointer',
-        message: expect.stringContaining('git lfs pull'),
-      })
+      expect(refusalOf(folder)?.code).toBe('model_file_pointer')
     },
   )
 
