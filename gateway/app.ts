@@ -1,6 +1,7 @@
 // Every guard and endpoint in order: the table of contents. What a request goes through stands in the endpoint it reaches.
 
 import { Hono } from 'hono'
+import { cors } from 'hono/cors'
 import { authenticate } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
 import { stripeWebhook } from './endpoint/internal/stripe-webhook.ts'
@@ -26,6 +27,7 @@ import { listEntries } from './endpoint/public/entries.ts'
 import { health, ledgerHealthz } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
+import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
@@ -33,6 +35,7 @@ import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
 import { anybody, key, node, operator, stripe } from './guard.ts'
 import { refuseFlood, refuseForgeries, refuseGuessing, rememberKey, rememberNode } from './limits/sieve.ts'
+import { saysNothingIsAt } from './nearest-path.ts'
 import { type Route, route } from './route.ts'
 
 /** Each path: who may come in, and what happens there by method. */
@@ -50,7 +53,7 @@ export const routes: Route[] = [
   // It is the same however often, and for keys that may do nothing else.
   route('/v1/keys/leak', key(null), { POST: leakKey }, { once_by: 'nature' }),
   route('/v1/keys/:id', key('keys'), { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke }),
-  route('/v1/keys/:id/rotate', key('keys'), { POST: ownKeys.rotate }),
+  route('/v1/keys/:id/rotate', key('keys', { open_to_itself: true }), { POST: ownKeys.rotate }),
   route('/v1/billing', key('usage'), { GET: ownBilling }),
   route('/v1/entries', key('usage'), { GET: listEntries }),
   route('/v1/invoices', key('usage'), { GET: ownInvoices.list }),
@@ -87,6 +90,17 @@ export const routes: Route[] = [
   route('/admin/anomalies', operator, { GET: listAnomalies }),
 ]
 
+const SHOWN_TO_PAGES = [
+  'x-request-id',
+  'x-ignored-parameters',
+  'openai-processing-ms',
+  'idempotency-replayed',
+  'retry-after',
+  'retry-after-ms',
+  'x-should-retry',
+  ...['limit', 'remaining', 'reset'].flatMap((what) => ['requests', 'tokens'].map((of) => `x-ratelimit-${what}-${of}`)),
+]
+
 export const app = new Hono<App>()
 
 app.use(async (c, next) => {
@@ -103,6 +117,18 @@ app.use(async (c, next) => {
   for (const [name, value] of Object.entries(c.get('headers'))) headers.set(name, value)
   headers.set('x-request-id', c.get('request_id'))
 })
+
+// A page of any origin may ask with a key that it was given; its refusals are told too. No cookie is read, so none can be misused.
+// Which headers a client sends changes with its releases: those that a browser asks for are allowed.
+app.use(
+  '/v1/*',
+  cors({
+    origin: '*',
+    allowMethods: ['GET', 'HEAD', 'POST', 'PATCH', 'DELETE'],
+    exposeHeaders: SHOWN_TO_PAGES,
+    maxAge: 86_400,
+  }),
+)
 
 app.use(async (c, next) => {
   if (!c.req.path.startsWith('/internal/')) await refuseFlood(c)
@@ -121,7 +147,9 @@ app.use('/v1/*', async (c, next) => {
 
 for (const declared of routes) serve(declared)
 
-app.notFound(() => errorResponse(new ApiError('not_found')))
+const paths = routes.map(({ path }) => path)
+
+app.notFound((c) => errorResponse(new ApiError('not_found', { message: saysNothingIsAt(c.req.path, paths) })))
 
 app.onError((error, c) => {
   if (error instanceof ApiError) return errorResponse(error)
@@ -129,8 +157,14 @@ app.onError((error, c) => {
   return errorResponse(new ApiError('internal_error'))
 })
 
-function serve({ path, methods }: Route): void {
-  for (const { method, carry } of methods) app.on(method, path, (c) => toItsEnd(c, carry(c)))
+function serve({ path, scope, methods }: Route): void {
+  for (const { method, carry } of methods)
+    app.on(method, path, (c) =>
+      toItsEnd(
+        c,
+        namingScopes(c, scope, () => carry(c)),
+      ),
+    )
   const allow = methods.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method])).join(', ')
   app.all(path, () => {
     throw new ApiError('method_not_allowed', { headers: { allow } })

@@ -12,6 +12,7 @@ interface Refusal {
   message: string
   /** The client may ask again after so long. Without it the client is told not to. */
   retry_after_s?: number
+  headers?: Record<string, string>
 }
 
 const table = {
@@ -26,7 +27,11 @@ const table = {
     message: 'The prompt and max_tokens do not fit into the context of this model.',
   },
   invalid_token_id: { status: 400, message: 'A token id is not in the vocabulary.' },
-  invalid_api_key: { status: 401, message: 'The API key is missing or not valid.' },
+  invalid_api_key: {
+    status: 401,
+    message: "The API key is missing or not valid. Send it in the header 'Authorization: Bearer KEY'.",
+    headers: { 'www-authenticate': 'Bearer' },
+  },
   missing_scope: { status: 403, type: 'permission_error', message: 'This key does not have the scope for this.' },
   address_not_allowed: {
     status: 403,
@@ -44,6 +49,11 @@ const table = {
   },
   too_many_keys: { status: 400, message: 'This account has as many keys as it may. Revoke some.' },
   already_revoked: { status: 400, message: 'This key has been revoked or has expired.' },
+  rotation_running: {
+    status: 400,
+    message:
+      'This key and the one that replaces it, or that it replaced, both work now. Without the scope keys it can be rotated when one has ended.',
+  },
   overdraft_in_use: { status: 400, message: 'overdraft_nanousd cannot be less than what of it is in use.' },
   uncountable: {
     status: 400,
@@ -169,11 +179,11 @@ export class ApiError extends Error {
 
 export function errorResponse({ code, detail }: ApiError): Response {
   const refusal: Refusal = table[code]
-  const { status, type = 'invalid_request_error', message, retry_after_s, code: told = code } = refusal
+  const { status, type = 'invalid_request_error', message, retry_after_s, headers, code: told = code } = refusal
   const body: ErrorBody = {
     error: { message: detail.message ?? message, type, param: detail.param ?? null, code: told },
   }
   const retry: Record<string, string> =
     retry_after_s === undefined ? { 'x-should-retry': 'false' } : { 'retry-after': String(retry_after_s) }
-  return Response.json(body, { status, headers: { ...retry, ...detail.headers } })
+  return Response.json(body, { status, headers: { ...retry, ...headers, ...detail.headers } })
 }

@@ -16,6 +16,8 @@ export type Who = 'anybody' | 'key' | 'operator' | 'node' | 'stripe'
 export interface Guard<W extends Who, A> {
   who: W
   scope: Scope | null
+  /** A key needs no scope for what it asks about itself. */
+  open_to_itself?: boolean
   enter: (c: Call) => Promise<A>
   /** Whose an Idempotency-Key is, where the asker may bring one. */
   claimant?: (asker: A) => Asker & { scope?: Scope }
@@ -31,8 +33,9 @@ export const operator: Guard<'operator', Operator> = {
 }
 
 /** A key with this scope, or with `admin`; with null any key. */
-export function key(scope: Scope | null): Guard<'key', Caller> {
-  return { who: 'key', scope, enter: identify, claimant: (caller) => ({ ...caller, ...(scope && { scope }) }) }
+export function key(scope: Scope | null, { open_to_itself = false } = {}): Guard<'key', Caller> {
+  const needed = scope && !open_to_itself ? { scope } : {}
+  return { who: 'key', scope, open_to_itself, enter: identify, claimant: (caller) => ({ ...caller, ...needed }) }
 }
 
 const SYNC_BYTES_MAX = 2 << 20

@@ -67,6 +67,7 @@ export interface GenerateRequest {
 }
 
 export const LOGPROBS_MAX = 20
+export const STOPS_MAX = 32
 export const STOP_TOKEN_IDS_MAX = 64 // fewer than any vocabulary: something is always left to draw
 export const LOGIT_BIAS_MAX = 1024
 

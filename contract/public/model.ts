@@ -10,6 +10,7 @@ export const model = z.strictObject({
   created: count, // Unix seconds
   owned_by: z.string(),
   context_length: count,
+  available: z.boolean(), // whether a node serves it now
   // It is null before a first price was published.
   pricing: price
     .pick({

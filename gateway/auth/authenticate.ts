@@ -39,5 +39,5 @@ export async function identifyOperator(c: Call): Promise<Operator> {
 }
 
 function bearer(request: Request): string | null {
-  return /^Bearer ([\x21-\x7e]{1,200})$/i.exec(request.headers.get('authorization') ?? '')?.[1] ?? null
+  return /^Bearer +([\x21-\x7e]{1,200})$/i.exec(request.headers.get('authorization') ?? '')?.[1] ?? null
 }

@@ -3,6 +3,7 @@
 
 import { ApiError, type ErrorCode } from '../error.ts'
 import { type Limits, limitHeaders, retryHeaders } from '../limit-headers.ts'
+import { type Quota, quotaMessage } from '../quota-message.ts'
 import type { Decision, FunctionName } from './functions.ts'
 
 const codes = {
@@ -15,6 +16,7 @@ const codes = {
   limits_are_shared: 'limits_are_shared',
   too_many_keys: 'too_many_keys',
   already_revoked: 'already_revoked',
+  rotation_running: 'rotation_running',
   overdraft_in_use: 'overdraft_in_use',
   customer_taken: 'customer_taken',
   unknown_account: 'not_found',
@@ -33,9 +35,19 @@ const codes = {
 
 export type Refusal = keyof typeof codes
 
-export function refusalOf(answer: { decision: Refusal; param?: string; limits?: Limits | undefined }): ApiError {
-  const param = answer.param ?? (answer.decision === 'unknown_account' ? 'account_id' : null)
-  return new ApiError(codes[answer.decision], { param, headers: headersOf(answer.limits) })
+interface Refused {
+  decision: Refusal
+  param?: string
+  limits?: Limits | undefined
+  quota?: Quota
+}
+
+export function refusalOf({ decision, param, limits, quota }: Refused): ApiError {
+  return new ApiError(codes[decision], {
+    param: param ?? (decision === 'unknown_account' ? 'account_id' : null),
+    headers: headersOf(limits),
+    ...(quota && { message: quotaMessage(quota) }),
+  })
 }
 
 function headersOf(limits: Limits = {}): Record<string, string> {

@@ -57,44 +57,55 @@ export const creating = {
 
 export const listing = { says: 'Lists the keys, the newest first.', answer: pages.pageOf(shown.key) }
 
-/** Makes the endpoints for one key, which the keys of its account and the operator may see. */
+/** Makes the endpoints for one key, which itself, the keys of its account that have the scope, and the operator may see. */
 export function keyEndpoints<A extends Asker>() {
   return {
-    retrieve: endpoint({ says: 'Shows a key.', answer: shown.key }, async (c, asker: A) => {
-      const { key } = await obtain(c.env, 'read_key', { ...asker, key_id: pathId(c) }, 'allowed')
-      return c.json(publicKey(key))
-    }),
+    retrieve: endpoint(
+      {
+        says: 'Shows a key; by the id `self`, or its own, the one that asks, which needs no scope for it.',
+        answer: shown.key,
+      },
+      async (c, asker: A) => {
+        const { key } = await obtain(c.env, 'read_key', { ...asker, ...named(c), self_without_scope: true }, 'allowed')
+        return c.json(publicKey(key))
+      },
+    ),
 
     update: endpoint(
       { says: 'Changes what is given of a key.', body: change, answer: shown.key },
       async (c, asker: A) => {
-        const item = { fields: await readBody(c, change), key_id: pathId(c), ...asker }
+        const item = { fields: await readBody(c, change), ...named(c), ...asker }
         const { key } = await obtain(c.env, 'update_key', item, 'allowed')
         return c.json(publicKey(key))
       },
     ),
 
     revoke: endpoint({ says: 'Revokes a key: it is refused from now on.', answer: shown.key }, async (c, asker: A) => {
-      const { key } = await obtain(c.env, 'revoke_key', { ...asker, key_id: pathId(c) }, 'revoked')
+      const { key } = await obtain(c.env, 'revoke_key', { ...asker, ...named(c) }, 'revoked')
       return c.json(publicKey(key))
     }),
 
     rotate: endpoint(
       {
-        says: 'Makes a key that replaces another, which ends after an overlap.',
+        says: 'Makes a key that replaces another, which ends after an overlap. A key needs no scope to replace itself, by the id `self` or its own.',
         body: rotation,
         answer: shown.newKey,
         statuses: [201],
       },
       async (c, asker: A) => {
         const { overlap_s } = await readBody(c, rotation)
-        const item = { ...asker, key_id: pathId(c), overlap_s }
+        const item = { ...asker, ...named(c), self_without_scope: true as const, overlap_s }
         const { secret, stored } = await newSecret(c)
         const { key } = await obtain(c.env, 'rotate_key', { ...item, ...stored }, 'created')
         return c.json({ ...publicKey(key), key: secret }, 201)
       },
     ),
   }
+}
+
+/** The key in the path: by its id, or `self` for the one that asks. */
+function named(c: Call): { key_id: string | null } {
+  return { key_id: c.req.param('id') === 'self' ? null : pathId(c) }
 }
 
 /** An item of `create_key` that has no secret yet. */

@@ -1,15 +1,18 @@
 // The fields that both generation endpoints take, and their ranges.
 
 import * as z from 'zod'
-import { LOGIT_BIAS_MAX, STOP_TOKEN_IDS_MAX } from '../../contract/internal/generation.ts'
+import { LOGIT_BIAS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX } from '../../contract/internal/generation.ts'
 import { text } from './text.ts'
+import { askingNothing, hint, unsupported, unusedIn } from './unused.ts'
 
-const STOPS_MAX = 4
 const STOP_LENGTH_MAX = 256
 
 const between = (low: number, high: number) => z.number().min(low).max(high).nullish()
-const stop = text.min(1).max(STOP_LENGTH_MAX)
-const tokenCount = z.int().min(1)
+const stop = text.max(STOP_LENGTH_MAX)
+// Several clients write "as many as fit" as -1.
+const tokenCount = z
+  .int()
+  .refine((value) => value >= 1 || value === -1, { error: 'expected at least 1, or -1 for no limit' })
 
 /** A number that may be a token id; whether a model has it, its node knows. */
 export const tokenId = z
@@ -24,6 +27,45 @@ const logitBias = z
     error: `expected at most ${LOGIT_BIAS_MAX} token ids`,
   })
 
+const streamOptions = z
+  .object({
+    include_usage: z.boolean().nullish(),
+    include_obfuscation: z.boolean().nullish(),
+    continuous_usage_stats: hint(),
+  })
+  .catchall(askingNothing())
+
+/** What clients of OpenAI, vLLM and llama.cpp send by default: of caches, of safety, of how an answer is kept or written. */
+const hints = {
+  metadata: hint(),
+  moderation: unsupported(),
+  prediction: hint(), // a guess at the answer; it can make one faster, never another
+  prompt_cache_key: hint(),
+  prompt_cache_options: hint(),
+  prompt_cache_retention: hint(),
+  safety_identifier: hint(),
+  service_tier: hint(),
+  store: hint(),
+  cache_prompt: hint(),
+  id_slot: hint(),
+  return_progress: hint(),
+  skip_special_tokens: hint(true),
+  spaces_between_special_tokens: hint(true),
+  timings_per_token: hint(),
+}
+
+/** Samplers of others, which take part only with another value than this. */
+const samplersThatAreOff = {
+  typical_p: unsupported(1),
+  tfs_z: unsupported(1),
+  top_a: unsupported(0),
+  mirostat: unsupported(0),
+  dry_multiplier: unsupported(0),
+  xtc_probability: unsupported(0),
+  dynatemp_range: unsupported(0),
+  length_penalty: unsupported(1),
+}
+
 export const generationFields = {
   model: z.string().min(1).max(200),
   n: z.int().min(1).max(8).nullish(),
@@ -31,7 +73,9 @@ export const generationFields = {
   // It counts from the arrival of the request; what there is by then is the answer. It cannot put off the longest a generation may take.
   deadline_ms: z.int().min(1).nullish(),
   stop: z
-    .union([stop, z.array(stop).max(STOPS_MAX)], { error: `expected up to ${STOPS_MAX} non-empty strings` })
+    .union([stop, z.array(stop).max(STOPS_MAX)], {
+      error: `expected up to ${STOPS_MAX} strings of at most ${STOP_LENGTH_MAX} characters`,
+    })
     .nullish(),
   stop_token_ids: z.array(tokenId).max(STOP_TOKEN_IDS_MAX).nullish(),
   include_stop_str_in_output: z.boolean().nullish(),
@@ -39,12 +83,10 @@ export const generationFields = {
   ignore_eos: z.boolean().nullish(),
   logit_bias: logitBias.nullish(),
   stream: z.boolean().nullish(),
-  stream_options: z
-    .strictObject({ include_usage: z.boolean().nullish(), include_obfuscation: z.boolean().nullish() })
-    .nullish(),
+  stream_options: streamOptions.nullish(),
   temperature: between(0, 2),
   top_p: z.number().gt(0).max(1).nullish(),
-  top_k: z.int().min(0).max(1_000_000).nullish(),
+  top_k: z.int().min(-1).max(1_000_000).nullish(), // 0 and -1 are off
   min_p: between(0, 1),
   repetition_penalty: z.number().gt(0).max(10).nullish(),
   frequency_penalty: between(-2, 2),
@@ -58,21 +100,13 @@ export const generationFields = {
     .nullish(),
   // A tag for the caller's own end users. It changes nothing in the answer.
   user: z.string().max(512).nullish(),
+  ...hints,
+  ...samplersThatAreOff,
 }
 
-/**
- * A field of OpenAI's that is not supported: refused by name, except where its value asks for nothing (null, or what its
- * default is), which clients send freely.
- */
-export function unsupported(...asksForNothing: unknown[]) {
-  const harmless = new Set<string | undefined>(
-    [null, undefined, ...asksForNothing].map((value) => JSON.stringify(value)),
-  )
-  return z
-    .unknown()
-    .refine((value) => harmless.has(JSON.stringify(value)), { params: { code: 'unsupported_parameter' } })
-    .describe('Not supported: refused, except where it asks for nothing.')
-    .optional()
+/** The names of what both endpoints were given and do not use. */
+export function unusedFields(given: { stream_options?: object | null | undefined }, body: z.ZodObject): string[] {
+  return [...unusedIn(given, body), ...unusedIn(given.stream_options ?? {}, streamOptions, 'stream_options.')]
 }
 
 export type GenerationFields = z.infer<z.ZodObject<typeof generationFields>>

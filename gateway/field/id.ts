@@ -6,7 +6,13 @@ import { ApiError } from '../error.ts'
 
 export const rowId = z.string().regex(/^[1-9]\d{0,17}$/, 'expected an id')
 
-export const requestId = z.guid().transform((id) => id.toLowerCase())
+const RESPONSE_ID = /^(?:chatcmpl|cmpl)-([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})$/i
+
+/** The id of a request, or of its answer, which is made of it: most clients show that one and hide the header. */
+export const requestId = z
+  .string()
+  .transform((id) => id.replace(RESPONSE_ID, '$1-$2-$3-$4-$5').toLowerCase())
+  .pipe(z.guid())
 
 /** inv_12_3: the third of account 12. */
 export const invoiceId = z.string().regex(/^inv_[1-9]\d{0,17}_[1-9]\d{0,8}$/, 'expected the id of an invoice')

@@ -13,11 +13,18 @@ export interface Body {
 }
 
 const BODY_BYTES_MAX = 1 << 20
+const DRAINED_BYTES_MAX = 64 << 20
+const DRAINED_MS_MAX = 10_000
 const DEPTH_MAX = 32
 const ECHO_LENGTH_MAX = 100
 
 export async function readBody<B>(c: Call, schema: z.ZodType<B>): Promise<B> {
-  const result = schema.safeParse((await bodyOf(c)).json(), { reportInput: true })
+  const body = await bodyOf(c)
+  if (body.text === '') {
+    const nothing = schema.safeParse({}) // who sends no body leaves out what may be left out
+    if (nothing.success) return nothing.data
+  }
+  const result = schema.safeParse(body.json(), { reportInput: true })
   if (!result.success) throw asApiError(result.error.issues[0]!)
   return result.data
 }
@@ -46,7 +53,10 @@ function remembering(text: string): Body {
 /** The body as text, never more than `bytes_max`, whether or not a length was announced. */
 export async function readText(request: Request, bytes_max: number): Promise<string> {
   const announced = request.headers.get('content-length')
-  if (Number(announced ?? 0) > bytes_max) throw tooLarge(bytes_max)
+  if (Number(announced ?? 0) > bytes_max) {
+    await drain(request)
+    throw tooLarge(bytes_max)
+  }
   // Read at once where the server has seen to the length; part by part costs more than all the rest of the check.
   return decode(announced ? await request.arrayBuffer() : await readParts(request, bytes_max))
 }
@@ -56,10 +66,22 @@ async function readParts(request: Request, bytes_max: number): Promise<ArrayBuff
   let bytes = 0
   for await (const part of request.body ?? []) {
     bytes += part.length
-    if (bytes > bytes_max) throw tooLarge(bytes_max)
-    parts.push(part)
+    if (bytes <= bytes_max) parts.push(part)
+    else parts.length = 0
+    if (bytes > DRAINED_BYTES_MAX) break
   }
+  if (bytes > bytes_max) throw tooLarge(bytes_max)
   return new Blob(parts).arrayBuffer()
+}
+
+/** Reads on and forgets: a client that is still sending would find its connection broken, and not the refusal. Not for ever, though. */
+async function drain({ body }: Request): Promise<void> {
+  const end = Date.now() + DRAINED_MS_MAX
+  let bytes = 0
+  for await (const part of body ?? []) {
+    bytes += part.length
+    if (bytes > DRAINED_BYTES_MAX || Date.now() > end) return
+  }
 }
 
 function tooLarge(bytes_max: number): ApiError {

@@ -37,8 +37,8 @@ export function generateRequest(
     n,
     max_tokens: maxTokens(fields, model),
     min_tokens: minTokens(fields, model),
-    max_tokens_is_default: fields.max_tokens == null,
-    stop: typeof fields.stop === 'string' ? [fields.stop] : (fields.stop ?? []),
+    max_tokens_is_default: givenMaxTokens(fields) === null,
+    stop: stopsOf(fields),
     stop_token_ids: fields.stop_token_ids ?? [],
     include_stop: fields.include_stop_str_in_output ?? false,
     ignore_eos: fields.ignore_eos ?? false,
@@ -50,8 +50,18 @@ export function generateRequest(
   }
 }
 
-function maxTokens({ max_tokens }: GenerationFields, model: CatalogModel): number {
-  if (max_tokens == null) return Math.min(model.max_tokens_default, model.context_tokens)
+/** A blank field of a form asks for no stop. */
+function stopsOf({ stop }: GenerationFields): string[] {
+  return [stop ?? []].flat().filter((text) => text !== '')
+}
+
+function givenMaxTokens({ max_tokens }: GenerationFields): number | null {
+  return max_tokens == null || max_tokens === -1 ? null : max_tokens
+}
+
+function maxTokens(fields: GenerationFields, model: CatalogModel): number {
+  const max_tokens = givenMaxTokens(fields)
+  if (max_tokens === null) return Math.min(model.max_tokens_default, model.context_tokens)
   if (max_tokens <= model.context_tokens) return max_tokens
   throw new ApiError('invalid_value', {
     param: 'max_tokens',
@@ -74,7 +84,7 @@ function sampling(fields: GenerationFields, model: CatalogModel): SamplingParame
   return {
     temperature: fields.temperature ?? defaults.temperature,
     top_p: fields.top_p ?? defaults.top_p,
-    top_k: fields.top_k ?? defaults.top_k,
+    top_k: fields.top_k === -1 ? 0 : (fields.top_k ?? defaults.top_k),
     min_p: fields.min_p ?? defaults.min_p,
     repetition_penalty: fields.repetition_penalty ?? defaults.repetition_penalty,
     frequency_penalty: fields.frequency_penalty ?? defaults.frequency_penalty,

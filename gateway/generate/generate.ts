@@ -7,7 +7,8 @@ import { admit } from '../billing/ledger.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { type Call, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
-import { readBody } from '../field/read-body.ts'
+import { bodyOf, readBody } from '../field/read-body.ts'
+import { unusedHeader } from '../field/unused.ts'
 import { limitHeaders } from '../limit-headers.ts'
 import { answerTo, idempotencyOf } from '../limits/idempotency.ts'
 import { type Claim, keepResult, keepStream } from '../limits/kept-result.ts'
@@ -24,6 +25,8 @@ export interface GenerationBody {
 export interface GenerationForm<B extends GenerationBody> {
   schema: z.ZodType<B>
   format(body: B, context: { model: CatalogModel; request_id: string }): GenerateRequest
+  /** Names what a body that follows the schema gives and nobody uses. */
+  unused(given: unknown): string[]
 }
 
 // A reservation outlives the longest generation by this much, so that only a report that comes very late finds it expired.
@@ -35,6 +38,8 @@ export async function generate<B extends GenerationBody>(
   form: GenerationForm<B>,
 ): Promise<Response> {
   const asked = formatted(c, form, await readBody(c, form.schema))
+  const unused = unusedHeader(form.unused((await bodyOf(c)).json()))
+  c.set('headers', unused)
   const repeatable = await repeatableCall(c)
   const idempotency = repeatable && (await idempotencyOf(repeatable))
   const { request, ceiling, duration_ms_max } = asked
@@ -43,12 +48,13 @@ export async function generate<B extends GenerationBody>(
     ...caller,
     model: request.model,
     ...ceiling,
+    choices: request.n * request.prompts.length,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
     limits: settingsOf(c.env).limits,
     ...(idempotency && { idempotency }),
   })
   if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission))
-  c.set('headers', limitHeaders(admission.limits ?? {}))
+  c.set('headers', { ...unused, ...limitHeaders(admission.limits ?? {}) })
   const generation = { ...asked, admission, client: c.req.raw.signal }
   if (!repeatable || !idempotency) return relay(c, generation)
   const claim = { account_id: admission.account_id, request_id: request.request_id, idempotency }

@@ -8,6 +8,7 @@ import { askNode, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
 import type { Call } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
+import { UNBUFFERED } from '../unbuffered.ts'
 import type { CostCeiling } from './cost-ceiling.ts'
 
 export interface Generation {
@@ -100,7 +101,7 @@ function passOn(c: Call, answer: Response): Response {
     status: answer.status,
     headers: {
       'content-type': answer.headers.get('content-type') ?? 'application/json',
-      'cache-control': 'no-cache',
+      ...UNBUFFERED,
       'openai-processing-ms': String(Date.now() - c.get('started_ms')),
     },
   })

@@ -4,6 +4,7 @@ import { fromBase64, toBase64 } from '../../contract/base64url.ts'
 import { ask } from '../db/ask.ts'
 import type { Answer } from '../db/functions.ts'
 import { ApiError } from '../error.ts'
+import { UNBUFFERED } from '../unbuffered.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { RepeatableCall, Replay } from './repeatable-call.ts'
 import { seal, secretOf, unseal } from './seal.ts'
@@ -60,6 +61,6 @@ type Kept = Extract<Answer<'claim_request'>, { decision: 'replay' }>
 export async function replay(call: RepeatableCall, kept: Kept): Promise<Replay> {
   const bytes = await unseal(fromBase64(kept.body)!, await secretOf(call, kept.account_id))
   if (!bytes) throw new ApiError('idempotency_lost', { param: 'Idempotency-Key' }) // sealed with a secret that was changed since
-  const headers = { 'content-type': kept.content_type, 'cache-control': 'no-cache', 'idempotency-replayed': 'true' }
+  const headers = { 'content-type': kept.content_type, ...UNBUFFERED, 'idempotency-replayed': 'true' }
   return { replayed: new Response(bytes, { status: kept.status, headers }), request_id: kept.request_id }
 }

@@ -1,15 +1,14 @@
-// Phind-CodeLlama-34B-v2, as its card gives it: headings for system, user and assistant, and a default system prompt.
+// Phind-CodeLlama-34B-v2, as its card gives it: headings for system, user and assistant, and a default system prompt where a chat does
+// not begin with one. A later system message is written under its heading where it stands.
 
 import type { PromptPart } from '../../contract/internal/generation.ts'
 import type { Chat, Turn } from './template.ts'
 
-const DEFAULT_SYSTEM = 'You are an intelligent programming assistant.'
+const DEFAULT_SYSTEM: Turn = { role: 'system', text: 'You are an intelligent programming assistant.' }
+const HEADINGS = { system: 'System Prompt', user: 'User Message', assistant: 'Assistant' }
 
-export function phind({ system, turns }: Chat): PromptPart[] {
-  const head = `### System Prompt\n${system || DEFAULT_SYSTEM}\n\n`
-  return [{ text: `${head}${turns.map(section).join('')}### Assistant\n` }]
-}
-
-function section({ role, text }: Turn): string {
-  return `### ${role === 'user' ? 'User Message' : 'Assistant'}\n${text}\n\n`
+export function phind({ turns, is_continued }: Chat): PromptPart[] {
+  const all = turns[0]?.role === 'system' ? turns : [DEFAULT_SYSTEM, ...turns]
+  const sections = all.map(({ role, text }) => `### ${HEADINGS[role]}\n${text}`)
+  return [{ text: [...sections, ...(is_continued ? [] : ['### Assistant\n'])].join('\n\n') }]
 }

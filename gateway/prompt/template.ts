@@ -9,14 +9,15 @@ import { ziyaCoding } from './ziya-coding.ts'
 import { ziyaLlama } from './ziya-llama.ts'
 
 export interface Turn {
-  role: 'user' | 'assistant'
+  role: 'system' | 'user' | 'assistant'
   text: string
 }
 
-/** `system` is empty where there is none; turns alternate, from user to user. */
+/** Turns in the order they were given, of which no two neighbours have one role; at least one. */
 export interface Chat {
-  system: string
   turns: Turn[]
+  /** The last turn is the assistant's and is left open: the model goes on with it. Else it begins an answer. */
+  is_continued: boolean
 }
 
 /** What follows the beginning-of-sequence piece. */

@@ -1,14 +1,13 @@
 // Ziya-Coding-34B-v1.0, as its card gives it: "<human>: \n{prompt}\n<bot>: \n", the spaces before the line ends included.
-// "<human>" and "<bot>" are no pieces of its vocabulary, so all of it is text.
+// "<human>" and "<bot>" are no pieces of its vocabulary, so all of it is text. The card has no system message: its text is a line of its
+// own where it stands.
 
 import type { PromptPart } from '../../contract/internal/generation.ts'
-import type { Chat, Turn } from './template.ts'
+import type { Chat } from './template.ts'
 
-export function ziyaCoding({ system, turns }: Chat): PromptPart[] {
-  const lines = [...(system ? [system] : []), ...turns.map(line)]
-  return [{ text: `${lines.join('\n')}\n` }]
-}
+const HEADINGS = { system: '', user: '<human>: \n', assistant: '<bot>: \n' }
 
-function line(turn: Turn): string {
-  return turn.role === 'user' ? `<human>: \n${turn.text}\n<bot>: ` : turn.text
+export function ziyaCoding({ turns, is_continued }: Chat): PromptPart[] {
+  const lines = turns.map(({ role, text }) => HEADINGS[role] + text)
+  return [{ text: [...lines, ...(is_continued ? [] : [HEADINGS.assistant])].join('\n') }]
 }

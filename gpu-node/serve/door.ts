@@ -7,6 +7,7 @@ import {
   LOGIT_BIAS_MAX,
   LOGPROBS_MAX,
   STOP_TOKEN_IDS_MAX,
+  STOPS_MAX,
 } from '../../contract/internal/generation.ts'
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import { Generation } from '../answer/generation.ts'
@@ -35,7 +36,7 @@ const requestSchema = z.strictObject({
   n: z.int().min(1).max(128),
   max_tokens: z.int().min(1),
   max_tokens_is_default: z.boolean(),
-  stop: z.array(z.string().min(1).max(1000)).max(16),
+  stop: z.array(z.string().min(1).max(1000)).max(STOPS_MAX),
   stop_token_ids: z.array(token_id).max(STOP_TOKEN_IDS_MAX),
   include_stop: z.boolean(),
   min_tokens: z.int().min(0),

@@ -10,7 +10,8 @@ begin
   end loop;
 end $$;
 
--- What each model costs a key's account now: {model: price}, without those that have no price for it yet.
+-- What each model costs a key's account now: {model: price}, without those that have no price for it yet; with it the models that the
+-- key may use, null where it may use all, and those that a node serves now.
 create function api.read_prices(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
@@ -25,7 +26,8 @@ begin
         select coalesce(jsonb_object_agg(models.model, price_report(price)), '{}')
         from (select distinct model from prices) as models,
           price_at(models.model, key.account_id, clock_timestamp()) as price
-        where price.model is not null))
+        where price.model is not null),
+        'models', key.models, 'served', served_models())
     end;
   end loop;
 end $$;

@@ -71,7 +71,7 @@ begin
       amount := cost_nanousd(asked.price, asked.prompt_tokens_max, 0, asked.request_output_tokens_max);
       limited := decide_limits(key, account, own, whole, row(asked.item -> 'limits',
         asked.prompt_tokens_max + asked.request_output_tokens_max, amount, moment_us)::ledger.demand);
-      answer := obstacle(limited, (asked.price).version, account, amount, asked.nodes);
+      answer := obstacle(limited, asked, account, own, whole, amount);
     end if;
     if answer is null then
       held := pending(asked.request_id, key, asked.model, (asked.price).version, amount::bigint);
@@ -105,14 +105,18 @@ create function ledger.admission_refusal(key keys, item jsonb) returns text lang
 $$;
 
 -- What then stands in the way: the price, the limits, the money or the nodes, as an answer, or null.
-create function ledger.obstacle(limited ledger.limit_decision, price_version int, account accounts, amount numeric, nodes jsonb) returns jsonb
-language sql stable as $$
+create function ledger.obstacle(
+  limited ledger.limit_decision, asked ledger.candidate, account accounts, own meters, whole meters, amount numeric
+) returns jsonb language sql stable as $$
   select case
-    when price_version is null then '{"decision": "no_price"}'
+    when (asked.price).version is null then '{"decision": "no_price"}'
+    when limited.refusal = 'spend_cap_reached' then
+      jsonb_build_object('decision', limited.refusal, 'limits', limited.shown) || quota(limited.refusal, asked, account, own, whole, amount)
     when limited.refusal is not null then jsonb_build_object('decision', limited.refusal, 'limits', limited.shown)
     when account.debited_nanousd + account.pending_nanousd + amount > account.credited_nanousd::numeric + account.overdraft_nanousd then
       jsonb_build_object('decision', 'insufficient_quota', 'limits', limited.shown)
-    when nodes = '[]' then jsonb_build_object('decision', 'no_node', 'limits', limited.shown)
+      || quota('insufficient_quota', asked, account, own, whole, amount)
+    when asked.nodes = '[]' then jsonb_build_object('decision', 'no_node', 'limits', limited.shown)
   end
 $$;
 

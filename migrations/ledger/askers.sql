@@ -1,7 +1,7 @@
 -- Who asks, what they ask about, and why they may not.
 
 -- Why this key may not do this, or null where it may. `item` carries the caller's address: a key that is bound to addresses is
--- refused where none is known. The scope `admin` is every scope, on the key's own account.
+-- refused where none is known. The scope `admin` is every scope, on the key's own account; where `scope` is null it needs none.
 create function ledger.key_refusal(key keys, scope text, item jsonb default null) returns text language sql as $$
   select case
     when key.id is null then 'unknown_key'
@@ -9,7 +9,7 @@ create function ledger.key_refusal(key keys, scope text, item jsonb default null
     when key.expires_at <= clock_timestamp() then 'expired_key'
     when not coalesce(key.allowed_ips is null or (item ->> 'address')::inet <<= any (key.allowed_ips), false) then
       'address_not_allowed'
-    when not key.scopes && array[scope, 'admin'] then 'missing_scope'
+    when scope is not null and not key.scopes && array[scope, 'admin'] then 'missing_scope'
   end
 $$;
 
@@ -34,13 +34,16 @@ begin
   return query select jsonb_array_elements(items);
 end $$;
 
--- Who asks about which key, and why they may not, or null. A key of another account is as good as missing.
+-- Who asks about which key (about itself where none is named), and why they may not, or null. A key of another account is as good as
+-- missing. With {self_without_scope: true} a key needs no scope to ask about itself.
 create function ledger.asked_key(item jsonb, out asker keys, out key keys, out refusal text) language plpgsql stable as $$
 begin
   asker := asker_of(item);
   select * into key from keys k
-  where k.id = (item ->> 'key_id')::bigint and (asker.id is null or k.account_id = asker.account_id);
-  refusal := coalesce(asker_refusal(asker, item), case when key.id is null then 'not_found' end);
+  where k.id = coalesce((item ->> 'key_id')::bigint, asker.id) and (asker.id is null or k.account_id = asker.account_id);
+  refusal := coalesce(
+    asker_refusal(asker, item, case when item -> 'self_without_scope' = 'true' and key.id = asker.id then null else 'keys' end),
+    case when key.id is null then 'not_found' end);
 end $$;
 
 -- The invoice that is asked about, and why it may not be seen, or null.

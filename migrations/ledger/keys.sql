@@ -101,6 +101,14 @@ begin
   return key;
 end $$;
 
+-- Whether the key and the one that replaces it, or that it replaced, both work.
+create function ledger.is_overlapping(key keys) returns boolean language sql stable as $$
+  select exists (
+    select from keys k
+    where account_id = key.account_id and (rotated_from = key.id or k.id = key.rotated_from)
+      and revoked_at is null and coalesce(expires_at, 'infinity') > clock_timestamp())
+$$;
+
 -- What the functions of these names in `api` do with one item. They have locked its account.
 create function ledger.create_key(item jsonb) returns jsonb language plpgsql as $$
 declare
@@ -170,6 +178,9 @@ begin
     when asked.refusal is not null then jsonb_build_object('decision', asked.refusal)
     when successor.id is null and (key.revoked_at is not null or key.expires_at <= clock_timestamp()) then
       '{"decision": "already_revoked"}'
+    -- Else who may make no keys would make many, each the next one's.
+    when successor.id is null and key_refusal(asked.asker, 'keys', item) = 'missing_scope' and is_overlapping(key) then
+      '{"decision": "rotation_running"}'
     when exceeds(asked.asker, key) is null and limit_of(asked.asker) is not null and meter_of(asked.asker) <> meter_of(key) then
       jsonb_build_object('decision', 'exceeds_own_key', 'param', limit_of(asked.asker))
     else exceeding(asked.asker, key, key)

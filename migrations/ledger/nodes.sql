@@ -21,6 +21,12 @@ begin
     where model = wanted and state = 'ready' and last_seen_at > clock_timestamp() - interval '5 seconds');
 end $$;
 
+-- The models that some node can take a request for now.
+create function ledger.served_models() returns jsonb language sql as $$
+  select coalesce(jsonb_agg(distinct model), '[]') from nodes
+  where state = 'ready' and last_seen_at > clock_timestamp() - interval '5 seconds'
+$$;
+
 -- The requests whose key was revoked while they ran.
 create function ledger.requests_to_stop() returns jsonb language sql as $$
   select coalesce(jsonb_agg(request_id), '[]') from (

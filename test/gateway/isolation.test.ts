@@ -161,8 +161,9 @@ test.each(Object.entries(ASKED))('%s is for keys with the scope %s or admin, and
     const answer = await strangers
       .get(scope)!
       .post(path.replace(/:\w+/, id), body ?? '', { method, ...(!body && { body: null }) })
-    const { error } = (await answer.json()) as { error?: { code: string } }
+    const { error } = (await answer.json()) as { error?: { code: string; message: string } }
     const is_refused = answer.status === 403 && error?.code === 'missing_scope'
+    if (is_refused) expect(error.message).toBe(`This needs a key with the scope ${asked}. This one has ${scope}.`)
     expect([scope, is_refused]).toEqual([scope, scope !== asked && scope !== 'admin'])
   }
 })

@@ -17,6 +17,17 @@ const shownLimits = z.strictObject({
   retry_us: count.nullable().exactOptional(), // of a refusal: when the same request would be admitted
 })
 
+/** What a request could cost, beside what may be spent. */
+const quota = z.strictObject({
+  bound: z.enum(['key_cap', 'account_cap', 'balance']), // that refused it
+  limit_nanousd: nanousd, // the cap, or the balance
+  overdraft_nanousd: nanousd, // of the balance
+  held_nanousd: nanousd, // by requests that run
+  left_nanousd: nanousd,
+  asked_nanousd: nanousd,
+  max_tokens: count.nullable(), // that would fit, a choice; null where none would
+})
+
 export const admit = {
   item: z.strictObject({
     ...caller,
@@ -24,6 +35,7 @@ export const admit = {
     model: z.string(),
     prompt_tokens_max: count,
     request_output_tokens_max: count,
+    choices: z.int().min(1).optional(), // that share the output
     ttl_ms: z.int(),
     // The deployment's, for an account that has none of its own.
     limits: z
@@ -50,12 +62,11 @@ export const admit = {
         'tokens_per_minute',
         'request_too_large',
         'requests_in_flight',
-        'spend_cap_reached',
-        'insufficient_quota',
         'no_node',
       ]),
       limits: shownLimits,
     }),
+    z.strictObject({ decision: z.enum(['spend_cap_reached', 'insufficient_quota']), limits: shownLimits, quota }),
     ...verdicts,
   ]),
 }

@@ -10,7 +10,12 @@ const price = shown.price.omit({ object: true })
 export const read_prices = {
   item: z.strictObject(caller),
   answer: z.discriminatedUnion('decision', [
-    z.strictObject({ decision: z.literal('allowed'), prices: z.record(z.string(), price) }),
+    z.strictObject({
+      decision: z.literal('allowed'),
+      prices: z.record(z.string(), price),
+      models: z.array(z.string()).nullable(), // that the key may use; null is all
+      served: z.array(z.string()),
+    }),
     z.strictObject({ decision: z.enum(keyRefusals) }),
   ]),
 }

@@ -6,53 +6,67 @@ import { chatCompletion, chatCompletionChunk } from '../../../contract/public/op
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
-import { generationFields, unsupported } from '../../field/generation.ts'
+import { generationFields, unusedFields } from '../../field/generation.ts'
 import { text } from '../../field/text.ts'
+import { askingNothing, hint, unsupported, unusedIn } from '../../field/unused.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
 import { type Chat, chatPrompt, type Turn } from '../../prompt/template.ts'
 
 const MESSAGES_MAX = 256
 
+const part = z.looseObject({ type: z.literal('text'), text })
+
 const content = z
-  .union([text, z.array(z.strictObject({ type: z.literal('text'), text })).min(1)], {
+  .union([text, z.array(part).min(1)], {
     error: "expected a string or an array of {type: 'text', text}, without NUL and lone surrogates",
   })
   .transform((value) => (typeof value === 'string' ? value : value.map((part) => part.text).join('')))
 
-const message = z.strictObject({
-  role: z.enum(['system', 'developer', 'user', 'assistant']),
-  content,
-  // Our own answers carry these, so a caller may hand them back as they are.
+const history = {
+  // What a model said elsewhere may come back with these, and asks for nothing where they are empty.
   refusal: unsupported(),
   annotations: unsupported([]),
   audio: unsupported(),
   function_call: unsupported(),
-  name: unsupported(),
   tool_calls: unsupported([]),
-})
+}
 
-const body = z.strictObject({
-  ...generationFields,
-  messages: z.array(message).min(1).max(MESSAGES_MAX),
-  max_completion_tokens: generationFields.max_tokens,
-  audio: unsupported(),
-  function_call: unsupported('none'),
-  functions: unsupported([]),
-  logprobs: z.boolean().nullish(),
-  top_logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
-  metadata: unsupported({}),
-  modalities: unsupported(['text']),
-  parallel_tool_calls: unsupported(),
-  prediction: unsupported(),
-  reasoning_effort: unsupported(),
-  response_format: unsupported({ type: 'text' }),
-  service_tier: unsupported('auto', 'default'),
-  store: unsupported(false),
-  tool_choice: unsupported('none'),
-  tools: unsupported([]),
-  web_search_options: unsupported(),
-})
+// Clients' own helpers put more on a message before they hand it back. No template writes it, so it is taken and named as not used.
+const message = z
+  .looseObject({
+    role: z.enum(['system', 'developer', 'user', 'assistant']),
+    ...history,
+    content: content.nullish(), // a helper that found no text in an answer hands back null
+  })
+  .refine(({ role, content }) => role === 'assistant' || content != null, {
+    path: ['content'],
+    params: { code: 'invalid_type' },
+    error: 'expected the text of the message',
+  })
+
+const body = z
+  .object({
+    ...generationFields,
+    messages: z.array(message).min(1).max(MESSAGES_MAX),
+    max_completion_tokens: generationFields.max_tokens,
+    tools: unsupported([]), // before what only goes with it, so that a refusal names what matters
+    functions: unsupported([]),
+    tool_choice: hint('none', 'auto'),
+    function_call: hint('none', 'auto'),
+    parallel_tool_calls: hint(),
+    audio: unsupported(),
+    continue_final_message: z.boolean().nullish(),
+    add_generation_prompt: z.boolean().nullish(),
+    logprobs: z.boolean().nullish(),
+    top_logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
+    modalities: unsupported(['text']),
+    reasoning_effort: hint('none'),
+    response_format: unsupported({ type: 'text' }),
+    verbosity: hint('medium'),
+    web_search_options: unsupported(),
+  })
+  .catchall(askingNothing())
 
 type Body = z.infer<typeof body>
 
@@ -64,10 +78,11 @@ const form: GenerationForm<Body> = {
       {
         ...own,
         shape: 'chat',
-        prompts: [chatPrompt(own.model.template, chatOf(fields.messages))],
+        prompts: [chatPrompt(own.model.template, chatOf(fields))],
         logprobs: logprobsOf(fields),
       },
     ),
+  unused: (given) => unusedOf(given as Given),
 }
 
 export const chatCompletions = endpoint(
@@ -90,25 +105,41 @@ function logprobsOf({ logprobs, top_logprobs }: Body): number | null {
   throw new ApiError('invalid_value', { param: 'top_logprobs', message: "'top_logprobs' needs 'logprobs': true." })
 }
 
-function chatOf(messages: Body['messages']): Chat {
-  const isSystem = ({ role }: Body['messages'][number]) => role === 'system' || role === 'developer'
-  const system = messages
-    .filter(isSystem)
-    .map((message) => message.content)
-    .join('\n')
-  const turns = messages.filter((message) => !isSystem(message)).reduce(addTurn, [])
-  if (turns[0]?.role !== 'user' || turns.at(-1)?.role !== 'user' || isSystem(messages.at(-1)!))
+/** The last word of an assistant is continued, unless the caller wants another answer after it. */
+function chatOf({ messages, continue_final_message, add_generation_prompt }: Body): Chat {
+  const turns = messages.reduce(addTurn, [])
+  const ends_with_answer = turns.at(-1)!.role === 'assistant'
+  if (continue_final_message && (add_generation_prompt || !ends_with_answer))
     throw new ApiError('invalid_value', {
-      param: 'messages',
-      message: 'The conversation must begin with a user message, after any system messages, and end with one.',
+      param: 'continue_final_message',
+      message: "'continue_final_message' needs a last message of the assistant, and no 'add_generation_prompt'.",
     })
-  return { system, turns }
+  const is_continued = continue_final_message ?? !add_generation_prompt
+  return { turns, is_continued: ends_with_answer && is_continued }
 }
 
-// Templates know alternating turns only: neighbours of one role become one.
+// Neighbours of one role become one turn.
 function addTurn(turns: Turn[], { role, content }: Body['messages'][number]): Turn[] {
+  const text = content ?? ''
+  const speaker = role === 'developer' ? 'system' : role
   const last = turns.at(-1)
-  if (last?.role === role) last.text += `\n${content}`
-  else turns.push({ role: role as Turn['role'], text: content })
+  if (last?.role === speaker) last.text += `\n${text}`
+  else turns.push({ role: speaker, text })
   return turns
+}
+
+interface Given {
+  stream_options?: object | null | undefined
+  messages: { role: string; content: unknown }[]
+}
+
+/** What no template writes: fields of the body, of its messages, and of the parts of their contents. */
+function unusedOf(given: Given): string[] {
+  const ofMessages = given.messages.flatMap(({ content, ...rest }, at) => [
+    ...unusedIn({ content, ...rest }, message, `messages[${at}].`),
+    ...(Array.isArray(content) ? content : []).flatMap((given, place) =>
+      unusedIn(given, part, `messages[${at}].content[${place}].`),
+    ),
+  ])
+  return [...unusedFields(given, body), ...ofMessages]
 }

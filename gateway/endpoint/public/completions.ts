@@ -5,8 +5,9 @@ import { completion } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
-import { generationFields, tokenId, unsupported } from '../../field/generation.ts'
+import { generationFields, tokenId, unusedFields } from '../../field/generation.ts'
 import { text } from '../../field/text.ts'
+import { askingNothing, unsupported } from '../../field/unused.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
 import { rawPrompt } from '../../prompt/template.ts'
@@ -17,16 +18,18 @@ const LOGPROBS_MAX = 5 // OpenAI's bound for completions
 
 const tokens = z.array(tokenId).min(1)
 
-const body = z.strictObject({
-  ...generationFields,
-  prompt: z.union([text, z.array(text).min(1).max(PROMPTS_MAX), tokens, z.array(tokens).min(1).max(PROMPTS_MAX)], {
-    error: `expected a string, token ids, or up to ${PROMPTS_MAX} of either, without NUL and lone surrogates`,
-  }),
-  best_of: unsupported(1),
-  echo: z.boolean().nullish(),
-  logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
-  suffix: unsupported(''),
-})
+const body = z
+  .object({
+    ...generationFields,
+    prompt: z.union([text, z.array(text).min(1).max(PROMPTS_MAX), tokens, z.array(tokens).min(1).max(PROMPTS_MAX)], {
+      error: `expected a string, token ids, or up to ${PROMPTS_MAX} of either, without NUL and lone surrogates`,
+    }),
+    best_of: unsupported(1),
+    echo: z.boolean().nullish(),
+    logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
+    suffix: unsupported(''),
+  })
+  .catchall(askingNothing())
 
 type Body = z.infer<typeof body>
 
@@ -40,6 +43,7 @@ const form: GenerationForm<Body> = {
       logprobs: fields.logprobs ?? null,
       echo: echoOf(fields),
     }),
+  unused: (given) => unusedFields(given as Body, body),
 }
 
 export const completions = endpoint(

@@ -1,4 +1,4 @@
-// GET /v1/models and /v1/models/{id}: what the catalog offers, with its price.
+// GET /v1/models and /v1/models/{id}: what the key may use of the catalog, with its price and whether a node serves it.
 
 import { type Model, model as shown } from '../../../contract/public/model.ts'
 import { listOf } from '../../../contract/public/page.ts'
@@ -13,25 +13,30 @@ import { ApiError } from '../../error.ts'
 export const listModels = endpoint(
   { says: 'Lists the models, with what they cost the account.', answer: listOf(shown) },
   async (c, caller: Caller) => {
-    const { prices } = await obtain(c.env, 'read_prices', caller, 'allowed')
-    const models = Array.from(settingsOf(c.env).catalog.values(), (model) => publicModel(model, prices))
-    return c.json({ object: 'list', data: models })
+    const book = await obtain(c.env, 'read_prices', caller, 'allowed')
+    const models = [...settingsOf(c.env).catalog.values()].filter(({ id }) => mayUse(id, book))
+    return c.json({ object: 'list', data: models.map((model) => publicModel(model, book)) })
   },
 )
 
 export const retrieveModel = endpoint(
   { says: 'Shows a model, with what it costs the account.', answer: shown },
   async (c, caller: Caller) => {
-    const { prices } = await obtain(c.env, 'read_prices', caller, 'allowed')
+    const book = await obtain(c.env, 'read_prices', caller, 'allowed')
     const model = settingsOf(c.env).catalog.get(c.req.param('id') ?? '')
     if (!model) throw new ApiError('model_not_found', { param: 'model' })
-    return c.json(publicModel(model, prices))
+    if (!mayUse(model.id, book)) throw new ApiError('model_not_allowed', { param: 'model' })
+    return c.json(publicModel(model, book))
   },
 )
 
-type Prices = Extract<Answer<'read_prices'>, { decision: 'allowed' }>['prices']
+type Book = Extract<Answer<'read_prices'>, { decision: 'allowed' }>
 
-function publicModel(model: CatalogModel, prices: Prices): Model {
+function mayUse(id: string, { models }: Book): boolean {
+  return models === null || models.includes(id)
+}
+
+function publicModel(model: CatalogModel, { prices, served }: Book): Model {
   const price = prices[model.id]
   return {
     id: model.id,
@@ -39,6 +44,7 @@ function publicModel(model: CatalogModel, prices: Prices): Model {
     created: model.created_unix_s,
     owned_by: model.owned_by,
     context_length: model.context_tokens,
+    available: served.includes(model.id),
     pricing: price
       ? {
           input_nanousd_per_token: price.input_nanousd_per_token,

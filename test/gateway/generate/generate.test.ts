@@ -165,7 +165,7 @@ describe('the client gets', () => {
     })
     const text = await response.text()
     expect(response.headers.get('content-type')).toBe('text/event-stream; charset=utf-8')
-    expect(response.headers.get('cache-control')).toBe('no-cache')
+    expect(response.headers.get('cache-control')).toBe('no-cache, no-transform')
     expect(response.headers.get('openai-processing-ms')).toMatch(/^\d+$/)
     const { request } = gateway.node.accepted.at(-1)!
     expect(response.headers.get('x-request-id')).toBe(request.request_id)

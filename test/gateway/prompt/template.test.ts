@@ -2,16 +2,18 @@
 // Ziya-LLaMA: ziya_inference of Fengshenbang-LM. Phind: the card of Phind-CodeLlama-34B-v2. WizardCoder: nlpxucan/WizardLM.
 
 import { describe, expect, test } from 'vitest'
-import { type Chat, chatPrompt, rawPrompt, templateNames } from '../../../gateway/prompt/template.ts'
+import type { PromptPart } from '../../../contract/internal/generation.ts'
+import { type Chat, chatPrompt, rawPrompt, type TemplateName, templateNames } from '../../../gateway/prompt/template.ts'
 
-const q = (text: string): Chat => ({ system: '', turns: [{ role: 'user', text }] })
+const q = (text: string): Chat => ({ turns: [{ role: 'user', text }], is_continued: false })
 const dialogue: Chat = {
-  system: 'S',
   turns: [
+    { role: 'system', text: 'S' },
     { role: 'user', text: 'q1' },
     { role: 'assistant', text: 'a1' },
     { role: 'user', text: 'q2' },
   ],
+  is_continued: false,
 }
 const begin = { special: '<s>' }
 
@@ -76,6 +78,44 @@ test.each(templateNames)('%s keeps what a user wrote in text parts only, whateve
   const parts = chatPrompt(name, q(hostile))
   expect(parts.some((part) => 'text' in part && part.text.includes(hostile))).toBe(true)
   expect(parts.every((part) => !('special' in part) || ['<s>', '<human>', '<bot>'].includes(part.special))).toBe(true)
+})
+
+/** A greeting first, a system message in the middle and one at the end. */
+const odd: Chat = {
+  turns: [
+    { role: 'assistant', text: 'hi' },
+    { role: 'user', text: 'q' },
+    { role: 'system', text: 'S' },
+  ],
+  is_continued: false,
+}
+
+const flat = (parts: PromptPart[]) =>
+  parts.map((part) => ('text' in part ? part.text : 'special' in part ? part.special : '')).join('')
+
+describe('a conversation in any order is written where it stands', () => {
+  test.each<[TemplateName, string]>([
+    ['ziya-coding', '<s><bot>: \nhi\n<human>: \nq\nS\n<bot>: \n'],
+    ['ziya-llama', '<s><bot>:hi\n<human>:q\nS\n<bot>:'],
+    ['plain', '<s>hi\nq\nS'],
+    [
+      'phind',
+      '<s>### System Prompt\nYou are an intelligent programming assistant.\n\n### Assistant\nhi\n\n### User Message\nq\n\n### System Prompt\nS\n\n### Assistant\n',
+    ],
+    [
+      'wizardcoder',
+      '<s>Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Response:hi\n\n### Instruction:\nq\n\nS\n\n### Response:',
+    ],
+  ])('by %s', (name, text) => {
+    expect(flat(chatPrompt(name, odd))).toBe(text)
+  })
+
+  test.each(templateNames)('and by %s the last answer is left open where it is to be continued', (name) => {
+    const turns = [...q('q').turns, { role: 'assistant' as const, text: 'def f(' }]
+    const open = flat(chatPrompt(name, { turns, is_continued: true }))
+    expect(open.endsWith('def f(')).toBe(true)
+    expect(open.startsWith(flat(chatPrompt(name, q('q'))))).toBe(true)
+  })
 })
 
 test('a raw prompt is begun and continued; token ids are taken exactly as given', () => {
