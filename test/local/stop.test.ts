@@ -26,7 +26,7 @@ test(`SIGINT under ${STREAMS} streams: each ends with [DONE], and all are settle
   expect(await run.ended, run.output()).toBe(0)
   await nothingLeft(run)
   expect(await states(data)).toEqual([{ state: 'posted', count: STREAMS + 1 }]) // one is the demo question
-}, 180_000)
+})
 
 interface Ready {
   gateway_url: string

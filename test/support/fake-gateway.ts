@@ -11,6 +11,7 @@ import {
 } from '../../contract/internal/sync.ts'
 import { verify } from '../../contract/internal/ticket.ts'
 import { NODE_SECRET } from './generate.ts'
+import { PATIENCE_MS } from './patience.ts'
 
 export class FakeGateway {
   readonly reports: SyncRequest[] = []
@@ -18,7 +19,8 @@ export class FakeGateway {
   /** Requests that it no longer wants to run. */
   stop: string[] = []
   status = 200
-  delay_ms = 0
+  /** What it waits for after it has taken a report and before it answers. */
+  answers: () => Promise<unknown> = async () => {}
   readonly #server: Server
 
   private constructor(server: Server) {
@@ -32,13 +34,10 @@ export class FakeGateway {
       const body = (await Array.fromAsync(request)).join('')
       const signature = String(request.headers[NODE_SIGNATURE_HEADER])
       const is_ours = request.url === '/internal/sync' && (await verify(body, signature, NODE_SECRET))
-      await new Promise((resolve) => setTimeout(resolve, gateway.delay_ms))
+      const settled = is_ours ? gateway.#settle(JSON.parse(body) as SyncRequest) : []
+      await gateway.answers()
       response.writeHead(is_ours ? gateway.status : 401, { 'content-type': 'application/json' })
-      response.end(
-        is_ours
-          ? JSON.stringify({ settled: gateway.#settle(JSON.parse(body) as SyncRequest), stop: gateway.stop })
-          : '{}',
-      )
+      response.end(is_ours ? JSON.stringify({ settled, stop: gateway.stop }) : '{}')
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     onTestFinished(() => {
@@ -56,8 +55,8 @@ export class FakeGateway {
     return this.reports.flatMap((report) => report.records)
   }
 
-  /** Waits until a record satisfies; fails after `milliseconds`. */
-  async record(request_id: string, milliseconds = 5000): Promise<UsageRecord> {
+  /** The record of a request, once it comes; of what must be there already, with 0. */
+  async record(request_id: string, milliseconds = PATIENCE_MS): Promise<UsageRecord> {
     const deadline = performance.now() + milliseconds
     for (;;) {
       const record = this.records.find((candidate) => candidate.request_id === request_id)

@@ -1,8 +1,11 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { type Connection, StatementRefused } from '../../../gateway/db/connection.ts'
 import { Lane } from '../../../gateway/db/lane.ts'
+import { PATIENCE_MS } from '../../support/patience.ts'
 
 afterEach(() => vi.restoreAllMocks())
+
+const PATIENTLY = { timeout: PATIENCE_MS, interval: 1 }
 
 interface Call {
   name: string
@@ -34,7 +37,7 @@ function heldLane(patience_ms = 5000, undoes_late = true, after?: Lane) {
   const mustEnd = (name: string) => name !== 'read'
   const lane = new Lane({ connect, patience_ms, ...(undoes_late && { onLate, mustEnd }), ...(after && { after }) })
   const nextCall = (count: number) =>
-    vi.waitFor(() => (calls.length >= count ? calls[count - 1]! : Promise.reject(calls)))
+    vi.waitFor(() => (calls.length >= count ? calls[count - 1]! : Promise.reject(calls)), PATIENTLY)
   return { lane, nextCall, late, counts: () => ({ calls: calls.length, connected, discarded }) }
 }
 
@@ -147,7 +150,7 @@ test('a caller whose patience ends is told so, and a late admission is handed ba
   const call = await nextCall(1)
   expect(await asked).toBe('unavailable')
   call.answer([ok(1)])
-  await vi.waitFor(() => expect(late).toEqual([ok(1)]))
+  await vi.waitFor(() => expect(late).toEqual([ok(1)]), PATIENTLY)
 })
 
 test('an admission nobody waits for any more is asked again until its answer can be undone, behind those who wait', async () => {
@@ -161,7 +164,7 @@ test('an admission nobody waits for any more is asked again until its answer can
   const third = await nextCall(3)
   expect(third.items).toEqual([{ i: 2 }, { i: 1 }])
   third.answer([ok(2), ok(1)])
-  await vi.waitFor(() => expect(late).toEqual([ok(2), ok(1)]))
+  await vi.waitFor(() => expect(late).toEqual([ok(2), ok(1)]), PATIENTLY)
 })
 
 test('of what nobody waits for a bounded number is kept', async () => {
@@ -178,7 +181,7 @@ test('of what nobody waits for a bounded number is kept', async () => {
     answer(items.map((_, i) => ok(i)))
   }
   expect(late).toHaveLength(1000)
-}, 20_000)
+})
 
 test('what need not end is not asked again beside what must', async () => {
   const { lane, nextCall, counts } = heldLane(30)

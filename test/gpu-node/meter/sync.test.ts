@@ -5,7 +5,10 @@ import { Journal } from '../../../gpu-node/meter/journal.ts'
 import { Sync, type SyncOptions } from '../../../gpu-node/meter/sync.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
 import { temporaryFolder } from '../../support/fake-node.ts'
+import { newGate } from '../../support/gate.ts'
 import { NODE_SECRET } from '../../support/generate.ts'
+
+const NEVER_MS = 86_400_000 // of a heartbeat that brings nothing
 
 const status: NodeStatus = {
   node_id: 'node-1',
@@ -70,17 +73,19 @@ test('a node that does nothing still says that it lives', async () => {
 })
 
 test('a finished record is reported at once, and once', async () => {
-  const { gateway, journal, sync, stop } = await setUp({ heartbeat_ms: 10_000 })
-  await sleep(50)
+  const { gateway, journal, sync, stop } = await setUp({ heartbeat_ms: NEVER_MS })
+  while (gateway.reports.length < 1) await sleep(5)
   finish(journal, 'a')
   sync.poke()
-  await gateway.record('a', 500)
+  await gateway.record('a')
   await stop()
   expect(gateway.records.map(({ request_id }) => request_id)).toEqual(['a'])
 })
 
-test('what finishes soon after a report goes together with the next', async () => {
-  const { gateway, journal, sync } = await setUp({ heartbeat_ms: 10_000 })
+test('what finishes while a report is under way goes together with the next', async () => {
+  const { gateway, journal, sync } = await setUp({ heartbeat_ms: NEVER_MS })
+  const gate = newGate()
+  gateway.answers = gate.pass
   finish(journal, 'a')
   sync.poke()
   await gateway.record('a')
@@ -89,6 +94,7 @@ test('what finishes soon after a report goes together with the next', async () =
     sync.poke()
     await nextTurn()
   }
+  gate.open()
   await gateway.record('d')
   const reported = gateway.reports.map(({ records }) => records.map(({ request_id }) => request_id))
   expect(reported).toContainEqual(['b', 'c', 'd'])
@@ -132,13 +138,14 @@ test('while the gateway is away nothing is lost, and the failure is said once', 
 
 test('a gateway that does not answer is given up after the deadline of a call', async () => {
   const { gateway, failures } = await setUp({ call_ms_max: 40 })
-  gateway.delay_ms = 1000
+  const gate = newGate()
+  gateway.answers = gate.pass
   while (failures.length === 0) await sleep(5)
-  gateway.delay_ms = 0
+  gate.open()
 })
 
 test('a report never has more records than the contract allows', async () => {
-  const { gateway, journal, sync } = await setUp({ heartbeat_ms: 10_000 })
+  const { gateway, journal, sync } = await setUp({ heartbeat_ms: NEVER_MS })
   const ids = Array.from({ length: SYNC_RECORDS_MAX + 20 }, (_, i) => `r${i}`)
   finish(journal, ...ids)
   sync.poke()
@@ -148,7 +155,7 @@ test('a report never has more records than the contract allows', async () => {
 })
 
 test('the last report comes after the end', async () => {
-  const { gateway, journal, stop } = await setUp({ heartbeat_ms: 10_000 })
+  const { gateway, journal, stop } = await setUp({ heartbeat_ms: NEVER_MS })
   await sleep(50)
   finish(journal, 'a')
   await stop()
