@@ -18,8 +18,11 @@ import { serveWorkerd } from './workerd.ts'
 export interface GatewayOptions {
   port: number // 0: any free one
   database_url: string // of the owner, who migrated it; the gateway itself logs in with fewer rights
-  node_secret: string
+  /** Tickets are signed with the first: base64url, commas between them. */
+  ticket_seeds: string
   admin_key: string
+  data_secret?: string
+  metrics_token?: string
   /** A model that is not in the catalog, served from a folder of this machine. */
   local_model?: LocalModel
   /** Overrides of the vars of wrangler.toml. */
@@ -132,8 +135,10 @@ function workerdConfig(config: WorkerConfig, options: GatewayOptions, database_u
   const texts = {
     ...config.vars,
     ...options.vars,
-    NODE_SECRET: options.node_secret,
+    TICKET_SEEDS: options.ticket_seeds,
     ADMIN_KEY: options.admin_key,
+    ...(options.data_secret && { DATA_SECRET: options.data_secret }),
+    ...(options.metrics_token && { METRICS_TOKEN: options.metrics_token }),
     ...(options.local_model && { LOCAL_MODEL: JSON.stringify(options.local_model) }),
   }
   const date = quoted(config.compatibility_date)

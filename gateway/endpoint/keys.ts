@@ -1,6 +1,5 @@
 // Keys are made, listed, changed, rotated and revoked, by a key of the account with the scope `keys` or by the operator. A key is shown in the answer that made it and never again.
 
-import ipaddr from 'ipaddr.js'
 import * as z from 'zod'
 import * as shown from '../../contract/public/key.ts'
 import * as pages from '../../contract/public/page.ts'
@@ -13,6 +12,7 @@ import { rowsOf } from '../db/query.ts'
 import { endpoint } from '../endpoint.ts'
 import type { Call } from '../env.ts'
 import { pathId } from '../field/id.ts'
+import { ipRange } from '../field/ip-range.ts'
 import { limitFields } from '../field/limits.ts'
 import { pageOf } from '../field/page.ts'
 import { publicRow } from '../field/public-row.ts'
@@ -23,15 +23,6 @@ import { moment } from '../field/time.ts'
 const scopes = z.array(shown.scope).min(1).max(5)
 const RANGES_MAX = 64
 const OVERLAP_S_MAX = 30 * 86_400
-
-// An address or a range of either kind, written as Postgres writes it: IPv4 is never mapped, and no bit is set below the prefix.
-const ipRange = z
-  .string()
-  .max(100)
-  .refine((value) => ipaddr.isValidCIDR(value) || ipaddr.isValid(value), {
-    error: 'expected an IP address or a CIDR range',
-  })
-  .transform((value) => (ipaddr.isValidCIDR(value) || ipaddr.isValid(value) ? canonicalRange(value) : value))
 
 const fields = {
   name,
@@ -133,18 +124,4 @@ async function newSecret(c: Call): Promise<{ secret: string; stored: StoredKey }
 
 function publicKey(key: Omit<shown.Key, 'object'>): shown.Key {
   return { object: 'key', ...key }
-}
-
-function canonicalRange(value: string): string {
-  const [address, prefix] = ipaddr.isValidCIDR(value) ? ipaddr.parseCIDR(value) : [ipaddr.parse(value), null]
-  const plain = ipaddr.process(address.toString())
-  const bits = plain.kind() === 'ipv4' ? 32 : 128
-  const mapped_bits = plain.kind() === address.kind() ? 0 : 96
-  const kept = prefix === null ? bits : Math.max(0, prefix - mapped_bits)
-  const bytes = plain.toByteArray().map((byte, i) => byte & ~(0xff >> Math.max(0, Math.min(8, kept - 8 * i))))
-  return `${plain.kind() === 'ipv4' ? bytes.join('.') : groups(bytes)}/${kept}`
-}
-
-function groups(bytes: number[]): string {
-  return Array.from({ length: 8 }, (_, i) => ((bytes[2 * i]! << 8) | bytes[2 * i + 1]!).toString(16)).join(':')
 }

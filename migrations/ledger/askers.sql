@@ -1,8 +1,13 @@
 -- Who asks, what they ask about, and why they may not.
 
--- Why this key may not do this, or null where it may. `item` carries the caller's address: a key that is bound to addresses is
--- refused where none is known. The scope `admin` is every scope, on the key's own account; where `scope` is null it needs none.
+-- Why this key may not do this, or null where it may.
 create function ledger.key_refusal(key keys, scope text, item jsonb default null) returns text language sql as $$
+  select coalesce(own_refusal(key, scope, item), suspension_refusal((select suspended_at from accounts where id = key.account_id), scope, item))
+$$;
+
+-- The same as far as the key alone says it. `item` carries the caller's address: a key that is bound to addresses is refused where none
+-- is known. The scope `admin` is every scope, on the key's own account.
+create function ledger.own_refusal(key keys, scope text, item jsonb) returns text language sql as $$
   select case
     when key.id is null then 'unknown_key'
     when key.revoked_at is not null then 'revoked_key'
@@ -55,6 +60,17 @@ begin
   where account_id = (item ->> 'account_id')::bigint and account_id = coalesce(asker.account_id, account_id)
     and number = (item ->> 'number')::int and closed_at is not null;
   refusal := coalesce(asker_refusal(asker, item, 'usage'), case when invoice.account_id is null then 'not_found' end);
+end $$;
+
+-- The credit note that is asked about, and why it may not be seen, or null.
+create function ledger.asked_credit_note(item jsonb, out note credit_notes, out refusal text) language plpgsql stable as $$
+declare
+  asker keys := asker_of(item);
+begin
+  select * into note from credit_notes
+  where account_id = (item ->> 'account_id')::bigint and account_id = coalesce(asker.account_id, account_id)
+    and number = (item ->> 'number')::int;
+  refusal := coalesce(asker_refusal(asker, item, 'usage'), case when note.account_id is null then 'not_found' end);
 end $$;
 
 -- The account that is asked about, the asker's own or the one that the operator names, and why it may not be seen, or null.

@@ -136,6 +136,7 @@ begin
     key.metered_as := case when limit_of(asker) is not null then meter_of(asker) end;
     key.rotated_from := null;
     key := insert_key(key);
+    perform audit(item, 'create_key', owner, 'key ' || key.id, null, key_report(key));
     return jsonb_build_object('decision', 'created', 'key_id', key.id::text, 'key', key_report(key));
   end if;
 end $$;
@@ -145,6 +146,7 @@ declare
   asked record := asked_key(item);
   key keys := asked.key;
   wanted keys := jsonb_populate_record(key, item -> 'fields');
+  before jsonb := key_report(key);
   answer jsonb := case
     when asked.refusal is not null then jsonb_build_object('decision', asked.refusal)
     when key.revoked_at is not null then '{"decision": "already_revoked"}'
@@ -162,6 +164,7 @@ begin
     where account_id = key.account_id and meter_of(keys) = meter_of(key) and revoked_at is null
       and other_limit(keys, wanted) is not null;
     select * into key from keys where id = key.id;
+    perform audit(item, 'update_key', key.account_id, 'key ' || key.id, before, key_report(key));
   end if;
   return coalesce(answer, jsonb_build_object('decision', 'allowed', 'key', key_report(key)));
 end $$;
@@ -193,6 +196,8 @@ begin
     successor := insert_key(successor);
     update keys set expires_at = least(expires_at, clock_timestamp() + (item ->> 'overlap_s')::bigint * interval '1 second')
     where id = key.id;
+    perform audit(item, 'rotate_key', key.account_id, 'key ' || key.id, key_report(key), key_report(k)) from keys k where k.id = key.id;
+    perform audit(item, 'rotate_key', key.account_id, 'key ' || successor.id, null, key_report(successor));
   end if;
   return coalesce(answer, jsonb_build_object('decision', 'created', 'key', key_report(successor)));
 end $$;
@@ -200,10 +205,14 @@ end $$;
 create function ledger.revoke_key(item jsonb) returns jsonb language plpgsql as $$
 declare
   asked record := asked_key(item);
+  key keys := asked.key;
+  revoked keys;
 begin
-  return jsonb_build_object(
-    'decision', coalesce(asked.refusal, 'revoked'),
-    'key', case when asked.refusal is null then key_report(revoke(asked.key)) end);
+  if asked.refusal is null then
+    revoked := revoke(key);
+    perform audit(item, 'revoke_key', key.account_id, 'key ' || key.id, key_report(key), key_report(revoked));
+  end if;
+  return jsonb_build_object('decision', coalesce(asked.refusal, 'revoked'), 'key', key_report(revoked));
 end $$;
 
 create function ledger.leak_key(item jsonb) returns jsonb language plpgsql as $$

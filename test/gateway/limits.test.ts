@@ -228,7 +228,11 @@ describe('the sieve', () => {
   test('ends a flood of reports from where no node is', async () => {
     const nodeless = await startTestGateway({}, undefined, { FLOOD: 1e9, FAILED_AUTHENTICATION: 5 }, { sync: false })
     const forge = () =>
-      fetch(`${nodeless.url}/internal/sync`, { method: 'POST', headers: { 'x-node-signature': 'AAAA' }, body: '{}' })
+      fetch(`${nodeless.url}/internal/sync`, {
+        method: 'POST',
+        headers: { 'x-node-signature': 'AAAA', 'x-node-key': 'A'.repeat(43) },
+        body: '{}',
+      })
     const statuses = []
     for (let i = 0; i < 8; i += 1) statuses.push((await forge()).status)
     expect(statuses).toEqual([...Array(6).fill(401), 429, 429])

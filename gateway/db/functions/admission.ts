@@ -3,8 +3,8 @@
 import * as z from 'zod'
 import { count, id, nanousd, uuid } from '../../../contract/public/scalar.ts'
 import { condition, ended } from '../../field/report.ts'
-import { caller, keyRefusals } from './asker.ts'
-import { verdicts, wish } from './verdict.ts'
+import { caller, keyHash, keyRefusals } from './asker.ts'
+import { byId, verdicts, wish } from './verdict.ts'
 
 const node = z.strictObject({ id: z.string(), url: z.string(), running: count, waiting: count })
 
@@ -28,6 +28,17 @@ const quota = z.strictObject({
   max_tokens: count.nullable(), // that would fit, a choice; null where none would
 })
 
+const admitted = z.strictObject({
+  decision: z.literal('admitted'),
+  account_id: id,
+  key_id: id,
+  price_version: z.int().min(1),
+  reserved_nanousd: nanousd,
+  balance_nanousd: nanousd,
+  nodes: z.array(node),
+  limits: shownLimits.exactOptional(),
+})
+
 export const admit = {
   item: z.strictObject({
     ...caller,
@@ -37,24 +48,17 @@ export const admit = {
     request_output_tokens_max: count,
     choices: z.int().min(1).optional(), // that share the output
     ttl_ms: z.int(),
+    registered_nodes: z.literal(true).optional(), // a gateway of the release before does not say so
     // The deployment's, for an account that has none of its own.
     limits: z
       .strictObject({ requests_per_minute: count, tokens_per_minute: count, requests_in_flight_max: count })
       .partial()
       .optional(),
     idempotency: wish.optional(),
+    ...byId,
   }),
   answer: z.discriminatedUnion('decision', [
-    z.strictObject({
-      decision: z.literal('admitted'),
-      account_id: id,
-      key_id: id,
-      price_version: z.int().min(1),
-      reserved_nanousd: nanousd,
-      balance_nanousd: nanousd,
-      nodes: z.array(node),
-      limits: shownLimits.exactOptional(),
-    }),
+    admitted,
     z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'closed']) }),
     z.strictObject({
       decision: z.enum([
@@ -71,8 +75,14 @@ export const admit = {
   ]),
 }
 
-/** The fields of a ticket that name its reservation, and from which a lost one is made again. A ticket has more. */
-const ticket = {
+/** An admission that got no answer in time: found, where it is wanted and was made; else it is undone, and can be made no more. */
+export const resolve_admission = {
+  item: z.strictObject({ request_id: uuid, key_hash: keyHash, model: z.string(), is_wanted: z.boolean() }),
+  answer: z.discriminatedUnion('decision', [admitted, z.strictObject({ decision: z.enum(['withdrawn', 'closed']) })]),
+}
+
+/** A reservation as it was admitted: all that a lost one is made again from. */
+const reservation = {
   request_id: uuid,
   account_id: id,
   attempt: z.int().min(1),
@@ -83,19 +93,26 @@ const ticket = {
 }
 
 export const fence = {
-  item: z.object(ticket).pick({ request_id: true, account_id: true, attempt: true }),
+  item: z.object(reservation).pick({ request_id: true, account_id: true, attempt: true }),
   answer: z.strictObject({ decision: z.enum(['fenced', 'closed']) }),
 }
 
 const voiding = {
-  item: z.object(ticket),
+  item: z.object(reservation),
   answer: z.strictObject({ decision: z.enum(['voided', 'posted', 'expired', 'rejected']) }),
 }
 
 export { voiding as void }
 
-const usageRecord = z.object({ ...ticket, ...ended })
+const usageRecord = z.object({
+  ...reservation,
+  ...ended,
+  // Of its ticket: when it was signed, and for which node. A gateway of the release before says neither.
+  issued_unix_ms: z.int().optional(),
+  node_id: z.string().optional(),
+})
 
+/** What a gateway of the release before passes on of a node; this one asks hear_node. */
 const heartbeat = z.strictObject({
   node: z.strictObject({ node_id: z.string(), url: z.string(), model: z.string(), ...condition }),
 })
@@ -113,7 +130,7 @@ export const settle = {
 export const keep_unsettled = {
   item: z.strictObject({
     request_id: uuid,
-    kind: z.enum(['refused', 'bad_ticket']),
+    kind: z.enum(['refused', 'bad_ticket', 'other_node']),
     node_id: z.string(),
     sqlstate: z.string().nullable(),
     record: z.looseObject({ request_id: uuid }),
@@ -127,6 +144,6 @@ export const expire = {
 }
 
 export const health = {
-  item: z.strictObject({}),
+  item: z.strictObject({ registered_nodes: z.literal(true).optional() }),
   answer: z.strictObject({ decision: z.literal('healthy'), models: z.record(z.string(), count) }),
 }

@@ -70,6 +70,12 @@ export const revoke_key = {
   answer: z.discriminatedUnion('decision', [z.strictObject({ decision: z.literal('revoked'), key }), refused]),
 }
 
+/** Whether a key is known at all. */
+export const find_key = {
+  item: z.strictObject({ key_hash: keyHash }),
+  answer: z.strictObject({ decision: z.enum(['known', 'unknown']) }),
+}
+
 export const leak_key = {
   item: z.strictObject({ key_hash: keyHash }),
   answer: z.discriminatedUnion('decision', [

@@ -13,7 +13,8 @@ import { startNode } from '../../../local/node.ts'
 import { draws } from '../../support/draws.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
 import { startFakeNode, temporaryFolder } from '../../support/fake-node.ts'
-import { framesOf, generate, generateRequest, NODE_SECRET, textOf, ticketFor } from '../../support/generate.ts'
+import { framesOf, generate, generateRequest, NODE_ID, textOf, ticketFor } from '../../support/generate.ts'
+import { ticketSigner } from '../../support/keys.ts'
 import { HANG_MS_MIN } from '../../support/patience.ts'
 import { seededRandom } from '../../support/random.ts'
 import { embeddedModel } from '../../support/stack.ts'
@@ -63,7 +64,7 @@ test('readers that stop reading are paused and cut off, and the others do not no
 /** Long names make long frames: what the kernel buffers between two sockets takes some megabytes to fill. */
 async function unreadStream(url: string): Promise<{ request_id: string }> {
   const request = generateRequest({ stream: true, n: 30, max_tokens: 2000, response_id: 'x'.repeat(200) })
-  const headers = { 'x-ticket': await signTicket(ticketFor(request), NODE_SECRET) }
+  const headers = { 'x-ticket': await signTicket(ticketFor(request), ticketSigner) }
   await new Promise<IncomingMessage>((resolve, reject) => {
     httpRequest(`${url}/generate`, { method: 'POST', headers })
       .on('response', (response) => resolve(response.pause().on('error', () => {})))
@@ -117,8 +118,8 @@ async function startEmbeddedNode(delay_file: string) {
     port: 0,
     data_dir: temporaryFolder(),
     gateway_url: 'http://127.0.0.1:9',
-    node_secret: NODE_SECRET,
-    flags: { sequences_max: STREAMS, waiting_max: STREAMS },
+    ticket_keys: ticketSigner.x,
+    flags: { sequences_max: STREAMS, waiting_max: STREAMS, node_id: NODE_ID },
   })
   onTestFinished(() => node.stop())
   return node
