@@ -27,7 +27,7 @@ export class FakeGateway {
   /** The keys that it tells of. */
   ticket_keys: PublicKey[] = issuer.keys
   status = 200
-  /** What it waits for after it has taken a report and before it answers. */
+  /** What it waits for after a report has come and before it settles and answers. */
   answers: () => Promise<unknown> = async () => {}
   readonly #server: Server
   #refusal: string | null = null
@@ -44,8 +44,10 @@ export class FakeGateway {
       const signature = String(request.headers[NODE_SIGNATURE_HEADER])
       const x = String(request.headers[NODE_KEY_HEADER])
       const is_signed = request.url === '/internal/sync' && (await verifies({ x }, 'report', body, signature))
-      const settled = is_signed ? gateway.#answer(JSON.parse(body) as SyncRequest) : '{}'
+      const report = is_signed ? (JSON.parse(body) as SyncRequest) : null
+      if (report) gateway.reports.push(report)
       await gateway.answers()
+      const settled = report ? gateway.#answer(report) : '{}'
       const answer = gateway.#refusal ?? settled
       const signatures = await gateway.issuer.signAnswer(signature, answer)
       const headers = { 'content-type': 'application/json', [ANSWER_SIGNATURE_HEADER]: signatures }
@@ -90,7 +92,6 @@ export class FakeGateway {
   }
 
   #settle(report: SyncRequest): SyncResponse['settled'] {
-    this.reports.push(report)
     if (this.status !== 200) return []
     return report.records.flatMap((record) => {
       const { request_id, attempt } = record
