@@ -6,12 +6,13 @@ import { createHash, randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import postgres from 'postgres'
 import { signer } from '../contract/ed25519.ts'
 import { ticketIssuer } from '../contract/internal/ticket.ts'
 import { defaultNodeId, keptNodeKey } from '../gpu-node/identity.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
-import { type RunningGateway, startGateway } from './gateway.ts'
+import { openDatabase } from './database.ts'
+import { readDatabaseUrl } from './database-url.mjs'
+import { type RunningGateway, requireSettings, startGateway } from './gateway.ts'
 import { type LogFile, openLog } from './log-file.ts'
 import { migrate } from './migrate.ts'
 import { type FolderModel, readModel } from './model.ts'
@@ -70,6 +71,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     ticket_seeds: keptSecret(options.data_dir, 'ticket-seeds'),
     ...keptKeys(options.data_dir),
   }
+  requireSettings({ vars: {}, ...settings, ...(model.local_model && { local_model: model.local_model }) })
   const logs: LogFile[] = []
   const parts = partsOf(settings, logs)
   const stop = () => stopInOrder(parts, logs)
@@ -143,10 +145,8 @@ function embeddedPostgres(data_dir: string): Part<RunningPostgres> {
 /** Where the journal lies: usage is owed to one database, and is never reported to another that is served from the same folder. */
 function journalFolder(data_dir: string, database_url: string | null): string {
   if (database_url === null) return join(data_dir, 'node')
-  const { hostname, port, pathname } = new URL(database_url)
-  const database = createHash('sha256')
-    .update(`${hostname}:${port || 5432}${pathname}`)
-    .digest('hex')
+  const { hostname, port, pathname } = new URL(readDatabaseUrl(database_url).url)
+  const database = createHash('sha256').update(`${hostname}:${port}${pathname}`).digest('hex')
   return join(data_dir, `node-${database.slice(0, 16)}`)
 }
 
@@ -162,11 +162,14 @@ async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack,
     ),
     startGatewayOnDatabase(settings, parts, stage),
   ])
+  // Whether the books agree is known from the start on, and not from the first full minute.
+  const checked = parts.gateway.current.runScheduled().catch((error) => settings.on_progress?.('ledger', String(error)))
   await stage(
     'first report',
     () => nodeIsKnown({ gateway_url: gateway.url, database_url, node_url: node.url, model_id: model.id, signal }),
     () => 'the gateway sees the node',
   )
+  await orAborted(checked, signal)
   return {
     gateway_url: gateway.url,
     node_url: node.url,
@@ -276,7 +279,7 @@ interface ExpectedNode {
 
 /** Waits until this very node has reported: another one may serve the same model from the same database. */
 async function nodeIsKnown({ gateway_url, database_url, node_url, model_id, signal }: ExpectedNode): Promise<void> {
-  const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
+  const sql = openDatabase(database_url)
   const isListed = async () =>
     (
       await sql`

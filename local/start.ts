@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { orAborted } from './aborted.ts'
 import { ask } from './ask.ts'
 import { endChildrenAtOnce } from './children.ts'
+import { adviceOn } from './database.ts'
 import { openDemoAccount } from './demo-account.ts'
 import { tryLock } from './folder-lock.mjs'
 import { withoutProxy } from './node.ts'
@@ -160,6 +161,6 @@ function aborted(signal: AbortSignal): Promise<void> {
 function explain(error: Error & { code?: string }): number {
   if (asked) return exitCodeOf(asked)
   const advice = ADVICE[error.code ?? '']
-  console.error(`✗ ${error.message.split('\n')[0]}${advice ? `: ${advice}` : ''}`)
+  console.error(`✗ ${error.message.split('\n')[0]}${advice ? `: ${advice}` : adviceOn(error)}`)
   return 1
 }

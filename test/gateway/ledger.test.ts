@@ -217,3 +217,16 @@ test('a ledger that no pass was ever completed of is unchecked after a while', a
   await gateway.db.sql`update ledger_passes set started_anew_at = clock_timestamp() - interval '16 minutes'`
   await expectHealth({ status: 'drift', failing: ['unchecked'], checked_s_ago: null })
 })
+
+test('a ledger that is older than what a node was told says so, until the node has told everything again', async () => {
+  const id = randomUUID()
+  const tell = async (mark: number, is_resending: boolean) =>
+    (await json(await gateway.node.report([], { journal: { id, mark, is_resending } }))).journal
+  expect(await tell(0, false)).toEqual({ mark: 0, is_behind: false })
+  expect(await tell(3, false)).toEqual({ mark: 0, is_behind: true })
+  await expectHealth({ http: 503, failing: ['journals'] })
+  expect(await tell(0, true)).toEqual({ mark: 0, is_behind: false })
+  await expectHealth({ http: 503, failing: ['journals'] })
+  expect(await tell(0, false)).toEqual({ mark: 0, is_behind: false })
+  await expectHealth({ http: 200, failing: [] })
+})

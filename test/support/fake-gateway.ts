@@ -29,6 +29,8 @@ export class FakeGateway {
   status = 200
   /** What it waits for after a report has come and before it settles and answers. */
   answers: () => Promise<unknown> = async () => {}
+  /** How far it says that the node's journal is counted; `is_behind` only once. */
+  counted: SyncResponse['journal'] | null = null
   readonly #server: Server
   #refusal: string | null = null
 
@@ -86,9 +88,19 @@ export class FakeGateway {
     }
   }
 
+  #count(): Pick<SyncResponse, 'journal'> {
+    const journal = this.counted
+    if (!journal) return {}
+    this.counted = { ...journal, is_behind: false }
+    return { journal }
+  }
+
   #answer(report: SyncRequest): string {
     const { stop, ticket_keys } = this
-    return JSON.stringify({ settled: this.#settle(report), stop, ticket_keys } satisfies SyncResponse)
+    return JSON.stringify({
+      ...{ settled: this.#settle(report), stop, ticket_keys },
+      ...this.#count(),
+    } satisfies SyncResponse)
   }
 
   #settle(report: SyncRequest): SyncResponse['settled'] {

@@ -1,5 +1,4 @@
-// A clock of the database that a test moves ahead, so that months pass in seconds, or stops, so that a minute's limits do not refill
-// while a slow machine thinks. Whatever in the schema asks for the time asks
+// A clock of the database that a test moves ahead, so that months pass in seconds. Whatever in the schema asks for the time asks
 // clock_timestamp(): here a function of that name is found before Postgres's own.
 
 import postgres from 'postgres'
@@ -9,18 +8,13 @@ export async function makeClockMovable(url: string): Promise<void> {
   const sql = postgres(url, { max: 1, onnotice: () => {} })
   await sql.unsafe(`
     create schema test_clock;
-    create table test_clock.ahead (duration interval not null, stands_at timestamptz);
+    create table test_clock.ahead (duration interval not null);
     insert into test_clock.ahead values ('0');
     create function test_clock.clock_timestamp() returns timestamptz language sql volatile as
-      'select coalesce(stands_at, pg_catalog.clock_timestamp()) + duration from test_clock.ahead';
+      'select pg_catalog.clock_timestamp() + duration from test_clock.ahead';
     do $$ begin execute format('alter database %I set search_path = public, test_clock, pg_catalog', current_database()); end $$;
   `)
   await sql.end({ timeout: 5 })
-}
-
-/** From here on no time passes but by moveClock(). */
-export async function stopClock(sql: postgres.Sql): Promise<void> {
-  await sql`update test_clock.ahead set stands_at = pg_catalog.clock_timestamp()`
 }
 
 /** Moves the clock on; never back. */
