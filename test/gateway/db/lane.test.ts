@@ -248,7 +248,7 @@ test('no more than one thrown-away connection can still be at work: the next one
   const lane = new Lane({ connect, patience_ms: 1500, linger_ms })
   expect(await lane.ask('read', { i: 1 })).toBe('unavailable')
   for (let i = 2; i < connected_ms.length; i += 1)
-    expect(connected_ms[i]! - connected_ms[i - 2]!).toBeGreaterThanOrEqual(linger_ms)
+    expect(connected_ms[i]! - connected_ms[i - 2]!).toBeGreaterThanOrEqual(linger_ms - 1) // a timer may be early by less than one
   expect(connected_ms.length).toBeGreaterThan(3)
 })
 
