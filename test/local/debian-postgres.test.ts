@@ -25,7 +25,8 @@ describe.skipIf(is_absent)(`on the PostgreSQL of the distribution${is_absent ? `
     })
     await migrate(server.url)
     sql = postgres(server.url, { max: 1, prepare: false, fetch_types: false, onnotice: () => {} })
-    await sql`create extension pg_stat_statements`
+    await sql`create extension pg_stat_statements` // from here on: migrating is no call of a gateway's
+    await sql`select pg_stat_statements_reset()`
     const database_url = server.url
     const worker = await bundledOnce()
     gateway = await startGateway({
