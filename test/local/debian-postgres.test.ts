@@ -25,8 +25,7 @@ describe.skipIf(is_absent)(`on the PostgreSQL of the distribution${is_absent ? `
     })
     await migrate(server.url)
     sql = postgres(server.url, { max: 1, prepare: false, fetch_types: false, onnotice: () => {} })
-    await sql`create extension pg_stat_statements` // from here on: migrating is no call of a gateway's
-    await sql`select pg_stat_statements_reset()`
+    await sql`create extension pg_stat_statements`
     const database_url = server.url
     const worker = await bundledOnce()
     gateway = await startGateway({
@@ -38,6 +37,7 @@ describe.skipIf(is_absent)(`on the PostgreSQL of the distribution${is_absent ? `
       vars: PATIENT,
       log: () => {},
     })
+    await sql`select pg_stat_statements_reset()` // what prepared the database was no call of the gateway's
   })
   afterAll(async () => {
     await gateway?.stop()
