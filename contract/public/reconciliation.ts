@@ -33,6 +33,7 @@ export const reconciliation = z.strictObject({
   checked_s_ago: z.number().nullable(), // null where no pass was completed yet
   unchecked_s: z.number(), // the same, or since everything was to be read where no pass was completed yet
   unread_entries: count,
+  journals_behind: count, // of nodes that were told of settlements this database does not have, and have not told them all again
   pending_count: count,
   pending_s_max: z.number(),
   anomalies: z.record(z.string(), count),

@@ -1,7 +1,7 @@
 // What the gateway asks of the ledger for a generation: admits it, gives it to its next attempt, hears its node, settles what that
 // counted, gives its money back. All of it is decided in SQL (migrations/), in batches, by the teller.
 
-import type { SettleOutcome, UsageRecord } from '../../contract/internal/sync.ts'
+import type { JournalPosition, SettleOutcome, SyncResponse, UsageRecord } from '../../contract/internal/sync.ts'
 import type { OpenedTicket } from '../../contract/internal/ticket.ts'
 import { ask, askAll, type Failed, shardOf } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
@@ -50,10 +50,16 @@ export async function giveBack(env: Env, reservation: Reservation): Promise<void
   await ask(env, 'void', reservation)
 }
 
-/** Notes that a node lives, or throws why it is not heard. Returns which of the requests that it runs may not run any longer. */
-export async function hearNode(env: Env, said: Item<'hear_node'>): Promise<string[]> {
+/**
+ * Notes that a node lives, or throws why it is not heard. Returns which of the requests that it runs may not run any longer, and how
+ * far its journal is counted.
+ */
+export async function hearNode(
+  env: Env,
+  said: Item<'hear_node'>,
+): Promise<{ stop: string[]; journal?: Counted | undefined }> {
   const answer = await ask(env, 'hear_node', said)
-  if (answer.decision === 'seen') return answer.stop
+  if (answer.decision === 'seen') return answer
   if (answer.decision === 'stale_report') throw new ApiError('stale_report', { message: ageOf(answer.skew_ms) })
   throw refusalOf(answer)
 }
@@ -72,21 +78,38 @@ export interface Settlement {
 
 /**
  * Settles what a node reports: one call for each shard that has an account of these. Returns what became of each record, in order,
- * `retry` where it could not be decided now.
+ * `retry` where it could not be decided now, and how far the node's journal is counted.
  */
-export async function settle(env: Env, node_id: string, settlements: Settlement[]): Promise<SettleOutcome[]> {
+export async function settle(
+  env: Env,
+  { node_id, journal }: Reporter,
+  settlements: Settlement[],
+): Promise<{ outcomes: SettleOutcome[]; counted: Counted[] }> {
   const decided = new Map<Settlement, Settled>()
+  const counted: Counted[] = []
   const shards = Map.groupBy(settlements, ({ ticket }) => shardOf(env, ticket.account_id))
   const settleShard = async (own: Settlement[]) => {
-    const answers = await askAll(
-      env,
-      'settle',
-      own.map((one) => ({ ...settleItem(one), lock_ms_max: lockMsMax(env) })),
-    ).catch(nullWhenUnavailable)
+    const items = own.map((settlement) => ({ ...settleItem(settlement), journal, lock_ms_max: lockMsMax(env) }))
+    const answers = await askAll(env, 'settle', items).catch(nullWhenUnavailable)
+    for (const answer of answers ?? []) if ('journal' in answer && answer.journal) counted.push(answer.journal)
     own.forEach((settlement, i) => void decided.set(settlement, answers?.[i] ?? { decision: 'retry' }))
   }
   await Promise.all(Array.from(shards.values(), settleShard))
-  return Promise.all(settlements.map((settlement) => outcomeOf(env, node_id, settlement, decided.get(settlement)!)))
+  const outcomes = settlements.map((settlement) => outcomeOf(env, node_id, settlement, decided.get(settlement)!))
+  return { outcomes: await Promise.all(outcomes), counted }
+}
+
+interface Reporter {
+  node_id: string
+  journal?: JournalPosition | undefined
+}
+
+export type Counted = NonNullable<SyncResponse['journal']>
+
+/** A report goes in several calls, each of which counts on. */
+export function furthest(counted: Counted[]): Counted | null {
+  if (counted.length === 0) return null
+  return { mark: Math.max(...counted.map(({ mark }) => mark)), is_behind: counted.some(({ is_behind }) => is_behind) }
 }
 
 /** What the database, or nobody, said of a record. */

@@ -27,6 +27,7 @@ export interface SyncOptions {
   running_ids?: () => string[] // some of what runs here, to be told what of it must stop
   on_failure: (reason: string) => void
   on_stop?: (request_ids: string[]) => void // what the gateway no longer wants to run
+  on_behind?: () => void // the database came back older than what it had acknowledged
   heartbeat_ms?: number
   call_ms_max?: number
   settle_ms_max?: number // that the end of an answer waits for its bill; its bytes pass the same gateway
@@ -56,6 +57,7 @@ export class Sync {
       settle_ms_max: 5000,
       backoff_ms_max: 5000,
       on_stop: () => {},
+      on_behind: () => {},
       running_ids: () => [],
       ...options,
     }
@@ -126,13 +128,19 @@ export class Sync {
       sent_unix_ms: Date.now(),
       running_ids: this.#runningIds(),
       records: journal.unacknowledged(SYNC_RECORDS_MAX),
+      journal: journal.position,
     }
     try {
-      const { settled, stop, ticket_keys } = await this.#post(request)
+      const { settled, stop, ticket_keys, journal: counted } = await this.#post(request)
       this.#options.ticket_keys.learn(ticket_keys)
       this.#options.on_stop(stop)
-      journal.acknowledge(settled.filter(({ outcome }) => outcome !== 'retry'))
-      this.#failures = settled.some(({ outcome }) => outcome === 'retry') ? this.#failures + 1 : 0
+      this.#noteMark(counted)
+      const are_kept = journal.acknowledge(
+        settled.filter(({ outcome }) => outcome !== 'retry'),
+        counted?.mark,
+      )
+      const is_done = are_kept && settled.every(({ outcome }) => outcome !== 'retry')
+      this.#failures = is_done ? 0 : this.#failures + 1
       this.#reason = ''
     } catch (error) {
       this.#failures++
@@ -140,6 +148,13 @@ export class Sync {
     }
     this.#release(...(this.#failures > 0 ? this.#waiting.keys() : request.records.map(({ request_id }) => request_id)))
     return request.records.length < SYNC_RECORDS_MAX
+  }
+
+  // What this report settled is settled there now; what was acknowledged before may not be.
+  #noteMark(counted: SyncResponse['journal']): void {
+    if (!counted?.is_behind) return
+    this.#options.journal.resend(counted.mark)
+    this.#options.on_behind()
   }
 
   /** Once a heartbeat: reports may come more often, and this costs more than all the rest of one that is empty. */

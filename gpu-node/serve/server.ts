@@ -84,7 +84,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     refuseUnlessServing(state)
     refuseUnlessRoom(options, request)
     const generation = acceptRequest(request, { ticket, text: ticket_text! }, options.runner)
-    takeIn(options, generation, { ticket, text: ticket_text! })
+    takeIn(options, { ticket, text: ticket_text! })
     start(options, generation, ticket, { outgoing: c.env.outgoing, is_streamed: request.stream })
     return RESPONSE_ALREADY_SENT
   })
@@ -115,15 +115,11 @@ function refuseUnlessRoom({ runner }: ServerOptions, { prompts, n }: GenerateReq
   throw new Refusal('overloaded', 'The queue is full.', { retry_after_s: runner.load.queue_s })
 }
 
-function takeIn(
-  { journal }: ServerOptions,
-  { run: { prompt_tokens } }: Generation,
-  { ticket, text }: { ticket: Ticket; text: string },
-): void {
+function takeIn({ journal }: ServerOptions, { ticket, text }: { ticket: Ticket; text: string }): void {
   const { request_id, attempt, duration_ms_max } = ticket
   if (journal.wasUsed(request_id, attempt)) throw new Refusal('bad_ticket', 'The ticket was already used.')
-  if (!journal.accept({ ticket: text, request_id, attempt, prompt_tokens, duration_ms_max })) {
-    throw new Refusal('overloaded', 'The journal of this node is full.')
+  if (!journal.accept({ ticket: text, request_id, attempt, duration_ms_max })) {
+    throw new Refusal('overloaded', 'The journal of this node takes nothing.')
   }
 }
 
@@ -156,15 +152,16 @@ function start(
   streams.start(generation, client)
 }
 
-// Health is honest: a step that hangs makes the node unhealthy, however well its HTTP answers.
-function healthOf({ config, runner, state }: ServerOptions) {
+// Health is honest: a step that hangs, and a disk that takes no journal, make the node unhealthy, however well its HTTP answers.
+function healthOf({ config, runner, state, journal }: ServerOptions) {
   const { step_in_flight_ms, last_step_age_ms } = runner.load
   const is_stuck = step_in_flight_ms !== null && step_in_flight_ms > config.step_ms_max
   return {
-    ok: !state.engine_failed && !state.draining && !is_stuck,
+    ok: !state.engine_failed && !state.draining && !is_stuck && journal.is_written,
     draining: state.draining,
     engine_failed: state.engine_failed,
     step_in_flight_ms,
     last_step_age_ms,
+    journal: journal.health,
   }
 }

@@ -13,6 +13,7 @@ declare
   places int[];
   round_items jsonb;
   settled settlement;
+  journals jsonb;
 begin
   if not jsonb_path_exists(items, '$[*].request_id') then
     perform set_config('synchronous_commit', 'off', true); -- a heartbeat is worth no disk write
@@ -23,6 +24,7 @@ begin
     return query select answers_beside_locked('settle', items, owners);
     return;
   end if;
+  journals := count_journals(items);
   for places, round_items in select r.places, r.round_items from settle_rounds(items) as r loop
     foreach settled in array settle_set(round_items) loop
       answers[places[settled.place]] := jsonb_build_object('decision', settled.decision);
@@ -34,5 +36,7 @@ begin
     perform heartbeat(report);
     answers[report_place] := jsonb_build_object('decision', 'seen', 'stop', requests_to_stop());
   end loop;
-  return query select unnest(answers);
+  return query select answers[place] || case when item ? 'journal'
+    then jsonb_build_object('journal', journals -> (item -> 'journal' ->> 'id')) else '{}' end
+  from jsonb_array_elements(items) with ordinality as listed (item, place) order by place;
 end $$;

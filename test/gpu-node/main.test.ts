@@ -9,6 +9,7 @@ import { testData } from '../support/data.ts'
 import { FakeGateway } from '../support/fake-gateway.ts'
 import { temporaryFolder } from '../support/fake-node.ts'
 import { framesOf, generate, NODE_ID, textOf } from '../support/generate.ts'
+import { journalLines } from '../support/journal.ts'
 import { ticketSigner } from '../support/keys.ts'
 import { modelFolder, safetensorsFile, tinyTensors } from '../support/safetensors.ts'
 import { zeroTensors } from '../support/torch-file.ts'
@@ -158,12 +159,11 @@ async function readUntilKilled(response: Response, kill: () => void) {
 }
 
 function lastCounts(data_dir: string, request_id: string) {
-  const lines = readFileSync(join(data_dir, 'journal.jsonl'), 'utf8').split('\n').slice(0, -1)
-  const counts = lines
-    .flatMap((line) => (JSON.parse(line) as { counts?: [string, number, number][] }).counts ?? [])
+  const counts = journalLines(data_dir)
+    .flatMap(({ counts = [] }) => counts)
     .findLast(([key]) => key === `${request_id}/1`)
   expect(counts, 'the journal counted it').toBeDefined()
-  return { completion_tokens: counts![1], delivered_tokens: counts![2] }
+  return { completion_tokens: counts![3], delivered_tokens: counts![4] }
 }
 
 test.each(['on', 'off'])(

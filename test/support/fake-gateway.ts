@@ -26,6 +26,8 @@ export class FakeGateway {
   /** The keys that it tells of. */
   ticket_keys: PublicKey[] = issuer.keys
   status = 200
+  /** How far it says that the node's journal is counted; `is_behind` only once. */
+  counted: SyncResponse['journal'] | null = null
   delay_ms = 0
   readonly #server: Server
   #refusal: string | null = null
@@ -82,9 +84,19 @@ export class FakeGateway {
     }
   }
 
+  #count(): Pick<SyncResponse, 'journal'> {
+    const journal = this.counted
+    if (!journal) return {}
+    this.counted = { ...journal, is_behind: false }
+    return { journal }
+  }
+
   #answer(report: SyncRequest): string {
     const { stop, ticket_keys } = this
-    return JSON.stringify({ settled: this.#settle(report), stop, ticket_keys } satisfies SyncResponse)
+    return JSON.stringify({
+      ...{ settled: this.#settle(report), stop, ticket_keys },
+      ...this.#count(),
+    } satisfies SyncResponse)
   }
 
   #settle(report: SyncRequest): SyncResponse['settled'] {

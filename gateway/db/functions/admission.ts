@@ -2,7 +2,7 @@
 
 import * as z from 'zod'
 import { count, id, nanousd, uuid } from '../../../contract/public/scalar.ts'
-import { condition, ended } from '../../field/report.ts'
+import { condition, ended, journalCounted, journalPosition } from '../../field/report.ts'
 import { caller, keyHash, keyRefusals } from './asker.ts'
 import { byId, verdicts, wish } from './verdict.ts'
 
@@ -108,6 +108,8 @@ const voiding = {
 
 export { voiding as void }
 
+const journal = journalPosition.optional()
+
 const usageRecord = z.object({
   ...reservation,
   ...ended,
@@ -115,6 +117,7 @@ const usageRecord = z.object({
   // Of its ticket: when it was signed, and for which node. A gateway of the release before says neither.
   issued_unix_ms: z.int().optional(),
   node_id: z.string().optional(),
+  journal, // its node's; nor that
 })
 
 /** What a gateway of the release before passes on of a node; this one asks hear_node. */
@@ -127,6 +130,7 @@ export const settle = {
   answer: z.discriminatedUnion('decision', [
     z.strictObject({
       decision: z.enum(['posted', 'late', 'duplicate', 'stale', 'conflict', 'voided', 'rejected', 'locked']),
+      journal: journalCounted.exactOptional(),
     }),
     z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid) }),
   ]),

@@ -38,14 +38,14 @@ function finish(journal: Journal, ...request_ids: string[]): void {
       first_token_ms: 1,
       duration_ms: 1,
     }
-    journal.accept({ ticket: 'ticket', request_id, attempt: 1, prompt_tokens: 1, duration_ms_max: 1000 })
+    journal.accept({ ticket: 'ticket', request_id, attempt: 1, duration_ms_max: 1000 })
     journal.step([], [record])
   }
 }
 
 async function setUp(options: Partial<SyncOptions> = {}) {
   const gateway = await FakeGateway.start()
-  const journal = new Journal(temporaryFolder())
+  const journal = options.journal ?? new Journal(temporaryFolder())
   const failures: string[] = []
   const ticket_keys = await TicketKeys.open(temporaryFolder(), [ticketSigner.x])
   const sync = new Sync({
@@ -74,7 +74,8 @@ test('a node that does nothing still says that it lives', async () => {
   const { gateway } = await setUp()
   while (gateway.reports.length < 3) await sleep(5)
   const head = { node: status, boot, sent_unix_ms: expect.any(Number), running_ids: [], records: [] }
-  expect(gateway.reports.slice(0, 3)).toEqual([1, 2, 3].map((sequence) => ({ ...head, sequence })))
+  const journal = { id: expect.any(String), mark: 0, is_resending: false }
+  expect(gateway.reports.slice(0, 3)).toEqual([1, 2, 3].map((sequence) => ({ ...head, sequence, journal })))
 })
 
 test('a finished record is reported at once, and once', async () => {
@@ -82,7 +83,7 @@ test('a finished record is reported at once, and once', async () => {
   await sleep(50)
   finish(journal, 'a')
   sync.poke()
-  await gateway.record('a', 500)
+  await gateway.record('a') // long before the next heartbeat
   await stop()
   expect(gateway.records.map(({ request_id }) => request_id)).toEqual(['a'])
 })
@@ -200,6 +201,36 @@ test('a report never has more records than the contract allows', async () => {
   while (journal.unacknowledged(1).length > 0) await sleep(5)
   expect(Math.max(...gateway.reports.map(({ records }) => records.length))).toBe(SYNC_RECORDS_MAX)
   expect(new Set(gateway.records.map(({ request_id }) => request_id)).size).toBe(ids.length)
+})
+
+test('a database that is behind is told the last day again, also by who was killed meanwhile', async () => {
+  const folder = temporaryFolder()
+  const ids = Array.from({ length: SYNC_RECORDS_MAX + 20 }, (_, i) => `r${i}`)
+  const told = (gateway: FakeGateway) => new Set(gateway.records.map(({ request_id }) => request_id))
+  const first = await setUp({ journal: new Journal(folder) })
+  first.gateway.counted = { mark: 41, is_behind: false }
+  finish(first.journal, ...ids)
+  first.sync.poke()
+  while (first.journal.unacknowledged(1).length > 0) await sleep(5)
+  expect(first.journal.position).toMatchObject({ mark: 41, is_resending: false })
+  let behind = 0
+  first.gateway.settle = () => 'retry'
+  first.gateway.counted = { mark: 7, is_behind: true }
+  while (!first.journal.position.is_resending) await sleep(5)
+  await first.stop() // nothing of it was taken yet
+
+  const second = await setUp({ journal: new Journal(folder), on_behind: () => void behind++ })
+  second.gateway.counted = { mark: 9, is_behind: false }
+  expect(second.journal.position).toMatchObject({ mark: 7, is_resending: true })
+  while (second.journal.position.is_resending) await sleep(5)
+  expect(told(second.gateway)).toEqual(new Set(ids))
+  expect(second.gateway.reports.every(({ journal }) => journal?.id === first.journal.position.id)).toBe(true)
+  const reports = second.gateway.reports.length
+  while (second.gateway.reports.length < reports + 3) await sleep(5)
+  expect(second.gateway.reports.at(-1)).toMatchObject({ records: [], journal: { mark: 9, is_resending: false } })
+  expect(behind).toBe(0)
+  second.gateway.counted = { mark: 2, is_behind: true }
+  while (behind === 0) await sleep(5)
 })
 
 test('the last report comes after the end', async () => {

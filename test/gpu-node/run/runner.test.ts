@@ -1,9 +1,11 @@
 // Any runner can stand behind the seam: one that is no engine of ours serves requests end to end, through the real gateway and
 // Postgres, with ticket, journal and a settled bill.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import OpenAI, { APIConnectionTimeoutError } from 'openai'
 import { pino } from 'pino'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { UsageRecord } from '../../../contract/internal/sync.ts'
@@ -16,14 +18,17 @@ import { startNodeOver } from '../../support/fake-node.ts'
 import { CACHED_TOKENS, FakeRunner, textOfChoice, UNREADABLE } from '../../support/fake-runner.ts'
 import { bundledOnce, PATIENT } from '../../support/gateway.ts'
 import { framesOf, generate, NODE_ID, textOf } from '../../support/generate.ts'
+import { journalLines } from '../../support/journal.ts'
 import { TICKET_SEED } from '../../support/keys.ts'
 import { nodeConfig } from '../../support/native-runner.ts'
 import { ledgerFindings, startTestPostgres, type TestPostgres } from '../../support/postgres.ts'
+import { seededRandom } from '../../support/random.ts'
 import { eventually } from '../../support/stack.ts'
 
 const STEP_MS = 10
 const BEGIN = 1 // the token that the gateway puts before each prompt
 const ENDLESS = 900 // tokens: nine seconds
+const KEEP_ALIVE_MS = 200 // a fifth of the default
 
 describe('through the real gateway, with a ticket and to the bill', () => {
   const model = 'ziya-coding-mini'
@@ -40,7 +45,7 @@ describe('through the real gateway, with a ticket and to the bill', () => {
     const secrets = { ticket_seeds: TICKET_SEED, admin_key }
     const worker = await bundledOnce()
     gateway = await startGateway({ port: 0, database_url: db.url, worker, ...secrets, vars: PATIENT, log: () => {} })
-    const config = nodeConfig({ model_id: model, data_dir, gateway_url: gateway.url })
+    const config = nodeConfig({ model_id: model, data_dir, gateway_url: gateway.url, keep_alive_ms: KEEP_ALIVE_MS })
     node = await startService({ config, runner, log: pino({ level: 'silent' }) })
     await registerNode(db.url, { id: NODE_ID, url: node.url, model, key: node.public_key })
     const isKnown = async () => {
@@ -69,8 +74,7 @@ describe('through the real gateway, with a ticket and to the bill', () => {
 
   /** What the journal's last word on a request is. */
   function journalled(request_id: string): UsageRecord {
-    const lines = readFileSync(join(data_dir, 'journal.jsonl'), 'utf8').split('\n').filter(Boolean)
-    const finished = lines.flatMap((line) => (JSON.parse(line) as { finished?: UsageRecord[] }).finished ?? [])
+    const finished = journalLines(data_dir).flatMap((line) => line.finished ?? [])
     return (
       finished.find((record) => record.request_id === request_id) ?? expect.fail(`${request_id} is not in the journal`)
     )
@@ -138,10 +142,9 @@ describe('through the real gateway, with a ticket and to the bill', () => {
       Array.from({ length: 8 }, () => post({ prompt: 'one', max_tokens: 150, stream: true })),
     )
     for (const stream of streams) expect(textOf(await stream.text())).toBe(textOfChoice(0, 150))
-    const lines = readFileSync(join(data_dir, 'journal.jsonl'), 'utf8').split('\n').filter(Boolean)
     const ids = new Set(streams.map(idOf))
-    const written = lines
-      .map((line) => (JSON.parse(line) as { counts?: [string, number][] }).counts ?? [])
+    const written = journalLines(data_dir)
+      .map(({ counts = [] }) => counts)
       .map((counts) => counts.filter(([key]) => ids.has(key.split('/')[0]!)).length)
     expect(written.filter((count) => count === 8).length).toBeGreaterThan(10)
     for (const stream of streams) await bill(idOf(stream))
@@ -160,6 +163,119 @@ describe('through the real gateway, with a ticket and to the bill', () => {
     expect(completion_tokens).toBeGreaterThanOrEqual(4)
     expect(completion_tokens).toBeLessThan(ENDLESS / 2)
     expect(completion_tokens - delivered_tokens).toBeLessThanOrEqual(8)
+  })
+
+  describe('a whole answer', () => {
+    const LONG = 90 // tokens: nearly a second, with empty lines before the JSON
+
+    /** Sends a request over a socket of its own; the answer’s bytes as they come. */
+    function postRaw(body: object) {
+      const { hostname, port } = new URL(gateway.url)
+      const json = JSON.stringify({ model, ...body })
+      const head = [
+        'POST /v1/completions HTTP/1.1',
+        `host: ${hostname}`,
+        `authorization: Bearer ${customer.api_key}`,
+        'content-type: application/json',
+        `content-length: ${json.length}`,
+      ]
+      const socket = connect(Number(port), hostname).on('error', () => {})
+      socket.write([...head, '', json].join('\r\n'))
+      return socket
+    }
+
+    const running = (count: number) => async () => (runner.load.running === count ? true : null)
+
+    /** What everything that this customer’s clients left behind cost, once all of it is settled. */
+    async function costOfGone(since: Date): Promise<{ cost: bigint; count: number }> {
+      const read = async () => {
+        const rows = await db.sql`
+          select r.state, u.outcome, u.delivered_tokens, u.cost_nanousd from reservations r left join usage u using (request_id)
+          where r.account_id = ${customer.account_id} and r.created_at > ${since.toISOString()}::timestamptz`
+        return rows.every(({ state }) => state !== 'pending') && rows.length > 0 ? rows : null
+      }
+      const { value: rows } = await eventually(read, 10_000)
+      for (const row of rows) expect(row).toMatchObject({ outcome: 'client_gone', delivered_tokens: '0' })
+      return { cost: rows.reduce((sum, row) => sum + BigInt(row.cost_nanousd), 0n), count: rows.length }
+    }
+
+    test('that takes long is kept alive, and is the same JSON with the same bill', async () => {
+      const response = await post({ prompt: 'one', max_tokens: LONG })
+      expect([response.status, response.headers.get('content-type')]).toEqual([200, 'application/json'])
+      const text = await response.text()
+      expect(text).toMatch(/^\n{2,}\{/)
+      const { choices, usage } = JSON.parse(text) as { choices: object[]; usage: object }
+      expect(choices).toMatchObject([{ text: textOfChoice(0, LONG), finish_reason: 'length' }])
+      expect(usage).toMatchObject({ completion_tokens: LONG })
+      expect(await bill(idOf(response))).toMatchObject({
+        completion_tokens: LONG,
+        delivered_tokens: LONG,
+        outcome: 'length',
+      })
+    })
+
+    test('with an Idempotency-Key is kept without the empty lines', async () => {
+      const key = crypto.randomUUID()
+      const headers = {
+        authorization: `Bearer ${customer.api_key}`,
+        'content-type': 'application/json',
+        'idempotency-key': key,
+      }
+      const ask = async () => {
+        const body = JSON.stringify({ model, prompt: 'one', max_tokens: LONG })
+        const answer = await fetch(`${gateway.url}/v1/completions`, { method: 'POST', headers, body })
+        return { text: await answer.text(), is_replay: answer.headers.has('idempotency-replayed') }
+      }
+      const [first, again] = [await ask(), await ask()]
+      expect(first.text).toMatch(/^\{/)
+      expect(again).toEqual({ text: first.text, is_replay: true })
+    })
+
+    test.each(['destroy', 'resetAndDestroy'] as const)(
+      'whose client leaves by %s, at any moment, is noticed at the second beat and costs nothing',
+      async (leave) => {
+        const since = new Date()
+        const random = seededRandom()
+        const socket = postRaw({ prompt: 'one', max_tokens: ENDLESS })
+        await eventually(running(1), 5000)
+        await new Promise((resolve) => setTimeout(resolve, random.below(600)))
+        socket[leave]()
+        const { ms } = await eventually(running(0), 5000)
+        expect(ms).toBeLessThan(10 * KEEP_ALIVE_MS) // two, on a machine of its own
+        expect(await costOfGone(since)).toEqual({ cost: 0n, count: 1 })
+        socket.destroy()
+      },
+    )
+
+    test('whose official client times out and asks again, as it does by default, is paid once at most', async () => {
+      const since = new Date()
+      const client = new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: customer.api_key, timeout: 300 })
+      const asked = client.completions.create({ model, prompt: 'one', max_tokens: ENDLESS })
+      await expect(asked).rejects.toThrow(APIConnectionTimeoutError)
+      await eventually(running(0), 4000)
+      expect(await costOfGone(since)).toEqual({ cost: 0n, count: 3 })
+    })
+
+    test.each([
+      ['soon', 5, 503],
+      ['later', 60, 200],
+    ])('whose run fails %s ends with an error in OpenAI’s shape, and costs nothing', async (_, steps, status) => {
+      const answer = post({ prompt: 'one', max_tokens: ENDLESS })
+      const before = runner.steps.length
+      await eventually(async () => (runner.steps.length > before + steps ? true : null), 20_000)
+      runner.failRuns()
+      const response = await answer
+      expect(response.status).toBe(status)
+      expect(JSON.parse(await response.text())).toMatchObject({
+        error: { code: 'engine_failed', type: 'server_error' },
+      })
+      const { value: usage } = await eventually(async () => {
+        const [settled] =
+          await db.sql`select outcome, cost_nanousd, delivered_tokens from usage where request_id = ${idOf(response)}`
+        return settled ?? null
+      }, 10_000)
+      expect(usage).toEqual({ outcome: 'error', cost_nanousd: '0', delivered_tokens: '0' })
+    })
   })
 
   test.each([true, false])(

@@ -1,8 +1,6 @@
 // The node over HTTP with a fake engine: what a gateway can rely on.
 
-import { readFileSync } from 'node:fs'
 import { request as httpRequest, type IncomingMessage } from 'node:http'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test } from 'vitest'
 import type { GenerateRequest, PromptPart } from '../../../contract/internal/generation.ts'
@@ -10,6 +8,7 @@ import { signTicket } from '../../../contract/internal/ticket.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
 import { FAKE_BLOCKS, startFakeNode } from '../../support/fake-node.ts'
 import { bodySha256, framesOf, generate, generateRequest, textOf, ticketFor } from '../../support/generate.ts'
+import { journalLines } from '../../support/journal.ts'
 import { otherSigner, ticketSigner } from '../../support/keys.ts'
 import { seededRandom } from '../../support/random.ts'
 
@@ -493,7 +492,7 @@ test('a drained node finishes what runs, refuses what comes, and reports all of 
   expect(framesOf(await response.text()).at(-1)).toBe('[DONE]')
   await drained
   expect((await gateway.record(request_id, 0)).completion_tokens).toBe(40)
-  expect(gateway.reports.at(-1)!.node.state).toBe('draining')
+  expect(gateway.reports.at(-1)!.node.state).toBe('stopped')
 })
 
 test('a drain whose time is up ends what still runs or waits with what there is, and reports it', async () => {
@@ -540,6 +539,7 @@ test.each([true, false])(
     expect(last).toMatchObject({ error: { code: 'request_revoked', param: null } })
     const record = await gateway.record(revoked_id)
     expect(record.outcome).toBe('revoked')
+    expect(record.delivered_tokens > 0).toBe(stream) // an error's body is no answer
     expect(record.completion_tokens).toBeLessThan(3000)
     expect((await node.status()).running).toBe(1)
     expect((await other).status).toBe(200)
@@ -592,17 +592,10 @@ test('the journal holds what was written before it was written', async () => {
 
 /** The completion tokens the journal last names for a request. */
 function journalled(data_dir: string, request_id: string): number {
-  const lines = readFileSync(join(data_dir, 'journal.jsonl'), 'utf8').split('\n').filter(Boolean)
-  const counts = lines.flatMap((line) => {
-    const { counts = [], finished = [] } = JSON.parse(line) as {
-      counts?: [string, number][]
-      finished?: { request_id: string; completion_tokens: number }[]
-    }
-    return [
-      ...counts.filter(([key]) => key.startsWith(request_id)).map(([, tokens]) => tokens),
-      ...finished.filter((record) => record.request_id === request_id).map((record) => record.completion_tokens),
-    ]
-  })
+  const counts = journalLines(data_dir).flatMap(({ counts = [], finished = [] }) => [
+    ...counts.filter(([key]) => key.startsWith(request_id)).map(([, , , tokens]) => tokens),
+    ...finished.filter((record) => record.request_id === request_id).map((record) => record.completion_tokens),
+  ])
   return counts.at(-1) ?? 0
 }
 
