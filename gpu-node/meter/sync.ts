@@ -30,14 +30,12 @@ export interface SyncOptions {
   on_behind?: () => void // the database came back older than what it had acknowledged
   heartbeat_ms?: number
   call_ms_max?: number
+  settle_ms_max?: number // that the end of an answer waits for its bill; its bytes pass the same gateway
   backoff_ms_max?: number
 }
 
 // The first pause is short, because a node and its gateway often start together.
 const BACKOFF_MS_MIN = 50
-
-// The longest that the end of an answer waits for its bill: a gateway that takes longer is as good as away.
-const SETTLE_MS_MAX = 1000
 
 export class Sync {
   readonly #options: Required<SyncOptions>
@@ -56,6 +54,7 @@ export class Sync {
     this.#options = {
       heartbeat_ms: 1000,
       call_ms_max: 5000,
+      settle_ms_max: 5000,
       backoff_ms_max: 5000,
       on_stop: () => {},
       on_behind: () => {},
@@ -79,7 +78,7 @@ export class Sync {
     const { request_id } = record
     if (this.#failures > 0 || this.#is_stopped || !this.#options.journal.isUnsettled(record)) return
     await new Promise<void>((resolve) => {
-      const impatience = setTimeout(() => this.#release(request_id), SETTLE_MS_MAX)
+      const impatience = setTimeout(() => this.#release(request_id), this.#options.settle_ms_max)
       this.#waiting.set(request_id, () => {
         clearTimeout(impatience)
         resolve()

@@ -211,11 +211,13 @@ test('a ledger that drifts fails its health check by the name of the check, and 
   await expectHealth({ http: 200, status: 'ok', failing: [] })
 })
 
-test('a ledger that no pass was ever completed of is unchecked after a while', async () => {
+test('a ledger is unchecked until a pass was completed, and where none was for ten minutes', async () => {
   await gateway.db.sql`update ledger_passes set checked_at = null, started_anew_at = clock_timestamp()`
-  await expectHealth({ status: 'ok', failing: [], checked_s_ago: null })
-  await gateway.db.sql`update ledger_passes set started_anew_at = clock_timestamp() - interval '16 minutes'`
-  await expectHealth({ status: 'drift', failing: ['unchecked'], checked_s_ago: null })
+  await expectHealth({ http: 503, status: 'unchecked', failing: ['unchecked'], checked_s_ago: null })
+  await gateway.runScheduled()
+  await expectHealth({ http: 200, status: 'ok', failing: [] })
+  await gateway.db.sql`update ledger_passes set checked_at = clock_timestamp() - interval '601 seconds'`
+  await expectHealth({ http: 503, status: 'unchecked', failing: ['unchecked'] })
 })
 
 test('a ledger that is older than what a node was told says so, until the node has told everything again', async () => {

@@ -25,7 +25,7 @@ describe.skipIf(is_absent)(`on the PostgreSQL of the distribution${is_absent ? `
     })
     await migrate(server.url)
     sql = postgres(server.url, { max: 1, prepare: false, fetch_types: false, onnotice: () => {} })
-    await sql`create extension pg_stat_statements schema pg_catalog`
+    await sql`create extension pg_stat_statements`
     const database_url = server.url
     const worker = await bundledOnce()
     gateway = await startGateway({

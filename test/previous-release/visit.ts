@@ -41,6 +41,8 @@ export class Visit {
   readonly #document: Document
   #account_id = ''
   #key = ''
+  /** Of what was asked last. */
+  #request_id = ''
 
   private constructor(at: Visited, document: Document) {
     this.#at = at
@@ -78,11 +80,11 @@ export class Visit {
     while (this.count < requests) await this.#at.random.pick(steps)()
   }
 
+  /** Its request's id, once it is settled. */
   async #generate(): Promise<string> {
-    const { id } = this.#at.random.below(2)
-      ? await this.#ask('POST /v1/chat/completions', 200, chat)
-      : await this.#ask('POST /v1/completions', 200, { ...completion, n: 2 })
-    const request_id = String(id).replace(/^[a-z]+-/, '')
+    if (this.#at.random.below(2)) await this.#ask('POST /v1/chat/completions', 200, chat)
+    else await this.#ask('POST /v1/completions', 200, { ...completion, n: 2 })
+    const request_id = this.#request_id
     const posted = await this.#settled(request_id, 'posted')
     if (posted.cost_nanousd === '0') this.failures.push(`${request_id} was free`)
     return request_id
@@ -233,6 +235,7 @@ export class Visit {
       ...(body !== undefined && { body: typeof body === 'string' ? body : JSON.stringify(body) }),
     })
     const text = await answer.text()
+    this.#request_id = answer.headers.get('x-request-id') ?? ''
     const wrong =
       answer.status === status ? this.#document.faultOf(method, path, answer, text) : `answered ${answer.status}`
     if (wrong) this.failures.push(`${call} ${wrong}: ${text.slice(0, 500)}`)
