@@ -9,6 +9,7 @@ import { FakeGateway } from '../../support/fake-gateway.ts'
 import { temporaryFolder } from '../../support/fake-node.ts'
 import { newGate } from '../../support/gate.ts'
 import { issuer, nodeSigner, OTHER_SEED, TICKET_SEED, ticketSigner } from '../../support/keys.ts'
+import { PATIENCE_MS } from '../../support/patience.ts'
 
 const NEVER_MS = 86_400_000 // of a heartbeat that brings nothing
 
@@ -97,7 +98,7 @@ test('a finished record is reported at once, and once', async () => {
 
 test('what finishes while a report is on its way goes together with the next', async () => {
   const { gateway, journal, sync } = await setUp({ heartbeat_ms: NEVER_MS })
-  await vi.waitFor(() => expect(gateway.reports).toHaveLength(1))
+  await vi.waitFor(() => expect(gateway.reports).toHaveLength(1), { timeout: PATIENCE_MS })
   const gate = newGate()
   gateway.answers = gate.pass
   finish(journal, 'a')
@@ -121,7 +122,7 @@ describe('the end of an answer', () => {
 
   async function finished(options: Partial<SyncOptions> = {}) {
     const set = await setUp({ heartbeat_ms: 10_000, ...options })
-    await vi.waitFor(() => expect(set.gateway.reports).toHaveLength(1), { timeout: 30_000 })
+    await vi.waitFor(() => expect(set.gateway.reports).toHaveLength(1), { timeout: PATIENCE_MS })
     const events: string[] = []
     set.gateway.settle = ({ request_id }) => {
       events.push(`settled ${request_id}`)
