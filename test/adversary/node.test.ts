@@ -430,7 +430,7 @@ describe('of what it has it reads', () => {
 
   test('nothing but public keys in the answer to a report', async () => {
     const answer = (await (await thief.report([])).json()) as object
-    expect(Object.keys(answer).sort()).toEqual(['settled', 'stop', 'ticket_keys'])
+    expect(Object.keys(answer).sort()).toEqual(['ledger_id', 'settled', 'stop', 'ticket_keys'])
     expect(answer).toMatchObject({ ticket_keys: issuer.keys })
   })
 })

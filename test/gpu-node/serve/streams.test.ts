@@ -155,7 +155,8 @@ test(`${REQUESTS} requests of every kind leave no memory, no timer, no listener 
   expect(Object.values(left.kinds).reduce((a, b) => a + b)).toBe(REQUESTS)
   // What stays is one line a ticket, against its second use: 0.4 kB, for as long as it could come again.
   expect(left.heap_bytes[1] - left.heap_bytes[0]).toBeLessThan(0.8 * REQUESTS * 800 + (1 << 20))
-  expect(left.journal_bytes).toBeLessThan(600 * REQUESTS)
+  // A record is a ticket, its counts and its end; what was acknowledged is compacted away once the file is large.
+  expect(left.journal_bytes).toBeLessThan(Math.min(1800 * REQUESTS, 8 << 20))
   expect(left.timers[1]).toBeLessThan(left.timers[0] + 10)
   expect(left.listeners[1]).toBe(left.listeners[0])
 })
