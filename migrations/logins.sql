@@ -10,12 +10,12 @@ exception
   when insufficient_privilege then return false;
 end $$;
 
-select rolname as name from pg_roles r
-where rolcanlogin
-  and exists (
-    select from pg_auth_members m join pg_roles of on of.oid = m.roleid where m.member = r.oid and of.rolname = 'ziya_reader')
-  and not exists (
-    select from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase
-    where s.setrole = r.oid and d.datname = current_database() and 'jit=off' = any (s.setconfig))
-  and not pg_temp.calm_reader(rolname)
-order by rolname;
+with compiling as materialized ( -- first who is meant, then what is done to them
+  select rolname as name from pg_roles r
+  where rolcanlogin
+    and exists (
+      select from pg_auth_members m join pg_roles of on of.oid = m.roleid where m.member = r.oid and of.rolname = 'ziya_reader')
+    and not exists (
+      select from pg_db_role_setting s join pg_database d on d.oid = s.setdatabase
+      where s.setrole = r.oid and d.datname = current_database() and 'jit=off' = any (s.setconfig)))
+select name from compiling where not pg_temp.calm_reader(name) order by name;

@@ -218,6 +218,7 @@ test('a ledger is unchecked until a pass was completed, and where none was for t
   await expectHealth({ http: 200, status: 'ok', failing: [] })
   await gateway.db.sql`update ledger_passes set checked_at = clock_timestamp() - interval '601 seconds'`
   await expectHealth({ http: 503, status: 'unchecked', failing: ['unchecked'] })
+  await gateway.runScheduled()
 })
 
 test('a ledger that is older than what a node was told says so, until the node has told everything again', async () => {

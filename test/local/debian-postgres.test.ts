@@ -37,6 +37,7 @@ describe.skipIf(is_absent)(`on the PostgreSQL of the distribution${is_absent ? `
       vars: PATIENT,
       log: () => {},
     })
+    await sql`select pg_stat_statements_reset()` // what prepared the database was no call of the gateway's
   })
   afterAll(async () => {
     await gateway?.stop()

@@ -108,6 +108,23 @@ test('what a superuser migrates stays the owner’s', async () => {
   expect(await migrate(url('keeper', 'p'), and(migration('z.sql', 'create table z (a int)')), again, [])).toEqual([])
 })
 
+test('a login that is a reader does not compile its statements; every other login is left alone, and who may not change one is told', async () => {
+  await db.sql.unsafe(`create role my_reader login password 'p' in role ziya_reader; create role stranger login;
+    create role small login password 'p'`)
+  await db.sql`create database little owner small`
+  const said: string[] = []
+  const say = (line: string) => said.push(line)
+  await migrate(db.url, and(), { name: 'functions', sql: '', checksum: '' }, [], say)
+  const changed =
+    await db.sql`select setrole::regrole::text as name, setconfig from pg_db_role_setting where setrole <> 0 order by 1`
+  expect(changed.filter(({ name }) => !name.startsWith('ziya_'))).toEqual([
+    { name: 'my_reader', setconfig: ['jit=off'] },
+  ])
+  const url = Object.assign(new URL(db.url), { username: 'small', password: 'p', pathname: '/little' }).href
+  await migrate(url, readMigrations(), undefined, [], say)
+  expect(said).toContainEqual(expect.stringMatching(/^ {2}my_reader compiles .*in database little set jit = off$/))
+})
+
 describe('the list price of the catalog', () => {
   const listed = () =>
     db.sql`select model, version::int, input_nanousd_per_token::text as price from prices where account_id is null order by model, version`

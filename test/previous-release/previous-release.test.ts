@@ -10,6 +10,7 @@ import { admin_key, PATIENT } from '../support/gateway.ts'
 import { TICKET_SEED } from '../support/keys.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import {
+  openOf,
   type PreviousNode,
   previousBoundary,
   previousWorker,
@@ -113,11 +114,7 @@ function valuesOf({ enum: values, const: value }: Shape): unknown[] | undefined 
   return values ?? (value === undefined ? undefined : [value])
 }
 
-/** An answer may have more fields, and a decision that is new is of an item that asked for it. */
-function openOf(shape: Shape): Shape {
-  return JSON.parse(JSON.stringify(shape), (name, value) => (name === 'additionalProperties' ? undefined : value))
-}
-
+/** An answer's shapes by its decisions. A decision that is new is of an item that asked for it. */
 function decisionsOf(shape: Shape): Map<unknown, Shape[]> {
   const listed = variantsOf(shape).flatMap((one) =>
     (valuesOf(one.properties?.decision ?? {}) ?? []).map((decision) => ({
@@ -137,6 +134,9 @@ const now = Object.fromEntries(
   }),
 )
 
+// What is only passed on to a person may have values that are new.
+const WIDENED = ['allowed.findings[].check may no longer be all that it was']
+
 test.each(Object.entries(previousBoundary()))(
   'what the release before asks of api.%s is taken, and answered in its words',
   (name, before) => {
@@ -146,7 +146,11 @@ test.each(Object.entries(previousBoundary()))(
     for (const [decision, shapes] of decisionsOf(now[name]!.answer))
       for (const shape of shapes)
         if (known.has(decision))
-          expect(refusedOf(shape, openOf({ anyOf: known.get(decision)! }), String(decision))).toEqual([])
+          expect(
+            refusedOf(shape, openOf({ anyOf: known.get(decision)! }), String(decision)).filter(
+              (finding) => !WIDENED.includes(finding),
+            ),
+          ).toEqual([])
   },
 )
 

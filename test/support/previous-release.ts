@@ -31,6 +31,12 @@ export interface Shape {
   items?: Shape
 }
 
+/** The same schema, of which an answer may have more fields. */
+export function openOf<S>(schema: S): S {
+  const closes = ['additionalProperties', 'propertyNames']
+  return JSON.parse(JSON.stringify(schema), (name, value) => (closes.includes(name) ? undefined : value)) as S
+}
+
 /** Its own node for tests, which speaks the protocol of its time. */
 export interface PreviousNode {
   options: { refuse?: string }
