@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The test files in which time plays a part, RUNS=n times each: as they are, with every core loaded, and at a quarter of the speed, by
+# The test files in which time plays a part, RUNS=n times each by WORKERS=n at once: as they are, with every core loaded, and at a quarter of the speed, by
 # a cgroup where its files can be written, else by cpulimit.
 # usage: bash test/pace.sh [alone|loaded|quarter …] [-- FILE …]
 set -u
@@ -33,7 +33,7 @@ failures=0
 for way in "${ways[@]}"; do
   for run in $(seq "${RUNS:-1}"); do
     [ "$way" = loaded ] && load
-    if [ "$way" = quarter ]; then slowly vitest run --maxWorkers=2 "${files[@]}"; else vitest run --maxWorkers=2 "${files[@]}"; fi
+    if [ "$way" = quarter ]; then slowly vitest run --maxWorkers="${WORKERS:-2}" "${files[@]}"; else vitest run --maxWorkers="${WORKERS:-2}" "${files[@]}"; fi
     status=$?
     calm
     [ $status -eq 0 ] || failures=$((failures + 1))

@@ -206,10 +206,17 @@ export class CannedNode {
     return tokens * choicesOf(request)
   }
 
+  /** Waits, and writes comments meanwhile, as a node does: by them a gateway learns that its client has left. */
+  async #keptAlive(res: ServerResponse, wait: CannedNodeOptions['after_chunk']): Promise<void> {
+    if (!wait || res.destroyed) return
+    const left = new Promise((resolve) => res.once('close', resolve))
+    const comments = setInterval(() => res.write(': keep-alive\n\n'), 20)
+    await Promise.race([wait(), left]).finally(() => clearInterval(comments))
+  }
+
   async #stream(res: ServerResponse, request: GenerateRequest, tokens: number): Promise<number> {
     res.writeHead(200, { [ACCEPTED_HEADER]: '1', 'content-type': 'text/event-stream; charset=utf-8' })
     const choices = Array.from({ length: choicesOf(request) }, (_, index) => index)
-    const left = new Promise((resolve) => res.once('close', resolve))
     for (let token = 0; token < tokens; token += 1) {
       if (res.destroyed) return token * choices.length
       if (this.revoked.has(request.request_id)) {
@@ -220,7 +227,7 @@ export class CannedNode {
       }
       res.write(choices.map((index) => event(chunk(request, index, ' token'))).join(''))
       if (this.options.chunk_ms) await sleep(this.options.chunk_ms)
-      await Promise.race([this.options.after_chunk?.(), left])
+      await this.#keptAlive(res, this.options.after_chunk)
     }
     const last = choices.map((index) => event(chunk(request, index, '', 'stop'))).join('')
     const usage = { ...chunk(request, 0, ''), choices: [], usage: usageFor(tokens * choices.length) }
