@@ -174,6 +174,7 @@ export const routes: Route[] = [
   route('/admin/anomalies', operator, { GET: needs('read', listAnomalies) }),
 ]
 
+const CLIENT_GONE = 499
 const SHOWN_TO_PAGES = [
   'x-request-id',
   'x-ignored-parameters',
@@ -184,8 +185,6 @@ const SHOWN_TO_PAGES = [
   'x-should-retry',
   ...['limit', 'remaining', 'reset'].flatMap((what) => ['requests', 'tokens'].map((of) => `x-ratelimit-${what}-${of}`)),
 ]
-
-const CLIENT_GONE = 499
 
 export const app = new Hono<App>()
 

@@ -79,9 +79,11 @@ function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
   const on_stop = (request_ids: string[]) => streams.revoke(request_ids)
   const on_behind = () =>
     log.error('the database is older than what it had acknowledged; the last day is reported again')
+  const on_elsewhere = (records: number) =>
+    log.warn({ records }, 'usage of another database is kept until the gateway is on that one again')
   const running_ids = () => streams.takeRunningIds(SYNC_RUNNING_MAX)
   const { gateway_url } = config
-  const told = { on_failure, on_stop, on_behind }
+  const told = { on_failure, on_stop, on_behind, on_elsewhere }
   const sync = new Sync({ gateway_url, ...identity, journal, status, running_ids, ...told })
   const failed = Promise.withResolvers<unknown>()
   const on_failed = (error: unknown) => {
@@ -108,6 +110,7 @@ function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
     metrics,
     sync,
     status,
+    report_failure: () => sync.failure,
     state,
     answers,
     log,

@@ -13,7 +13,7 @@ import type { RunningServer } from './children.ts'
 import { isEncrypted, openDatabase } from './database.ts'
 import { type Database, readDatabaseUrl } from './database-url.mjs'
 import { gatewayUrl, readerUrl } from './gateway-login.ts'
-import { requireFreePort } from './port.ts'
+import { loopbacks, requireFreePort } from './port.ts'
 import { localPrice, publishFirst } from './prices.ts'
 import { openTunnel } from './tunnel.ts'
 import { serveWorkerd } from './workerd.ts'
@@ -61,7 +61,11 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     'worker.js': script,
     'cron.js': CRON_WORKER,
     'rate-limit.js': RATE_LIMIT,
-    'workerd.capnp': workerdConfig(config, options, { urls: database_urls, address: way.address }),
+    'workerd.capnp': workerdConfig(
+      config,
+      { ...options, addresses: await addressesOf(options) },
+      { urls: database_urls, address: way.address },
+    ),
   }
   const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log, signal: options.signal }).catch(
     (error) => {
@@ -148,6 +152,14 @@ const RATE_LIMIT = `export default function ({ limit, period }) {
   }
 }`
 
+/** Where it listens: a port that was given is ours under each address of `localhost`, so that no stranger answers there. */
+async function addressesOf({ port }: GatewayOptions): Promise<string[]> {
+  if (port === 0) return ['127.0.0.1:0']
+  return (await loopbacks()).map((address) => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`))
+}
+
+type Served = GatewayOptions & { addresses: string[] }
+
 /** Names a var or a secret that the gateway would not serve with: what it says itself stands in its log, at the first request. */
 export function requireSettings(options: GatewaySettings): void {
   const fault = faultOf(textsOf(readConfig(), options))
@@ -171,7 +183,7 @@ function textsOf({ vars }: WorkerConfig, options: GatewaySettings): Record<strin
   }
 }
 
-function workerdConfig(config: WorkerConfig, options: GatewayOptions, database: DatabaseWay): string {
+function workerdConfig(config: WorkerConfig, options: Served, database: DatabaseWay): string {
   const texts = textsOf(config, options)
   const date = quoted(config.compatibility_date)
   const classes = config.durable_objects.bindings
@@ -206,7 +218,7 @@ const config :Workerd.Config = (
   ],
   extensions = [(modules = [(name = "local:rate-limit", esModule = embed "rate-limit.js", internal = true)])],
   sockets = [
-    (name = "http", address = "127.0.0.1:${options.port}", http = (), service = "gateway"),
+    ${options.addresses.map((address, index) => `(name = "http${index || ''}", address = "${address}", http = (), service = "gateway"),`).join('\n    ')}
     (name = "cron", address = "127.0.0.1:0", http = (), service = "cron"),
   ]
 );

@@ -2,7 +2,7 @@
 // started as far as possible at once and stopped in the order that loses nothing: the node, which takes no new request and finishes
 // what runs; the gateway, which until then carries the streams and takes the last report; Postgres.
 
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,7 +11,6 @@ import { ticketIssuer } from '../contract/internal/ticket.ts'
 import { defaultNodeId, keptNodeKey } from '../gpu-node/identity.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
 import { openDatabase } from './database.ts'
-import { readDatabaseUrl } from './database-url.mjs'
 import { type RunningGateway, requireSettings, startGateway } from './gateway.ts'
 import { type LogFile, openLog } from './log-file.ts'
 import { migrate } from './migrate.ts'
@@ -122,7 +121,7 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
       model_dir,
       model_id: model.id,
       port: settings.node_port,
-      data_dir: journalFolder(data_dir, database_url),
+      data_dir: join(data_dir, 'node'),
       gateway_url: `http://127.0.0.1:${settings.gateway_port}`,
       ticket_keys: (await ticketIssuer(ticket_seeds.split(','))).keys.map(({ x }) => x).join(),
       log: node_log.write,
@@ -140,14 +139,6 @@ function embeddedPostgres(data_dir: string): Part<RunningPostgres> {
     port ??= await freePort()
     return startPostgres({ data_dir, port, signal })
   })
-}
-
-/** Where the journal lies: usage is owed to one database, and is never reported to another that is served from the same folder. */
-function journalFolder(data_dir: string, database_url: string | null): string {
-  if (database_url === null) return join(data_dir, 'node')
-  const { hostname, port, pathname } = new URL(readDatabaseUrl(database_url).url)
-  const database = createHash('sha256').update(`${hostname}:${port}${pathname}`).digest('hex')
-  return join(data_dir, `node-${database.slice(0, 16)}`)
 }
 
 async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack, 'stop'>> {
@@ -210,8 +201,8 @@ async function startGatewayOnDatabase(settings: Settings, parts: Parts, stage: R
 }
 
 /** Its key lies beside its journal, so it stays the same node over its lives. */
-async function registerOwnNode({ data_dir, model, node_port, ...settings }: Settings, url: string): Promise<void> {
-  const folder = journalFolder(data_dir, settings.database_url)
+async function registerOwnNode({ data_dir, model, node_port }: Settings, url: string): Promise<void> {
+  const folder = join(data_dir, 'node')
   const { x } = await signer(keptNodeKey(folder))
   const node_url = `http://127.0.0.1:${node_port}`
   await registerNode(url, { id: defaultNodeId(folder), url: node_url, model: model.id, key: x })

@@ -30,7 +30,7 @@ begin
   for callable in select oid from pg_proc where pronamespace = 'api'::regnamespace loop
     execute format(
       'alter function %s security definer set search_path = %s, pg_temp set jit = off set lock_timeout = %L',
-      callable, format('%I, ledger', current_schema()), '250ms');
+      callable, current_setting('search_path'), '250ms');
   end loop;
 
   -- What everybody may do in a database is more than a gateway needs: to make temporary tables, tables beside ours, large objects.

@@ -40,6 +40,8 @@ export const neutralSampling = {
 /** The body of `POST /generate` on a node. The ticket travels in the header `x-ticket`. */
 export interface GenerateRequest {
   request_id: string // UUID; the client sees it as x-request-id
+  /** The ledger that it was admitted by; the node hands it back with what was used. */
+  ledger_id?: string | undefined
   response_id: string // "cmpl-…" or "chatcmpl-…"
   created_unix_s: number
   model: string // the public id, echoed in the answer
@@ -85,6 +87,7 @@ export type NodeErrorCode =
   | 'unknown_special'
   | 'invalid_token_id'
   | 'overloaded'
+  | 'no_room' // the disk that its journal is on, or the journal, is full
   | 'draining'
   | 'engine_failed'
 

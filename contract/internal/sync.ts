@@ -10,6 +10,8 @@ export interface UsageRecord {
   ticket: string // as the gateway signed it: enough to rebuild a reservation that a crash lost
   request_id: string
   attempt: number
+  /** The ledger that admitted it; missing where its gateway named none. */
+  ledger_id?: string | undefined
   prompt_tokens: number // summed over prompts that began; counted once however many choices it feeds
   cached_tokens: number // of these, found in the prefix cache
   completion_tokens: number // generated, over all choices, the end-of-sequence token included
@@ -64,7 +66,7 @@ export const NODE_KEY_HEADER = 'x-node-key'
 /** Of the gateway's answer: signatures by each of its keys (ticket.ts, signAnswer). */
 export const ANSWER_SIGNATURE_HEADER = 'x-answer-signature'
 
-/** What settle made of a record. All of them are final for the node except `retry`. */
+/** What settle made of a record. All of them are final for the node except the last two. */
 export type SettleOutcome =
   | 'posted'
   | 'duplicate' // already settled with the same counts
@@ -73,6 +75,7 @@ export type SettleOutcome =
   | 'stale' // an attempt that was superseded: never charged
   | 'voided' // the reservation had been given back: never charged
   | 'rejected' // the ticket is not ours, or the database will never take it: an anomaly, kept whole and not charged
+  | 'elsewhere' // of another ledger than the gateway is on now: keep it, and send it when the gateway is on that one
   | 'retry' // not decided (database away): send it again
 
 export interface SyncResponse {
@@ -81,6 +84,8 @@ export interface SyncResponse {
   stop: string[]
   /** How far the journal is counted now; `is_behind`: not as far as was acknowledged, so the last day has to be told again. */
   journal?: { mark: number; is_behind: boolean }
+  /** The ledger that the gateway is on. */
+  ledger_id: string
   /** The gateway's public keys: the one that signs tickets now, and those that will or did. */
   ticket_keys: PublicKey[]
 }

@@ -51,13 +51,13 @@ export async function giveBack(env: Env, reservation: Reservation): Promise<void
 }
 
 /**
- * Notes that a node lives, or throws why it is not heard. Returns which of the requests that it runs may not run any longer, and how
- * far its journal is counted.
+ * Notes that a node lives, or throws why it is not heard. Returns which of the requests that it runs may not run any longer, which
+ * ledger this is, and how far the node's journal is counted.
  */
 export async function hearNode(
   env: Env,
   said: Item<'hear_node'>,
-): Promise<{ stop: string[]; journal?: Counted | undefined }> {
+): Promise<{ stop: string[]; ledger_id: string; journal?: Counted | undefined }> {
   const answer = await ask(env, 'hear_node', said)
   if (answer.decision === 'seen') return answer
   if (answer.decision === 'stale_report') throw new ApiError('stale_report', { message: ageOf(answer.skew_ms) })
@@ -147,7 +147,9 @@ export async function keepUnsettled(env: Env, node_id: string, unsettled: Unsett
   if (sqlstate && NOT_OF_THE_RECORD.test(sqlstate)) return 'retry'
   const items = [{ request_id: record.request_id, kind, node_id, sqlstate, record: { ...record } }]
   const answers = await askAll(env, 'keep_unsettled', items).catch(nullWhenUnavailable)
-  return answers?.[0]?.decision === 'kept' ? 'rejected' : 'retry'
+  const [kept] = answers ?? []
+  if (kept?.decision === 'elsewhere') return 'elsewhere'
+  return kept?.decision === 'kept' ? 'rejected' : 'retry'
 }
 
 function settleItem({ ticket, record: { ticket: _, ...counts } }: Settlement) {

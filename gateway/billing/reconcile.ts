@@ -34,9 +34,8 @@ export async function ledgerHealth(env: Env, findings = false): Promise<LedgerHe
 export const recentLedgerHealth = recently((env: Env) => ledgerHealth(env))
 
 /** The names of the checks that do not hold; `unchecked` where nobody has looked, or not for too long. */
-export function failingChecks({ checks, checked_s_ago, journals_behind }: LedgerHealth): string[] {
+export function failingChecks({ checks, checked_s_ago, unchecked_s, journals_behind }: LedgerHealth): string[] {
   const failing = Object.entries(checks).flatMap(([name, { findings }]) => (findings > 0 ? [name] : []))
   if (journals_behind > 0) failing.push('journals') // the database came back older; what it lost is on its way
-  const is_unchecked = checked_s_ago === null || checked_s_ago > UNCHECKED_S_MAX
-  return is_unchecked ? [...failing, 'unchecked'] : failing
+  return checked_s_ago === null || unchecked_s > UNCHECKED_S_MAX ? [...failing, 'unchecked'] : failing
 }

@@ -57,7 +57,8 @@ export async function generate<B extends GenerationBody>(
   })
   if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission, idempotency!))
   c.set('headers', { ...unused, ...limitHeaders(admission.limits ?? {}) })
-  const generation = { ...asked, admission, client: c.req.raw.signal }
+  const { ledger_id } = admission
+  const generation = { ...asked, request: { ...request, ledger_id }, admission, client: c.req.raw.signal }
   if (!repeatable || !idempotency) return relay(c, generation)
   const claim = { account_id: admission.account_id, request_id: request.request_id, idempotency }
   return relayAndKeep(c, generation, repeatable, claim)

@@ -30,6 +30,7 @@ export interface Acceptance {
   ticket: string
   request_id: string
   attempt: number
+  ledger_id?: string | undefined
   duration_ms_max: number
 }
 
@@ -167,10 +168,22 @@ export class Journal {
     while (!this.is_written) await this.#recovery?.promise
   }
 
-  /** Finished records that the gateway has not acknowledged, the oldest first; then those that it is told again. */
-  unacknowledged(limit: number): UsageRecord[] {
-    const own = this.#finished.values().take(limit).toArray()
+  /**
+   * Finished records that the gateway has not acknowledged, the oldest first; where its ledger is known, those that are owed to it.
+   * Behind them those that it is told again.
+   */
+  unacknowledged(limit: number, ledger_id?: string): UsageRecord[] {
+    const own = this.#finished
+      .values()
+      .filter((record) => !isOwedElsewhere(record, ledger_id))
+      .take(limit)
+      .toArray()
     return [...own, ...(this.#resending?.next(limit - own.length) ?? [])]
+  }
+
+  /** How many are kept for other ledgers than this one. */
+  countElsewhere(ledger_id: string | undefined): number {
+    return this.#finished.values().reduce((count, record) => count + (isOwedElsewhere(record, ledger_id) ? 1 : 0), 0)
   }
 
   /** Whether a record of it waits to be acknowledged. */
@@ -190,6 +203,12 @@ export class Journal {
     this.#resending?.acknowledge(keys)
     if (this.#resending?.is_over) this.#endResending()
     return true
+  }
+
+  /** Of another ledger than the gateway's: kept where they are owed, and not told again here. */
+  skip(records: { request_id: string; attempt: number }[]): void {
+    this.#resending?.acknowledge(records.map(keyOf))
+    if (this.#resending?.is_over) this.#endResending()
   }
 
   /** The database is older than what it acknowledged: the last day is told again. */
@@ -298,8 +317,9 @@ export class Journal {
 
   #finish(record: UsageRecord): void {
     const key = keyOf(record)
+    const ledger_id = record.ledger_id ?? this.#open.get(key)?.ledger_id
     this.#open.delete(key)
-    this.#finished.set(key, record)
+    this.#finished.set(key, { ...record, ...(ledger_id && { ledger_id }) })
     if (!this.#used.has(key)) this.#used.set(key, this.#options.now() + TICKET_REPLAY_MS)
   }
 
@@ -373,6 +393,11 @@ const DAMAGED = 'journal.damaged-'
 
 function keyOf({ request_id, attempt }: { request_id: string; attempt: number }): Key {
   return `${request_id}/${attempt}`
+}
+
+/** A record that names no ledger, or where the gateway names none, is owed to whichever takes it. */
+function isOwedElsewhere(record: UsageRecord, ledger_id: string | undefined): boolean {
+  return record.ledger_id !== undefined && ledger_id !== undefined && record.ledger_id !== ledger_id
 }
 
 function countsOf(counts: StepCounts): Counts {

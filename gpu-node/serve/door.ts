@@ -28,6 +28,7 @@ const part = z.union([
 
 const requestSchema = z.strictObject({
   request_id: z.string().min(1).max(100),
+  ledger_id: z.guid().optional(),
   response_id: z.string().min(1).max(200),
   created_unix_s: z.int().nonnegative(),
   model: z.string().min(1).max(200),

@@ -26,7 +26,12 @@ begin
   end if;
   moment := clock_timestamp();
   perform expire_grants(owners, moment); -- what has ended is not spent, though the cron has not come yet
-  return query select unnest(admit_in_order(items, owners, moment));
+  return query
+    select case
+      when answer ->> 'decision' = 'admitted' then answer || jsonb_build_object('ledger_id', (select id from ledger_identity))
+      else answer
+    end
+    from unnest(admit_in_order(items, owners, moment)) as answer;
 end $$;
 
 -- Finds or undoes admissions that got no answer in time. It locks as admit does, so whatever still runs of them has ended before.

@@ -207,7 +207,8 @@ begin
     return '{"decision": "closed"}';
   elsif held.state = 'pending' and item -> 'is_wanted' = 'true' then
     select * into account from accounts where id = held.account_id;
-    return admission(held, account, live_nodes(held.model), '{}');
+    return admission(held, account, live_nodes(held.model), '{}')
+      || jsonb_build_object('ledger_id', (select id from ledger_identity));
   elsif held.state = 'pending' then
     perform void_held(held);
   end if;

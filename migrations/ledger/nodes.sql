@@ -56,6 +56,11 @@ create function ledger.skew_ms(said jsonb, moment timestamptz) returns bigint la
   select (said ->> 'sent_unix_ms')::bigint - (extract(epoch from moment) * 1000)::bigint
 $$;
 
+create function ledger.heard(said jsonb) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'decision', 'seen', 'stop', ids_to_stop(said -> 'running_ids'), 'ledger_id', (select id from ledger_identity))
+$$;
+
 -- Takes a node's report of itself, or says why not. Asked again by the same report_id it is the same answer.
 create function ledger.hear_node(said jsonb) returns jsonb language plpgsql as $$
 declare
@@ -66,7 +71,7 @@ begin
   perform life_began_at(); -- each second, so that after a crash it is soon known when it was
   select * into known from registered_nodes where id = said ->> 'node_id' for update;
   if known.report_id = (said ->> 'report_id')::uuid then
-    return jsonb_build_object('decision', 'seen', 'stop', ids_to_stop(said -> 'running_ids'));
+    return heard(said);
   end if;
   refusal := report_refusal(known, said, moment);
   if refusal is not null then
@@ -81,7 +86,7 @@ begin
     sequence = (said ->> 'sequence')::bigint, report_id = (said ->> 'report_id')::uuid,
     sent_at = to_timestamp((said ->> 'sent_unix_ms')::double precision / 1000)
   where id = known.id;
-  return jsonb_build_object('decision', 'seen', 'stop', ids_to_stop(said -> 'running_ids'));
+  return heard(said);
 end $$;
 
 -- Of the requests that a node says it runs, those that may not any longer. It is told of no other, so that no other hides one.

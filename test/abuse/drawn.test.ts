@@ -14,7 +14,7 @@ beforeAll(async () => {
 })
 afterAll(() => gateway?.stop())
 
-test(`while ${name}, a neighbour is answered`, async () => {
+test(`while ${name}, a neighbour is answered`, { timeout: 240_000 }, async () => {
   const outcome = await abused(gateway, name, random, { scale: 0.25, requests: 40 })
   expect(outcome.during.p99).toBeLessThan(boundOf(outcome))
   expect(outcome.after.p99).toBeLessThan(boundOf(outcome))

@@ -3,6 +3,7 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type GatewayOptions, startGateway } from '../../local/gateway.ts'
+import { freePort, loopbacks } from '../../local/port.ts'
 import { startPostgres } from '../../local/postgres.ts'
 import { errorOf, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { TICKET_SEED } from '../support/keys.ts'
@@ -26,6 +27,21 @@ test('a busy port is one clear line', async () => {
   const { port } = server.address() as AddressInfo
   await expect(startGateway({ ...options, port })).rejects.toThrow(`port ${port} is in use`)
   server.close()
+})
+
+test('localhost is ours, whichever address it means: IPv6 is served, and a stranger there is noticed', async () => {
+  const port = await freePort()
+  const addresses = (await loopbacks()).map((address) => (address.includes(':') ? `[${address}]` : address))
+  const gateway = await startGateway({ ...options, port })
+  for (const address of addresses) expect((await fetch(`http://${address}:${port}/healthz`)).status).toBe(200)
+  await gateway.stop()
+  for (const host of await loopbacks()) {
+    const stranger = await new Promise<Server>((done) => {
+      const busy = createServer().listen(port, host, () => done(busy))
+    })
+    await expect(startGateway({ ...options, port })).rejects.toThrow(`port ${port} is in use`)
+    stranger.close()
+  }
 })
 
 test('a local folder’s model is served under its own name, with its own price', async () => {

@@ -620,3 +620,40 @@ describe('what would add up to more than a bigint counts is refused, and changes
     expect(rows).toEqual([{ debited_at: null }])
   })
 })
+
+describe('usage of another ledger', () => {
+  const elsewhere = { ledger_id: '00000000-0000-4000-8000-000000000000' }
+
+  test('is not taken, whatever comes beside it, and leaves nothing behind', async () => {
+    const [own, foreign] = [await admit(), await admit()]
+    const answers = await db.ask(
+      'settle',
+      { ...own, ...counts, ledger_id: own.ledger_id },
+      { ...foreign, ...counts, ...elsewhere },
+      { node: node('ready-node', 'ready') },
+    )
+    expect(decisions(answers)).toEqual(['posted', 'elsewhere', 'seen'])
+    expect(answers[2]!.ledger_id).toBe(own.ledger_id)
+    const [still] = await db.sql`select state from reservations where request_id = ${foreign.request_id}`
+    expect(still).toEqual({ state: 'pending' })
+    expect(decisions(await db.ask('settle', { ...foreign, ...counts, ledger_id: own.ledger_id }))).toEqual(['posted'])
+    await db.sql`update nodes set last_seen_at = 'infinity'`
+  })
+
+  test('is no anomaly here, though its ticket is not ours', async () => {
+    const record = { request_id: randomUUID(), ...counts }
+    const unsettled = { request_id: record.request_id, kind: 'bad_ticket', node_id: 'n', sqlstate: null }
+    const keep = async (more: object) =>
+      decisions(await db.ask('keep_unsettled', { ...unsettled, record: { ...record, ...more } }))
+    expect(await keep(elsewhere)).toEqual(['elsewhere'])
+    const kept = () => db.sql`select from anomalies where request_id = ${record.request_id}`
+    expect(await kept()).toHaveLength(0)
+    expect(await keep({})).toEqual(['kept'])
+    expect(await kept()).toHaveLength(1)
+  })
+
+  test('no database is another', async () => {
+    await expect(db.sql`insert into ledger_identity (is_only) values (false)`).rejects.toThrow()
+    await expect(db.sql`insert into ledger_identity default values`).rejects.toThrow()
+  })
+})

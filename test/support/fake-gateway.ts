@@ -21,6 +21,8 @@ export class FakeGateway {
   settle: (record: UsageRecord) => SettleOutcome | 'leave out' = () => 'posted'
   /** Requests that it no longer wants to run. */
   stop: string[] = []
+  /** The ledger that it says it is on. */
+  ledger_id = 'the only one'
   /** Signs its answers. */
   issuer: TicketIssuer = issuer
   /** The keys that it tells of. */
@@ -92,9 +94,9 @@ export class FakeGateway {
   }
 
   #answer(report: SyncRequest): string {
-    const { stop, ticket_keys } = this
+    const { stop, ledger_id, ticket_keys } = this
     return JSON.stringify({
-      ...{ settled: this.#settle(report), stop, ticket_keys },
+      ...{ settled: this.#settle(report), stop, ledger_id, ticket_keys },
       ...this.#count(),
     } satisfies SyncResponse)
   }

@@ -38,6 +38,7 @@ const admitted = z.strictObject({
   price_version: z.int().min(1),
   reserved_nanousd: nanousd,
   balance_nanousd: nanousd,
+  ledger_id: uuid,
   nodes: z.array(node),
   limits: shownLimits.exactOptional(),
 })
@@ -114,6 +115,7 @@ const usageRecord = z.object({
   ...reservation,
   ...ended,
   ...lockable,
+  ledger_id: uuid.optional(), // that admitted it
   // Of its ticket: when it was signed, and for which node. A gateway of the release before says neither.
   issued_unix_ms: z.int().optional(),
   node_id: z.string().optional(),
@@ -129,10 +131,20 @@ export const settle = {
   item: z.union([usageRecord, heartbeat]),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({
-      decision: z.enum(['posted', 'late', 'duplicate', 'stale', 'conflict', 'voided', 'rejected', 'locked']),
+      decision: z.enum([
+        'posted',
+        'late',
+        'duplicate',
+        'stale',
+        'conflict',
+        'voided',
+        'rejected',
+        'locked',
+        'elsewhere',
+      ]),
       journal: journalCounted.exactOptional(),
     }),
-    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid) }),
+    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid), ledger_id: uuid }),
   ]),
 }
 
@@ -144,7 +156,7 @@ export const keep_unsettled = {
     sqlstate: z.string().nullable(),
     record: z.looseObject({ request_id: uuid }),
   }),
-  answer: z.strictObject({ decision: z.literal('kept') }),
+  answer: z.strictObject({ decision: z.enum(['kept', 'elsewhere']) }),
 }
 
 export const expire = {

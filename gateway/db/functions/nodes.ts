@@ -39,7 +39,12 @@ export const hear_node = {
     journal: journalPosition.optional(),
   }),
   answer: z.discriminatedUnion('decision', [
-    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid), journal: journalCounted.exactOptional() }),
+    z.strictObject({
+      decision: z.literal('seen'),
+      stop: z.array(uuid),
+      ledger_id: uuid,
+      journal: journalCounted.exactOptional(),
+    }),
     z.strictObject({ decision: z.enum(refusals), skew_ms: z.int() }),
   ]),
 }

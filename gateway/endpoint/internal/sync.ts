@@ -33,7 +33,15 @@ const report: z.ZodType<SyncRequest> = z.object({
   sent_unix_ms: z.int().min(0).max(UNIX_MS_MAX),
   running_ids: z.array(z.guid()).max(SYNC_RUNNING_MAX),
   records: z
-    .array(z.object({ ticket: text.max(TICKET_LENGTH_MAX), request_id: z.guid(), attempt: z.int().min(1), ...ended }))
+    .array(
+      z.object({
+        ticket: text.max(TICKET_LENGTH_MAX),
+        request_id: z.guid(),
+        attempt: z.int().min(1),
+        ledger_id: z.guid().optional(),
+        ...ended,
+      }),
+    )
     .max(SYNC_RECORDS_MAX),
   journal: journalPosition.exactOptional(),
 })
@@ -58,7 +66,7 @@ export const internalSync = endpoint(
     const { settled, counted } = await settleRecords(c.env, issuer, { node_id: node.node_id, journal, records })
     const mark = furthest([...(heard.journal ? [heard.journal] : []), ...counted])
     const body = JSON.stringify({
-      ...{ settled, stop: heard.stop, ticket_keys: issuer.keys },
+      ...{ settled, stop: heard.stop, ledger_id: heard.ledger_id, ticket_keys: issuer.keys },
       ...(mark && { journal: mark }),
     } satisfies SyncResponse)
     return new Response(body, {

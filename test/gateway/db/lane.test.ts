@@ -4,6 +4,9 @@ import { Lane } from '../../../gateway/db/lane.ts'
 
 afterEach(() => vi.restoreAllMocks())
 
+// A busy machine may take this long over nothing.
+const BUSY = { timeout: 30_000 }
+
 interface Call {
   name: string
   items: object[]
@@ -34,7 +37,7 @@ function heldLane(patience_ms = 5000, undoes_late = true, after?: Lane) {
   const mustEnd = (name: string) => name !== 'read'
   const lane = new Lane({ connect, patience_ms, ...(undoes_late && { onLate, mustEnd }), ...(after && { after }) })
   const nextCall = (count: number) =>
-    vi.waitFor(() => (calls.length >= count ? calls[count - 1]! : Promise.reject(calls)))
+    vi.waitFor(() => (calls.length >= count ? calls[count - 1]! : Promise.reject(calls)), BUSY)
   return { lane, nextCall, late, counts: () => ({ calls: calls.length, connected, discarded }) }
 }
 
@@ -231,7 +234,7 @@ test('what is found after its caller gave up is handed back as late', async () =
   })
   expect(await lane.ask('admit', { i: 1 })).toBe('unavailable')
   found.resolve(ok(1))
-  await vi.waitFor(() => expect(late).toEqual([ok(1)]))
+  await vi.waitFor(() => expect(late).toEqual([ok(1)]), BUSY)
 })
 
 test('no more than one thrown-away connection can still be at work: the next one waits until the one before has ended', async () => {
@@ -269,7 +272,7 @@ test('a caller whose patience ends is told so, and a late admission is handed ba
   const call = await nextCall(1)
   expect(await asked).toBe('unavailable')
   call.answer([ok(1)])
-  await vi.waitFor(() => expect(late).toEqual([ok(1)]))
+  await vi.waitFor(() => expect(late).toEqual([ok(1)]), BUSY)
 })
 
 test('what must end is asked again until its answer can be undone, apart from what somebody waits for, and behind it', async () => {
@@ -284,7 +287,7 @@ test('what must end is asked again until its answer can be undone, apart from wh
   expect(third.items).toEqual([{ i: 2 }])
   third.answer([ok(2)])
   ;(await nextCall(4)).answer([ok(1)])
-  await vi.waitFor(() => expect(late).toContainEqual(ok(1)))
+  await vi.waitFor(() => expect(late).toContainEqual(ok(1)), BUSY)
 })
 
 test('of what nobody waits for a bounded number is kept', async () => {

@@ -212,6 +212,7 @@ describe('a node that refuses', () => {
     ['context_length_exceeded', 400, 'context_length_exceeded'],
     ['invalid_token_id', 400, 'invalid_token_id'],
     ['overloaded', 503, 'overloaded'],
+    ['no_room', 503, 'node_has_no_room'],
     ['draining', 503, 'model_unavailable'],
     ['bad_ticket', 503, 'model_unavailable'],
     ['ceiling_exceeded', 500, 'internal_error'],

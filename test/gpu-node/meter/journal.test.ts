@@ -409,3 +409,34 @@ test('random histories, killed at any operation, replay to what memory held', ()
     expect(seen).toEqual(expected)
   }
 })
+
+test('a record names the ledger of its acceptance, over kills and compactions, however it ended', () => {
+  const journal = open({ compact_bytes: 1 })
+  journal.accept(acceptance('ended', { ledger_id: 'first' }))
+  journal.accept(acceptance('killed', { ledger_id: 'second' }))
+  journal.accept(acceptance('old'))
+  const { duration_ms_max: _, ...told } = acceptance('ended')
+  const record: UsageRecord = {
+    ...told,
+    prompt_tokens: 1,
+    cached_tokens: 0,
+    completion_tokens: 1,
+    delivered_tokens: 1,
+    outcome: 'stop',
+    started_unix_ms: 1,
+    first_token_ms: 1,
+    duration_ms: 1,
+  }
+  journal.step([], [record])
+  for (const next of [journal, open(), open()]) {
+    const ledgers = new Map(next.unacknowledged(9).map(({ request_id, ledger_id }) => [request_id, ledger_id]))
+    expect(ledgers.get('ended')).toBe('first')
+    if (next !== journal) expect([ledgers.get('killed'), ledgers.get('old')]).toEqual(['second', undefined])
+  }
+  const later = open()
+  expect(later.unacknowledged(9, 'second').map(({ request_id }) => request_id)).toEqual(
+    expect.arrayContaining(['killed', 'old']),
+  )
+  expect(later.unacknowledged(9, 'second')).toHaveLength(2)
+  expect([later.countElsewhere('second'), later.countElsewhere(undefined)]).toEqual([1, 0])
+})

@@ -24,6 +24,10 @@ const status: NodeStatus = {
 const boot = { id: crypto.randomUUID(), folder_id: crypto.randomUUID(), number: 1 }
 
 function finish(journal: Journal, ...request_ids: string[]): void {
+  finishFor(undefined, journal, ...request_ids)
+}
+
+function finishFor(ledger_id: string | undefined, journal: Journal, ...request_ids: string[]): void {
   for (const request_id of request_ids) {
     const record: UsageRecord = {
       ticket: 'ticket',
@@ -38,7 +42,7 @@ function finish(journal: Journal, ...request_ids: string[]): void {
       first_token_ms: 1,
       duration_ms: 1,
     }
-    journal.accept({ ticket: 'ticket', request_id, attempt: 1, duration_ms_max: 1000 })
+    journal.accept({ ticket: 'ticket', request_id, attempt: 1, ledger_id, duration_ms_max: 1000 })
     journal.step([], [record])
   }
 }
@@ -90,7 +94,7 @@ test('a finished record is reported at once, and once', async () => {
 
 test('what finishes while a report is on its way goes together with the next', async () => {
   const { gateway, journal, sync } = await setUp({ heartbeat_ms: 10_000 })
-  await vi.waitFor(() => expect(gateway.reports).toHaveLength(1))
+  await vi.waitFor(() => expect(gateway.reports).toHaveLength(1), { timeout: 30_000 })
   gateway.delay_ms = 200
   for (const request_id of ['a', 'b', 'c', 'd']) {
     finish(journal, request_id)
@@ -100,9 +104,8 @@ test('what finishes while a report is on its way goes together with the next', a
   }
   await gateway.record('d')
   const reported = gateway.reports.map(({ records }) => records.map(({ request_id }) => request_id))
-  expect(reported.slice(1)).toEqual(
-    [['a'], ['b', 'c', 'd']].map((ids, i) => (i === 0 ? ids : expect.arrayContaining(ids))),
-  )
+  expect(reported.flat()).toEqual(['a', 'b', 'c', 'd'])
+  expect(reported.length).toBeLessThanOrEqual(3)
 })
 
 describe('the end of an answer', () => {
@@ -110,7 +113,7 @@ describe('the end of an answer', () => {
 
   async function finished(options: Partial<SyncOptions> = {}) {
     const set = await setUp({ heartbeat_ms: 10_000, ...options })
-    await vi.waitFor(() => expect(set.gateway.reports).toHaveLength(1))
+    await vi.waitFor(() => expect(set.gateway.reports).toHaveLength(1), { timeout: 30_000 })
     const events: string[] = []
     set.gateway.settle = ({ request_id }) => {
       events.push(`settled ${request_id}`)
@@ -140,9 +143,9 @@ describe('the end of an answer', () => {
     await sync.whenSettled({ request_id: 'b', attempt: 1 })
   })
 
-  test('waits a second at most for one that does not answer', async () => {
-    const { gateway, journal, sync } = await finished({ call_ms_max: 60_000 })
-    gateway.delay_ms = 3000
+  test('waits for one that does not answer only so long', async () => {
+    const { gateway, journal, sync } = await finished({ call_ms_max: 60_000, settle_ms_max: 100 })
+    gateway.delay_ms = 2000
     finish(journal, 'a')
     sync.poke()
     await sync.whenSettled(record)
@@ -240,6 +243,45 @@ test('the last report comes after the end', async () => {
   finish(journal, 'a')
   await stop()
   expect(gateway.records.map(({ request_id }) => request_id)).toEqual(['a'])
+})
+
+test('what is owed to another ledger waits, is said once, and is settled when the gateway is on that one again', async () => {
+  const kept: number[] = []
+  const { gateway, journal, sync } = await setUp({ on_elsewhere: (count) => kept.push(count) })
+  gateway.ledger_id = 'second'
+  gateway.settle = (record) => (record.ledger_id === gateway.ledger_id ? 'posted' : 'elsewhere')
+  finishFor('first', journal, 'a', 'b')
+  finishFor('second', journal, 'c')
+  sync.poke()
+  await gateway.record('c')
+  while (journal.unacknowledged(9).length > 2) await sleep(5)
+  const reports = gateway.reports.length
+  while (gateway.reports.length < reports + 3) await sleep(5)
+  expect(gateway.records.filter(({ request_id }) => request_id === 'a').length).toBeLessThanOrEqual(1)
+  expect(kept).toEqual([2])
+  gateway.ledger_id = 'first'
+  while (journal.unacknowledged(1).length > 0) await sleep(5)
+  expect(kept).toEqual([2])
+})
+
+test('a gateway that refuses the reports is said again and again, in one line, and until it takes one', async () => {
+  const { gateway, sync, failures } = await setUp({ say_again_ms: 1 })
+  gateway.status = 401
+  while (failures.length < 3) await sleep(5)
+  expect(new Set(failures)).toEqual(new Set([expect.stringMatching(/^ReportRefused|401/)]))
+  expect(failures.every((line) => !line.includes('\n'))).toBe(true)
+  expect(sync.failure).toMatchObject({ is_refused: true })
+  gateway.status = 200
+  while (sync.failure) await sleep(5)
+})
+
+test('a failure that stays the same is said once a minute, and another one at once', async () => {
+  const { gateway, failures } = await setUp()
+  gateway.status = 503
+  while (gateway.reports.length < 4) await sleep(5)
+  gateway.status = 401
+  while (failures.length < 2) await sleep(5)
+  expect(failures).toEqual([expect.stringContaining('503'), expect.stringContaining('401')])
 })
 
 test('an answer that no key signed which the node knows acknowledges nothing, teaches nothing, and is said', async () => {

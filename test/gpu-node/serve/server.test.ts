@@ -606,3 +606,15 @@ test('a stuck step makes the node unhealthy, however well it answers', async () 
   await until(async () => (await fetch(`${node.url}/healthz`)).status === 503, 1900)
   await response
 })
+
+test('health says that the gateway refuses its reports', async () => {
+  const gateway = await FakeGateway.start()
+  gateway.status = 401
+  const node = await startFakeNode({ config: { gateway_url: gateway.url } })
+  const health = async () =>
+    (await fetch(`${node.url}/healthz`)).json() as Promise<{ ok: boolean; report_failure: string }>
+  await until(async () => !(await health()).ok, 5000)
+  expect((await health()).report_failure).toContain('401')
+  gateway.status = 200
+  await until(async () => (await health()).ok, 15_000)
+})
