@@ -6,6 +6,7 @@ import { type ReceiptKey, verifyReceipt } from '../../contract/public/receipt.ts
 import { startGateway } from '../../local/gateway.ts'
 import { type Caller, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { TICKET_SEED } from '../support/keys.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { eventually } from '../support/stack.ts'
 
 let gateway: TestGateway
@@ -24,7 +25,7 @@ async function settled(caller: Caller): Promise<Json> {
   const { value } = await eventually(async () => {
     const usage = await json(await caller.get(`/v1/usage/${id}`))
     return usage.state === 'posted' ? usage : null
-  }, 15_000)
+  })
   return value
 }
 
@@ -186,7 +187,7 @@ async function expectHealth(wanted: object) {
     const response = await fetch(`${gateway.url}/healthz/ledger`)
     return { http: response.status, ...(await json(response)) }
   }
-  await expect.poll(ask, { timeout: 15_000 }).toMatchObject(wanted)
+  await expect.poll(ask, { timeout: PATIENCE_MS }).toMatchObject(wanted)
 }
 
 test('a ledger that drifts fails its health check by the name of the check, and is a metric', async () => {

@@ -7,7 +7,11 @@ import { Sync, type SyncOptions } from '../../../gpu-node/meter/sync.ts'
 import { TicketKeys } from '../../../gpu-node/meter/ticket-keys.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
 import { temporaryFolder } from '../../support/fake-node.ts'
+import { newGate } from '../../support/gate.ts'
 import { issuer, nodeSigner, OTHER_SEED, TICKET_SEED, ticketSigner } from '../../support/keys.ts'
+import { PATIENCE_MS } from '../../support/patience.ts'
+
+const NEVER_MS = 86_400_000 // of a heartbeat that brings nothing
 
 const status: NodeStatus = {
   node_id: 'node-1',
@@ -83,8 +87,8 @@ test('a node that does nothing still says that it lives', async () => {
 })
 
 test('a finished record is reported at once, and once', async () => {
-  const { gateway, journal, sync, stop } = await setUp({ heartbeat_ms: 10_000 })
-  await sleep(50)
+  const { gateway, journal, sync, stop } = await setUp({ heartbeat_ms: NEVER_MS })
+  while (gateway.reports.length < 1) await sleep(5)
   finish(journal, 'a')
   sync.poke()
   await gateway.record('a') // long before the next heartbeat
@@ -93,15 +97,20 @@ test('a finished record is reported at once, and once', async () => {
 })
 
 test('what finishes while a report is on its way goes together with the next', async () => {
-  const { gateway, journal, sync } = await setUp({ heartbeat_ms: 10_000 })
-  await vi.waitFor(() => expect(gateway.reports).toHaveLength(1), { timeout: 30_000 })
-  gateway.delay_ms = 200
-  for (const request_id of ['a', 'b', 'c', 'd']) {
+  const { gateway, journal, sync } = await setUp({ heartbeat_ms: NEVER_MS })
+  await vi.waitFor(() => expect(gateway.reports).toHaveLength(1), { timeout: PATIENCE_MS })
+  const gate = newGate()
+  gateway.answers = gate.pass
+  finish(journal, 'a')
+  sync.poke()
+  await gateway.record('a')
+  for (const request_id of ['b', 'c', 'd']) {
     finish(journal, request_id)
     sync.poke()
     await nextTurn()
     await nextTurn()
   }
+  gate.open()
   await gateway.record('d')
   const reported = gateway.reports.map(({ records }) => records.map(({ request_id }) => request_id))
   expect(reported.flat()).toEqual(['a', 'b', 'c', 'd'])
@@ -113,7 +122,7 @@ describe('the end of an answer', () => {
 
   async function finished(options: Partial<SyncOptions> = {}) {
     const set = await setUp({ heartbeat_ms: 10_000, ...options })
-    await vi.waitFor(() => expect(set.gateway.reports).toHaveLength(1), { timeout: 30_000 })
+    await vi.waitFor(() => expect(set.gateway.reports).toHaveLength(1), { timeout: PATIENCE_MS })
     const events: string[] = []
     set.gateway.settle = ({ request_id }) => {
       events.push(`settled ${request_id}`)
@@ -145,12 +154,13 @@ describe('the end of an answer', () => {
 
   test('waits for one that does not answer only so long', async () => {
     const { gateway, journal, sync } = await finished({ call_ms_max: 60_000, settle_ms_max: 100 })
-    gateway.delay_ms = 2000
+    const gate = newGate()
+    gateway.answers = gate.pass
     finish(journal, 'a')
     sync.poke()
     await sync.whenSettled(record)
     expect(journal.isUnsettled(record)).toBe(true)
-    gateway.delay_ms = 0
+    gate.open()
   })
 })
 
@@ -192,13 +202,14 @@ test('while the gateway is away nothing is lost, and the failure is said once', 
 
 test('a gateway that does not answer is given up after the deadline of a call', async () => {
   const { gateway, failures } = await setUp({ call_ms_max: 40 })
-  gateway.delay_ms = 1000
+  const gate = newGate()
+  gateway.answers = gate.pass
   while (failures.length === 0) await sleep(5)
-  gateway.delay_ms = 0
+  gate.open()
 })
 
 test('a report never has more records than the contract allows', async () => {
-  const { gateway, journal, sync } = await setUp({ heartbeat_ms: 10_000 })
+  const { gateway, journal, sync } = await setUp({ heartbeat_ms: NEVER_MS })
   const ids = Array.from({ length: SYNC_RECORDS_MAX + 20 }, (_, i) => `r${i}`)
   finish(journal, ...ids)
   sync.poke()
@@ -238,7 +249,7 @@ test('a database that is behind is told the last day again, also by who was kill
 })
 
 test('the last report comes after the end', async () => {
-  const { gateway, journal, stop } = await setUp({ heartbeat_ms: 10_000 })
+  const { gateway, journal, stop } = await setUp({ heartbeat_ms: NEVER_MS })
   await sleep(50)
   finish(journal, 'a')
   await stop()
