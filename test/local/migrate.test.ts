@@ -118,7 +118,7 @@ test('a login that is a reader does not compile its statements; every other logi
   const changed =
     await db.sql`select setrole::regrole::text as name, setconfig from pg_db_role_setting where setrole <> 0 order by 1`
   expect(changed.filter(({ name }) => !name.startsWith('ziya_'))).toEqual([
-    { name: 'my_reader', setconfig: ['jit=off'] },
+    { name: 'my_reader', setconfig: '{jit=off}' },
   ])
   const url = Object.assign(new URL(db.url), { username: 'small', password: 'p', pathname: '/little' }).href
   await migrate(url, readMigrations(), undefined, [], say)
