@@ -7,20 +7,21 @@ import { type BuildOptions, build, type Plugin } from 'esbuild'
 const root = fileURLToPath(new URL('../', import.meta.url))
 
 // Stripe's client makes an object of every API it knows, so no bundler can tell which are used: two thirds of it are of APIs that
-// the gateway never asks, or for events of a kind that it does not take. Those keep their classes and lose their methods. A call of
-// one is a TypeError that names it.
+// the gateway never asks, for events of a kind that it does not take, or for decimals that only those have. Those keep their names and
+// lose their methods. A call of one is a TypeError that names it.
 const STRIPE_USED = ['Customers', 'Checkout/Sessions', 'Billing/Meters', 'Billing/MeterEvents']
-const UNUSED_CLASS = /^export class (\w+) extends (?:StripeResource|BaseEventNotificationHandler)\b/m
+const UNUSED = /^export (?:class (\w+) extends (?:StripeResource|BaseEventNotificationHandler)|const (Decimal) =)/m
 
 const stripeUsed: Plugin = {
   name: 'stripe-used',
   setup: ({ onLoad }) =>
     onLoad(
-      { filter: /[\\/]stripe[\\/]esm[\\/](resources[\\/].*|StripeEventNotificationHandler)\.js$/ },
+      { filter: /[\\/]stripe[\\/]esm[\\/](resources[\\/].*|StripeEventNotificationHandler|Decimal)\.js$/ },
       async ({ path }) => {
         const [, name] = /[\\/]esm[\\/](?:resources[\\/])?(.*)\.js$/.exec(path)!
         if (STRIPE_USED.includes(name!.replaceAll('\\', '/'))) return null
-        const [, unused] = UNUSED_CLASS.exec(await readFile(path, 'utf8')) ?? []
+        const [, class_name, other] = UNUSED.exec(await readFile(path, 'utf8')) ?? []
+        const unused = class_name ?? other
         return unused ? { contents: `export class ${unused} {}` } : null
       },
     ),

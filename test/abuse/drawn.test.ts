@@ -5,8 +5,14 @@ import type { TestGateway } from '../support/gateway.ts'
 import { seededRandom } from '../support/random.ts'
 import { abused, boundOf, names, startAbusedGateway } from './abuse.ts'
 
+// Of the others a small one is too short to show anything, or takes minutes.
+const SHORT = new Set([
+  'a kept answer is asked for again and again',
+  'requests are refused by their limit',
+  'keys are guessed',
+])
 const random = seededRandom()
-const name = random.pick(names)
+const name = random.pick(names.filter((one) => SHORT.has(one)))
 let gateway: TestGateway
 
 beforeAll(async () => {

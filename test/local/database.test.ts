@@ -1,6 +1,6 @@
 // The way to a database: what its URL may say, and TLS to a server that takes nothing else.
 
-import { appendFileSync, chownSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, chownSync, copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -76,6 +76,7 @@ describe('a server that takes TLS alone', () => {
   function own(name: string): void {
     const file = join(folder, 'data', name)
     copyFileSync(join(vectors, name), file)
+    chmodSync(file, 0o600) // a clone gives it to everybody
     if (process.getuid?.() === 0) chownSync(file, 65534, 65534)
   }
 
