@@ -48,7 +48,7 @@ import { chatCompletions } from './endpoint/public/chat-completions.ts'
 import { createCheckoutSession } from './endpoint/public/checkout.ts'
 import { completions } from './endpoint/public/completions.ts'
 import { ownCreditNotes } from './endpoint/public/credit-notes.ts'
-import { documentOf } from './endpoint/public/document.ts'
+import { document } from './endpoint/public/document.ts'
 import { listEntries } from './endpoint/public/entries.ts'
 import { health, ledgerHealthz, live } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
@@ -104,7 +104,7 @@ export const routes: Route[] = [
   route('/healthz/ledger', anybody, { GET: ledgerHealthz }),
   route('/.well-known/receipt-keys.json', anybody, { GET: receiptKeys }),
   route('/.well-known/ticket-keys.json', anybody, { GET: ticketKeys }),
-  route('/openapi.json', anybody, { GET: documentOf(() => routes) }),
+  route('/openapi.json', anybody, { GET: document }),
   route('/metrics', monitor, { GET: metrics }),
   route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
   route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature' }), // booked once by the event's id
