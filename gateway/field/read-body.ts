@@ -146,6 +146,8 @@ function codeOf(issue: z.core.$ZodIssue): ErrorCode {
 
 function messageOf(code: ErrorCode, param: string, issue: z.core.$ZodIssue): string {
   if (code === 'unknown_parameter') return `Unknown parameter: '${param}'.`
+  if (code === 'unsupported_parameter' && issue.message.startsWith('no '))
+    return `Unsupported parameter: '${param}' cannot be '${printable(issue.message.slice(3))}' here.`
   if (code === 'unsupported_parameter') return `Unsupported parameter: '${param}' cannot be used here.`
   if (code === 'missing_required_parameter') return `Missing required parameter: '${param}'.`
   const where = param ? `'${param}'` : 'the body'

@@ -1,8 +1,9 @@
-// THE path of a request. Everything a generation goes through, in order; both public shapes take it.
+// THE path of a request. Everything a generation goes through, in order; all public shapes take it.
 
 import type * as z from 'zod'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ErrorBody } from '../../contract/public/error.ts'
+import type { MessageError } from '../../contract/public/messages.ts'
 import type { Caller } from '../auth/authenticate.ts'
 import { admit } from '../billing/ledger.ts'
 import type { CatalogModel } from '../catalog.ts'
@@ -95,10 +96,14 @@ async function relayAndKeep(
   return whole.ok ? keepAnswer(repeatable, claim, whole) : whole
 }
 
+function codeOf({ error }: ErrorBody | MessageError): string | null {
+  return 'details' in error ? error.details.error_code : error.code
+}
+
 /** An answer without the empty lines that kept it alive, and with the status of the error that it became after them. */
 function wholeAnswer({ status, headers }: Response, text: string): Response {
   const json = text.trimStart()
-  const failed = json.startsWith('{"error":') ? (JSON.parse(json) as ErrorBody).error.code : null
+  const failed = /^\{("error":|"type":"error")/.test(json) ? codeOf(JSON.parse(json)) : null
   const told = failed === null || status !== 200 ? status : failed === 'request_revoked' ? 403 : 503
   return new Response(json, { status: told, headers })
 }

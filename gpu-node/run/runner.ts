@@ -89,6 +89,8 @@ export interface RunEvent {
   readonly logprobs: readonly TokenLogprob[]
   /** Set in the last event of a choice. */
   readonly finish: FinishReason | null
+  /** The stop string that ended it, where one did. */
+  readonly stop?: string | null
 }
 
 /** One token of an answer, with the likeliest others in its place. */

@@ -32,7 +32,7 @@ const requestSchema = z.strictObject({
   response_id: z.string().min(1).max(200),
   created_unix_s: z.int().nonnegative(),
   model: z.string().min(1).max(200),
-  shape: z.enum(['completion', 'chat']),
+  shape: z.enum(['completion', 'chat', 'message']),
   stream: z.boolean(),
   include_usage: z.boolean(),
   prompts: z.array(z.array(part)).min(1).max(2048),

@@ -11,7 +11,7 @@ import { text } from '../../field/text.ts'
 import { askingNothing, hint, unsupported, unusedIn } from '../../field/unused.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
-import { type Chat, chatPrompt, type Turn } from '../../prompt/template.ts'
+import { type Chat, chatPrompt, type Turn, turnsOf } from '../../prompt/template.ts'
 
 const MESSAGES_MAX = 256
 
@@ -107,7 +107,7 @@ function logprobsOf({ logprobs, top_logprobs }: Body): number | null {
 
 /** The last word of an assistant is continued, unless the caller wants another answer after it. */
 function chatOf({ messages, continue_final_message, add_generation_prompt }: Body): Chat {
-  const turns = messages.reduce(addTurn, [])
+  const turns = turnsOf(messages.map(turnOf))
   const ends_with_answer = turns.at(-1)!.role === 'assistant'
   if (continue_final_message && (add_generation_prompt || !ends_with_answer))
     throw new ApiError('invalid_value', {
@@ -118,14 +118,8 @@ function chatOf({ messages, continue_final_message, add_generation_prompt }: Bod
   return { turns, is_continued: ends_with_answer && is_continued }
 }
 
-// Neighbours of one role become one turn.
-function addTurn(turns: Turn[], { role, content }: Body['messages'][number]): Turn[] {
-  const text = content ?? ''
-  const speaker = role === 'developer' ? 'system' : role
-  const last = turns.at(-1)
-  if (last?.role === speaker) last.text += `\n${text}`
-  else turns.push({ role: speaker, text })
-  return turns
+function turnOf({ role, content }: Body['messages'][number]): Turn {
+  return { role: role === 'developer' ? 'system' : role, text: content ?? '' }
 }
 
 interface Given {
