@@ -53,7 +53,7 @@ import { listEntries } from './endpoint/public/entries.ts'
 import { health, ledgerHealthz, live } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
-import { createMessage } from './endpoint/public/messages.ts'
+import { countMessageTokens, createMessage } from './endpoint/public/messages.ts'
 import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
@@ -82,6 +82,7 @@ export const routes: Route[] = [
   route('/v1/completions', key('generate'), { POST: completions }, { once_by: 'endpoint' }),
   route('/v1/chat/completions', key('generate'), { POST: chatCompletions }, { once_by: 'endpoint' }),
   route('/v1/messages', key('generate'), { POST: createMessage }, { once_by: 'endpoint' }),
+  route('/v1/messages/count_tokens', key('generate'), { POST: countMessageTokens }, { once_by: 'nature' }),
   route('/v1/models', key('generate'), { GET: listModels }),
   route('/v1/models/:id', key('generate'), { GET: retrieveModel }),
   route('/v1/usage', key('usage'), { GET: listUsage }),

@@ -8,13 +8,13 @@ import type { Caller } from '../auth/authenticate.ts'
 import { admit } from '../billing/ledger.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { type Call, settingsOf } from '../env.ts'
-import { ApiError } from '../error.ts'
 import { bodyOf, readBody } from '../field/read-body.ts'
 import { unusedHeader } from '../field/unused.ts'
 import { limitHeaders } from '../limit-headers.ts'
 import { answerTo, idempotencyOf } from '../limits/idempotency.ts'
 import { type Claim, keepAnswer, keepStream } from '../limits/kept-result.ts'
 import { answerAgain, type RepeatableCall, repeatableCall } from '../limits/repeatable-call.ts'
+import { modelOf } from './ask-model.ts'
 import { type CostCeiling, costCeiling } from './cost-ceiling.ts'
 import { type Generation, relay } from './relay.ts'
 
@@ -72,9 +72,8 @@ interface Asked {
 }
 
 function formatted<B extends GenerationBody>(c: Call, form: GenerationForm<B>, fields: B): Asked {
-  const { catalog, generation_ms_max } = settingsOf(c.env)
-  const model = catalog.get(fields.model)
-  if (!model) throw new ApiError('model_not_found', { param: 'model' })
+  const { generation_ms_max } = settingsOf(c.env)
+  const model = modelOf(c, fields.model)
   const request = form.format(fields, { model, request_id: c.get('request_id') })
   return {
     request,

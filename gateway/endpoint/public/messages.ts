@@ -2,14 +2,16 @@
 
 import * as z from 'zod'
 import { STOPS_MAX } from '../../../contract/internal/generation.ts'
-import { message as answer, messageError, messageEvent } from '../../../contract/public/messages.ts'
+import { message as answer, messageError, messageEvent, messageTokens } from '../../../contract/public/messages.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { generationFields, stopText } from '../../field/generation.ts'
+import { bodyOf, readBody } from '../../field/read-body.ts'
 import { text } from '../../field/text.ts'
-import { askingNothing, hint, hintWhere, unsupported, unusedIn } from '../../field/unused.ts'
+import { askingNothing, hint, hintWhere, unsupported, unusedHeader, unusedIn } from '../../field/unused.ts'
+import { askModel, modelOf } from '../../generate/ask-model.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
 import { type Chat, chatPrompt, turnsOf } from '../../prompt/template.ts'
@@ -104,6 +106,28 @@ export const createMessage = endpoint(
   (c, caller: Caller) => {
     checkVersion(c)
     return generate(c, caller, form)
+  },
+)
+
+const counting = z.object(conversation).catchall(askingNothing())
+
+export const countMessageTokens = endpoint(
+  {
+    says: 'Counts the tokens of a conversation, in Anthropic’s form.',
+    body: counting,
+    answer: messageTokens,
+    error: messageError,
+  },
+  async (c, caller: Caller) => {
+    checkVersion(c)
+    const fields = await readBody(c, counting)
+    const { id, template } = modelOf(c, fields.model)
+    c.set('headers', unusedHeader(unusedOf((await bodyOf(c)).json() as Given)))
+    const prompts = [chatPrompt(template, chatOf(fields))]
+    const {
+      prompts: [counted],
+    } = await askModel(c, caller, id, { prompts, with_ids: false })
+    return c.json({ input_tokens: counted!.count })
   },
 )
 
