@@ -107,13 +107,14 @@ describe('a key', () => {
       headers: { 'content-type': 'application/json', ...headers },
     })
 
-  test('comes as x-api-key or as Bearer', async () => {
+  test('comes as x-api-key or as Bearer, with either version', async () => {
     const { api_key } = caller
     for (const headers of [{ 'x-api-key': api_key }, { authorization: `Bearer ${api_key}` }] as Record<
       string,
       string
     >[])
-      expect((await ask({ ...headers, 'anthropic-version': '2023-06-01' })).status).toBe(200)
+      for (const version of ['2023-06-01', '2026-10-21'])
+        expect((await ask({ ...headers, 'anthropic-version': version })).status).toBe(200)
     expect(await refused(await ask({}))).toMatchObject({ status: 401, type: 'authentication_error' })
     expect(await refused(await ask({ 'x-api-key': `${api_key}0` }))).toMatchObject({ status: 401 })
   })

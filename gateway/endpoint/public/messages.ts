@@ -131,13 +131,16 @@ export const countMessageTokens = endpoint(
   },
 )
 
-const VERSION = '2023-06-01'
+const VERSIONS = ['2023-06-01', '2026-10-21']
 
-// Its clients name the version of the form that they read; there is one.
+// Its clients name the version of the form that they read. What these two have in common is all that is written here.
 function checkVersion(c: Call): void {
-  const version = c.req.header('anthropic-version') ?? VERSION
-  if (version === VERSION) return
-  throw new ApiError('invalid_value', { param: 'anthropic-version', message: `anthropic-version is ${VERSION} here.` })
+  const version = c.req.header('anthropic-version')
+  if (version === undefined || VERSIONS.includes(version)) return
+  throw new ApiError('invalid_value', {
+    param: 'anthropic-version',
+    message: `anthropic-version is one of ${VERSIONS.join(', ')}.`,
+  })
 }
 
 /** A last word of the assistant is continued. */
