@@ -50,6 +50,7 @@ import { completions } from './endpoint/public/completions.ts'
 import { ownCreditNotes } from './endpoint/public/credit-notes.ts'
 import { document } from './endpoint/public/document.ts'
 import { listEntries } from './endpoint/public/entries.ts'
+import { estimate } from './endpoint/public/estimate.ts'
 import { health, ledgerHealthz, live } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
@@ -58,6 +59,7 @@ import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
 import { ticketKeys } from './endpoint/public/ticket-keys.ts'
+import { detokenize, tokenize } from './endpoint/public/tokens.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse, messageErrorResponse } from './error.ts'
@@ -83,6 +85,9 @@ export const routes: Route[] = [
   route('/v1/chat/completions', key('generate'), { POST: chatCompletions }, { once_by: 'endpoint' }),
   route('/v1/messages', key('generate'), { POST: createMessage }, { once_by: 'endpoint' }),
   route('/v1/messages/count_tokens', key('generate'), { POST: countMessageTokens }, { once_by: 'nature' }),
+  route('/v1/tokenize', key('generate'), { POST: tokenize }, { once_by: 'nature' }),
+  route('/v1/detokenize', key('generate'), { POST: detokenize }, { once_by: 'nature' }),
+  route('/v1/estimate', key('generate'), { POST: estimate }, { once_by: 'nature' }),
   route('/v1/models', key('generate'), { GET: listModels }),
   route('/v1/models/:id', key('generate'), { GET: retrieveModel }),
   route('/v1/usage', key('usage'), { GET: listUsage }),

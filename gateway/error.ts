@@ -249,6 +249,11 @@ const MESSAGE_STATUS: Partial<Record<ErrorCode, [status: number, type: MessageEr
   overloaded: [529, 'overloaded_error'],
 }
 
+/** A refusal as a part of an answer. */
+export function messageOf(error: ApiError): { code: string; message: string } {
+  return { code: refusalOf(error).code ?? error.code, message: toldBy(error).message }
+}
+
 function refusalOf({ code }: ApiError): Refusal {
   return table[code]
 }

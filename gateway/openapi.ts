@@ -22,6 +22,7 @@ import * as prices from '../contract/public/price.ts'
 import * as receiptKeys from '../contract/public/receipt-key.ts'
 import * as reconciliation from '../contract/public/reconciliation.ts'
 import * as tax from '../contract/public/tax.ts'
+import * as tokens from '../contract/public/tokens.ts'
 import * as usage from '../contract/public/usage.ts'
 import type { Description } from './endpoint.ts'
 import type { Route, Served } from './route.ts'
@@ -187,6 +188,7 @@ const NAMED = [
   receiptKeys,
   reconciliation,
   tax,
+  tokens,
   usage,
 ].flatMap((nouns) =>
   Object.entries<unknown>(nouns).filter((named): named is [string, z.ZodType] => named[1] instanceof z.ZodType),

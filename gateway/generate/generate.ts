@@ -44,18 +44,9 @@ export async function generate<B extends GenerationBody>(
   c.set('headers', unused)
   const repeatable = await repeatableCall(c)
   const idempotency = repeatable && (await idempotencyOf(repeatable))
-  const { request, ceiling, duration_ms_max } = asked
-  const admission = await admit(c.env, {
-    request_id: request.request_id,
-    ...caller,
-    model: request.model,
-    ...ceiling,
-    choices: request.n * request.prompts.length,
-    ttl_ms: duration_ms_max + SETTLE_MS_MAX,
-    registered_nodes: true,
-    limits: settingsOf(c.env).limits,
-    ...(idempotency && { idempotency, results_by_id: true }),
-  })
+  const { request } = asked
+  const item = itemOf(c, caller, asked)
+  const admission = await admit(c.env, { ...item, ...(idempotency && { idempotency, results_by_id: true }) })
   if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission, idempotency!))
   c.set('headers', { ...unused, ...limitHeaders(admission.limits ?? {}) })
   const { ledger_id } = admission
@@ -65,13 +56,27 @@ export async function generate<B extends GenerationBody>(
   return relayAndKeep(c, generation, repeatable, claim)
 }
 
-interface Asked {
+/** What the ledger is asked about it. */
+export function itemOf(c: Call, caller: Caller, { request, ceiling, duration_ms_max }: Asked) {
+  return {
+    request_id: request.request_id,
+    ...caller,
+    model: request.model,
+    ...ceiling,
+    choices: request.n * request.prompts.length,
+    ttl_ms: duration_ms_max + SETTLE_MS_MAX,
+    registered_nodes: true as const,
+    limits: settingsOf(c.env).limits,
+  }
+}
+
+export interface Asked {
   request: GenerateRequest
   ceiling: CostCeiling
   duration_ms_max: number
 }
 
-function formatted<B extends GenerationBody>(c: Call, form: GenerationForm<B>, fields: B): Asked {
+export function formatted<B extends GenerationBody>(c: Call, form: GenerationForm<B>, fields: B): Asked {
   const { generation_ms_max } = settingsOf(c.env)
   const model = modelOf(c, fields.model)
   const request = form.format(fields, { model, request_id: c.get('request_id') })

@@ -45,10 +45,17 @@ const message = z
     error: 'expected the text of the message',
   })
 
+/** What a prompt is made of. */
+export const conversation = {
+  messages: z.array(message).min(1).max(MESSAGES_MAX),
+  continue_final_message: z.boolean().nullish(),
+  add_generation_prompt: z.boolean().nullish(),
+}
+
 const body = z
   .object({
     ...generationFields,
-    messages: z.array(message).min(1).max(MESSAGES_MAX),
+    ...conversation,
     max_completion_tokens: generationFields.max_tokens,
     tools: unsupported([]), // before what only goes with it, so that a refusal names what matters
     functions: unsupported([]),
@@ -56,8 +63,6 @@ const body = z
     function_call: hint('none', 'auto'),
     parallel_tool_calls: hint(),
     audio: unsupported(),
-    continue_final_message: z.boolean().nullish(),
-    add_generation_prompt: z.boolean().nullish(),
     logprobs: z.boolean().nullish(),
     top_logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
     modalities: unsupported(['text']),
@@ -68,9 +73,10 @@ const body = z
   })
   .catchall(askingNothing())
 
+type Conversation = z.infer<z.ZodObject<typeof conversation>>
 type Body = z.infer<typeof body>
 
-const form: GenerationForm<Body> = {
+export const chatForm: GenerationForm<Body> = {
   schema: body,
   format: (fields, own) =>
     generateRequest(
@@ -87,7 +93,7 @@ const form: GenerationForm<Body> = {
 
 export const chatCompletions = endpoint(
   { says: 'Answers a conversation.', body, answer: chatCompletion, also: { 'text/event-stream': chatCompletionChunk } },
-  (c, caller: Caller) => generate(c, caller, form),
+  (c, caller: Caller) => generate(c, caller, chatForm),
 )
 
 function maxTokens({ max_tokens, max_completion_tokens }: Body): number | null | undefined {
@@ -106,7 +112,7 @@ function logprobsOf({ logprobs, top_logprobs }: Body): number | null {
 }
 
 /** The last word of an assistant is continued, unless the caller wants another answer after it. */
-function chatOf({ messages, continue_final_message, add_generation_prompt }: Body): Chat {
+export function chatOf({ messages, continue_final_message, add_generation_prompt }: Conversation): Chat {
   const turns = turnsOf(messages.map(turnOf))
   const ends_with_answer = turns.at(-1)!.role === 'assistant'
   if (continue_final_message && (add_generation_prompt || !ends_with_answer))

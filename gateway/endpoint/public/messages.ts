@@ -80,7 +80,7 @@ const body = z
 
 type Body = z.infer<typeof body>
 
-const form: GenerationForm<Body> = {
+export const messageForm: GenerationForm<Body> = {
   schema: body,
   format: ({ stop_sequences: stop, ...fields }, own) =>
     generateRequest(
@@ -105,7 +105,7 @@ export const createMessage = endpoint(
   },
   (c, caller: Caller) => {
     checkVersion(c)
-    return generate(c, caller, form)
+    return generate(c, caller, messageForm)
   },
 )
 
