@@ -3,7 +3,7 @@
 
 import type { JournalPosition, SettleOutcome, SyncResponse, UsageRecord } from '../../contract/internal/sync.ts'
 import type { OpenedTicket } from '../../contract/internal/ticket.ts'
-import { ask, askAll, type Failed, shardOf } from '../db/ask.ts'
+import { ask, askAll, type Failed, obtain, shardOf } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
 import { refusalOf } from '../db/refusal.ts'
 import { type Env, settingsOf } from '../env.ts'
@@ -31,6 +31,16 @@ export async function admit(env: Env, request: Item<'admit'>): Promise<Admission
     default:
       throw refusalOf(answer)
   }
+}
+
+/** The nodes that can be asked about a model, for a key that may use it; nothing is held or counted for that. */
+export async function findNodes(
+  env: Env,
+  caller: Omit<Item<'find_nodes'>, 'model'>,
+  model: string,
+): Promise<LiveNode[]> {
+  const { nodes } = await obtain(env, 'find_nodes', { ...caller, model }, 'found')
+  return nodes
 }
 
 /** How long an account is waited for that somebody else holds: what then remains is enough for all that go in the same call. */

@@ -42,7 +42,6 @@ const streamOptions = z
 const hints = {
   metadata: hint(),
   moderation: unsupported(),
-  prediction: hint(), // a guess at the answer; it can make one faster, never another
   prompt_cache_key: hint(),
   prompt_cache_options: hint(),
   prompt_cache_retention: hint(),
@@ -56,6 +55,13 @@ const hints = {
   spaces_between_special_tokens: hint(true),
   timings_per_token: hint(),
 }
+
+const predictedPart = z.looseObject({ type: z.literal('text'), text })
+
+/** What the caller expects the answer to be: it can make one faster, never another. */
+const prediction = z
+  .object({ type: z.literal('content'), content: z.union([text, z.array(predictedPart)]) })
+  .catchall(askingNothing())
 
 /** Samplers of others, which take part only with another value than this. */
 const samplersThatAreOff = {
@@ -103,6 +109,7 @@ export const generationFields = {
     .nullish(),
   // A tag for the caller's own end users. It changes nothing in the answer.
   user: z.string().max(512).nullish(),
+  prediction: prediction.nullish(),
   ...hints,
   ...samplersThatAreOff,
 }

@@ -50,12 +50,19 @@ export function generateRequest(
     echo: own.echo ?? false,
     sampling: sampling(fields, model),
     priority: 'interactive',
+    prediction: predictionOf(fields),
   }
 }
 
 /** A blank field of a form asks for no stop. */
 function stopsOf({ stop }: GenerationFields): string[] {
   return [stop ?? []].flat().filter((text) => text !== '')
+}
+
+/** Left out where there is none: a node of the release before does not know it. */
+function predictionOf({ prediction }: GenerationFields): string | undefined {
+  const content = prediction?.content ?? ''
+  return (typeof content === 'string' ? content : content.map(({ text }) => text).join('')) || undefined
 }
 
 function givenMaxTokens({ max_tokens }: GenerationFields): number | null {

@@ -154,7 +154,8 @@ export class Generation {
 
   #spelledUsage() {
     const { prompt_tokens, cached_tokens } = this.#usageNow()
-    return usageOf({ prompt: prompt_tokens, cached: cached_tokens, completion: this.#completion_tokens })
+    const { prediction = null } = this.run
+    return usageOf({ prompt: prompt_tokens, cached: cached_tokens, completion: this.#completion_tokens, prediction })
   }
 
   #elapsed(): number {

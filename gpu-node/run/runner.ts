@@ -45,6 +45,9 @@ export interface Run {
   /** What is billed of its prompts so far: nothing of one whose turn has not come. */
   readonly usage: { prompt_tokens: number; cached_tokens: number }
 
+  /** What came true so far of what its caller predicts; null where they predict nothing. */
+  readonly prediction?: { accepted_tokens: number; rejected_tokens: number } | null
+
   start(): void
   /** Ends it within one step. Returns the last event of each choice that had not ended, with the text that it still held. */
   stop(): RunEvent[]

@@ -64,6 +64,7 @@ const requestSchema = z.strictObject({
     seed: z.string().regex(/^\d{1,20}$/),
   }),
   priority: z.enum(['interactive', 'batch']),
+  prediction: z.string().min(1).optional(),
 })
 
 const questionSchema = z.union([

@@ -66,7 +66,6 @@ describe('what cannot change an answer is taken, and named', () => {
     ['switches of tools without tools', CHAT, { tool_choice: 'auto', parallel_tool_calls: false }, []],
     ['the older switch', CHAT, { function_call: 'auto' }, []],
     ['no reasoning', CHAT, { reasoning_effort: 'none', verbosity: 'medium' }, []],
-    ['a guess at the answer', CHAT, { prediction: { type: 'content', content: 'x' } }, []],
     ['the same in a completion', COMPLETIONS, { store: true, prompt_cache_retention: '24h', cache_prompt: true }, []],
     ['usage in every chunk', CHAT, { stream: true, stream_options: { continuous_usage_stats: true } }, ['stream_options.continuous_usage_stats']], // biome-ignore format: a table
     ['unknown fields that ask for nothing', CHAT, { a1: null, b2: '', c3: [], d4: {}, e5: false }, []],
@@ -150,6 +149,14 @@ test('stops: as many as Continue sends; blank ones ask for nothing', async () =>
   expect((await asked(COMPLETIONS, { ...completion, stop: nine })).request.stop).toEqual(nine.filter(Boolean))
   expect((await asked(COMPLETIONS, { ...completion, stop: '' })).request.stop).toEqual([])
   expect((await asked(COMPLETIONS, { ...completion, stop: [''] })).request.stop).toEqual([])
+})
+
+test('a prediction goes to the node, as text or as parts', async () => {
+  const predicted = async (content: unknown) =>
+    (await asked(CHAT, { ...chatBody, prediction: { type: 'content', content } })).request.prediction
+  expect(await predicted('def')).toBe('def')
+  expect(await predicted([{ type: 'text', text: 'a' }, { type: 'text', text: 'b' }])).toBe('ab') // biome-ignore format: one line
+  expect(await predicted('')).toBeUndefined()
 })
 
 test('-1 is off for top_k, and no limit for max_tokens', async () => {

@@ -25,6 +25,7 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
     stop_ids,
     priority: request.priority,
     cache_salt,
+    predicted: predictedOf(request, room),
   }
   const sampling = (choice: number) => ({
     ...samplingOfChoice(request.sampling, choice),
@@ -42,6 +43,12 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
       echo: request.echo ? Detokenizer.textOf(tokenizer, prompt) : '',
     })),
   )
+}
+
+// A prediction longer than any answer can be is no better for it. A token has 16 characters at most, nearly always.
+function predictedOf({ prediction }: RunRequest, { model: { tokenizer }, sequence_tokens_max }: Room) {
+  if (!prediction) return undefined
+  return tokenizer.encode(prediction.slice(0, 16 * sequence_tokens_max)).slice(0, sequence_tokens_max)
 }
 
 function promptsOf(request: RunRequest, { model: { shape, tokenizer }, sequence_tokens_max }: Room): number[][] {

@@ -38,6 +38,15 @@ export class NativeRun implements Run {
     }
   }
 
+  get prediction(): NonNullable<Run['prediction']> | null {
+    const predictions = this.choices.flatMap(({ sequence: { prediction } }) => prediction ?? [])
+    if (predictions.length === 0) return null
+    return {
+      accepted_tokens: sum(predictions, ({ accepted }) => accepted),
+      rejected_tokens: sum(predictions, ({ rejected }) => rejected),
+    }
+  }
+
   start(): void {
     this.#loop.start(this.choices)
   }

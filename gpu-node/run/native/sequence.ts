@@ -16,6 +16,7 @@ import assert from 'node:assert/strict'
 import type { Priority } from '../../../contract/internal/generation.ts'
 import { BLOCK_TOKENS } from './block-pool.ts'
 import { referenceTo } from './engine.ts'
+import { Prediction } from './prediction.ts'
 import type { CachedBlock } from './prefix-cache.ts'
 import { PromptLookup } from './prompt-lookup.ts'
 import type { RowSampling } from './sampling.ts'
@@ -31,6 +32,8 @@ export interface SequenceOptions {
   priority: Priority
   /** Whose cached blocks it may use. */
   cache_salt: string
+  /** What its output is predicted to be. */
+  predicted?: readonly number[] | undefined
   /** A sequence over the same prompt that computes it first; this one waits for those blocks. */
   leader?: Sequence | undefined
 }
@@ -58,6 +61,8 @@ export class Sequence {
   path: CachedBlock[] = [] // its leading full blocks, as the prefix cache knows them; those behind it are its own
   cached_tokens: number | null = null // found in the cache when it first ran
   readonly #block_tokens: string[] = []
+  /** What the caller predicts of its output, where they do. */
+  readonly prediction: Prediction | null
   #lookup: PromptLookup | null = null
 
   constructor(options: SequenceOptions) {
@@ -70,6 +75,7 @@ export class Sequence {
     this.cache_salt = options.cache_salt
     this.leader = options.leader ?? null
     this.tokens = [...options.prompt]
+    this.prediction = options.predicted ? new Prediction(options.predicted, this.tokens) : null
   }
 
   /** Counts its tokens, with those that steps under way draw. */
@@ -156,10 +162,12 @@ export class Sequence {
     return this.output_tokens + this.awaited + more < this.output_tokens_min ? [...this.stop_ids] : NONE
   }
 
-  /** Guesses at what comes after its tokens, as `PromptLookup` has them; none that is beyond its end. */
+  /** Guesses at what comes after its tokens, as it is predicted, or else as it was before; none that is beyond its end. */
   propose(max: number, chanceMin: (drafted: number, expected: number) => number): readonly number[] {
     this.#lookup ??= new PromptLookup(this.tokens)
-    const draft = this.#lookup.propose(Math.min(max, this.output_tokens_max - this.output_tokens - 1), chanceMin)
+    const room = Math.min(max, this.output_tokens_max - this.output_tokens - 1)
+    const predicted = this.prediction?.propose(room, chanceMin) ?? NONE
+    const draft = predicted.length > 0 ? predicted : this.#lookup.propose(room, chanceMin)
     const end = draft.findIndex((token) => this.stop_ids.has(token))
     return end < 0 ? draft : draft.slice(0, end)
   }
