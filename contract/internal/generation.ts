@@ -48,6 +48,8 @@ export interface GenerateRequest {
   shape: Shape
   stream: boolean
   include_usage: boolean // stream_options.include_usage
+  /** Every chunk tells the usage so far, and not the last one alone; with include_usage only. */
+  continuous_usage?: boolean | undefined
   /** One list of parts a prompt; a raw completion may carry several. Choice index = prompt * n + copy. */
   prompts: PromptPart[][]
   n: number // choices a prompt

@@ -34,7 +34,7 @@ const streamOptions = z
   .object({
     include_usage: z.boolean().nullish(),
     include_obfuscation: z.boolean().nullish(),
-    continuous_usage_stats: hint(),
+    continuous_usage_stats: z.boolean().nullish(), // each chunk tells the usage so far; with include_usage
   })
   .catchall(askingNothing())
 

@@ -26,6 +26,12 @@ export function generateRequest(
   const stream = fields.stream ?? false
   if (fields.stream_options && !stream)
     throw new ApiError('invalid_value', { param: 'stream_options', message: "'stream_options' needs 'stream': true." })
+  const { include_usage, continuous_usage_stats } = fields.stream_options ?? {}
+  if (continuous_usage_stats && !include_usage)
+    throw new ApiError('invalid_value', {
+      param: 'stream_options.continuous_usage_stats',
+      message: "'continuous_usage_stats' needs 'include_usage': true.",
+    })
   if (prompts.length * n > CHOICES_MAX)
     throw new ApiError('invalid_value', { param: 'n', message: `Prompts times n may be at most ${CHOICES_MAX}.` })
   return {
@@ -35,7 +41,8 @@ export function generateRequest(
     model: model.id,
     shape,
     stream,
-    include_usage: fields.stream_options?.include_usage ?? false,
+    include_usage: include_usage ?? false,
+    continuous_usage: continuous_usage_stats || undefined,
     prompts,
     n,
     max_tokens: maxTokens(fields, model),

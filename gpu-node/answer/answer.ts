@@ -25,9 +25,9 @@ const shapes = { chat: chatShape, completion: completionShape, message: messageS
 
 /** `usage` is what was counted when it is asked for. */
 export function answerTo(request: GenerateRequest, usage: () => Usage): Answer {
-  const shape = shapes[request.shape](request)
+  const shape = shapes[request.shape](request, usage)
   const choices = request.prompts.length * request.n
-  return request.stream ? new StreamedAnswer(shape, choices, request, usage) : new WholeAnswer(shape, choices, request)
+  return request.stream ? new StreamedAnswer(shape, choices, request) : new WholeAnswer(shape, choices, request)
 }
 
 export const KEEP_ALIVE = ': keep-alive\n\n'
@@ -52,14 +52,12 @@ class StreamedAnswer extends Unsent implements Answer {
   readonly #shape: PublicShape
   readonly #opened: boolean[]
   readonly #has_logprobs: boolean
-  readonly #usage: () => Usage
 
-  constructor(shape: PublicShape, choices: number, { logprobs }: GenerateRequest, usage: () => Usage) {
+  constructor(shape: PublicShape, choices: number, { logprobs }: GenerateRequest) {
     super()
     this.#shape = shape
     this.#opened = new Array<boolean>(choices).fill(false)
     this.#has_logprobs = logprobs !== null
-    this.#usage = usage
   }
 
   text(choice: number, text: string, logprobs: readonly TokenLogprob[] = []): void {
@@ -85,7 +83,7 @@ class StreamedAnswer extends Unsent implements Answer {
   #open(choice: number): void {
     if (this.#opened[choice]) return
     this.#opened[choice] = true
-    for (const data of this.#shape.opening(choice, this.#usage())) this.#frame(data)
+    for (const data of this.#shape.opening(choice)) this.#frame(data)
   }
 
   #frame(data: object): void {

@@ -1,12 +1,18 @@
 // The shape of OpenAI's `POST /v1/chat/completions`.
 
 import type { FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
-import type { ChatCompletion, ChatCompletionChunk, ChatLogprobs, ChatTopLogprob } from '../../contract/public/openai.ts'
+import type {
+  ChatCompletion,
+  ChatCompletionChunk,
+  ChatLogprobs,
+  ChatTopLogprob,
+  Usage,
+} from '../../contract/public/openai.ts'
 import type { Candidate } from '../run/runner.ts'
-import { nullUsage, openAiFrames } from './openai-shape.ts'
+import { chunkUsage, openAiFrames } from './openai-shape.ts'
 import type { Piece, PublicShape } from './public-shape.ts'
 
-export function chatShape(request: GenerateRequest): PublicShape {
+export function chatShape(request: GenerateRequest, usage: () => Usage): PublicShape {
   const head = { id: request.response_id, created: request.created_unix_s, model: request.model }
   const chunk = (
     index: number,
@@ -16,7 +22,7 @@ export function chatShape(request: GenerateRequest): PublicShape {
     ...head,
     object: 'chat.completion.chunk',
     choices: [{ index, delta, logprobs: chatLogprobs(logprobs ?? null), finish_reason: finish_reason ?? null }],
-    ...nullUsage(request),
+    ...chunkUsage(request, usage),
   })
   return {
     ...openAiFrames,

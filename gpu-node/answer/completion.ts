@@ -1,12 +1,12 @@
 // The shape of OpenAI's `POST /v1/completions`.
 
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
-import type { CompletionBody, CompletionLogprobs } from '../../contract/public/openai.ts'
+import type { CompletionBody, CompletionLogprobs, Usage } from '../../contract/public/openai.ts'
 import type { Candidate } from '../run/runner.ts'
-import { nullUsage, openAiFrames } from './openai-shape.ts'
+import { chunkUsage, openAiFrames } from './openai-shape.ts'
 import type { Piece, PublicShape } from './public-shape.ts'
 
-export function completionShape(request: GenerateRequest): PublicShape {
+export function completionShape(request: GenerateRequest, usage: () => Usage): PublicShape {
   const body = (choices: CompletionBody['choices']): CompletionBody => ({
     id: request.response_id,
     object: 'text_completion',
@@ -14,7 +14,7 @@ export function completionShape(request: GenerateRequest): PublicShape {
     model: request.model,
     choices,
   })
-  const chunk = (choice: CompletionBody['choices'][number]) => ({ ...body([choice]), ...nullUsage(request) })
+  const chunk = (choice: CompletionBody['choices'][number]) => ({ ...body([choice]), ...chunkUsage(request, usage) })
   return {
     ...openAiFrames,
     opening: () => [],

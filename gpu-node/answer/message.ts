@@ -5,7 +5,7 @@ import type { Message, MessageError, MessageEvent, MessageStopReason } from '../
 import type { Usage } from '../../contract/public/openai.ts'
 import type { Failure, Finish, PublicShape } from './public-shape.ts'
 
-export function messageShape({ request_id, response_id, model }: GenerateRequest): PublicShape {
+export function messageShape({ request_id, response_id, model }: GenerateRequest, usage: () => Usage): PublicShape {
   const message = (text: string | null, finish: Finish | null, usage: Usage): Message => ({
     id: response_id,
     type: 'message',
@@ -25,8 +25,8 @@ export function messageShape({ request_id, response_id, model }: GenerateRequest
   let ended: Finish | null = null // a stream tells it after the block has stopped
   const event = (data: MessageEvent): MessageEvent => data
   return {
-    opening: (_, usage) => [
-      event({ type: 'message_start', message: message(null, null, usage) }),
+    opening: () => [
+      event({ type: 'message_start', message: message(null, null, usage()) }),
       event({ type: 'content_block_start', index: 0, content_block: { type: 'text', text: '', citations: null } }),
       event({ type: 'ping' }),
     ],

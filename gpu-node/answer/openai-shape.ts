@@ -2,6 +2,7 @@
 
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'
+import type { Usage } from '../../contract/public/openai.ts'
 import type { PublicShape } from './public-shape.ts'
 
 export const openAiFrames: Pick<PublicShape, 'error' | 'frame' | 'last_frame'> = {
@@ -10,9 +11,13 @@ export const openAiFrames: Pick<PublicShape, 'error' | 'frame' | 'last_frame'> =
   last_frame: 'data: [DONE]\n\n',
 }
 
-/** Usage on every chunk of a stream that asked for it; it is null before the last. */
-export function nullUsage({ include_usage }: GenerateRequest): { usage?: null } {
-  return include_usage ? { usage: null } : {}
+/** Usage on every chunk of a stream that asked for it; before the last it is null, or what was counted so far. */
+export function chunkUsage(
+  { include_usage, continuous_usage }: GenerateRequest,
+  usage: () => Usage,
+): { usage?: Usage | null } {
+  if (!include_usage) return {}
+  return { usage: continuous_usage ? usage() : null }
 }
 
 const failures = {

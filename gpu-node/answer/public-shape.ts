@@ -25,7 +25,7 @@ export type Failure = 'error' | 'revoked'
 
 export interface PublicShape {
   /** What of a stream comes before a choice's first text. */
-  opening(choice: number, usage: Usage): object[]
+  opening(choice: number): object[]
   delta(choice: number, piece: Piece): object
   finish(choice: number, finish: Finish): object
   /** What of a stream follows its last choice. */

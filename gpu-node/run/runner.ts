@@ -35,7 +35,10 @@ export interface Runner {
 }
 
 /** What a runner is told of a request: everything but how its answer is written. */
-export type RunRequest = Omit<GenerateRequest, 'response_id' | 'created_unix_s' | 'shape' | 'stream' | 'include_usage'>
+export type RunRequest = Omit<
+  GenerateRequest,
+  'response_id' | 'created_unix_s' | 'shape' | 'stream' | 'include_usage' | 'continuous_usage'
+>
 
 /** A request that a runner has taken in: its choices, each at the index prompt * n + copy. */
 export interface Run {

@@ -38,6 +38,7 @@ const requestSchema = z.strictObject({
   shape: z.enum(['completion', 'chat', 'message']),
   stream: z.boolean(),
   include_usage: z.boolean(),
+  continuous_usage: z.boolean().optional(),
   prompts,
   n: z.int().min(1).max(128),
   max_tokens: z.int().min(1),

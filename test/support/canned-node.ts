@@ -245,8 +245,8 @@ export class CannedNode {
   async #stream(res: ServerResponse, request: GenerateRequest, tokens: number): Promise<number> {
     res.writeHead(200, { [ACCEPTED_HEADER]: '1', 'content-type': 'text/event-stream; charset=utf-8' })
     const choices = Array.from({ length: choicesOf(request) }, (_, index) => index)
-    const message = request.shape === 'message' ? messageShape(request) : null
-    for (const data of message?.opening(0, usageFor(0)) ?? []) res.write(message!.frame(data))
+    const message = request.shape === 'message' ? messageShape(request, () => usageFor(0)) : null
+    for (const data of message?.opening(0) ?? []) res.write(message!.frame(data))
     for (let token = 0; token < tokens; token += 1) {
       if (res.destroyed) return token * choices.length
       if (this.revoked.has(request.request_id)) {
@@ -309,7 +309,7 @@ function choicesOf(request: GenerateRequest): number {
 function wholeAnswer(request: GenerateRequest, tokens: number) {
   const text = ' token'.repeat(tokens)
   if (request.shape === 'message')
-    return messageShape(request).whole([{ text, logprobs: null, finish: ENDED }], usageFor(tokens))
+    return messageShape(request, () => usageFor(0)).whole([{ text, logprobs: null, finish: ENDED }], usageFor(tokens))
   const choices = Array.from({ length: choicesOf(request) }, (_, index) =>
     request.shape === 'chat'
       ? { index, message: { role: 'assistant', content: text, refusal: null }, logprobs: null, finish_reason: 'stop' }

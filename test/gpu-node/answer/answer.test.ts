@@ -270,6 +270,20 @@ test.each(['completion', 'chat'] as const)('a streamed %s with usage has null in
   expect(chunks.at(-2)).toMatchObject({ choices: [], usage })
 })
 
+test('with continuous usage every chunk has what was counted by then', () => {
+  let completion_tokens = 0
+  const counted = () => ({ ...usage, completion_tokens })
+  const to = answerTo(generateRequest({ stream: true, include_usage: true, continuous_usage: true, n: 1 }), counted)
+  for (const text of ['a', 'b']) {
+    completion_tokens++
+    to.text(0, text)
+  }
+  to.finish(0, ended)
+  to.end(usage)
+  const chunks = frames(to.take()).slice(0, -1) as { usage: typeof usage }[]
+  expect(chunks.map((chunk) => chunk.usage.completion_tokens)).toEqual([1, 2, 2, 3])
+})
+
 test('each event is one line, whatever its text holds', () => {
   const to = answer('completion', true)
   to.text(0, 'a\r\n\n\u2028data: b')

@@ -80,10 +80,14 @@ describe('a prediction', () => {
     expect(prediction.propose(9, ANY)).toEqual([])
     tokens.push(4, 5)
     expect(prediction.propose(9, ANY)).toEqual([6, 7, 8, 9])
-    tokens.push(6, 7, 8, 9, 50, 1, 2)
-    expect(prediction.propose(9, ANY)).toEqual([])
-    tokens.push(3)
-    expect(prediction.propose(2, ANY)).toEqual([4, 5])
+    const far = new Prediction(
+      Array.from({ length: 200 }, (_, token) => token),
+      tokens,
+    )
+    tokens.push(0, 1, 150, 151)
+    expect(far.propose(9, ANY)).toEqual([])
+    tokens.push(152)
+    expect(far.propose(2, ANY)).toEqual([153, 154])
   })
 
   test('counts the same however often it is asked in between', () => {
