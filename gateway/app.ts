@@ -48,7 +48,7 @@ import { chatCompletions } from './endpoint/public/chat-completions.ts'
 import { createCheckoutSession } from './endpoint/public/checkout.ts'
 import { completions } from './endpoint/public/completions.ts'
 import { ownCreditNotes } from './endpoint/public/credit-notes.ts'
-import { document } from './endpoint/public/document.ts'
+import { document, reference, referenceScript, scalarScript } from './endpoint/public/document.ts'
 import { listEntries } from './endpoint/public/entries.ts'
 import { estimate } from './endpoint/public/estimate.ts'
 import { health, ledgerHealthz, live } from './endpoint/public/health.ts'
@@ -113,6 +113,9 @@ export const routes: Route[] = [
   route('/.well-known/receipt-keys.json', anybody, { GET: receiptKeys }),
   route('/.well-known/ticket-keys.json', anybody, { GET: ticketKeys }),
   route('/openapi.json', anybody, { GET: document }),
+  route('/docs', anybody, { GET: reference }),
+  route('/docs/reference.js', anybody, { GET: referenceScript }),
+  route('/docs/scalar.js', anybody, { GET: scalarScript }),
   route('/metrics', monitor, { GET: metrics }),
   route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
   route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature' }), // booked once by the event's id

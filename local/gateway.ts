@@ -8,7 +8,7 @@ import { parse } from 'smol-toml'
 import type { LocalModel } from '../gateway/catalog.ts'
 import { faultOf } from '../gateway/env.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
-import { assetsWorker } from './assets.ts'
+import { assets, assetsWorker } from './assets.ts'
 import { bundleWorker } from './bundle.ts'
 import type { RunningServer } from './children.ts'
 import { isEncrypted, openDatabase } from './database.ts'
@@ -37,6 +37,8 @@ export interface GatewayOptions {
   log?: (line: string) => void
   /** The worker's script, where it is made already. */
   worker?: string
+  /** The static assets, by path, where they are read already. */
+  assets?: Record<string, string>
   signal?: AbortSignal | undefined // gives up starting
 }
 
@@ -57,16 +59,16 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     options.signal,
     STATEMENT_MS_MAX,
   )
-  const assets = assetsWorker()
+  const held = assetsWorker(options.assets ?? assets())
   const way = await wayTo(readDatabaseUrl(options.database_url), log)
   const files = {
     'worker.js': script,
     'cron.js': CRON_WORKER,
     'rate-limit.js': RATE_LIMIT,
-    ...assets.files,
+    ...held.files,
     'workerd.capnp': workerdConfig(
       config,
-      { ...options, addresses: await addressesOf(options), asset_modules: assets.modules },
+      { ...options, addresses: await addressesOf(options), asset_modules: held.modules },
       { urls: database_urls, address: way.address },
     ),
   }
