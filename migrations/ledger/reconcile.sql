@@ -51,9 +51,11 @@ set enable_hashjoin = off set enable_seqscan = off as $$
   where d.before < entries_max
 $$;
 
--- One slice of the accounts after `after`; returns the last one it looked at, null where there are no more.
-create function ledger.reconcile_accounts(after bigint, entries_max bigint) returns bigint language plpgsql as $$
+-- One slice of the accounts after `ended`, where the last slice ended; returns where this one did, null where there are no more. An
+-- account with more entries than a slice may have is gone on with: its number is negative then (zero begins a pass).
+create function ledger.reconcile_accounts(ended bigint, entries_max bigint) returns bigint language plpgsql as $$
 declare
+  after bigint := case when ended < 0 then -ended - 1 else ended end;
   slice books[] := array(select b from books_after(after, entries_max) as b);
   last_account bigint := (select max(account_id) from unnest(slice));
 begin
@@ -81,7 +83,10 @@ begin
     sequence = excluded.sequence, credited_nanousd = excluded.credited_nanousd, debited_nanousd = excluded.debited_nanousd,
     late_nanousd = excluded.late_nanousd, charge_count = excluded.charge_count, charged_nanousd = excluded.charged_nanousd,
     refunded_nanousd = excluded.refunded_nanousd;
-  return last_account;
+  return case when exists (
+    select from unnest(slice) as b join ledger_checkpoints c on c.account_id = b.account_id
+    where b.account_id = last_account and c.sequence = seen + to_read and c.sequence < entry_count)
+  then -last_account else last_account end;
 end $$;
 
 -- Held money against open reservations, of which there are only as many as run now.
