@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { type BuildOptions, build, type Plugin } from 'esbuild'
+import { writeAssets } from './assets.ts'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
 
@@ -56,6 +57,20 @@ const notAskedFor: Plugin = {
     }),
 }
 
+// Schemas become JSON Schema where the document of the API is written (local/openapi.ts), never in the worker. What the schemas of zod
+// name of it keeps its names.
+const namesAlone: Plugin = {
+  name: 'names-alone',
+  setup: ({ onLoad }) =>
+    onLoad(
+      { filter: /[\\/]zod[\\/]v4[\\/]core[\\/](json-schema-processors|json-schema-generator|to-json-schema)\.js$/ },
+      async ({ path }) => {
+        const exported = (await readFile(path, 'utf8')).matchAll(/^export (?:const|function|class) (\w+)/gm)
+        return { contents: Array.from(exported, ([, name]) => `export const ${name} = undefined`).join('\n') }
+      },
+    ),
+}
+
 const options = {
   entryPoints: [`${root}gateway/worker.ts`],
   bundle: true,
@@ -63,7 +78,7 @@ const options = {
   target: 'es2024',
   conditions: ['workerd', 'worker', 'browser'],
   external: ['cloudflare:*', 'node:*'],
-  plugins: [stripeUsed, postgresErrors, notAskedFor],
+  plugins: [stripeUsed, postgresErrors, notAskedFor, namesAlone],
   minify: true,
 } satisfies BuildOptions
 
@@ -72,4 +87,7 @@ export async function bundleWorker(): Promise<string> {
   return outputFiles[0]!.text
 }
 
-if (import.meta.main) await build({ ...options, outfile: `${root}.wrangler/bundle/worker.js`, sourcemap: 'linked' })
+if (import.meta.main) {
+  writeAssets(`${root}.wrangler/assets`)
+  await build({ ...options, outfile: `${root}.wrangler/bundle/worker.js`, sourcemap: 'linked' })
+}
