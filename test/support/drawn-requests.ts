@@ -41,6 +41,7 @@ export interface DrawnRequest {
 export type Known = Record<string, readonly unknown[]>
 
 const DEPTH_MAX = 6
+const OPTIONAL_FIELDS = 2 // of an object, about
 const ODD_NUMBERS = [0, -1, 1, 1.5, 1e308, -1e308, 2 ** 31, 2 ** 53, 2 ** 63, -(2 ** 63), 1e-320]
 const ODD_TEXTS = [
   '',
@@ -85,12 +86,14 @@ export class RequestDrawer {
   readonly #random: Random
   readonly #operations: { method: string; path: string; operation: Operation }[]
   readonly #matching = new Map<string, string[]>()
-  readonly known: Known
+  readonly #known: Known
+  readonly #spoiled_share: number
 
-  constructor(document: ApiDocument, random: Random, known: Known) {
+  constructor(document: ApiDocument, random: Random, known: Known, spoiled_share = 0.7) {
     this.#document = document
     this.#random = random
-    this.known = known
+    this.#known = known
+    this.#spoiled_share = spoiled_share
     this.#operations = Object.entries(document.paths).flatMap(([path, methods]) =>
       Object.entries(methods).map(([method, operation]) => ({ method: method.toUpperCase(), path, operation })),
     )
@@ -147,15 +150,16 @@ export class RequestDrawer {
     const random = this.#random
     if (random.chance(0.01)) return null
     let value = this.#value(schema, 0)
-    for (let spoils = random.pick([0, 0, 1, 1, 1, 2, 3]); spoils > 0; spoils -= 1) value = this.#spoiled(value)
+    const is_spoiled = random.chance(this.#spoiled_share)
+    for (let spoils = is_spoiled ? 1 + random.below(3) : 0; spoils > 0; spoils -= 1) value = this.#spoiled(value)
     const text = JSON.stringify(value) ?? ''
-    return random.chance(0.8) ? Buffer.from(text) : this.#damaged(Buffer.from(text))
+    return is_spoiled && random.chance(0.2) ? this.#damaged(Buffer.from(text)) : Buffer.from(text)
   }
 
   #valueOf(name: string, schema: Schema, depth = 0): unknown {
-    const known = this.known[name]
+    const known = this.#known[name]
     if (known && known.length > 0 && this.#random.chance(0.85)) return this.#random.pick(known)
-    return this.#random.chance(0.9) ? this.#value(schema, depth) : this.#oddValue()
+    return this.#value(schema, depth)
   }
 
   #value(schema: Schema, depth: number): unknown {
@@ -190,7 +194,8 @@ export class RequestDrawer {
   }
 
   #object({ properties = {}, required = [] }: Schema, depth: number): object {
-    const chance = depth > DEPTH_MAX ? 0 : 0.15
+    const is_bare = depth > DEPTH_MAX || this.#random.chance(0.4)
+    const chance = is_bare ? 0 : Math.min(0.3, OPTIONAL_FIELDS / Object.keys(properties).length)
     const kept = Object.entries(properties).filter(([name]) => required.includes(name) || this.#random.chance(chance))
     return Object.fromEntries(kept.map(([name, schema]) => [name, this.#valueOf(name, schema, depth + 1)]))
   }
