@@ -111,6 +111,7 @@ function passOn(c: Call, answer: Response): Response {
 const refusals: Record<NodeErrorCode, ErrorCode> = {
   context_length_exceeded: 'context_length_exceeded',
   invalid_token_id: 'invalid_token_id',
+  invalid_constraint: 'invalid_response_format',
   overloaded: 'overloaded',
   draining: 'model_unavailable',
   bad_ticket: 'internal_error',
@@ -120,13 +121,18 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
   engine_failed: 'internal_error',
 }
 
+const MENDABLE: ReadonlySet<ErrorCode> = new Set([
+  'context_length_exceeded',
+  'invalid_token_id',
+  'invalid_response_format',
+])
+
 function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError {
   if (answer === 'unreachable') return new ApiError('model_unavailable')
   const code = refusals[answer.refused.code] ?? 'internal_error'
   if (code === 'internal_error') console.error(`node refused: ${answer.refused.code}: ${answer.refused.message}`)
   if (code === 'overloaded') return new ApiError(code, { headers: retryAfter(answer.retry_after_s) })
-  const mendable = code === 'context_length_exceeded' || code === 'invalid_token_id'
-  return new ApiError(code, mendable ? { message: answer.refused.message, param: answer.refused.param } : {})
+  return new ApiError(code, MENDABLE.has(code) ? { message: answer.refused.message, param: answer.refused.param } : {})
 }
 
 const RETRY_S_MAX = 60

@@ -3,6 +3,7 @@
 
 import * as z from 'zod'
 import {
+  CONSTRAINT_LENGTH_MAX,
   type GenerateRequest,
   LOGIT_BIAS_MAX,
   LOGPROBS_MAX,
@@ -12,7 +13,7 @@ import {
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import { Generation } from '../answer/generation.ts'
 import { Refusal } from '../refusal.ts'
-import type { Runner } from '../run/runner.ts'
+import type { HeldConstraint, Runner } from '../run/runner.ts'
 
 const token_id = z
   .int()
@@ -22,6 +23,13 @@ const part = z.union([
   z.strictObject({ special: z.string() }),
   z.strictObject({ text: z.string() }),
   z.strictObject({ tokens: z.array(token_id) }),
+])
+
+const constraint = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('json') }),
+  z.strictObject({ kind: z.literal('json_schema'), schema: z.unknown() }),
+  z.strictObject({ kind: z.literal('regex'), regex: z.string().max(CONSTRAINT_LENGTH_MAX) }),
+  z.strictObject({ kind: z.literal('grammar'), grammar: z.string().max(CONSTRAINT_LENGTH_MAX) }),
 ])
 
 const requestSchema = z.strictObject({
@@ -58,6 +66,7 @@ const requestSchema = z.strictObject({
     seed: z.string().regex(/^\d{1,20}$/),
   }),
   priority: z.enum(['interactive', 'batch']),
+  constraint: constraint.exactOptional(),
 })
 
 /** The ticket in a header's text, for this node's model; refuses `bad_ticket`. */
@@ -87,11 +96,11 @@ function parseJson(text: string): unknown {
 /** A generation that is ready to start. Refuses what does not fit the ticket or the model. */
 export function acceptRequest(
   request: GenerateRequest,
-  { ticket, text }: { ticket: Ticket; text: string },
+  { ticket, text, held }: { ticket: Ticket; text: string; held: HeldConstraint | null },
   runner: Pick<Runner, 'prepare'>,
 ): Generation {
   if (request.request_id !== ticket.request_id) throw new Refusal('bad_ticket', 'The ticket is for another request.')
-  const run = runner.prepare(request, ticket.cache_salt)
+  const run = runner.prepare(request, ticket.cache_salt, held)
   const output_tokens = run.choices.reduce((sum, { output_tokens_max }) => sum + output_tokens_max, 0)
   checkCeiling('prompt', run.prompt_tokens, ticket.prompt_tokens_max)
   checkCeiling('output', output_tokens, ticket.request_output_tokens_max)

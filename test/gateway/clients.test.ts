@@ -97,6 +97,59 @@ describe('what cannot change an answer is taken, and named', () => {
   })
 })
 
+describe('response_format', () => {
+  const schema = { type: 'object', properties: {}, additionalProperties: false }
+
+  test.each([
+    [{ type: 'text' }, undefined],
+    [{ type: 'json_object' }, { kind: 'json' }],
+    [
+      { type: 'json_schema', json_schema: { name: 'a', schema, strict: true } },
+      { kind: 'json_schema', schema },
+    ],
+    [
+      { type: 'json_schema', json_schema: { name: 'a', description: 'd' } },
+      { kind: 'json_schema', schema: {} },
+    ],
+    [
+      { type: 'regex', pattern: 'a+' },
+      { kind: 'regex', regex: 'a+' },
+    ],
+    [
+      { type: 'grammar', grammar: 'root ::= "a"' },
+      { kind: 'grammar', grammar: 'root ::= "a"' },
+    ],
+  ])('%j is what the node is asked for', async (response_format, constraint) => {
+    const { request, ignored } = await asked(CHAT, { ...chatBody, response_format })
+    expect(request.constraint).toEqual(constraint)
+    expect(ignored).toEqual([])
+  })
+
+  test('that the node cannot hold is refused in its words, and costs nothing', async () => {
+    gateway.node.options.refuse = 'invalid_constraint'
+    const response = await caller.post(CHAT, { ...chatBody, response_format: { type: 'json_object' } })
+    gateway.node.calm()
+    expect(await errorOf(response)).toMatchObject({
+      status: 400,
+      code: 'invalid_response_format',
+      message: 'the node refuses: invalid_constraint',
+    })
+  })
+
+  test.each([
+    'guided_json',
+    'guided_regex',
+    'guided_grammar',
+    'guided_choice',
+    'structured_outputs',
+    'grammar',
+    'json_schema',
+  ])('by another name, %s, is refused by that name', async (name) => {
+    const response = await caller.post(CHAT, { ...chatBody, [name]: 'a' })
+    expect(await errorOf(response)).toMatchObject({ status: 400, code: 'unknown_parameter', param: name })
+  })
+})
+
 describe('messages', () => {
   const text = async (messages: object[], more: object = {}) => {
     const { request, ignored } = await asked(CHAT, { model, messages, ...more })

@@ -1,5 +1,7 @@
 // The official client against the whole service, and the same request's counts in all four places that keep them.
 
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import type OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Customer, eventually, newCustomer, startTestStack, type TestStack } from '../support/stack.ts'
 
@@ -53,6 +55,82 @@ describe('chat completions', () => {
     const [first, again, other] = await Promise.all([ask(7), ask(7), ask(8)])
     expect(again).toBe(first)
     expect(other).not.toBe(first)
+  })
+})
+
+describe('structured output', () => {
+  const schema = {
+    type: 'object',
+    properties: {
+      name: { type: 'string', maxLength: 20 },
+      kind: { enum: ['function', 'class', null] },
+      lines: { type: 'integer', minimum: 1, maximum: 400 },
+      tags: { type: 'array', items: { type: 'string', pattern: '^[a-z]{1,8}$' }, maxItems: 3 },
+    },
+    required: ['name', 'kind', 'lines', 'tags'],
+    additionalProperties: false,
+  }
+  const ask = (response_format: OpenAI.ResponseFormatJSONSchema | OpenAI.ResponseFormatJSONObject, more: object = {}) =>
+    customer.client.chat.completions.create({
+      model,
+      messages,
+      temperature: 1,
+      max_tokens: 200,
+      response_format,
+      ...more,
+    })
+
+  test('follows a schema, whole or streamed, in every choice', async () => {
+    const format = { type: 'json_schema', json_schema: { name: 'note', schema, strict: true } } as const
+    const isValid = new Ajv2020().compile(schema)
+    const whole = await ask(format, { n: 3, seed: 5 })
+    for (const { message, finish_reason } of whole.choices) {
+      expect(finish_reason).toBe('stop')
+      expect(isValid(JSON.parse(message.content!)), message.content!).toBe(true)
+      expect(message.refusal).toBe(null)
+    }
+    const stream = customer.client.chat.completions.stream({
+      ...{ model, messages, temperature: 1, max_tokens: 200, seed: 5 },
+      response_format: format,
+    })
+    expect(await stream.finalContent()).toBe(whole.choices[0]!.message.content)
+  })
+
+  test('parses by the client itself', async () => {
+    const response_format = { type: 'json_schema', json_schema: { name: 'note', schema, strict: true } } as const
+    const parsed = await customer.client.chat.completions.parse({
+      ...greedy,
+      max_tokens: 200,
+      messages,
+      response_format,
+    })
+    expect(parsed.choices[0]!.message.content).toMatch(/^\{"name"/)
+  })
+
+  test('by a regular expression or a grammar is what it reads', async () => {
+    const formats = [
+      { type: 'regex', pattern: '(yes|no)( [a-z]{3}){2}' },
+      { type: 'grammar', grammar: 'root ::= ("yes" | "no") (" " [a-z]{3}){2}' },
+    ]
+    for (const response_format of formats) {
+      const body = { ...greedy, temperature: 1, seed: 1, messages, response_format }
+      const response = await customer.fetch('/v1/chat/completions', { method: 'POST', body: JSON.stringify(body) })
+      const { choices } = (await response.json()) as OpenAI.ChatCompletion
+      expect(choices[0]!.message.content).toMatch(/^(yes|no)( [a-z]{3}){2}$/)
+    }
+  })
+
+  test('of what cannot be held is refused by the name of its keyword, and costs nothing', async () => {
+    const refused = ask({
+      type: 'json_schema',
+      json_schema: { name: 'a', schema: { type: 'object', minProperties: 1 } },
+    })
+    await expect(refused).rejects.toMatchObject({
+      status: 400,
+      code: 'invalid_response_format',
+      param: 'response_format',
+      message: expect.stringContaining("'minProperties'"),
+    })
   })
 })
 

@@ -7,6 +7,7 @@ import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
 import { generationFields, unusedFields } from '../../field/generation.ts'
+import { constraintOf, responseFormat } from '../../field/response-format.ts'
 import { text } from '../../field/text.ts'
 import { askingNothing, hint, unsupported, unusedIn } from '../../field/unused.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
@@ -62,7 +63,7 @@ const body = z
     top_logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
     modalities: unsupported(['text']),
     reasoning_effort: hint('none'),
-    response_format: unsupported({ type: 'text' }),
+    response_format: responseFormat.nullish(),
     verbosity: hint('medium'),
     web_search_options: unsupported(),
   })
@@ -80,6 +81,7 @@ const form: GenerationForm<Body> = {
         shape: 'chat',
         prompts: [chatPrompt(own.model.template, chatOf(fields))],
         logprobs: logprobsOf(fields),
+        constraint: constraintOf(fields.response_format),
       },
     ),
   unused: (given) => unusedOf(given as Given),
