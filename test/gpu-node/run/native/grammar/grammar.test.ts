@@ -22,7 +22,7 @@ import { drawSchema, type JsonSchema, validator } from '../../../../support/json
 import { type Random, seededRandom } from '../../../../support/random.ts'
 import { greedy, makeSequence, runToEnd } from '../../../../support/sequences.ts'
 
-const SCHEMAS = Number(process.env.SCHEMAS ?? 40)
+const SCHEMAS = Number(process.env.SCHEMAS ?? 24)
 const EOS = 2
 const stop_ids: ReadonlySet<number> = new Set([EOS])
 
