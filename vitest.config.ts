@@ -15,6 +15,7 @@ class LongestFirst extends BaseSequencer {
 export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
+    globalSetup: 'test/support/made-once.ts',
     testTimeout: 60_000,
     hookTimeout: 120_000,
     maxWorkers: 2,

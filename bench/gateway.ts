@@ -6,6 +6,7 @@
 // the CPU is user and system time a request by process. Compare within one run only.
 
 import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { createServer, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
@@ -14,32 +15,37 @@ import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
+import { signer } from '../contract/ed25519.ts'
 import { ACCEPTED_HEADER, TICKET_HEADER } from '../contract/internal/generation.ts'
 import {
+  NODE_KEY_HEADER,
   NODE_SIGNATURE_HEADER,
   type NodeStatus,
   SYNC_RECORDS_MAX,
   type UsageRecord,
 } from '../contract/internal/sync.ts'
-import { sign, type Ticket } from '../contract/internal/ticket.ts'
+import type { Ticket } from '../contract/internal/ticket.ts'
 import { createFundedKey } from '../local/demo-account.ts'
 import { tiedCommand } from '../local/dies-with-parent.mjs'
 import { startGateway } from '../local/gateway.ts'
 import { migrate } from '../local/migrate.ts'
 import { freePort } from '../local/port.ts'
 import { startPostgres } from '../local/postgres.ts'
+import { registerNode } from '../local/register-node.ts'
 import { serveWorkerd } from '../local/workerd.ts'
 import { cpuMs } from './cpu-time.ts'
 import { firstByteTimes, postRequest } from './http-client.ts'
 import { quantile } from './quantile.ts'
 
-const node_secret = 'node-secret-of-the-bench'
+const TICKET_SEED = Buffer.alloc(32, 't').toString('base64url')
+const nodeKey = await signer(Buffer.alloc(32, 'n').toString('base64url'))
 const SECONDS = 3
 const CHUNKS = 64
 const CHUNK_MS = 5
 const model = 'ziya-coding-mini'
-// Reports come as gpu-node/meter/sync.ts sends them.
-const GATHER_MS = 50
+const NODE_ID = 'bench'
+// Reports come as gpu-node/meter/sync.ts sends them: together what ended while one was on its way.
+const GATHER_MS = 1
 const HEARTBEAT_MS = 1000
 const portkey = fileURLToPath(new URL('peers/gateway/node_modules/@portkey-ai/gateway', import.meta.url))
 
@@ -64,13 +70,15 @@ async function measure(rounds: number): Promise<void> {
   const gateway = await startGateway({
     port: 0,
     database_url: postgres.url,
-    node_secret,
+    ticket_seeds: TICKET_SEED,
     admin_key,
     vars,
     rate_limits: { FLOOD: 1e9 },
     log: console.error,
   })
   const node = await spawnPart('node', gateway.url)
+  await registerNode(postgres.url, { id: NODE_ID, url: node.url, model, key: nodeKey.x })
+  while (!(await isServed(gateway.url))) await sleep(50)
   const pipe = await serveWorkerd(pipeFiles(node.url), { sockets: ['http'], log: console.error })
   const peer = existsSync(portkey) ? await spawnPortkey() : null
   const { api_key } = await createFundedKey({ gateway_url: gateway.url, admin_key }, 'bench', '1000000000000')
@@ -109,6 +117,11 @@ async function measure(rounds: number): Promise<void> {
   await postgres.stop()
   rmSync(folder, { recursive: true, force: true })
   process.exit(0)
+}
+
+async function isServed(gateway_url: string): Promise<boolean> {
+  const { nodes } = (await (await fetch(`${gateway_url}/healthz`)).json()) as { nodes?: Record<string, number> }
+  return !!nodes?.[model]
 }
 
 interface Sample {
@@ -188,14 +201,16 @@ async function runNode(gateway_url: string): Promise<string> {
   })
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
   const url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
+  const boot = { id: randomUUID(), folder_id: randomUUID(), number: 1 }
+  let sequence = 0
   const report = async () => {
     const records = unsettled.splice(0, SYNC_RECORDS_MAX)
-    const body = JSON.stringify({ node: statusOf(url), records })
-    const headers = { [NODE_SIGNATURE_HEADER]: await sign(body, node_secret) }
+    const head = { node: statusOf(url), boot, sequence: ++sequence, sent_unix_ms: Date.now(), running_ids: [] }
+    const body = JSON.stringify({ ...head, records })
+    const headers = { [NODE_KEY_HEADER]: nodeKey.x, [NODE_SIGNATURE_HEADER]: await nodeKey.sign('report', body) }
     const answer = await fetch(`${gateway_url}/internal/sync`, { method: 'POST', body, headers })
     if (!answer.ok) unsettled.push(...records)
   }
-  await report()
   void keepReporting(report, () => unsettled.length > 0)
   return url
 }
@@ -224,7 +239,7 @@ async function stream(res: ServerResponse, accepted: Record<string, string>): Pr
 }
 
 function recordOf(ticket: string): UsageRecord {
-  const { request_id, attempt }: Ticket = JSON.parse(Buffer.from(ticket.split('.')[0]!, 'base64url').toString())
+  const { request_id, attempt }: Ticket = JSON.parse(Buffer.from(ticket.split('.')[1]!, 'base64url').toString())
   const counts = { prompt_tokens: 5, cached_tokens: 0, completion_tokens: CHUNKS, delivered_tokens: CHUNKS }
   const times = { started_unix_ms: Date.now(), first_token_ms: 1, duration_ms: 2 }
   return { ticket, request_id, attempt, ...counts, outcome: 'stop', ...times }
@@ -232,7 +247,7 @@ function recordOf(ticket: string): UsageRecord {
 
 function statusOf(url: string): NodeStatus {
   const blocks = { context_tokens: 1024, running: 0, waiting: 0, blocks_total: 64, blocks_free: 64 }
-  return { node_id: 'bench', url, model, state: 'ready', ...blocks }
+  return { node_id: NODE_ID, url, model, state: 'ready', ...blocks }
 }
 
 function pipeFiles(upstream: string): Record<string, string> {

@@ -40,6 +40,7 @@ const streams = new Streams({
   journal: { step: () => {} },
   metrics: { step: () => {}, ended: () => {} },
   on_finished: () => {},
+  whenSettled: async () => {},
   on_failed: (error) => {
     throw error
   },

@@ -2,16 +2,41 @@
 
 import { Hono } from 'hono'
 import { cors } from 'hono/cors'
-import { authenticate } from './auth/authenticate.ts'
+import { authenticate, givenHash } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
 import { stripeWebhook } from './endpoint/internal/stripe-webhook.ts'
 import { internalSync } from './endpoint/internal/sync.ts'
-import { createAccount, listAccounts, retrieveAccount, updateAccount } from './endpoint/operator/accounts.ts'
+import {
+  createAccount,
+  listAccounts,
+  resumeAccount,
+  retrieveAccount,
+  suspendAccount,
+  updateAccount,
+} from './endpoint/operator/accounts.ts'
 import { listAnomalies } from './endpoint/operator/anomalies.ts'
+import { listAudit } from './endpoint/operator/audit.ts'
 import { retrieveBilling, updateBilling } from './endpoint/operator/billing.ts'
+import { operatorsCreditNotes } from './endpoint/operator/credit-notes.ts'
 import { createAdjustment, createGrant, createRefund, listAccountEntries } from './endpoint/operator/entries.ts'
 import { operatorsInvoices } from './endpoint/operator/invoices.ts'
 import { operatorsKeys } from './endpoint/operator/keys.ts'
+import { operatorsNodes } from './endpoint/operator/nodes.ts'
+import {
+  createOperatorKey,
+  listOperatorKeys,
+  revokeOperatorKey,
+  rotateOperatorKey,
+  rotateOwnKey,
+} from './endpoint/operator/operator-keys.ts'
+import {
+  askingOperator,
+  createOperator,
+  endOperator,
+  listOperators,
+  updateOperator,
+} from './endpoint/operator/operators.ts'
+import { retrieveBuyer, retrieveSeller, updateBuyer, updateSeller } from './endpoint/operator/parties.ts'
 import { listPrices, publishPrice } from './endpoint/operator/prices.ts'
 import { metrics, reconcileNow } from './endpoint/operator/reconcile.ts'
 import { createTopUp } from './endpoint/operator/top-ups.ts'
@@ -22,20 +47,33 @@ import { ownBilling } from './endpoint/public/billing.ts'
 import { chatCompletions } from './endpoint/public/chat-completions.ts'
 import { createCheckoutSession } from './endpoint/public/checkout.ts'
 import { completions } from './endpoint/public/completions.ts'
+import { ownCreditNotes } from './endpoint/public/credit-notes.ts'
 import { documentOf } from './endpoint/public/document.ts'
 import { listEntries } from './endpoint/public/entries.ts'
 import { health, ledgerHealthz } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
+import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
+import { ticketKeys } from './endpoint/public/ticket-keys.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse } from './error.ts'
-import { anybody, key, node, operator, stripe } from './guard.ts'
-import { refuseFlood, refuseForgeries, refuseGuessing, rememberKey, rememberNode } from './limits/sieve.ts'
+import { countGone } from './gone-clients.ts'
+import { anybody, key, monitor, node, operator, stripe } from './guard.ts'
+import { noteRefusal } from './limits/refusals.ts'
+import {
+  refuseFlood,
+  refuseForgeries,
+  refuseGuessing,
+  refuseOperatorGuessing,
+  rememberKey,
+  rememberNode,
+  rememberOperator,
+} from './limits/sieve.ts'
 import { saysNothingIsAt } from './nearest-path.ts'
-import { type Route, route } from './route.ts'
+import { needs, type Route, route } from './route.ts'
 
 /** Each path: who may come in, and what happens there by method. */
 export const routes: Route[] = [
@@ -52,41 +90,86 @@ export const routes: Route[] = [
   // It is the same however often, and for keys that may do nothing else.
   route('/v1/keys/leak', key(null), { POST: leakKey }, { once_by: 'nature' }),
   route('/v1/keys/:id', key('keys'), { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke }),
-  route('/v1/keys/:id/rotate', key('keys'), { POST: ownKeys.rotate }),
+  route('/v1/keys/:id/rotate', key('keys', { open_to_itself: true }), { POST: ownKeys.rotate }),
   route('/v1/billing', key('usage'), { GET: ownBilling }),
   route('/v1/entries', key('usage'), { GET: listEntries }),
   route('/v1/invoices', key('usage'), { GET: ownInvoices.list }),
   route('/v1/invoices/:id', key('usage'), { GET: ownInvoices.retrieve }),
+  route('/v1/credit-notes', key('usage'), { GET: ownCreditNotes.list }),
+  route('/v1/credit-notes/:id', key('usage'), { GET: ownCreditNotes.retrieve }),
   route('/v1/top-ups/checkout', key('admin'), { POST: createCheckoutSession }),
   route('/healthz', anybody, { GET: health }),
   route('/healthz/ledger', anybody, { GET: ledgerHealthz }),
   route('/.well-known/receipt-keys.json', anybody, { GET: receiptKeys }),
+  route('/.well-known/ticket-keys.json', anybody, { GET: ticketKeys }),
   route('/openapi.json', anybody, { GET: documentOf(() => routes) }),
-  route('/metrics', operator, { GET: metrics }),
+  route('/metrics', monitor, { GET: metrics }),
   route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
   route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature' }), // booked once by the event's id
-  route('/admin/accounts', operator, { GET: listAccounts, POST: createAccount }),
-  route('/admin/accounts/:id', operator, { GET: retrieveAccount, PATCH: updateAccount }),
-  route('/admin/accounts/:id/billing', operator, { GET: retrieveBilling, PATCH: updateBilling }),
-  route('/admin/invoices', operator, { GET: operatorsInvoices.list }),
-  route('/admin/invoices/:id', operator, { GET: operatorsInvoices.retrieve }),
-  route('/admin/keys', operator, { GET: operatorsKeys.list, POST: operatorsKeys.create }),
-  route('/admin/keys/:id', operator, {
-    GET: operatorsKeys.retrieve,
-    PATCH: operatorsKeys.update,
-    DELETE: operatorsKeys.revoke,
+  route('/admin/me', operator, { GET: needs('read', askingOperator) }),
+  route('/admin/me/rotate', operator, { POST: needs('read', rotateOwnKey) }),
+  route('/admin/operators', operator, { GET: needs('read', listOperators), POST: needs('owner', createOperator) }),
+  route('/admin/operators/:id', operator, {
+    PATCH: needs('owner', updateOperator),
+    DELETE: needs('owner', endOperator),
   }),
-  route('/admin/keys/:id/rotate', operator, { POST: operatorsKeys.rotate }),
-  route('/admin/top-ups', operator, { POST: createTopUp }),
-  route('/admin/grants', operator, { POST: createGrant }),
-  route('/admin/refunds', operator, { POST: createRefund }),
-  route('/admin/adjustments', operator, { POST: createAdjustment }),
-  route('/admin/entries', operator, { GET: listAccountEntries }),
-  route('/admin/prices', operator, { GET: listPrices, POST: publishPrice }),
-  route('/admin/usage', operator, { GET: reportAccountUsage }),
-  route('/admin/usage/:request_id', operator, { GET: retrieveAnyUsage }),
-  route('/admin/reconcile', operator, { GET: reconcileNow }),
-  route('/admin/anomalies', operator, { GET: listAnomalies }),
+  route('/admin/operator-keys', operator, {
+    GET: needs('owner', listOperatorKeys),
+    POST: needs('owner', createOperatorKey),
+  }),
+  route('/admin/operator-keys/:id', operator, { DELETE: needs('owner', revokeOperatorKey) }),
+  route('/admin/operator-keys/:id/rotate', operator, { POST: needs('owner', rotateOperatorKey) }),
+  route('/admin/audit', operator, { GET: needs('read', listAudit) }),
+  route('/admin/accounts', operator, { GET: needs('read', listAccounts), POST: needs('support', createAccount) }),
+  route('/admin/accounts/:id', operator, {
+    GET: needs('read', retrieveAccount),
+    PATCH: needs('support', updateAccount),
+  }),
+  route('/admin/accounts/:id/suspend', operator, { POST: needs('support', suspendAccount) }),
+  route('/admin/accounts/:id/resume', operator, { POST: needs('support', resumeAccount) }),
+  route('/admin/accounts/:id/billing', operator, {
+    GET: needs('read', retrieveBilling),
+    PATCH: needs('finance', updateBilling),
+  }),
+  route('/admin/accounts/:id/buyer', operator, {
+    GET: needs('read', retrieveBuyer),
+    PATCH: needs('finance', updateBuyer),
+  }),
+  route('/admin/seller', operator, { GET: needs('read', retrieveSeller), PATCH: needs('finance', updateSeller) }),
+  route('/admin/invoices', operator, { GET: needs('read', operatorsInvoices.list) }),
+  route('/admin/invoices/:id', operator, { GET: needs('read', operatorsInvoices.retrieve) }),
+  route('/admin/credit-notes', operator, { GET: needs('read', operatorsCreditNotes.list) }),
+  route('/admin/credit-notes/:id', operator, { GET: needs('read', operatorsCreditNotes.retrieve) }),
+  route('/admin/keys', operator, {
+    GET: needs('read', operatorsKeys.list),
+    POST: needs('support', operatorsKeys.create),
+  }),
+  route('/admin/keys/:id', operator, {
+    GET: needs('read', operatorsKeys.retrieve),
+    PATCH: needs('support', operatorsKeys.update),
+    DELETE: needs('support', operatorsKeys.revoke),
+  }),
+  route('/admin/keys/:id/rotate', operator, { POST: needs('support', operatorsKeys.rotate) }),
+  route('/admin/nodes', operator, {
+    GET: needs('read', operatorsNodes.list),
+    POST: needs('owner', operatorsNodes.create),
+  }),
+  route('/admin/nodes/:id', operator, {
+    GET: needs('read', operatorsNodes.retrieve),
+    PATCH: needs('owner', operatorsNodes.update),
+    DELETE: needs('owner', operatorsNodes.remove),
+  }),
+  route('/admin/nodes/:id/rotate', operator, { POST: needs('owner', operatorsNodes.rotate) }),
+  route('/admin/top-ups', operator, { POST: needs('finance', createTopUp) }),
+  route('/admin/grants', operator, { POST: needs('finance', createGrant) }),
+  route('/admin/refunds', operator, { POST: needs('finance', createRefund) }),
+  route('/admin/adjustments', operator, { POST: needs('finance', createAdjustment) }),
+  route('/admin/entries', operator, { GET: needs('read', listAccountEntries) }),
+  route('/admin/prices', operator, { GET: needs('read', listPrices), POST: needs('finance', publishPrice) }),
+  route('/admin/usage', operator, { GET: needs('read', reportAccountUsage) }),
+  route('/admin/usage/:request_id', operator, { GET: needs('read', retrieveAnyUsage) }),
+  route('/admin/reconcile', operator, { GET: needs('support', reconcileNow) }),
+  route('/admin/anomalies', operator, { GET: needs('read', listAnomalies) }),
 ]
 
 const SHOWN_TO_PAGES = [
@@ -100,6 +183,8 @@ const SHOWN_TO_PAGES = [
   ...['limit', 'remaining', 'reset'].flatMap((what) => ['requests', 'tokens'].map((of) => `x-ratelimit-${what}-${of}`)),
 ]
 
+const CLIENT_GONE = 499
+
 export const app = new Hono<App>()
 
 app.use(async (c, next) => {
@@ -109,9 +194,11 @@ app.use(async (c, next) => {
   c.set('operation', { id: request_id, seed: null })
   c.set('address', clientAddress(c.req.raw))
   c.set('key_hash', null)
+  c.set('role', null)
   c.set('headers', {})
   c.set('body', null)
   await next()
+  if (c.res.status === CLIENT_GONE) countGone()
   const { headers } = c.res
   for (const [name, value] of Object.entries(c.get('headers'))) headers.set(name, value)
   headers.set('x-request-id', c.get('request_id'))
@@ -144,20 +231,40 @@ app.use('/v1/*', async (c, next) => {
   await rememberKey(c)
 })
 
+app.use('/admin/*', async (c, next) => {
+  const key_hash = await givenHash(c.req.raw)
+  refuseOperatorGuessing(c, key_hash)
+  await next()
+  await rememberOperator(c, key_hash)
+})
+
 for (const declared of routes) serve(declared)
 
 const paths = routes.map(({ path }) => path)
 
-app.notFound((c) => errorResponse(new ApiError('not_found', { message: saysNothingIsAt(c.req.path, paths) })))
+app.notFound((c) => {
+  noteRefusal(c, 'not_found')
+  return errorResponse(new ApiError('not_found', { message: saysNothingIsAt(c.req.path, paths) }))
+})
 
 app.onError((error, c) => {
-  if (error instanceof ApiError) return errorResponse(error)
+  if (error instanceof ApiError) {
+    noteRefusal(c, error.code)
+    return errorResponse(error)
+  }
+  if (c.req.raw.signal.aborted) return errorResponse(new ApiError('client_gone')) // what it was for has nobody to be for
   console.error(`${c.var.request_id} ${c.req.method} ${c.req.path}:`, error)
   return errorResponse(new ApiError('internal_error'))
 })
 
-function serve({ path, methods }: Route): void {
-  for (const { method, carry } of methods) app.on(method, path, (c) => toItsEnd(c, carry(c)))
+function serve({ path, scope, methods }: Route): void {
+  for (const { method, carry } of methods)
+    app.on(method, path, (c) =>
+      toItsEnd(
+        c,
+        namingScopes(c, scope, () => carry(c)),
+      ),
+    )
   const allow = methods.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method])).join(', ')
   app.all(path, () => {
     throw new ApiError('method_not_allowed', { headers: { allow } })

@@ -3,6 +3,7 @@
 import type { Hyperdrive } from '@cloudflare/workers-types'
 import type { Context } from 'hono'
 import * as z from 'zod'
+import type { Role } from '../contract/public/operator.ts'
 import { type CatalogModel, catalogWith } from './catalog.ts'
 import type { FunctionName } from './db/functions.ts'
 import type { QueryAnswer, QueryItem, QueryName } from './db/queries.ts'
@@ -14,14 +15,24 @@ export interface Env {
   HYPERDRIVE: Pick<Hyperdrive, 'connectionString'>
   /** The same database under the login that reads views. */
   HYPERDRIVE_READER: Pick<Hyperdrive, 'connectionString'>
-  NODE_SECRET: string
+  /** Tickets are signed with the first; what the others signed is taken. Seeds of 32 bytes, base64url, with commas between them. */
+  TICKET_SEEDS: string
+  /** The first owner's key; all other operators have theirs in the database. */
   ADMIN_KEY: string
+  /** Results that are kept, fingerprints of bodies, prefix caches and, without RECEIPT_SEED, receipts are keyed by it; without it by ADMIN_KEY. */
+  DATA_SECRET?: string
+  /** The one before it, for the day that results are kept. */
+  DATA_SECRET_BEFORE?: string
+  /** Opens /metrics and nothing else; without it nobody is let in there. */
+  METRICS_TOKEN?: string
   TELLER_SHARDS: string
   DATABASE_MS_MAX: string
   GENERATION_MS_MAX: string
   REQUESTS_PER_MINUTE: string
   TOKENS_PER_MINUTE: string
   REQUESTS_IN_FLIGHT_MAX: string
+  OTHER_REQUESTS_PER_MINUTE: string
+  KEPT_BYTES_MAX: string
   FLOOD: RateLimit
   FAILED_AUTHENTICATION: RateLimit
   LOCAL_MODEL?: string
@@ -46,6 +57,8 @@ export interface App {
     address: string | null
     /** The hash of the key that asks; null until it is known to be well formed. */
     key_hash: string | null
+    /** Of the operator that asks. */
+    role: Role | null
     headers: Record<string, string>
     /** It is null until somebody reads it (field/read-body.ts). */
     body: Body | null
@@ -68,7 +81,7 @@ export interface RateLimit {
 export interface TellerNamespace {
   idFromName(name: string): unknown
   get(id: unknown): {
-    ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable'>
+    ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable' | 'limited'>
     query<N extends QueryName>(name: N, item: QueryItem<N>): Promise<QueryAnswer<N>>
   }
 }
@@ -82,6 +95,10 @@ export interface Settings {
   generation_ms_max: number
   /** They hold for an account that has no limits of its own. */
   limits: { requests_per_minute: number; tokens_per_minute: number; requests_in_flight_max: number }
+  /** What a key may ask that is no generation. */
+  other_requests_per_minute: number
+  /** What an account may have of kept results. */
+  kept_bytes_max: number
 }
 
 const count = z
@@ -99,8 +116,16 @@ const bindings = z.object({
   TELLER: z.custom((value) => typeof (value as TellerNamespace | undefined)?.idFromName === 'function', 'missing'),
   HYPERDRIVE: hyperdrive,
   HYPERDRIVE_READER: hyperdrive,
-  NODE_SECRET: z.string().min(16),
+  TICKET_SEEDS: z
+    .string()
+    .regex(
+      /^[A-Za-z0-9_-]{43}(,[A-Za-z0-9_-]{43}){0,3}$/,
+      'expected one to four seeds: 32 bytes as base64url, commas between',
+    ),
   ADMIN_KEY: z.string().min(16),
+  DATA_SECRET: z.string().min(16).optional(),
+  DATA_SECRET_BEFORE: z.string().min(16).optional(),
+  METRICS_TOKEN: z.string().min(16).optional(),
   RECEIPT_SEED: z
     .string()
     .regex(/^[A-Za-z0-9_-]{43}$/, 'expected 32 bytes as base64url')
@@ -116,6 +141,8 @@ const bindings = z.object({
   REQUESTS_PER_MINUTE: count,
   TOKENS_PER_MINUTE: count,
   REQUESTS_IN_FLIGHT_MAX: count,
+  OTHER_REQUESTS_PER_MINUTE: count,
+  KEPT_BYTES_MAX: count,
   FLOOD: rateLimit,
   FAILED_AUTHENTICATION: rateLimit,
   LOCAL_MODEL: z
@@ -123,6 +150,11 @@ const bindings = z.object({
     .transform((text) => localModel.parse(JSON.parse(text)))
     .optional(),
 })
+
+/** The secret of what is at rest: another than that of entry, so that this one can be changed by itself. */
+export function dataSecretOf({ DATA_SECRET, ADMIN_KEY }: Env): string {
+  return DATA_SECRET ?? ADMIN_KEY
+}
 
 let checked: Settings | null = null
 
@@ -149,5 +181,7 @@ function check(env: Env): Settings {
       tokens_per_minute: parsed.data.TOKENS_PER_MINUTE,
       requests_in_flight_max: parsed.data.REQUESTS_IN_FLIGHT_MAX,
     },
+    other_requests_per_minute: parsed.data.OTHER_REQUESTS_PER_MINUTE,
+    kept_bytes_max: parsed.data.KEPT_BYTES_MAX,
   }
 }

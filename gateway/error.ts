@@ -4,7 +4,7 @@
 import type { ErrorBody, ErrorType } from '../contract/public/error.ts'
 
 interface Refusal {
-  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 500 | 503
+  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 499 | 500 | 503
   /** Where it is not that of a request that is wrong in itself. */
   type?: ErrorType
   /** The code that the client is told, where it is not the name itself. */
@@ -44,12 +44,29 @@ const table = {
     type: 'permission_error',
     message: 'A key can neither give another more than it has, nor change one that has more.',
   },
+  account_suspended: {
+    status: 403,
+    type: 'permission_error',
+    message: 'This account is suspended. What it used and owes can still be read.',
+  },
+  missing_role: { status: 403, type: 'permission_error', message: 'This operator does not have the role for this.' },
   limits_are_shared: {
     status: 400,
     message: 'A key that is made by one with limits shares them and what they count: it cannot have others.',
   },
   too_many_keys: { status: 400, message: 'This account has as many keys as it may. Revoke some.' },
   already_revoked: { status: 400, message: 'This key has been revoked or has expired.' },
+  rotation_running: {
+    status: 400,
+    message:
+      'This key and the one that replaces it, or that it replaced, both work now. Without the scope keys it can be rotated when one has ended.',
+  },
+  name_taken: { status: 400, message: 'Another operator has this name.' },
+  reverse_charge_needs_tax_id: {
+    status: 400,
+    message: 'Reverse charge needs the tax id of the buyer, and no rate of tax.',
+  },
+  incomplete_seller: { status: 400, message: 'A seller has a name, an address and a country.' },
   overdraft_in_use: { status: 400, message: 'overdraft_nanousd cannot be less than what of it is in use.' },
   uncountable: {
     status: 400,
@@ -65,9 +82,25 @@ const table = {
     status: 415,
     message: 'The body must be JSON (content-type: application/json), without content-encoding.',
   },
+  unknown_node: {
+    status: 401,
+    message: 'This node is not registered. An operator registers it: npm run admin -- nodes create.',
+  },
+  unknown_node_key: { status: 401, message: 'This key is not, or no longer, that of the node.' },
+  other_node_url: { status: 403, type: 'permission_error', message: 'This node is registered with another address.' },
+  other_node_model: { status: 403, type: 'permission_error', message: 'This node is registered for another model.' },
+  stale_report: { status: 400, message: 'The time of this report is not now.' },
+  repeated_report: { status: 409, message: 'This report came before, or a later one did.' },
+  second_process: { status: 409, message: 'Another process reports as this node.' },
+  node_exists: { status: 400, message: 'There is a node of this id, and it is registered otherwise.' },
+  key_taken: { status: 400, message: 'This is the key of another node. Each has one of its own.' },
   invalid_signature: { status: 400, message: 'The signature of this event is missing, not valid or too old.' },
   customer_taken: { status: 400, message: 'This customer pays for another account already.' },
   payments_not_configured: { status: 404, message: 'Payments by Stripe are not set up on this server.' },
+  repeated_by_hand: {
+    status: 409,
+    message: 'The same was booked a moment ago. Give a reference, or say `again`, to book it once more.',
+  },
   idempotency_running: {
     status: 409,
     message: 'A request with this Idempotency-Key is running. Its result can be had when it has ended.',
@@ -133,6 +166,7 @@ const table = {
     type: 'insufficient_quota',
     message: 'The balance of this account does not cover the most this request could cost.',
   },
+  client_gone: { status: 499, message: 'The client left before it was answered.' }, // nobody reads it
   internal_error: { status: 500, type: 'server_error', message: 'Something went wrong on our side.', retry_after_s: 1 },
   payments_unavailable: {
     status: 503,

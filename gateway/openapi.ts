@@ -4,9 +4,11 @@
 import * as z from 'zod'
 import * as accounts from '../contract/public/account.ts'
 import * as anomalies from '../contract/public/anomaly.ts'
+import * as audit from '../contract/public/audit.ts'
 import * as balances from '../contract/public/balance.ts'
 import * as billing from '../contract/public/billing.ts'
 import * as checkout from '../contract/public/checkout.ts'
+import * as creditNotes from '../contract/public/credit-note.ts'
 import * as entries from '../contract/public/entry.ts'
 import * as errors from '../contract/public/error.ts'
 import * as health from '../contract/public/health.ts'
@@ -14,9 +16,11 @@ import * as invoices from '../contract/public/invoice.ts'
 import * as keys from '../contract/public/key.ts'
 import * as models from '../contract/public/model.ts'
 import * as openai from '../contract/public/openai.ts'
+import * as operators from '../contract/public/operator.ts'
 import * as prices from '../contract/public/price.ts'
 import * as receiptKeys from '../contract/public/receipt-key.ts'
 import * as reconciliation from '../contract/public/reconciliation.ts'
+import * as tax from '../contract/public/tax.ts'
 import * as usage from '../contract/public/usage.ts'
 import type { Description } from './endpoint.ts'
 import type { Route, Served } from './route.ts'
@@ -47,7 +51,8 @@ export function openApiDocument(routes: Route[]): Json {
     components: {
       securitySchemes: {
         key: { type: 'http', scheme: 'bearer', description: 'A key of an account: zc_live_…' },
-        operator: { type: 'http', scheme: 'bearer', description: 'The operator’s key.' },
+        operator: { type: 'http', scheme: 'bearer', description: 'A key of an operator: zc_admin_…' },
+        monitor: { type: 'http', scheme: 'bearer', description: 'The token of the metrics.' },
       },
       responses: { Error: { description: 'A refusal.', content: { 'application/json': { schema: error } } } },
       schemas: components.sorted(),
@@ -68,10 +73,12 @@ function operation({ path, who, scope }: Route, served: Served, components: Comp
     ...(query ? queryParameters(components.schemaOf(query, 'input')) : []),
     ...(served.takes_idempotency_key ? [IDEMPOTENCY_KEY] : []),
   ]
-  const needs = scope ? ` Needs a key with the scope ${scope} or admin.` : ''
+  const needs = served.role
+    ? `Needs an operator of the role ${served.role}${served.role === 'owner' ? '' : served.role === 'read' ? ' or any other' : ' or owner'}.`
+    : scope && `Needs a key with the scope ${scope} or admin.`
   return {
     summary: says,
-    ...(needs && { description: needs.trim() }),
+    ...(needs && { description: needs }),
     security: who === 'anybody' ? [] : [{ [who]: [] }],
     ...(parameters.length > 0 && { parameters }),
     ...(body && {
@@ -153,9 +160,11 @@ function describe({ zodSchema, jsonSchema }: { zodSchema: z.core.$ZodType; jsonS
 const NAMED = [
   accounts,
   anomalies,
+  audit,
   balances,
   billing,
   checkout,
+  creditNotes,
   entries,
   errors,
   health,
@@ -163,9 +172,11 @@ const NAMED = [
   keys,
   models,
   openai,
+  operators,
   prices,
   receiptKeys,
   reconciliation,
+  tax,
   usage,
 ].flatMap((nouns) =>
   Object.entries<unknown>(nouns).filter((named): named is [string, z.ZodType] => named[1] instanceof z.ZodType),

@@ -1,7 +1,8 @@
-// A route: a path, who may come in, and what happens there by method. One that names nobody, or lets others than the operator under
-// /admin or others than keys under /v1, does not compile.
+// A route: a path, who may come in, and what happens there by method. One that names nobody, or lets others than operators under /admin
+// or others than keys under /v1, does not compile; nor does an endpoint of operators that names no role.
 
 import type { Scope } from '../contract/public/key.ts'
+import type { Role } from '../contract/public/operator.ts'
 import type { Description, Endpoint, Handler } from './endpoint.ts'
 import type { Call } from './env.ts'
 import type { Guard, Who } from './guard.ts'
@@ -22,6 +23,8 @@ export interface Served {
   method: Method
   description: Description
   takes_idempotency_key: boolean
+  /** That an operator needs; null where none asks. */
+  role: Role | null
   carry: (c: Call) => Promise<Response>
 }
 
@@ -40,20 +43,32 @@ interface Options {
   once_by?: 'route' | 'endpoint' | 'nature'
 }
 
+/** An endpoint of operators, and the role that it needs. */
+export interface OfRole<A> extends Endpoint<A> {
+  role: Role
+}
+
+export function needs<A>(role: Role, endpoint: Endpoint<A>): OfRole<A> {
+  return { ...endpoint, role }
+}
+
+type EndpointFor<W extends Who, A> = W extends 'operator' ? OfRole<A> : Endpoint<A> & { role?: never }
+
 export function route<P extends string, W extends Who, A>(
   path: P & GuardedPath<P, W>,
   guard: Guard<W, A>,
-  endpoints: Partial<Record<Method, Endpoint<A>>>,
+  endpoints: Partial<Record<Method, EndpointFor<W, A>>>,
   { once_by = 'route' }: Options = {},
 ): Route {
   const methods = METHODS.flatMap((method): Served[] => {
     const declared = endpoints[method]
     if (!declared) return []
-    const { handle, ...description } = declared
+    const { handle, role = null, ...description } = declared as Endpoint<A> & { role?: Role }
     const is_claimed = method === 'POST' && once_by === 'route' && guard.claimant !== undefined
     const run = is_claimed ? doOnce(handle, guard.claimant!) : handle
     const takes_idempotency_key = is_claimed || once_by === 'endpoint'
-    return [{ method, description, takes_idempotency_key, carry: async (c) => run(c, await guard.enter(c)) }]
+    const carry = async (c: Call) => run(c, await guard.enter(c, role))
+    return [{ method, description, takes_idempotency_key, role, carry }]
   })
   return { path, who: guard.who, scope: guard.scope, methods }
 }
@@ -63,11 +78,18 @@ function doOnce<A>(handle: Handler<A>, claimant: (asker: A) => Claimant['asker']
   return async (c, asker) => {
     const call = await repeatableCall(c)
     if (!call) return handle(c, asker)
-    const { request_id, key_hash } = c.var
-    const answer = await once(call, { request_id, key_hash, asker: claimant(asker) }, (operation) => {
+    const claiming = claimant(asker)
+    const claim = { request_id: c.var.request_id, key_hash: ownerOf(claiming), asker: claiming }
+    const answer = await once(call, claim, (operation) => {
       if (operation) c.set('operation', operation)
       return handle(c, asker)
     })
     return answer instanceof Response ? answer : answerAgain(c, answer)
   }
+}
+
+/** Whose a kept result is: a key's, or one operator's; null is the deployment's own key. */
+function ownerOf(asker: Claimant['asker']): string | null {
+  if ('key_hash' in asker) return asker.key_hash
+  return asker.by?.operator_id ? `operator ${asker.by.operator_id}` : null
 }

@@ -7,6 +7,7 @@ import { reconcile } from './billing/reconcile.ts'
 import { pushMeter } from './billing/stripe-meter.ts'
 import { ask } from './db/ask.ts'
 import type { Env } from './env.ts'
+import { untilNothing } from './until-nothing.ts'
 
 export { Teller } from './db/teller.ts'
 
@@ -32,16 +33,16 @@ const duties = [
 ]
 
 async function expireReservations(env: Env): Promise<void> {
-  await ask(env, 'expire', { count_max: 10_000 })
+  await untilNothing(() => ask(env, 'expire', { count_max: 10_000 }))
 }
 
-/** Forgets the results of idempotent requests after their day. */
+/** Forgets the results of idempotent requests after their day, some hundred milliseconds' worth of bytes at a time. */
 async function forgetRequests(env: Env): Promise<void> {
-  await ask(env, 'forget_requests', { count_max: 10_000 })
+  await untilNothing(() => ask(env, 'forget_requests', { count_max: 10_000, bytes_max: 64 << 20 }))
 }
 
 async function expireGrants(env: Env): Promise<void> {
-  await ask(env, 'expire_due_grants', { count_max: 1000 })
+  await untilNothing(() => ask(env, 'expire_due_grants', { count_max: 1000 }))
 }
 
 async function addUsageMonths(env: Env): Promise<void> {

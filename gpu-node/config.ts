@@ -3,7 +3,10 @@
 
 import { parseArgs } from 'node:util'
 import * as z from 'zod'
+import { isKeyText } from '../contract/ed25519.ts'
+import { defaultNodeId } from './identity.ts'
 
+const key = z.string().refine(isKeyText, 'must be 32 bytes as base64url')
 const count = z.coerce.number().int().positive()
 
 const configSchema = z
@@ -12,8 +15,16 @@ const configSchema = z
     model_id: z.string().min(1),
     data_dir: z.string().min(1),
     gateway_url: z.url(),
-    node_secret: z.string().min(16),
-    node_id: z.string().min(1).default('node-1'),
+    // The gateway's public keys (GET /.well-known/ticket-keys.json): at least one that it has when this node first reports.
+    ticket_keys: z
+      .string()
+      .transform((text) => text.split(','))
+      .pipe(z.array(key).min(1)),
+    node_key: key.optional(), // signs the reports: a seed, secret; without it the one that the data folder has
+    node_id: z
+      .string()
+      .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$/, 'must be up to 100 letters, digits, dots, hyphens and underscores')
+      .optional(),
     host: z.string().default('127.0.0.1'),
     port: z.coerce.number().int().min(0).max(65535).default(0), // 0 = any free one
     metrics_token: z.string().min(16).optional(), // who shows it may read /metrics from elsewhere than this machine
@@ -42,7 +53,7 @@ const configSchema = z
     message: 'must be at least sequences_max',
   })
 
-export type NodeConfig = z.infer<typeof configSchema>
+export type NodeConfig = z.infer<typeof configSchema> & { node_id: string }
 
 export function readConfig(arguments_: string[], environment: NodeJS.ProcessEnv): NodeConfig {
   const names = Object.keys(configSchema.shape)
@@ -53,7 +64,7 @@ export function readConfig(arguments_: string[], environment: NodeJS.ProcessEnv)
     values[name.replaceAll('_', '-')] ?? environment[`ZIYA_NODE_${name.toUpperCase()}`],
   ])
   const parsed = configSchema.safeParse(Object.fromEntries(given.filter(([, value]) => value !== undefined)))
-  if (parsed.success) return parsed.data
+  if (parsed.success) return { ...parsed.data, node_id: parsed.data.node_id ?? defaultNodeId(parsed.data.data_dir) }
   const { path, message } = parsed.error.issues[0]!
   throw new Error(`--${path.join('.').replaceAll('_', '-')}: ${message}`)
 }

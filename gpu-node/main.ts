@@ -27,8 +27,9 @@ async function start(config: NodeConfig): Promise<Service> {
   // Standard output is the ready line's; the log goes to standard error, and never holds a prompt.
   const log = pino({ level: config.log_level, base: { node_id: config.node_id } }, pino.destination(2))
   const service = await startService({ config, runner, log })
-  log.info({ ...engine.info, url: service.url }, 'ready')
-  console.log(JSON.stringify({ ready: true, url: service.url }))
+  log.info({ ...engine.info, url: service.url, public_key: service.public_key }, 'ready')
+  const { url, node_id, public_key } = service
+  console.log(JSON.stringify({ ready: true, url, node_id, public_key }))
   return service
 }
 

@@ -5,11 +5,15 @@ import type { Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { serve } from '@hono/node-server'
 import type { Logger } from 'pino'
-import type { NodeStatus } from '../contract/internal/sync.ts'
+import { type Signer, signer } from '../contract/ed25519.ts'
+import { type Boot, type NodeStatus, SYNC_RUNNING_MAX } from '../contract/internal/sync.ts'
 import type { NodeConfig } from './config.ts'
+import { keptNodeKey } from './identity.ts'
+import { countBoot } from './meter/boot.ts'
 import { Journal } from './meter/journal.ts'
 import { lockFolder } from './meter/lock.ts'
 import { Sync } from './meter/sync.ts'
+import { TicketKeys } from './meter/ticket-keys.ts'
 import type { Runner } from './run/runner.ts'
 import { Metrics } from './serve/metrics.ts'
 import { nodeApp, type ServerOptions } from './serve/server.ts'
@@ -17,6 +21,9 @@ import { Streams } from './serve/streams.ts'
 
 export interface Service {
   url: string
+  node_id: string
+  /** The key that an operator registers. */
+  public_key: string
   /** Stops accepting, finishes what runs or ends it when its time is up, reports once more. */
   drain(): Promise<void>
   /** Resolves with the runner's error once every client was told and the journal reported. */
@@ -32,7 +39,9 @@ export interface ServiceOptions {
 export async function startService(options: ServiceOptions): Promise<Service> {
   const { config, runner } = options
   const lock = await lockFolder(config.data_dir)
-  const parts = assemble(options)
+  const node_key = await signer(config.node_key ?? keptNodeKey(config.data_dir))
+  const ticket_keys = await TicketKeys.open(config.data_dir, config.ticket_keys)
+  const parts = assemble(options, { node_key, ticket_keys, boot: countBoot(config.data_dir) })
   await runner.open(parts.streams)
   const server = await listen(nodeApp(parts).fetch, config)
   parts.state.url = config.public_url ?? `http://${config.host}:${(server.address() as AddressInfo).port}`
@@ -40,6 +49,8 @@ export async function startService(options: ServiceOptions): Promise<Service> {
   let drained: Promise<void> | null = null // a second signal waits for the same end
   return {
     url: parts.state.url,
+    node_id: config.node_id,
+    public_key: node_key.x,
     failed: parts.failed,
     drain: () => {
       drained ??= drain(parts, server).then(async () => {
@@ -53,13 +64,22 @@ export async function startService(options: ServiceOptions): Promise<Service> {
 
 type Parts = ReturnType<typeof assemble>
 
-function assemble({ config, runner, log }: ServiceOptions) {
+/** What this process reports as, and whose tickets it takes. */
+interface Identity {
+  node_key: Signer
+  ticket_keys: TicketKeys
+  boot: Boot
+}
+
+function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
   const state = { draining: false, engine_failed: false, url: '' }
   const status = () => statusOf(config, state, runner)
   const journal = new Journal(config.data_dir)
   const on_failure = (reason: string) => log.warn({ reason }, 'the gateway took no report; trying on')
   const on_stop = (request_ids: string[]) => streams.revoke(request_ids)
-  const sync = new Sync({ ...config, journal, status, on_failure, on_stop })
+  const running_ids = () => streams.takeRunningIds(SYNC_RUNNING_MAX)
+  const { gateway_url } = config
+  const sync = new Sync({ gateway_url, ...identity, journal, status, running_ids, on_failure, on_stop })
   const failed = Promise.withResolvers<unknown>()
   const on_failed = (error: unknown) => {
     state.engine_failed = true
@@ -67,9 +87,29 @@ function assemble({ config, runner, log }: ServiceOptions) {
     sync.stop().finally(() => failed.resolve(error))
   }
   const metrics = new Metrics({ model_name: config.model_id, runner })
-  const streams = new Streams({ journal, metrics, on_finished: () => sync.poke(), on_failed })
+  const streams = new Streams({
+    journal,
+    metrics,
+    on_finished: () => sync.poke(),
+    whenSettled: (record) => sync.whenSettled(record),
+    on_failed,
+  })
   const answers: ServerOptions['answers'] = new Set()
-  return { config, runner, streams, journal, metrics, sync, status, state, answers, log, failed: failed.promise }
+  const { ticket_keys } = identity
+  return {
+    config,
+    ticket_keys,
+    runner,
+    streams,
+    journal,
+    metrics,
+    sync,
+    status,
+    state,
+    answers,
+    log,
+    failed: failed.promise,
+  }
 }
 
 function statusOf(config: NodeConfig, state: ServerOptions['state'], runner: Runner): NodeStatus {

@@ -1,7 +1,6 @@
 // The table of the operators' commands: what each is called, what it takes, and the one call of the admin API that it makes. Amounts
 // are given in dollars and travel as integers of nano-USD; no digit is lost between the two.
 
-import { randomUUID } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { type ReceiptKey, verifyReceipt } from '../contract/public/receipt.ts'
 
@@ -63,9 +62,24 @@ const keyFields: Options = {
   ...limits,
 }
 const reference: Options = {
-  reference: { type: 'string', description: 'names it: repeated with the same one, it is done once (a random one)' },
+  reference: {
+    type: 'string',
+    description:
+      'names it: repeated with the same one, it is done once. Without one the same again within minutes is refused',
+  },
+  again: { type: 'boolean', description: 'once more, though the same was booked a moment ago' },
 }
+const roles = 'read|support|finance|owner'
 const note: Options = { note: { type: 'string', description: 'why, for a person to read' } }
+const nodeUrl: Options = {
+  'node-url': { type: 'string', value: 'URL', description: 'where the gateway reaches it, as its --public-url' },
+}
+const nodeModel: Options = { model: { type: 'string', description: 'the id of the model that it serves' } }
+const publicKey: Option = {
+  type: 'string',
+  value: 'KEY',
+  description: 'its public key, which it prints when it is ready',
+}
 const span: Options = {
   from: { type: 'string', value: 'DAY', description: 'the first day, as 2026-11-01' },
   to: { type: 'string', value: 'DAY', description: 'the day after the last' },
@@ -79,6 +93,7 @@ const accountColumns = [
   'overdraft_nanousd',
   'charged_this_month_nanousd',
 ]
+const nodeColumns = ['id', 'model', 'url', 'state', 'last_seen_at', 'running', 'waiting', 'drained_at', 'refusals']
 const keyColumns = ['id', 'account_id', 'name', 'prefix', 'last_four', 'scopes', 'expires_at', 'revoked_at']
 
 export const commands: Command[] = [
@@ -119,6 +134,70 @@ export const commands: Command[] = [
         ...given('name', values.name),
         ...overdraftOf(values),
         ...limitsOf(values),
+      }),
+  },
+  {
+    words: ['accounts', 'suspend'],
+    description: 'stops what runs of an account and lets nothing new in; it can still read what it owes',
+    positionals: ['account'],
+    call: (_, [id]) => post(`/admin/accounts/${idOf(id!)}/suspend`, {}),
+  },
+  {
+    words: ['accounts', 'resume'],
+    description: 'lets a suspended account in again',
+    positionals: ['account'],
+    call: (_, [id]) => post(`/admin/accounts/${idOf(id!)}/resume`, {}),
+  },
+  {
+    words: ['buyers', 'show'],
+    description: 'shows who buys with an account, and the tax in what it is charged',
+    positionals: ['account'],
+    call: (_, [id]) => get(`/admin/accounts/${idOf(id!)}/buyer`),
+  },
+  {
+    words: ['buyers', 'update'],
+    description: 'changes what is given, on the invoices from now on',
+    positionals: ['account'],
+    options: {
+      name: { type: 'string', description: 'as it is printed, or none: the name of the account' },
+      address: { type: 'string', description: 'or none' },
+      country: { type: 'string', value: 'XX', description: 'two letters, or none' },
+      'tax-id': { type: 'string', value: 'ID', description: 'or none' },
+      'tax-name': { type: 'string', description: 'what the tax is called (VAT)' },
+      'tax-rate': { type: 'string', value: 'PERCENT', description: 'the tax that is in what it is charged' },
+      'reverse-charge': { type: 'string', value: 'yes|no', description: 'the buyer accounts for the tax' },
+    },
+    call: (values, [id]) =>
+      patch(`/admin/accounts/${idOf(id!)}/buyer`, {
+        ...given('name', values.name, orNone),
+        ...given('address', values.address, orNone),
+        ...given('country', values.country, orNone),
+        ...given('tax_id', values['tax-id'], orNone),
+        ...given('tax_name', values['tax-name']),
+        ...given('tax_rate_ppm', values['tax-rate'], millionths),
+        ...given('is_reverse_charge', values['reverse-charge'], yesOrNo),
+      }),
+  },
+  {
+    words: ['seller', 'show'],
+    description: 'shows who sells, as it is printed on invoices',
+    call: () => get('/admin/seller'),
+  },
+  {
+    words: ['seller', 'update'],
+    description: 'changes what is given, on the invoices from now on',
+    options: {
+      name: { type: 'string', description: 'as it is printed' },
+      address: { type: 'string', description: 'as it is printed' },
+      country: { type: 'string', value: 'XX', description: 'two letters' },
+      'tax-id': { type: 'string', value: 'ID', description: 'or none' },
+    },
+    call: (values) =>
+      patch('/admin/seller', {
+        ...given('name', values.name),
+        ...given('address', values.address),
+        ...given('country', values.country),
+        ...given('tax_id', values['tax-id'], orNone),
       }),
   },
   {
@@ -192,6 +271,71 @@ export const commands: Command[] = [
     call: (values, [id]) => post(`/admin/keys/${idOf(id!)}/rotate`, given('overlap_s', values.overlap, wholeNumber)),
   },
   {
+    words: ['nodes', 'create'],
+    description: 'registers a node: only then it is heard and asked',
+    positionals: ['node'],
+    options: {
+      'node-url': { ...nodeUrl['node-url']!, required: true },
+      model: { ...nodeModel.model!, required: true },
+      'public-key': { ...publicKey, required: true },
+    },
+    call: (values, [id]) =>
+      post('/admin/nodes', { id, url: values['node-url'], model: values.model, public_key: values['public-key'] }),
+  },
+  {
+    words: ['nodes', 'list'],
+    description: 'lists the nodes with what they last said, and how often they were refused',
+    options: page,
+    columns: nodeColumns,
+    call: (values) => get('/admin/nodes', pageOf(values)),
+  },
+  {
+    words: ['nodes', 'show'],
+    description: 'shows a node',
+    positionals: ['node'],
+    call: (_, [id]) => get(nodePath(id!)),
+  },
+  {
+    words: ['nodes', 'update'],
+    description: 'changes its address or its model',
+    positionals: ['node'],
+    options: { ...nodeUrl, ...nodeModel },
+    call: (values, [id]) =>
+      patch(nodePath(id!), { ...given('url', values['node-url']), ...given('model', values.model) }),
+  },
+  {
+    words: ['nodes', 'drain'],
+    description: 'gives a node nothing new; what runs there goes on',
+    positionals: ['node'],
+    call: (_, [id]) => patch(nodePath(id!), { drain: true }),
+  },
+  {
+    words: ['nodes', 'resume'],
+    description: 'gives a node that was drained requests again',
+    positionals: ['node'],
+    call: (_, [id]) => patch(nodePath(id!), { drain: false }),
+  },
+  {
+    words: ['nodes', 'rotate'],
+    description: 'gives a node another key',
+    positionals: ['node'],
+    options: {
+      'public-key': { ...publicKey, required: true },
+      overlap: { type: 'string', value: 'SECONDS', description: 'how long the old one still works (0)' },
+    },
+    call: (values, [id]) =>
+      post(`${nodePath(id!)}/rotate`, {
+        public_key: values['public-key'],
+        ...given('overlap_s', values.overlap, wholeNumber),
+      }),
+  },
+  {
+    words: ['nodes', 'remove'],
+    description: 'removes a node: it gets nothing new, and what it reports is refused; drain it first',
+    positionals: ['node'],
+    call: (_, [id]) => ({ method: 'DELETE', path: nodePath(id!) }),
+  },
+  {
     words: ['top-ups', 'create'],
     description: 'credits an account with money that came in',
     positionals: ['account', 'usd'],
@@ -225,6 +369,11 @@ export const commands: Command[] = [
       credit: { type: 'string', value: 'USD', description: 'up by so much' },
       debit: { type: 'string', value: 'USD', description: 'down by so much' },
       'may-overdraw': { type: 'boolean', description: 'also where it leaves the account in debt' },
+      invoice: {
+        type: 'string',
+        value: 'ID',
+        description: 'the closed invoice that a credit corrects, by a credit note',
+      },
       ...reference,
       note: { ...note.note!, required: true },
     },
@@ -236,6 +385,7 @@ export const commands: Command[] = [
         direction: credit === undefined ? 'debit' : 'credit',
         amount_nanousd: nanousd((credit ?? debit)!),
         ...given('may_overdraw', values['may-overdraw'], Boolean),
+        ...given('invoice_id', values.invoice),
         ...referenceOf(values),
         note: values.note,
       })
@@ -351,6 +501,105 @@ export const commands: Command[] = [
     options: { format: { type: 'string', value: 'json|csv|html', description: 'its form (json)' } },
     call: (values, [id]) => get(`/admin/invoices/${encodeURIComponent(id!)}`, { format: values.format }),
   },
+  {
+    words: ['credit-notes', 'list'],
+    description: 'lists the credit notes of an account, the newest first',
+    positionals: ['account'],
+    options: page,
+    columns: ['id', 'invoice_id', 'amount_nanousd', 'request_id', 'entry_id', 'created_at'],
+    call: (values, [account_id]) => get('/admin/credit-notes', { account_id, ...pageOf(values) }),
+  },
+  {
+    words: ['credit-notes', 'show'],
+    description: 'shows a credit note, as text or as a page that prints',
+    positionals: ['credit-note'],
+    options: { format: { type: 'string', value: 'json|html', description: 'its form (json)' } },
+    call: (values, [id]) => get(`/admin/credit-notes/${encodeURIComponent(id!)}`, { format: values.format }),
+  },
+  {
+    words: ['operators', 'create'],
+    description: 'names an operator; what they come with is made by operator-keys create',
+    positionals: ['name'],
+    options: { role: { type: 'string', value: roles, description: 'what they may do', required: true } },
+    call: (values, [name]) => post('/admin/operators', { name, role: values.role }),
+  },
+  {
+    words: ['operators', 'list'],
+    description: 'lists the operators, the newest first',
+    options: page,
+    columns: ['id', 'name', 'role', 'created_at', 'ended_at'],
+    call: (values) => get('/admin/operators', pageOf(values)),
+  },
+  {
+    words: ['operators', 'update'],
+    description: 'changes what is given, and nothing else',
+    positionals: ['operator'],
+    options: {
+      name: { type: 'string', description: 'their name' },
+      role: { type: 'string', value: roles, description: 'what they may do' },
+    },
+    call: (values, [id]) =>
+      patch(`/admin/operators/${idOf(id!)}`, { ...given('name', values.name), ...given('role', values.role) }),
+  },
+  {
+    words: ['operators', 'end'],
+    description: 'ends an operator for good: all of their keys are refused',
+    positionals: ['operator'],
+    call: (_, [id]) => ({ method: 'DELETE', path: `/admin/operators/${idOf(id!)}` }),
+  },
+  {
+    words: ['operators', 'whoami'],
+    description: 'shows whose key this is',
+    call: () => get('/admin/me'),
+  },
+  {
+    words: ['operator-keys', 'create'],
+    description: 'makes a key of an operator and shows it, once',
+    positionals: ['operator'],
+    options: { expires: { type: 'string', value: 'TIME', description: 'when it ends, as 2027-01-31' } },
+    call: (values, [operator_id]) =>
+      post('/admin/operator-keys', { operator_id, ...given('expires_at', values.expires, moment) }),
+  },
+  {
+    words: ['operator-keys', 'list'],
+    description: 'lists the keys of an operator, the newest first',
+    positionals: ['operator'],
+    options: page,
+    columns: ['id', 'prefix', 'last_four', 'created_at', 'last_used_at', 'expires_at', 'revoked_at'],
+    call: (values, [operator_id]) => get('/admin/operator-keys', { operator_id, ...pageOf(values) }),
+  },
+  {
+    words: ['operator-keys', 'rotate'],
+    description: 'makes a key that replaces one, and shows it, once; of its own, where none is named',
+    options: {
+      key: { type: 'string', value: 'ID', description: 'the key (the one that this is asked with)' },
+      overlap: { type: 'string', value: 'SECONDS', description: 'how long the old one still works (0)' },
+      expires: { type: 'string', value: 'TIME', description: 'when the new one ends' },
+    },
+    call: (values) =>
+      post(values.key === undefined ? '/admin/me/rotate' : `/admin/operator-keys/${idOf(values.key)}/rotate`, {
+        ...given('overlap_s', values.overlap, wholeNumber),
+        ...given('expires_at', values.expires, moment),
+      }),
+  },
+  {
+    words: ['operator-keys', 'revoke'],
+    description: 'revokes a key of an operator for good',
+    positionals: ['key'],
+    call: (_, [id]) => ({ method: 'DELETE', path: `/admin/operator-keys/${idOf(id!)}` }),
+  },
+  {
+    words: ['audit', 'list'],
+    description: 'lists what operators changed, the newest first; --json has all of it',
+    options: {
+      account: { type: 'string', value: 'ID', description: 'of this account only' },
+      operator: { type: 'string', value: 'ID', description: 'by this operator only' },
+      ...page,
+    },
+    columns: ['id', 'created_at', 'operator_name', 'address', 'action', 'subject', 'before', 'after'],
+    call: (values) =>
+      get('/admin/audit', { account_id: values.account, operator_id: values.operator, ...pageOf(values) }),
+  },
 ]
 
 function receiptIn(file: string): { request_id?: string } {
@@ -374,6 +623,10 @@ function post(path: string, body: object): Call {
 function patch(path: string, body: object): Call {
   if (Object.keys(body).length === 0) throw new Error('nothing to change was given')
   return { method: 'PATCH', path, body }
+}
+
+function nodePath(id: string): string {
+  return `/admin/nodes/${encodeURIComponent(id)}`
 }
 
 function pageOf({ limit, after }: Record<string, string>): Record<string, string | undefined> {
@@ -414,8 +667,20 @@ function keyFieldsOf(values: Record<string, string>): object {
   }
 }
 
-function referenceOf(values: Record<string, string>): object {
-  return { reference: values.reference ?? randomUUID() }
+function referenceOf(values: Record<string, string & boolean>): object {
+  return { ...given('reference', values.reference), ...given('again', values.again, Boolean) }
+}
+
+/** A rate in percent, with up to four digits behind the point, as millionths. */
+function millionths(percent: string): number {
+  const [, whole, fraction = ''] = /^(\d{1,3})(?:\.(\d{1,4}))?%?$/.exec(percent) ?? []
+  if (whole === undefined) throw new Error(`'${percent}' is not a rate in percent, such as 19 or 8.875`)
+  return Number(whole) * 10_000 + Number(fraction.padEnd(4, '0'))
+}
+
+function yesOrNo(text: string): boolean {
+  if (text !== 'yes' && text !== 'no') throw new Error(`'${text}' is neither yes nor no`)
+  return text === 'yes'
 }
 
 function orNone(text: string): string | null {

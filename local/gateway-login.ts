@@ -10,6 +10,10 @@ interface Login {
   role: string
 }
 
+// A gateway has one connection for each lane of a teller, and for a moment another. Of a hundred that a server takes by default this leaves
+// some to whoever migrates, backs up or looks.
+const CONNECTIONS_MAX = 60
+
 const MAY_NOT = new Set(['42501', '42704']) // no right to, or there is no role to be a member of
 
 /** Makes sure of the login that calls functions, and returns the database's URL with it. */
@@ -33,7 +37,7 @@ async function urlOf(sql: postgres.Sql, owner_url: string, { name, role }: Login
       if not exists (select from pg_roles where rolname = '${name}') then
         create role ${name} in role ${role};
       end if;
-      alter role ${name} login password '${password}';
+      alter role ${name} login password '${password}' connection limit ${CONNECTIONS_MAX};
     end $$`)
   } catch (error) {
     if (!MAY_NOT.has((error as { code?: string }).code ?? '')) throw error

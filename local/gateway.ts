@@ -18,8 +18,11 @@ import { serveWorkerd } from './workerd.ts'
 export interface GatewayOptions {
   port: number // 0: any free one
   database_url: string // of the owner, who migrated it; the gateway itself logs in with fewer rights
-  node_secret: string
+  /** Tickets are signed with the first: base64url, commas between them. */
+  ticket_seeds: string
   admin_key: string
+  data_secret?: string
+  metrics_token?: string
   /** A model that is not in the catalog, served from a folder of this machine. */
   local_model?: LocalModel
   /** Overrides of the vars of wrangler.toml. */
@@ -28,6 +31,8 @@ export interface GatewayOptions {
   rate_limits?: Record<string, number>
   /** Where the gateway's own log lines go; by default this process's stderr. */
   log?: (line: string) => void
+  /** The worker's script, where it is made already. */
+  worker?: string
   signal?: AbortSignal | undefined // gives up starting
 }
 
@@ -43,7 +48,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   if (options.port !== 0) await requireFreePort(options.port)
   const config = readConfig()
   const [script, database_urls] = await orAborted(
-    Promise.all([bundleWorker(), prepareDatabase(options)]),
+    Promise.all([options.worker ?? bundleWorker(), prepareDatabase(options)]),
     options.signal,
     STATEMENT_MS_MAX,
   )
@@ -130,8 +135,10 @@ function workerdConfig(config: WorkerConfig, options: GatewayOptions, database_u
   const texts = {
     ...config.vars,
     ...options.vars,
-    NODE_SECRET: options.node_secret,
+    TICKET_SEEDS: options.ticket_seeds,
     ADMIN_KEY: options.admin_key,
+    ...(options.data_secret && { DATA_SECRET: options.data_secret }),
+    ...(options.metrics_token && { METRICS_TOKEN: options.metrics_token }),
     ...(options.local_model && { LOCAL_MODEL: JSON.stringify(options.local_model) }),
   }
   const date = quoted(config.compatibility_date)

@@ -13,7 +13,7 @@ export interface NodeOptions {
   port: number // 0 = any free one
   data_dir: string
   gateway_url: string
-  node_secret: string
+  ticket_keys: string // the gateway's public keys, commas between them
   flags?: Record<string, string | number> // any other setting of gpu-node/config.ts
   signal?: AbortSignal | undefined // gives up starting
   log?: (line: string) => void // takes the node's log
@@ -54,13 +54,13 @@ export async function startNode(options: NodeOptions): Promise<LocalNode> {
   }
 }
 
-function launch({ node_secret, flags, signal: _, log: _log, on_progress: _p, ...options }: NodeOptions): ChildProcess {
+function launch({ flags, signal: _, log: _log, on_progress: _p, ...options }: NodeOptions): ChildProcess {
   const settings = Object.entries({ drain_ms_max: DRAIN_MS_MAX, ...options, ...flags })
   const args = settings.map(([name, value]) => `--${name.replaceAll('_', '-')}=${value}`)
   return spawnTied([process.execPath, join(import.meta.dirname, '../gpu-node/main.ts'), ...args], {
     when_orphaned: 'SIGTERM',
     at_once: 'SIGKILL',
-    env: { ...ownEnvironment(), ZIYA_NODE_NODE_SECRET: node_secret },
+    env: ownEnvironment(),
     stdio: ['ignore', 'pipe', 'pipe'],
   })
 }

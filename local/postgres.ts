@@ -8,6 +8,7 @@ import {
   chownSync,
   closeSync,
   existsSync,
+  fchmodSync,
   mkdirSync,
   openSync,
   readdirSync,
@@ -138,7 +139,11 @@ function settings(port: number, durable: boolean): string[] {
     unix_socket_directories: '',
     shared_buffers: '128MB',
     max_connections: 100,
-    log_min_messages: 'warning',
+    // A message of an error quotes what it is about, and its statement is full of it: no customer's data stands in a log. Whoever asked
+    // is told, and the gateway's own log has the codes. What concerns the server itself is still written.
+    log_min_messages: 'log',
+    log_min_error_statement: 'panic',
+    log_error_verbosity: 'terse',
     ...(durable ? {} : { fsync: 'off', full_page_writes: 'off' }),
   }
   return Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`])
@@ -149,7 +154,8 @@ const LOG_BYTES_MAX = 10_000_000
 function launch(postgres: string, data_dir: string, flags: string[]): ChildProcess {
   const file = `${data_dir}.log`
   if (existsSync(file) && statSync(file).size > LOG_BYTES_MAX) renameSync(file, `${file}.1`)
-  const log = openSync(file, 'a')
+  const log = openSync(file, 'a', 0o600)
+  fchmodSync(log, 0o600) // also one that an earlier release made
   const server = spawnTied([postgres, '-D', data_dir, ...flags], {
     when_orphaned: 'SIGINT',
     at_once: 'SIGQUIT',

@@ -7,6 +7,9 @@ import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
+import { signer } from '../contract/ed25519.ts'
+import { ticketIssuer } from '../contract/internal/ticket.ts'
+import { defaultNodeId, keptNodeKey } from '../gpu-node/identity.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
 import { type RunningGateway, startGateway } from './gateway.ts'
 import { type LogFile, openLog } from './log-file.ts'
@@ -16,6 +19,7 @@ import { type LocalNode, startNode } from './node.ts'
 import { Part } from './part.ts'
 import { freePort, requireFreePort } from './port.ts'
 import { type RunningPostgres, startPostgres } from './postgres.ts'
+import { registerNode } from './register-node.ts'
 
 export interface StackOptions {
   port: number // of the gateway; 0 = any
@@ -37,7 +41,9 @@ export interface Stack {
   database_url: string
   model_id: string
   admin_key: string
-  node_secret: string
+  metrics_token: string
+  /** What tickets are signed with. */
+  ticket_seeds: string
   readonly node: LocalNode
   /** Starts a node again after it was killed, on the same journal and URL. */
   restartNode: () => Promise<void>
@@ -61,8 +67,8 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     model,
     gateway_port: options.port || (await freePort()),
     node_port: await freePort(),
-    node_secret: keptSecret(options.data_dir, 'node-secret'),
-    admin_key: keptSecret(options.data_dir, 'admin-key'),
+    ticket_seeds: keptSecret(options.data_dir, 'ticket-seeds'),
+    ...keptKeys(options.data_dir),
   }
   const logs: LogFile[] = []
   const parts = partsOf(settings, logs)
@@ -83,12 +89,14 @@ interface Settings extends StackOptions {
   model: FolderModel
   gateway_port: number
   node_port: number
-  node_secret: string
+  ticket_seeds: string
   admin_key: string
+  data_secret: string
+  metrics_token: string
 }
 
 function partsOf(settings: Settings, logs: LogFile[]): Parts {
-  const { model_dir, data_dir, database_url, node_secret, admin_key, model } = settings
+  const { model_dir, data_dir, database_url, ticket_seeds, admin_key, data_secret, metrics_token, model } = settings
   const logOf = (name: string) => logs[logs.push(openLog(join(data_dir, `${name}.log`))) - 1]!
   const gateway_log = logOf('gateway')
   const node_log = logOf('node')
@@ -97,22 +105,24 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
     startGateway({
       port: settings.gateway_port,
       database_url: database_url ?? embedded!.current.url,
-      node_secret,
+      ticket_seeds,
       admin_key,
+      data_secret,
+      metrics_token,
       vars: settings.vars ?? {},
       ...(model.local_model && { local_model: model.local_model }),
       log: (line) => gateway_log.write(`${new Date().toISOString()} ${line}`),
       signal,
     }),
   )
-  const node = new Part('node', (signal) =>
+  const node = new Part('node', async (signal) =>
     startNode({
       model_dir,
       model_id: model.id,
       port: settings.node_port,
       data_dir: journalFolder(data_dir, database_url),
       gateway_url: `http://127.0.0.1:${settings.gateway_port}`,
-      node_secret,
+      ticket_keys: (await ticketIssuer(ticket_seeds.split(','))).keys.map(({ x }) => x).join(),
       log: node_log.write,
       on_progress: (line) => settings.on_progress?.('node', line),
       signal,
@@ -163,7 +173,8 @@ async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack,
     database_url,
     model_id: model.id,
     admin_key: settings.admin_key,
-    node_secret: settings.node_secret,
+    metrics_token: settings.metrics_token,
+    ticket_seeds: settings.ticket_seeds,
     get node() {
       return parts.node.current
     },
@@ -186,12 +197,21 @@ async function startGatewayOnDatabase(settings: Settings, parts: Parts, stage: R
     },
     () => 'the schema is current',
   )
+  await orAborted(registerOwnNode(settings, database_url), settings.signal, STATEMENT_MS_MAX)
   const gateway = await stage(
     'gateway',
     () => parts.gateway.start(),
     ({ url }) => url,
   )
   return { gateway, database_url }
+}
+
+/** Its key lies beside its journal, so it stays the same node over its lives. */
+async function registerOwnNode({ data_dir, model, node_port, ...settings }: Settings, url: string): Promise<void> {
+  const folder = journalFolder(data_dir, settings.database_url)
+  const { x } = await signer(keptNodeKey(folder))
+  const node_url = `http://127.0.0.1:${node_port}`
+  await registerNode(url, { id: defaultNodeId(folder), url: node_url, model: model.id, key: x })
 }
 
 function inOrder({ node, gateway, postgres }: Parts): Pick<Part<LocalNode>, 'keepUp'>[] {
@@ -227,11 +247,22 @@ async function startDatabase(part: Part<RunningPostgres>, stage: ReturnType<type
   return url
 }
 
+/** What a folder that was made before had its data keyed by is what opened it: the operator's key. */
+function keptKeys(data_dir: string): Pick<Settings, 'admin_key' | 'data_secret' | 'metrics_token'> {
+  const is_older = existsSync(join(data_dir, 'admin-key'))
+  const admin_key = keptSecret(data_dir, 'admin-key')
+  return {
+    admin_key,
+    data_secret: keptSecret(data_dir, 'data-secret', is_older ? admin_key : undefined),
+    metrics_token: keptSecret(data_dir, 'metrics-token'),
+  }
+}
+
 /** Kept between starts: tickets in a node's journal must still verify after one. */
-function keptSecret(data_dir: string, name: string): string {
+function keptSecret(data_dir: string, name: string, first = randomBytes(32).toString('base64url')): string {
   const file = join(data_dir, name)
   mkdirSync(data_dir, { recursive: true })
-  if (!existsSync(file)) writeFileSync(file, randomBytes(32).toString('base64url'), { mode: 0o600 })
+  if (!existsSync(file)) writeFileSync(file, first, { mode: 0o600 })
   return readFileSync(file, 'utf8')
 }
 
@@ -243,10 +274,14 @@ interface ExpectedNode {
   signal: AbortSignal | undefined
 }
 
-/** Waits until this very node has reported: the row of one that was killed a moment ago counts as live for some seconds, too. */
+/** Waits until this very node has reported: another one may serve the same model from the same database. */
 async function nodeIsKnown({ gateway_url, database_url, node_url, model_id, signal }: ExpectedNode): Promise<void> {
   const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
-  const isListed = async () => (await sql`select from nodes where url = ${node_url} and model = ${model_id}`).length > 0
+  const isListed = async () =>
+    (
+      await sql`
+    select from registered_nodes where url = ${node_url} and model = ${model_id} and state is not null`
+    ).length > 0
   const isServed = async () => {
     const health = await fetch(`${gateway_url}/healthz`).catch(() => null)
     const { nodes = {} } = health?.ok ? ((await health.json()) as { nodes?: Record<string, number> }) : {}

@@ -113,6 +113,7 @@ async function introduce(stack: Stack, data_dir: string, ready_file: string): Pr
     gateway_url: stack.gateway_url,
     api_key: account.api_key,
     admin_key: stack.admin_key,
+    metrics_token: stack.metrics_token,
     database_url: stack.database_url,
     node_url: stack.node_url,
     model: stack.model_id,

@@ -25,10 +25,18 @@ begin
 
   -- Names mean what they mean to the owner; pg_temp last, where no temporary table can stand in for one of ours.
   for callable in select oid from pg_proc where pronamespace = 'api'::regnamespace loop
-    execute format('alter function %s security definer set search_path = %s, pg_temp', callable, current_setting('search_path'));
+    execute format('alter function %s security definer set search_path = %s, pg_temp', callable, format('%I, ledger', current_schema()));
   end loop;
 
+  -- What everybody may do in a database is more than a gateway needs: to make temporary tables, tables beside ours, large objects.
+  execute format('revoke create, temporary on database %I from %s', current_database(), grantees);
+  execute format('revoke create on schema %I from %s', current_schema(), grantees);
+  perform withdraw_large_objects();
+
   if grantees <> 'public' then
+    if has_database_privilege('ziya_gateway', current_database(), 'temporary') then
+      raise warning 'the gateway may make temporary tables: the owner of the database % has to revoke that from public', current_database();
+    end if;
     grant usage on schema api to ziya_gateway;
     grant execute on all functions in schema api to ziya_gateway;
   end if;

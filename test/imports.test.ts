@@ -130,8 +130,8 @@ describe('inside the gateway', () => {
     expect(lines(sideways)).toEqual([])
   })
 
-  test('only worker, endpoint, limits and billing ask the database, and only the teller connects to it', () => {
-    const askers = ['gateway/db', 'gateway/endpoint', 'gateway/limits', 'gateway/billing']
+  test('only worker, endpoint, auth, limits and billing ask the database, and only the teller connects to it', () => {
+    const askers = ['gateway/db', 'gateway/endpoint', 'gateway/auth', 'gateway/limits', 'gateway/billing']
     const strangers = within.filter(
       ({ from, to }) =>
         /^gateway\/db\/(ask|query)\.ts$/.test(to) && !inFolder(from, ...askers) && from !== 'gateway/worker.ts',
@@ -147,6 +147,8 @@ describe('inside the gateway', () => {
 const SHARED_BY_ENDPOINTS = [
   'account.ts',
   'billing.ts',
+  'credit-notes.ts',
+  'html-page.ts',
   'invoices.ts',
   'keys.ts',
   'ledger-status.ts',

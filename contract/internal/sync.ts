@@ -1,6 +1,8 @@
-// What a node reports to `POST /internal/sync` and what it gets back. Authenticated by an HMAC over the body
-// (header `x-node-signature`, see ticket.ts). Repeating a report is harmless: settle is idempotent.
+// What a node reports to `POST /internal/sync` and what it gets back. A report is signed by the node's own key (ed25519.ts), over the
+// body; the headers carry the signature and the public key. A record may be reported again, settle is idempotent; a report may not:
+// each has a number of its own, and one that comes again was recorded by somebody.
 
+import type { PublicKey } from '../ed25519.ts'
 import type { Outcome } from './generation.ts'
 
 /** The meter's record of one generation: written to the journal before the bytes it counts reach the socket. */
@@ -22,7 +24,7 @@ export interface NodeStatus {
   node_id: string
   url: string // where the gateway reaches it
   model: string // the served id
-  state: 'ready' | 'draining'
+  state: 'ready' | 'draining' | 'stopped' // stopped: this is its last report
   context_tokens: number
   running: number
   waiting: number
@@ -30,13 +32,29 @@ export interface NodeStatus {
   blocks_free: number
 }
 
+/** Which process speaks. Of one data folder a later one follows an earlier one; of two folders only one may speak for a node. */
+export interface Boot {
+  id: string // UUID, of the process
+  folder_id: string // UUID, of the data folder
+  number: number // of the process, counted in its folder
+}
+
 export interface SyncRequest {
   node: NodeStatus
+  boot: Boot
+  sequence: number // of the report, counted by its process
+  sent_unix_ms: number
+  /** Requests that run here: of which of them must stop the answer tells. At most SYNC_RUNNING_MAX, some of them each time. */
+  running_ids: string[]
   records: UsageRecord[] // at most SYNC_RECORDS_MAX
 }
 
 export const SYNC_RECORDS_MAX = 500
+export const SYNC_RUNNING_MAX = 500
 export const NODE_SIGNATURE_HEADER = 'x-node-signature'
+export const NODE_KEY_HEADER = 'x-node-key'
+/** Of the gateway's answer: signatures by each of its keys (ticket.ts, signAnswer). */
+export const ANSWER_SIGNATURE_HEADER = 'x-answer-signature'
 
 /** What settle made of a record. All of them are final for the node except `retry`. */
 export type SettleOutcome =
@@ -51,6 +69,8 @@ export type SettleOutcome =
 
 export interface SyncResponse {
   settled: { request_id: string; attempt: number; outcome: SettleOutcome }[]
-  /** Requests that may not run any longer, on whichever node they do. */
-  stop?: string[]
+  /** Of the requests that were said to run: those that may not any longer. */
+  stop: string[]
+  /** The gateway's public keys: the one that signs tickets now, and those that will or did. */
+  ticket_keys: PublicKey[]
 }

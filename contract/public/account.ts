@@ -14,6 +14,7 @@ export const account = z.strictObject({
   available_nanousd: nanousd, // the balance and the overdraft, less what is held
   ...limits.shape,
   ...limitsInUse.shape,
+  suspended_at: moment.nullable(),
 })
 
 export type Account = z.infer<typeof account>

@@ -7,7 +7,17 @@ export const anomaly = z.strictObject({
   object: z.literal('anomaly'),
   id,
   created_at: moment,
-  kind: z.enum(['rejected', 'stale', 'conflict', 'above_reservation', 'refused', 'bad_ticket']),
+  kind: z.enum([
+    'rejected',
+    'stale',
+    'conflict',
+    'above_reservation',
+    'above_late_limit',
+    'unreserved',
+    'refused',
+    'bad_ticket',
+    'other_node',
+  ]),
   request_id: uuid,
   account_id: z.string().nullable(), // as it was reported
   node_id: z.string().nullable(),

@@ -1,4 +1,4 @@
-// A line of an account's ledger. Its kind says whether it is a credit or a debit; its amount has no sign.
+// A line of an account's ledger. Its kind says whether it is a credit or a debit; its amount has no sign, its effect has.
 
 import * as z from 'zod'
 import { id, moment, nanousd, uuid } from './scalar.ts'
@@ -21,6 +21,7 @@ export const entryLine = z.strictObject({
   sequence: z.int().min(1), // 1, 2, 3 … in its account: a missing line shows
   kind: entryKind,
   amount_nanousd: nanousd,
+  effect_nanousd: nanousd, // the same, with the sign of what it did to the balance
 })
 
 /** A line of an account's statement. */
@@ -46,6 +47,7 @@ export const bookedEntry = z.strictObject({
   request_id: uuid.exactOptional(), // of a refund
   direction: z.enum(['credit', 'debit']).exactOptional(), // of an adjustment
   may_overdraw: z.boolean().exactOptional(),
+  invoice_id: z.string().exactOptional(), // that it corrects
 })
 
 export const topUp = z.strictObject({

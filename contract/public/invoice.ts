@@ -4,6 +4,7 @@ import * as z from 'zod'
 import { billingMode } from './billing.ts'
 import { entryKind } from './entry.ts'
 import { id, longCount, moment, nanousd } from './scalar.ts'
+import { party, seller, taxLine } from './tax.ts'
 
 /** inv_12_3: the third of account 12. */
 export const invoiceId = z.string().regex(/^inv_[1-9]\d*_[1-9]\d*$/)
@@ -38,7 +39,11 @@ export const invoiceLine = z.strictObject({
 })
 
 export const invoice = invoiceSummary.extend({
-  account_name: z.string(),
+  account_name: z.string(), // the buyer's
+  // As they were when the month ended.
+  seller: seller.nullable(),
+  buyer: party,
+  tax_lines: z.array(taxLine), // the tax is in the amounts
   after_sequence: longCount, // the entries after this one, up to the last, belong to it
   last_sequence: longCount,
   lines: z.array(invoiceLine),

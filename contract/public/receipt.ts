@@ -3,6 +3,7 @@
 // `signature.value` with the key of that `kid` from /.well-known/receipt-keys.json, which also tells when that key was in use.
 
 import { fromBase64Url, toBase64Url } from '../base64url.ts'
+import { secretKey } from '../ed25519.ts'
 import type { ReceiptKey, ReceiptSignature } from './receipt-key.ts'
 
 export type { ReceiptKey, ReceiptSignature }
@@ -16,13 +17,10 @@ const encoder = new TextEncoder()
 
 /** A signer from 32 secret bytes (base64url). */
 export async function receiptSigner(seed: string): Promise<ReceiptSigner> {
-  const secret_bytes = fromBase64Url(seed)
-  if (!secret_bytes) throw new Error('the seed of receipts is not base64url')
-  const secret = await crypto.subtle.importKey('pkcs8', pkcs8(secret_bytes), 'Ed25519', true, ['sign'])
-  const { x } = await crypto.subtle.exportKey('jwk', secret)
-  const kid = await thumbprint(x!)
+  const { secret, x } = await secretKey(seed)
+  const kid = await thumbprint(x)
   return {
-    key: { kty: 'OKP', crv: 'Ed25519', x: x!, kid, alg: 'EdDSA', use: 'sig' },
+    key: { kty: 'OKP', crv: 'Ed25519', x, kid, alg: 'EdDSA', use: 'sig' },
     sign: async (receipt) => {
       const value = await crypto.subtle.sign('Ed25519', secret, encoder.encode(canonicalJson(receipt)))
       return { ...receipt, signature: { alg: 'EdDSA', kid, value: toBase64Url(new Uint8Array(value)) } }
@@ -57,12 +55,6 @@ export function canonicalJson(value: unknown): string {
   const fields = Object.entries(value).filter(([, field]) => field !== undefined)
   const sorted = fields.sort(([a], [b]) => (a < b ? -1 : 1))
   return `{${sorted.map(([name, field]) => `${JSON.stringify(name)}:${canonicalJson(field)}`).join()}}`
-}
-
-// The frame that PKCS #8 puts around 32 bytes of an Ed25519 key (RFC 8410).
-function pkcs8(seed: Uint8Array): Uint8Array<ArrayBuffer> {
-  const frame = [0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22, 0x04, 0x20]
-  return Uint8Array.from([...frame, ...seed])
 }
 
 /** RFC 7638. */

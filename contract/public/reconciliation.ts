@@ -10,6 +10,7 @@ export const ledgerCheck = z.enum([
   'late',
   'charges',
   'days',
+  'refunds',
   'grants',
   'pending',
   'usage',

@@ -28,6 +28,8 @@ export const usage = z.strictObject({
   first_token_ms: z.number().nullable(),
   duration_ms: z.number().nullable(),
   cost_nanousd: nanousd.nullable(),
+  refunded_nanousd: nanousd,
+  net_nanousd: nanousd.nullable(), // the cost, less what was refunded
   entries: z.array(entryLine),
 })
 
@@ -45,6 +47,8 @@ export const usageSum = z.strictObject({
   cached_tokens: count,
   completion_tokens: count,
   cost_nanousd: nanousd,
+  refunded_nanousd: nanousd, // of what was charged then, whenever it came back
+  net_nanousd: nanousd,
 })
 
 export const usageGroup = z.enum(['day', 'key', 'model', 'tag'])

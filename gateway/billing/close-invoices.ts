@@ -3,16 +3,12 @@
 
 import { ask } from '../db/ask.ts'
 import type { Env } from '../env.ts'
+import { untilNothing } from '../until-nothing.ts'
 
 const ACCOUNTS_MAX = 200
 const ENTRIES_MAX = 5_000 // some 50 ms of the database
-const CALLS_MAX = 200
 
 export async function closeInvoices(env: Env): Promise<void> {
   await untilNothing(() => ask(env, 'cut_invoices', { count_max: ACCOUNTS_MAX }))
   await untilNothing(() => ask(env, 'sum_invoices', { entries_max: ENTRIES_MAX }))
-}
-
-async function untilNothing(call: () => Promise<{ count: number }>): Promise<void> {
-  for (let calls = 0; calls < CALLS_MAX; calls += 1) if ((await call()).count === 0) return
 }

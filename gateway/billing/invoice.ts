@@ -1,8 +1,10 @@
-// An invoice as the database closed it, and the two forms of it that are not JSON. Amounts stay integers of nano-USD; where a person
-// reads them, their digits are cut, never rounded.
+// An invoice as the database closed it, and a credit note, in the forms that are not JSON. Amounts stay integers of nano-USD; where a
+// person reads them, their digits are cut, never rounded.
 
+import type { CreditNote } from '../../contract/public/credit-note.ts'
 import type { EntryKind } from '../../contract/public/entry.ts'
 import type { Invoice, InvoiceLine } from '../../contract/public/invoice.ts'
+import type { Party, TaxLine } from '../../contract/public/tax.ts'
 import { usd } from '../../contract/usd.ts'
 import { csvText } from './csv.ts'
 
@@ -47,38 +49,98 @@ const titles: Record<EntryKind, string> = {
 
 /** A page that prints: no script, no address outside of it. */
 export function invoiceHtml(invoice: Invoice): string {
-  const { month, id, account_name, account_id, opening_nanousd, closing_nanousd, due_nanousd } = invoice
-  return `<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Invoice ${escaped(id)}</title>
-<style>${style}</style>
-</head>
-<body>
-<header>
-<div><h1>Invoice</h1><p>${escaped(id)}</p></div>
-<dl>
-<dt>Account</dt><dd>${escaped(account_name)} (${escaped(account_id)})</dd>
-<dt>Month</dt><dd>${escaped(month)} (UTC)</dd>
-<dt>Closed</dt><dd>${escaped(invoice.closed_at.slice(0, 10))}</dd>
-<dt>Ledger</dt><dd>entries ${BigInt(invoice.after_sequence) + 1n} to ${escaped(invoice.last_sequence)}</dd>
-</dl>
-</header>
-<table>
+  const { month, id, account_id, opening_nanousd, closing_nanousd, due_nanousd } = invoice
+  return document(`Invoice ${id}`, [
+    head('Invoice', id, [
+      ['Account', account_id],
+      ['Month', `${month} (UTC)`],
+      ['Closed', invoice.closed_at.slice(0, 10)],
+      ['Ledger', `entries ${BigInt(invoice.after_sequence) + 1n} to ${invoice.last_sequence}`],
+    ]),
+    parties(invoice),
+    `<table>
 <thead><tr><th>Item</th><th>Count</th><th>Input</th><th>of it cached</th><th>Output</th><th>Amount, USD</th></tr></thead>
 <tbody>
 <tr class="balance"><th colspan="5">Opening balance</th><td>${dollars(opening_nanousd)}</td></tr>
 ${invoice.lines.map(lineHtml).join('\n')}
 <tr class="balance"><th colspan="5">Closing balance</th><td>${dollars(closing_nanousd)}</td></tr>
 </tbody>
-</table>
-<p class="due">${due_nanousd === '0' ? 'Nothing is due.' : `Due: <strong>$${dollars(due_nanousd)}</strong>`}</p>
-<footer>Input and output are counted in tokens. Amounts are exact to a billionth of a dollar.</footer>
+</table>`,
+    taxes(invoice.tax_lines),
+    `<p class="due">${due_nanousd === '0' ? 'Nothing is due.' : `Due: <strong>$${dollars(due_nanousd)}</strong>`}</p>
+<footer>Input and output are counted in tokens. Amounts are exact to a billionth of a dollar.</footer>`,
+  ])
+}
+
+/** The same of a credit note. */
+export function creditNoteHtml(note: CreditNote): string {
+  const { id, invoice_id, account_id, request_id, model, amount_nanousd } = note
+  return document(`Credit note ${id}`, [
+    head('Credit note', id, [
+      ['Corrects', invoice_id],
+      ['Account', account_id],
+      ['Made', note.created_at.slice(0, 10)],
+    ]),
+    parties(note),
+    `<table>
+<thead><tr><th>Item</th><th>Amount, USD</th></tr></thead>
+<tbody>
+<tr><th>${request_id === null ? 'Correction' : 'Refund'}${model === null ? '' : ` <small>${escaped(model)}, request ${escaped(request_id ?? '')}</small>`}</th><td>${dollars(amount_nanousd)}</td></tr>
+</tbody>
+</table>`,
+    taxes(note.tax_lines),
+    '<footer>Amounts are exact to a billionth of a dollar.</footer>',
+  ])
+}
+
+function document(title: string, parts: string[]): string {
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>${escaped(title)}</title>
+<style>${style}</style>
+</head>
+<body>
+${parts.filter((part) => part !== '').join('\n')}
 </body>
 </html>
 `
+}
+
+function head(title: string, id: string, facts: [name: string, value: string][]): string {
+  const rows = facts.map(([name, value]) => `<dt>${name}</dt><dd>${escaped(value)}</dd>`)
+  return `<header>\n<div><h1>${title}</h1><p>${escaped(id)}</p></div>\n<dl>\n${rows.join('\n')}\n</dl>\n</header>`
+}
+
+function parties({ seller, buyer }: { seller: Party | null; buyer: Party }): string {
+  const one = (title: string, party: Party) => {
+    const lines = [party.name, party.address, party.country, party.tax_id && `Tax id ${party.tax_id}`]
+    const shown = lines.filter((line) => line !== null).map((line) => escaped(line).replaceAll('\n', '<br>'))
+    return `<div><h2>${title}</h2><p>${shown.join('<br>')}</p></div>`
+  }
+  return `<section>${seller ? one('Seller', seller) : ''}${one('Buyer', buyer)}</section>`
+}
+
+function taxes(lines: TaxLine[]): string {
+  if (lines.length === 0) return ''
+  const rows = lines.map(
+    ({ name, rate_ppm, net_nanousd, tax_nanousd, gross_nanousd, note }) =>
+      `<tr><th>${escaped(name)} ${percent(rate_ppm)}${note === null ? '' : ` <small>${escaped(note)}</small>`}</th><td>${dollars(net_nanousd)}</td><td>${dollars(tax_nanousd)}</td><td>${dollars(gross_nanousd)}</td></tr>`,
+  )
+  return `<table>
+<thead><tr><th>Tax that is in the amounts</th><th>Net, USD</th><th>Tax, USD</th><th>Gross, USD</th></tr></thead>
+<tbody>
+${rows.join('\n')}
+</tbody>
+</table>`
+}
+
+/** 190000 millionths are 19 %. */
+function percent(ppm: number): string {
+  const digits = `${Math.floor(ppm / 10_000)}.${String(ppm % 10_000).padStart(4, '0')}`
+  return `${digits.replace(/\.?0+$/, '')} %`
 }
 
 function lineHtml(line: InvoiceLine): string {
@@ -114,6 +176,8 @@ body { max-width: 60rem; margin: 2.5rem auto; padding: 0 1.5rem }
 header { display: flex; justify-content: space-between; gap: 2rem; flex-wrap: wrap; margin-bottom: 2rem }
 h1 { margin: 0; font-size: 2rem; letter-spacing: -.02em }
 header p { margin: 0; color: #666 }
+section { display: flex; gap: 3rem; flex-wrap: wrap; margin-bottom: 2rem } section p { margin: 0; overflow-wrap: anywhere }
+h2 { margin: 0; font-size: .85rem; font-weight: 500; color: #666 }
 dl { display: grid; grid-template-columns: auto auto; gap: .1rem 1rem; margin: 0 }
 dt { color: #666 } dd { margin: 0; text-align: right; overflow-wrap: anywhere }
 table { width: 100%; border-collapse: collapse; font-variant-numeric: tabular-nums }

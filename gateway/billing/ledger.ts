@@ -1,8 +1,8 @@
-// What the gateway asks of the ledger for a generation: admits it, gives it to its next attempt, settles what its node counted, gives
-// its money back. All of it is decided in SQL (migrations/), in batches, by the teller.
+// What the gateway asks of the ledger for a generation: admits it, gives it to its next attempt, hears its node, settles what that
+// counted, gives its money back. All of it is decided in SQL (migrations/), in batches, by the teller.
 
-import type { NodeStatus, SettleOutcome, UsageRecord } from '../../contract/internal/sync.ts'
-import type { Ticket } from '../../contract/internal/ticket.ts'
+import type { SettleOutcome, UsageRecord } from '../../contract/internal/sync.ts'
+import type { OpenedTicket } from '../../contract/internal/ticket.ts'
 import { ask, askAll, type Failed, shardOf } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
 import { refusalOf } from '../db/refusal.ts'
@@ -15,7 +15,7 @@ export type LiveNode = Admission['nodes'][number]
 /** What is known of a request with an Idempotency-Key that was asked before. */
 export type Verdict = Extract<
   Answer<'admit'>,
-  { decision: 'replay' | 'idempotency_mismatch' | 'idempotency_running' | 'idempotency_lost' }
+  { decision: 'kept' | 'idempotency_mismatch' | 'idempotency_running' | 'idempotency_lost' }
 >
 
 /** Reserves what the request could cost at most, or throws the refusal; or says what is known of one that was asked before. */
@@ -23,7 +23,7 @@ export async function admit(env: Env, request: Item<'admit'>): Promise<Admission
   const answer = await ask(env, 'admit', request)
   switch (answer.decision) {
     case 'admitted':
-    case 'replay':
+    case 'kept':
     case 'idempotency_mismatch':
     case 'idempotency_running':
     case 'idempotency_lost':
@@ -33,54 +33,61 @@ export async function admit(env: Env, request: Item<'admit'>): Promise<Admission
   }
 }
 
-/** Whether attempt `ticket.attempt` may now run; earlier ones can no longer settle. */
-export async function fence(env: Env, ticket: Ticket): Promise<boolean> {
-  const [answer] = await askAll(env, 'fence', [ticket])
+/** What was held for a request, and the attempt that it is given to. */
+export type Reservation = Item<'void'>
+
+/** Whether this attempt may now run; earlier ones can no longer settle. */
+export async function fence(env: Env, { request_id, account_id, attempt }: Reservation): Promise<boolean> {
+  const [answer] = await askAll(env, 'fence', [{ request_id, account_id, attempt }])
   return answer!.decision === 'fenced'
 }
 
-export async function giveBack(env: Env, ticket: Ticket): Promise<void> {
-  await askAll(env, 'void', [ticket])
+export async function giveBack(env: Env, reservation: Reservation): Promise<void> {
+  await askAll(env, 'void', [reservation])
+}
+
+/** Notes that a node lives, or throws why it is not heard. Returns which of the requests that it runs may not run any longer. */
+export async function hearNode(env: Env, said: Item<'hear_node'>): Promise<string[]> {
+  const answer = await ask(env, 'hear_node', said)
+  if (answer.decision === 'seen') return answer.stop
+  if (answer.decision === 'stale_report') throw new ApiError('stale_report', { message: ageOf(answer.skew_ms) })
+  throw refusalOf(answer)
+}
+
+function ageOf(skew_ms: number): string {
+  const seconds = (Math.abs(skew_ms) / 1000).toFixed(1)
+  return skew_ms < 0
+    ? `This report is ${seconds} s old by the clock of the ledger: the clock of the node is behind, or the report was held up.`
+    : `This report is from ${seconds} s ahead by the clock of the ledger: the clock of the node is wrong.`
 }
 
 export interface Settlement {
-  ticket: Ticket
+  ticket: OpenedTicket
   record: UsageRecord
 }
 
 /**
- * Settles what a node reports and notes that it lives: one call for each shard that has an account of these. Returns what became of
- * each record, in order, `retry` where it could not be decided now; and the requests that may not run any longer.
+ * Settles what a node reports: one call for each shard that has an account of these. Returns what became of each record, in order,
+ * `retry` where it could not be decided now.
  */
-export async function settle(
-  env: Env,
-  node: NodeStatus,
-  settlements: Settlement[],
-): Promise<{ outcomes: SettleOutcome[]; stop: string[] }> {
-  let stop: string[] = []
+export async function settle(env: Env, node_id: string, settlements: Settlement[]): Promise<SettleOutcome[]> {
   const decided = new Map<Settlement, Settled>()
   const shards = Map.groupBy(settlements, ({ ticket }) => shardOf(env, ticket.account_id))
-  const home = shardOf(env, node.node_id)
-  if (!shards.has(home)) shards.set(home, [])
-  const settleShard = async ([shard, own]: [string, Settlement[]]) => {
-    const heartbeat = shard === home ? [{ node }] : []
-    const answers = await askAll(env, 'settle', [...own.map(settleItem), ...heartbeat]).catch(nullWhenUnavailable)
-    const last = answers?.at(-1)
-    if (last?.decision === 'seen') stop = last.stop
+  const settleShard = async (own: Settlement[]) => {
+    const answers = await askAll(env, 'settle', own.map(settleItem)).catch(nullWhenUnavailable)
     own.forEach((settlement, i) => void decided.set(settlement, answers?.[i] ?? { decision: 'retry' }))
   }
-  await Promise.all(Array.from(shards, settleShard))
-  const outcomes = settlements.map((settlement) => outcomeOf(env, node, settlement, decided.get(settlement)!))
-  return { outcomes: await Promise.all(outcomes), stop }
+  await Promise.all(Array.from(shards.values(), settleShard))
+  return Promise.all(settlements.map((settlement) => outcomeOf(env, node_id, settlement, decided.get(settlement)!)))
 }
 
 /** What the database, or nobody, said of a record. */
 type Settled = Answer<'settle'> | Failed | { decision: 'retry' }
 
-async function outcomeOf(env: Env, node: NodeStatus, settlement: Settlement, settled: Settled): Promise<SettleOutcome> {
+async function outcomeOf(env: Env, node_id: string, settlement: Settlement, settled: Settled): Promise<SettleOutcome> {
   switch (settled.decision) {
     case 'failed':
-      return keepUnsettled(env, node, {
+      return keepUnsettled(env, node_id, {
         kind: 'refused',
         sqlstate: settled.sqlstate,
         record: settleItem(settlement),
@@ -93,7 +100,7 @@ async function outcomeOf(env: Env, node: NodeStatus, settlement: Settlement, set
 }
 
 interface Unsettled {
-  kind: 'refused' | 'bad_ticket'
+  kind: 'refused' | 'bad_ticket' | 'other_node'
   sqlstate?: string
   record: { request_id: string }
 }
@@ -102,7 +109,7 @@ interface Unsettled {
 const NOT_OF_THE_RECORD = /^(28|3D|3F|42|XX)/
 
 /** Writes a record down that will never be settled, for a person to look at. Only then may its node forget it. */
-export async function keepUnsettled(env: Env, { node_id }: NodeStatus, unsettled: Unsettled): Promise<SettleOutcome> {
+export async function keepUnsettled(env: Env, node_id: string, unsettled: Unsettled): Promise<SettleOutcome> {
   const { record, kind, sqlstate = null } = unsettled
   if (sqlstate && NOT_OF_THE_RECORD.test(sqlstate)) return 'retry'
   const items = [{ request_id: record.request_id, kind, node_id, sqlstate, record: { ...record } }]
@@ -111,7 +118,10 @@ export async function keepUnsettled(env: Env, { node_id }: NodeStatus, unsettled
 }
 
 function settleItem({ ticket, record: { ticket: _, ...counts } }: Settlement) {
-  return { ...ticket, ...counts }
+  const { request_id, attempt, account_id, key_id, model, price_version, reserved_nanousd, issued_unix_ms, node_id } =
+    ticket
+  const reservation = { request_id, attempt, account_id, key_id, model, price_version, reserved_nanousd }
+  return { ...reservation, issued_unix_ms, node_id, ...counts }
 }
 
 function nullWhenUnavailable(error: unknown): null {

@@ -30,24 +30,28 @@ export function ledgerEvent(event: Stripe.Event): LedgerEvent | null {
 function purchase(session: Stripe.Checkout.Session): LedgerEvent | null {
   const { payment_status, currency, amount_total, metadata, payment_intent } = session
   if (payment_status !== 'paid' || currency !== 'usd' || !amount_total || !payment_intent) return null
-  return credit(idOf(payment_intent), amount_total, { account_id: metadata?.account_id, customer_id: null })
+  return credit(idOf(payment_intent), amount_total, { ...metadata, customer_id: null })
 }
 
 function payment({ id, amount_received, currency, metadata, customer }: Stripe.PaymentIntent): LedgerEvent | null {
   if (currency !== 'usd' || amount_received <= 0) return null
-  return credit(id, amount_received, { account_id: metadata.account_id, customer_id: customer && idOf(customer) })
+  return credit(id, amount_received, { ...metadata, customer_id: customer && idOf(customer) })
 }
 
-// Metadata is a person's to write: what is no id of ours names no account.
-function credit(
-  id: string,
-  cents: number,
-  payer: { account_id: string | undefined; customer_id: string | null },
-): LedgerEvent | null {
+interface Payer {
+  account_id?: string
+  deployment_id?: string
+  customer_id: string | null
+}
+
+// Metadata is a person's to write: what is no id of ours names no account, and one of no deployment may be ours.
+function credit(id: string, cents: number, payer: Payer): LedgerEvent | null {
   const account_id = /^[1-9]\d{0,17}$/.test(payer.account_id ?? '') ? payer.account_id! : null
   if (!account_id && !payer.customer_id) return null
   const customer_id = account_id ? null : payer.customer_id
-  return { name: 'stripe_payment', item: { payment: id, account_id, customer_id, amount_nanousd: nanousd(cents) } }
+  const deployment_id = account_id && UUID.test(payer.deployment_id ?? '') ? payer.deployment_id!.toLowerCase() : null
+  const amount_nanousd = nanousd(cents)
+  return { name: 'stripe_payment', item: { payment: id, account_id, customer_id, amount_nanousd, deployment_id } }
 }
 
 function refund(object: Stripe.Refund): LedgerEvent | null {
@@ -63,6 +67,7 @@ function reversal(object: Stripe.Refund | Stripe.Dispute, returned: boolean): Le
   return { name: 'stripe_reversal', item }
 }
 
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 const NANOUSD_PER_CENT = 10_000_000n
 
 function nanousd(cents: number): string {

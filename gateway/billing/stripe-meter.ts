@@ -22,7 +22,7 @@ export async function pushMeter(env: Env): Promise<void> {
   if (!env.STRIPE_SECRET_KEY || !env.STRIPE_METER_ID) return
   const stripe = await stripeOf(env)
   await collect(env)
-  const { events } = await ask(env, 'claim_meter_events', { count_max: EVENTS_MAX })
+  const { events } = await ask(env, 'claim_meter_events', { count_max: EVENTS_MAX, names_deployment: true })
   await inTurn(events, (event) => send(env, stripe, event))
   const { days } = await ask(env, 'due_meter_days', { count_max: DAYS_MAX })
   await inTurn(days, (day) => reconcile(env, stripe, day))
@@ -46,8 +46,7 @@ async function inTurn<T extends { customer_id: string }>(items: T[], run: (item:
 }
 
 async function send(env: Env, stripe: Stripe, event: MeterEvent): Promise<void> {
-  const { account_id, customer_id, hour_unix_s, revision, attempt, value_nanousd } = event
-  const identifier = `usage-${account_id}-${hour_unix_s}-${revision}`
+  const { account_id, customer_id, hour_unix_s, revision, attempt, identifier, value_nanousd } = event
   const state = await outcomeOf(
     stripe.billing.meterEvents.create(
       {

@@ -53,12 +53,15 @@ export interface Buyer {
   account_id: string
   name: string
   customer_id: string | null
+  /** Two deployments may share one account at Stripe: whose account it is goes with everything that names one. */
+  deployment_id: string
 }
 
 /** A new customer for an account. */
-export async function createCustomer(env: Env, { account_id, name }: Buyer, request_id: string): Promise<string> {
+export async function createCustomer(env: Env, buyer: Buyer, request_id: string): Promise<string> {
+  const { account_id, name, deployment_id } = buyer
   const stripe = await stripeOf(env)
-  const params = { name, metadata: { account_id } }
+  const params = { name, metadata: { account_id, deployment_id } }
   const customer = await asked(() => stripe.customers.create(params, retried(`customer-${request_id}`)))
   return customer.id
 }
@@ -66,6 +69,7 @@ export async function createCustomer(env: Env, { account_id, name }: Buyer, requ
 export interface Purchase {
   account_id: string
   customer_id: string
+  deployment_id: string
   amount_cents: number
   success_url: string
   cancel_url: string
@@ -73,16 +77,16 @@ export interface Purchase {
 }
 
 export async function createCheckout(env: Env, purchase: Purchase): Promise<Stripe.Checkout.Session> {
-  const { account_id, customer_id, amount_cents, success_url, cancel_url, request_id } = purchase
+  const { account_id, customer_id, deployment_id, amount_cents, success_url, cancel_url, request_id } = purchase
   const stripe = await stripeOf(env)
-  const metadata = { account_id }
+  const metadata = { account_id, deployment_id }
   const price_data = { currency: 'usd', unit_amount: amount_cents, product_data: { name: 'API credit' } }
   return asked(() =>
     stripe.checkout.sessions.create(
       {
         mode: 'payment',
         customer: customer_id,
-        client_reference_id: account_id,
+        client_reference_id: `${deployment_id}-${account_id}`,
         line_items: [{ quantity: 1, price_data }],
         metadata,
         payment_intent_data: { metadata },

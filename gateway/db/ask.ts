@@ -3,7 +3,7 @@
 
 import { type Env, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
-import { type Answer, type Decision, type FunctionName, functions, type Item } from './functions.ts'
+import { type Answer, type Decision, type FunctionName, type Item, shardName } from './functions.ts'
 import { type Refusal, refusalOf } from './refusal.ts'
 
 /** The database answered with an error: nothing of the call happened, and asking again would end the same way. */
@@ -15,8 +15,15 @@ export interface Failed {
 /** One answer. Refuses with 503 where the database or the teller has no time, and with 500 where the database failed. */
 export async function ask<N extends FunctionName>(env: Env, name: N, item: Item<N>): Promise<Answer<N>> {
   const [answer] = await askAll(env, name, [item])
-  if (answer!.decision === 'failed') throw new ApiError('internal_error')
+  if (answer!.decision === 'failed') throw new ApiError(failureOf(answer as Failed))
   return answer as Answer<N>
+}
+
+// Text that Postgres cannot hold, or a key too long for an index: of the asker's making, where no schema has refused it before.
+const OF_THE_ITEM = new Set(['22021', '22P05', '54000'])
+
+function failureOf({ sqlstate }: Failed): 'invalid_value' | 'internal_error' {
+  return OF_THE_ITEM.has(sqlstate) ? 'invalid_value' : 'internal_error'
 }
 
 /** The answer whose decision is `wanted`; throws the refusal that any other is. All others must have a code (refusal.ts). */
@@ -46,7 +53,14 @@ export async function askAll<N extends FunctionName>(
   const answers = await callTeller(env, shardName(name, items[0]!), (teller) => teller.ask(name, items))
   if (answers === 'busy') throw new ApiError('overloaded')
   if (answers === 'unavailable') throw new ApiError('database_unavailable')
+  if (answers === 'limited') throw limited()
   return answers as (Answer<N> | Failed)[]
+}
+
+export function limited(): ApiError {
+  return new ApiError('rate_limit_requests', {
+    message: 'Too much is asked for beside generations, or too much of it at a time.',
+  })
 }
 
 /** Calls the teller of a shard. A stub is broken for good once its object has thrown or moved: a new one is asked, once. */
@@ -56,11 +70,6 @@ export function callTeller<A>(env: Env, shard_by: string, call: (teller: TellerS
 }
 
 type TellerStub = ReturnType<Env['TELLER']['get']>
-
-function shardName<N extends FunctionName>(name: N, item: Item<N>): string {
-  const { shard } = functions[name]
-  return typeof shard === 'string' ? shard : shard(item)
-}
 
 export function shardOf(env: Env, name: string): string {
   return `teller-${hash(name) % settingsOf(env).teller_shards}`

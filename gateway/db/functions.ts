@@ -15,12 +15,17 @@ export type Decision<N extends FunctionName> = Answer<N>['decision']
 
 export type Call = { [N in FunctionName]: { name: N; item: Item<N> } }[FunctionName]
 
+/** A connection each, so that none of these waits for another (teller.ts). */
+export type LaneName = 'admit' | 'settle' | 'give_back' | 'result' | 'change' | 'read' | 'list' | 'background'
+
 interface Row<N extends FunctionName> {
-  lane?: 'admit' | 'settle'
-  /** What the teller's shard follows from: one account's calls meet in one place and travel together. */
+  lane: LaneName
+  /** What the teller's shard follows from: one account's calls meet in one place, travel together, and wait in turn with others'. */
   shard: string | ((item: Item<N>) => string)
   /** Asked until it is answered, though its caller gave up: what was sent may still commit, and has to be undone then. */
   must_end?: true
+  /** Asked in the place of an item that got no answer in time, and may have been done. */
+  unknown?: (item: Item<N>, is_wanted: boolean) => Call
   /** What has to follow an answer that came too late for its caller. */
   late?: (item: Item<N>, answer: Answer<N>) => Call | null
 }
@@ -29,71 +34,107 @@ const byAsker = (item: { key_hash: string } | { operator: true }) => ('key_hash'
 const byKey = (item: { key_hash: string }) => item.key_hash
 const byAccount = (item: { account_id: string }) => item.account_id
 const byPayment = (item: { payment: string }) => item.payment
-const byWish = (item: { idempotency: { key_hash: string } }) => item.idempotency.key_hash
 const byReporter = (item: Item<'settle'>) => ('node' in item ? item.node.node_id : item.account_id)
 
 export const functions: { readonly [N in FunctionName]: Row<N> } = {
-  admit: { lane: 'admit', shard: byKey, must_end: true, late: giveBack },
-  fence: { shard: byAccount },
+  // One that got no answer in time is not asked for again, but found, and undone where nobody waits for it.
+  admit: { lane: 'admit', shard: byKey, unknown: resolution, late: giveBack },
   // Money that is given back is, also where the client has its 503 already.
-  void: { shard: byAccount, must_end: true },
+  resolve_admission: { lane: 'give_back', shard: byKey, must_end: true, late: giveBack },
+  void: { lane: 'give_back', shard: byAccount, must_end: true },
+  fence: { lane: 'give_back', shard: byAccount },
+
   settle: { lane: 'settle', shard: byReporter },
-  keep_unsettled: { shard: ({ node_id }) => node_id },
-  expire: { shard: 'expire' },
-  health: { shard: 'health' },
+  keep_unsettled: { lane: 'settle', shard: ({ node_id }) => node_id },
 
-  claim_request: { shard: byWish },
-  keep_result: { shard: byAccount },
-  release_request: { shard: byWish },
-  forget_requests: { shard: 'expire' },
+  hear_node: { lane: 'settle', shard: ({ node_id }) => node_id },
+  create_node: { lane: 'change', shard: 'admin' },
+  update_node: { lane: 'change', shard: 'admin' },
+  rotate_node_key: { lane: 'change', shard: 'admin' },
+  remove_node: { lane: 'change', shard: 'admin' },
 
-  create_key: { shard: byAsker },
-  read_key: { shard: byAsker },
-  update_key: { shard: byAsker },
-  rotate_key: { shard: byAsker },
-  revoke_key: { shard: byAsker },
-  leak_key: { shard: byKey },
+  claim_request: { lane: 'change', shard: byAsker },
+  release_request: { lane: 'change', shard: byAccount },
+  keep_result: { lane: 'result', shard: byAccount },
+  read_result: { lane: 'result', shard: byAccount },
 
-  create_account: { shard: 'admin' },
-  find_account: { shard: byAsker },
-  read_account: { shard: byAsker },
-  update_account: { shard: byAsker },
-  read_billing: { shard: byAsker },
-  update_billing: { shard: byAsker },
-  read_balance: { shard: byAsker },
+  create_key: { lane: 'change', shard: byAsker },
+  read_key: { lane: 'read', shard: byAsker },
+  update_key: { lane: 'change', shard: byAsker },
+  rotate_key: { lane: 'change', shard: byAsker },
+  revoke_key: { lane: 'change', shard: byAsker },
+  find_key: { lane: 'read', shard: byKey },
+  leak_key: { lane: 'change', shard: byKey },
 
-  read_usage: { shard: byAsker },
-  list_usage: { shard: byAsker },
-  add_usage_months: { shard: 'expire' },
+  create_account: { lane: 'change', shard: 'admin' },
+  find_account: { lane: 'read', shard: byAsker },
+  read_account: { lane: 'read', shard: byAsker },
+  update_account: { lane: 'change', shard: byAsker },
+  read_billing: { lane: 'read', shard: byAsker },
+  update_billing: { lane: 'change', shard: byAsker },
+  suspend_account: { lane: 'change', shard: 'admin' },
+  resume_account: { lane: 'change', shard: 'admin' },
+  read_balance: { lane: 'read', shard: byAsker },
 
-  read_prices: { shard: byAsker },
-  publish_price: { shard: 'admin' },
+  read_usage: { lane: 'read', shard: byAsker },
+  list_usage: { lane: 'list', shard: byAsker },
 
-  top_up: { shard: 'admin' },
-  give_grant: { shard: 'admin' },
-  refund: { shard: 'admin' },
-  adjust: { shard: 'admin' },
-  expire_due_grants: { shard: 'expire' },
+  read_prices: { lane: 'read', shard: byAsker },
+  publish_price: { lane: 'change', shard: 'admin' },
 
-  cut_invoices: { shard: 'invoices' },
-  sum_invoices: { shard: 'invoices' },
-  read_invoice: { shard: byAsker },
+  top_up: { lane: 'change', shard: 'admin' },
+  give_grant: { lane: 'change', shard: 'admin' },
+  refund: { lane: 'change', shard: 'admin' },
+  adjust: { lane: 'change', shard: 'admin' },
 
-  read_buyer: { shard: byAsker },
-  link_stripe_customer: { shard: byAccount },
-  stripe_payment: { shard: byPayment },
-  stripe_reversal: { shard: byPayment },
-  collect_metering: { shard: 'stripe' },
-  claim_meter_events: { shard: 'stripe' },
-  note_meter_event: { shard: 'stripe' },
-  due_meter_days: { shard: 'stripe' },
-  reconcile_meter_day: { shard: 'stripe' },
+  read_invoice: { lane: 'list', shard: byAsker },
+  read_credit_note: { lane: 'list', shard: byAsker },
+  read_buyer_data: { lane: 'read', shard: byAsker },
+  update_buyer_data: { lane: 'change', shard: 'admin' },
+  read_seller: { lane: 'read', shard: 'admin' },
+  set_seller: { lane: 'change', shard: 'admin' },
 
-  reconcile: { shard: 'reconcile' },
-  ledger_health: { shard: 'reconcile' },
+  read_buyer: { lane: 'read', shard: byAsker },
+  link_stripe_customer: { lane: 'change', shard: byAccount },
+  stripe_payment: { lane: 'change', shard: byPayment },
+  stripe_reversal: { lane: 'change', shard: byPayment },
 
-  note_receipt_key: { shard: 'receipt-keys' },
-  list_receipt_keys: { shard: 'receipt-keys' },
+  identify_operator: { lane: 'read', shard: 'admin' },
+  create_operator: { lane: 'change', shard: 'admin' },
+  update_operator: { lane: 'change', shard: 'admin' },
+  end_operator: { lane: 'change', shard: 'admin' },
+  create_operator_key: { lane: 'change', shard: 'admin' },
+  rotate_operator_key: { lane: 'change', shard: 'admin' },
+  revoke_operator_key: { lane: 'change', shard: 'admin' },
+
+  note_receipt_key: { lane: 'change', shard: 'receipt-keys' },
+  list_receipt_keys: { lane: 'read', shard: 'receipt-keys' },
+  health: { lane: 'read', shard: 'health' },
+
+  expire: { lane: 'background', shard: 'expire' },
+  expire_due_grants: { lane: 'background', shard: 'expire' },
+  forget_requests: { lane: 'background', shard: 'expire' },
+  add_usage_months: { lane: 'background', shard: 'expire' },
+  cut_invoices: { lane: 'background', shard: 'invoices' },
+  sum_invoices: { lane: 'background', shard: 'invoices' },
+  collect_metering: { lane: 'background', shard: 'stripe' },
+  claim_meter_events: { lane: 'background', shard: 'stripe' },
+  note_meter_event: { lane: 'background', shard: 'stripe' },
+  due_meter_days: { lane: 'background', shard: 'stripe' },
+  reconcile_meter_day: { lane: 'background', shard: 'stripe' },
+  reconcile: { lane: 'background', shard: 'reconcile' },
+  ledger_health: { lane: 'background', shard: 'reconcile' },
+}
+
+/** Whose calls these are: the name of their shard, and of the party that they wait as. */
+export function shardName<N extends FunctionName>(name: N, item: Item<N>): string {
+  const { shard } = functions[name]
+  return typeof shard === 'string' ? shard : shard(item)
+}
+
+/** What is asked in the place of an item whose outcome is not known, if it may not be asked again itself. */
+export function inPlaceOf<N extends FunctionName>(name: N, item: Item<N>, is_wanted: boolean): Call | null {
+  return functions[name].unknown?.(item, is_wanted) ?? null
 }
 
 /** What has to follow an answer that came too late for its caller, if anything. */
@@ -101,8 +142,15 @@ export function followUp<N extends FunctionName>(name: N, item: Item<N>, answer:
   return functions[name].late?.(item, answer) ?? null
 }
 
+function resolution({ request_id, key_hash, model }: Item<'admit'>, is_wanted: boolean): Call {
+  return { name: 'resolve_admission', item: { request_id, key_hash, model, is_wanted } }
+}
+
 /** An admission that came too late for its caller holds money for nobody. */
-function giveBack({ request_id, model }: Item<'admit'>, answer: Answer<'admit'>): Call | null {
+function giveBack(
+  { request_id, model }: Pick<Item<'admit'>, 'request_id' | 'model'>,
+  answer: Answer<'admit'> | Answer<'resolve_admission'>,
+): Call | null {
   if (answer.decision !== 'admitted') return null
   const { account_id, key_id, price_version, reserved_nanousd } = answer
   const item = { request_id, account_id, attempt: 1, key_id, model, price_version, reserved_nanousd }

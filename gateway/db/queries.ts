@@ -4,17 +4,25 @@
 import { listAccounts } from './queries/accounts.ts'
 import { listAnomalies } from './queries/anomalies.ts'
 import { listEntries } from './queries/entries.ts'
-import { listInvoices } from './queries/invoices.ts'
+import { listCreditNotes, listInvoices } from './queries/invoices.ts'
 import { listKeys } from './queries/keys.ts'
+import { listNodeRefusals, listNodes } from './queries/nodes.ts'
+import { listAudit, listOperatorKeys, listOperators } from './queries/operators.ts'
 import { listPrices } from './queries/prices.ts'
 import { sumUsage } from './queries/usage.ts'
 
 export const queries = {
   list_accounts: listAccounts,
   list_anomalies: listAnomalies,
+  list_audit: listAudit,
+  list_credit_notes: listCreditNotes,
   list_entries: listEntries,
   list_invoices: listInvoices,
   list_keys: listKeys,
+  list_node_refusals: listNodeRefusals,
+  list_nodes: listNodes,
+  list_operator_keys: listOperatorKeys,
+  list_operators: listOperators,
   list_prices: listPrices,
   sum_usage: sumUsage,
 }
@@ -24,4 +32,9 @@ export type QueryItem<N extends QueryName> = Parameters<(typeof queries)[N]>[1]
 export type QueryRow<N extends QueryName> = Awaited<ReturnType<(typeof queries)[N]>>[number]
 
 /** The rows, in order; or why there are none. */
-export type QueryAnswer<N extends QueryName> = QueryRow<N>[] | 'busy' | 'unavailable' | { decision: 'failed' }
+export type QueryAnswer<N extends QueryName> =
+  | QueryRow<N>[]
+  | 'busy'
+  | 'unavailable'
+  | 'limited'
+  | { decision: 'failed' }

@@ -4,7 +4,7 @@
 import { DrizzleQueryError } from 'drizzle-orm/errors'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import type postgres from 'postgres'
-import { asRefusal, type Connection, discard, open, withDeadline } from './connection.ts'
+import { asRefusal, type Connection, discard, ending, open, withDeadline } from './connection.ts'
 import { withLiterals } from './literal.ts'
 import type { ReadDb } from './queries/read-db.ts'
 import { type QueryName, queries } from './queries.ts'
@@ -12,7 +12,7 @@ import { type QueryName, queries } from './queries.ts'
 /** Answers the rows of a query for each item. */
 export function connectReader(database_url: string, statement_ms_max: number): Connection {
   const sql = open(database_url, statement_ms_max)
-  const db = drizzle(inOneTrip(sql))
+  const db = drizzle(inOneTrip(sql, statement_ms_max))
   return {
     call: (name, items) => {
       const rows = items.map((item) => read(db, name as QueryName, item))
@@ -22,11 +22,15 @@ export function connectReader(database_url: string, statement_ms_max: number): C
   }
 }
 
-/** The client that drizzle asks, with `unsafe` alone changed: its statements go without parameters. */
-function inOneTrip(sql: postgres.Sql): postgres.Sql {
+/**
+ * The client that drizzle asks, with `unsafe` alone changed: its statements go without parameters, and with an end of their own. What is
+ * asked for is the rows of the last, as values, which is how drizzle reads fields.
+ */
+function inOneTrip(sql: postgres.Sql, statement_ms_max: number): postgres.Sql {
   const { unsafe } = sql
+  const lastOf = async (text: string) => (await unsafe(ending(text, statement_ms_max)).values()).at(-1)
   return Object.assign(sql, {
-    unsafe: (text: string, params: unknown[] = []) => unsafe(withLiterals(text, params)),
+    unsafe: (text: string, params: unknown[] = []) => ({ values: () => lastOf(withLiterals(text, params)) }),
   })
 }
 

@@ -3,6 +3,7 @@
 
 import { ApiError, type ErrorCode } from '../error.ts'
 import { type Limits, limitHeaders, retryHeaders } from '../limit-headers.ts'
+import { type Quota, quotaMessage } from '../quota-message.ts'
 import type { Decision, FunctionName } from './functions.ts'
 
 const codes = {
@@ -11,10 +12,15 @@ const codes = {
   expired_key: 'invalid_api_key',
   missing_scope: 'missing_scope',
   address_not_allowed: 'address_not_allowed',
+  account_suspended: 'account_suspended',
   exceeds_own_key: 'exceeds_own_key',
   limits_are_shared: 'limits_are_shared',
   too_many_keys: 'too_many_keys',
   already_revoked: 'already_revoked',
+  rotation_running: 'rotation_running',
+  name_taken: 'name_taken',
+  reverse_charge_needs_tax_id: 'reverse_charge_needs_tax_id',
+  incomplete_seller: 'incomplete_seller',
   overdraft_in_use: 'overdraft_in_use',
   customer_taken: 'customer_taken',
   unknown_account: 'not_found',
@@ -28,14 +34,33 @@ const codes = {
   request_too_large: 'request_too_large',
   spend_cap_reached: 'spend_cap_reached',
   not_found: 'not_found',
+  unknown_node: 'unknown_node',
+  unknown_node_key: 'unknown_node_key',
+  other_node_url: 'other_node_url',
+  other_node_model: 'other_node_model',
+  stale_report: 'stale_report',
+  repeated_report: 'repeated_report',
+  second_process: 'second_process',
+  node_exists: 'node_exists',
+  key_taken: 'key_taken',
   closed: 'internal_error', // the id of this request was given to another one before
 } satisfies Partial<Record<Decision<FunctionName>, ErrorCode>>
 
 export type Refusal = keyof typeof codes
 
-export function refusalOf(answer: { decision: Refusal; param?: string; limits?: Limits | undefined }): ApiError {
-  const param = answer.param ?? (answer.decision === 'unknown_account' ? 'account_id' : null)
-  return new ApiError(codes[answer.decision], { param, headers: headersOf(answer.limits) })
+interface Refused {
+  decision: Refusal
+  param?: string
+  limits?: Limits | undefined
+  quota?: Quota
+}
+
+export function refusalOf({ decision, param, limits, quota }: Refused): ApiError {
+  return new ApiError(codes[decision], {
+    param: param ?? (decision === 'unknown_account' ? 'account_id' : null),
+    headers: headersOf(limits),
+    ...(quota && { message: quotaMessage(quota) }),
+  })
 }
 
 function headersOf(limits: Limits = {}): Record<string, string> {

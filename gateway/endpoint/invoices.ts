@@ -16,6 +16,7 @@ import { invoiceId, pathId } from '../field/id.ts'
 import { pageOf } from '../field/page.ts'
 import { publicRow } from '../field/public-row.ts'
 import { readQuery } from '../field/query.ts'
+import { page } from './html-page.ts'
 
 const formQuery = z.strictObject({ format: z.enum(['json', 'csv', 'html']).optional() })
 
@@ -67,14 +68,7 @@ const forms = {
         'content-disposition': `attachment; filename="${invoice.id}.csv"`,
       },
     }),
-  html: (invoice: shown.Invoice) =>
-    new Response(invoiceHtml(invoice), {
-      headers: {
-        'content-type': 'text/html; charset=utf-8',
-        'content-security-policy': "default-src 'none'; style-src 'unsafe-inline'",
-        'x-content-type-options': 'nosniff',
-      },
-    }),
+  html: (invoice: shown.Invoice) => page(invoiceHtml(invoice)),
 }
 
 const types = { 'application/json': 'json', 'text/csv': 'csv', 'text/html': 'html' } as const

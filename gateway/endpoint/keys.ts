@@ -1,6 +1,5 @@
 // Keys are made, listed, changed, rotated and revoked, by a key of the account with the scope `keys` or by the operator. A key is shown in the answer that made it and never again.
 
-import ipaddr from 'ipaddr.js'
 import * as z from 'zod'
 import * as shown from '../../contract/public/key.ts'
 import * as pages from '../../contract/public/page.ts'
@@ -13,6 +12,7 @@ import { rowsOf } from '../db/query.ts'
 import { endpoint } from '../endpoint.ts'
 import type { Call } from '../env.ts'
 import { pathId } from '../field/id.ts'
+import { ipRange } from '../field/ip-range.ts'
 import { limitFields } from '../field/limits.ts'
 import { pageOf } from '../field/page.ts'
 import { publicRow } from '../field/public-row.ts'
@@ -23,15 +23,6 @@ import { moment } from '../field/time.ts'
 const scopes = z.array(shown.scope).min(1).max(5)
 const RANGES_MAX = 64
 const OVERLAP_S_MAX = 30 * 86_400
-
-// An address or a range of either kind, written as Postgres writes it: IPv4 is never mapped, and no bit is set below the prefix.
-const ipRange = z
-  .string()
-  .max(100)
-  .refine((value) => ipaddr.isValidCIDR(value) || ipaddr.isValid(value), {
-    error: 'expected an IP address or a CIDR range',
-  })
-  .transform((value) => (ipaddr.isValidCIDR(value) || ipaddr.isValid(value) ? canonicalRange(value) : value))
 
 const fields = {
   name,
@@ -57,44 +48,55 @@ export const creating = {
 
 export const listing = { says: 'Lists the keys, the newest first.', answer: pages.pageOf(shown.key) }
 
-/** Makes the endpoints for one key, which the keys of its account and the operator may see. */
+/** Makes the endpoints for one key, which itself, the keys of its account that have the scope, and the operator may see. */
 export function keyEndpoints<A extends Asker>() {
   return {
-    retrieve: endpoint({ says: 'Shows a key.', answer: shown.key }, async (c, asker: A) => {
-      const { key } = await obtain(c.env, 'read_key', { ...asker, key_id: pathId(c) }, 'allowed')
-      return c.json(publicKey(key))
-    }),
+    retrieve: endpoint(
+      {
+        says: 'Shows a key; by the id `self`, or its own, the one that asks, which needs no scope for it.',
+        answer: shown.key,
+      },
+      async (c, asker: A) => {
+        const { key } = await obtain(c.env, 'read_key', { ...asker, ...named(c), self_without_scope: true }, 'allowed')
+        return c.json(publicKey(key))
+      },
+    ),
 
     update: endpoint(
       { says: 'Changes what is given of a key.', body: change, answer: shown.key },
       async (c, asker: A) => {
-        const item = { fields: await readBody(c, change), key_id: pathId(c), ...asker }
+        const item = { fields: await readBody(c, change), ...named(c), ...asker }
         const { key } = await obtain(c.env, 'update_key', item, 'allowed')
         return c.json(publicKey(key))
       },
     ),
 
     revoke: endpoint({ says: 'Revokes a key: it is refused from now on.', answer: shown.key }, async (c, asker: A) => {
-      const { key } = await obtain(c.env, 'revoke_key', { ...asker, key_id: pathId(c) }, 'revoked')
+      const { key } = await obtain(c.env, 'revoke_key', { ...asker, ...named(c) }, 'revoked')
       return c.json(publicKey(key))
     }),
 
     rotate: endpoint(
       {
-        says: 'Makes a key that replaces another, which ends after an overlap.',
+        says: 'Makes a key that replaces another, which ends after an overlap. A key needs no scope to replace itself, by the id `self` or its own.',
         body: rotation,
         answer: shown.newKey,
         statuses: [201],
       },
       async (c, asker: A) => {
         const { overlap_s } = await readBody(c, rotation)
-        const item = { ...asker, key_id: pathId(c), overlap_s }
+        const item = { ...asker, ...named(c), self_without_scope: true as const, overlap_s }
         const { secret, stored } = await newSecret(c)
         const { key } = await obtain(c.env, 'rotate_key', { ...item, ...stored }, 'created')
         return c.json({ ...publicKey(key), key: secret }, 201)
       },
     ),
   }
+}
+
+/** The key in the path: by its id, or `self` for the one that asks. */
+function named(c: Call): { key_id: string | null } {
+  return { key_id: c.req.param('id') === 'self' ? null : pathId(c) }
 }
 
 /** An item of `create_key` that has no secret yet. */
@@ -122,18 +124,4 @@ async function newSecret(c: Call): Promise<{ secret: string; stored: StoredKey }
 
 function publicKey(key: Omit<shown.Key, 'object'>): shown.Key {
   return { object: 'key', ...key }
-}
-
-function canonicalRange(value: string): string {
-  const [address, prefix] = ipaddr.isValidCIDR(value) ? ipaddr.parseCIDR(value) : [ipaddr.parse(value), null]
-  const plain = ipaddr.process(address.toString())
-  const bits = plain.kind() === 'ipv4' ? 32 : 128
-  const mapped_bits = plain.kind() === address.kind() ? 0 : 96
-  const kept = prefix === null ? bits : Math.max(0, prefix - mapped_bits)
-  const bytes = plain.toByteArray().map((byte, i) => byte & ~(0xff >> Math.max(0, Math.min(8, kept - 8 * i))))
-  return `${plain.kind() === 'ipv4' ? bytes.join('.') : groups(bytes)}/${kept}`
-}
-
-function groups(bytes: number[]): string {
-  return Array.from({ length: 8 }, (_, i) => ((bytes[2 * i]! << 8) | bytes[2 * i + 1]!).toString(16)).join(':')
 }

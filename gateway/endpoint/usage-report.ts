@@ -17,7 +17,15 @@ type Span = { from?: string | undefined; to?: string | undefined; format?: 'json
 const ROWS_MAX = 10_000
 const DAY_MS = 86_400_000
 const columns = { day: 'day', key: 'key_id', model: 'model', tag: 'tag' } as const
-const sums = ['requests', 'prompt_tokens', 'cached_tokens', 'completion_tokens', 'cost_nanousd'] as const
+const sums = [
+  'requests',
+  'prompt_tokens',
+  'cached_tokens',
+  'completion_tokens',
+  'cost_nanousd',
+  'refunded_nanousd',
+  'net_nanousd',
+] as const
 
 export const groups = z
   .string()
@@ -40,7 +48,9 @@ export async function reportUsage(
   if (to <= from) throw new ApiError('invalid_value', { param: 'to', message: "Expected a day after 'from'." })
   const account_id = 'operator' in asker ? asker.account_id : await accountOf(c.env, { ...asker, scope: 'usage' })
   const rows = await rowsOf(c.env, 'sum_usage', { account_id, from, to, group_by, rows_max: ROWS_MAX + 1 })
-  const data: UsageSum[] = rows.slice(0, ROWS_MAX).map(publicRow)
+  const data: UsageSum[] = rows
+    .slice(0, ROWS_MAX)
+    .map((row) => publicRow({ ...row, net_nanousd: row.cost_nanousd - row.refunded_nanousd }))
   const wanted =
     format ?? accepts(c, { header: 'Accept', supports: ['application/json', 'text/csv'], default: 'application/json' })
   if (wanted === 'csv' || wanted === 'text/csv') return csv(data, group_by)

@@ -1,11 +1,6 @@
 // One attempt at one node: it accepts and its answer is the client's, or it refuses, or it cannot be reached.
 
-import {
-  ACCEPTED_HEADER,
-  type GenerateRequest,
-  type NodeError,
-  TICKET_HEADER,
-} from '../../contract/internal/generation.ts'
+import { ACCEPTED_HEADER, type NodeError, TICKET_HEADER } from '../../contract/internal/generation.ts'
 
 export type NodeAnswer = { accepted: Response } | RefusedByNode | 'unreachable'
 
@@ -16,18 +11,13 @@ interface RefusedByNode {
 
 export async function askNode(
   url: string,
-  {
-    ticket,
-    request,
-    client,
-    ms_max,
-  }: { ticket: string; request: GenerateRequest; client: AbortSignal; ms_max: number },
+  { ticket, body, client, ms_max }: { ticket: string; body: string; client: AbortSignal; ms_max: number }, // the ticket names the body
 ): Promise<NodeAnswer> {
   // The deadline outlives the head: it ends the body of a node that stalls. A client that leaves ends it at once.
   const signal = AbortSignal.any([client, AbortSignal.timeout(ms_max)])
   const headers = { 'content-type': 'application/json', [TICKET_HEADER]: ticket }
   try {
-    const answer = await fetch(`${url}/generate`, { method: 'POST', headers, body: JSON.stringify(request), signal })
+    const answer = await fetch(`${url}/generate`, { method: 'POST', headers, body, signal })
     return answer.headers.get(ACCEPTED_HEADER) === '1' ? { accepted: answer } : await refusalOf(answer)
   } catch (error) {
     if (client.aborted) throw error

@@ -14,11 +14,14 @@ const tokenCount = z
   .int()
   .refine((value) => value >= 1 || value === -1, { error: 'expected at least 1, or -1 for no limit' })
 
+const TOKEN_ID_MAX = 2 ** 31 - 1
+
 /** A number that may be a token id; whether a model has it, its node knows. */
-export const tokenId = z
-  .int()
-  .min(0)
-  .max(2 ** 31 - 1)
+export const tokenId = z.int().min(0).max(TOKEN_ID_MAX)
+
+export function isTokenId(value: unknown): value is number {
+  return Number.isInteger(value) && (value as number) >= 0 && (value as number) <= TOKEN_ID_MAX
+}
 
 const TOKEN_ID_KEY = /^(0|[1-9]\d{0,8})$/
 const logitBias = z

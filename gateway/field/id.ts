@@ -17,6 +17,9 @@ export const requestId = z
 /** inv_12_3: the third of account 12. */
 export const invoiceId = z.string().regex(/^inv_[1-9]\d{0,17}_[1-9]\d{0,8}$/, 'expected the id of an invoice')
 
+/** cn_12_3: the third credit note of account 12. */
+export const creditNoteId = z.string().regex(/^cn_[1-9]\d{0,17}_[1-9]\d{0,8}$/, 'expected the id of a credit note')
+
 /** The id in the path; one that is no id names nothing. */
 export function pathId(c: Call, name = 'id', schema: z.ZodType<string> = rowId): string {
   const id = schema.safeParse(c.req.param(name))

@@ -1,9 +1,10 @@
-// A request's body, or the refusal that names what is wrong with it. Bounded before it is parsed, in bytes and in depth;
-// then strictly: a field we do not know is a field the caller believes in.
+// A request's body, or the refusal that names what is wrong with it. Bounded before it is parsed, in bytes, depth and
+// members (excess.ts); then strictly: a field we do not know is a field the caller believes in.
 
 import type * as z from 'zod'
 import type { Call } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
+import { excessOf } from './excess.ts'
 
 /** A body that was read, and what it is as JSON: parsed once, by whoever needs it first. */
 export interface Body {
@@ -15,7 +16,6 @@ export interface Body {
 const BODY_BYTES_MAX = 1 << 20
 const DRAINED_BYTES_MAX = 64 << 20
 const DRAINED_MS_MAX = 10_000
-const DEPTH_MAX = 32
 const ECHO_LENGTH_MAX = 100
 
 export async function readBody<B>(c: Call, schema: z.ZodType<B>): Promise<B> {
@@ -57,8 +57,17 @@ export async function readText(request: Request, bytes_max: number): Promise<str
     await drain(request)
     throw tooLarge(bytes_max)
   }
-  // Read at once where the server has seen to the length; part by part costs more than all the rest of the check.
-  return decode(announced ? await request.arrayBuffer() : await readParts(request, bytes_max))
+  return decode(await received(request, bytes_max, announced !== null))
+}
+
+/** What the client sent; where it did not come to its end, there is nobody to answer. */
+async function received(request: Request, bytes_max: number, is_announced: boolean): Promise<ArrayBuffer> {
+  try {
+    // Read at once where the server has seen to the length; part by part costs more than all the rest of the check.
+    return is_announced ? await request.arrayBuffer() : await readParts(request, bytes_max)
+  } catch (error) {
+    throw error instanceof ApiError ? error : new ApiError('client_gone')
+  }
 }
 
 async function readParts(request: Request, bytes_max: number): Promise<ArrayBuffer> {
@@ -105,29 +114,17 @@ function decode(bytes: ArrayBuffer): string {
 }
 
 function parseJson(text: string): unknown {
-  if (depthOf(text) > DEPTH_MAX) throw new ApiError('invalid_json', { message: 'The body is nested too deeply.' })
+  const excess = excessOf(text)
+  if (excess === 'depth') throw new ApiError('invalid_json', { message: 'The body is nested too deeply.' })
+  if (excess)
+    throw new ApiError('invalid_value', {
+      message: 'The arrays and objects of the body have more members than all may have together.',
+    })
   try {
     return JSON.parse(text)
   } catch {
     throw new ApiError('invalid_json')
   }
-}
-
-// Brackets outside strings, counted before anything recursive sees them. One pass by hand: an expression over strings would
-// take quadratic time on quotes that never end.
-function depthOf(text: string): number {
-  let depth = 0
-  let deepest = 0
-  let in_string = false
-  for (let i = 0; i < text.length; i += 1) {
-    const c = text[i]
-    if (in_string && c === '\\') i += 1
-    else if (c === '"') in_string = !in_string
-    else if (in_string) continue
-    else if (c === '[' || c === '{') deepest = Math.max(deepest, ++depth)
-    else if (c === ']' || c === '}') depth -= 1
-  }
-  return deepest
 }
 
 /** The refusal for what a schema found first. A schema may name the code itself: `params: { code }`. */

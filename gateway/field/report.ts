@@ -1,17 +1,20 @@
-// What a node reports, as the endpoint takes it and the ledger is given it.
+// What a node reports, as the endpoint takes it and the ledger is given it. Bounded to what the database can hold: a report is signed by
+// whoever sends it, and only then it is asked whether they are a node of ours.
 
 import * as z from 'zod'
 import type { Outcome } from '../../contract/internal/generation.ts'
 import { count } from '../../contract/public/scalar.ts'
 
+const smallCount = count.max(2 ** 31 - 1)
+
 /** How a node is. */
 export const condition = {
-  state: z.enum(['ready', 'draining']),
-  context_tokens: count,
-  running: count,
-  waiting: count,
-  blocks_total: count,
-  blocks_free: count,
+  state: z.enum(['ready', 'draining', 'stopped']),
+  context_tokens: smallCount,
+  running: smallCount,
+  waiting: smallCount,
+  blocks_total: smallCount,
+  blocks_free: smallCount,
 }
 
 const outcomes: [Outcome, ...Outcome[]] = ['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']

@@ -2,9 +2,11 @@
 
 import * as z from 'zod'
 
-export const text = z.string().refine((value) => !value.includes('\0') && value.isWellFormed(), {
-  error: 'text may contain neither NUL nor a lone surrogate',
-})
+export const text = z.string().refine(isText, { error: 'text may contain neither NUL nor a lone surrogate' })
+
+export function isText(value: unknown): value is string {
+  return typeof value === 'string' && !value.includes('\0') && value.isWellFormed()
+}
 
 /** A name that a person gives something. */
 export const name = text.min(1).max(200)

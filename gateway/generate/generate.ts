@@ -11,7 +11,7 @@ import { bodyOf, readBody } from '../field/read-body.ts'
 import { unusedHeader } from '../field/unused.ts'
 import { limitHeaders } from '../limit-headers.ts'
 import { answerTo, idempotencyOf } from '../limits/idempotency.ts'
-import { type Claim, keepResult, keepStream } from '../limits/kept-result.ts'
+import { type Claim, keepAnswer, keepStream } from '../limits/kept-result.ts'
 import { answerAgain, type RepeatableCall, repeatableCall } from '../limits/repeatable-call.ts'
 import { type CostCeiling, costCeiling } from './cost-ceiling.ts'
 import { type Generation, relay } from './relay.ts'
@@ -48,11 +48,13 @@ export async function generate<B extends GenerationBody>(
     ...caller,
     model: request.model,
     ...ceiling,
+    choices: request.n * request.prompts.length,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
+    registered_nodes: true,
     limits: settingsOf(c.env).limits,
-    ...(idempotency && { idempotency }),
+    ...(idempotency && { idempotency, results_by_id: true }),
   })
-  if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission))
+  if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission, idempotency!))
   c.set('headers', { ...unused, ...limitHeaders(admission.limits ?? {}) })
   const generation = { ...asked, admission, client: c.req.raw.signal }
   if (!repeatable || !idempotency) return relay(c, generation)
@@ -87,7 +89,5 @@ async function relayAndKeep(
   if (generation.request.stream) return keepStream(repeatable, claim, await relay(c, generation))
   // Whoever may ask again for the same answer gets it then: the run goes on without them.
   const answer = await relay(c, { ...generation, client: new AbortController().signal })
-  const bytes = new Uint8Array(await answer.arrayBuffer())
-  if (answer.ok) await keepResult(repeatable, claim, { status: answer.status, content_type: 'application/json', bytes })
-  return new Response(bytes, answer)
+  return answer.ok ? keepAnswer(repeatable, claim, answer) : answer
 }

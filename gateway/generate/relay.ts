@@ -1,13 +1,15 @@
 // From an admission to the client's bytes: signs the ticket, asks a node, and passes its body on untouched (bytes that never
 // enter JavaScript cost a third of the CPU). Settles nothing: the node reports what it counted, so a worker may die here.
 
+import { hmac } from '../../contract/hmac.ts'
 import type { GenerateRequest, NodeErrorCode } from '../../contract/internal/generation.ts'
-import { sign, signTicket, type Ticket } from '../../contract/internal/ticket.ts'
-import { type Admission, fence, giveBack, type LiveNode } from '../billing/ledger.ts'
+import { bodyHash } from '../../contract/internal/ticket.ts'
+import { type Admission, fence, giveBack, type LiveNode, type Reservation } from '../billing/ledger.ts'
 import { askNode, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
-import type { Call } from '../env.ts'
+import { type Call, dataSecretOf } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
+import { ticketIssuerOf } from '../ticket-issuer.ts'
 import { UNBUFFERED } from '../unbuffered.ts'
 import type { CostCeiling } from './cost-ceiling.ts'
 
@@ -20,40 +22,32 @@ export interface Generation {
 }
 
 export async function relay(c: Call, generation: Generation): Promise<Response> {
-  const ticket = await firstTicket(c, generation)
-  if (generation.client.aborted) return abandon(c, ticket)
+  const reservation = firstReservation(generation)
+  if (generation.client.aborted) return abandon(c, reservation)
   const { nodes } = generation.admission
+  const body = JSON.stringify(generation.request)
+  const asked = { ...generation, reservation, body, body_sha256: await bodyHash(body) }
   const first = pickNode(nodes)
-  let answer = first ? await attempt(c, { node: first, ticket, ...generation }) : 'unreachable'
+  let answer = first ? await attempt(c, first, asked) : 'unreachable'
   const second = pickNode(nodes.filter((node) => node !== first))
-  if (second && mayMoveOn(answer) && msLeft(c, ticket) > 0) {
-    ticket.attempt += 1
-    if (await fence(c.env, ticket)) answer = await attempt(c, { node: second, ticket, ...generation })
+  if (second && mayMoveOn(answer) && msLeft(c, generation) > 0) {
+    reservation.attempt += 1
+    if (await fence(c.env, reservation)) answer = await attempt(c, second, asked)
   }
   if (answer !== 'unreachable' && 'accepted' in answer) return passOn(c, answer.accepted)
-  await giveBack(c.env, ticket)
+  await giveBack(c.env, reservation)
   throw refusal(answer)
 }
 
 /** A client that left while its request was admitted: no node has heard of it, so nothing need be held for it. */
-async function abandon(c: Call, ticket: Ticket): Promise<Response> {
-  await giveBack(c.env, ticket)
+async function abandon(c: Call, reservation: Reservation): Promise<Response> {
+  await giveBack(c.env, reservation)
   return new Response(null, { status: 499 }) // nobody reads it
 }
 
-async function firstTicket(c: Call, { request, admission, ceiling, duration_ms_max }: Generation): Promise<Ticket> {
-  return {
-    request_id: request.request_id,
-    attempt: 1,
-    account_id: admission.account_id,
-    cache_salt: await cacheSalt(admission.account_id, c.env.ADMIN_KEY),
-    key_id: admission.key_id,
-    model: request.model,
-    price_version: admission.price_version,
-    reserved_nanousd: admission.reserved_nanousd,
-    ...ceiling,
-    duration_ms_max,
-  }
+function firstReservation({ request: { request_id, model }, admission }: Generation): Reservation {
+  const { account_id, key_id, price_version, reserved_nanousd } = admission
+  return { request_id, attempt: 1, account_id, key_id, model, price_version, reserved_nanousd }
 }
 
 const salts = new Map<string, string>()
@@ -63,37 +57,64 @@ const SALTS_MAX = 10_000
 async function cacheSalt(account_id: string, secret: string): Promise<string> {
   const known = salts.get(account_id)
   if (known) return known
-  const salt = await sign(`prefix cache of ${account_id}`, secret)
+  const salt = await hmac(`prefix cache of ${account_id}`, secret)
   if (salts.size >= SALTS_MAX) salts.clear()
   salts.set(account_id, salt)
   return salt
 }
 
+/** A generation with its body, as it is handed over. */
+interface Asked extends Generation {
+  reservation: Reservation
+  body: string
+  body_sha256: string
+}
+
 // A node stops at the ticket's deadline by itself; this is for one that does not.
 const GRACE_MS = 5_000
 
-async function attempt(
+async function attempt(c: Call, node: LiveNode, asked: Asked): Promise<NodeAnswer> {
+  const duration_ms_max = Math.max(1, msLeft(c, asked))
+  const ticket = await signedTicket(c, node, asked, duration_ms_max)
+  return askNode(node.url, { ticket, body: asked.body, client: asked.client, ms_max: duration_ms_max + GRACE_MS })
+}
+
+// A node takes a ticket when it comes, a moment after it was signed. This is for clocks that differ; a node whose clock is further off
+// is not heard, and so not asked (migrations/ledger/nodes.sql, report_age_ms_max).
+const TICKET_MS_MAX = 60_000
+
+async function signedTicket(
   c: Call,
-  { node, ticket, request, client }: { node: LiveNode; ticket: Ticket; request: GenerateRequest; client: AbortSignal },
-): Promise<NodeAnswer> {
-  const duration_ms_max = Math.max(1, msLeft(c, ticket))
-  return askNode(node.url, {
-    ticket: await signTicket({ ...ticket, duration_ms_max }, c.env.NODE_SECRET),
-    request,
-    client,
-    ms_max: duration_ms_max + GRACE_MS,
-  })
+  node: LiveNode,
+  { reservation, body_sha256, ceiling }: Asked,
+  duration_ms_max: number,
+): Promise<string> {
+  const { request_id, attempt, model, account_id, key_id, price_version, reserved_nanousd } = reservation
+  const issued_unix_ms = Date.now()
+  const permission = {
+    request_id,
+    attempt,
+    node_id: node.id,
+    body_sha256,
+    expires_unix_ms: issued_unix_ms + TICKET_MS_MAX,
+    cache_salt: await cacheSalt(account_id, dataSecretOf(c.env)),
+    model,
+    ...ceiling,
+    duration_ms_max,
+  }
+  const issuer = await ticketIssuerOf(c.env)
+  return issuer.issue(permission, { account_id, key_id, price_version, reserved_nanousd, issued_unix_ms })
 }
 
 // The ticket's deadline counts from the request's arrival; a node's from when it gets the ticket.
-function msLeft(c: Call, { duration_ms_max }: Ticket): number {
+function msLeft(c: Call, { duration_ms_max }: Generation): number {
   return duration_ms_max - (Date.now() - c.get('started_ms'))
 }
 
 // Only before the first byte, and only where another node may answer otherwise.
 function mayMoveOn(answer: NodeAnswer): boolean {
   if (answer === 'unreachable') return true
-  return 'refused' in answer && ['overloaded', 'draining', 'engine_failed'].includes(answer.refused.code)
+  return 'refused' in answer && ['overloaded', 'draining', 'engine_failed', 'bad_ticket'].includes(answer.refused.code)
 }
 
 function passOn(c: Call, answer: Response): Response {
@@ -114,7 +135,7 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
   invalid_constraint: 'invalid_response_format',
   overloaded: 'overloaded',
   draining: 'model_unavailable',
-  bad_ticket: 'internal_error',
+  bad_ticket: 'model_unavailable', // of a node that has not heard of our key yet, or whose clock is off
   bad_request: 'internal_error',
   ceiling_exceeded: 'internal_error',
   unknown_special: 'internal_error',
@@ -130,7 +151,8 @@ const MENDABLE: ReadonlySet<ErrorCode> = new Set([
 function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError {
   if (answer === 'unreachable') return new ApiError('model_unavailable')
   const code = refusals[answer.refused.code] ?? 'internal_error'
-  if (code === 'internal_error') console.error(`node refused: ${answer.refused.code}: ${answer.refused.message}`)
+  if (code === 'internal_error' || answer.refused.code === 'bad_ticket')
+    console.error(`node refused: ${answer.refused.code}: ${answer.refused.message}`)
   if (code === 'overloaded') return new ApiError(code, { headers: retryAfter(answer.retry_after_s) })
   return new ApiError(code, MENDABLE.has(code) ? { message: answer.refused.message, param: answer.refused.param } : {})
 }

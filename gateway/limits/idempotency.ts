@@ -3,13 +3,13 @@
 // secret, neither of which the database has. So nothing that was said can be read there, and a new API key is never at rest.
 
 import { fromBase64Url, toHex } from '../../contract/base64url.ts'
-import { sign } from '../../contract/internal/ticket.ts'
+import { hmac } from '../../contract/hmac.ts'
 import { ask } from '../db/ask.ts'
-import type { Answer } from '../db/functions.ts'
-import type { Operation } from '../env.ts'
+import type { Answer, Item } from '../db/functions.ts'
+import { dataSecretOf, type Env, type Operation } from '../env.ts'
 import { ApiError } from '../error.ts'
 import type { Body } from '../field/read-body.ts'
-import { type Claim, keepResult, replay } from './kept-result.ts'
+import { type Claim, keepAnswer, lost, replay } from './kept-result.ts'
 import type { RepeatableCall, Replay } from './repeatable-call.ts'
 import { secretOf } from './seal.ts'
 
@@ -21,6 +21,8 @@ export interface Idempotency {
   endpoint: string
   key_hash: string // hex
   fingerprint: string // hex
+  /** The same by the secret that was in use before, where there is one. */
+  fingerprint_before?: string
 }
 
 /** `asker` is who asks, where the result is theirs alone. */
@@ -31,27 +33,30 @@ export async function idempotencyOf(call: RepeatableCall, asker = ''): Promise<I
       param: 'Idempotency-Key',
       message: `Idempotency-Key must have from 1 to ${KEY_LENGTH_MAX} characters.`,
     })
-  const fingerprint = await sign(`body of ${asker}${canonical(body)}`, env.ADMIN_KEY)
+  const text = `body of ${asker}${canonical(body)}`
   const key_hash = await crypto.subtle.digest('SHA-256', new TextEncoder().encode(idempotency_key))
-  return { endpoint, key_hash: toHex(new Uint8Array(key_hash)), fingerprint: toHex(fromBase64Url(fingerprint)!) }
+  return { endpoint, key_hash: toHex(new Uint8Array(key_hash)), ...(await fingerprintsOf(env, text)) }
+}
+
+async function fingerprintsOf(env: Env, text: string) {
+  const by = async (secret: string) => toHex(fromBase64Url(await hmac(text, secret))!)
+  const { DATA_SECRET_BEFORE: before } = env
+  return { fingerprint: await by(dataSecretOf(env)), ...(before && { fingerprint_before: await by(before) }) }
 }
 
 /** The database says this of a call that was made before. */
 type Verdict = Extract<
   Answer<'admit'> | Answer<'claim_request'>,
-  { decision: 'replay' | 'idempotency_mismatch' | 'idempotency_running' | 'idempotency_lost' }
+  { decision: 'kept' | 'idempotency_mismatch' | 'idempotency_running' | 'idempotency_lost' }
 >
 
 /** The first result again, or why there is none. */
-export async function answerTo(call: RepeatableCall, verdict: Verdict): Promise<Replay> {
+export async function answerTo(call: RepeatableCall, verdict: Verdict, idempotency: Idempotency): Promise<Replay> {
   switch (verdict.decision) {
-    case 'replay':
-      return replay(call, verdict)
+    case 'kept':
+      return replay(call, { ...verdict, idempotency })
     case 'idempotency_lost':
-      throw new ApiError('idempotency_lost', {
-        param: 'Idempotency-Key',
-        message: `The first request with this key has ended and its result was not kept; GET /v1/usage/${verdict.request_id} has its bill. Use another key to ask again.`,
-      })
+      throw lost(verdict.request_id)
     case 'idempotency_mismatch':
     case 'idempotency_running':
       throw new ApiError(verdict.decision, { param: 'Idempotency-Key' })
@@ -59,13 +64,16 @@ export async function answerTo(call: RepeatableCall, verdict: Verdict): Promise<
 }
 
 /** The database is asked about them in this form. */
-type Asked = { scope?: string } & ({ key_hash: string; address: string | null } | { operator: true })
+type Asked = { scope?: string } & (
+  | { key_hash: string; address: string | null; knows_suspension?: true }
+  | { operator: true; by?: Item<'create_operator'>['by'] }
+)
 
 export interface Claimant {
   request_id: string
   /** Who asks, and the scope they need. */
   asker: Asked
-  /** The asking key's hash, or nothing for the operator. */
+  /** Whose the result is: the asking key's, by its hash, or an operator's. */
   key_hash: string | null
 }
 
@@ -79,15 +87,16 @@ export async function once(
   run: (operation: Operation | null) => Promise<Response>,
 ): Promise<Response | Replay> {
   const idempotency = await idempotencyOf(call, key_hash ?? '')
-  const claim = await ask(call.env, 'claim_request', { ...asker, idempotency, request_id, lease_ms: LEASE_MS })
+  const item = { ...asker, idempotency, request_id, lease_ms: LEASE_MS, results_by_id: true as const }
+  const claim = await ask(call.env, 'claim_request', item)
   switch (claim.decision) {
     case 'claimed':
       return carryOut(call, { account_id: claim.account_id, request_id: claim.request_id, idempotency }, run)
-    case 'replay':
+    case 'kept':
     case 'idempotency_lost':
     case 'idempotency_mismatch':
     case 'idempotency_running':
-      return answerTo(call, claim)
+      return answerTo(call, claim, idempotency)
     default:
       return run(null) // who may not ask is refused where all are
   }
@@ -100,13 +109,9 @@ async function carryOut(
 ): Promise<Response> {
   const { env } = call
   const { account_id, request_id } = claim
-  const seed = await sign(`of ${request_id} ${await secretOf(call, account_id)}`, env.ADMIN_KEY)
+  const seed = await hmac(`of ${request_id} ${await secretOf(call, account_id)}`, dataSecretOf(env))
   try {
-    const answer = await run({ id: request_id, seed })
-    const bytes = new Uint8Array(await answer.clone().arrayBuffer())
-    const content_type = answer.headers.get('content-type') ?? ''
-    await keepResult(call, claim, { status: answer.status, content_type, bytes })
-    return answer
+    return await keepAnswer(call, claim, await run({ id: request_id, seed }))
   } catch (error) {
     // What was refused changed nothing, and the next try may be another one. What failed may have: it is done again as itself.
     const forget = error instanceof ApiError && error.status < 500

@@ -2,7 +2,7 @@
 
 import { fromBase64, toBase64 } from '../../contract/base64url.ts'
 import { ask } from '../db/ask.ts'
-import type { Answer } from '../db/functions.ts'
+import { settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { UNBUFFERED } from '../unbuffered.ts'
 import type { Idempotency } from './idempotency.ts'
@@ -23,16 +23,33 @@ interface Result {
   bytes: Uint8Array<ArrayBuffer>
 }
 
-/** A result that cannot be kept is still the answer. */
-export async function keepResult(call: RepeatableCall, claim: Claim, result: Result): Promise<void> {
+// Says that a repeated request will not find this answer: it ran, and is billed, all the same.
+const NOT_KEPT = { 'idempotency-kept': 'false' }
+
+/** Keeps a whole answer, and gives it on. A result that cannot be kept is still the answer, and says so. */
+export async function keepAnswer(call: RepeatableCall, claim: Claim, answer: Response): Promise<Response> {
+  const bytes = new Uint8Array(await answer.arrayBuffer())
+  const content_type = answer.headers.get('content-type') ?? ''
+  const is_kept = await keepResult(call, claim, { status: answer.status, content_type, bytes })
+  const kept = new Response(bytes, answer)
+  if (!is_kept) for (const [name, value] of Object.entries(NOT_KEPT)) kept.headers.set(name, value)
+  return kept
+}
+
+/** Whether it is kept: one too large is not, nor one beyond what an account may have. */
+async function keepResult(call: RepeatableCall, claim: Claim, result: Result): Promise<boolean> {
   const { status, content_type, bytes } = result
-  if (bytes.length > RESULT_BYTES_MAX) return
+  if (bytes.length > RESULT_BYTES_MAX) return false
   const body = toBase64(await seal(bytes, await secretOf(call, claim.account_id)))
-  const item = { ...claim, status, content_type, body }
-  await ask(call.env, 'keep_result', item).catch((error: unknown) => {
+  const { kept_bytes_max } = settingsOf(call.env)
+  const item = { ...claim, status, content_type, body, account_bytes_max: kept_bytes_max }
+  try {
+    return (await ask(call.env, 'keep_result', item)).decision === 'kept'
+  } catch (error) {
     if (!(error instanceof ApiError)) throw error
     console.error(`${claim.request_id}: the result of an idempotent request was not kept`)
-  })
+    return false
+  }
 }
 
 /** Passes a stream on and keeps it, if it comes whole to its end: before the client sees that, a repeated request finds it. */
@@ -56,11 +73,25 @@ export function keepStream(call: RepeatableCall, claim: Claim, answer: Response)
   return new Response(answer.body!.pipeThrough(keeper), answer)
 }
 
-type Kept = Extract<Answer<'claim_request'>, { decision: 'replay' }>
-
-export async function replay(call: RepeatableCall, kept: Kept): Promise<Replay> {
-  const bytes = await unseal(fromBase64(kept.body)!, await secretOf(call, kept.account_id))
+/** Fetched where it is wanted: what decides whether a request may run carries no bodies. */
+export async function replay(call: RepeatableCall, claim: Claim): Promise<Replay> {
+  const { account_id, request_id, idempotency } = claim
+  const kept = await ask(call.env, 'read_result', { account_id, request_id, idempotency })
+  if (kept.decision === 'gone') throw lost(request_id)
+  const sealed = fromBase64(kept.body)!
+  const { DATA_SECRET_BEFORE: before } = call.env
+  const bytes =
+    (await unseal(sealed, await secretOf(call, account_id))) ??
+    (before ? await unseal(sealed, await secretOf(call, account_id, before)) : null)
   if (!bytes) throw new ApiError('idempotency_lost', { param: 'Idempotency-Key' }) // sealed with a secret that was changed since
   const headers = { 'content-type': kept.content_type, ...UNBUFFERED, 'idempotency-replayed': 'true' }
-  return { replayed: new Response(bytes, { status: kept.status, headers }), request_id: kept.request_id }
+  return { replayed: new Response(bytes, { status: kept.status, headers }), request_id }
+}
+
+/** It was done, and nobody can be shown any more how it was answered. */
+export function lost(request_id: string): ApiError {
+  return new ApiError('idempotency_lost', {
+    param: 'Idempotency-Key',
+    message: `The first request with this key has ended and its result was not kept; GET /v1/usage/${request_id} has its bill. Use another key to ask again.`,
+  })
 }

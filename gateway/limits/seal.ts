@@ -1,14 +1,16 @@
 // Seals a result so that only the caller's own Idempotency-Key opens it again (AES-GCM, the random IV in front).
 
 import { fromBase64Url } from '../../contract/base64url.ts'
-import { sign } from '../../contract/internal/ticket.ts'
+import { hmac } from '../../contract/hmac.ts'
+import { dataSecretOf } from '../env.ts'
 import type { RepeatableCall } from './repeatable-call.ts'
 
 const IV_BYTES = 12
 
 /** Derived from the caller's Idempotency-Key, which is stored nowhere. */
-export function secretOf({ env, endpoint, idempotency_key }: RepeatableCall, account_id: string): Promise<string> {
-  return sign(`idempotency of ${account_id}, ${endpoint}: ${idempotency_key}`, env.ADMIN_KEY)
+export function secretOf(call: RepeatableCall, account_id: string, data_secret?: string): Promise<string> {
+  const { env, endpoint, idempotency_key } = call
+  return hmac(`idempotency of ${account_id}, ${endpoint}: ${idempotency_key}`, data_secret ?? dataSecretOf(env))
 }
 
 export async function seal(bytes: Uint8Array<ArrayBuffer>, secret: string): Promise<Uint8Array<ArrayBuffer>> {

@@ -113,6 +113,11 @@ export class Journal {
     return this.#finished.values().take(limit).toArray()
   }
 
+  /** Whether a record of it waits to be acknowledged. */
+  isUnsettled(record: { request_id: string; attempt: number }): boolean {
+    return this.#finished.has(keyOf(record))
+  }
+
   acknowledge(records: { request_id: string; attempt: number }[]): void {
     const acknowledged = records.map(keyOf).filter((key) => this.#finished.has(key))
     if (acknowledged.length === 0) return

@@ -1,7 +1,9 @@
 // The door: a ticket and a body become a generation that is ready to start, or a refusal with its code. What comes in is sure to
 // fit: the runner refuses what the model cannot take, and its counts are checked against what the ticket paid for.
 
+import { hash } from 'node:crypto'
 import * as z from 'zod'
+import type { PublicKey } from '../../contract/ed25519.ts'
 import {
   CONSTRAINT_LENGTH_MAX,
   type GenerateRequest,
@@ -69,12 +71,31 @@ const requestSchema = z.strictObject({
   constraint: constraint.exactOptional(),
 })
 
-/** The ticket in a header's text, for this node's model; refuses `bad_ticket`. */
-export async function acceptTicket(text: string | undefined, model_id: string, node_secret: string): Promise<Ticket> {
-  const ticket = text === undefined ? null : await verifyTicket(text, node_secret)
-  if (!ticket) throw new Refusal('bad_ticket', 'The ticket is missing or was not signed for this node.')
+/** What a ticket has to fit. */
+export interface DoorSettings {
+  node_id: string
+  model_id: string
+  ticket_keys: { readonly known: readonly PublicKey[] }
+  now?: () => number
+}
+
+/** The ticket in a header's text, for this node and its model, and not too old; refuses `bad_ticket`. */
+export async function acceptTicket(text: string | undefined, settings: DoorSettings): Promise<Ticket> {
+  const { node_id, model_id, ticket_keys, now = Date.now } = settings
+  const ticket = text === undefined ? null : await verifyTicket(text, ticket_keys.known)
+  if (!ticket) throw new Refusal('bad_ticket', 'The ticket is missing or was not signed by our gateway.')
+  if (ticket.node_id !== node_id)
+    throw new Refusal('bad_ticket', `The ticket is for the node ${ticket.node_id}, not ${node_id}.`)
   if (ticket.model !== model_id) throw new Refusal('bad_ticket', `The ticket is for ${ticket.model}, not ${model_id}.`)
+  if (ticket.expires_unix_ms < now()) throw new Refusal('bad_ticket', 'The ticket has expired, or a clock is wrong.')
   return ticket
+}
+
+/** A body's text, where it is the one that the ticket was given for; refuses `bad_ticket`. */
+export function acceptBody(bytes: Uint8Array, ticket: Ticket): string {
+  if (hash('sha256', bytes, 'base64url') !== ticket.body_sha256)
+    throw new Refusal('bad_ticket', 'The ticket is for another body.')
+  return new TextDecoder().decode(bytes)
 }
 
 /** The request in a body's text; refuses `bad_request` naming what is wrong. */

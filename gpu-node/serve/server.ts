@@ -15,7 +15,7 @@ import type { Journal } from '../meter/journal.ts'
 import { Refusal } from '../refusal.ts'
 import type { HeldConstraint, Runner } from '../run/runner.ts'
 import { Client } from './client.ts'
-import { acceptRequest, acceptTicket, parseRequest } from './door.ts'
+import { acceptBody, acceptRequest, acceptTicket, type DoorSettings, parseRequest } from './door.ts'
 import { guardMetrics } from './guard-metrics.ts'
 import type { Metrics } from './metrics.ts'
 import { refusalAnswer } from './refusal-answer.ts'
@@ -25,8 +25,8 @@ const BODY_BYTES_MAX = 8 << 20
 const TIMER_MS_MAX = 2 ** 31 - 1 // setTimeout takes a longer time for none at all
 
 export interface ServerSettings {
+  node_id: string
   model_id: string
-  node_secret: string
   metrics_token?: string | undefined // whoever shows it may read /metrics from elsewhere than this machine
   keep_alive_ms: number
   buffer_bytes_max: number
@@ -39,6 +39,7 @@ export interface ServerOptions {
   runner: Pick<Runner, 'hasRoomFor' | 'hold' | 'prepare' | 'load'>
   streams: Streams
   journal: Journal
+  ticket_keys: DoorSettings['ticket_keys']
   metrics: Metrics
   status: () => NodeStatus
   state: { draining: boolean; engine_failed: boolean; url: string }
@@ -47,7 +48,9 @@ export interface ServerOptions {
 }
 
 export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }> {
-  const { config, state, log } = options
+  const { state, log } = options
+  const { metrics_token } = options.config
+  const door = { ...options.config, ticket_keys: options.ticket_keys }
   const app = new Hono<{ Bindings: HttpBindings }>()
   const turn = turns()
 
@@ -66,15 +69,15 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     return c.json(health, health.ok ? 200 : 503)
   })
 
-  app.get('/metrics', guardMetrics(config.metrics_token), async (c) =>
+  app.get('/metrics', guardMetrics(metrics_token), async (c) =>
     c.body(await options.metrics.text(), 200, { 'content-type': options.metrics.content_type }),
   )
 
   app.post('/generate', bodyLimit({ maxSize: BODY_BYTES_MAX, onError: refuseSize }), async (c) => {
     refuseUnlessServing(state)
     const ticket_text = c.req.header(TICKET_HEADER)
-    const ticket = await acceptTicket(ticket_text, config.model_id, config.node_secret)
-    const body = await c.req.text()
+    const ticket = await acceptTicket(ticket_text, door)
+    const body = acceptBody(new Uint8Array(await c.req.arrayBuffer()), ticket)
     await turn()
     const request = parseRequest(body)
     const held = await holdConstraint(options, request)

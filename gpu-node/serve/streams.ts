@@ -13,6 +13,8 @@ export interface StreamsOptions {
   journal: Pick<Journal, 'step'>
   metrics: Pick<Metrics, 'step' | 'ended'>
   on_finished: () => void // something finished: worth a report
+  /** Resolves once what it took is settled, or cannot be soon. */
+  whenSettled: (record: { request_id: string; attempt: number }) => Promise<void>
   on_failed: (error: unknown) => void // the runner is lost; every client has been told
 }
 
@@ -27,6 +29,7 @@ export class Streams implements RunnerListener {
   readonly #options: StreamsOptions
   readonly #streams = new Map<Run, Stream>()
   #idle = Promise.withResolvers<void>()
+  #told = 0 // up to where takeRunningIds has come
 
   constructor(options: StreamsOptions) {
     this.#options = options
@@ -46,6 +49,14 @@ export class Streams implements RunnerListener {
     generation.close(outcome, generation.run.stop())
     this.#book([stream])
     this.#write(stream)
+  }
+
+  /** Requests that run here, at most `limit`: the next ones each time it is asked, so that in a few times it is all. */
+  takeRunningIds(limit: number): string[] {
+    const ids = [...this.#streams.values()].map(({ generation }) => generation.request_id)
+    const from = ids.length > limit ? this.#told % ids.length : 0
+    this.#told = from + limit
+    return [...ids.slice(from), ...ids.slice(0, from)].slice(0, limit)
   }
 
   /** Ends those of these requests that run here. */
@@ -120,14 +131,18 @@ export class Streams implements RunnerListener {
     if (ended.length > 0) this.#options.on_finished()
   }
 
-  #write({ generation, reader }: Stream): void {
+  #write(stream: Stream): void {
+    const { generation, reader } = stream
     if (!this.#streams.has(generation.run)) return // it was stopped since, and told so
-    if (generation.outcome === null) {
-      reader.write(generation.answer.take())
-      return
-    }
+    if (generation.outcome === null) reader.write(generation.answer.take())
+    else void this.#end(stream, generation.outcome)
+  }
+
+  // Settled before it is seen to end: a client that asks for the next then finds its place, its tokens and its money free.
+  async #end({ generation, reader }: Stream, outcome: Outcome): Promise<void> {
+    if (outcome !== 'client_gone') await this.#options.whenSettled(generation.counts())
     this.#options.metrics.ended(generation)
-    reader.end(generation.answer.take(), statusOf(generation.outcome))
+    reader.end(generation.answer.take(), statusOf(outcome))
     this.#streams.delete(generation.run)
     if (this.#streams.size === 0) this.#idle.resolve()
   }

@@ -5,6 +5,7 @@ create function api.create_account(items jsonb) returns setof jsonb language plp
 declare
   item jsonb;
   account accounts;
+  is_new boolean;
 begin
   for item in select * from jsonb_array_elements(items) loop
     insert into accounts
@@ -14,7 +15,11 @@ begin
       monthly_spend_cap_nanousd
     from jsonb_populate_record(null::accounts, item)
     on conflict (created_by) do nothing;
+    is_new := found;
     select * into account from accounts where created_by = (item ->> 'created_by')::uuid;
+    if is_new then
+      perform audit(item, 'create_account', account.id, 'account ' || account.id, null, account_report(account));
+    end if;
     return next jsonb_build_object(
       'decision', 'created', 'account_id', account.id::text, 'account', account_report(account));
   end loop;

@@ -1,7 +1,9 @@
 -- Whether a request may run, decided in one call: key, scope, model, idempotency, price, limits, money, nodes, and then the
 -- reservation. Items come in the order of their keys, so an account and a key are written once a call.
 
--- Items: {request_id, key_hash, address, model, prompt_tokens_max, request_output_tokens_max, ttl_ms, limits, idempotency}.
+-- Items: {request_id, key_hash, address, model, prompt_tokens_max, request_output_tokens_max, ttl_ms, limits, idempotency,
+-- results_by_id,
+-- registered_nodes: true (a gateway of the release before does not say so, and asks those that report to it)}.
 -- The commit need not reach the disk: what a crash forgets, settle rebuilds from the signed ticket. That somebody asked not to be
 -- billed twice it would forget, so a request with an Idempotency-Key is durable.
 -- Each item's rows are looked up by their indexes, whatever a plan that was made while the tables were small would do.
@@ -19,6 +21,15 @@ begin
   moment := clock_timestamp();
   perform expire_grants(owners, moment); -- what has ended is not spent, though the cron has not come yet
   return query select unnest(admit_in_order(items, owners, moment));
+end $$;
+
+-- Finds or undoes admissions that got no answer in time. It locks as admit does, so whatever still runs of them has ended before.
+-- Items: {request_id, key_hash, model, is_wanted}.
+create function api.resolve_admission(items jsonb) returns setof jsonb language plpgsql as $$
+begin
+  perform lock_accounts(array(
+    select account_id from keys where hash in (select decode(i ->> 'key_hash', 'hex') from jsonb_array_elements(items) as i)));
+  return query select resolve_admission(i) from jsonb_array_elements(items) as i;
 end $$;
 
 -- Gives the generation to the next attempt: from here on, what an earlier one reports is stale. Items: {request_id, account_id, attempt}.

@@ -26,7 +26,8 @@ end $$;
 create function api.read_buyer(items jsonb) returns setof jsonb language sql as $$
   select jsonb_build_object(
     'decision', coalesce(asker_refusal(asker, item, 'admin'), 'allowed'),
-    'account_id', account.id::text, 'name', account.name, 'customer_id', account.stripe_customer_id)
+    'account_id', account.id::text, 'name', account.name, 'customer_id', account.stripe_customer_id,
+    'deployment_id', (select id from deployment))
   from jsonb_array_elements(items) with ordinality as i (item, place)
   cross join asker_of(item) as asker
   left join accounts account on account.id = asker.account_id
@@ -34,7 +35,8 @@ create function api.read_buyer(items jsonb) returns setof jsonb language sql as 
 $$;
 
 -- A payment that succeeded, of an account or of a customer's: credits it once, and then does what was told of it before it was
--- known. Items: {payment, account_id | null, customer_id | null, amount_nanousd}.
+-- known. One that names an account of another deployment is not ours. Items: {payment, account_id | null, customer_id | null,
+-- amount_nanousd, deployment_id}.
 create function api.stripe_payment(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
@@ -43,6 +45,10 @@ begin
   perform lock_payments(items);
   perform lock_accounts(array(select stripe_payer(i) from jsonb_array_elements(items) as i) || payers_of(items));
   for item in select * from jsonb_array_elements(items) loop
+    if item ->> 'deployment_id' <> (select id::text from deployment) then
+      return next '{"decision": "other_deployment"}';
+      continue;
+    end if;
     payer := stripe_payer(item);
     return query select api.top_up(jsonb_build_array(jsonb_build_object(
       'account_id', payer::text, 'amount_nanousd', item ->> 'amount_nanousd', 'reference', stripe_reference(item ->> 'payment'))));

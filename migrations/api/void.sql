@@ -13,11 +13,7 @@ begin
     select * into held from reservations
     where request_id = (item ->> 'request_id')::uuid and account_id = (item ->> 'account_id')::bigint;
     if held.state = 'pending' then
-      update reservations set state = 'voided', closed_at = clock_timestamp()
-      where request_id = held.request_id returning * into held;
-      update accounts set pending_nanousd = pending_nanousd - held.amount_nanousd where id = held.account_id;
-      perform correct_limits(array[row(
-        held.account_id, held.key_id, true, held.amount_nanousd, 0, held.charged_tokens_max, 0)::ended]);
+      held := void_held(held);
     elsif held.settled_at is not null then
       perform api.refund(jsonb_build_array(jsonb_build_object(
         'account_id', held.account_id, 'request_id', held.request_id, 'reference', void_reference(held.request_id),

@@ -14,7 +14,8 @@ create function ledger.account_report(account accounts) returns jsonb language s
     'requests_in_flight_max', account.requests_in_flight_max,
     'monthly_spend_cap_nanousd', account.monthly_spend_cap_nanousd::text,
     'requests_in_flight', m.requests_in_flight,
-    'charged_this_month_nanousd', (case when m.month = this_month() then m.charged_nanousd else 0 end)::text)
+    'charged_this_month_nanousd', (case when m.month = this_month() then m.charged_nanousd else 0 end)::text,
+    'suspended_at', iso(account.suspended_at))
   from meters m where m.account_id = account.id and m.key_id = 0
 $$;
 
@@ -39,9 +40,11 @@ $$;
 -- What the functions of these names in `api` do with one item. They have locked its account.
 create function ledger.update_account(item jsonb) returns jsonb language plpgsql as $$
 declare
+  before accounts;
   account accounts;
 begin
   perform expire_grants(array[(item ->> 'account_id')::bigint], clock_timestamp());
+  select * into before from accounts where id = (item ->> 'account_id')::bigint;
   update accounts a set
     name = wanted.name, overdraft_nanousd = wanted.overdraft_nanousd, requests_per_minute = wanted.requests_per_minute,
     tokens_per_minute = wanted.tokens_per_minute, requests_in_flight_max = wanted.requests_in_flight_max,
@@ -53,10 +56,12 @@ begin
         select sum(left_of(g)) - a.pending_nanousd from grants g
         where account_id = a.id and spent_nanousd + expired_nanousd < amount_nanousd)))
   returning a.* into account;
+  if account.id is not null then
+    perform audit(item, 'update_account', account.id, 'account ' || account.id, account_report(before), account_report(account));
+  end if;
   return case
     when account.id is not null then jsonb_build_object('decision', 'allowed', 'account', account_report(account))
-    when exists (select from accounts where id = (item ->> 'account_id')::bigint) then
-      jsonb_build_object('decision', 'overdraft_in_use')
+    when before.id is not null then jsonb_build_object('decision', 'overdraft_in_use')
     else jsonb_build_object('decision', 'not_found')
   end;
 end $$;
@@ -64,8 +69,10 @@ end $$;
 create function ledger.update_billing(item jsonb) returns jsonb language plpgsql as $$
 declare
   fields jsonb := item -> 'fields';
+  before accounts;
   account accounts;
 begin
+  select * into before from accounts where id = (item ->> 'account_id')::bigint;
   if exists (
     select from accounts
     where stripe_customer_id = fields ->> 'stripe_customer_id' and id <> (item ->> 'account_id')::bigint) then
@@ -81,6 +88,7 @@ begin
   where id = (item ->> 'account_id')::bigint returning * into account;
   if account.id is not null then
     perform follow_metering(account);
+    perform audit(item, 'update_billing', account.id, 'account ' || account.id, billing_report(before), billing_report(account));
   end if;
   return case when account.id is null then '{"decision": "not_found"}'
     else jsonb_build_object('decision', 'allowed', 'billing', billing_report(account)) end;

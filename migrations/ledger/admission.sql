@@ -3,16 +3,17 @@
 -- The items of a call, each with the rows that decide it, in the order of their accounts and meters.
 create function ledger.candidates_of(items jsonb, owners bigint[], moment timestamptz) returns setof ledger.candidate language sql stable as $$
   with models as materialized (
-    select name, live_nodes(name) as nodes, price_at(name, null, moment) as list_price,
+    select name, registered, price_at(name, null, moment) as list_price,
+      case when registered then live_nodes(name) else live_unregistered_nodes(name) end as nodes,
       exists (select from prices where model = name and account_id = any (owners)) as is_agreed -- with one of these accounts
-    from (select distinct i ->> 'model' as name from jsonb_array_elements(items) as i) as named)
+    from (select distinct i ->> 'model' as name, i ? 'registered_nodes' as registered from jsonb_array_elements(items) as i) as named)
   select
     place::int, item, (item ->> 'request_id')::uuid, item ->> 'model',
     (item ->> 'prompt_tokens_max')::bigint, (item ->> 'request_output_tokens_max')::bigint,
     k.key, a.account, o.own, w.whole,
     case when is_agreed then price_at(name, (k.key).account_id, moment) else list_price end, nodes, r.held
   from jsonb_array_elements(items) with ordinality as listed (item, place)
-  join models on name = item ->> 'model'
+  join models on name = item ->> 'model' and registered = (item ? 'registered_nodes')
   left join lateral (select k as key from keys k where hash = decode(item ->> 'key_hash', 'hex') limit 1) as k on true
   left join lateral (select r as held from reservations r where request_id = (item ->> 'request_id')::uuid limit 1) as r on true
   left join lateral (select a as account from accounts a where id = (k.key).account_id limit 1) as a on true
@@ -38,8 +39,8 @@ declare
   whole_place int; -- of the meters, among those that were taken from
   own_place int := 0;
   held reservations;
-  refusal text;
   limited ledger.limit_decision;
+  taking ledger.limit_decision; -- what is taken by it
   amount numeric;
   answer jsonb;
   made reservations[] := '{}';
@@ -57,78 +58,87 @@ begin
       own := asked.own;
       own_place := own_place + 1;
     end if;
-    if (asked.key).id is distinct from key.id then
-      key := asked.key;
-    end if;
+    key := asked.key;
     held := coalesce(asked.held, made[array_position(made_ids, asked.request_id)]);
-    refusal := case when held.request_id is null then admission_refusal(key, asked.item) end;
-    answer := case
-      when held.request_id is not null then held_answer(held, key, account, asked.model, asked.nodes)
-      when refusal is not null then jsonb_build_object('decision', refusal)
-      when asked.item ? 'idempotency' then idempotency_verdict(account.id, asked.item -> 'idempotency')
-    end;
+    answer := case when held.request_id is not null then held_answer(held, key, account, asked.model, asked.nodes)
+      else admission_refusal(key, account.suspended_at, asked.item) end;
+    taking := null;
+    if answer is null and asked.item ? 'idempotency' then
+      taking := decide_repeat(key, account, own, whole, asked.item, moment_us);
+      answer := taking.answer;
+    end if;
     if answer is null then
       amount := cost_nanousd(asked.price, asked.prompt_tokens_max, 0, asked.request_output_tokens_max);
       limited := decide_limits(key, account, own, whole, row(asked.item -> 'limits',
         asked.prompt_tokens_max + asked.request_output_tokens_max, amount, moment_us)::ledger.demand);
-      answer := obstacle(limited, (asked.price).version, account, amount, asked.nodes);
+      answer := obstacle(limited, asked, account, own, whole, amount);
     end if;
     if answer is null then
-      held := pending(asked.request_id, key, asked.model, (asked.price).version, amount::bigint);
-      held.charged_tokens_max := asked.prompt_tokens_max + asked.request_output_tokens_max;
-      held.expires_at := clock_timestamp() + (asked.item ->> 'ttl_ms')::bigint * interval '1 millisecond';
+      held := pending(asked, key, amount::bigint);
       if asked.item ? 'idempotency' then
         perform claim_for_generation(account.id, asked.item -> 'idempotency', held.request_id);
       end if;
       account.pending_nanousd := account.pending_nanousd + held.amount_nanousd;
-      own := limited.own;
-      whole := limited.whole;
-      taken_from[whole_place] := whole;
-      taken_from[own_place] := own;
+      taking := limited;
       made := made || held;
       made_ids := made_ids || held.request_id;
       answer := admission(held, account, asked.nodes, limited.shown);
     end if;
+    if (taking.own).key_id is not null then
+      own := taking.own;
+      whole := taking.whole;
+      taken_from[whole_place] := whole;
+      taken_from[own_place] := own;
+    end if;
     answers[asked.place] := answer;
   end loop;
-  if made <> '{}' then
+  if taken_from <> '{}' then
     perform save_takings(made, taken_from, moment);
   end if;
   return answers;
 end $$;
 
--- What stands in the way of a key before anything is counted, or null.
-create function ledger.admission_refusal(key keys, item jsonb) returns text language sql as $$
-  select coalesce(
-    key_refusal(key, 'generate', item),
-    case when key.models is not null and item ->> 'model' <> all (key.models) then 'model_not_allowed' end)
-$$;
+-- What stands in the way of a key before anything is counted, as an answer, or null.
+create function ledger.admission_refusal(key keys, suspended_at timestamptz, item jsonb) returns jsonb language plpgsql as $$
+declare
+  refusal text := coalesce(own_refusal(key, 'generate', item), suspension_refusal(suspended_at, 'generate', item));
+begin
+  if refusal is null and key.models is not null and item ->> 'model' <> all (key.models) then
+    refusal := 'model_not_allowed';
+  end if;
+  return case when refusal is not null then jsonb_build_object('decision', refusal) end;
+end $$;
 
 -- What then stands in the way: the price, the limits, the money or the nodes, as an answer, or null.
-create function ledger.obstacle(limited ledger.limit_decision, price_version int, account accounts, amount numeric, nodes jsonb) returns jsonb
-language sql stable as $$
+create function ledger.obstacle(
+  limited ledger.limit_decision, asked ledger.candidate, account accounts, own meters, whole meters, amount numeric
+) returns jsonb language sql stable as $$
   select case
-    when price_version is null then '{"decision": "no_price"}'
+    when (asked.price).version is null then '{"decision": "no_price"}'
+    when limited.refusal = 'spend_cap_reached' then
+      jsonb_build_object('decision', limited.refusal, 'limits', limited.shown) || quota(limited.refusal, asked, account, own, whole, amount)
     when limited.refusal is not null then jsonb_build_object('decision', limited.refusal, 'limits', limited.shown)
     when account.debited_nanousd + account.pending_nanousd + amount > account.credited_nanousd::numeric + account.overdraft_nanousd then
       jsonb_build_object('decision', 'insufficient_quota', 'limits', limited.shown)
-    when nodes = '[]' then jsonb_build_object('decision', 'no_node', 'limits', limited.shown)
+      || quota('insufficient_quota', asked, account, own, whole, amount)
+    when asked.nodes = '[]' then jsonb_build_object('decision', 'no_node', 'limits', limited.shown)
   end
 $$;
 
--- A reservation that was just made, but for its tokens and its end.
-create function ledger.pending(request uuid, key keys, model text, price_version int, amount bigint) returns reservations
-language plpgsql immutable as $$
+-- A reservation that is just made.
+create function ledger.pending(asked ledger.candidate, key keys, amount bigint) returns reservations language plpgsql as $$
 declare
   held reservations;
 begin
-  held.request_id := request;
+  held.request_id := asked.request_id;
   held.account_id := key.account_id;
   held.key_id := key.id;
-  held.model := model;
-  held.price_version := price_version;
+  held.model := asked.model;
+  held.price_version := (asked.price).version;
   held.amount_nanousd := amount;
   held.state := 'pending';
+  held.charged_tokens_max := asked.prompt_tokens_max + asked.request_output_tokens_max;
+  held.expires_at := clock_timestamp() + (asked.item ->> 'ttl_ms')::bigint * interval '1 millisecond';
   return held;
 end $$;
 
@@ -169,4 +179,31 @@ begin
     (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, created_at, expires_at, charged_tokens_max)
   select request_id, account_id, key_id, model, price_version, amount_nanousd, 1, state, moment, expires_at, charged_tokens_max
   from unnest(made);
+end $$;
+
+-- What became of an admission whose answer was lost, decided under its account's lock, so after it or in its place: where it was made
+-- and is wanted, it is the answer. Else its money is given back; and where it was not made yet it is written down as voided, so that it
+-- cannot be any more.
+create function ledger.resolve_admission(item jsonb) returns jsonb language plpgsql as $$
+declare
+  key keys;
+  account accounts;
+  held reservations;
+begin
+  select * into key from keys where hash = decode(item ->> 'key_hash', 'hex');
+  select * into held from reservations where request_id = (item ->> 'request_id')::uuid;
+  if held.request_id is null then
+    insert into reservations
+      (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, expires_at, closed_at)
+    select (item ->> 'request_id')::uuid, key.account_id, key.id, model, version, 0, 1, 'voided', clock_timestamp(), clock_timestamp()
+    from price_at(item ->> 'model', key.account_id, clock_timestamp()) as price where version is not null and key.id is not null;
+  elsif held.key_id is distinct from key.id or held.state not in ('pending', 'voided') then
+    return '{"decision": "closed"}';
+  elsif held.state = 'pending' and item -> 'is_wanted' = 'true' then
+    select * into account from accounts where id = held.account_id;
+    return admission(held, account, live_nodes(held.model), '{}');
+  elsif held.state = 'pending' then
+    perform void_held(held);
+  end if;
+  return '{"decision": "withdrawn"}';
 end $$;

@@ -1,15 +1,20 @@
 -- Who asks, what they ask about, and why they may not.
 
--- Why this key may not do this, or null where it may. `item` carries the caller's address: a key that is bound to addresses is
--- refused where none is known. The scope `admin` is every scope, on the key's own account.
+-- Why this key may not do this, or null where it may.
 create function ledger.key_refusal(key keys, scope text, item jsonb default null) returns text language sql as $$
+  select coalesce(own_refusal(key, scope, item), suspension_refusal((select suspended_at from accounts where id = key.account_id), scope, item))
+$$;
+
+-- The same as far as the key alone says it. `item` carries the caller's address: a key that is bound to addresses is refused where none
+-- is known. The scope `admin` is every scope, on the key's own account.
+create function ledger.own_refusal(key keys, scope text, item jsonb) returns text language sql as $$
   select case
     when key.id is null then 'unknown_key'
     when key.revoked_at is not null then 'revoked_key'
     when key.expires_at <= clock_timestamp() then 'expired_key'
     when not coalesce(key.allowed_ips is null or (item ->> 'address')::inet <<= any (key.allowed_ips), false) then
       'address_not_allowed'
-    when not key.scopes && array[scope, 'admin'] then 'missing_scope'
+    when scope is not null and not key.scopes && array[scope, 'admin'] then 'missing_scope'
   end
 $$;
 
@@ -34,13 +39,16 @@ begin
   return query select jsonb_array_elements(items);
 end $$;
 
--- Who asks about which key, and why they may not, or null. A key of another account is as good as missing.
+-- Who asks about which key (about itself where none is named), and why they may not, or null. A key of another account is as good as
+-- missing. With {self_without_scope: true} a key needs no scope to ask about itself.
 create function ledger.asked_key(item jsonb, out asker keys, out key keys, out refusal text) language plpgsql stable as $$
 begin
   asker := asker_of(item);
   select * into key from keys k
-  where k.id = (item ->> 'key_id')::bigint and (asker.id is null or k.account_id = asker.account_id);
-  refusal := coalesce(asker_refusal(asker, item), case when key.id is null then 'not_found' end);
+  where k.id = coalesce((item ->> 'key_id')::bigint, asker.id) and (asker.id is null or k.account_id = asker.account_id);
+  refusal := coalesce(
+    asker_refusal(asker, item, case when item -> 'self_without_scope' = 'true' and key.id = asker.id then null else 'keys' end),
+    case when key.id is null then 'not_found' end);
 end $$;
 
 -- The invoice that is asked about, and why it may not be seen, or null.
@@ -52,6 +60,17 @@ begin
   where account_id = (item ->> 'account_id')::bigint and account_id = coalesce(asker.account_id, account_id)
     and number = (item ->> 'number')::int and closed_at is not null;
   refusal := coalesce(asker_refusal(asker, item, 'usage'), case when invoice.account_id is null then 'not_found' end);
+end $$;
+
+-- The credit note that is asked about, and why it may not be seen, or null.
+create function ledger.asked_credit_note(item jsonb, out note credit_notes, out refusal text) language plpgsql stable as $$
+declare
+  asker keys := asker_of(item);
+begin
+  select * into note from credit_notes
+  where account_id = (item ->> 'account_id')::bigint and account_id = coalesce(asker.account_id, account_id)
+    and number = (item ->> 'number')::int;
+  refusal := coalesce(asker_refusal(asker, item, 'usage'), case when note.account_id is null then 'not_found' end);
 end $$;
 
 -- The account that is asked about, the asker's own or the one that the operator names, and why it may not be seen, or null.

@@ -58,26 +58,56 @@ create function ledger.booked(entry entries, done text) returns jsonb language s
     'amount_nanousd', entry.amount_nanousd::text) end
 $$;
 
+-- The same by hand within the last minutes, as an answer, where the item asks for that ({noticed_s}): whoever gave no reference may have
+-- typed it twice. Of refunds only one of the same request is the same.
+create function ledger.repeated(item jsonb, of_action text) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'decision', 'repeated', 'entry_id', after ->> 'entry_id',
+    'booked_s_ago', floor(extract(epoch from clock_timestamp() - created_at))::int)
+  from audit
+  where account_id = (item ->> 'account_id')::bigint and action = of_action
+    and created_at > clock_timestamp() - (item ->> 'noticed_s')::int * interval '1 second'
+    and after ->> 'amount_nanousd' = item ->> 'amount_nanousd' and after ->> 'request_id' is not distinct from item ->> 'request_id'
+    and after ->> 'direction' is not distinct from item ->> 'direction'
+  order by id desc limit 1
+$$;
+
+-- Writes down what an operator booked, and what it did to the balance.
+create function ledger.audit_entry(item jsonb, action text, entry entries) returns void language sql as $$
+  select audit(item, action, a.id, 'entry ' || entry.id,
+    jsonb_build_object('balance_nanousd', (balance - effect_nanousd(entry))::text),
+    jsonb_strip_nulls(jsonb_build_object(
+      'balance_nanousd', balance::text, 'entry_id', entry.id::text, 'kind', entry.kind, 'amount_nanousd', entry.amount_nanousd::text,
+      'reference', entry.reference, 'note', entry.note, 'request_id', entry.request_id, 'direction', item ->> 'direction')))
+  from accounts a, lateral (select a.credited_nanousd::numeric - a.debited_nanousd as balance) as now
+  where a.id = entry.account_id
+$$;
+
 -- What the functions of these names in `api` do with one item. They have locked its account.
 create function ledger.top_up(item jsonb) returns jsonb language plpgsql as $$
+declare
+  answer jsonb := coalesce(booked_before(item, array['top_up'], 'credited'), repeated(item, 'top_up'));
+  entry entries;
 begin
-  return coalesce(
-    booked_before(item, array['top_up'], 'credited'),
-    (select booked(book_entry(new_entry(item, 'top_up')), 'credited')
-     from accounts where id = (item ->> 'account_id')::bigint),
-    '{"decision": "unknown_account"}');
+  if answer is null and exists (select from accounts where id = (item ->> 'account_id')::bigint) then
+    entry := book_entry(new_entry(item, 'top_up'));
+    answer := booked(entry, 'credited');
+    perform audit_entry(item, 'top_up', entry);
+  end if;
+  return coalesce(answer, '{"decision": "unknown_account"}');
 end $$;
 
 create function ledger.give_grant(item jsonb) returns jsonb language plpgsql as $$
 declare
-  answer jsonb := booked_before(item, array['grant'], 'granted');
+  answer jsonb := coalesce(booked_before(item, array['grant'], 'granted'), repeated(item, 'give_grant'));
+  entry entries;
 begin
   if answer is null and exists (select from accounts where id = (item ->> 'account_id')::bigint) then
-    answer := booked(book_entry(new_entry(item, 'grant')), 'granted');
+    entry := book_entry(new_entry(item, 'grant'));
+    answer := booked(entry, 'granted');
     insert into grants (entry_id, account_id, amount_nanousd, expires_at)
-    select (answer ->> 'entry_id')::bigint, (item ->> 'account_id')::bigint, (item ->> 'amount_nanousd')::bigint,
-      (item ->> 'expires_at')::timestamptz
-    where answer ->> 'decision' = 'granted';
+    select entry.id, entry.account_id, entry.amount_nanousd, (item ->> 'expires_at')::timestamptz where entry.id is not null;
+    perform audit_entry(item, 'give_grant', entry);
   end if;
   return coalesce(answer, '{"decision": "unknown_account"}');
 end $$;
@@ -85,34 +115,39 @@ end $$;
 create function ledger.refund(item jsonb) returns jsonb language plpgsql as $$
 declare
   answer jsonb := booked_before(item, array['refund'], 'refunded');
-  charged bigint;
+  charge entries;
   refunded bigint;
   amount bigint;
+  entry entries;
 begin
   if answer is null then
-    select amount_nanousd into charged from entries
+    select * into charge from entries
     where request_id = (item ->> 'request_id')::uuid and account_id = (item ->> 'account_id')::bigint
       and kind in ('usage', 'late_usage');
     select coalesce(sum(amount_nanousd), 0) into refunded from entries
     where request_id = (item ->> 'request_id')::uuid and kind = 'refund';
-    amount := coalesce((item ->> 'amount_nanousd')::bigint, charged - refunded);
+    amount := coalesce((item ->> 'amount_nanousd')::bigint, charge.amount_nanousd - refunded);
+    item := item || jsonb_build_object('amount_nanousd', amount::text);
     answer := case
-      when charged is null then '{"decision": "not_charged"}'
-      when amount > charged - refunded or amount = 0 then
-        jsonb_build_object('decision', 'above_charge', 'refundable_nanousd', (charged - refunded)::text)
+      when charge.id is null then '{"decision": "not_charged"}'
+      when amount > charge.amount_nanousd - refunded or amount = 0 then
+        jsonb_build_object('decision', 'above_charge', 'refundable_nanousd', (charge.amount_nanousd - refunded)::text)
+      else repeated(item, 'refund')
     end;
   end if;
   if answer is null then
-    item := item || jsonb_build_object('amount_nanousd', amount::text);
-    answer := booked(book_entry(new_entry(item, 'refund')), 'refunded');
+    entry := give_back(new_entry(item, 'refund'), charge);
+    answer := booked(entry, 'refunded');
+    perform audit_entry(item, 'refund', entry);
   end if;
   return answer;
 end $$;
 
 create function ledger.adjust(item jsonb) returns jsonb language plpgsql as $$
 declare
-  answer jsonb := booked_before(item, case item ->> 'direction'
-    when 'credit' then array['adjustment_credit'] else array['adjustment_debit', 'adjustment_late_debit'] end, 'adjusted');
+  answer jsonb := coalesce(booked_before(item, case item ->> 'direction'
+    when 'credit' then array['adjustment_credit'] else array['adjustment_debit', 'adjustment_late_debit'] end, 'adjusted'),
+    repeated(item, 'adjust'));
   account accounts;
   amount bigint := (item ->> 'amount_nanousd')::bigint;
   wanted_kind text;
@@ -130,6 +165,7 @@ begin
   answer := coalesce(answer, case
     when account.id is null then '{"decision": "unknown_account"}'::jsonb
     when wanted_kind is null then '{"decision": "insufficient_balance"}'
+    when item ? 'invoice_number' then uncreditable(account.id, (item ->> 'invoice_number')::int, amount)
   end);
   if answer is null then
     entry := new_entry(item, wanted_kind);
@@ -137,8 +173,11 @@ begin
     entry := book_entry(entry);
     if entry.kind <> 'adjustment_credit' then -- nor null
       perform spend_grants(entry.id, entry.account_id, entry.amount_nanousd, entry.created_at);
+    elsif item ? 'invoice_number' then
+      perform note_credit(entry, (item ->> 'invoice_number')::int, null);
     end if;
     answer := booked(entry, 'adjusted');
+    perform audit_entry(item, 'adjust', entry);
   end if;
   return answer;
 end $$;

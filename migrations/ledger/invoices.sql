@@ -20,10 +20,11 @@ begin
   where e.account_id = account.id and sequence > coalesce(last_invoice.last_sequence, 0) and created_at < month_end;
   if cut is not null then
     insert into invoices
-      (account_id, number, month, billing_mode, after_sequence, last_sequence, summed_sequence, opening_nanousd, closing_nanousd)
+      (account_id, number, month, billing_mode, after_sequence, last_sequence, summed_sequence, opening_nanousd, closing_nanousd,
+       seller, buyer, tax)
     values (
       account.id, coalesce(last_invoice.number, 0) + 1, month, account.billing_mode, coalesce(last_invoice.last_sequence, 0),
-      cut, coalesce(last_invoice.last_sequence, 0), 0, 0);
+      cut, coalesce(last_invoice.last_sequence, 0), 0, 0, seller_now(), buyer_now(account), tax_now(account.id));
   end if;
   update accounts set invoiced_until = month_end where id = account.id;
 end $$;
@@ -68,18 +69,30 @@ begin
     cached_tokens = invoice_lines.cached_tokens + excluded.cached_tokens,
     completion_tokens = invoice_lines.completion_tokens + excluded.completion_tokens,
     amount_nanousd = invoice_lines.amount_nanousd + excluded.amount_nanousd;
+  draft.taxable_nanousd := draft.taxable_nanousd + taxable_in(draft, until_sequence);
   if until_sequence = draft.last_sequence then
     perform close_invoice(draft);
   else
-    update invoices set summed_sequence = until_sequence where account_id = draft.account_id and number = draft.number;
+    update invoices set summed_sequence = until_sequence, taxable_nanousd = draft.taxable_nanousd
+    where account_id = draft.account_id and number = draft.number;
   end if;
   return until_sequence - draft.summed_sequence;
 end $$;
+
+-- What the next entries of a draft charged of money. What came back of an invoice's charges is its credit note's.
+create function ledger.taxable_in(draft invoices, until_sequence bigint) returns bigint language sql stable as $$
+  select coalesce(sum(money_nanousd(e)), 0)::bigint from entries e
+  where e.account_id = draft.account_id and e.sequence > draft.summed_sequence and e.sequence <= until_sequence
+    and e.kind in ('usage', 'late_usage', 'refund')
+    and (e.kind <> 'refund' or not exists (select from credit_notes c where c.entry_id = e.id))
+$$;
 
 create function ledger.close_invoice(draft invoices) returns void language sql as $$
   update invoices i set
     summed_sequence = last_sequence,
     closed_at = clock_timestamp(),
+    taxable_nanousd = draft.taxable_nanousd,
+    tax_nanousd = tax_in(draft.taxable_nanousd, i.tax),
     opening_nanousd = opening,
     closing_nanousd = opening + (
       select sum(amount_nanousd) from invoice_lines l where l.account_id = i.account_id and l.number = i.number)
@@ -111,7 +124,10 @@ $$;
 
 create function ledger.invoice_report(invoice invoices) returns jsonb language sql stable as $$
   select invoice_summary(invoice) || jsonb_build_object(
-    'account_name', (select name from accounts where id = invoice.account_id),
+    'account_name', party(invoice.buyer) ->> 'name',
+    'seller', invoice.seller,
+    'buyer', party(invoice.buyer),
+    'tax_lines', tax_lines(invoice.taxable_nanousd, invoice.tax_nanousd, invoice.tax),
     'after_sequence', invoice.after_sequence::text,
     'last_sequence', invoice.last_sequence::text,
     'lines', (

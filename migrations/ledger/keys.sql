@@ -101,6 +101,14 @@ begin
   return key;
 end $$;
 
+-- Whether the key and the one that replaces it, or that it replaced, both work.
+create function ledger.is_overlapping(key keys) returns boolean language sql stable as $$
+  select exists (
+    select from keys k
+    where account_id = key.account_id and (rotated_from = key.id or k.id = key.rotated_from)
+      and revoked_at is null and coalesce(expires_at, 'infinity') > clock_timestamp())
+$$;
+
 -- What the functions of these names in `api` do with one item. They have locked its account.
 create function ledger.create_key(item jsonb) returns jsonb language plpgsql as $$
 declare
@@ -128,6 +136,7 @@ begin
     key.metered_as := case when limit_of(asker) is not null then meter_of(asker) end;
     key.rotated_from := null;
     key := insert_key(key);
+    perform audit(item, 'create_key', owner, 'key ' || key.id, null, key_report(key));
     return jsonb_build_object('decision', 'created', 'key_id', key.id::text, 'key', key_report(key));
   end if;
 end $$;
@@ -137,6 +146,7 @@ declare
   asked record := asked_key(item);
   key keys := asked.key;
   wanted keys := jsonb_populate_record(key, item -> 'fields');
+  before jsonb := key_report(key);
   answer jsonb := case
     when asked.refusal is not null then jsonb_build_object('decision', asked.refusal)
     when key.revoked_at is not null then '{"decision": "already_revoked"}'
@@ -154,6 +164,7 @@ begin
     where account_id = key.account_id and meter_of(keys) = meter_of(key) and revoked_at is null
       and other_limit(keys, wanted) is not null;
     select * into key from keys where id = key.id;
+    perform audit(item, 'update_key', key.account_id, 'key ' || key.id, before, key_report(key));
   end if;
   return coalesce(answer, jsonb_build_object('decision', 'allowed', 'key', key_report(key)));
 end $$;
@@ -170,6 +181,9 @@ begin
     when asked.refusal is not null then jsonb_build_object('decision', asked.refusal)
     when successor.id is null and (key.revoked_at is not null or key.expires_at <= clock_timestamp()) then
       '{"decision": "already_revoked"}'
+    -- Else who may make no keys would make many, each the next one's.
+    when successor.id is null and key_refusal(asked.asker, 'keys', item) = 'missing_scope' and is_overlapping(key) then
+      '{"decision": "rotation_running"}'
     when exceeds(asked.asker, key) is null and limit_of(asked.asker) is not null and meter_of(asked.asker) <> meter_of(key) then
       jsonb_build_object('decision', 'exceeds_own_key', 'param', limit_of(asked.asker))
     else exceeding(asked.asker, key, key)
@@ -182,6 +196,8 @@ begin
     successor := insert_key(successor);
     update keys set expires_at = least(expires_at, clock_timestamp() + (item ->> 'overlap_s')::bigint * interval '1 second')
     where id = key.id;
+    perform audit(item, 'rotate_key', key.account_id, 'key ' || key.id, key_report(key), key_report(k)) from keys k where k.id = key.id;
+    perform audit(item, 'rotate_key', key.account_id, 'key ' || successor.id, null, key_report(successor));
   end if;
   return coalesce(answer, jsonb_build_object('decision', 'created', 'key', key_report(successor)));
 end $$;
@@ -189,10 +205,14 @@ end $$;
 create function ledger.revoke_key(item jsonb) returns jsonb language plpgsql as $$
 declare
   asked record := asked_key(item);
+  key keys := asked.key;
+  revoked keys;
 begin
-  return jsonb_build_object(
-    'decision', coalesce(asked.refusal, 'revoked'),
-    'key', case when asked.refusal is null then key_report(revoke(asked.key)) end);
+  if asked.refusal is null then
+    revoked := revoke(key);
+    perform audit(item, 'revoke_key', key.account_id, 'key ' || key.id, key_report(key), key_report(revoked));
+  end if;
+  return jsonb_build_object('decision', coalesce(asked.refusal, 'revoked'), 'key', key_report(revoked));
 end $$;
 
 create function ledger.leak_key(item jsonb) returns jsonb language plpgsql as $$

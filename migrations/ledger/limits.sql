@@ -59,7 +59,7 @@ begin
     requests_in_flight = greatest(0, m.requests_in_flight - e.places),
     held_nanousd = greatest(0, m.held_nanousd - e.held_nanousd),
     month = month_now,
-    charged_nanousd = case when m.month = month_now then m.charged_nanousd else 0 end + e.charged_nanousd,
+    charged_nanousd = greatest(0, case when m.month = month_now then m.charged_nanousd else 0 end + e.charged_nanousd),
     tokens_level = corrected(m.tokens_level, m.tokens_per_minute, e.tokens, moment_us - m.levels_at_us)
   from (
     select
@@ -87,7 +87,7 @@ begin
     account := with_default_limits(account, demand.defaults);
   end if;
   if coalesce(key.requests_per_minute, key.tokens_per_minute, account.requests_per_minute, account.tokens_per_minute) is null then
-    decided := row(null, '{}'::jsonb, own, whole);
+    decided := row(null, '{}'::jsonb, own, whole, null);
   else
     decided := decide_rates(key, account, own, whole, demand.tokens, moment_us);
     if decided.refusal is not null then
@@ -101,6 +101,27 @@ begin
   end if;
   decided.own := taken(decided.own, key.tokens_per_minute, amount, moment_us);
   decided.whole := taken(decided.whole, account.tokens_per_minute, amount, moment_us);
+  return decided;
+end $$;
+
+-- What is answered to a request that was asked before (null where it was not), and what it takes, which is a request and nothing else.
+create function ledger.decide_repeat(key keys, account accounts, own meters, whole meters, item jsonb, moment_us bigint)
+returns ledger.limit_decision language plpgsql as $$
+declare
+  verdict jsonb := idempotency_verdict(account.id, item -> 'idempotency', item ? 'results_by_id');
+  decided ledger.limit_decision;
+begin
+  if verdict is null then
+    return null;
+  end if;
+  if item ? 'limits' then
+    account := with_default_limits(account, item -> 'limits');
+  end if;
+  if coalesce(key.requests_per_minute, account.requests_per_minute) is not null then
+    decided := decide_rates(key, account, own, whole, 0, moment_us);
+  end if;
+  decided.answer := case when decided.refusal is null then verdict
+    else jsonb_build_object('decision', decided.refusal, 'limits', decided.shown) end;
   return decided;
 end $$;
 
@@ -130,7 +151,7 @@ begin
   decided.refusal := case
     when not (own_requests.is_admitted and whole_requests.is_admitted) then 'requests_per_minute'
     when tokens > least(key.tokens_per_minute, account.tokens_per_minute) then 'request_too_large'
-    when not (own_tokens.is_admitted and whole_tokens.is_admitted) then 'tokens_per_minute'
+    when tokens > 0 and not (own_tokens.is_admitted and whole_tokens.is_admitted) then 'tokens_per_minute'
   end;
   if decided.refusal is not null then
     -- All buckets have to let it in: the one that takes longest says when.

@@ -17,7 +17,7 @@ begin
 end $$;
 
 -- Turns the usage before `until` into events, one for each hour of it, or several where there is more than a call should read: of
--- the next `entries_max` entries. What a grant paid is paid. (A refund of it is credit like a top-up's, and so is metered whole.)
+-- the next `entries_max` entries. What a grant paid is paid. So is what a refund gave back to it.
 -- Answers whether that was all. Expects the account to be locked, and so no entry to be on its way.
 create function ledger.collect_usage(metering stripe_metering, until timestamptz, entries_max bigint) returns boolean language plpgsql as $$
 declare
@@ -29,8 +29,7 @@ begin
   insert into stripe_meter_events (account_id, customer_id, hour, revision, value_nanousd)
   select metering.account_id, metering.customer_id, hour, next_revision(metering.account_id, hour), value_nanousd
   from (
-    select date_trunc('hour', created_at, 'UTC') as hour, - sum(effect_nanousd(e) + (
-      select coalesce(sum(amount_nanousd), 0) from grant_spends where entry_id = e.id)) as value_nanousd
+    select date_trunc('hour', created_at, 'UTC') as hour, sum(money_nanousd(e)) as value_nanousd
     from entries e
     where account_id = metering.account_id and sequence > metering.last_sequence and sequence <= last
       and kind in ('usage', 'late_usage', 'refund')
@@ -51,16 +50,24 @@ create function ledger.meter_days(items jsonb) returns setof stripe_meter_events
     and e.hour < to_timestamp((i ->> 'day_unix_s')::bigint) + interval '24 hours'
 $$;
 
+-- The name of an event at Stripe, which says what it is, and of which deployment.
+create function ledger.meter_event_name(event stripe_meter_events, item jsonb) returns text language sql stable as $$
+  select format('usage-%s%s-%s-%s', case when item ? 'names_deployment' then (select id || '-' from deployment) end,
+    event.account_id, extract(epoch from event.hour)::bigint, event.revision)
+$$;
+
 -- What the functions of these names in `api` do with one item.
 create function ledger.claim_meter_events(item jsonb) returns jsonb language sql as $$
   with due as (
-    select account_id, hour, revision from stripe_meter_events
+    select account_id, hour, revision, coalesce(identifier, meter_event_name(e, item)) as identifier from stripe_meter_events e
     where state in ('new', 'attempted') and next_attempt_at <= clock_timestamp()
+      -- A gateway that makes names itself makes those without a deployment.
+      and (item ? 'names_deployment' or coalesce(identifier, meter_event_name(e, item)) = meter_event_name(e, item))
       and (first_attempt_at is null or first_attempt_at > clock_timestamp() - interval '23 hours')
     order by next_attempt_at limit (item ->> 'count_max')::int for update skip locked),
   claimed as (
     update stripe_meter_events e set
-      state = 'attempted', attempt = attempt + 1, first_attempt_at = coalesce(first_attempt_at, clock_timestamp()),
+      state = 'attempted', attempt = attempt + 1, identifier = due.identifier, first_attempt_at = coalesce(first_attempt_at, clock_timestamp()),
       next_attempt_at = clock_timestamp() + least(3600, 30 * 2 ^ least(attempt, 10)) * interval '1 second'
     from due where (e.account_id, e.hour, e.revision) = (due.account_id, due.hour, due.revision)
     returning e.*)
@@ -70,6 +77,7 @@ create function ledger.claim_meter_events(item jsonb) returns jsonb language sql
     'hour_unix_s', extract(epoch from c.hour)::bigint,
     'revision', c.revision,
     'attempt', c.attempt,
+    'identifier', c.identifier,
     'value_nanousd', c.value_nanousd::text) order by c.account_id, c.hour, c.revision), '[]'))
   from claimed c
 $$;

@@ -1,34 +1,179 @@
--- What the nodes say of themselves, and which of them can be asked.
+-- What nodes say of themselves, which of them may, and which can be asked.
 
-create function ledger.heartbeat(node jsonb) returns void language sql as $$
-  insert into nodes
-  select
-    node ->> 'node_id', node ->> 'url', node ->> 'model', node ->> 'state', (node ->> 'context_tokens')::int,
-    (node ->> 'running')::int, (node ->> 'waiting')::int, (node ->> 'blocks_total')::int, (node ->> 'blocks_free')::int,
-    clock_timestamp()
-  on conflict (id) do update set
-    url = excluded.url, model = excluded.model, state = excluded.state, context_tokens = excluded.context_tokens,
-    running = excluded.running, waiting = excluded.waiting, blocks_total = excluded.blocks_total,
-    blocks_free = excluded.blocks_free, last_seen_at = excluded.last_seen_at
+-- A node that has been silent for longer is not asked, and another process may speak for it.
+create function ledger.is_live(last_seen_at timestamptz) returns boolean language sql as $$
+  select coalesce(last_seen_at > clock_timestamp() - interval '5 seconds', false)
 $$;
 
--- The nodes that can take a request for a model now: [{id, url, running, waiting}], an empty array where there is none.
+-- The nodes that can take a request for a model now: [{id, url, running, waiting}], an empty array where there is none. Their addresses
+-- are those that they were registered with.
 create function ledger.live_nodes(wanted text) returns jsonb language plpgsql as $$
 begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object('id', id, 'url', url, 'running', running, 'waiting', waiting)), '[]')
-    from nodes
-    where model = wanted and state = 'ready' and last_seen_at > clock_timestamp() - interval '5 seconds');
+    from registered_nodes
+    where model = wanted and state = 'ready' and drained_at is null and is_live(last_seen_at));
 end $$;
 
 -- The models that some node can take a request for now.
 create function ledger.served_models() returns jsonb language sql as $$
-  select coalesce(jsonb_agg(distinct model), '[]') from nodes
-  where state = 'ready' and last_seen_at > clock_timestamp() - interval '5 seconds'
+  select coalesce(jsonb_agg(distinct model), '[]') from registered_nodes
+  where state = 'ready' and drained_at is null and is_live(last_seen_at)
 $$;
 
--- The requests whose key was revoked while they ran.
-create function ledger.requests_to_stop() returns jsonb language sql as $$
-  select coalesce(jsonb_agg(request_id), '[]') from (
-    select request_id from reservations where state = 'pending' and stopped_at is not null order by stopped_at limit 1000) as stopped
+-- Why a node's report is not taken, or null where it is. What it is signed with was checked by the gateway: here it is said whose that
+-- key is. A process may repeat or reorder nothing, and only one may speak for a node.
+create function ledger.report_refusal(known registered_nodes, said jsonb, moment timestamptz) returns text language sql as $$
+  select case
+    when known.id is null then 'unknown_node'
+    when said ->> 'key' <> known.key and not coalesce(said ->> 'key' = known.old_key and moment < known.old_key_until, false)
+      then 'unknown_node_key'
+    when said ->> 'url' <> known.url then 'other_node_url'
+    when said ->> 'model' <> known.model then 'other_node_model'
+    when abs(skew_ms(said, moment)) > report_age_ms_max() then 'stale_report'
+    when known.boot_id is null then null
+    when (said ->> 'boot_id')::uuid = known.boot_id then
+      case when (said ->> 'sequence')::bigint <= known.sequence then 'repeated_report' end
+    when (said ->> 'folder_id')::uuid = known.folder_id then
+      case when (said ->> 'boot_number')::bigint <= known.boot_number then 'second_process' end
+    when is_live(known.last_seen_at) and coalesce(known.state <> 'stopped', false) then 'second_process'
+    when to_timestamp((said ->> 'sent_unix_ms')::double precision / 1000) <= known.sent_at then 'stale_report'
+  end
 $$;
+
+create function ledger.report_age_ms_max() returns int language sql immutable as $$
+  select 30000
+$$;
+
+-- How far the report's time is ahead of the database's. A report that was held up looks like a clock that is behind.
+create function ledger.skew_ms(said jsonb, moment timestamptz) returns bigint language sql immutable as $$
+  select (said ->> 'sent_unix_ms')::bigint - (extract(epoch from moment) * 1000)::bigint
+$$;
+
+-- Takes a node's report of itself, or says why not. Asked again by the same report_id it is the same answer.
+create function ledger.hear_node(said jsonb) returns jsonb language plpgsql as $$
+declare
+  moment timestamptz := clock_timestamp();
+  known registered_nodes;
+  refusal text;
+begin
+  perform life_began_at(); -- each second, so that after a crash it is soon known when it was
+  select * into known from registered_nodes where id = said ->> 'node_id' for update;
+  if known.report_id = (said ->> 'report_id')::uuid then
+    return jsonb_build_object('decision', 'seen', 'stop', ids_to_stop(said -> 'running_ids'));
+  end if;
+  refusal := report_refusal(known, said, moment);
+  if refusal is not null then
+    perform note_refusal(case when known.id is null then '' else known.id end, refusal, said - 'running_ids');
+    return jsonb_build_object('decision', refusal, 'skew_ms', skew_ms(said, moment));
+  end if;
+  update registered_nodes set
+    state = said ->> 'state', context_tokens = (said ->> 'context_tokens')::int, running = (said ->> 'running')::int,
+    waiting = (said ->> 'waiting')::int, blocks_total = (said ->> 'blocks_total')::int,
+    blocks_free = (said ->> 'blocks_free')::int, last_seen_at = moment,
+    boot_id = (said ->> 'boot_id')::uuid, folder_id = (said ->> 'folder_id')::uuid, boot_number = (said ->> 'boot_number')::bigint,
+    sequence = (said ->> 'sequence')::bigint, report_id = (said ->> 'report_id')::uuid,
+    sent_at = to_timestamp((said ->> 'sent_unix_ms')::double precision / 1000)
+  where id = known.id;
+  return jsonb_build_object('decision', 'seen', 'stop', ids_to_stop(said -> 'running_ids'));
+end $$;
+
+-- Of the requests that a node says it runs, those that may not any longer. It is told of no other, so that no other hides one.
+create function ledger.ids_to_stop(running_ids jsonb) returns jsonb language sql stable as $$
+  select coalesce(jsonb_agg(request_id), '[]') from reservations
+  where state = 'pending' and stopped_at is not null
+    and request_id = any (array(select id::uuid from jsonb_array_elements_text(running_ids) as id))
+$$;
+
+-- Adds up what was refused; returns how many there were in this hour.
+create function ledger.note_refusal(node text, why text, last_detail jsonb) returns bigint language sql as $$
+  insert into node_refusals as r (node_id, reason, count, hour, count_in_hour, detail)
+  values (node, why, 1, date_trunc('hour', clock_timestamp(), 'UTC'), 1, last_detail)
+  on conflict (node_id, reason) do update set
+    count = r.count + 1, last_at = excluded.first_at, hour = excluded.hour, detail = excluded.detail,
+    count_in_hour = case when r.hour = excluded.hour then r.count_in_hour + 1 else 1 end
+  returning count_in_hour
+$$;
+
+create function ledger.node_report(known registered_nodes) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'id', known.id, 'url', known.url, 'model', known.model, 'public_key', known.key,
+    'old_key_until', iso(known.old_key_until), 'drained_at', iso(known.drained_at), 'created_at', iso(known.created_at),
+    'state', known.state, 'running', known.running, 'waiting', known.waiting, 'last_seen_at', iso(known.last_seen_at),
+    'refusals', coalesce((select sum(count) from node_refusals where node_id = known.id), 0))
+$$;
+
+-- Registers a node. One of the same id is an error unless all of it is the same, or {replace} says that it is to be changed.
+create function ledger.create_node(item jsonb) returns jsonb language plpgsql as $$
+declare
+  made registered_nodes;
+begin
+  perform pg_advisory_xact_lock(hashtext('registered_nodes'));
+  select * into made from registered_nodes where id = item ->> 'id';
+  if is_key_taken(item) then
+    return '{"decision": "key_taken"}';
+  elsif made.id is not null and not coalesce((item ->> 'replace')::boolean, false)
+    and (made.url, made.model, made.key) is distinct from (item ->> 'url', item ->> 'model', item ->> 'key') then
+    return '{"decision": "node_exists"}';
+  end if;
+  insert into registered_nodes (id, url, model, key) values (item ->> 'id', item ->> 'url', item ->> 'model', item ->> 'key')
+  on conflict (id) do update set url = excluded.url, model = excluded.model, key = excluded.key,
+    -- The process that spoke for it is of the past where what it is was changed.
+    state = case when item ? 'replace' then null else registered_nodes.state end
+  returning * into made;
+  return jsonb_build_object('decision', 'created', 'node', node_report(made));
+end $$;
+
+-- A key is one node's: with that of another it could speak as the other.
+create function ledger.is_key_taken(item jsonb) returns boolean language sql stable as $$
+  select exists (select from registered_nodes where id <> item ->> 'id' and item ->> 'key' in (key, old_key))
+$$;
+
+-- Changes what is given: its address, its model, whether it is given anything new.
+create function ledger.update_node(item jsonb) returns jsonb language plpgsql as $$
+declare
+  changed registered_nodes;
+begin
+  update registered_nodes set
+    url = coalesce(item ->> 'url', url), model = coalesce(item ->> 'model', model),
+    drained_at = case (item ->> 'drain')::boolean
+      when true then coalesce(drained_at, clock_timestamp()) when false then null else drained_at end
+  where id = item ->> 'id' returning * into changed;
+  if changed.id is null then
+    return '{"decision": "not_found"}';
+  end if;
+  return jsonb_build_object('decision', 'updated', 'node', node_report(changed));
+end $$;
+
+-- Gives a node another key; the one before works on for a while. Asked again with the same key it is the same.
+create function ledger.rotate_node_key(item jsonb) returns jsonb language plpgsql as $$
+declare
+  rotated registered_nodes;
+begin
+  perform pg_advisory_xact_lock(hashtext('registered_nodes'));
+  if is_key_taken(item) then
+    return '{"decision": "key_taken"}';
+  end if;
+  update registered_nodes set
+    key = item ->> 'key',
+    old_key = case when key = item ->> 'key' then old_key else key end,
+    old_key_until = case when key = item ->> 'key' then old_key_until
+      else clock_timestamp() + (item ->> 'overlap_s')::bigint * interval '1 second' end
+  where id = item ->> 'id' returning * into rotated;
+  if rotated.id is null then
+    return '{"decision": "not_found"}';
+  end if;
+  return jsonb_build_object('decision', 'rotated', 'node', node_report(rotated));
+end $$;
+
+-- What a removed node reports is refused, and nothing new is given to it.
+create function ledger.remove_node(item jsonb) returns jsonb language plpgsql as $$
+declare
+  removed registered_nodes;
+begin
+  delete from registered_nodes where id = item ->> 'id' returning * into removed;
+  if removed.id is null then
+    return '{"decision": "not_found"}';
+  end if;
+  return jsonb_build_object('decision', 'removed', 'node', node_report(removed));
+end $$;

@@ -3,7 +3,7 @@
 -- day the checkpoints are forgotten, and everything is read again.
 
 create function ledger.ledger_checks() returns text[] language sql immutable as $$
-  select array['sequence', 'credited', 'debited', 'late', 'charges', 'days', 'grants', 'pending', 'usage']
+  select array['sequence', 'credited', 'debited', 'late', 'charges', 'days', 'refunds', 'grants', 'pending', 'usage']
 $$;
 
 -- One account's books in one snapshot: its columns, its checkpoint, and the sums with the entries after it.
@@ -11,7 +11,7 @@ create function ledger.books_after(after bigint, entries_max bigint) returns set
 set enable_hashjoin = off set enable_seqscan = off as $$
   with changed as (
     select a.*, coalesce(c.sequence, 0) as seen, c.credited_nanousd as c_credited, c.debited_nanousd as c_debited,
-      c.late_nanousd as c_late, c.charge_count as c_count, c.charged_nanousd as c_charged,
+      c.late_nanousd as c_late, c.charge_count as c_count, c.charged_nanousd as c_charged, c.refunded_nanousd as c_refunded,
       least(entry_count - coalesce(c.sequence, 0), entries_max) as to_read
     from accounts a left join ledger_checkpoints c on c.account_id = a.id
     where a.id > after and (
@@ -23,11 +23,13 @@ set enable_hashjoin = off set enable_seqscan = off as $$
     select *, sum(to_read) over (order by id) - to_read as before from changed)
   select d.id, d.entry_count, credited_nanousd, debited_nanousd, late_nanousd, seen, to_read, e.lines, e.last_line,
     coalesce(c_credited, 0) + e.credits, coalesce(c_debited, 0) + e.debits, coalesce(c_late, 0) + e.lates,
-    coalesce(c_count, 0) + e.charge_count, coalesce(c_charged, 0) + e.charged, e.unmatched,
+    coalesce(c_count, 0) + e.charge_count, coalesce(c_charged, 0) + e.charged, coalesce(c_refunded, 0) + e.refunded, e.unmatched,
     (select coalesce(sum(request_count), 0) from usage_daily u where u.account_id = d.id),
     (select coalesce(sum(cost_nanousd), 0) from usage_daily u where u.account_id = d.id),
+    (select coalesce(sum(refunded_nanousd), 0) from usage_daily u where u.account_id = d.id),
     (select coalesce(sum(abs(spent_nanousd + expired_nanousd - taken)), 0) from (
-       select g.*, (select coalesce(sum(s.amount_nanousd), 0) from grant_spends s where s.grant_id = g.entry_id) as taken
+       select g.*, (select coalesce(sum(s.amount_nanousd), 0) from grant_spends s where s.grant_id = g.entry_id)
+         - (select coalesce(sum(r.amount_nanousd), 0) from grant_returns r where r.grant_id = g.entry_id) as taken
        from grants g where g.account_id = d.id) as given)
   from due d cross join lateral (
     select count(*) as lines, max(l.sequence) as last_line,
@@ -36,6 +38,7 @@ set enable_hashjoin = off set enable_seqscan = off as $$
       coalesce(sum(amount_nanousd) filter (where kind in ('late_usage', 'adjustment_late_debit')), 0) as lates,
       count(*) filter (where is_usage) as charge_count,
       coalesce(sum(amount_nanousd) filter (where is_usage), 0) as charged,
+      coalesce(sum(amount_nanousd) filter (where kind = 'refund'), 0) as refunded,
       count(*) filter (where is_usage and not matches) as unmatched
     from (
       select n.*, kind in ('top_up', 'grant', 'refund', 'adjustment_credit') as is_credit, kind in ('usage', 'late_usage') as is_usage,
@@ -56,7 +59,7 @@ declare
 begin
   delete from ledger_findings
   where account_id > after and account_id <= coalesce(last_account, 9223372036854775807)
-    and check_name in ('sequence', 'credited', 'debited', 'late', 'charges', 'days', 'grants');
+    and check_name in ('sequence', 'credited', 'debited', 'late', 'charges', 'days', 'refunds', 'grants');
   insert into ledger_findings (check_name, account_id, drift_nanousd, detail)
   select check_name, account_id, abs(kept - summed), jsonb_build_object('kept', kept, 'summed', summed)
   from (
@@ -66,17 +69,18 @@ begin
       ('sequence', seen + to_read, coalesce(last_line, seen), false),
       ('charges', 0, unmatched, false),
       ('credited', credited, credits, true), ('debited', debited, debits, true), ('late', late, lates, true),
-      ('days', daily_count, charge_count, true), ('days', daily_cost, charged, true),
+      ('days', daily_count, charge_count, true), ('days', daily_cost, charged, true), ('refunds', daily_refunded, refunded, true),
       ('grants', grants_off, 0, true)) as wrong (check_name, kept, summed, at_the_end)) as compared
   where kept <> summed and (is_complete or not at_the_end);
 
   insert into ledger_checkpoints
-  select account_id, seen + to_read, credits, debits, lates, charge_count, charged from unnest(slice) as b
+  select account_id, seen + to_read, credits, debits, lates, charge_count, charged, refunded from unnest(slice) as b
   -- What does not agree is looked at again in every pass.
   where not exists (select from ledger_findings f where f.account_id = b.account_id and f.check_name <> 'pending')
   on conflict (account_id) do update set
     sequence = excluded.sequence, credited_nanousd = excluded.credited_nanousd, debited_nanousd = excluded.debited_nanousd,
-    late_nanousd = excluded.late_nanousd, charge_count = excluded.charge_count, charged_nanousd = excluded.charged_nanousd;
+    late_nanousd = excluded.late_nanousd, charge_count = excluded.charge_count, charged_nanousd = excluded.charged_nanousd,
+    refunded_nanousd = excluded.refunded_nanousd;
   return last_account;
 end $$;
 

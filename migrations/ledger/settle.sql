@@ -38,10 +38,12 @@ begin
 end $$;
 
 -- Kept for a person: what should not happen, and what was used beyond its reservation and is charged to nobody.
-create function ledger.note_anomalies(settled settlement[], items jsonb) returns void language plpgsql as $$
+create function ledger.note_anomalies(settled settlement[], items jsonb, not_restored jsonb) returns void language plpgsql as $$
 begin
   insert into anomalies (request_id, kind, detail)
-  select request_id, case when decision in ('posted', 'late') then 'above_reservation' else decision end, items -> (place - 1)
+  select request_id,
+    case when decision in ('posted', 'late') then 'above_reservation' else coalesce(not_restored ->> request_id::text, decision) end,
+    items -> (place - 1)
   from unnest(settled) as s
   left join prices p on p.model = s.model and p.version = s.price_version
   where decision in ('rejected', 'stale', 'conflict')
@@ -102,10 +104,11 @@ begin
   where accounts.id = sums.account_id;
 end $$;
 
--- What the charges mean to the limits of keys and accounts.
+-- What the charges mean to the limits of keys and accounts: no more tokens than were asked for, whatever a node counted.
 create function ledger.ends_of(settled settlement[]) returns ended[] language sql immutable as $$
   select array_agg(row(
-    account_id, key_id, decision = 'posted', held_nanousd, charge_nanousd, charged_tokens_max, prompt_tokens + completion_tokens)::ended)
+    account_id, key_id, decision = 'posted', held_nanousd, charge_nanousd, charged_tokens_max,
+    least(prompt_tokens + completion_tokens, charged_tokens_max))::ended)
   from unnest(settled) where decision in ('posted', 'late')
 $$;
 
@@ -114,13 +117,16 @@ create function ledger.settle_set(items jsonb) returns settlement[] language plp
 declare
   moment timestamptz := clock_timestamp();
   settled settlement[];
+  not_restored jsonb;
 begin
   settled := decide_settlements(items);
   if exists (
     select from unnest(settled) where decision in ('rejected', 'stale', 'conflict') or charge_nanousd = held_nanousd) then
-    perform restore_lost_reservations(items, 'expired');
+    not_restored := refused_restorations(items);
+    perform restore_lost_reservations(
+      (select jsonb_agg(i) from jsonb_array_elements(items) as i where not not_restored ? (i ->> 'request_id')), 'expired');
     settled := decide_settlements(items);
-    perform note_anomalies(settled, items);
+    perform note_anomalies(settled, items, not_restored);
   end if;
   perform book_usage(settled, items, moment);
   perform add_up_usage(settled, moment);

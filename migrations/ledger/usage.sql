@@ -23,13 +23,18 @@ create function ledger.usage_report(held reservations) returns jsonb language sq
     'first_token_ms', u.first_token_ms,
     'duration_ms', u.duration_ms,
     'cost_nanousd', u.cost_nanousd::text,
+    'refunded_nanousd', refunded::text,
+    'net_nanousd', (u.cost_nanousd - refunded)::text,
     'entries', (
       select coalesce(jsonb_agg(jsonb_build_object(
-        'id', e.id::text, 'sequence', e.sequence, 'kind', e.kind, 'amount_nanousd', e.amount_nanousd::text)
+        'id', e.id::text, 'sequence', e.sequence, 'kind', e.kind, 'amount_nanousd', e.amount_nanousd::text,
+        'effect_nanousd', effect_nanousd(e)::text)
         order by e.sequence), '[]')
       from entries e -- two indexes, each of some kinds
       where (e.request_id = held.request_id and e.kind in ('usage', 'late_usage'))
         or (e.request_id = held.request_id and e.kind = 'refund')))
   from prices p left join usage u on u.request_id = held.request_id and u.settled_at = held.settled_at
+  cross join lateral (
+    select coalesce(sum(amount_nanousd), 0) as refunded from entries e where e.request_id = held.request_id and e.kind = 'refund') as back
   where p.model = held.model and p.version = held.price_version
 $$;

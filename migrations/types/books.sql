@@ -15,8 +15,10 @@ create type ledger.books as (
   lates numeric,
   charge_count numeric,
   charged numeric,
+  refunded numeric,
   unmatched bigint, -- charges without their usage or reservation
   daily_count numeric,
   daily_cost numeric,
+  daily_refunded numeric,
   grants_off numeric
 );

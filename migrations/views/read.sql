@@ -14,7 +14,8 @@ select
   a.requests_per_minute, a.tokens_per_minute, a.requests_in_flight_max, a.monthly_spend_cap_nanousd,
   m.requests_in_flight,
   case when m.month = date_trunc('month', clock_timestamp() at time zone 'utc')::date then m.charged_nanousd else 0 end
-    as charged_this_month_nanousd
+    as charged_this_month_nanousd,
+  a.suspended_at
 from accounts a join meters m on m.account_id = a.id and m.key_id = 0;
 
 -- Keys, with the meter that counts what they take: a rotated key goes on with the meter of the one it replaced.
@@ -36,7 +37,11 @@ from prices;
 
 -- The lines of the ledger. An operator's notes are not shown to customers.
 create view read.entries as
-select id, account_id, sequence, kind, amount_nanousd, reference, request_id, created_at from entries;
+select
+  id, account_id, sequence, kind, amount_nanousd,
+  case when kind in ('top_up', 'grant', 'refund', 'adjustment_credit') then amount_nanousd else - amount_nanousd end as effect_nanousd,
+  reference, request_id, created_at
+from entries;
 
 -- Invoices that are closed, and cannot change any more.
 create view read.invoices as
@@ -45,9 +50,15 @@ select
   greatest(0, -closing_nanousd) as due_nanousd, closed_at
 from invoices where closed_at is not null;
 
+-- Credit notes, in short: with parties and tax each is read by itself.
+create view read.credit_notes as
+select account_id, number, invoice_number, entry_id, request_id, model, amount_nanousd, created_at from credit_notes;
+
 -- What each key used each day, as it was added up when it was settled.
 create view read.usage_by_day as
-select account_id, day, key_id, model, request_count, prompt_tokens, cached_tokens, completion_tokens, cost_nanousd from usage_daily;
+select
+  account_id, day, key_id, model, request_count, prompt_tokens, cached_tokens, completion_tokens, cost_nanousd, refunded_nanousd
+from usage_daily;
 
 -- The tags of each key, and '' for a key without any: its usage counts under each of them.
 create view read.key_tags as
@@ -59,6 +70,27 @@ select
   id, created_at, kind, request_id, coalesce(detail ->> 'account_id', detail -> 'record' ->> 'account_id') as account_id,
   detail ->> 'node_id' as node_id, detail ->> 'sqlstate' as sqlstate, detail
 from anomalies;
+
+-- Nodes that an operator registered, with what they last said. Their keys are the public halves.
+create view read.nodes as
+select
+  id, url, model, key as public_key, old_key_until, drained_at, created_at, state, running, waiting, last_seen_at,
+  coalesce((select sum(count) from node_refusals where node_id = registered_nodes.id), 0)::bigint as refusals
+from registered_nodes;
+
+-- What was refused of nodes; those that are not registered are together under the id ''.
+create view read.node_refusals as
+select node_id, reason, count, first_at, last_at, detail from node_refusals;
+
+-- Who runs the service, their keys, and what they changed.
+create view read.operators as select id, name, role, created_at, ended_at from operators;
+
+create view read.operator_keys as
+select id, operator_id, prefix, last_four, created_at, expires_at, revoked_at, last_used_at, rotated_from from operator_keys;
+
+create view read.audit as
+select id, created_at, operator_id, operator_name, operator_key_id, address, request_id, action, account_id, subject, before, after
+from audit;
 
 -- A reader logs in as a member of ziya_reader.
 --   create role my_reader login password '…' in role ziya_reader;

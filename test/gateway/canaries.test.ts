@@ -80,7 +80,7 @@ test('thirty canaries are planted and none is found', async () => {
     return row!.open === 0 ? true : null
   }, 15_000)
 
-  const metrics = await (await fetch(`${gateway.url}/metrics`, bearer(gateway.admin_key))).text()
+  const metrics = await (await fetch(`${gateway.url}/metrics`, bearer(gateway.metrics_token))).text()
   const places: Record<string, string> = { log: gateway.log.join('\n'), metrics, ...(await everyTable()) }
   expect(Object.keys(places).length).toBeGreaterThan(12)
   // What is looked for would be found: names that are there, are.

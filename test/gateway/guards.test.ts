@@ -3,15 +3,18 @@
 import { describe, expect, test } from 'vitest'
 import { app, routes } from '../../gateway/app.ts'
 import { createKey } from '../../gateway/auth/key.ts'
+import { listPrices } from '../../gateway/endpoint/operator/prices.ts'
 import type { Env } from '../../gateway/env.ts'
 import { anybody, key, operator } from '../../gateway/guard.ts'
-import { route } from '../../gateway/route.ts'
+import { needs, route } from '../../gateway/route.ts'
 
 const ADMIN_KEY = 'admin-key-of-the-tests'
+const METRICS_TOKEN = 'metrics-token-of-the-tests'
 const unlimited = { limit: async () => ({ success: true }) }
 const env = {
   ADMIN_KEY,
-  NODE_SECRET: 'node-secret-of-the-tests',
+  METRICS_TOKEN,
+  TICKET_SEEDS: 'A'.repeat(43),
   FLOOD: unlimited,
   FAILED_AUTHENTICATION: unlimited,
   get TELLER(): Env['TELLER'] {
@@ -39,8 +42,8 @@ test('every endpoint that is served stands in the table', () => {
   expect(served.toSorted()).toEqual(all.map(([method, path]) => `${method} ${path}`).toSorted())
 })
 
-describe('under /admin, and for /metrics,', () => {
-  test.each([...under('/admin/'), ...under('/metrics')])('%s %s is the operator’s alone', async (method, path, who) => {
+describe('under /admin', () => {
+  test.each(under('/admin/'))('%s %s is an operator’s alone', async (method, path, who) => {
     expect(who).toBe('operator')
     expect(await statusOf(method, path)).toBe(401)
     expect(await statusOf(method, path, createKey())).toBe(401)
@@ -56,11 +59,19 @@ describe('under /v1', () => {
   })
 })
 
-test('what others than accounts and the operator may ask is known', () => {
+test('the metrics are open to their token alone', async () => {
+  expect(named('monitor').map(([, path]) => path)).toEqual(['/metrics'])
+  for (const key of [undefined, createKey(), ADMIN_KEY, `${METRICS_TOKEN}x`])
+    expect(await statusOf('GET', '/metrics', key)).toBe(401)
+  expect(await statusOf('GET', '/metrics', METRICS_TOKEN)).toBe(500) // let in: the database was asked
+})
+
+test('what others than accounts and operators may ask is known', () => {
   expect(named('anybody').map(([, path]) => path)).toEqual([
     '/healthz',
     '/healthz/ledger',
     '/.well-known/receipt-keys.json',
+    '/.well-known/ticket-keys.json',
     '/openapi.json',
   ])
   expect(named('node').map(([, path]) => path)).toEqual(['/internal/sync'])
@@ -78,6 +89,9 @@ test('what is open to others than it should be does not compile', () => {
   route('/admin/anything', key('admin'), {})
   // @ts-expect-error: under /v1 only keys
   route('/v1/anything', operator, {})
+  // @ts-expect-error: no role is named
+  route('/admin/anything', operator, { GET: listPrices })
+  route('/admin/anything', operator, { GET: needs('read', listPrices) })
   // @ts-expect-error: nobody is named
   expect(() => route('/anything', {})).toThrow()
 })

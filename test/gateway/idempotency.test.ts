@@ -177,7 +177,7 @@ test('a generation that no node ever reported is not run again once its reservat
 test('only the run that holds a key keeps its result, and what is kept is not given up', async () => {
   const idempotency = { endpoint: 'POST /admin/accounts', key_hash: 'ef'.repeat(32), fingerprint: 'cd'.repeat(32) }
   const request_id = randomUUID()
-  const claim = { operator: true, idempotency, lease_ms: 30_000 }
+  const claim = { operator: true, idempotency, lease_ms: 30_000, results_by_id: true }
   await gateway.db.ask('claim_request', { ...claim, request_id })
   const result = { account_id: '0', idempotency, status: 201, content_type: 'text/plain', body: btoa('mine') }
   const keep = (id: string) => gateway.db.ask('keep_result', { ...result, request_id: id })
@@ -186,7 +186,10 @@ test('only the run that holds a key keeps its result, and what is kept is not gi
   await gateway.db.ask('release_request', { account_id: '0', idempotency, request_id, forget: true })
   await gateway.db.ask('forget_requests', { count_max: 1000 })
   expect(await gateway.db.ask('claim_request', { ...claim, request_id: randomUUID() })).toMatchObject([
-    { decision: 'replay', request_id, body: btoa('mine') },
+    { decision: 'kept', request_id },
+  ])
+  expect(await gateway.db.ask('read_result', { account_id: '0', idempotency, request_id })).toMatchObject([
+    { decision: 'kept', body: btoa('mine') },
   ])
 })
 
@@ -337,6 +340,31 @@ test('after a day it is forgotten, text and all', async () => {
     await gateway.db.sql`select 1 from idempotent_requests where request_id = ${first.headers.get('x-request-id')}`,
   ).toEqual([])
   expect((await caller.post(C, request, under(key))).headers.get('idempotency-replayed')).toBeNull()
+})
+
+test('however much is due is gone after one run', async () => {
+  const { account_id } = await gateway.newCaller()
+  await gateway.db.sql`
+    insert into idempotent_requests (account_id, endpoint, key_hash, fingerprint, request_id, expires_at)
+    select ${account_id}, '/', sha256(i::text::bytea), sha256(''), gen_random_uuid(), clock_timestamp() from generate_series(1, 25000) as i`
+  await gateway.runScheduled()
+  expect(await gateway.db.sql`select count(*)::int from idempotent_requests where account_id = ${account_id}`).toEqual([
+    { count: 0 },
+  ])
+})
+
+test('beyond what an account may have kept a request runs, says that it is not kept, and is not run again', async () => {
+  const other = await gateway.newCaller()
+  await gateway.db.sql`insert into kept_results values (${other.account_id}, 100000000)`
+  const key = randomUUID()
+  const first = await other.post(C, request, under(key))
+  expect([first.status, first.headers.get('idempotency-kept')]).toEqual([200, 'false'])
+  await first.text()
+  await age(first.headers.get('x-request-id')!)
+  expect(await errorOf(await other.post(C, request, under(key)))).toMatchObject({
+    status: 409,
+    code: 'idempotency_lost',
+  })
 })
 
 test('OpenAI’s client, asking again by itself, gets the one answer', async () => {

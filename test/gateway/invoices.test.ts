@@ -3,7 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Invoice } from '../../contract/public/invoice.ts'
-import { dollars, invoiceCsv, invoiceHtml } from '../../gateway/billing/invoice.ts'
+import { creditNoteHtml, dollars, invoiceCsv, invoiceHtml } from '../../gateway/billing/invoice.ts'
 import { type Caller, errorOf, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { makeClockMovable, moveClock } from '../support/movable-clock.ts'
 import type { Payer } from '../support/postgres.ts'
@@ -168,17 +168,59 @@ test('without Stripe’s secrets its endpoints say so', async () => {
 })
 
 describe('what a person reads', () => {
+  const tax = {
+    name: 'VAT',
+    rate_ppm: 88_750,
+    gross_nanousd: '1088750000',
+    net_nanousd: '1000000000',
+    tax_nanousd: '88750000',
+    note: null,
+  }
   const hostile = (): Invoice => ({
     ...invoice,
-    account_name: `<script>alert('x')</script>"&`,
+    buyer: { ...invoice.buyer, name: `<script>alert('x')</script>"&`, address: 'one\n<i>two' },
+    seller: { name: '<u>', address: '<u>', country: 'XX', tax_id: '<u>' },
+    tax_lines: [{ ...tax, name: '<u>', note: '<u>' }],
     lines: [{ ...invoice.lines[0]!, model: '=1+1,"<b>' }],
   })
 
   test('holds no markup that is not ours', () => {
     const html = invoiceHtml(hostile())
     expect(html).not.toContain('<script')
-    expect(html).not.toContain('<b>')
+    expect(html).not.toMatch(/<[biu]>/)
+    expect(html).toContain('one<br>&#60;i&#62;two')
     expect(html).toContain('&#60;script&#62;alert(&#39;x&#39;)')
+  })
+
+  test('has the parties, and the tax that is in the amounts', () => {
+    const seller = { name: 'Ziya Ltd', address: '1 High Street', country: 'GB', tax_id: 'GB1' }
+    const html = invoiceHtml({ ...invoice, seller, tax_lines: [tax] })
+    expect(html).toContain('Ziya Ltd<br>1 High Street<br>GB<br>Tax id GB1')
+    expect(html).toContain('<th>VAT 8.875 %</th><td>1.00</td><td>0.08875</td><td>1.08875</td>')
+  })
+
+  test('of a credit note has what it corrects, with the same care', () => {
+    const { account_id, buyer } = invoice
+    const common = {
+      object: 'credit_note',
+      account_id,
+      number: 1,
+      entry_id: '1',
+      buyer,
+      created_at: invoice.closed_at,
+    } as const
+    const ids = { id: 'cn_1_1', invoice_id: invoice.id, request_id: randomUUID(), model: '<b>' }
+    const html = creditNoteHtml({
+      ...common,
+      ...ids,
+      amount_nanousd: '5000000',
+      seller: null,
+      tax_lines: [{ ...tax, rate_ppm: 200_000 }],
+    })
+    expect(html).toContain(`<dt>Corrects</dt><dd>${invoice.id}</dd>`)
+    expect(html).toContain('<td>0.005</td>')
+    expect(html).toContain('VAT 20 %')
+    expect(html).not.toContain('<b>')
   })
 
   test('holds no field that a spreadsheet would run, and quotes what it must', () => {

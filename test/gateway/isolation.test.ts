@@ -10,16 +10,18 @@ const MISSING: Record<string, string> = {
   key: '999999',
   request: '00000000-0000-4000-8000-000000000000',
   invoice: 'inv_999999_1',
+  note: 'cn_999999_1',
 }
 
 /** Each endpoint of accounts with an id in its path: what the id names, and a body where it takes one. */
-const OWNED: Record<string, { names: 'key' | 'request' | 'invoice'; body?: object }> = {
+const OWNED: Record<string, { names: 'key' | 'request' | 'invoice' | 'note'; body?: object }> = {
   'GET /v1/usage/:request_id': { names: 'request' },
   'GET /v1/keys/:id': { names: 'key' },
   'PATCH /v1/keys/:id': { names: 'key', body: { name: 'taken' } },
   'DELETE /v1/keys/:id': { names: 'key' },
   'POST /v1/keys/:id/rotate': { names: 'key', body: {} },
   'GET /v1/invoices/:id': { names: 'invoice' },
+  'GET /v1/credit-notes/:id': { names: 'note' },
 }
 /** Ids that belong to nobody. */
 const SHARED = ['GET /v1/models/:id']
@@ -37,7 +39,7 @@ beforeAll(async () => {
   gateway = await startTestGateway()
   owner = await gateway.newCaller()
   const answer = await owner.post('/v1/completions', { model, prompt: 'x', max_tokens: 1 })
-  ids = { key: owner.key_id, request: answer.headers.get('x-request-id')!, invoice: await invoiceOf(owner) }
+  ids = { key: owner.key_id, request: answer.headers.get('x-request-id')!, ...(await documentsOf(owner)) }
   const { account_id } = await gateway.newCaller()
   for (const scope of SCOPES) {
     const made = await gateway.admin('/admin/keys', { account_id, name: scope, scopes: [scope] })
@@ -47,8 +49,8 @@ beforeAll(async () => {
 })
 afterAll(() => gateway?.stop())
 
-/** A closed invoice of the owner's, as the month's end would have left it. */
-async function invoiceOf({ account_id }: Caller): Promise<string> {
+/** A closed invoice of the owner's, as the month's end would have left it, and a credit note of it. */
+async function documentsOf({ account_id }: Caller): Promise<{ invoice: string; note: string }> {
   const { sql } = gateway.db
   await sql`
     insert into invoices
@@ -56,7 +58,10 @@ async function invoiceOf({ account_id }: Caller): Promise<string> {
     values (${account_id}, 1, '2026-01-01Z', 'prepaid', 0, 1, 0, 0, 0)`
   await sql`insert into invoice_lines values (${account_id}, 1, 'top_up', '', 0, 1, 0, 0, 0, 0)`
   await sql`update invoices set summed_sequence = 1, closed_at = clock_timestamp() where account_id = ${account_id}`
-  return `inv_${account_id}_1`
+  await sql`
+    insert into credit_notes (account_id, number, invoice_number, entry_id, amount_nanousd, taxable_nanousd, tax_nanousd, buyer)
+    select account_id, 1, 1, id, 1, 1, 0, '{}' from entries where account_id = ${account_id} and sequence = 1`
+  return { invoice: `inv_${account_id}_1`, note: `cn_${account_id}_1` }
 }
 
 test('every endpoint with an id is listed', () => {
@@ -84,7 +89,12 @@ test('each of them is there for its owner', async () => {
   const made = await gateway.admin('/admin/keys', { account_id: owner.account_id, name: 'all', scopes: ['admin'] })
   const { key } = (await made.json()) as { key: string }
   const own = callerOf(gateway.url, { ...owner, api_key: key })
-  for (const path of [`/v1/keys/${ids.key}`, `/v1/usage/${ids.request}`, `/v1/invoices/${ids.invoice}`])
+  for (const path of [
+    `/v1/keys/${ids.key}`,
+    `/v1/usage/${ids.request}`,
+    `/v1/invoices/${ids.invoice}`,
+    `/v1/credit-notes/${ids.note}`,
+  ])
     expect([path, (await own.get(path)).status]).toEqual([path, 200])
 })
 
@@ -98,6 +108,7 @@ test('lists show nothing of it either', async () => {
     '/v1/keys',
     '/v1/usage',
     '/v1/invoices',
+    '/v1/credit-notes',
     '/v1/entries',
     '/v1/account',
     '/v1/balance',
@@ -124,6 +135,8 @@ const ASKED: Record<string, string> = {
   'GET /v1/entries': 'usage',
   'GET /v1/invoices': 'usage',
   'GET /v1/invoices/:id': 'usage',
+  'GET /v1/credit-notes': 'usage',
+  'GET /v1/credit-notes/:id': 'usage',
   'GET /v1/keys': 'keys',
   'POST /v1/keys': 'keys',
   'GET /v1/keys/:id': 'keys',
@@ -161,8 +174,9 @@ test.each(Object.entries(ASKED))('%s is for keys with the scope %s or admin, and
     const answer = await strangers
       .get(scope)!
       .post(path.replace(/:\w+/, id), body ?? '', { method, ...(!body && { body: null }) })
-    const { error } = (await answer.json()) as { error?: { code: string } }
+    const { error } = (await answer.json()) as { error?: { code: string; message: string } }
     const is_refused = answer.status === 403 && error?.code === 'missing_scope'
+    if (is_refused) expect(error.message).toBe(`This needs a key with the scope ${asked}. This one has ${scope}.`)
     expect([scope, is_refused]).toEqual([scope, scope !== asked && scope !== 'admin'])
   }
 })

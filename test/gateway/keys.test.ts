@@ -43,7 +43,7 @@ test('a key is shown whole in the answer that made it, and never again', async (
   const made = await owner.post('/v1/keys', {
     ...wanted,
     ...more,
-    allowed_ips: ['10.1.2.3/8', '::ffff:1.2.3.4', '2001:db8::1'],
+    allowed_ips: ['10.0.0.0/8', '1.2.3.4', '2001:DB8::1'],
   })
   const { key, id, ...shown } = (await made.json()) as Key
   expect(key).toMatch(/^zc_live_[0-9A-Za-z]{36}$/)
@@ -89,6 +89,9 @@ describe('a field that is refused', () => {
     [{ tags: ['\ud800'] }, 'tags[0]'],
     [{ allowed_ips: ['10.0.0.0/33'] }, 'allowed_ips[0]'],
     [{ allowed_ips: ['localhost'] }, 'allowed_ips[0]'],
+    [{ allowed_ips: ['10.1/16'] }, 'allowed_ips[0]'],
+    [{ allowed_ips: ['::ffff:1.2.3.4'] }, 'allowed_ips[0]'],
+    [{ allowed_ips: ['10.1.2.3/8'] }, 'allowed_ips[0]'],
     [{ allowed_ips: [] }, 'allowed_ips'],
     [{ requests_per_minute: 0 }, 'requests_per_minute'],
     [{ tokens_per_minute: 1e11 }, 'tokens_per_minute'],
@@ -269,7 +272,7 @@ describe('a key bound to addresses', () => {
     (await (await child(owner, { allowed_ips })).post('/v1/completions', completion)).status
 
   test('is taken from there, and from nowhere else', async () => {
-    const from_here = [['127.0.0.1'], ['127.0.0.0/8'], ['::ffff:127.0.0.0/104'], ['2001:db8::/32', '0.0.0.0/0']]
+    const from_here = [['127.0.0.1'], ['127.0.0.0/8'], ['2001:db8::/32', '0.0.0.0/0']]
     for (const ranges of from_here) expect([ranges, await statusFrom(ranges)]).toEqual([ranges, 200])
     for (const ranges of [['127.0.0.2'], ['10.0.0.0/8'], ['::1'], ['::/0']])
       expect([ranges, await statusFrom(ranges)]).toEqual([ranges, 403])
@@ -345,6 +348,80 @@ describe('a key that is rotated', () => {
     const answer = await owner.post(`/v1/keys/${owner.key_id}/rotate`, body)
     expect(await errorOf(answer)).toMatchObject({ status: 400, param: 'overlap_s' })
   })
+})
+
+describe('a key as `admin keys create` makes it', () => {
+  const ordinary = async () => keyOf(await gateway.newCaller(), {})
+  const keyIn = async (answer: Response) => (await answer.json()) as Key
+
+  test('sees itself, by its id and as self', async () => {
+    const caller = await ordinary()
+    const shown = await keyIn(await caller.get('/v1/keys/self'))
+    expect(shown).toMatchObject({ id: caller.key_id, scopes: ['generate', 'usage'] })
+    expect(await keyIn(await caller.get(`/v1/keys/${caller.key_id}`))).toEqual(shown)
+  })
+
+  test.each(['self', 'its id'])('rotates itself by %s: what replaces it may the same, and it ends', async (by) => {
+    const old = await ordinary()
+    const path = `/v1/keys/${by === 'self' ? by : old.key_id}/rotate`
+    const next = await callerFrom(old.account_id, await old.post(path, {}))
+    expect(await keyIn(await next.get('/v1/keys/self'))).toMatchObject({
+      id: next.key_id,
+      rotated_from: old.key_id,
+      scopes: ['generate', 'usage'],
+    })
+    expect((await next.get('/v1/balance')).status).toBe(200)
+    expect((await old.get('/v1/balance')).status).toBe(401)
+  })
+
+  test('rotates itself once for an Idempotency-Key', async () => {
+    const old = await ordinary()
+    const rotate = () =>
+      old.post('/v1/keys/self/rotate', { overlap_s: 60 }, { headers: { 'idempotency-key': 'rotation' } })
+    const first = await keyIn(await rotate())
+    expect(await keyIn(await rotate())).toEqual(first)
+  })
+
+  test('makes no more than one key of itself at a time', async () => {
+    const old = await ordinary()
+    const next = await callerFrom(old.account_id, await old.post('/v1/keys/self/rotate', { overlap_s: 60 }))
+    for (const caller of [old, next])
+      expect(await errorOf(await caller.post('/v1/keys/self/rotate', { overlap_s: 60 }))).toMatchObject({
+        status: 400,
+        code: 'rotation_running',
+      })
+    await gateway.db.sql`update keys set expires_at = clock_timestamp() where id = ${old.key_id}`
+    expect((await next.post('/v1/keys/self/rotate', {})).status).toBe(201)
+  })
+
+  test.each<[string, string, object?]>([
+    ['GET', '/v1/keys'],
+    ['POST', '/v1/keys', { name: 'k', scopes: ['generate'] }],
+    ['PATCH', '/v1/keys/self', { name: 'renamed' }],
+    ['DELETE', '/v1/keys/self'],
+  ])('may nothing else: %s %s', async (method, path, body) => {
+    expect(await errorOf(await send(await ordinary(), method, path, body))).toMatchObject({ status: 403 })
+  })
+
+  test('neither sees nor rotates another of its account', async () => {
+    const caller = await ordinary()
+    const other = await keyOf(caller, {})
+    for (const answer of [
+      await caller.get(`/v1/keys/${other.key_id}`),
+      await caller.post(`/v1/keys/${other.key_id}/rotate`, {}),
+    ])
+      expect(await errorOf(answer)).toMatchObject({ status: 403, code: 'missing_scope' })
+    expect((await other.get('/v1/balance')).status).toBe(200)
+  })
+
+  test('is told which scope it lacks, and which it has', async () => {
+    const { message } = await errorOf(await (await ordinary()).get('/v1/keys'))
+    expect(message).toBe('This needs a key with the scope keys. This one has generate, usage.')
+  })
+})
+
+test('the operator has no key of its own', async () => {
+  expect((await gateway.admin('/admin/keys/self', undefined, 'GET')).status).toBe(404)
 })
 
 describe('a key that is revoked', () => {

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ReceiptKey, verifyReceipt } from '../../contract/public/receipt.ts'
 import { startGateway } from '../../local/gateway.ts'
 import { type Caller, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { TICKET_SEED } from '../support/keys.ts'
 import { eventually } from '../support/stack.ts'
 
 let gateway: TestGateway
@@ -43,7 +44,7 @@ test('a receipt outlives the key it was signed with, which signs nothing more on
   const receipt = await settled(await gateway.newCaller())
   const { kid } = receipt.signature as { kid: string }
   const RECEIPT_SEED = Buffer.alloc(32, 9).toString('base64url')
-  const secrets = { node_secret: gateway.node_secret, admin_key: gateway.admin_key }
+  const secrets = { ticket_seeds: TICKET_SEED, admin_key: gateway.admin_key }
   const next = await startGateway({ port: 0, database_url: gateway.db.url, ...secrets, vars: { RECEIPT_SEED } })
   const newer = await receiptKeys(next.url)
   expect(newer).toHaveLength(2)
@@ -72,9 +73,9 @@ describe('usage is added up', () => {
     const { data } = (await json(await caller.get('/v1/usage?group_by=day,model'))) as { data: Json[] }
     expect(data).toMatchObject([{ model, requests: 2, prompt_tokens: 10, completion_tokens: 6, cost_nanousd: '560' }])
     const byTag = await (await caller.get('/v1/usage?group_by=tag&format=csv')).text()
-    const sums = '2,10,0,6,560'
+    const sums = '2,10,0,6,560,0,560'
     expect(byTag).toBe(
-      `tag,requests,prompt_tokens,cached_tokens,completion_tokens,cost_nanousd\r\nblue,${sums}\r\ngreen,${sums}\r\n`,
+      `tag,requests,prompt_tokens,cached_tokens,completion_tokens,cost_nanousd,refunded_nanousd,net_nanousd\r\nblue,${sums}\r\ngreen,${sums}\r\n`,
     )
     const operators = await gateway.admin(`/admin/usage?account_id=${caller.account_id}&by=key`, undefined, 'GET')
     expect((await json(operators)).data).toMatchObject([{ key_id: caller.key_id, requests: 2 }])
@@ -197,9 +198,11 @@ test('a ledger that drifts fails its health check by the name of the check, and 
   await drift(5)
   await gateway.runScheduled()
   await expectHealth({ http: 503, status: 'drift', failing: ['credited'] })
-  const metrics = await (await gateway.admin('/metrics', undefined, 'GET')).text()
+  const bearer = (token: string) => ({ headers: { authorization: `Bearer ${token}` } })
+  const metrics = await (await fetch(`${gateway.url}/metrics`, bearer(gateway.metrics_token))).text()
   expect(metrics).toContain('gateway_ledger_drift_nanousd{check="credited"} 5\n')
   expect((await fetch(`${gateway.url}/metrics`)).status).toBe(401)
+  expect((await fetch(`${gateway.url}/metrics`, bearer(gateway.admin_key))).status).toBe(401)
   const { findings } = await json(await gateway.admin('/admin/reconcile', undefined, 'GET'))
   expect(findings).toMatchObject([{ check: 'credited', account_id, drift_nanousd: '5' }])
   await drift(-5)

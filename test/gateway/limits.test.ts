@@ -99,6 +99,17 @@ describe('a request over a limit is a 429 that says when, or never', () => {
     expect(await errorOf(refused)).toMatchObject({ status: 429, code: 'spend_cap_reached', type: 'insufficient_quota' })
     expect((await (await limited({ monthly_spend_cap_nanousd: '660' })).post(C, request)).status).toBe(200)
   })
+
+  test.each([
+    ['a cap of the key', 'spend_cap_reached', () => limited({ monthly_spend_cap_nanousd: '659' })],
+    ['the balance', 'insufficient_quota', () => gateway.newCaller('659')],
+  ])('of %s, and says which max_tokens fits', async (_, code, made) => {
+    const caller = await made()
+    const error = await errorOf(await caller.post(C, request))
+    expect(error).toMatchObject({ status: 429, code })
+    const fits = Number(/\$0\.00000066\b.*\$0\.000000659 .*a max_tokens of (\d+) or less/.exec(error.message)![1])
+    expect((await caller.post(C, { ...request, max_tokens: fits })).status).toBe(200)
+  })
 })
 
 describe('OpenAI’s own client', () => {
@@ -206,7 +217,11 @@ describe('the sieve', () => {
   test('ends a flood of reports from where no node is', async () => {
     const nodeless = await startTestGateway({}, undefined, { FLOOD: 1e9, FAILED_AUTHENTICATION: 5 }, { sync: false })
     const forge = () =>
-      fetch(`${nodeless.url}/internal/sync`, { method: 'POST', headers: { 'x-node-signature': 'AAAA' }, body: '{}' })
+      fetch(`${nodeless.url}/internal/sync`, {
+        method: 'POST',
+        headers: { 'x-node-signature': 'AAAA', 'x-node-key': 'A'.repeat(43) },
+        body: '{}',
+      })
     const statuses = []
     for (let i = 0; i < 8; i += 1) statuses.push((await forge()).status)
     expect(statuses).toEqual([...Array(6).fill(401), 429, 429])

@@ -2,8 +2,9 @@
 
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
-import { signTicket } from '../../contract/internal/ticket.ts'
+import { ticketIssuer } from '../../contract/internal/ticket.ts'
 import { type Caller, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { newSigner, OTHER_SEED, reissued } from '../support/keys.ts'
 import { ledgerFindings } from '../support/postgres.ts'
 import { eventually } from '../support/stack.ts'
 
@@ -131,6 +132,10 @@ describe('a report of a node', () => {
   const outcomeOf = async (response: Response) =>
     ((await response.json()) as { settled: { outcome: string }[] }).settled.map(({ outcome }) => outcome)
 
+  const lastTicket = () => gateway.node.accepted.at(-1)!.signed
+  /** Whatever was signed then may be of a reservation that was lost. */
+  const beforeTheCrash = { issued_unix_ms: 0 }
+
   const anomaliesOf = async (request_id: string) => {
     const response = await gateway.admin(`/admin/anomalies?request_id=${request_id}`, undefined, 'GET')
     return ((await response.json()) as { data: object[] }).data
@@ -152,8 +157,7 @@ describe('a report of a node', () => {
 
   test('with a ticket that is not ours, or for another request, is rejected', async () => {
     const { record } = await lastRecord()
-    const ticket = gateway.node.accepted.at(-1)!.ticket
-    const forged = await signTicket({ ...ticket, request_id: randomUUID() }, 'another secret')
+    const forged = await reissued(lastTicket(), { request_id: randomUUID() }, await ticketIssuer([OTHER_SEED]))
     const records = [
       { ...record, ticket: forged },
       { ...record, request_id: randomUUID() },
@@ -171,8 +175,9 @@ describe('a report of a node', () => {
   /** One that the database never takes: its ticket is ours, and names an account that does not exist. */
   const badRecord = async () => {
     const { record, caller } = await lastRecord()
-    const ticket = { ...gateway.node.accepted.at(-1)!.ticket, request_id: randomUUID(), account_id: '999999' }
-    const bad = { ...record, request_id: ticket.request_id, ticket: await signTicket(ticket, gateway.node_secret) }
+    const request_id = randomUUID()
+    const ticket = await reissued(lastTicket(), { request_id, account_id: '999999', ...beforeTheCrash })
+    const bad = { ...record, request_id, ticket }
     return { record, caller, bad }
   }
 
@@ -185,7 +190,9 @@ describe('a report of a node', () => {
     expect(await anomaliesOf(bad.request_id)).toMatchObject([
       { ...kept, sqlstate: '23503', detail: { record: { ...counts, reserved_nanousd: String(RESERVED) } } },
     ])
-    const metrics = await (await gateway.admin('/metrics', undefined, 'GET')).text()
+    const metrics = await (
+      await fetch(`${gateway.url}/metrics`, { headers: { authorization: `Bearer ${gateway.metrics_token}` } })
+    ).text()
     expect(metrics).toContain('gateway_anomalies{kind="refused"} 1\n')
     expect(await ledgerFindings(gateway.db.sql, [caller.account_id])).toEqual([])
   })
@@ -201,24 +208,23 @@ describe('a report of a node', () => {
 
   test('rebuilds a reservation that the database lost', async () => {
     const { record, caller } = await lastRecord()
-    const ticket = { ...gateway.node.accepted.at(-1)!.ticket, request_id: randomUUID() }
-    const lost = { ...record, request_id: ticket.request_id, ticket: await signTicket(ticket, gateway.node_secret) }
+    const request_id = randomUUID()
+    const lost = { ...record, request_id, ticket: await reissued(lastTicket(), { request_id, ...beforeTheCrash }) }
     expect(await outcomeOf(await gateway.node.report([lost]))).toEqual(['late'])
-    expect(await usageOf(caller, ticket.request_id)).toMatchObject({ state: 'expired', cost_nanousd: '280' })
+    expect(await usageOf(caller, request_id)).toMatchObject({ state: 'expired', cost_nanousd: '280' })
   })
 
   test('that charges above its reservation is capped there', async () => {
     const { record, caller } = await lastRecord()
-    const ticket = { ...gateway.node.accepted.at(-1)!.ticket, request_id: randomUUID() }
-    const signed = await signTicket(ticket, gateway.node_secret)
-    const greedy = { ...record, request_id: ticket.request_id, ticket: signed, completion_tokens: 1_000_000_000 }
-    await gateway.node.report([greedy])
-    expect(await usageOf(caller, ticket.request_id)).toMatchObject({ cost_nanousd: String(RESERVED) })
+    const request_id = randomUUID()
+    const ticket = await reissued(lastTicket(), { request_id, ...beforeTheCrash })
+    await gateway.node.report([{ ...record, request_id, ticket, completion_tokens: 1_000_000_000 }])
+    expect(await usageOf(caller, request_id)).toMatchObject({ cost_nanousd: String(RESERVED) })
   })
 
   test('that is not signed by a node is a 401', async () => {
-    const response = await gateway.node.report([], 'another secret')
-    expect(await errorOf(response)).toMatchObject({ status: 401 })
+    const response = await gateway.node.send(JSON.stringify(gateway.node.nextReport()), await newSigner())
+    expect(await errorOf(response)).toMatchObject({ status: 401, code: 'unknown_node_key' })
   })
 })
 

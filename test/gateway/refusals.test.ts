@@ -4,6 +4,7 @@ import { request as rawRequest } from 'node:http'
 import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { createKey } from '../../gateway/auth/key.ts'
+import { draws } from '../support/draws.ts'
 import { type Caller, chatBody, errorOf, model, startWithCaller, type TestGateway } from '../support/gateway.ts'
 
 let gateway: TestGateway
@@ -457,7 +458,7 @@ describe('whatever is sent', () => {
           await errorOf(response)
         },
       ),
-      { numRuns: Number(process.env.FUZZ ?? 300) },
+      { numRuns: draws('FUZZ', { few: 300, all: 3000 }) },
     )
     expect((await caller.post('/v1/completions', completion)).status).toBe(200)
   })

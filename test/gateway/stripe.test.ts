@@ -4,6 +4,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { createFundedKey } from '../../local/demo-account.ts'
+import { draws } from '../support/draws.ts'
 import { type Caller, callerOf, errorOf, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { makeClockMovable, moveClock } from '../support/movable-clock.ts'
 import { newPayer, type Payer } from '../support/postgres.ts'
@@ -12,7 +13,7 @@ import { type Failure, type StripeServer, startStripeServer } from '../support/s
 import { publish, use } from '../support/use.ts'
 
 const NANOUSD_PER_CENT = 10_000_000n
-const HISTORIES = Number(process.env.HISTORIES ?? 6)
+const HISTORIES = draws('HISTORIES', { few: 4, all: 20 })
 
 let stripe: StripeServer
 let gateway: TestGateway

@@ -6,14 +6,14 @@ const REQUIRED = {
   'model-id': 'id',
   'data-dir': 'd',
   'gateway-url': 'http://127.0.0.1:1',
-  'node-secret': 'sixteen characters',
+  'ticket-keys': 'A'.repeat(43),
 }
 const flags = (changes: Record<string, string> = {}) =>
   Object.entries({ ...REQUIRED, ...changes }).map(([name, value]) => `--${name}=${value}`)
 
 test('flags come before the environment, and that before defaults', () => {
   const config = readConfig(flags({ port: '1' }), { ZIYA_NODE_PORT: '2', ZIYA_NODE_THREADS: '3' })
-  expect(config).toMatchObject({ port: 1, threads: 3, node_id: 'node-1', device: 'auto', blocks: 'auto' })
+  expect(config).toMatchObject({ port: 1, threads: 3, device: 'auto', blocks: 'auto' })
 })
 
 test.each([
@@ -21,10 +21,21 @@ test.each([
   ['--device', { device: 'tpu' }],
   ['--blocks', { blocks: '0' }],
   ['--gateway-url', { 'gateway-url': 'nowhere' }],
-  ['--node-secret', { 'node-secret': 'short' }],
+  ['--ticket-keys', { 'ticket-keys': 'short' }],
+  ['--ticket-keys', { 'ticket-keys': `${'A'.repeat(43)},` }],
+  ['--node-key', { 'node-key': 'short' }],
+  ['--node-id', { 'node-id': 'a/b' }],
   ['--batch-tokens-max', { 'batch-tokens-max': '8', 'sequences-max': '9' }],
 ])('a bad %s is named', (name, changes) => {
   expect(() => readConfig(flags(changes), {})).toThrow(name)
+})
+
+test('a node that nobody named is called after its machine and its data folder, always the same', () => {
+  const idOf = (folder: string) => readConfig(flags({ 'data-dir': folder }), {}).node_id
+  expect(idOf('/a')).toMatch(/^[A-Za-z0-9][A-Za-z0-9._-]*-[0-9a-f]{8}$/)
+  expect(idOf('/a')).toBe(idOf('/a/'))
+  expect(idOf('/a')).not.toBe(idOf('/b'))
+  expect(readConfig(flags({ 'node-id': 'gpu-1' }), {}).node_id).toBe('gpu-1')
 })
 
 test('a missing setting is named', () => {

@@ -8,7 +8,8 @@ import { type LocalNode, type NodeOptions, startNode } from '../../local/node.ts
 import { testData } from '../support/data.ts'
 import { FakeGateway } from '../support/fake-gateway.ts'
 import { temporaryFolder } from '../support/fake-node.ts'
-import { framesOf, generate, NODE_SECRET, textOf } from '../support/generate.ts'
+import { framesOf, generate, NODE_ID, textOf } from '../support/generate.ts'
+import { ticketSigner } from '../support/keys.ts'
 import { modelFolder, safetensorsFile, tinyTensors } from '../support/safetensors.ts'
 import { zeroTensors } from '../support/torch-file.ts'
 
@@ -25,9 +26,9 @@ async function start(changes: Partial<NodeOptions> = {}): Promise<LocalNode> {
     port: 0,
     data_dir: temporaryFolder(),
     gateway_url: 'http://127.0.0.1:9',
-    node_secret: NODE_SECRET,
-    flags: { threads: 1 },
+    ticket_keys: ticketSigner.x,
     ...changes,
+    flags: { threads: 1, node_id: NODE_ID, ...changes.flags },
   })
   onTestFinished(() => node.stop())
   return node
@@ -115,7 +116,7 @@ test('a drain on SIGTERM takes no longer than it may, whoever does not read', as
   node.kill('SIGTERM')
   expect(await node.exited).toEqual({ code: 0, signal: null })
   expect(await gateway.record(request_id, 0)).toMatchObject({ outcome: 'deadline' })
-  expect(gateway.reports.at(-1)!.node.state).toBe('draining')
+  expect(gateway.reports.at(-1)!.node.state).toBe('stopped')
   await unread.body!.cancel().catch(() => {})
 }, 20_000)
 
@@ -211,7 +212,7 @@ describe('a node that cannot start says why in one line:', () => {
     ],
     ['no folder', () => ({ model_dir: '/nowhere' }), 'model_file_missing: /nowhere has no config.json'],
     ['a bad setting', () => ({ flags: { blocks: 'many' } }), '--blocks'],
-    ['a short secret', () => ({ node_secret: 'short' }), '--node-secret'],
+    ['a short key', () => ({ ticket_keys: 'short' }), '--ticket-keys'],
   ])('%s', async (_, changes, reason) => {
     await expect(start(changes())).rejects.toThrow(reason)
   })

@@ -9,6 +9,7 @@ import { commands, nanousd, perToken } from '../../local/admin-commands.ts'
 import { table } from '../../local/admin-table.ts'
 import { freePort } from '../../local/port.ts'
 import { model, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { newSigner } from '../support/keys.ts'
 import { eventually } from '../support/stack.ts'
 
 const root = dirname(dirname(import.meta.dirname))
@@ -52,6 +53,45 @@ async function json<A = Record<string, string>>(...args: string[]): Promise<A> {
 async function newAccount(name = 'Ada'): Promise<string> {
   return (await json('accounts', 'create', name)).id!
 }
+
+describe('a node', () => {
+  test('is registered, listed, changed, drained, given another key and removed', async () => {
+    const [first, second] = [(await newSigner()).x, (await newSigner()).x]
+    const options = ['--node-url', 'https://gpu-1.example.com/', '--model', model]
+    const created = await json('nodes', 'create', 'gpu-1', ...options, '--public-key', first)
+    expect(created).toMatchObject({ object: 'node', id: 'gpu-1', url: 'https://gpu-1.example.com', state: null })
+    expect(await json('nodes', 'create', 'gpu-1', ...options, '--public-key', first)).toEqual(created)
+    const taken = await run(['nodes', 'create', 'gpu-2', ...options, '--public-key', first])
+    expect([taken.code, taken.err]).toEqual([1, '✗ This is the key of another node. Each has one of its own.\n'])
+    const other = await run(['nodes', 'create', 'gpu-1', ...options, '--public-key', second])
+    expect([other.code, other.err]).toEqual([1, '✗ There is a node of this id, and it is registered otherwise.\n'])
+    const { data } = await json<{ data: { id: string }[] }>('nodes', 'list')
+    expect(data.map(({ id }) => id)).toEqual(['canned', 'gpu-1'])
+    expect((await json<{ data: { id: string }[] }>('nodes', 'list', '--after', 'canned')).data).toHaveLength(1)
+    const moved = await json('nodes', 'update', 'gpu-1', '--node-url', 'http://10.0.0.1:8080')
+    expect(moved).toMatchObject({ url: 'http://10.0.0.1:8080', model })
+    expect((await json('nodes', 'drain', 'gpu-1')).drained_at).not.toBeNull()
+    expect((await json('nodes', 'resume', 'gpu-1')).drained_at).toBeNull()
+    const rotated = await json('nodes', 'rotate', 'gpu-1', '--public-key', second, '--overlap', '600')
+    expect(rotated).toMatchObject({ public_key: second, old_key_until: expect.stringMatching(/^20/) })
+    expect(await json('nodes', 'show', 'gpu-1')).toEqual(rotated)
+    expect(await json('nodes', 'remove', 'gpu-1')).toMatchObject({ id: 'gpu-1' })
+    for (const words of [['show'], ['remove'], ['drain'], ['rotate', '--public-key', second]])
+      expect((await run(['nodes', words[0]!, 'gpu-1', ...words.slice(1)])).code).toBe(1)
+  })
+
+  test.each([
+    ['an id with a slash', 'a/b', {}],
+    ['an address that is none', 'x', { '--node-url': 'gpu' }],
+    ['an address of another protocol', 'x', { '--node-url': 'ftp://gpu' }],
+    ['a model that is not served', 'x', { '--model': 'none' }],
+    ['a key that is none', 'x', { '--public-key': 'short' }],
+  ])('of %s is refused', async (_, id, changes) => {
+    const right = { '--node-url': 'http://x', '--model': model, '--public-key': 'A'.repeat(43) }
+    const { code, err } = await run(['nodes', 'create', id, ...Object.entries({ ...right, ...changes }).flat()])
+    expect([code, err.startsWith('✗')]).toEqual([1, true])
+  })
+})
 
 describe('an account', () => {
   test('is opened, credited, shown, changed and listed', async () => {

@@ -5,6 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type GatewayOptions, startGateway } from '../../local/gateway.ts'
 import { startPostgres } from '../../local/postgres.ts'
 import { errorOf, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { TICKET_SEED } from '../support/keys.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { eventually } from '../support/stack.ts'
 
@@ -13,7 +14,7 @@ let options: GatewayOptions
 
 beforeAll(async () => {
   db = await startTestPostgres()
-  const secrets = { node_secret: 'n'.repeat(32), admin_key: 'a'.repeat(32) }
+  const secrets = { ticket_seeds: TICKET_SEED, admin_key: 'a'.repeat(32) }
   options = { port: 0, database_url: db.url, ...secrets, vars: { DATABASE_MS_MAX: '20000' }, log: () => {} }
 })
 afterAll(() => db?.stop())
@@ -37,10 +38,10 @@ test('a local folder’s model is served under its own name, with its own price'
 
 test('a missing secret is named in the log, and nothing is served', async () => {
   const log: string[] = []
-  const gateway = await startGateway({ ...options, node_secret: 'short', log: (line) => log.push(line) })
+  const gateway = await startGateway({ ...options, ticket_seeds: 'short', log: (line) => log.push(line) })
   const response = await fetch(`${gateway.url}/healthz`)
   expect(await errorOf(response)).toMatchObject({ status: 500, code: 'internal_error' })
-  await eventually(async () => (log.join().includes('NODE_SECRET') ? true : null), 10_000)
+  await eventually(async () => (log.join().includes('TICKET_SEEDS') ? true : null), 10_000)
   await gateway.stop()
 })
 

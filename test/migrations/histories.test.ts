@@ -1,12 +1,13 @@
-// Hundreds of random histories while connections are killed. HISTORIES=n says how many, SEED=n repeats a run's plans.
-// `npm run soak` runs thousands, and crashes Postgres itself.
+// Random histories while connections are killed. HISTORIES=n says how many, SEED=n repeats a run's plans. `npm run soak` runs thousands,
+// and crashes Postgres itself.
 
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { draws } from '../support/draws.ts'
 import { Histories } from '../support/histories.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { seededRandom } from '../support/random.ts'
 
-const HISTORIES = Number(process.env.HISTORIES ?? 500)
+const HISTORIES = draws('HISTORIES', { few: 100, all: 500 })
 
 let db: TestPostgres
 let histories: Histories

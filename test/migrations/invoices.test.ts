@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { FunctionName } from '../../gateway/db/functions.ts'
+import { draws } from '../support/draws.ts'
 import { makeClockMovable, moveClock } from '../support/movable-clock.ts'
 import { newPayer, type Payer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { type Random, seededRandom } from '../support/random.ts'
@@ -16,7 +17,7 @@ beforeAll(async () => {
 })
 afterAll(() => db?.stop())
 
-const HISTORIES = Number(process.env.HISTORIES ?? 25)
+const HISTORIES = draws('HISTORIES', { few: 10, all: 25 })
 const STEPS = 60
 
 const one = async <N extends FunctionName>(name: N, item: object) => (await db.ask(name, item))[0]!

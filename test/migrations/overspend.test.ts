@@ -1,4 +1,4 @@
-// The claim in one test: a balance for one request admits one of 64 at once, in a thousand rounds (ROUNDS=n).
+// The claim in one test: a balance for one request admits one of 64 at once, in ROUNDS=n rounds.
 
 import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, expect, test } from 'vitest'
@@ -6,9 +6,10 @@ import { connect } from '../../gateway/db/connection.ts'
 import type { FunctionName } from '../../gateway/db/functions.ts'
 import { Lane } from '../../gateway/db/lane.ts'
 import { checked } from '../support/boundary.ts'
+import { draws } from '../support/draws.ts'
 import { newPayer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 
-const ROUNDS = Number(process.env.ROUNDS ?? 1000)
+const ROUNDS = draws('ROUNDS', { few: 200, all: 1000 })
 const AT_ONCE = 64
 const LANES = 8
 const PRICE = 7n * 20n

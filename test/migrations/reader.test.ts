@@ -91,7 +91,14 @@ test('each query reads the account that it is asked for alone, and of invoices t
   const invoices = await read.read('list_invoices', { account_id, limit: 9 })
   expect(invoices).toMatchObject([{ ...ids[0], number: 1, month: '2026-01', closing_nanousd: -5n, due_nanousd: 5n }])
   for (const group of ['key', 'tag'] as const) {
-    const sums = { requests: 1, prompt_tokens: 1, cached_tokens: 1, completion_tokens: 1, cost_nanousd: 1n }
+    const sums = {
+      requests: 1,
+      prompt_tokens: 1,
+      cached_tokens: 1,
+      completion_tokens: 1,
+      cost_nanousd: 1n,
+      refunded_nanousd: 0n,
+    }
     const of = group === 'key' ? { key_id: BigInt(own.key_id) } : { tag: '' }
     expect(await read.read('sum_usage', { ...span, group_by: [group] })).toEqual([{ ...of, ...sums }])
   }

@@ -117,6 +117,11 @@ describe('found by name, and no longer once it is mended:', () => {
       () => `update usage_daily set cost_nanousd = cost_nanousd - 1 ${of()}`,
     ],
     [
+      'refunds',
+      () => `update usage_daily set refunded_nanousd = refunded_nanousd + 1 ${of()}`,
+      () => `update usage_daily set refunded_nanousd = refunded_nanousd - 1 ${of()}`,
+    ],
+    [
       'charges',
       () => `update usage set cost_nanousd = cost_nanousd - 1 ${of()}`,
       () => `update usage set cost_nanousd = cost_nanousd + 1 ${of()}`,

@@ -105,9 +105,106 @@ test('what runs with the rights of its owner is what is in api, and finds nothin
   expect(functions.filter(({ prosecdef, is_fixed }) => prosecdef && !is_fixed)).toEqual([])
 })
 
-test('the whole way of money is open to it, and a temporary table stands in for none of the ledger’s', async () => {
-  await gateway`create temporary table accounts (id bigint, credited_nanousd bigint)`
-  await gateway`create temporary table keys (id bigint, hash bytea)`
+describe('neither of the logins', () => {
+  const logins = ['ziya_gateway', 'ziya_reader']
+
+  test.each(logins)('%s has a right in the database but to enter it', async (role) => {
+    const [rights] = await db.sql`
+      select has_database_privilege(${role}, current_database(), 'temporary') as may_make_temporary,
+        has_database_privilege(${role}, current_database(), 'create') as may_make_schemas,
+        (select array_agg(nspname::text) from pg_namespace where has_schema_privilege(${role}, oid, 'create')) as may_make_in,
+        (select array_agg(nspname::text) from pg_namespace
+         where has_schema_privilege(${role}, oid, 'usage') and nspname !~ '^(pg_|information_schema|public$)') as may_use,
+        (select array_agg(proname::text) from pg_proc
+         where proname ~ '^lo_(creat|create|from_bytea|import)$' and has_function_privilege(${role}, oid, 'execute')) as large_objects`
+    const own = role === 'ziya_gateway' ? 'api' : 'read'
+    expect(rights).toEqual({
+      may_make_temporary: false,
+      may_make_schemas: false,
+      may_make_in: null,
+      may_use: `{${own}}`,
+      large_objects: null,
+    })
+  })
+
+  test.each(logins)('%s is a member of another role, or more than a name', async (role) => {
+    const [attributes] = await db.sql`
+      select rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls as is_more,
+        (select array_agg(roleid::regrole::text) from pg_auth_members where member = r.oid) as member_of
+      from pg_roles r where rolname = ${role}`
+    expect(attributes).toEqual({ is_more: false, member_of: null })
+  })
+
+  test.each(logins)('%s may do anything to a column, a sequence or another’s type of ours', async (role) => {
+    const open = await db.sql`
+      select oid::regclass::text from pg_class
+      where relnamespace in ('public'::regnamespace, 'ledger'::regnamespace, 'api'::regnamespace) and (
+        relkind in ('r', 'p', 'v', 'm', 'f') and has_any_column_privilege(${role}, oid, 'select, insert, update, references')
+        or relkind = 'S' and has_sequence_privilege(${role}, oid, 'usage, select, update'))`
+    expect(open).toEqual([])
+  })
+
+  test('makes a temporary table', async () => {
+    await expect(gateway`create temporary table accounts (id bigint)`).rejects.toMatchObject(denied)
+  })
+})
+
+// A database whose owner cannot take that right away is no open door, either: every function that runs as the owner is called while tables
+// of the login's own, temporary, have the names of ours, and a trigger that tells who runs it.
+test('with temporary tables of the same names, no function runs what the login wrote as anybody else', async () => {
+  await db.sql.unsafe(
+    `grant temporary on database ${(await db.sql`select current_database() as name`)[0]!.name} to ziya_gateway`,
+  )
+  const login = connect(await gatewayUrl(db.sql, db.url))
+  try {
+    const tables = await db.sql`
+      select relname as name from pg_class where relnamespace = 'public'::regnamespace and relkind in ('r', 'p') and not relispartition`
+    const names = [...tables.map(({ name }) => name as string), 'usage_default', 'usage_2020_01']
+    await login.unsafe(`create temporary table ran_as (who text);
+      create function pg_temp.tell() returns trigger language plpgsql as
+        $$ begin insert into pg_temp.ran_as values (current_user); return null; end $$;`)
+    const columns =
+      'id bigint, account_id bigint, key_id bigint, hash bytea, request_id uuid, settled_at timestamptz, model text, version int'
+    for (const name of names) {
+      await login.unsafe(`create temporary table ${name} (${columns})`)
+      await login.unsafe(
+        `create trigger t after insert or update or delete on pg_temp.${name} for each statement execute function pg_temp.tell()`,
+      )
+    }
+    const item = {
+      account_id: '1',
+      key_id: '1',
+      key_hash: '00',
+      operator: true,
+      request_id: randomUUID(),
+      model: 'm',
+      months_ahead: 3,
+    }
+    const more = {
+      count_max: 9,
+      entries_max: 9,
+      after: '0',
+      anew: true,
+      findings: true,
+      limit: 1,
+      node_id: 'n',
+      amount_nanousd: '1',
+    }
+    for (const name of Object.keys(boundary))
+      await login`select ${login(`api.${name}`)}(${JSON.stringify([{ ...item, ...more }])}::text::jsonb)`.catch(
+        () => {},
+      )
+    const ran = await login`select distinct who from pg_temp.ran_as where who <> current_user`
+    expect(ran).toEqual([])
+  } finally {
+    await login.end({ timeout: 5 })
+    await db.sql.unsafe(
+      `revoke temporary on database ${(await db.sql`select current_database() as name`)[0]!.name} from ziya_gateway`,
+    )
+  }
+})
+
+test('the whole way of money is open to it', async () => {
   const price = { model: 'm', input_nanousd_per_token: '2', output_nanousd_per_token: '5' }
   const numbers = { context_tokens: 9, running: 1, waiting: 2, blocks_total: 3, blocks_free: 3 }
   const node = { node_id: 'n', url: 'http://n', model: 'm', state: 'ready', ...numbers }

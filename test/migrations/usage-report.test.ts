@@ -49,6 +49,7 @@ test('a report over a year reads by index alone, and its sums are right', async 
     cached_tokens: 3650,
     completion_tokens: 2555,
     cost_nanousd: 36500n,
+    refunded_nanousd: 0n,
   }
   const models = [
     { model: 'm1', ...sums },

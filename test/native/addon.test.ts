@@ -12,6 +12,7 @@ import { type Engine, type EngineOptions, loadEngine, type StepBatch } from '../
 import { type Model, readModelFolder } from '../../gpu-node/run/native/load/model-folder.ts'
 import { type PackedRow, RowTable, unpackRows } from '../../gpu-node/run/native/row-table.ts'
 import { testData } from '../support/data.ts'
+import { draws } from '../support/draws.ts'
 import { seededRandom } from '../support/random.ts'
 import type { LivesResult } from './engine-lives.ts'
 
@@ -308,9 +309,11 @@ describe('the end of a thread or process', () => {
     for (let round = 0; round < 5; round++) expect(runChild('exit')).toMatchObject({ status: 0, stderr: '' })
   })
 
-  test('1,000 engines that are made, aborted, closed, forgotten or ended with their thread leave nothing', () => {
+  const LIVES = draws('LIVES', { few: 300, all: 1000 })
+
+  test(`${LIVES} engines that are made, aborted, closed, forgotten or ended with their thread leave nothing`, () => {
     const { seed } = seededRandom()
-    const given = { model_dir: testData('stories260K'), seed, lives: 800, worker_lives: 200 }
+    const given = { model_dir: testData('stories260K'), seed, lives: 0.8 * LIVES, worker_lives: 0.2 * LIVES }
     const program = join(import.meta.dirname, 'engine-lives.ts')
     const child = spawnSync(process.execPath, ['--expose-gc', program, JSON.stringify(given)], {
       timeout: 230_000,
@@ -318,7 +321,7 @@ describe('the end of a thread or process', () => {
     })
     expect(child).toMatchObject({ status: 0, signal: null, stderr: '' })
     const { lives, threads, files, unexpected } = JSON.parse(child.stdout.trim().split('\n').at(-1)!) as LivesResult
-    expect({ lives, unexpected }).toEqual({ lives: 1000, unexpected: [] })
+    expect({ lives, unexpected }).toEqual({ lives: LIVES, unexpected: [] })
     expect(threads[1]).toBeLessThanOrEqual(threads[0])
     expect(files[1]).toBeLessThanOrEqual(files[0])
   }, 240_000)

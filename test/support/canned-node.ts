@@ -1,9 +1,11 @@
 // A node without a model or an engine: speaks the node's side of the contract over HTTP, so that the gateway can be tested alone.
-// It verifies tickets, streams canned chunks, counts, and reports to /internal/sync until each record is acknowledged.
+// It checks tickets, streams canned chunks, counts, and reports to /internal/sync until each record is acknowledged.
 
+import { hash, randomUUID } from 'node:crypto'
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Signer } from '../../contract/ed25519.ts'
 import {
   ACCEPTED_HEADER,
   type GenerateRequest,
@@ -11,18 +13,22 @@ import {
   TICKET_HEADER,
 } from '../../contract/internal/generation.ts'
 import {
+  NODE_KEY_HEADER,
   NODE_SIGNATURE_HEADER,
   type NodeStatus,
   type SettleOutcome,
+  type SyncRequest,
   type SyncResponse,
   type UsageRecord,
 } from '../../contract/internal/sync.ts'
-import { sign, type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
+import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import { usageOf } from '../../contract/public/openai.ts'
+import { issuer, newSigner } from './keys.ts'
 
 export interface CannedNodeOptions {
   gateway_url: string
-  node_secret: string
+  /** Makes the node known to the ledger, before it first reports. */
+  register: (node: Registration) => Promise<unknown>
   model?: string
   node_id?: string
   /** Tokens a choice; what the bill then says. */
@@ -43,9 +49,16 @@ export interface CannedNodeOptions {
   sync?: boolean
 }
 
+export interface Registration {
+  id: string
+  url: string
+  model: string
+  key: string
+}
+
 export const CANNED_PROMPT_TOKENS = 5
 const CONTEXT_TOKENS = 1024
-const GATHER_MS = 50 // as in gpu-node/meter/sync.ts
+const AGAIN_MS = 5
 
 export class CannedNode {
   readonly url: string
@@ -56,14 +69,20 @@ export class CannedNode {
   /** What the gateway made of each record, by request id. */
   readonly outcomes = new Map<string, SettleOutcome>()
   aborted_count = 0
+  readonly key: Signer
+  readonly boot = { id: randomUUID(), folder_id: randomUUID(), number: 1 }
+  sequence = 0
   readonly #server: Server
   readonly #unsettled: UsageRecord[] = []
   readonly #heartbeat: NodeJS.Timeout | undefined
   readonly #revoked = new Set<string>()
+  readonly #running = new Set<string>()
   #syncing: Promise<unknown> | null = null
+  #sending: Promise<unknown> = Promise.resolve()
 
-  constructor(server: Server, options: CannedNodeOptions) {
+  constructor(server: Server, key: Signer, options: CannedNodeOptions) {
     this.#server = server
+    this.key = key
     this.options = options
     this.url = `http://127.0.0.1:${(server.address() as AddressInfo).port}`
     server.on('request', (req, res) => void this.#answer(req, res))
@@ -88,7 +107,7 @@ export class CannedNode {
   async sync(): Promise<number> {
     const records = this.#unsettled.splice(0, 500)
     const sent = await this.report(records).catch(() => null)
-    const { settled, stop = [] }: SyncResponse = sent?.ok ? ((await sent.json()) as SyncResponse) : { settled: [] }
+    const { settled = [], stop = [] }: Partial<SyncResponse> = sent?.ok ? ((await sent.json()) as SyncResponse) : {}
     for (const id of stop) this.#revoked.add(id)
     records.forEach((record, i) => {
       const outcome = settled[i]?.outcome ?? 'retry'
@@ -98,9 +117,20 @@ export class CannedNode {
     return sent?.status ?? 0
   }
 
-  async report(records: UsageRecord[], secret = this.options.node_secret): Promise<Response> {
-    const body = JSON.stringify({ node: this.status(), records })
-    const headers = { [NODE_SIGNATURE_HEADER]: await sign(body, secret) }
+  /** One after the other, as a node does: a report that overtakes another is refused. */
+  report(records: UsageRecord[], changes: Partial<SyncRequest> = {}): Promise<Response> {
+    const sent = this.#sending.then(() => this.send(JSON.stringify({ ...this.nextReport(), records, ...changes })))
+    this.#sending = sent.catch(() => {})
+    return sent
+  }
+
+  nextReport(): SyncRequest {
+    const head = { node: this.status(), boot: this.boot, sequence: ++this.sequence, sent_unix_ms: Date.now() }
+    return { ...head, running_ids: [...this.#running], records: [] }
+  }
+
+  async send(body: string, key = this.key): Promise<Response> {
+    const headers = { [NODE_KEY_HEADER]: key.x, [NODE_SIGNATURE_HEADER]: await key.sign('report', body) }
     return fetch(`${this.options.gateway_url}/internal/sync`, { method: 'POST', body, headers })
   }
 
@@ -118,29 +148,27 @@ export class CannedNode {
     await this.#syncing
   }
 
-  // One report at a time and a pause after it, as a node does: what finishes meanwhile goes with the next.
+  // One report at a time, as a node does: what finishes meanwhile goes with the next.
   #scheduleSync(): void {
-    this.#syncing ??= this.#reportAndGather().finally(() => {
+    this.#syncing ??= this.sync().finally(() => {
       this.#syncing = null
-      if (this.#unsettled.length > 0) this.#scheduleSync()
+      if (this.#unsettled.length > 0) setTimeout(() => this.#scheduleSync(), AGAIN_MS)
     })
-  }
-
-  async #reportAndGather(): Promise<void> {
-    await this.sync()
-    await sleep(GATHER_MS)
   }
 
   async #answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const body = await textOf(req)
     const signed = String(req.headers[TICKET_HEADER] ?? '')
-    const ticket = await verifyTicket(signed, this.options.node_secret)
-    const refused = ticket ? this.options.refuse : 'bad_ticket'
+    const ticket = await verifyTicket(signed, issuer.keys)
+    const is_for_us =
+      ticket?.node_id === this.status().node_id && ticket.body_sha256 === hash('sha256', body, 'base64url')
+    const refused = is_for_us ? this.options.refuse : 'bad_ticket'
     if (!ticket || refused) return refuse(res, refused ?? 'bad_ticket', this.options.retry_after)
     const request = JSON.parse(body) as GenerateRequest
     this.accepted.push({ request, ticket, signed })
     const tokens = Math.min(this.options.completion_tokens ?? 3, request.max_tokens)
-    const written = await this.#write(res, request, tokens)
+    this.#running.add(request.request_id)
+    const written = await this.#write(res, request, tokens).finally(() => this.#running.delete(request.request_id))
     const gone = written < tokens * choicesOf(request)
     const revoked = gone && this.#revoked.has(request.request_id)
     if (gone) this.aborted_count += 1
@@ -196,7 +224,9 @@ export class CannedNode {
 export async function startCannedNode(options: CannedNodeOptions): Promise<CannedNode> {
   const server = createServer()
   await new Promise<void>((done) => server.listen(0, '127.0.0.1', done))
-  const node = new CannedNode(server, options)
+  const node = new CannedNode(server, await newSigner(), options)
+  const { node_id: id, url, model } = node.status()
+  await options.register({ id, url, model, key: node.key.x })
   if (options.sync !== false) await node.sync()
   return node
 }

@@ -3,23 +3,32 @@
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { onTestFinished } from 'vitest'
+import { type PublicKey, verifies } from '../../contract/ed25519.ts'
 import {
+  ANSWER_SIGNATURE_HEADER,
+  NODE_KEY_HEADER,
   NODE_SIGNATURE_HEADER,
   type SettleOutcome,
   type SyncRequest,
+  type SyncResponse,
   type UsageRecord,
 } from '../../contract/internal/sync.ts'
-import { verify } from '../../contract/internal/ticket.ts'
-import { NODE_SECRET } from './generate.ts'
+import type { TicketIssuer } from '../../contract/internal/ticket.ts'
+import { issuer } from './keys.ts'
 
 export class FakeGateway {
   readonly reports: SyncRequest[] = []
   settle: (record: UsageRecord) => SettleOutcome | 'leave out' = () => 'posted'
   /** Requests that it no longer wants to run. */
   stop: string[] = []
+  /** Signs its answers. */
+  issuer: TicketIssuer = issuer
+  /** The keys that it tells of. */
+  ticket_keys: PublicKey[] = issuer.keys
   status = 200
   delay_ms = 0
   readonly #server: Server
+  #refusal: string | null = null
 
   private constructor(server: Server) {
     this.#server = server
@@ -31,14 +40,15 @@ export class FakeGateway {
     server.on('request', async (request, response) => {
       const body = (await Array.fromAsync(request)).join('')
       const signature = String(request.headers[NODE_SIGNATURE_HEADER])
-      const is_ours = request.url === '/internal/sync' && (await verify(body, signature, NODE_SECRET))
+      const x = String(request.headers[NODE_KEY_HEADER])
+      const is_signed = request.url === '/internal/sync' && (await verifies({ x }, 'report', body, signature))
       await new Promise((resolve) => setTimeout(resolve, gateway.delay_ms))
-      response.writeHead(is_ours ? gateway.status : 401, { 'content-type': 'application/json' })
-      response.end(
-        is_ours
-          ? JSON.stringify({ settled: gateway.#settle(JSON.parse(body) as SyncRequest), stop: gateway.stop })
-          : '{}',
-      )
+      const settled = is_signed ? gateway.#answer(JSON.parse(body) as SyncRequest) : '{}'
+      const answer = gateway.#refusal ?? settled
+      const signatures = await gateway.issuer.signAnswer(signature, answer)
+      const headers = { 'content-type': 'application/json', [ANSWER_SIGNATURE_HEADER]: signatures }
+      response.writeHead(is_signed && !gateway.#refusal ? gateway.status : 401, headers)
+      response.end(answer)
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     onTestFinished(() => {
@@ -46,6 +56,11 @@ export class FakeGateway {
       server.closeAllConnections()
     })
     return gateway
+  }
+
+  /** Every report is refused with this code from now on. */
+  refuse(code: string): void {
+    this.#refusal = JSON.stringify({ error: { code, message: 'refused' } })
   }
 
   get url(): string {
@@ -67,11 +82,18 @@ export class FakeGateway {
     }
   }
 
-  #settle(report: SyncRequest) {
+  #answer(report: SyncRequest): string {
+    const { stop, ticket_keys } = this
+    return JSON.stringify({ settled: this.#settle(report), stop, ticket_keys } satisfies SyncResponse)
+  }
+
+  #settle(report: SyncRequest): SyncResponse['settled'] {
     this.reports.push(report)
     if (this.status !== 200) return []
-    return report.records
-      .map((record) => ({ request_id: record.request_id, attempt: record.attempt, outcome: this.settle(record) }))
-      .filter(({ outcome }) => outcome !== 'leave out')
+    return report.records.flatMap((record) => {
+      const { request_id, attempt } = record
+      const outcome = this.settle(record)
+      return outcome === 'leave out' ? [] : [{ request_id, attempt, outcome }]
+    })
   }
 }

@@ -1,16 +1,22 @@
 // A gateway of its own for a test file, on real workerd, with a database and one canned node; and callers of it.
 
+import { readFileSync, writeFileSync } from 'node:fs'
+import { bundleWorker } from '../../local/bundle.ts'
 import { createFundedKey } from '../../local/demo-account.ts'
 import { type RunningGateway, startGateway } from '../../local/gateway.ts'
-import { type CannedNode, startCannedNode } from './canned-node.ts'
+import { type CannedNode, type CannedNodeOptions, startCannedNode } from './canned-node.ts'
+import { TICKET_SEED } from './keys.ts'
+import { madeOnce } from './made-once.ts'
 import { expectDocumented } from './openapi.ts'
 import { startTestPostgres, type TestPostgres } from './postgres.ts'
 
 export interface TestGateway extends RunningGateway {
   db: TestPostgres
   node: CannedNode
-  node_secret: string
+  /** What a further node is started with. */
+  node_options: Pick<CannedNodeOptions, 'gateway_url' | 'register'>
   admin_key: string
+  metrics_token: string
   /** What the gateway logged. */
   log: string[]
   /** A key of a new account with that much credit. */
@@ -26,8 +32,8 @@ export interface Caller {
   post(path: string, body: unknown, init?: RequestInit): Promise<Response>
 }
 
-export const node_secret = 'node-secret-of-the-tests'
 export const admin_key = 'admin-key-of-the-tests'
+export const metrics_token = 'metrics-token-of-the-tests'
 export const model = 'ziya-coding-mini'
 export const chatBody = { model, messages: [{ role: 'user', content: '写一段快速排序' }] }
 
@@ -41,14 +47,15 @@ export async function startTestGateway(
   vars: Record<string, string> = {},
   prepare?: (database_url: string) => Promise<void>,
   rate_limits: Record<string, number> = NO_SIEVE,
-  node_options: { sync?: boolean } = {},
+  own_node: { sync?: boolean } = {},
 ): Promise<TestGateway> {
   const db = await startTestPostgres(prepare)
   const log: string[] = []
-  const secrets = { node_secret, admin_key }
+  const secrets = { ticket_seeds: TICKET_SEED, admin_key, metrics_token }
   const gateway = await startGateway({
     port: 0,
     database_url: db.url,
+    worker: await bundledOnce(),
     ...secrets,
     vars: { ...PATIENT, ...vars },
     rate_limits,
@@ -57,7 +64,11 @@ export async function startTestGateway(
       if (process.env.GATEWAY_LOG) console.log(line)
     },
   })
-  const node = await startCannedNode({ gateway_url: gateway.url, node_secret, ...node_options })
+  const node_options = {
+    gateway_url: gateway.url,
+    register: (node: object) => db.ask('create_node', { ...node, replace: true }),
+  }
+  const node = await startCannedNode({ ...node_options, ...own_node })
   const admin = (path: string, body?: object, method = 'POST') =>
     documented(gateway.url + path, {
       method,
@@ -66,7 +77,9 @@ export async function startTestGateway(
     })
   return {
     ...gateway,
-    ...secrets,
+    admin_key,
+    metrics_token,
+    node_options,
     db,
     node,
     log,
@@ -81,6 +94,11 @@ export async function startTestGateway(
       await db.stop()
     },
   }
+}
+
+/** The worker's script, which is made once for all files. */
+export async function bundledOnce(): Promise<string> {
+  return readFileSync(await madeOnce('worker.js', async (path) => writeFileSync(path, await bundleWorker())), 'utf8')
 }
 
 /** The gateway of a file whose tests share one caller. */

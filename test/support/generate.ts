@@ -1,10 +1,13 @@
 // What a gateway sends to a node, for tests of the node alone.
 
+import { hash } from 'node:crypto'
 import { streamRequest } from '../../bench/requests.ts'
+import type { Signer } from '../../contract/ed25519.ts'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import { signTicket, type Ticket } from '../../contract/internal/ticket.ts'
+import { ticketSigner } from './keys.ts'
 
-export const NODE_SECRET = 'a secret of gateway and node'
+export const NODE_ID = 'node-under-test'
 
 export function generateRequest(changes: Partial<GenerateRequest> = {}): GenerateRequest {
   return {
@@ -17,16 +20,17 @@ export function generateRequest(changes: Partial<GenerateRequest> = {}): Generat
   }
 }
 
+/** Of the body that the request is as JSON, unless changed. */
 export function ticketFor(request: GenerateRequest, changes: Partial<Ticket> = {}): Ticket {
   return {
     request_id: request.request_id,
     attempt: 1,
-    account_id: 'account',
+    node_id: NODE_ID,
+    body_sha256: bodySha256(JSON.stringify(request)),
+    expires_unix_ms: Date.now() + 60_000,
     cache_salt: 'salt',
-    key_id: 'key',
     model: 'test-model',
-    price_version: 1,
-    reserved_nanousd: '1000',
+    sealed: '',
     prompt_tokens_max: 100_000,
     request_output_tokens_max: 100_000,
     duration_ms_max: 60_000,
@@ -34,9 +38,13 @@ export function ticketFor(request: GenerateRequest, changes: Partial<Ticket> = {
   }
 }
 
+export function bodySha256(body: string): string {
+  return hash('sha256', body, 'base64url')
+}
+
 export interface GenerateOptions {
   ticket?: Partial<Ticket>
-  secret?: string
+  signer?: Signer
   signal?: AbortSignal
 }
 
@@ -44,12 +52,12 @@ export interface GenerateOptions {
 export async function generate(
   node_url: string,
   changes: Partial<GenerateRequest> = {},
-  { ticket, secret, signal }: GenerateOptions = {},
+  { ticket, signer = ticketSigner, signal }: GenerateOptions = {},
 ): Promise<Response> {
   const request = generateRequest(changes)
   return fetch(`${node_url}/generate`, {
     method: 'POST',
-    headers: { 'x-ticket': await signTicket(ticketFor(request, ticket), secret ?? NODE_SECRET) },
+    headers: { 'x-ticket': await signTicket(ticketFor(request, ticket), signer) },
     body: JSON.stringify(request),
     ...(signal ? { signal } : {}),
   })

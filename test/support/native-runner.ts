@@ -7,7 +7,8 @@ import { NativeRunner } from '../../gpu-node/run/native/runner.ts'
 import { Tokenizer } from '../../gpu-node/run/native/tokenizer/tokenizer.ts'
 import { testData } from './data.ts'
 import { FakeEngine, type FakeEngineOptions } from './fake-engine.ts'
-import { NODE_SECRET } from './generate.ts'
+import { NODE_ID } from './generate.ts'
+import { NODE_KEY, ticketSigner } from './keys.ts'
 
 const EOS = 2
 
@@ -44,7 +45,9 @@ export function nodeConfig(settings: Partial<NodeConfig> & { data_dir: string })
     model_dir: 'none',
     model_id: 'test-model',
     gateway_url: 'http://127.0.0.1:9',
-    node_secret: NODE_SECRET,
+    node_id: NODE_ID,
+    node_key: NODE_KEY,
+    ticket_keys: ticketSigner.x,
   }
   const flags = Object.entries({ ...needed, data_dir: settings.data_dir })
   const defaults = readConfig(

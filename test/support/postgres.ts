@@ -9,6 +9,7 @@ import type { FunctionName } from '../../gateway/db/functions.ts'
 import { migrate } from '../../local/migrate.ts'
 import { type RunningPostgres, startPostgres } from '../../local/postgres.ts'
 import { checked, type Told } from './boundary.ts'
+import { newCluster } from './cluster.ts'
 
 export interface TestPostgres extends RunningPostgres {
   sql: postgres.Sql
@@ -25,9 +26,10 @@ export type Ask = <N extends FunctionName>(name: N, ...items: object[]) => Promi
 export async function startTestPostgres(prepare?: (url: string) => Promise<void>): Promise<TestPostgres> {
   const folder = mkdtempSync(join(tmpdir(), 'ziya-postgres-'))
   const data_dir = join(folder, 'data')
+  await newCluster(data_dir, prepare === undefined)
   const running = await startPostgres({ data_dir, durable: false })
   await prepare?.(running.url)
-  await migrate(running.url)
+  if (prepare) await migrate(running.url)
   const sql = postgres(running.url, { max: 4, prepare: false, fetch_types: false, onnotice: () => {} })
   return {
     ...running,
@@ -113,6 +115,8 @@ export async function ledgerFindings(sql: postgres.Sql, account_ids: string[]): 
         (select coalesce(sum(cost_nanousd), 0) from used u where u.account_id = a.id) as used,
         (select coalesce(sum(cost_nanousd), 0) from usage_daily d where d.account_id = a.id) as used_daily,
         (select coalesce(sum(request_count), 0) from usage_daily d where d.account_id = a.id) as requests_daily,
+        (select coalesce(sum(refunded_nanousd), 0) from usage_daily d where d.account_id = a.id) as refunded_daily,
+        (select coalesce(sum(amount_nanousd), 0) from lines e where e.account_id = a.id and kind = 'refund') as refunded,
         (select count(*) from used u where u.account_id = a.id) as requests,
         (select count(*) from lines e where e.account_id = a.id) as line_count,
         (select coalesce(max(sequence), 0) from lines e where e.account_id = a.id) as last_sequence,
@@ -122,6 +126,13 @@ export async function ledgerFindings(sql: postgres.Sql, account_ids: string[]): 
     union all select id, 'debited is not the sum of its debits' from books where debited_nanousd <> debits
     union all select id, 'what was charged is not what was used' from books where charged <> used
     union all select id, 'the days are not the sum of what was used' from books where (used_daily, requests_daily) <> (used, requests)
+    union all select id, 'the days are not the sum of what was refunded' from books where refunded_daily <> refunded
+    union all select m.account_id, 'a cap does not count what was charged this month, less what came back of it' from meters m
+      where m.account_id = any (${ids}::bigint[]) and m.month = ledger.this_month() and m.charged_nanousd <> (
+        select coalesce(sum(case kind when 'refund' then - e.amount_nanousd else e.amount_nanousd end), 0)
+        from lines e join held r using (request_id) join keys k on k.id = r.key_id
+        where e.account_id = m.account_id and (m.key_id = 0 or coalesce(k.metered_as, k.id) = m.key_id)
+          and date_trunc('month', r.settled_at at time zone 'UTC') = m.month)
     union all select id, 'late is not the sum of late entries' from books where late_nanousd <> late
     union all select id, 'pending is not the sum of open reservations' from books where pending_nanousd <> held
     union all select id, 'an entry is missing' from books where line_count <> last_sequence or entry_count <> last_sequence
@@ -147,6 +158,7 @@ export async function ledgerFindings(sql: postgres.Sql, account_ids: string[]): 
       where g.account_id = any (${ids}::bigint[])
       group by g.entry_id
       having g.spent_nanousd <> coalesce(sum(s.amount_nanousd) filter (where e.kind <> 'grant_expiry'), 0)
+          - (select coalesce(sum(b.amount_nanousd), 0) from grant_returns b where b.grant_id = g.entry_id)
         or g.expired_nanousd <> coalesce(sum(s.amount_nanousd) filter (where e.kind = 'grant_expiry'), 0)`
   return rows.map(({ id, finding }) => `account ${id}: ${finding}`)
 }
@@ -157,28 +169,68 @@ interface Grant {
   left: bigint
 }
 
-/** Replays the entries of these accounts in their order: every debit must have taken from the grants what it could. */
+/**
+ * Replays the entries of these accounts in their order: every debit must have taken from the grants what it could, and every refund have
+ * given back to them in the reverse order.
+ */
 export async function grantFindings(sql: postgres.Sql, account_ids: string[]): Promise<string[]> {
   const rows = await sql`
     select e.id, e.account_id, e.kind, e.amount_nanousd, g.expires_at, coalesce(r.created_at, e.created_at) as valid_at,
       (select coalesce(jsonb_agg(jsonb_build_array(s.grant_id::text, s.amount_nanousd::text) order by s.grant_id), '[]')
-       from grant_spends s where s.entry_id = e.id) as spends
+       from (select * from grant_spends union all select * from grant_returns) as s where s.entry_id = e.id) as spends, e.request_id
     from entries e left join grants g on g.entry_id = e.id
     left join reservations r on r.request_id = e.request_id and e.kind in ('usage', 'late_usage')
     where e.account_id = any (${`{${account_ids}}`}::bigint[]) order by e.account_id, e.sequence`
   const findings: string[] = []
   for (const lines of Map.groupBy(rows, ({ account_id }) => account_id).values()) {
     const grants: Grant[] = []
+    const charges = new Map<string, Charge>()
     for (const line of lines) {
       if (line.kind === 'grant')
         grants.push({ id: line.id, expires_at: line.expires_at, left: BigInt(line.amount_nanousd) })
-      const taken = spendsOf(line as never, grants)
+      const taken = line.kind === 'refund' ? returnsOf(line as never, charges) : spendsOf(line as never, grants)
+      if (line.request_id && line.kind !== 'refund') charges.set(line.request_id, chargeOf(line as never, grants))
       if (taken !== JSON.stringify(line.spends))
         findings.push(`account ${line.account_id}: ${line.kind} took ${JSON.stringify(line.spends)}, not ${taken}`)
     }
     for (const grant of grants) if (grant.left !== 0n) findings.push(`grant ${grant.id} neither spent nor expired`)
   }
   return findings
+}
+
+/** What paid a charge and has not come back: money, and parts of grants in the order that they were taken in. */
+interface Charge {
+  money: bigint
+  parts: { grant: Grant; left: bigint }[]
+}
+
+function chargeOf(line: { amount_nanousd: string; spends: [string, string][] }, grants: Grant[]): Charge {
+  const parts = line.spends
+    .map(([id, amount]) => ({ grant: grants.find((grant) => grant.id === id)!, left: BigInt(amount) }))
+    .sort((a, b) => byEnd(a.grant, b.grant))
+  return { money: BigInt(line.amount_nanousd) - parts.reduce((sum, { left }) => sum + left, 0n), parts }
+}
+
+function returnsOf(line: { amount_nanousd: string; request_id: string }, charges: Map<string, Charge>): string {
+  const charge = charges.get(line.request_id)!
+  let rest = BigInt(line.amount_nanousd)
+  const money = rest < charge.money ? rest : charge.money
+  charge.money -= money
+  rest -= money
+  const given: [string, string][] = []
+  for (const part of charge.parts.toReversed()) {
+    const back = rest < part.left ? rest : part.left
+    if (back === 0n) continue
+    part.left -= back
+    part.grant.left += back
+    rest -= back
+    given.push([part.grant.id, String(back)])
+  }
+  return rest > 0n ? 'more than was charged' : JSON.stringify(given.sort(([a], [b]) => Number(BigInt(a) - BigInt(b))))
+}
+
+function byEnd(a: Grant, b: Grant): number {
+  return a.expires_at.getTime() - b.expires_at.getTime() || Number(BigInt(a.id) - BigInt(b.id))
 }
 
 function spendsOf(
@@ -191,7 +243,7 @@ function spendsOf(
     .filter(
       (grant) => (isExpiry ? grant.id === line.spends[0]?.[0] : grant.expires_at > line.valid_at) && grant.left > 0n,
     )
-    .sort((a, b) => a.expires_at.getTime() - b.expires_at.getTime() || Number(BigInt(a.id) - BigInt(b.id)))
+    .sort(byEnd)
   let rest = BigInt(line.amount_nanousd)
   const taken: [string, string][] = []
   for (const grant of open) {

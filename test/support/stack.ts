@@ -7,6 +7,7 @@ import OpenAI from 'openai'
 import postgres from 'postgres'
 import { createFundedKey } from '../../local/demo-account.ts'
 import { type Stack, startStack } from '../../local/stack.ts'
+import { newCluster } from './cluster.ts'
 import { PATIENT } from './gateway.ts'
 
 export const embeddedModel = join(import.meta.dirname, '../../models/ziya-coding-mini')
@@ -19,6 +20,7 @@ export interface TestStack extends Stack {
 
 export async function startTestStack(model_dir: string = embeddedModel): Promise<TestStack> {
   const data_dir = mkdtempSync(join(tmpdir(), 'ziya-test-'))
+  await newCluster(join(data_dir, 'postgres'))
   const stack = await startStack({ port: 0, model_dir, database_url: null, data_dir, vars: PATIENT })
   const sql = postgres(stack.database_url, { max: 2, fetch_types: false })
   const stopStack = stack.stop

@@ -15,7 +15,12 @@ const billing = paying.billing.omit({ object: true })
 const optional = z.strictObject({ name: z.string(), overdraft_nanousd: nanousd, ...limits.shape }).partial()
 
 export const create_account = {
-  item: z.strictObject({ ...optional.shape, operator: z.literal(true).optional(), name: z.string(), created_by: uuid }),
+  item: z.strictObject({
+    ...optional.shape,
+    ...z.object(operator).partial().shape,
+    name: z.string(),
+    created_by: uuid,
+  }),
   answer: z.strictObject({ decision: z.literal('created'), account_id: id, account }),
 }
 
@@ -47,6 +52,17 @@ export const update_account = {
     z.strictObject({ decision: z.enum(['not_found', 'overdraft_in_use']) }),
   ]),
 }
+
+const suspension = {
+  item: z.strictObject({ ...operator, account_id: id }),
+  answer: z.discriminatedUnion('decision', [
+    z.strictObject({ decision: z.literal('allowed'), account }),
+    z.strictObject({ decision: z.literal('not_found') }),
+  ]),
+}
+
+export const suspend_account = suspension
+export const resume_account = suspension
 
 export const read_balance = {
   item: one,

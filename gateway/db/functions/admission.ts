@@ -3,8 +3,8 @@
 import * as z from 'zod'
 import { count, id, nanousd, uuid } from '../../../contract/public/scalar.ts'
 import { condition, ended } from '../../field/report.ts'
-import { caller, keyRefusals } from './asker.ts'
-import { verdicts, wish } from './verdict.ts'
+import { caller, keyHash, keyRefusals } from './asker.ts'
+import { byId, verdicts, wish } from './verdict.ts'
 
 const node = z.strictObject({ id: z.string(), url: z.string(), running: count, waiting: count })
 
@@ -17,6 +17,28 @@ const shownLimits = z.strictObject({
   retry_us: count.nullable().exactOptional(), // of a refusal: when the same request would be admitted
 })
 
+/** What a request could cost, beside what may be spent. */
+const quota = z.strictObject({
+  bound: z.enum(['key_cap', 'account_cap', 'balance']), // that refused it
+  limit_nanousd: nanousd, // the cap, or the balance
+  overdraft_nanousd: nanousd, // of the balance
+  held_nanousd: nanousd, // by requests that run
+  left_nanousd: nanousd,
+  asked_nanousd: nanousd,
+  max_tokens: count.nullable(), // that would fit, a choice; null where none would
+})
+
+const admitted = z.strictObject({
+  decision: z.literal('admitted'),
+  account_id: id,
+  key_id: id,
+  price_version: z.int().min(1),
+  reserved_nanousd: nanousd,
+  balance_nanousd: nanousd,
+  nodes: z.array(node),
+  limits: shownLimits.exactOptional(),
+})
+
 export const admit = {
   item: z.strictObject({
     ...caller,
@@ -24,25 +46,19 @@ export const admit = {
     model: z.string(),
     prompt_tokens_max: count,
     request_output_tokens_max: count,
+    choices: z.int().min(1).optional(), // that share the output
     ttl_ms: z.int(),
+    registered_nodes: z.literal(true).optional(), // a gateway of the release before does not say so
     // The deployment's, for an account that has none of its own.
     limits: z
       .strictObject({ requests_per_minute: count, tokens_per_minute: count, requests_in_flight_max: count })
       .partial()
       .optional(),
     idempotency: wish.optional(),
+    ...byId,
   }),
   answer: z.discriminatedUnion('decision', [
-    z.strictObject({
-      decision: z.literal('admitted'),
-      account_id: id,
-      key_id: id,
-      price_version: z.int().min(1),
-      reserved_nanousd: nanousd,
-      balance_nanousd: nanousd,
-      nodes: z.array(node),
-      limits: shownLimits.exactOptional(),
-    }),
+    admitted,
     z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'closed']) }),
     z.strictObject({
       decision: z.enum([
@@ -50,18 +66,23 @@ export const admit = {
         'tokens_per_minute',
         'request_too_large',
         'requests_in_flight',
-        'spend_cap_reached',
-        'insufficient_quota',
         'no_node',
       ]),
       limits: shownLimits,
     }),
+    z.strictObject({ decision: z.enum(['spend_cap_reached', 'insufficient_quota']), limits: shownLimits, quota }),
     ...verdicts,
   ]),
 }
 
-/** The fields of a ticket that name its reservation, and from which a lost one is made again. A ticket has more. */
-const ticket = {
+/** An admission that got no answer in time: found, where it is wanted and was made; else it is undone, and can be made no more. */
+export const resolve_admission = {
+  item: z.strictObject({ request_id: uuid, key_hash: keyHash, model: z.string(), is_wanted: z.boolean() }),
+  answer: z.discriminatedUnion('decision', [admitted, z.strictObject({ decision: z.enum(['withdrawn', 'closed']) })]),
+}
+
+/** A reservation as it was admitted: all that a lost one is made again from. */
+const reservation = {
   request_id: uuid,
   account_id: id,
   attempt: z.int().min(1),
@@ -72,19 +93,26 @@ const ticket = {
 }
 
 export const fence = {
-  item: z.object(ticket).pick({ request_id: true, account_id: true, attempt: true }),
+  item: z.object(reservation).pick({ request_id: true, account_id: true, attempt: true }),
   answer: z.strictObject({ decision: z.enum(['fenced', 'closed']) }),
 }
 
 const voiding = {
-  item: z.object(ticket),
+  item: z.object(reservation),
   answer: z.strictObject({ decision: z.enum(['voided', 'posted', 'expired', 'rejected']) }),
 }
 
 export { voiding as void }
 
-const usageRecord = z.object({ ...ticket, ...ended })
+const usageRecord = z.object({
+  ...reservation,
+  ...ended,
+  // Of its ticket: when it was signed, and for which node. A gateway of the release before says neither.
+  issued_unix_ms: z.int().optional(),
+  node_id: z.string().optional(),
+})
 
+/** What a gateway of the release before passes on of a node; this one asks hear_node. */
 const heartbeat = z.strictObject({
   node: z.strictObject({ node_id: z.string(), url: z.string(), model: z.string(), ...condition }),
 })
@@ -102,7 +130,7 @@ export const settle = {
 export const keep_unsettled = {
   item: z.strictObject({
     request_id: uuid,
-    kind: z.enum(['refused', 'bad_ticket']),
+    kind: z.enum(['refused', 'bad_ticket', 'other_node']),
     node_id: z.string(),
     sqlstate: z.string().nullable(),
     record: z.looseObject({ request_id: uuid }),
@@ -116,6 +144,6 @@ export const expire = {
 }
 
 export const health = {
-  item: z.strictObject({}),
+  item: z.strictObject({ registered_nodes: z.literal(true).optional() }),
   answer: z.strictObject({ decision: z.literal('healthy'), models: z.record(z.string(), count) }),
 }

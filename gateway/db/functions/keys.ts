@@ -34,16 +34,21 @@ export const create_key = {
   ]),
 }
 
-const one = asked({ key_id: id }, {})
+/** A key of the asker's account; null is the asker itself. */
+const named = { key_id: id.nullable() }
+
+/** The asker needs no scope where it asks about itself. */
+const open_to_itself = { ...named, self_without_scope: z.literal(true).optional() }
+
 const refused = z.strictObject({ decision: z.enum([...keyRefusals, 'not_found']), key: z.null() })
 
 export const read_key = {
-  item: one,
+  item: asked(open_to_itself, {}),
   answer: z.discriminatedUnion('decision', [z.strictObject({ decision: z.literal('allowed'), key }), refused]),
 }
 
 export const update_key = {
-  item: asked({ key_id: id, fields: optional }, {}),
+  item: asked({ ...named, fields: optional }, {}),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({ decision: z.literal('allowed'), key }),
     z.strictObject({ decision: z.enum([...keyRefusals, 'not_found', 'already_revoked']) }),
@@ -52,17 +57,23 @@ export const update_key = {
 }
 
 export const rotate_key = {
-  item: asked({ key_id: id, overlap_s: count, ...stored }, {}),
+  item: asked({ ...open_to_itself, overlap_s: count, ...stored }, {}),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({ decision: z.literal('created'), key }),
-    z.strictObject({ decision: z.enum([...keyRefusals, 'not_found', 'already_revoked']) }),
+    z.strictObject({ decision: z.enum([...keyRefusals, 'not_found', 'already_revoked', 'rotation_running']) }),
     z.strictObject({ decision: z.literal('exceeds_own_key'), ...refusedFor }),
   ]),
 }
 
 export const revoke_key = {
-  item: one,
+  item: asked(named, {}),
   answer: z.discriminatedUnion('decision', [z.strictObject({ decision: z.literal('revoked'), key }), refused]),
+}
+
+/** Whether a key is known at all. */
+export const find_key = {
+  item: z.strictObject({ key_hash: keyHash }),
+  answer: z.strictObject({ decision: z.enum(['known', 'unknown']) }),
 }
 
 export const leak_key = {

@@ -3,7 +3,7 @@
 import * as z from 'zod'
 import * as shown from '../../../contract/public/price.ts'
 import { id, nanousd } from '../../../contract/public/scalar.ts'
-import { caller, keyRefusals } from './asker.ts'
+import { caller, keyRefusals, operator } from './asker.ts'
 
 const price = shown.price.omit({ object: true })
 
@@ -22,6 +22,7 @@ export const read_prices = {
 
 export const publish_price = {
   item: z.strictObject({
+    ...z.object(operator).partial().shape,
     model: z.string(),
     account_id: id.nullable().optional(),
     input_nanousd_per_token: nanousd,

@@ -1,7 +1,7 @@
 // Stripe: customers and payments in, usage out.
 
 import * as z from 'zod'
-import { count, id, nanousd } from '../../../contract/public/scalar.ts'
+import { count, id, nanousd, uuid } from '../../../contract/public/scalar.ts'
 import { caller, keyRefusals } from './asker.ts'
 import { top_up } from './entries.ts'
 
@@ -13,12 +13,14 @@ export const read_buyer = {
       account_id: id,
       name: z.string(),
       customer_id: z.string().nullable(),
+      deployment_id: uuid,
     }),
     z.strictObject({
       decision: z.enum(keyRefusals),
       account_id: id.nullable(),
       name: z.string().nullable(),
       customer_id: z.string().nullable(),
+      deployment_id: uuid,
     }),
   ]),
 }
@@ -37,8 +39,12 @@ export const stripe_payment = {
     account_id: id.nullable(), // null: whose customer it is
     customer_id: z.string().nullable(),
     amount_nanousd: nanousd,
+    deployment_id: uuid.nullable().optional(), // whose account it names
   }),
-  answer: top_up.answer,
+  answer: z.discriminatedUnion('decision', [
+    ...top_up.answer.options,
+    z.strictObject({ decision: z.literal('other_deployment') }),
+  ]),
 }
 
 export const stripe_reversal = {
@@ -62,11 +68,17 @@ export const collect_metering = {
 const hour = { account_id: id, hour_unix_s: count, revision: count }
 
 export const claim_meter_events = {
-  item: z.strictObject({ count_max: count }),
+  item: z.strictObject({ count_max: count, names_deployment: z.literal(true).optional() }),
   answer: z.strictObject({
     decision: z.literal('claimed'),
     events: z.array(
-      z.strictObject({ ...hour, customer_id: z.string(), attempt: z.int().min(1), value_nanousd: nanousd }),
+      z.strictObject({
+        ...hour,
+        customer_id: z.string(),
+        attempt: z.int().min(1),
+        identifier: z.string(),
+        value_nanousd: nanousd,
+      }),
     ),
   }),
 }

@@ -8,17 +8,18 @@ export const wish = z.strictObject({
   endpoint: z.string(),
   key_hash: keyHash, // of the Idempotency-Key, hex
   fingerprint: keyHash,
+  fingerprint_before: keyHash.optional(), // by the secret that was in use before
 })
+
+/** A result that is kept is named, and fetched by itself. Without this a gateway of an earlier release is given all of it at once. */
+export const byId = { results_by_id: z.literal(true).optional() }
 
 export const verdicts = [
   z.strictObject({ decision: z.enum(['idempotency_mismatch', 'idempotency_running']) }),
   z.strictObject({ decision: z.literal('idempotency_lost'), request_id: uuid }),
   z.strictObject({
-    decision: z.literal('replay'),
+    decision: z.literal('kept'),
     account_id: z.string(), // '0' for the operator's
     request_id: uuid,
-    status: z.int(),
-    content_type: z.string(),
-    body: z.string(), // base64, as it was sealed
   }),
 ] as const

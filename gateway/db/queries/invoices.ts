@@ -1,7 +1,7 @@
-// The invoices of an account, the newest first.
+// The invoices of an account, and the credit notes, the newest first.
 
 import { and, desc, eq, lt } from 'drizzle-orm'
-import { invoicesView as invoices } from '../schema/read.ts'
+import { invoicesView as invoices, creditNotesView as notes } from '../schema/read.ts'
 import type { ReadDb } from './read-db.ts'
 
 export interface InvoicePage {
@@ -18,5 +18,15 @@ export function listInvoices(db: ReadDb, { account_id, limit, after_number }: In
     .from(invoices)
     .where(and(eq(invoices.account_id, BigInt(account_id)), before))
     .orderBy(desc(invoices.number))
+    .limit(limit + 1)
+}
+
+export function listCreditNotes(db: ReadDb, { account_id, limit, after_number }: InvoicePage) {
+  const before = after_number === undefined ? undefined : lt(notes.number, after_number)
+  return db
+    .select()
+    .from(notes)
+    .where(and(eq(notes.account_id, BigInt(account_id)), before))
+    .orderBy(desc(notes.number))
     .limit(limit + 1)
 }

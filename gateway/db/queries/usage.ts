@@ -86,14 +86,19 @@ function order({ day, key_id, model, tag }: ReturnType<typeof grouping> & { tag?
   return [day, key_id && sql`${key_id}::text`, model, tag].filter((field) => field !== undefined)
 }
 
-type Counted = Record<'prompt_tokens' | 'cached_tokens' | 'completion_tokens' | 'cost_nanousd', SQLWrapper>
+type Counted = Record<
+  'prompt_tokens' | 'cached_tokens' | 'completion_tokens' | 'cost_nanousd' | 'refunded_nanousd',
+  SQLWrapper
+>
 
-function sums(requests: SQLWrapper, { prompt_tokens, cached_tokens, completion_tokens, cost_nanousd }: Counted) {
+function sums(requests: SQLWrapper, counted: Counted) {
+  const { prompt_tokens, cached_tokens, completion_tokens, cost_nanousd, refunded_nanousd } = counted
   return {
     requests: sum(requests).mapWith(Number).as('requests'),
     prompt_tokens: sum(prompt_tokens).mapWith(Number).as('prompt_tokens'),
     cached_tokens: sum(cached_tokens).mapWith(Number).as('cached_tokens'),
     completion_tokens: sum(completion_tokens).mapWith(Number).as('completion_tokens'),
     cost_nanousd: sum(cost_nanousd).mapWith(BigInt).as('cost_nanousd'),
+    refunded_nanousd: sum(refunded_nanousd).mapWith(BigInt).as('refunded_nanousd'),
   }
 }

@@ -28,4 +28,5 @@ export const accounts = pgTable('accounts', {
   alert_base_nanousd: int8().notNull().default(0n), // the balance after money last came in
   invoiced_until: moment().notNull().default(sql`date_trunc('month', clock_timestamp(), 'UTC')`),
   stripe_customer_id: text().unique(),
+  suspended_at: moment(),
 })

@@ -1,4 +1,4 @@
-// Credit that ends, and which debits it paid.
+// Credit that ends, which debits it paid, and what came back to it.
 
 import { pgTable, primaryKey } from 'drizzle-orm/pg-core'
 import { accounts } from './accounts.ts'
@@ -24,6 +24,20 @@ export const grantSpends = pgTable(
     entry_id: int8()
       .notNull()
       .references(() => entries.id), // the debit
+    grant_id: int8()
+      .notNull()
+      .references(() => grants.entry_id),
+    amount_nanousd: int8().notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.entry_id, table.grant_id] })],
+)
+
+export const grantReturns = pgTable(
+  'grant_returns',
+  {
+    entry_id: int8()
+      .notNull()
+      .references(() => entries.id), // the refund
     grant_id: int8()
       .notNull()
       .references(() => grants.entry_id),

@@ -1,8 +1,17 @@
-// The month of an account, and its sums by kind, model and price.
+// The month of an account, its sums by kind, model and price, and the credit notes that correct it.
 
-import { foreignKey, integer, pgTable, primaryKey, text, unique } from 'drizzle-orm/pg-core'
+import { foreignKey, integer, jsonb, pgTable, primaryKey, text, unique, uuid } from 'drizzle-orm/pg-core'
+import type { Party } from '../../../contract/public/tax.ts'
 import { accounts } from './accounts.ts'
 import { int8, moment, writtenAt } from './column.ts'
+import { entries } from './entries.ts'
+
+/** The tax of a document, without its amounts. */
+export interface FrozenTax {
+  name: string
+  rate_ppm: number
+  is_reverse_charge: boolean
+}
 
 export const invoices = pgTable(
   'invoices',
@@ -21,6 +30,12 @@ export const invoices = pgTable(
     closing_nanousd: int8().notNull(),
     created_at: writtenAt(),
     closed_at: moment(), // null: a draft
+    // Frozen when the month was cut.
+    seller: jsonb().$type<Party>(),
+    buyer: jsonb().$type<Party>(),
+    tax: jsonb().$type<FrozenTax>(),
+    taxable_nanousd: int8().notNull().default(0n),
+    tax_nanousd: int8().notNull().default(0n), // it is in the taxable
   },
   (table) => [primaryKey({ columns: [table.account_id, table.number] }), unique().on(table.account_id, table.month)],
 )
@@ -42,5 +57,36 @@ export const invoiceLines = pgTable(
   (table) => [
     primaryKey({ columns: [table.account_id, table.number, table.kind, table.model, table.price_version] }),
     foreignKey({ columns: [table.account_id, table.number], foreignColumns: [invoices.account_id, invoices.number] }),
+  ],
+)
+
+export const creditNotes = pgTable(
+  'credit_notes',
+  {
+    account_id: int8()
+      .notNull()
+      .references(() => accounts.id),
+    number: integer().notNull(), // 1, 2, 3 … in its account
+    invoice_number: integer().notNull(),
+    entry_id: int8()
+      .notNull()
+      .unique()
+      .references(() => entries.id),
+    request_id: uuid(), // null for an adjustment
+    model: text(),
+    amount_nanousd: int8().notNull(),
+    taxable_nanousd: int8().notNull(), // the rest went back to grants
+    tax_nanousd: int8().notNull(),
+    seller: jsonb().$type<Party>(),
+    buyer: jsonb().$type<Party>().notNull(),
+    tax: jsonb().$type<FrozenTax>(),
+    created_at: writtenAt(),
+  },
+  (table) => [
+    primaryKey({ columns: [table.account_id, table.number] }),
+    foreignKey({
+      columns: [table.account_id, table.invoice_number],
+      foreignColumns: [invoices.account_id, invoices.number],
+    }),
   ],
 )

@@ -6,6 +6,8 @@ import type { Anomaly } from '../../../contract/public/anomaly.ts'
 import type { Billing } from '../../../contract/public/billing.ts'
 import type { EntryKind } from '../../../contract/public/entry.ts'
 import type { Scope } from '../../../contract/public/key.ts'
+import type { Node } from '../../../contract/public/node.ts'
+import type { Role } from '../../../contract/public/operator.ts'
 import { int8, moment } from './column.ts'
 
 const read = pgSchema('read')
@@ -33,6 +35,7 @@ export const accountsView = read
     available_nanousd: numeric({ mode: 'bigint' }).notNull(), // may be past what a bigint of Postgres holds
     ...limits,
     ...limitsInUse,
+    suspended_at: moment(),
   })
   .existing()
 
@@ -78,6 +81,7 @@ export const entriesView = read
     sequence: count().notNull(),
     kind: text().$type<EntryKind>().notNull(),
     amount_nanousd: int8().notNull(),
+    effect_nanousd: int8().notNull(), // with the sign of what it did to the balance
     reference: text(),
     request_id: uuid(),
     created_at: moment().notNull(),
@@ -97,12 +101,26 @@ export const invoicesView = read
   })
   .existing()
 
+export const creditNotesView = read
+  .view('credit_notes', {
+    account_id: int8().notNull(),
+    number: integer().notNull(),
+    invoice_number: integer().notNull(),
+    entry_id: int8().notNull(),
+    request_id: uuid(),
+    model: text(),
+    amount_nanousd: int8().notNull(),
+    created_at: moment().notNull(),
+  })
+  .existing()
+
 const usageSums = {
   request_count: int8().notNull(),
   prompt_tokens: int8().notNull(),
   cached_tokens: int8().notNull(),
   completion_tokens: int8().notNull(),
   cost_nanousd: int8().notNull(),
+  refunded_nanousd: int8().notNull(),
 }
 
 export const usageByDayView = read
@@ -133,5 +151,74 @@ export const anomaliesView = read
     node_id: text(),
     sqlstate: text(),
     detail: jsonb().$type<Record<string, unknown>>().notNull(),
+  })
+  .existing()
+
+export const nodesView = read
+  .view('nodes', {
+    id: text().notNull(),
+    url: text().notNull(),
+    model: text().notNull(),
+    public_key: text().notNull(),
+    old_key_until: moment(),
+    drained_at: moment(),
+    created_at: moment().notNull(),
+    state: text().$type<NonNullable<Node['state']>>(),
+    running: integer(),
+    waiting: integer(),
+    last_seen_at: moment(),
+    refusals: count().notNull(),
+  })
+  .existing()
+
+export const nodeRefusalsView = read
+  .view('node_refusals', {
+    node_id: text().notNull(), // '' for those that are not registered
+    reason: text().notNull(),
+    count: count().notNull(),
+    first_at: moment().notNull(),
+    last_at: moment().notNull(),
+    detail: jsonb().$type<Record<string, unknown>>().notNull(),
+  })
+  .existing()
+
+export const operatorsView = read
+  .view('operators', {
+    id: int8().notNull(),
+    name: text().notNull(),
+    role: text().$type<Role>().notNull(),
+    created_at: moment().notNull(),
+    ended_at: moment(),
+  })
+  .existing()
+
+export const operatorKeysView = read
+  .view('operator_keys', {
+    id: int8().notNull(),
+    operator_id: int8().notNull(),
+    prefix: text().notNull(),
+    last_four: text().notNull(),
+    created_at: moment().notNull(),
+    expires_at: moment(),
+    revoked_at: moment(),
+    last_used_at: moment(),
+    rotated_from: int8(),
+  })
+  .existing()
+
+export const auditView = read
+  .view('audit', {
+    id: int8().notNull(),
+    created_at: moment().notNull(),
+    operator_id: int8(), // null: the key that the deployment was given
+    operator_name: text().notNull(),
+    operator_key_id: int8(),
+    address: text(),
+    request_id: uuid().notNull(),
+    action: text().notNull(),
+    account_id: int8(),
+    subject: text().notNull(),
+    before: jsonb().$type<Record<string, unknown>>(),
+    after: jsonb().$type<Record<string, unknown>>(),
   })
   .existing()

@@ -14,6 +14,7 @@ export const ledgerCheckpoints = pgTable('ledger_checkpoints', {
   late_nanousd: int8().notNull(),
   charge_count: int8().notNull(),
   charged_nanousd: int8().notNull(),
+  refunded_nanousd: int8().notNull(),
 })
 
 export const ledgerFindings = pgTable('ledger_findings', {

@@ -18,4 +18,5 @@ export const reservations = pgTable('reservations', {
   charged_tokens_max: int8().notNull().default(0n), // what tokens per minute were charged with at admission
   stopped_at: moment(), // its key was revoked while it ran
   settled_at: moment(),
+  restored_at: moment(), // made again from its ticket
 })

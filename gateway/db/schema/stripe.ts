@@ -1,6 +1,7 @@
 // What goes to Stripe and comes from it, beside the top-ups that its payments become.
 
-import { boolean, integer, pgTable, primaryKey, text } from 'drizzle-orm/pg-core'
+import { sql } from 'drizzle-orm'
+import { boolean, integer, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
 import { accounts } from './accounts.ts'
 import { int8, moment, writtenAt } from './column.ts'
 
@@ -45,6 +46,13 @@ export const stripeMeterEvents = pgTable(
     reconciled_at: moment(),
     created_at: writtenAt(),
     customer_id: text(), // null where it was unlinked before this was kept
+    identifier: text(), // its name at Stripe, from the first attempt on
   },
   (table) => [primaryKey({ columns: [table.account_id, table.hour, table.revision] })],
 )
+
+/** One row: which deployment this is to others. */
+export const deployment = pgTable('deployment', {
+  only_row: boolean().primaryKey().default(true),
+  id: uuid().notNull().default(sql`gen_random_uuid()`),
+})

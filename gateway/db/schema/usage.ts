@@ -43,6 +43,7 @@ export const usageDaily = pgTable(
     cached_tokens: int8().notNull(),
     completion_tokens: int8().notNull(),
     cost_nanousd: int8().notNull(),
+    refunded_nanousd: int8().notNull().default(0n), // of what was charged that day
   },
   (table) => [primaryKey({ columns: [table.account_id, table.day, table.key_id, table.model, table.price_version] })],
 )

@@ -16,8 +16,8 @@ export const stripeWebhook = endpoint(
     const { decision } = await ask(c.env, meaning.name, meaning.item)
     // It is not in the ledger: Stripe has to tell it again, and shows that it was refused.
     if (decision === 'uncountable') throw new ApiError('uncountable')
-    // Telling it again would mend nothing: a person has to look at it.
-    if (!['credited', 'applied', 'waits'].includes(decision))
+    // Telling it again would mend nothing: a person has to look at it. (What another deployment sold is its own affair.)
+    if (!['credited', 'applied', 'waits', 'other_deployment'].includes(decision))
       console.error(`stripe: ${event.type} ${event.id}: ${decision}`)
     return c.json({ received: true, decision })
   },

@@ -1,59 +1,111 @@
-// POST /internal/sync: a node reports itself and its journal. Signed over the raw body; every record carries the ticket it was
-// generated under. Answers what became of each record; what could not be decided now is to be sent again.
+// POST /internal/sync: a node reports itself and its journal. Who it is follows from the key that signed the report, which an operator
+// registered; every record carries the ticket it was generated under. Answers what became of each record; what could not be decided now
+// is to be sent again. The answer is signed, for a node forgets what it says is settled.
 
 import * as z from 'zod'
 import {
+  ANSWER_SIGNATURE_HEADER,
   SYNC_RECORDS_MAX,
+  SYNC_RUNNING_MAX,
   type SyncRequest,
   type SyncResponse,
   type UsageRecord,
 } from '../../../contract/internal/sync.ts'
-import { type Ticket, verifyTicket } from '../../../contract/internal/ticket.ts'
-import { keepUnsettled, settle } from '../../billing/ledger.ts'
+import type { OpenedTicket, TicketIssuer } from '../../../contract/internal/ticket.ts'
+import { hearNode, keepUnsettled, settle } from '../../billing/ledger.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Env } from '../../env.ts'
 import { ApiError } from '../../error.ts'
+import { nodeId, nodeModel, nodeUrl } from '../../field/node.ts'
 import { condition, ended } from '../../field/report.ts'
+import { text } from '../../field/text.ts'
+import type { SignedReport } from '../../guard.ts'
+import { ticketIssuerOf } from '../../ticket-issuer.ts'
+
+const TICKET_LENGTH_MAX = 4096
+const UNIX_MS_MAX = 1e14 // in a few thousand years
 
 const report: z.ZodType<SyncRequest> = z.object({
-  node: z.object({
-    node_id: z.string().min(1).max(200),
-    url: z.url({ protocol: /^https?$/ }),
-    model: z.string().min(1),
-    ...condition,
-  }),
+  node: z.object({ node_id: nodeId, url: nodeUrl, model: nodeModel, ...condition }),
+  boot: z.object({ id: z.guid(), folder_id: z.guid(), number: z.int().min(0) }),
+  sequence: z.int().min(0),
+  sent_unix_ms: z.int().min(0).max(UNIX_MS_MAX),
+  running_ids: z.array(z.guid()).max(SYNC_RUNNING_MAX),
   records: z
-    .array(z.object({ ticket: z.string(), request_id: z.guid(), attempt: z.int().min(1), ...ended }))
+    .array(z.object({ ticket: text.max(TICKET_LENGTH_MAX), request_id: z.guid(), attempt: z.int().min(1), ...ended }))
     .max(SYNC_RECORDS_MAX),
 })
 
 export const internalSync = endpoint(
   { says: 'Takes a node’s report.', body: report, answer: null },
-  async (c, text: string) => {
-    const parsed = report.safeParse(JSON.parse(text))
-    if (!parsed.success) throw new ApiError('invalid_value', { message: z.prettifyError(parsed.error).slice(0, 500) })
-    return c.json(await settleRecords(c.env, parsed.data))
+  async (c, signed: SignedReport) => {
+    const { node, boot, sequence, sent_unix_ms, running_ids, records } = parsed(signed.text)
+    const stop = await hearNode(c.env, {
+      report_id: c.get('request_id'),
+      key: signed.key,
+      ...node,
+      boot_id: boot.id,
+      folder_id: boot.folder_id,
+      boot_number: boot.number,
+      sequence,
+      sent_unix_ms,
+      running_ids,
+    })
+    const issuer = await ticketIssuerOf(c.env)
+    const settled = await settleRecords(c.env, issuer, { node_id: node.node_id, records })
+    const body = JSON.stringify({ settled, stop, ticket_keys: issuer.keys } satisfies SyncResponse)
+    return new Response(body, {
+      headers: {
+        'content-type': 'application/json',
+        [ANSWER_SIGNATURE_HEADER]: await issuer.signAnswer(signed.signature, body),
+      },
+    })
   },
 )
 
-async function settleRecords(env: Env, { node, records }: SyncRequest): Promise<SyncResponse> {
-  const tickets = await Promise.all(records.map((record) => ticketOf(record, env.NODE_SECRET)))
-  const settlements = records.flatMap((record, i) => (tickets[i] ? [{ record, ticket: tickets[i] }] : []))
-  const { outcomes, stop } = await settle(env, node, settlements)
+function parsed(body: string): SyncRequest {
+  const result = report.safeParse(parseJson(body))
+  if (!result.success) throw new ApiError('invalid_value', { message: z.prettifyError(result.error).slice(0, 500) })
+  return result.data
+}
+
+function parseJson(body: string): unknown {
+  try {
+    return JSON.parse(body)
+  } catch {
+    throw new ApiError('invalid_json')
+  }
+}
+
+interface Reported {
+  node_id: string
+  records: UsageRecord[]
+}
+
+async function settleRecords(
+  env: Env,
+  issuer: TicketIssuer,
+  { node_id, records }: Reported,
+): Promise<SyncResponse['settled']> {
+  const tickets = await Promise.all(records.map((record) => ticketOf(record, issuer)))
+  const settlements = records.flatMap((record, i) => {
+    const ticket = tickets[i]
+    return ticket?.node_id === node_id ? [{ record, ticket }] : []
+  })
+  const outcomes = await settle(env, node_id, settlements)
   const made = new Map(settlements.map(({ record }, i) => [record, outcomes[i]!]))
-  const outcomeOf = (record: UsageRecord) =>
-    made.get(record) ?? keepUnsettled(env, node, { kind: 'bad_ticket', record })
-  const settled = await Promise.all(
-    records.map(async (record) => {
+  return Promise.all(
+    records.map(async (record, i) => {
       const { request_id, attempt } = record
-      return { request_id, attempt, outcome: await outcomeOf(record) }
+      const kind = tickets[i] ? 'other_node' : 'bad_ticket'
+      const outcome = made.get(record) ?? (await keepUnsettled(env, node_id, { kind, record }))
+      return { request_id, attempt, outcome }
     }),
   )
-  return { settled, stop }
 }
 
 /** The record's ticket, where it is ours and was given for this very attempt. */
-async function ticketOf(record: UsageRecord, secret: string): Promise<Ticket | null> {
-  const ticket = await verifyTicket(record.ticket, secret)
+async function ticketOf(record: UsageRecord, issuer: TicketIssuer): Promise<OpenedTicket | null> {
+  const ticket = await issuer.open(record.ticket)
   return ticket?.request_id === record.request_id && ticket.attempt === record.attempt ? ticket : null
 }

@@ -1,12 +1,14 @@
-// /admin/accounts: opens, lists, shows and changes accounts.
+// /admin/accounts: opens, lists, shows, changes, suspends and resumes accounts. How far one may go below zero is a matter of finance.
 
 import * as z from 'zod'
 import * as shown from '../../../contract/public/account.ts'
 import * as pages from '../../../contract/public/page.ts'
-import type { Operator } from '../../auth/authenticate.ts'
+import { mayDo, type Operator } from '../../auth/authenticate.ts'
 import { ask, obtain } from '../../db/ask.ts'
 import { rowsOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
+import type { Call } from '../../env.ts'
+import { ApiError } from '../../error.ts'
 import { pathId } from '../../field/id.ts'
 import { limitFields } from '../../field/limits.ts'
 import { overdraftNanousd } from '../../field/money.ts'
@@ -24,7 +26,7 @@ const query = pageQuery({})
 export const createAccount = endpoint(
   { says: 'Opens an account.', body: creation, answer: shown.account, statuses: [201] },
   async (c, operator: Operator) => {
-    const item = { ...(await readBody(c, creation)), created_by: c.var.operation.id, ...operator }
+    const item = { ...permitted(c, await readBody(c, creation)), created_by: c.var.operation.id, ...operator }
     const { account } = await ask(c.env, 'create_account', item)
     return c.json(publicAccount(account), 201)
   },
@@ -51,8 +53,31 @@ export const retrieveAccount = endpoint(
 export const updateAccount = endpoint(
   { says: 'Changes what is given of an account.', body: change, answer: shown.account },
   async (c, operator: Operator) => {
-    const item = { fields: await readBody(c, change), account_id: pathId(c), ...operator }
+    const item = { fields: permitted(c, await readBody(c, change)), account_id: pathId(c), ...operator }
     const { account } = await obtain(c.env, 'update_account', item, 'allowed')
     return c.json(publicAccount(account))
   },
 )
+
+export const suspendAccount = endpoint(
+  { says: 'Suspends an account: what runs is stopped, and nothing new is let in.', answer: shown.account },
+  async (c, operator: Operator) => {
+    const { account } = await obtain(c.env, 'suspend_account', { ...operator, account_id: pathId(c) }, 'allowed')
+    return c.json(publicAccount(account))
+  },
+)
+
+export const resumeAccount = endpoint(
+  { says: 'Resumes an account that is suspended.', answer: shown.account },
+  async (c, operator: Operator) => {
+    const { account } = await obtain(c.env, 'resume_account', { ...operator, account_id: pathId(c) }, 'allowed')
+    return c.json(publicAccount(account))
+  },
+)
+
+/** The fields, where the asker's role is enough for all of them. */
+function permitted<F extends { overdraft_nanousd?: string | undefined }>(c: Call, fields: F): F {
+  if (fields.overdraft_nanousd !== undefined && !mayDo(c.get('role'), 'finance'))
+    throw new ApiError('missing_role', { param: 'overdraft_nanousd', message: 'This needs the role finance.' })
+  return fields
+}

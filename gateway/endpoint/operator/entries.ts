@@ -1,5 +1,5 @@
-// POST /admin/grants, /admin/refunds and /admin/adjustments: money that an operator moves. A reference names each, so that a
-// repeated call moves it once. GET /admin/entries: the statement of any account.
+// POST /admin/grants, /admin/refunds and /admin/adjustments: money that an operator moves. A credit may correct an invoice that is closed,
+// by a credit note. GET /admin/entries: the statement of any account.
 
 import * as z from 'zod'
 import { bookedEntry } from '../../../contract/public/entry.ts'
@@ -10,7 +10,7 @@ import { accountOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-import { requestId, rowId } from '../../field/id.ts'
+import { invoiceId, requestId, rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
 import { pageQuery } from '../../field/page.ts'
 import { readQuery } from '../../field/query.ts'
@@ -18,11 +18,12 @@ import { readBody } from '../../field/read-body.ts'
 import { text } from '../../field/text.ts'
 import { moment } from '../../field/time.ts'
 import { listing, statement } from '../statement.ts'
+import { byHand, named, repeated } from './by-hand.ts'
 
 const amount_nanousd = nanousd.refine((amount) => /[1-9]/.test(amount), 'expected more than nothing')
 const common = {
   account_id: rowId,
-  reference: text.min(1).max(200),
+  ...byHand,
   note: text.max(1000).nullable().default(null),
 }
 const grant = z.strictObject({ ...common, amount_nanousd, expires_at: moment })
@@ -36,6 +37,7 @@ const adjustment = z.strictObject({
   amount_nanousd,
   direction: z.enum(['credit', 'debit']),
   may_overdraw: z.boolean().default(false),
+  invoice_id: invoiceId.optional(),
 })
 
 const query = pageQuery({ account_id: rowId })
@@ -49,36 +51,49 @@ const booking = { answer: bookedEntry, statuses: [201] } as const
 
 export const createGrant = endpoint(
   { says: 'Gives an account credit that ends.', body: grant, ...booking },
-  async (c, _: Operator) => {
-    const fields = await readBody(c, grant)
-    const answer = await ask(c.env, 'give_grant', fields)
-    return answer.decision === 'granted' ? booked(c, fields, answer) : refused(answer)
+  async (c, operator: Operator) => {
+    const item = named(c, operator, await readBody(c, grant))
+    const answer = await ask(c.env, 'give_grant', item)
+    return answer.decision === 'granted' ? booked(c, item, answer) : refused(answer)
   },
 )
 
 export const createRefund = endpoint(
   { says: 'Gives back what a request was charged, or a part of it.', body: refund, ...booking },
-  async (c, _: Operator) => {
-    const fields = await readBody(c, refund)
-    const answer = await ask(c.env, 'refund', fields)
-    return answer.decision === 'refunded' ? booked(c, fields, answer) : refused(answer)
+  async (c, operator: Operator) => {
+    const item = named(c, operator, await readBody(c, refund))
+    const answer = await ask(c.env, 'refund', item)
+    return answer.decision === 'refunded' ? booked(c, item, answer) : refused(answer)
   },
 )
 
 export const createAdjustment = endpoint(
   { says: 'Credits or debits an account.', body: adjustment, ...booking },
-  async (c, _: Operator) => {
-    const fields = await readBody(c, adjustment)
-    const answer = await ask(c.env, 'adjust', fields)
-    return answer.decision === 'adjusted' ? booked(c, fields, answer) : refused(answer)
+  async (c, operator: Operator) => {
+    const { invoice_id, ...fields } = await readBody(c, adjustment)
+    const item = { ...named(c, operator, fields), ...(invoice_id && correcting(invoice_id, fields)) }
+    const answer = await ask(c.env, 'adjust', item)
+    return answer.decision === 'adjusted' ? booked(c, item, answer) : refused(answer)
   },
 )
+
+/** The number of the invoice that a credit corrects, which is the account's own. */
+function correcting(id: string, { account_id, direction }: { account_id: string; direction: string }) {
+  const [, owner, number] = id.split('_')
+  if (direction !== 'credit') throw invalid('invoice_id', 'An invoice is corrected by a credit.')
+  if (owner !== account_id) throw new ApiError('not_found', { param: 'invoice_id' })
+  return { invoice_number: Number(number) }
+}
 
 type Answers = Answer<'give_grant'> | Answer<'refund'> | Answer<'adjust'>
 type Booked = Extract<Answers, { decision: 'granted' | 'refunded' | 'adjusted' }>
 
-function booked(c: Call, fields: object, { entry_id, account_id, kind, amount_nanousd }: Booked): Response {
-  return c.json({ object: 'entry', id: entry_id, ...fields, account_id, kind, amount_nanousd }, 201)
+type Item = Operator & { invoice_number?: number; noticed_s?: number }
+
+function booked(c: Call, item: Item, { entry_id, account_id, kind, amount_nanousd }: Booked): Response {
+  const { operator: _, by: __, noticed_s: ___, invoice_number, ...fields } = item
+  const corrected = invoice_number && { invoice_id: `inv_${account_id}_${invoice_number}` }
+  return c.json({ object: 'entry', id: entry_id, ...fields, ...corrected, account_id, kind, amount_nanousd }, 201)
 }
 
 function refused(answer: Exclude<Answers, Booked>): never {
@@ -89,6 +104,12 @@ function refused(answer: Exclude<Answers, Booked>): never {
       throw new ApiError('not_found', { param: 'request_id' })
     case 'uncountable':
       throw new ApiError('uncountable', { param: 'amount_nanousd' })
+    case 'repeated':
+      throw repeated(answer)
+    case 'unknown_invoice':
+      throw new ApiError('not_found', { param: 'invoice_id' })
+    case 'above_invoice':
+      throw invalid('amount_nanousd', `Of this invoice ${answer.creditable_nanousd} nano-USD can still be credited.`)
     case 'reference_taken':
       throw invalid('reference', 'This reference booked something else already.')
     case 'above_charge':

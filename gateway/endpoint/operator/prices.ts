@@ -54,8 +54,8 @@ export const publishPrice = endpoint(
     answer: shown.price,
     statuses: [201],
   },
-  async (c, _: Operator) => {
-    const answer = await ask(c.env, 'publish_price', await readBody(c, publication))
+  async (c, operator: Operator) => {
+    const answer = await ask(c.env, 'publish_price', { ...(await readBody(c, publication)), ...operator })
     switch (answer.decision) {
       case 'published':
         return c.json(publicPrice(answer.price), 201)

@@ -1,13 +1,18 @@
 // GET /admin/reconcile: runs a pass and tells what does not agree, account by account; `?anew=true` reads every entry again.
-// GET /metrics: what the last passes found, and more, for Prometheus.
+// GET /metrics: what the last passes found, and more, for Prometheus, which comes with a token for that alone.
 
 import * as z from 'zod'
 import { type Reconciliation, reconciliation } from '../../../contract/public/reconciliation.ts'
 import type { Operator } from '../../auth/authenticate.ts'
 import { ledgerHealth, reconcile } from '../../billing/reconcile.ts'
+import { rowsOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
 import { readQuery } from '../../field/query.ts'
+import { goneCount } from '../../gone-clients.ts'
+import { refusals } from '../../limits/refusals.ts'
 import { ledgerStatus } from '../ledger-status.ts'
+
+const NODE_REFUSALS_MAX = 10_000
 
 const query = z.object({ anew: z.string().optional() })
 
@@ -22,8 +27,11 @@ export const reconcileNow = endpoint(
 
 export const metrics = endpoint(
   { says: 'What the last passes found, and more, for Prometheus.', answer: null, also: { 'text/plain': null } },
-  async (c, _: Operator) => {
-    const health = await ledgerHealth(c.env)
+  async (c, _: null) => {
+    const [health, node_refusals] = await Promise.all([
+      ledgerHealth(c.env),
+      rowsOf(c.env, 'list_node_refusals', { limit: NODE_REFUSALS_MAX }),
+    ])
     const checks = Object.entries(health.checks)
     const lines = [
       ...gauge('gateway_ledger_drift_nanousd', 'How far the ledger and what it should add up to are apart.', [
@@ -40,6 +48,21 @@ export const metrics = endpoint(
       ...gauge('gateway_unsettled_age_seconds', 'Age of the oldest open reservation.', [['', health.pending_s_max]]),
       ...gauge('gateway_anomalies', 'What should not have happened and was charged to nobody.', [
         ...Object.entries(health.anomalies).map(([kind, count]): Sample => [`{kind="${kind}"}`, count]),
+      ]),
+      ...gauge(
+        'gateway_node_refusals',
+        'Reports and records of nodes that were refused; without a node: of none of ours.',
+        [
+          ...node_refusals.map(
+            ({ node_id, reason, count }): Sample => [`{node="${node_id}",reason="${reason}"}`, count],
+          ),
+        ],
+      ),
+      ...gauge('gateway_refusals', 'Refusals by code since this isolate began.', [
+        ...Array.from(refusals, ([code, count]): Sample => [`{code="${code}"}`, count]),
+      ]),
+      ...gauge('gateway_clients_gone', 'Clients that left before they were answered, of this process.', [
+        ['', goneCount()],
       ]),
     ]
     return new Response(`${lines.join('\n')}\n`, {

@@ -9,22 +9,25 @@ import { ApiError } from '../../error.ts'
 import { rowId } from '../../field/id.ts'
 import { nanousd } from '../../field/money.ts'
 import { readBody } from '../../field/read-body.ts'
-import { text } from '../../field/text.ts'
+import { byHand, named, repeated } from './by-hand.ts'
 
 const payment = z.strictObject({
   account_id: rowId,
   amount_nanousd: nanousd,
-  reference: text.min(1).max(200),
+  ...byHand,
 })
 
 export const createTopUp = endpoint(
   { says: 'Credits a payment to an account.', body: payment, answer: topUp, statuses: [201] },
-  async (c, _: Operator) => {
-    const fields = await readBody(c, payment)
-    const answer = await ask(c.env, 'top_up', fields)
+  async (c, operator: Operator) => {
+    const item = named(c, operator, await readBody(c, payment))
+    const { account_id, amount_nanousd, reference } = item
+    const answer = await ask(c.env, 'top_up', item)
     switch (answer.decision) {
       case 'credited':
-        return c.json({ object: 'top_up', id: answer.entry_id, ...fields }, 201)
+        return c.json({ object: 'top_up', id: answer.entry_id, account_id, amount_nanousd, reference }, 201)
+      case 'repeated':
+        throw repeated(answer)
       case 'reference_taken':
         throw new ApiError('invalid_value', {
           param: 'reference',

@@ -39,6 +39,7 @@ export const createCheckoutSession = endpoint(
     const buyer = await obtain(c.env, 'read_buyer', caller, 'allowed')
     const session = await createCheckout(c.env, {
       account_id: buyer.account_id,
+      deployment_id: buyer.deployment_id,
       customer_id: buyer.customer_id ?? (await newCustomer(c, buyer)),
       amount_cents: Number(BigInt(amount_nanousd) / NANOUSD_PER_CENT),
       request_id: c.var.request_id,

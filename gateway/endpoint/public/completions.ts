@@ -5,8 +5,8 @@ import { completion } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
-import { generationFields, tokenId, unusedFields } from '../../field/generation.ts'
-import { text } from '../../field/text.ts'
+import { generationFields, isTokenId, unusedFields } from '../../field/generation.ts'
+import { isText, text } from '../../field/text.ts'
 import { askingNothing, unsupported } from '../../field/unused.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
@@ -16,14 +16,35 @@ const PROMPTS_MAX = 64
 
 const LOGPROBS_MAX = 5 // OpenAI's bound for completions
 
-const tokens = z.array(tokenId).min(1)
+// Of long lists every member would be looked at once for each form that a prompt may have, and complained about each time. So a list is
+// taken or refused as a whole, at the first member that does not fit.
+function listOf<T>(isOne: (value: unknown) => value is T, one: object, count_max?: number) {
+  const list = z.array(z.unknown()).min(1)
+  return (count_max === undefined ? list : list.max(count_max))
+    .refine((values) => values.length <= (count_max ?? values.length) && values.every(isOne))
+    .meta({ items: one })
+    .transform((values) => values as T[])
+}
+
+const isTokens = (value: unknown): value is number[] =>
+  Array.isArray(value) && value.length > 0 && value.every(isTokenId)
+const token_json = { type: 'integer', minimum: 0, maximum: 2_147_483_647 }
+const tokens_json = { minItems: 1, type: 'array', items: token_json }
+
+const prompt = z.union(
+  [
+    text,
+    listOf(isText, { type: 'string' }, PROMPTS_MAX),
+    listOf(isTokenId, token_json),
+    listOf(isTokens, tokens_json, PROMPTS_MAX),
+  ],
+  { error: `expected a string, token ids, or up to ${PROMPTS_MAX} of either, without NUL and lone surrogates` },
+)
 
 const body = z
   .object({
     ...generationFields,
-    prompt: z.union([text, z.array(text).min(1).max(PROMPTS_MAX), tokens, z.array(tokens).min(1).max(PROMPTS_MAX)], {
-      error: `expected a string, token ids, or up to ${PROMPTS_MAX} of either, without NUL and lone surrogates`,
-    }),
+    prompt,
     best_of: unsupported(1),
     echo: z.boolean().nullish(),
     logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),

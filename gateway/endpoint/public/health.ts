@@ -10,7 +10,7 @@ import { ledgerStatus } from '../ledger-status.ts'
 export const health = endpoint(
   { says: 'Says whether the database answers, and how many nodes serve each model.', answer: shown },
   async (c) => {
-    const { models } = await ask(c.env, 'health', {})
+    const { models } = await ask(c.env, 'health', { registered_nodes: true })
     return c.json({ status: 'ok', database: 'ok', nodes: models })
   },
 )

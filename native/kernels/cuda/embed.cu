@@ -5,7 +5,7 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int threads = 128;
+constexpr int embed_threads = 128;
 
 __global__ void embed_kernel(StepView step, WeightView table, ActivationView residual) {
   wait_for_previous_kernel();
@@ -14,7 +14,7 @@ __global__ void embed_kernel(StepView step, WeightView table, ActivationView res
   if (token >= step.counts->tokens) return;
   const int row = table.packed_row(step.tokens[token].id);
   float* to = residual.row(token);
-  for (int k = threadIdx.x * unit_halves; k < table.inputs; k += threads * unit_halves) {
+  for (int k = threadIdx.x * unit_halves; k < table.inputs; k += embed_threads * unit_halves) {
     float values[unit_halves];
     load8(table.tiles + weight_offset(row, k, table.k_tiles()), values);
     for (int i = 0; i < unit_halves; i++)
@@ -25,7 +25,7 @@ __global__ void embed_kernel(StepView step, WeightView table, ActivationView res
 }  // namespace
 
 void embed(const StepView& step, int tokens, const WeightView& table, const ActivationView& residual, cudaStream_t stream) {
-  LAUNCH(embed_kernel, tokens, threads, 0, stream, step, table, residual);
+  LAUNCH(embed_kernel, tokens, embed_threads, 0, stream, step, table, residual);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

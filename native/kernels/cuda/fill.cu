@@ -6,7 +6,7 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int threads = 256;
+constexpr int fill_threads = 256;
 constexpr int drawn_together = 4;
 
 __device__ void normal_pair(uint32_t a, uint32_t b, float* to) {
@@ -19,7 +19,7 @@ __device__ void normal_pair(uint32_t a, uint32_t b, float* to) {
 __global__ void fill_kernel(WeightView to, uint64_t seed, float deviation) {
   wait_for_previous_kernel();
   const int row = blockIdx.x;
-  for (int k = threadIdx.x * unit_halves; k < to.inputs; k += threads * unit_halves) {
+  for (int k = threadIdx.x * unit_halves; k < to.inputs; k += fill_threads * unit_halves) {
     half unit[unit_halves];
     for (int i = 0; i < unit_halves; i += drawn_together) {
       const Random128 bits = philox({uint32_t(row), uint32_t(k + i), 0, 0}, seed);
@@ -36,7 +36,7 @@ __global__ void fill_kernel(WeightView to, uint64_t seed, float deviation) {
 }  // namespace
 
 void fill(const WeightView& to, uint64_t seed, float deviation, cudaStream_t stream) {
-  LAUNCH(fill_kernel, to.outputs, threads, 0, stream, to, seed, deviation);
+  LAUNCH(fill_kernel, to.outputs, fill_threads, 0, stream, to, seed, deviation);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

@@ -5,12 +5,12 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int threads = 256;
+constexpr int pack_threads = 256;
 
 __global__ void pack_kernel(const half* from, int first_row, WeightView to) {
   wait_for_previous_kernel();
   const int row = blockIdx.y;
-  const int k = int(blockIdx.x * threads + threadIdx.x) * unit_halves;
+  const int k = int(blockIdx.x * pack_threads + threadIdx.x) * unit_halves;
   if (k >= to.k_tiles() * tile_inputs) return;
   half unit[unit_halves];
   for (int i = 0; i < unit_halves; i++)
@@ -21,18 +21,18 @@ __global__ void pack_kernel(const half* from, int first_row, WeightView to) {
 
 __global__ void convert_kernel(ActivationView from, ActivationView to) {
   wait_for_previous_kernel();
-  for (int i = threadIdx.x; i < from.columns; i += threads) store(to.at(blockIdx.x, i), from.row(blockIdx.x)[i]);
+  for (int i = threadIdx.x; i < from.columns; i += pack_threads) store(to.at(blockIdx.x, i), from.row(blockIdx.x)[i]);
 }
 
 }  // namespace
 
 void pack(const half* from, int first_row, int rows, const WeightView& to, cudaStream_t stream) {
-  const dim3 grid(ceil_div(to.k_tiles() * row_units, threads), rows);
-  LAUNCH(pack_kernel, grid, threads, 0, stream, from, first_row, to);
+  const dim3 grid(ceil_div(to.k_tiles() * row_units, pack_threads), rows);
+  LAUNCH(pack_kernel, grid, pack_threads, 0, stream, from, first_row, to);
 }
 
 void convert(const ActivationView& from, const ActivationView& to, int rows, cudaStream_t stream) {
-  LAUNCH(convert_kernel, rows, threads, 0, stream, from, to);
+  LAUNCH(convert_kernel, rows, pack_threads, 0, stream, from, to);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

@@ -5,7 +5,7 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int threads = 128;
+constexpr int references_threads = 128;
 
 // A row whose logits were not finite may have drawn nothing: its own step is refused when it is read.
 __device__ __forceinline__ int32_t id_for(int32_t reference, const DrawnToken* drawn, int vocab_size) {
@@ -16,7 +16,7 @@ __global__ void resolve_kernel(TokenPlace* tokens, int token_count, RowPlace* ro
                                int vocab_size) {
   wait_for_previous_kernel();
   let_next_kernel_start();
-  const int i = blockIdx.x * threads + threadIdx.x;
+  const int i = blockIdx.x * references_threads + threadIdx.x;
   if (i < token_count && tokens[i].id < 0) tokens[i].id = id_for(tokens[i].id, drawn, vocab_size);
   if (i < row_count && rows[i].latest < 0 && rows[i].latest != no_token) rows[i].latest = id_for(rows[i].latest, drawn, vocab_size);
 }
@@ -25,7 +25,7 @@ __global__ void resolve_kernel(TokenPlace* tokens, int token_count, RowPlace* ro
 
 void resolve_references(TokenPlace* tokens, int token_count, RowPlace* rows, int row_count, const DrawnToken* drawn, int vocab_size,
                         cudaStream_t stream) {
-  LAUNCH(resolve_kernel, ceil_div(max(token_count, row_count), threads), threads, 0, stream, tokens, token_count, rows, row_count,
+  LAUNCH(resolve_kernel, ceil_div(max(token_count, row_count), references_threads), references_threads, 0, stream, tokens, token_count, rows, row_count,
          drawn, vocab_size);
 }
 

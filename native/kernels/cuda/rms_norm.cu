@@ -7,7 +7,7 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int threads = 256;
+constexpr int rms_norm_threads = 256;
 
 __global__ void rms_norm_kernel(StepView step, int first_row, ActivationView in, const float* weight, float eps,
                                 ActivationView out) {
@@ -20,10 +20,10 @@ __global__ void rms_norm_kernel(StepView step, int first_row, ActivationView in,
   }
   const float* x = in.row(from);
   float squares = 0;
-  for (int i = threadIdx.x; i < in.columns; i += threads) squares = fmaf(x[i], x[i], squares);
-  squares = block_shared<BlockReduce<threads, float>>().sum(squares);
+  for (int i = threadIdx.x; i < in.columns; i += rms_norm_threads) squares = fmaf(x[i], x[i], squares);
+  squares = block_shared<BlockReduce<rms_norm_threads, float>>().sum(squares);
   const float scale = 1.0f / sqrtf(squares / float(in.columns) + eps);
-  for (int k = threadIdx.x * unit_halves; k < in.columns; k += threads * unit_halves) {
+  for (int k = threadIdx.x * unit_halves; k < in.columns; k += rms_norm_threads * unit_halves) {
     float values[unit_halves], weights[unit_halves];
     load8(x + k, values);
     load8(weight + k, weights);
@@ -39,13 +39,13 @@ constexpr int of_tokens = -1;
 
 void rms_norm(const ActivationView& in, const float* weight, float eps, int rows, const ActivationView& out,
               cudaStream_t stream) {
-  LAUNCH(rms_norm_kernel, rows, threads, sizeof(BlockReduce<threads, float>), stream, StepView{}, of_tokens, in, weight, eps,
+  LAUNCH(rms_norm_kernel, rows, rms_norm_threads, sizeof(BlockReduce<rms_norm_threads, float>), stream, StepView{}, of_tokens, in, weight, eps,
          out);
 }
 
 void rms_norm_rows(const StepView& step, int first_row, const ActivationView& in, const float* weight, float eps, int rows,
                    const ActivationView& out, cudaStream_t stream) {
-  LAUNCH(rms_norm_kernel, rows, threads, sizeof(BlockReduce<threads, float>), stream, step, first_row, in, weight, eps, out);
+  LAUNCH(rms_norm_kernel, rows, rms_norm_threads, sizeof(BlockReduce<rms_norm_threads, float>), stream, step, first_row, in, weight, eps, out);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

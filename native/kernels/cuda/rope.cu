@@ -6,7 +6,7 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int threads = 256;
+constexpr int rope_threads = 256;
 
 struct Rotated {
   float first, second;
@@ -29,7 +29,7 @@ __global__ void rope_kernel(StepView step, HeadShape shape, float query_scale, c
   const float* cosines = angles + int64_t(place.position) * shape.head_size;
   float* row = qkv.row(token);
 
-  for (int i = threadIdx.x; i < (shape.heads + 2 * shape.kv_heads) * pairs; i += threads) {
+  for (int i = threadIdx.x; i < (shape.heads + 2 * shape.kv_heads) * pairs; i += rope_threads) {
     const int head = i / pairs, pair = i % pairs;
     float* first = row + head * shape.head_size + pair;
     float* second = first + pairs;
@@ -52,7 +52,7 @@ __global__ void rope_kernel(StepView step, HeadShape shape, float query_scale, c
 void rope(const StepView& step, int tokens, const HeadShape& shape, const float* angles, const ActivationView& qkv,
           const KvView& kv, cudaStream_t stream) {
   const float query_scale = 1.0f / sqrtf(float(shape.head_size));
-  LAUNCH(rope_kernel, tokens, threads, 0, stream, step, shape, query_scale, angles, qkv, kv);
+  LAUNCH(rope_kernel, tokens, rope_threads, 0, stream, step, shape, query_scale, angles, qkv, kv);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

@@ -1,4 +1,21 @@
-# The backend's sources, which CUDA and the emulator share.
-file(GLOB CUDA_DEVICE_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cu)
+# The backend's sources, which CUDA and the emulator share. What is small is compiled as one file: nvcc spends seconds on its own headers
+# before it comes to a kernel.
+set(small_kernels attention embed fill pack references rms_norm rope)
+set(together "")
+set(apart "")
+file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cu)
+foreach(kernel ${kernels})
+  get_filename_component(name ${kernel} NAME_WE)
+  if(name IN_LIST small_kernels)
+    string(APPEND together "#include \"${kernel}\"\n")
+    list(APPEND small_sources ${kernel})
+  else()
+    list(APPEND apart ${kernel})
+  endif()
+endforeach()
+file(CONFIGURE OUTPUT ${CMAKE_CURRENT_BINARY_DIR}/small_kernels.cu CONTENT "${together}" @ONLY)
+set(CUDA_DEVICE_SOURCES ${CMAKE_CURRENT_BINARY_DIR}/small_kernels.cu ${apart})
 file(GLOB CUDA_HOST_SOURCES CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cpp)
 file(GLOB CUDA_HEADERS CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.h ${CMAKE_CURRENT_LIST_DIR}/../*.h)
+# What an object depends on besides its own source.
+set(CUDA_INCLUDED ${CUDA_HEADERS} ${small_sources})

@@ -3,7 +3,7 @@
 import { globSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, test } from 'vitest'
-import { followUp, functions } from '../../../gateway/db/functions.ts'
+import { followUp, functions, inPlaceOf } from '../../../gateway/db/functions.ts'
 
 const root = join(import.meta.dirname, '../../..')
 
@@ -38,7 +38,22 @@ test('an admission that came too late is given back as its first attempt, and a 
   expect(followUp('fence', { request_id: 'r', account_id: '1', attempt: 2 }, { decision: 'fenced' })).toBeNull()
 })
 
+test('an admission is asked for once; what became of it is asked of another function', () => {
+  const item = {
+    request_id: 'r',
+    key_hash: '00',
+    model: 'm',
+    prompt_tokens_max: 1,
+    request_output_tokens_max: 1,
+    ttl_ms: 1,
+  }
+  const call = { name: 'resolve_admission', item: { request_id: 'r', key_hash: '00', model: 'm', is_wanted: true } }
+  expect(inPlaceOf('admit', item, true)).toEqual(call)
+  const names = Object.entries(functions).flatMap(([name, { unknown }]) => (unknown ? [name] : []))
+  expect(names).toEqual(['admit'])
+})
+
 test('what must end is what holds money and what gives it back', () => {
   const names = Object.entries(functions).flatMap(([name, { must_end }]) => (must_end ? [name] : []))
-  expect(names.sort()).toEqual(['admit', 'void'])
+  expect(names.sort()).toEqual(['resolve_admission', 'void'])
 })

@@ -1,5 +1,5 @@
 import { afterEach, expect, test, vi } from 'vitest'
-import { type Connection, StatementRefused } from '../../../gateway/db/connection.ts'
+import { type Connection, NoAnswer, StatementRefused, StatementUndone } from '../../../gateway/db/connection.ts'
 import { Lane } from '../../../gateway/db/lane.ts'
 
 afterEach(() => vi.restoreAllMocks())
@@ -130,15 +130,137 @@ test('after an unknown outcome the same items are asked again over a new connect
   expect(counts()).toEqual({ calls: 2, connected: 2, discarded: 1 })
 })
 
-test('an item the database refuses fails alone', async () => {
+/** Answers all calls of a lane by what `judge` says of each: an error, or null where it is answered. */
+async function carryAll(
+  asked: Promise<unknown>[],
+  nextCall: (count: number) => Promise<Call>,
+  judge: (items: { i: number }[]) => Error | null,
+) {
+  const sizes: number[] = []
+  let is_done = false
+  const all = Promise.all(asked).finally(() => {
+    is_done = true
+  })
+  while (!is_done) {
+    const call = await Promise.race([nextCall(sizes.length + 1), all.then(() => null)])
+    if (!call) break
+    const items = call.items as { i: number }[]
+    sizes.push(items.length)
+    const error = judge(items)
+    if (error) call.fail(error)
+    else call.answer(items.map(({ i }) => ok(i)))
+  }
+  return { answers: await all, sizes }
+}
+
+test('an item the database refuses fails alone, wherever it stands, in few calls', async () => {
+  const bad = Math.floor(Math.random() * 64)
   const { lane, nextCall } = heldLane()
-  const asked = [0, 1, 2].map((i) => lane.ask('settle', { i }))
+  const asked = Array.from({ length: 64 }, (_, i) => lane.ask('settle', { i }))
   const refused = new StatementRefused('22003', 'out of range')
-  ;(await nextCall(1)).fail(refused)
-  ;(await nextCall(2)).answer([ok(0)])
-  ;(await nextCall(3)).fail(refused)
-  ;(await nextCall(4)).answer([ok(2)])
-  expect(await Promise.all(asked)).toEqual([ok(0), { decision: 'failed', sqlstate: '22003' }, ok(2)])
+  const { answers, sizes } = await carryAll(asked, nextCall, (items) =>
+    items.some(({ i }) => i === bad) ? refused : null,
+  )
+  expect(answers).toEqual(asked.map((_, i) => (i === bad ? { decision: 'failed', sqlstate: '22003' } : ok(i))))
+  expect(sizes.length).toBeLessThanOrEqual(13)
+})
+
+test('a batch that the server gave up is asked again in halves, down to one, over the same connection', async () => {
+  const { lane, nextCall, counts } = heldLane()
+  const asked = Array.from({ length: 16 }, (_, i) => lane.ask('admit', { i }))
+  const too_long = new StatementUndone('57014')
+  const { answers, sizes } = await carryAll(asked, nextCall, (items) => (items.length > 2 ? too_long : null))
+  expect(answers).toEqual(asked.map((_, i) => ok(i)))
+  expect(sizes.filter((size) => size <= 2)).toHaveLength(8)
+  expect(counts().connected).toBe(1)
+})
+
+test('an item that the server gives up every time is in nobody else’s way', async () => {
+  const { lane, nextCall } = heldLane(30_000)
+  void lane.ask('admit', { i: 1 }, 'party 1')
+  const others = [0, 2, 3].map((i) => lane.ask('admit', { i }, `party ${i}`))
+  const too_long = new StatementUndone('57014')
+  const { answers } = await carryAll(others, nextCall, (items) => (items.some(({ i }) => i === 1) ? too_long : null))
+  expect(answers).toEqual([ok(0), ok(2), ok(3)])
+})
+
+test('after a batch that got no answer in time the next are smaller, and grow again', async () => {
+  const { lane, nextCall } = heldLane()
+  for (let i = 0; i < 100; i += 1) void lane.ask('settle', { i })
+  ;(await nextCall(1)).fail(new NoAnswer('no answer'))
+  const sizes: number[] = []
+  for (let count = 2; sizes.reduce((sum, size) => sum + size, 0) < 100; count += 1) {
+    const { items, answer } = await nextCall(count)
+    sizes.push(items.length)
+    answer(items.map((_, i) => ok(i)))
+  }
+  expect(sizes).toEqual([50, 50])
+})
+
+test('what got no answer in time is asked about, and never asked again, whether or not somebody waits', async () => {
+  vi.spyOn(console, 'error').mockImplementation(() => {})
+  const calls: object[][] = []
+  const asked_about: unknown[] = []
+  const connection: Connection = {
+    call: async (_, items) => {
+      calls.push(items)
+      throw new NoAnswer('no answer')
+    },
+    discard: () => {},
+  }
+  const onUnknown = async (name: string, item: object, is_wanted: boolean) => {
+    asked_about.push([name, item, is_wanted])
+    return (item as { i: number }).i === 0 ? ok(0) : ('unavailable' as const)
+  }
+  const lane = new Lane({ connect: () => connection, patience_ms: 5000, onUnknown })
+  expect(await Promise.all([0, 1].map((i) => lane.ask('admit', { i })))).toEqual([ok(0), 'unavailable'])
+  expect(asked_about).toEqual([0, 1].map((i) => ['admit', { i }, true]))
+  expect(calls).toEqual([[{ i: 0 }, { i: 1 }]])
+})
+
+test('what is found after its caller gave up is handed back as late', async () => {
+  vi.spyOn(console, 'error').mockImplementation(() => {})
+  const late: object[] = []
+  const found = Promise.withResolvers<object>()
+  const connection: Connection = { call: () => Promise.reject(new NoAnswer('no answer')), discard: () => {} }
+  const lane = new Lane({
+    connect: () => connection,
+    patience_ms: 30,
+    onUnknown: () => found.promise,
+    onLate: (answer) => late.push(answer),
+  })
+  expect(await lane.ask('admit', { i: 1 })).toBe('unavailable')
+  found.resolve(ok(1))
+  await vi.waitFor(() => expect(late).toEqual([ok(1)]))
+})
+
+test('no more than one thrown-away connection can still be at work: the next one waits until the one before has ended', async () => {
+  vi.spyOn(console, 'error').mockImplementation(() => {})
+  const linger_ms = 200
+  const connected_ms: number[] = []
+  const connect = (): Connection => {
+    connected_ms.push(performance.now())
+    return { call: () => Promise.reject(new Error('reset')), discard: () => {} }
+  }
+  const lane = new Lane({ connect, patience_ms: 1500, linger_ms })
+  expect(await lane.ask('read', { i: 1 })).toBe('unavailable')
+  for (let i = 2; i < connected_ms.length; i += 1)
+    expect(connected_ms[i]! - connected_ms[i - 2]!).toBeGreaterThanOrEqual(linger_ms)
+  expect(connected_ms.length).toBeGreaterThan(3)
+})
+
+test('one party’s thousand items delay another’s by one batch, and take no place from it where the queue is full', async () => {
+  const { lane, nextCall } = heldLane()
+  const many = Array.from({ length: 2000 }, (_, i) => lane.ask('admit', { i }, 'many'))
+  const first = await nextCall(1)
+  const more = Array.from({ length: 200 }, (_, i) => lane.ask('admit', { i: 2000 + i }, 'many'))
+  const few = lane.ask('admit', { i: -1 }, 'few')
+  expect(await Promise.race([...many, ...more])).toBe('busy')
+  first.answer(first.items.map((_, i) => ok(i)))
+  const second = await nextCall(2)
+  expect(second.items).toContainEqual({ i: -1 })
+  second.answer(second.items.map((item) => item))
+  expect(await few).toEqual({ i: -1 })
 })
 
 test('a caller whose patience ends is told so, and a late admission is handed back', async () => {
@@ -150,33 +272,32 @@ test('a caller whose patience ends is told so, and a late admission is handed ba
   await vi.waitFor(() => expect(late).toEqual([ok(1)]))
 })
 
-test('an admission nobody waits for any more is asked again until its answer can be undone, behind those who wait', async () => {
+test('what must end is asked again until its answer can be undone, apart from what somebody waits for, and behind it', async () => {
   const { lane, nextCall, late } = heldLane(30)
   expect(await lane.ask('admit', { i: 1 })).toBe('unavailable')
   ;(await nextCall(1)).fail(new Error('no answer'))
   const second = await nextCall(2)
-  const waits = lane.ask('admit', { i: 2 })
+  expect(second.items).toEqual([{ i: 1 }])
+  void lane.ask('admit', { i: 2 })
   second.fail(new Error('no answer'))
-  expect(await waits).toBe('unavailable')
   const third = await nextCall(3)
-  expect(third.items).toEqual([{ i: 2 }, { i: 1 }])
-  third.answer([ok(2), ok(1)])
-  await vi.waitFor(() => expect(late).toEqual([ok(2), ok(1)]))
+  expect(third.items).toEqual([{ i: 2 }])
+  third.answer([ok(2)])
+  ;(await nextCall(4)).answer([ok(1)])
+  await vi.waitFor(() => expect(late).toContainEqual(ok(1)))
 })
 
 test('of what nobody waits for a bounded number is kept', async () => {
   const { lane, nextCall, late } = heldLane(30)
   const asked = Array.from({ length: 2000 }, (_, i) => lane.ask('admit', { i }))
   await Promise.all(asked)
-  let count = 0
-  for (; count < 11; count += 1) (await nextCall(count + 1)).fail(new Error('no answer'))
-  await nextCall(count + 1)
-  void lane.ask('after them', {})
-  for (; ; count += 1) {
-    const { name, items, answer } = await nextCall(count + 1)
-    if (name === 'after them') break
+  for (let count = 1; count <= 10; count += 1) (await nextCall(count)).fail(new Error('no answer'))
+  for (let count = 11; late.length < 1000; count += 1) {
+    const { items, answer } = await nextCall(count)
     answer(items.map((_, i) => ok(i)))
+    await new Promise((resolve) => setTimeout(resolve))
   }
+  await new Promise((resolve) => setTimeout(resolve, 300))
   expect(late).toHaveLength(1000)
 }, 20_000)
 

@@ -6,6 +6,8 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { GenerateRequest, NodeErrorCode } from '../../../contract/internal/generation.ts'
 import { startCannedNode } from '../../support/canned-node.ts'
 import { type Caller, chatBody, errorOf, model, startWithCaller, type TestGateway } from '../../support/gateway.ts'
+import { bodySha256 } from '../../support/generate.ts'
+import { issuer } from '../../support/keys.ts'
 import { eventually } from '../../support/stack.ts'
 
 let gateway: TestGateway
@@ -120,18 +122,24 @@ describe('the node is asked', () => {
     expect(await prompts([[1], [2, 3]])).toEqual([[{ tokens: [1] }], [{ tokens: [2, 3] }]])
   })
 
-  test('under a ticket that pays for the ceiling and names the account', async () => {
+  test('under a ticket for it, this body and this request, that pays for the ceiling and hides whose it is', async () => {
     await caller.post('/v1/completions', { model, prompt: ['äb', 'c'], max_tokens: 10, n: 2 })
-    const { ticket, request } = gateway.node.accepted.at(-1)!
+    const { ticket, request, signed } = gateway.node.accepted.at(-1)!
     expect(ticket).toMatchObject({
       request_id: request.request_id,
       attempt: 1,
-      account_id: caller.account_id,
-      key_id: caller.key_id,
+      node_id: 'canned',
+      body_sha256: bodySha256(JSON.stringify(request)),
       model,
       prompt_tokens_max: 1 + (3 + 1) + 1 + (1 + 1), // <s>, bytes, and one a text part
       request_output_tokens_max: 40,
+    })
+    expect(ticket).not.toHaveProperty('account_id')
+    expect(await issuer.open(signed)).toMatchObject({
+      account_id: caller.account_id,
+      key_id: caller.key_id,
       reserved_nanousd: String(8 * 20 + 40 * 60),
+      issued_unix_ms: ticket.expires_unix_ms - 60_000,
     })
   })
 })
@@ -205,7 +213,7 @@ describe('a node that refuses', () => {
     ['invalid_token_id', 400, 'invalid_token_id'],
     ['overloaded', 503, 'overloaded'],
     ['draining', 503, 'model_unavailable'],
-    ['bad_ticket', 500, 'internal_error'],
+    ['bad_ticket', 503, 'model_unavailable'],
     ['ceiling_exceeded', 500, 'internal_error'],
     ['unknown_special', 500, 'internal_error'],
     ['engine_failed', 500, 'internal_error'],
@@ -269,7 +277,7 @@ describe('a deadline', () => {
 
 describe('with two nodes', () => {
   test('the other one answers when the first refuses for now, and the first can no longer settle', async () => {
-    const options = { gateway_url: gateway.url, node_secret: gateway.node_secret }
+    const options = gateway.node_options
     const second = await startCannedNode({ ...options, node_id: 'second' })
     gateway.node.options.refuse = 'overloaded'
     const attempts = new Set<number>()
@@ -283,16 +291,16 @@ describe('with two nodes', () => {
     const settled = await eventually(async () => second.outcomes.get(ticket.request_id) ?? null, 10_000)
     expect(settled.value).toBe('posted')
     await second.stop()
-    await gateway.db.sql`delete from nodes where id = 'second'`
+    await gateway.db.sql`delete from registered_nodes where id = 'second'`
   })
 
   test('the other one answers when the first cannot be reached', async () => {
-    const options = { gateway_url: gateway.url, node_secret: gateway.node_secret }
+    const options = gateway.node_options
     const gone = await startCannedNode({ ...options, node_id: 'gone' })
     await gone.stop()
     const answers = await Promise.all(Array.from({ length: 8 }, () => caller.post('/v1/completions', completion)))
     expect(answers.map(({ status }) => status)).toEqual(Array(8).fill(200))
-    await gateway.db.sql`delete from nodes where id = 'gone'`
+    await gateway.db.sql`delete from registered_nodes where id = 'gone'`
   })
 })
 
@@ -350,7 +358,7 @@ describe('a connection that breaks after the node accepted and before the head o
   )
 
   test('lets another node answer, and only that one is charged for', async () => {
-    const options = { gateway_url: gateway.url, node_secret: gateway.node_secret }
+    const options = gateway.node_options
     const second = await startCannedNode({ ...options, node_id: 'second' })
     gateway.node.options.loses_connection = true
     const lost_count = gateway.node.accepted.length
@@ -366,19 +374,19 @@ describe('a connection that breaks after the node accepted and before the head o
     expect(lost.value).toBe('stale')
     expect(await charged(moved!)).toBe(1)
     await second.stop()
-    await gateway.db.sql`delete from nodes where id = 'second'`
+    await gateway.db.sql`delete from registered_nodes where id = 'second'`
   })
 })
 
 test('when no node can be reached it is a 503 and the reservation is given back', async () => {
   const { db } = gateway
-  const options = { gateway_url: gateway.url, node_secret: gateway.node_secret, model: 'Ziya-Coding-34B-v1.0' }
+  const options = { ...gateway.node_options, model: 'Ziya-Coding-34B-v1.0' }
   const gone = await startCannedNode({ ...options, node_id: 'gone' })
   await gone.stop()
   const response = await caller.post('/v1/completions', { model: 'Ziya-Coding-34B-v1.0', prompt: 'x' })
   expect(await errorOf(response)).toMatchObject({ status: 503, code: 'model_unavailable' })
   expect(await stateOf(response.headers.get('x-request-id'))).toBe('voided')
-  await db.sql`delete from nodes where id = 'gone'`
+  await db.sql`delete from registered_nodes where id = 'gone'`
 })
 
 describe('a client that leaves', () => {

@@ -1,11 +1,13 @@
 import { setImmediate as nextTurn, setTimeout as sleep } from 'node:timers/promises'
-import { expect, onTestFinished, test } from 'vitest'
+import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { type NodeStatus, SYNC_RECORDS_MAX, type UsageRecord } from '../../../contract/internal/sync.ts'
+import { ticketIssuer } from '../../../contract/internal/ticket.ts'
 import { Journal } from '../../../gpu-node/meter/journal.ts'
 import { Sync, type SyncOptions } from '../../../gpu-node/meter/sync.ts'
+import { TicketKeys } from '../../../gpu-node/meter/ticket-keys.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
 import { temporaryFolder } from '../../support/fake-node.ts'
-import { NODE_SECRET } from '../../support/generate.ts'
+import { issuer, nodeSigner, OTHER_SEED, TICKET_SEED, ticketSigner } from '../../support/keys.ts'
 
 const status: NodeStatus = {
   node_id: 'node-1',
@@ -18,6 +20,8 @@ const status: NodeStatus = {
   blocks_total: 1,
   blocks_free: 1,
 }
+
+const boot = { id: crypto.randomUUID(), folder_id: crypto.randomUUID(), number: 1 }
 
 function finish(journal: Journal, ...request_ids: string[]): void {
   for (const request_id of request_ids) {
@@ -43,9 +47,12 @@ async function setUp(options: Partial<SyncOptions> = {}) {
   const gateway = await FakeGateway.start()
   const journal = new Journal(temporaryFolder())
   const failures: string[] = []
+  const ticket_keys = await TicketKeys.open(temporaryFolder(), [ticketSigner.x])
   const sync = new Sync({
     gateway_url: gateway.url,
-    node_secret: NODE_SECRET,
+    node_key: nodeSigner,
+    ticket_keys,
+    boot,
     journal,
     status: () => status,
     on_failure: (reason) => failures.push(reason),
@@ -60,13 +67,14 @@ async function setUp(options: Partial<SyncOptions> = {}) {
   }
   onTestFinished(stop)
   sync.start()
-  return { gateway, journal, sync, stop, failures }
+  return { gateway, journal, sync, stop, failures, ticket_keys }
 }
 
 test('a node that does nothing still says that it lives', async () => {
   const { gateway } = await setUp()
   while (gateway.reports.length < 3) await sleep(5)
-  expect(gateway.reports[0]).toEqual({ node: status, records: [] })
+  const head = { node: status, boot, sent_unix_ms: expect.any(Number), running_ids: [], records: [] }
+  expect(gateway.reports.slice(0, 3)).toEqual([1, 2, 3].map((sequence) => ({ ...head, sequence })))
 })
 
 test('a finished record is reported at once, and once', async () => {
@@ -79,19 +87,67 @@ test('a finished record is reported at once, and once', async () => {
   expect(gateway.records.map(({ request_id }) => request_id)).toEqual(['a'])
 })
 
-test('what finishes soon after a report goes together with the next', async () => {
+test('what finishes while a report is on its way goes together with the next', async () => {
   const { gateway, journal, sync } = await setUp({ heartbeat_ms: 10_000 })
-  finish(journal, 'a')
-  sync.poke()
-  await gateway.record('a')
-  for (const request_id of ['b', 'c', 'd']) {
+  await vi.waitFor(() => expect(gateway.reports).toHaveLength(1))
+  gateway.delay_ms = 200
+  for (const request_id of ['a', 'b', 'c', 'd']) {
     finish(journal, request_id)
     sync.poke()
+    await nextTurn()
     await nextTurn()
   }
   await gateway.record('d')
   const reported = gateway.reports.map(({ records }) => records.map(({ request_id }) => request_id))
-  expect(reported).toContainEqual(['b', 'c', 'd'])
+  expect(reported.slice(1)).toEqual(
+    [['a'], ['b', 'c', 'd']].map((ids, i) => (i === 0 ? ids : expect.arrayContaining(ids))),
+  )
+})
+
+describe('the end of an answer', () => {
+  const record = { request_id: 'a', attempt: 1 }
+
+  async function finished(options: Partial<SyncOptions> = {}) {
+    const set = await setUp({ heartbeat_ms: 10_000, ...options })
+    await vi.waitFor(() => expect(set.gateway.reports).toHaveLength(1))
+    const events: string[] = []
+    set.gateway.settle = ({ request_id }) => {
+      events.push(`settled ${request_id}`)
+      return 'posted'
+    }
+    return { ...set, events }
+  }
+
+  test('waits until its record is settled, and for no later report', async () => {
+    const { journal, sync, events } = await finished()
+    finish(journal, 'a')
+    sync.poke()
+    await sync.whenSettled(record).then(() => events.push('end of a'))
+    expect(events).toEqual(['settled a', 'end of a'])
+    expect(journal.isUnsettled(record)).toBe(false)
+    await sync.whenSettled(record)
+  })
+
+  test('waits for no gateway that is away, nor for one that could not settle it', async () => {
+    const { gateway, journal, sync } = await finished({ backoff_ms_max: 10_000 })
+    gateway.settle = () => 'retry'
+    finish(journal, 'a')
+    sync.poke()
+    await sync.whenSettled(record)
+    expect(journal.isUnsettled(record)).toBe(true)
+    finish(journal, 'b')
+    await sync.whenSettled({ request_id: 'b', attempt: 1 })
+  })
+
+  test('waits a second at most for one that does not answer', async () => {
+    const { gateway, journal, sync } = await finished({ call_ms_max: 60_000 })
+    gateway.delay_ms = 3000
+    finish(journal, 'a')
+    sync.poke()
+    await sync.whenSettled(record)
+    expect(journal.isUnsettled(record)).toBe(true)
+    gateway.delay_ms = 0
+  })
 })
 
 test.each(['posted', 'duplicate', 'late', 'conflict', 'stale', 'voided', 'rejected'] as const)(
@@ -153,4 +209,51 @@ test('the last report comes after the end', async () => {
   finish(journal, 'a')
   await stop()
   expect(gateway.records.map(({ request_id }) => request_id)).toEqual(['a'])
+})
+
+test('an answer that no key signed which the node knows acknowledges nothing, teaches nothing, and is said', async () => {
+  const { gateway, journal, sync, failures, ticket_keys } = await setUp()
+  while (gateway.reports.length === 0) await sleep(5)
+  gateway.issuer = await ticketIssuer([OTHER_SEED])
+  gateway.ticket_keys = gateway.issuer.keys
+  finish(journal, 'a')
+  sync.poke()
+  while (failures.length === 0) await sleep(5)
+  expect(failures).toEqual([expect.stringContaining('signed by no key')])
+  expect(journal.unacknowledged(10)).toHaveLength(1)
+  expect(ticket_keys.known).toEqual(issuer.keys)
+  gateway.issuer = issuer
+  while (journal.unacknowledged(1).length > 0) await sleep(5)
+})
+
+test('a key that the gateway tells of is known before it signs alone', async () => {
+  const { gateway, ticket_keys, failures } = await setUp()
+  const both = await ticketIssuer([TICKET_SEED, OTHER_SEED])
+  Object.assign(gateway, { issuer: both, ticket_keys: both.keys })
+  while (ticket_keys.known.length < 2) await sleep(5)
+  const next = await ticketIssuer([OTHER_SEED])
+  Object.assign(gateway, { issuer: next, ticket_keys: next.keys })
+  while (ticket_keys.known.length > 1) await sleep(5)
+  expect(ticket_keys.known).toEqual(next.keys)
+  expect(failures).toEqual([])
+})
+
+test('what runs is said once a heartbeat, and what must stop of it is stopped', async () => {
+  const stopped: string[] = []
+  const { gateway } = await setUp({ running_ids: () => ['r1', 'r2'], on_stop: (ids) => stopped.push(...ids) })
+  gateway.stop = ['r2']
+  while (stopped.length === 0) await sleep(5)
+  expect(stopped).toContain('r2')
+  expect(gateway.reports[0]!.running_ids).toEqual(['r1', 'r2'])
+})
+
+test('why a report is refused is said in the gateway’s words, each reason once', async () => {
+  const { gateway, failures } = await setUp()
+  gateway.refuse('second_process')
+  while (failures.length === 0) await sleep(5)
+  const reports = gateway.reports.length
+  while (gateway.reports.length < reports + 3) await sleep(5)
+  gateway.refuse('stale_report')
+  while (failures.length < 2) await sleep(5)
+  expect(failures).toEqual([expect.stringContaining('(second_process)'), expect.stringContaining('(stale_report)')])
 })

@@ -10,11 +10,13 @@ import type { UsageRecord } from '../../../contract/internal/sync.ts'
 import { type Service, startService } from '../../../gpu-node/service.ts'
 import { createFundedKey } from '../../../local/demo-account.ts'
 import { type RunningGateway, startGateway } from '../../../local/gateway.ts'
+import { registerNode } from '../../../local/register-node.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
 import { startNodeOver } from '../../support/fake-node.ts'
 import { CACHED_TOKENS, FakeRunner, textOfChoice, UNREADABLE } from '../../support/fake-runner.ts'
-import { PATIENT } from '../../support/gateway.ts'
-import { framesOf, generate, NODE_SECRET, textOf } from '../../support/generate.ts'
+import { bundledOnce, PATIENT } from '../../support/gateway.ts'
+import { framesOf, generate, NODE_ID, textOf } from '../../support/generate.ts'
+import { TICKET_SEED } from '../../support/keys.ts'
 import { nodeConfig } from '../../support/native-runner.ts'
 import { ledgerFindings, startTestPostgres, type TestPostgres } from '../../support/postgres.ts'
 import { eventually } from '../../support/stack.ts'
@@ -35,10 +37,12 @@ describe('through the real gateway, with a ticket and to the bill', () => {
 
   beforeAll(async () => {
     db = await startTestPostgres()
-    const secrets = { node_secret: NODE_SECRET, admin_key }
-    gateway = await startGateway({ port: 0, database_url: db.url, ...secrets, vars: PATIENT, log: () => {} })
+    const secrets = { ticket_seeds: TICKET_SEED, admin_key }
+    const worker = await bundledOnce()
+    gateway = await startGateway({ port: 0, database_url: db.url, worker, ...secrets, vars: PATIENT, log: () => {} })
     const config = nodeConfig({ model_id: model, data_dir, gateway_url: gateway.url })
     node = await startService({ config, runner, log: pino({ level: 'silent' }) })
+    await registerNode(db.url, { id: NODE_ID, url: node.url, model, key: node.public_key })
     const isKnown = async () => {
       const health = await fetch(`${gateway.url}/healthz`)
       return ((await health.json()) as { nodes?: Record<string, number> }).nodes?.[model] ? true : null

@@ -8,10 +8,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { pino } from 'pino'
-import type { SyncRequest } from '../../../contract/internal/sync.ts'
+import { ANSWER_SIGNATURE_HEADER, NODE_SIGNATURE_HEADER, type SyncRequest } from '../../../contract/internal/sync.ts'
 import { signTicket } from '../../../contract/internal/ticket.ts'
 import { startService } from '../../../gpu-node/service.ts'
-import { generateRequest, NODE_SECRET, ticketFor } from '../../support/generate.ts'
+import { generateRequest, ticketFor } from '../../support/generate.ts'
+import { issuer, otherSigner, ticketSigner } from '../../support/keys.ts'
 import { nativeRunner, nodeConfig } from '../../support/native-runner.ts'
 import { type Random, seededRandom } from '../../support/random.ts'
 
@@ -34,8 +35,11 @@ process.on('warning', (warning) => warnings.push(String(warning)))
 
 const gateway = createServer(async (request, response) => {
   const { records } = JSON.parse((await Array.fromAsync(request)).join('')) as SyncRequest
+  const signature = String(request.headers[NODE_SIGNATURE_HEADER])
   const settled = records.map(({ request_id, attempt }) => ({ request_id, attempt, outcome: 'posted' }))
-  response.end(JSON.stringify({ settled }))
+  const answer = JSON.stringify({ settled, stop: [], ticket_keys: issuer.keys })
+  response.setHeader(ANSWER_SIGNATURE_HEADER, await issuer.signAnswer(signature, answer))
+  response.end(answer)
 })
 await new Promise<void>((resolve) => gateway.listen(0, '127.0.0.1', resolve))
 
@@ -56,7 +60,7 @@ async function post(kind: (typeof KINDS)[number]): Promise<void> {
   const changes = { stream: kind !== 'whole', n: kind === 'choices' ? 3 : 1, max_tokens: 1 + random.below(12) }
   const request = generateRequest({ ...changes, prompts: [[{ text: `request ${random.below(1e6)} of many` }]] })
   const ticket = ticketFor(request, kind === 'at its deadline' ? { duration_ms_max: 1 } : {})
-  const headers = { 'x-ticket': await signTicket(ticket, kind === 'refused' ? 'another secret' : NODE_SECRET) }
+  const headers = { 'x-ticket': await signTicket(ticket, kind === 'refused' ? otherSigner : ticketSigner) }
   const response = await new Promise<IncomingMessage | null>((resolve) => {
     const call = httpRequest(`${node.url}/generate`, { method: 'POST', agent, headers })
     call.on('response', resolve).on('error', () => resolve(null))

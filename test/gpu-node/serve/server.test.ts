@@ -9,7 +9,8 @@ import type { GenerateRequest, PromptPart } from '../../../contract/internal/gen
 import { signTicket } from '../../../contract/internal/ticket.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
 import { FAKE_BLOCKS, startFakeNode } from '../../support/fake-node.ts'
-import { framesOf, generate, generateRequest, NODE_SECRET, textOf, ticketFor } from '../../support/generate.ts'
+import { bodySha256, framesOf, generate, generateRequest, textOf, ticketFor } from '../../support/generate.ts'
+import { otherSigner, ticketSigner } from '../../support/keys.ts'
 import { seededRandom } from '../../support/random.ts'
 
 const text = (prompt: string): PromptPart[][] => [[{ special: '<s>' }, { text: prompt }]]
@@ -34,7 +35,7 @@ async function until(is_so: () => Promise<boolean>, milliseconds: number): Promi
 
 /** An answer that begins and is not read. */
 async function unreadAnswer(url: string, request: GenerateRequest): Promise<IncomingMessage> {
-  const headers = { 'x-ticket': await signTicket(ticketFor(request), NODE_SECRET) }
+  const headers = { 'x-ticket': await signTicket(ticketFor(request), ticketSigner) }
   return new Promise((resolve, reject) => {
     httpRequest(`${url}/generate`, { method: 'POST', headers })
       .on('response', (response) => resolve(response.pause().on('error', () => {})))
@@ -328,6 +329,9 @@ describe('a refusal', () => {
     ['too few prompt tokens paid for', {}, { prompt_tokens_max: 2 }, 'ceiling_exceeded'],
     ['too few output tokens paid for', { n: 2 }, { request_output_tokens_max: 39 }, 'ceiling_exceeded'],
     ['a ticket for another model', {}, { model: 'other' }, 'bad_ticket'],
+    ['a ticket for another node', {}, { node_id: 'other' }, 'bad_ticket'],
+    ['a ticket for another body', {}, { body_sha256: bodySha256('{}') }, 'bad_ticket'],
+    ['a ticket that has expired', {}, { expires_unix_ms: Date.now() - 1 }, 'bad_ticket'],
     ['a ticket for another request', {}, { request_id: crypto.randomUUID() }, 'bad_ticket'],
     ['a prompt longer than the context', { prompts: long }, {}, 'context_length_exceeded'],
     ['an answer longer than the context', { max_tokens: 128 }, {}, 'context_length_exceeded'],
@@ -395,16 +399,17 @@ describe('a refusal', () => {
   test.each(malformed)('for %s names it', async (_, change, param) => {
     const node = await startFakeNode()
     const request = generateRequest()
-    const ticket = await signTicket(ticketFor(request), NODE_SECRET)
     const body = JSON.stringify(change(request))
+    const ticket = await signTicket(ticketFor(request, { body_sha256: bodySha256(body) }), ticketSigner)
     const response = await fetch(`${node.url}/generate`, { method: 'POST', headers: { 'x-ticket': ticket }, body })
     expect(await refusal(response)).toMatchObject({ status: 400, code: 'bad_request', param, accepted: null })
   })
 
   test('for a body that is not JSON, or too large', async () => {
     const node = await startFakeNode()
-    const headers = { 'x-ticket': await signTicket(ticketFor(generateRequest()), NODE_SECRET) }
     for (const body of ['{', 'x'.repeat((8 << 20) + 1)]) {
+      const ticket = ticketFor(generateRequest(), { body_sha256: bodySha256(body) })
+      const headers = { 'x-ticket': await signTicket(ticket, ticketSigner) }
       const response = await fetch(`${node.url}/generate`, { method: 'POST', headers, body })
       expect(await refusal(response)).toMatchObject({ status: 400, code: 'bad_request' })
     }
@@ -414,7 +419,7 @@ describe('a refusal', () => {
     const node = await startFakeNode()
     const missing = await fetch(`${node.url}/generate`, { method: 'POST', body: '{}' })
     expect(await refusal(missing)).toMatchObject({ status: 401, code: 'bad_ticket' })
-    const forged = await generate(node.url, {}, { secret: 'another secret of someone' })
+    const forged = await generate(node.url, {}, { signer: otherSigner })
     expect(await refusal(forged)).toMatchObject({ status: 401, code: 'bad_ticket' })
     const request_id = crypto.randomUUID()
     expect((await generate(node.url, { request_id })).status).toBe(200)

@@ -7,11 +7,12 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import type { Scheduler } from '../../../../gpu-node/run/native/scheduler.ts'
+import { draws } from '../../../support/draws.ts'
 import { seededRandom } from '../../../support/random.ts'
 import { type Mutation, mutations } from '../../../support/scheduler-mutations.ts'
 
 const root = join(import.meta.dirname, '../../../..')
-const OPERATIONS = Number(process.env.OPERATIONS ?? 100_000)
+const OPERATIONS = draws('OPERATIONS', { few: 30_000, all: 100_000 })
 const MUTATED_OPERATIONS_MAX = 20_000
 const random = seededRandom()
 

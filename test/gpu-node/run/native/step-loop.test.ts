@@ -33,7 +33,8 @@ function loopOver(engine: Engine, { looks_ahead = false, limits = {}, journal = 
   const scheduler = new Scheduler({ blocks: 8, batch_tokens_max: 16, sequences_max: 4, waiting_max: 4, ...limits })
   const on_failed = (error: unknown) => expect.unreachable(String(error))
   const loop = new StepLoop({ engine, scheduler, looks_ahead })
-  const streams = new Streams({ journal, metrics: unmeasured, on_finished: () => {}, on_failed })
+  const whenSettled = async () => {}
+  const streams = new Streams({ journal, metrics: unmeasured, on_finished: () => {}, whenSettled, on_failed })
   loop.open(streams)
   return { loop, streams, scheduler }
 }

@@ -1,36 +1,33 @@
-// Good files changed at random, FUZZ_SECONDS of it (60): two thirds the readers of TypeScript, one third the native one
-// under the address sanitizer, both at once. SEED=… repeats a run.
+// Good files changed at random and read, FUZZ_RUNS=n times by the readers of TypeScript and as often by the native one under the
+// address sanitizer, both at once. SEED=… repeats a run.
 
 import { execFile } from 'node:child_process'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
+import { draws } from '../../../../support/draws.ts'
 import { seededRandom } from '../../../../support/random.ts'
 import { folderWith, layOut, safetensorsBytes, tinyTensors } from '../../../../support/safetensors.ts'
 import { addedToken, tokenizerJson } from '../../../../support/tokenizer-json.ts'
 import { tokenizerModel } from '../../../../support/tokenizer-model.ts'
 import { stateDictPickle, torchFile, zeroTensors } from '../../../../support/torch-file.ts'
 
-const SECONDS = Number(process.env.FUZZ_SECONDS ?? 60)
+const RUNS = draws('FUZZ_RUNS', { few: 4000, all: 30_000 })
 const { seed } = seededRandom()
 
 /** What a program prints; one that hangs is killed, and its errors are the failure's text. */
-async function run(program: string, args: string[], seconds: number): Promise<string> {
-  const options = { timeout: (seconds + 60) * 1000, killSignal: 'SIGKILL', maxBuffer: 1 << 26 } as const
+async function run(program: string, args: string[]): Promise<string> {
+  const options = { timeout: 900_000, killSignal: 'SIGKILL', maxBuffer: 1 << 26 } as const
   const ran = await promisify(execFile)(program, args, options).catch((error) => error)
   expect(ran.code ?? ran.signal ?? 0, `seed ${seed}: ${ran.stdout}${ran.stderr}`).toBe(0)
   return ran.stdout
 }
 
-test(
-  'random changes give what lies inside the file, or an error by name',
-  async () => {
-    await Promise.all([fuzzReaders((SECONDS * 2) / 3), fuzzNative(SECONDS / 3)])
-  },
-  (SECONDS + 120) * 1000,
-)
+test(`${RUNS} random changes give what lies inside the file, or an error by name`, async () => {
+  await Promise.all([fuzzReaders(), fuzzNative()])
+})
 
-async function fuzzReaders(seconds: number): Promise<void> {
+async function fuzzReaders(): Promise<void> {
   const { header, data_bytes } = layOut(tinyTensors)
   const folder = folderWith({
     'whole.safetensors': safetensorsBytes(header, data_bytes),
@@ -43,11 +40,7 @@ async function fuzzReaders(seconds: number): Promise<void> {
     }),
   })
   const script = join(import.meta.dirname, 'fuzz.ts')
-  const output = await run(
-    process.execPath,
-    ['--max-old-space-size=448', script, `${seconds}`, `${seed}`, folder],
-    seconds,
-  )
+  const output = await run(process.execPath, ['--max-old-space-size=448', script, `${RUNS}`, `${seed}`, folder])
   console.log(output)
   const { outcomes } = JSON.parse(output.trim().split('\n').at(-1)!) as {
     outcomes: Record<string, Record<string, number>>
@@ -59,9 +52,9 @@ async function fuzzReaders(seconds: number): Promise<void> {
     expect(Object.keys(outcomes[target]!).length, target).toBeGreaterThanOrEqual(2)
 }
 
-async function fuzzNative(seconds: number): Promise<void> {
+async function fuzzNative(): Promise<void> {
   const program = join(import.meta.dirname, '../../../../../native/build/load-check')
-  const output = await run(program, ['fuzz', `${seconds}`, `${seed}`], seconds)
+  const output = await run(program, ['fuzz', `${RUNS}`, `${seed}`])
   console.log(output)
   expect(output).toMatch(/^\d+ runs, [5-9] outcomes, \d+ MB\n$/)
 }

@@ -4,6 +4,7 @@ import { describe, expect, test } from 'vitest'
 import { Detokenizer } from '../../../../../gpu-node/run/native/tokenizer/detokenizer.ts'
 import { Tokenizer } from '../../../../../gpu-node/run/native/tokenizer/tokenizer.ts'
 import { testData } from '../../../../support/data.ts'
+import { draws } from '../../../../support/draws.ts'
 import { noisyText, seededRandom } from '../../../../support/random.ts'
 import { tokenizerModel } from '../../../../support/tokenizer-model.ts'
 import { tokenizerModels } from '../../../../support/tokenizer-models.ts'
@@ -59,10 +60,12 @@ function decodeAtOnce(tokenizer: Tokenizer, ids: number[]): string {
   return Buffer.concat(bytes).toString().slice(1)
 }
 
-test('100,000 random texts come back whole, streamed id by id or decoded at once', () => {
+const TEXTS = draws('TEXTS', { few: 20_000, all: 100_000 })
+
+test(`${TEXTS} random texts come back whole, streamed id by id or decoded at once`, () => {
   const random = seededRandom()
   const tokenizer = load('llama')
-  for (let i = 0; i < 100_000; i++) {
+  for (let i = 0; i < TEXTS; i++) {
     const text = noisyText(random)
     const ids = tokenizer.encode(text)
     const [streamed, whole] = [decode(tokenizer, ids), decodeAtOnce(tokenizer, ids)]

@@ -1,0 +1,5 @@
+import { defineConfig } from 'vitest/config'
+
+export default defineConfig({
+  test: { include: ['test/abuse/*.abuse.ts'], root: '.', testTimeout: 240_000, hookTimeout: 120_000, maxWorkers: 1 },
+})
