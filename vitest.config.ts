@@ -1,14 +1,33 @@
 // Real processes (Postgres, workerd, nodes) start and stop in these tests, so deadlines are wide and files run two at a time.
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
+import { HANG_MS_MIN } from './test/support/patience.ts'
 
-/** What takes minutes begins first, so that the end of a run does not wait for it with one core idle. */
+/** What takes long begins first, so that the end of a run does not wait for it with one core idle. */
 class LongestFirst extends BaseSequencer {
-  static readonly longest = ['test/migrations/histories.test.ts', 'test/native/kernel-test.test.ts']
+  static readonly longest = [
+    'native/kernel-test',
+    'local/start',
+    'migrations/histories',
+    'gpu-node/main',
+    'local/admin',
+    'gpu-node/serve/streams',
+    'local/stop',
+    'gateway/stripe',
+    'frame',
+    'main-job/outage',
+    'gpu-node/serve/server',
+    'gateway/money',
+    'gateway/limits',
+    'native/addon',
+    'gpu-node/run/native/load/fuzz',
+    'gpu-node/run/native/scheduler-history',
+  ]
 
   override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const isLong = ({ moduleId }: TestSpecification) => LongestFirst.longest.some((file) => moduleId.endsWith(file))
-    return (await super.sort(files)).toSorted((a, b) => Number(isLong(b)) - Number(isLong(a)))
+    const place = ({ moduleId }: TestSpecification) =>
+      LongestFirst.longest.findIndex((file) => moduleId.endsWith(`/test/${file}.test.ts`)) >>> 0 // what is not there comes last
+    return (await super.sort(files)).toSorted((a, b) => place(a) - place(b))
   }
 }
 
@@ -16,8 +35,8 @@ export default defineConfig({
   test: {
     include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/made-once.ts',
-    testTimeout: 60_000,
-    hookTimeout: 120_000,
+    testTimeout: HANG_MS_MIN,
+    hookTimeout: HANG_MS_MIN,
     maxWorkers: 2,
     teardownTimeout: 30_000,
     sequence: { sequencer: LongestFirst },

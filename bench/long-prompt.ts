@@ -37,7 +37,7 @@ const engine = await loadEngine(model.shape, model.tensors, engine_options, () =
 const scheduler = new Scheduler({ ...limits, speculation: 'prompt-lookup' })
 const loop = new StepLoop({ engine, scheduler, looks_ahead: false })
 const streams = new Streams({
-  journal: { step: () => {} },
+  journal: { step: () => {}, is_written: true, written: async () => {} },
   metrics: { step: () => {}, ended: () => {} },
   on_finished: () => {},
   whenSettled: async () => {},
@@ -66,7 +66,7 @@ function startStream(salt: number): void {
     const after = times.filter((time) => time > drawn_at).length
     if (after >= TOKENS_AFTER) queueMicrotask(() => streams.stopAll('deadline'))
   }
-  streams.start(generation, { write, end: () => {} })
+  streams.start(generation, { delivered_tokens: 0, write, end: () => {} })
 }
 
 function comeIn(): void {
@@ -74,7 +74,7 @@ function comeIn(): void {
   const draw = () => {
     drawn_at = Math.min(drawn_at, performance.now())
   }
-  streams.start(generationOf(promptOf(prompt_tokens, 999), 1), { write: draw, end: draw })
+  streams.start(generationOf(promptOf(prompt_tokens, 999), 1), { delivered_tokens: 0, write: draw, end: draw })
 }
 
 function generationOf(prompt: number[], output_tokens_max: number): Generation {

@@ -1,12 +1,12 @@
 // What the scheduler itself takes of a step: 256 streams of about 1,000 tokens each that draw one token a step, with a fake
 // engine. The median by the clock; and the mean by this thread's CPU time, which a busy machine changes little.
-// `node bench/scheduler.ts`
+// `node bench/scheduler.ts [SEQUENCES]`
 
 import type { StepResult } from '../gpu-node/run/native/engine.ts'
 import { Scheduler } from '../gpu-node/run/native/scheduler.ts'
 import { greedy, sequenceOf } from './requests.ts'
 
-const SEQUENCES = 256
+const SEQUENCES = Number(process.argv[2] ?? 256)
 const PROMPT_TOKENS = 1000
 const STEPS = 400
 

@@ -50,7 +50,7 @@ import { completions } from './endpoint/public/completions.ts'
 import { ownCreditNotes } from './endpoint/public/credit-notes.ts'
 import { documentOf } from './endpoint/public/document.ts'
 import { listEntries } from './endpoint/public/entries.ts'
-import { health, ledgerHealthz } from './endpoint/public/health.ts'
+import { health, ledgerHealthz, live } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
 import { namingScopes } from './endpoint/public/missing-scope.ts'
@@ -98,6 +98,8 @@ export const routes: Route[] = [
   route('/v1/credit-notes', key('usage'), { GET: ownCreditNotes.list }),
   route('/v1/credit-notes/:id', key('usage'), { GET: ownCreditNotes.retrieve }),
   route('/v1/top-ups/checkout', key('admin'), { POST: createCheckoutSession }),
+  route('/livez', anybody, { GET: live }),
+  route('/readyz', anybody, { GET: health }),
   route('/healthz', anybody, { GET: health }),
   route('/healthz/ledger', anybody, { GET: ledgerHealthz }),
   route('/.well-known/receipt-keys.json', anybody, { GET: receiptKeys }),
@@ -172,6 +174,7 @@ export const routes: Route[] = [
   route('/admin/anomalies', operator, { GET: needs('read', listAnomalies) }),
 ]
 
+const CLIENT_GONE = 499
 const SHOWN_TO_PAGES = [
   'x-request-id',
   'x-ignored-parameters',
@@ -182,8 +185,6 @@ const SHOWN_TO_PAGES = [
   'x-should-retry',
   ...['limit', 'remaining', 'reset'].flatMap((what) => ['requests', 'tokens'].map((of) => `x-ratelimit-${what}-${of}`)),
 ]
-
-const CLIENT_GONE = 499
 
 export const app = new Hono<App>()
 

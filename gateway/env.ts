@@ -156,6 +156,20 @@ export function dataSecretOf({ DATA_SECRET, ADMIN_KEY }: Env): string {
   return DATA_SECRET ?? ADMIN_KEY
 }
 
+const texts = bindings.omit({
+  TELLER: true,
+  HYPERDRIVE: true,
+  HYPERDRIVE_READER: true,
+  FLOOD: true,
+  FAILED_AUTHENTICATION: true,
+})
+
+/** What is wrong with the secrets and vars, in one line; null where nothing is. */
+export function faultOf(vars: Record<string, string>): string | null {
+  const [issue] = texts.safeParse(vars).error?.issues ?? []
+  return issue ? `${issue.path.join('.')}: ${issue.message}` : null
+}
+
 let checked: Settings | null = null
 
 export function settingsOf(env: Env): Settings {

@@ -175,6 +175,12 @@ const table = {
     retry_after_s: 5,
   },
   overloaded: { status: 503, type: 'server_error', message: 'Too much is waiting. Try again.', retry_after_s: 1 },
+  node_has_no_room: {
+    status: 503,
+    type: 'server_error',
+    message: 'What serves this model has no room left to account for another request, so none is taken. Try again.',
+    retry_after_s: 10,
+  },
   model_unavailable: { status: 503, type: 'server_error', message: 'No node serves this model now.', retry_after_s: 2 },
   database_unavailable: {
     status: 503,

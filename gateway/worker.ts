@@ -46,5 +46,6 @@ async function expireGrants(env: Env): Promise<void> {
 }
 
 async function addUsageMonths(env: Env): Promise<void> {
-  await ask(env, 'add_usage_months', { months_ahead: 2 })
+  const { decision } = await ask(env, 'add_usage_months', { months_ahead: 2 })
+  if (decision === 'locked') throw new Error('the months of usage cannot be made: somebody holds a lock on it')
 }

@@ -54,7 +54,7 @@ export async function startService(options: ServiceOptions): Promise<Service> {
     failed: parts.failed,
     drain: () => {
       drained ??= drain(parts, server).then(async () => {
-        lock?.close()
+        lock.close()
         await runner.close()
       })
       return drained
@@ -74,19 +74,24 @@ interface Identity {
 function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
   const state = { draining: false, engine_failed: false, url: '' }
   const status = () => statusOf(config, state, runner)
-  const journal = new Journal(config.data_dir)
+  const journal = openJournal(config.data_dir, log)
   const on_failure = (reason: string) => log.warn({ reason }, 'the gateway took no report; trying on')
   const on_stop = (request_ids: string[]) => streams.revoke(request_ids)
+  const on_behind = () =>
+    log.error('the database is older than what it had acknowledged; the last day is reported again')
+  const on_elsewhere = (records: number) =>
+    log.warn({ records }, 'usage of another database is kept until the gateway is on that one again')
   const running_ids = () => streams.takeRunningIds(SYNC_RUNNING_MAX)
   const { gateway_url } = config
-  const sync = new Sync({ gateway_url, ...identity, journal, status, running_ids, on_failure, on_stop })
+  const told = { on_failure, on_stop, on_behind, on_elsewhere }
+  const sync = new Sync({ gateway_url, ...identity, journal, status, running_ids, ...told })
   const failed = Promise.withResolvers<unknown>()
   const on_failed = (error: unknown) => {
     state.engine_failed = true
     log.fatal({ err: error }, 'the engine failed')
     sync.stop().finally(() => failed.resolve(error))
   }
-  const metrics = new Metrics({ model_name: config.model_id, runner })
+  const metrics = new Metrics({ model_name: config.model_id, runner, journal })
   const streams = new Streams({
     journal,
     metrics,
@@ -105,11 +110,19 @@ function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
     metrics,
     sync,
     status,
+    report_failure: () => sync.failure,
     state,
     answers,
     log,
     failed: failed.promise,
   }
+}
+
+function openJournal(data_dir: string, log: Logger): Journal {
+  const journal = new Journal(data_dir)
+  if (journal.damage)
+    log.error(journal.damage, 'the journal was damaged; it was read around that, and kept as it was found')
+  return journal
 }
 
 function statusOf(config: NodeConfig, state: ServerOptions['state'], runner: Runner): NodeStatus {

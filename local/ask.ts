@@ -46,6 +46,7 @@ async function answered(ready: Ready, body: string, signal: AbortSignal): Promis
     const text = await response.text()
     if (response.status !== 503 || performance.now() > deadline)
       throw new Error(`the gateway answered ${response.status}: ${text}`)
+    console.log(`  the gateway answered 503, asking again: ${text}`)
   }
 }
 

@@ -21,6 +21,7 @@ const node24 = join(root, 'node_modules', '.bin', 'node')
 const entries = {
   start: ['local/start.ts'],
   test: ['node_modules/vitest/vitest.mjs', 'run'],
+  'test:all': ['node_modules/vitest/vitest.mjs', 'run'],
   'test:ground': ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/ground/vitest.config.ts'],
   'test:abuse': ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/abuse/vitest.config.ts'],
   'pass-at-1': ['bench/pass-at-1.ts'],
@@ -33,6 +34,7 @@ const without_addon = ['admin', 'migrate', 'soak']
 
 const [entry, ...rest] = process.argv.slice(2)
 const target = entry.startsWith('test') ? 'all' : 'ziya'
+if (entry === 'test:all') process.env.DRAWS ??= 'all' // of the random tests, which otherwise draw a few cases each
 if (entry === 'start') answerAtOnce(readStartOptions(rest))
 process.chdir(root)
 endWithNpm()

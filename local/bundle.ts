@@ -26,6 +26,26 @@ const stripeUsed: Plugin = {
     ),
 }
 
+// What libraries load whether or not anybody asks for it: decimals and further pages of Stripe's APIs, logical replication and large
+// objects of Postgres.
+const NOT_ASKED_FOR: Record<string, string> = {
+  'stripe/esm/Decimal.js': 'export class Decimal {}',
+  'stripe/esm/autoPagination.js': 'export const makeAutoPaginationMethods = () => ({})',
+  'postgres/cf/src/subscribe.js': 'export default () => ({})',
+  'postgres/cf/src/large.js': 'export default class LargeObject {}',
+}
+
+const notAskedFor: Plugin = {
+  name: 'not-asked-for',
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /[\\/](Decimal|autoPagination|subscribe|large)\.js$/ }, ({ path }) => {
+      const name = Object.keys(NOT_ASKED_FOR).find((file) =>
+        path.replaceAll('\\', '/').endsWith(`/node_modules/${file}`),
+      )
+      return name ? { contents: NOT_ASKED_FOR[name]! } : null
+    }),
+}
+
 const options = {
   entryPoints: [`${root}gateway/worker.ts`],
   bundle: true,
@@ -33,7 +53,7 @@ const options = {
   target: 'es2024',
   conditions: ['workerd', 'worker', 'browser'],
   external: ['cloudflare:*', 'node:*'],
-  plugins: [stripeUsed],
+  plugins: [stripeUsed, notAskedFor],
   minify: true,
   keepNames: true, // errors are told apart by the names of their classes, and a trace in the log has those of its functions
 } satisfies BuildOptions

@@ -4,15 +4,18 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import postgres from 'postgres'
 import { parse } from 'smol-toml'
 import type { LocalModel } from '../gateway/catalog.ts'
+import { faultOf } from '../gateway/env.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
 import { bundleWorker } from './bundle.ts'
 import type { RunningServer } from './children.ts'
+import { isEncrypted, openDatabase } from './database.ts'
+import { type Database, readDatabaseUrl } from './database-url.mjs'
 import { gatewayUrl, readerUrl } from './gateway-login.ts'
-import { requireFreePort } from './port.ts'
+import { loopbacks, requireFreePort } from './port.ts'
 import { localPrice, publishFirst } from './prices.ts'
+import { openTunnel } from './tunnel.ts'
 import { serveWorkerd } from './workerd.ts'
 
 export interface GatewayOptions {
@@ -47,19 +50,29 @@ const root = fileURLToPath(new URL('../', import.meta.url))
 export async function startGateway(options: GatewayOptions): Promise<RunningGateway> {
   if (options.port !== 0) await requireFreePort(options.port)
   const config = readConfig()
+  const log = options.log ?? ((line) => console.error(line))
   const [script, database_urls] = await orAborted(
     Promise.all([options.worker ?? bundleWorker(), prepareDatabase(options)]),
     options.signal,
     STATEMENT_MS_MAX,
   )
+  const way = await wayTo(readDatabaseUrl(options.database_url), log)
   const files = {
     'worker.js': script,
     'cron.js': CRON_WORKER,
     'rate-limit.js': RATE_LIMIT,
-    'workerd.capnp': workerdConfig(config, options, database_urls),
+    'workerd.capnp': workerdConfig(
+      config,
+      { ...options, addresses: await addressesOf(options) },
+      { urls: database_urls, address: way.address },
+    ),
   }
-  const log = options.log ?? ((line) => console.error(line))
-  const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log, signal: options.signal })
+  const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log, signal: options.signal }).catch(
+    (error) => {
+      way.close()
+      throw error
+    },
+  )
   const runScheduled = async () => {
     const answer = await fetch(`http://127.0.0.1:${server.ports.cron}/`)
     if (!answer.ok) throw new Error(`the scheduled run failed: ${answer.status}`)
@@ -73,7 +86,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     runScheduled,
     stop: () => {
       clearInterval(cron)
-      return server.stop()
+      return server.stop().finally(way.close)
     },
   }
 }
@@ -91,12 +104,21 @@ function readConfig(): WorkerConfig {
   return parse(readFileSync(join(root, 'wrangler.toml'), 'utf8')) as unknown as WorkerConfig
 }
 
-/** The database's URL with the login of each Hyperdrive binding. */
-type DatabaseUrls = Record<string, string>
+interface DatabaseWay {
+  /** The database's URL with the login of each Hyperdrive binding. */
+  urls: Record<string, string>
+  address: string
+}
+
+/** workerd speaks plain TCP to a database: to the server itself, or to a tunnel where the server is to be spoken to over TLS. */
+async function wayTo(database: Database, log: (line: string) => void): Promise<{ address: string; close(): void }> {
+  if (await isEncrypted(database)) return openTunnel(database, log)
+  return { address: new URL(database.url).host, close: () => {} }
+}
 
 /** A price for the local model, which no migration knows, and the logins. */
-async function prepareDatabase({ database_url, local_model }: GatewayOptions): Promise<DatabaseUrls> {
-  const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
+async function prepareDatabase({ database_url, local_model }: GatewayOptions): Promise<DatabaseWay['urls']> {
+  const sql = openDatabase(database_url)
   try {
     if (local_model) await publishFirst(database_url, [localPrice(local_model.id)])
     return { HYPERDRIVE: await gatewayUrl(sql, database_url), HYPERDRIVE_READER: await readerUrl(sql, database_url) }
@@ -130,10 +152,28 @@ const RATE_LIMIT = `export default function ({ limit, period }) {
   }
 }`
 
-function workerdConfig(config: WorkerConfig, options: GatewayOptions, database_urls: DatabaseUrls): string {
-  const database = new URL(options.database_url)
-  const texts = {
-    ...config.vars,
+/** Where it listens: a port that was given is ours under each address of `localhost`, so that no stranger answers there. */
+async function addressesOf({ port }: GatewayOptions): Promise<string[]> {
+  if (port === 0) return ['127.0.0.1:0']
+  return (await loopbacks()).map((address) => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`))
+}
+
+type Served = GatewayOptions & { addresses: string[] }
+
+/** Names a var or a secret that the gateway would not serve with: what it says itself stands in its log, at the first request. */
+export function requireSettings(options: GatewaySettings): void {
+  const fault = faultOf(textsOf(readConfig(), options))
+  if (fault) throw new Error(`the gateway cannot be set up so: ${fault}`)
+}
+
+type GatewaySettings = Pick<
+  GatewayOptions,
+  'vars' | 'ticket_seeds' | 'admin_key' | 'data_secret' | 'metrics_token' | 'local_model'
+>
+
+function textsOf({ vars }: WorkerConfig, options: GatewaySettings): Record<string, string> {
+  return {
+    ...vars,
     ...options.vars,
     TICKET_SEEDS: options.ticket_seeds,
     ADMIN_KEY: options.admin_key,
@@ -141,6 +181,10 @@ function workerdConfig(config: WorkerConfig, options: GatewayOptions, database_u
     ...(options.metrics_token && { METRICS_TOKEN: options.metrics_token }),
     ...(options.local_model && { LOCAL_MODEL: JSON.stringify(options.local_model) }),
   }
+}
+
+function workerdConfig(config: WorkerConfig, options: Served, database: DatabaseWay): string {
+  const texts = textsOf(config, options)
   const date = quoted(config.compatibility_date)
   const classes = config.durable_objects.bindings
   const bindings = [
@@ -152,7 +196,9 @@ function workerdConfig(config: WorkerConfig, options: GatewayOptions, database_u
       ({ name, simple }) => `(name = ${quoted(name)}, wrapped = (moduleName = "local:rate-limit", innerBindings = [
       (name = "limit", json = "${options.rate_limits?.[name] ?? simple.limit}"), (name = "period", json = "${simple.period}")]))`,
     ),
-    ...config.hyperdrive.map(({ binding }) => hyperdrive(binding, new URL(database_urls[binding]!))),
+    ...config.hyperdrive.map(({ binding }) =>
+      hyperdrive(binding, new URL(readDatabaseUrl(database.urls[binding]!).url)),
+    ),
   ]
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
@@ -168,11 +214,11 @@ const config :Workerd.Config = (
       compatibilityDate = ${date}, compatibilityFlags = ["service_binding_extra_handlers"],
       bindings = [(name = "GATEWAY", service = "gateway")])),
     (name = "network", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
-    (name = "database", external = (address = ${quoted(`${database.hostname}:${database.port || 5432}`)}, tcp = ())),
+    (name = "database", external = (address = ${quoted(database.address)}, tcp = ())),
   ],
   extensions = [(modules = [(name = "local:rate-limit", esModule = embed "rate-limit.js", internal = true)])],
   sockets = [
-    (name = "http", address = "127.0.0.1:${options.port}", http = (), service = "gateway"),
+    ${options.addresses.map((address, index) => `(name = "http${index || ''}", address = "${address}", http = (), service = "gateway"),`).join('\n    ')}
     (name = "cron", address = "127.0.0.1:0", http = (), service = "cron"),
   ]
 );

@@ -1,12 +1,13 @@
 // `npm run migrate`: brings a database up to date before a gateway is started on it, and says what was applied.
 
 import { parseArgs } from 'node:util'
+import { adviceOn } from './database.ts'
 import { migrate } from './migrate.ts'
 
 const usage = `npm run migrate -- --database URL
   --database URL  the Postgres, as the owner of its tables ($DATABASE_URL)`
 
-process.exitCode = await main()
+process.exitCode = await main().catch(explain)
 
 async function main(): Promise<number> {
   const database_url = databaseUrl()
@@ -26,4 +27,10 @@ function databaseUrl(): string | undefined {
     console.error(`✗ ${(error as Error).message}`)
     return undefined
   }
+}
+
+/** One line, and the exit code. */
+function explain(error: Error & { code?: string }): number {
+  console.error(`✗ ${error.message.split('\n')[0] || error.code}${adviceOn(error)}`)
+  return 1
 }

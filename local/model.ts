@@ -51,6 +51,6 @@ function contextOf(config_file: string): number {
   try {
     return JSON.parse(readFileSync(config_file, 'utf8')).max_position_embeddings
   } catch {
-    throw new Error(`${config_file} is not JSON`)
+    throw new Error(`${config_file} is not JSON; if Git LFS holds the folder's files, run "git lfs pull" in it`)
   }
 }

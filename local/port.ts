@@ -7,18 +7,28 @@ export function freePort(): Promise<number> {
   return listenOnce(0)
 }
 
-/** Rejects, naming the port, where somebody listens on it. */
-export async function requireFreePort(port: number): Promise<void> {
-  await listenOnce(port).catch((error: NodeJS.ErrnoException) => {
-    throw error.code === 'EADDRINUSE' ? new Error(`port ${port} is in use; choose another with --port`) : error
-  })
+/** The addresses that `localhost` may mean on this machine. */
+export async function loopbacks(): Promise<string[]> {
+  const has_ipv6 = await listenOnce(0, '::1').then(
+    () => true,
+    () => false,
+  )
+  return has_ipv6 ? ['127.0.0.1', '::1'] : ['127.0.0.1']
 }
 
-function listenOnce(port: number): Promise<number> {
+/** Rejects, naming the port, where somebody listens on it. */
+export async function requireFreePort(port: number): Promise<void> {
+  for (const address of await loopbacks())
+    await listenOnce(port, address).catch((error: NodeJS.ErrnoException) => {
+      throw error.code === 'EADDRINUSE' ? new Error(`port ${port} is in use; choose another with --port`) : error
+    })
+}
+
+function listenOnce(port: number, address = '127.0.0.1'): Promise<number> {
   return new Promise((done, fail) => {
     const probe = createServer()
     probe.once('error', fail)
-    probe.listen(port, '127.0.0.1', () => {
+    probe.listen(port, address, () => {
       const { port: got } = probe.address() as { port: number }
       probe.close(() => done(got))
     })

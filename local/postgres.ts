@@ -29,6 +29,10 @@ export interface PostgresOptions {
   port?: number
   /** False gives up durability for speed: for tests that throw the data away. */
   durable?: boolean
+  /** The programs of another installation, instead of the embedded ones. */
+  programs?: { initdb: string; postgres: string }
+  /** More settings of the server. */
+  settings?: Record<string, string>
   signal?: AbortSignal | undefined // gives up starting
 }
 
@@ -41,13 +45,13 @@ const USER = 'postgres'
 export async function startPostgres(options: PostgresOptions): Promise<RunningPostgres> {
   const data_dir = resolve(options.data_dir)
   const { signal } = options
-  const bin = await binaries()
+  const bin = options.programs ?? (await binaries())
   requireReachable(bin.postgres, data_dir)
   if (isCluster(data_dir)) repairCopy(data_dir)
   else await initialise(bin.initdb, data_dir, options)
   await removeStaleLock(data_dir, signal)
   const port = options.port ?? (await freePort())
-  const server = launch(bin.postgres, data_dir, settings(port, options.durable ?? true))
+  const server = launch(bin.postgres, data_dir, settings(port, options))
   await untilReady(server, data_dir, signal)
   return {
     url: `postgres://${USER}:${readFileSync(passwordFile(data_dir), 'utf8').trim()}@127.0.0.1:${port}/postgres`,
@@ -132,7 +136,7 @@ function passwordFile(data_dir: string): string {
 }
 
 // No more than one connection a client is ever opened, and the shared machine has other uses for its memory.
-function settings(port: number, durable: boolean): string[] {
+function settings(port: number, { durable = true, settings: more }: PostgresOptions): string[] {
   const values: Record<string, string | number> = {
     port,
     listen_addresses: '127.0.0.1',
@@ -145,6 +149,7 @@ function settings(port: number, durable: boolean): string[] {
     log_min_error_statement: 'panic',
     log_error_verbosity: 'terse',
     ...(durable ? {} : { fsync: 'off', full_page_writes: 'off' }),
+    ...more,
   }
   return Object.entries(values).flatMap(([name, value]) => ['-c', `${name}=${value}`])
 }

@@ -2,6 +2,7 @@
 
 import { askOver, connect } from '../gateway/db/connection.ts'
 import catalog from '../models/catalog.json' with { type: 'json' }
+import { clientOf } from './database.ts'
 
 export interface ListPrice {
   model: string
@@ -21,7 +22,8 @@ const PUBLISH_MS_MAX = 60_000
 
 /** Gives each of these models the price, unless it has a list price already. */
 export async function publishFirst(database_url: string, prices: ListPrice[]): Promise<void> {
-  const connection = connect(database_url, PUBLISH_MS_MAX)
+  const { url, ...through } = clientOf(database_url)
+  const connection = connect(url, PUBLISH_MS_MAX, through)
   try {
     await askOver(connection, 'publish_price', ...prices.map((price) => ({ ...price, only_first: true })))
   } finally {

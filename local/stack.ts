@@ -2,16 +2,16 @@
 // started as far as possible at once and stopped in the order that loses nothing: the node, which takes no new request and finishes
 // what runs; the gateway, which until then carries the streams and takes the last report; Postgres.
 
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import postgres from 'postgres'
 import { signer } from '../contract/ed25519.ts'
 import { ticketIssuer } from '../contract/internal/ticket.ts'
 import { defaultNodeId, keptNodeKey } from '../gpu-node/identity.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
-import { type RunningGateway, startGateway } from './gateway.ts'
+import { openDatabase } from './database.ts'
+import { type RunningGateway, requireSettings, startGateway } from './gateway.ts'
 import { type LogFile, openLog } from './log-file.ts'
 import { migrate } from './migrate.ts'
 import { type FolderModel, readModel } from './model.ts'
@@ -70,6 +70,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     ticket_seeds: keptSecret(options.data_dir, 'ticket-seeds'),
     ...keptKeys(options.data_dir),
   }
+  requireSettings({ vars: {}, ...settings, ...(model.local_model && { local_model: model.local_model }) })
   const logs: LogFile[] = []
   const parts = partsOf(settings, logs)
   const stop = () => stopInOrder(parts, logs)
@@ -120,7 +121,7 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
       model_dir,
       model_id: model.id,
       port: settings.node_port,
-      data_dir: journalFolder(data_dir, database_url),
+      data_dir: join(data_dir, 'node'),
       gateway_url: `http://127.0.0.1:${settings.gateway_port}`,
       ticket_keys: (await ticketIssuer(ticket_seeds.split(','))).keys.map(({ x }) => x).join(),
       log: node_log.write,
@@ -140,16 +141,6 @@ function embeddedPostgres(data_dir: string): Part<RunningPostgres> {
   })
 }
 
-/** Where the journal lies: usage is owed to one database, and is never reported to another that is served from the same folder. */
-function journalFolder(data_dir: string, database_url: string | null): string {
-  if (database_url === null) return join(data_dir, 'node')
-  const { hostname, port, pathname } = new URL(database_url)
-  const database = createHash('sha256')
-    .update(`${hostname}:${port || 5432}${pathname}`)
-    .digest('hex')
-  return join(data_dir, `node-${database.slice(0, 16)}`)
-}
-
 async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack, 'stop'>> {
   const { model, signal } = settings
   const stage = stages(settings)
@@ -162,11 +153,14 @@ async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack,
     ),
     startGatewayOnDatabase(settings, parts, stage),
   ])
+  // Whether the books agree is known from the start on, and not from the first full minute.
+  const checked = parts.gateway.current.runScheduled().catch((error) => settings.on_progress?.('ledger', String(error)))
   await stage(
     'first report',
     () => nodeIsKnown({ gateway_url: gateway.url, database_url, node_url: node.url, model_id: model.id, signal }),
     () => 'the gateway sees the node',
   )
+  await orAborted(checked, signal)
   return {
     gateway_url: gateway.url,
     node_url: node.url,
@@ -207,8 +201,8 @@ async function startGatewayOnDatabase(settings: Settings, parts: Parts, stage: R
 }
 
 /** Its key lies beside its journal, so it stays the same node over its lives. */
-async function registerOwnNode({ data_dir, model, node_port, ...settings }: Settings, url: string): Promise<void> {
-  const folder = journalFolder(data_dir, settings.database_url)
+async function registerOwnNode({ data_dir, model, node_port }: Settings, url: string): Promise<void> {
+  const folder = join(data_dir, 'node')
   const { x } = await signer(keptNodeKey(folder))
   const node_url = `http://127.0.0.1:${node_port}`
   await registerNode(url, { id: defaultNodeId(folder), url: node_url, model: model.id, key: x })
@@ -276,7 +270,7 @@ interface ExpectedNode {
 
 /** Waits until this very node has reported: another one may serve the same model from the same database. */
 async function nodeIsKnown({ gateway_url, database_url, node_url, model_id, signal }: ExpectedNode): Promise<void> {
-  const sql = postgres(database_url, { max: 1, prepare: false, fetch_types: false })
+  const sql = openDatabase(database_url)
   const isListed = async () =>
     (
       await sql`

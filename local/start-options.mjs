@@ -5,6 +5,7 @@ import { readFileSync } from 'node:fs'
 import { dirname, join, resolve } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
+import { readDatabaseUrl } from './database-url.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
@@ -44,8 +45,7 @@ export function readStartOptions(args) {
 function checked({ port, model, template, database, data, once }) {
   const number = Number(port)
   if (!Number.isInteger(number) || number < 1 || number > 65_535) throw new Error(`--port ${port} is not a port`)
-  if (database !== undefined && !/^postgres(ql)?:\/\//.test(database))
-    throw new Error('--database must be a postgres:// URL')
+  if (database !== undefined) readDatabaseUrl(database)
   return {
     port: number,
     model_dir: resolve(model),

@@ -6,8 +6,9 @@ import type { Server } from 'node:net'
 import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { orAborted } from './aborted.ts'
-import { ask } from './ask.ts'
+import { ask, type Ready } from './ask.ts'
 import { endChildrenAtOnce } from './children.ts'
+import { adviceOn } from './database.ts'
 import { openDemoAccount } from './demo-account.ts'
 import { tryLock } from './folder-lock.mjs'
 import { withoutProxy } from './node.ts'
@@ -71,12 +72,10 @@ async function main(options: StartOptions): Promise<number> {
     signal: stop.signal,
   }).finally(signs.end)
   try {
-    await orAborted(introduce(stack, data_dir, ready_file), stop.signal)
+    const ready = await orAborted(introduce(stack, data_dir, ready_file), stop.signal)
     if (once) return 0
     stack.keepUp(console.log)
-    console.log(
-      `\nlogs       ${['gateway', 'node', 'postgres'].map((name) => shown(join(data_dir, `${name}.log`))).join('  ')}`,
-    )
+    console.log(whereAll(ready, data_dir))
     console.log('\nServing until Ctrl-C.')
     await aborted(stop.signal)
     return 0
@@ -85,6 +84,18 @@ async function main(options: StartOptions): Promise<number> {
     console.log('\nStopping: what runs is finished first. A second Ctrl-C ends at once.')
     await stack.stop()
   }
+}
+
+/** What a person who has just started it looks for. */
+function whereAll({ gateway_url, api_key }: Ready, data_dir: string): string {
+  const logs = ['gateway', 'node', 'postgres'].map((name) => shown(join(data_dir, `${name}.log`)))
+  return [
+    '',
+    `base URL   ${gateway_url}/v1`,
+    `key        ${api_key}`,
+    `docs       ${gateway_url}/openapi.json, and ${shown(join(import.meta.dirname, '../docs'))}/`,
+    `logs       ${logs.join('  ')}`,
+  ].join('\n')
 }
 
 function makeFolder(data_dir: string): void {
@@ -107,7 +118,7 @@ async function lockOf(data_dir: string): Promise<Server | null> {
 }
 
 /** The demo account asks its question; whoever else wants to ask finds the address and the keys in `ready_file`. */
-async function introduce(stack: Stack, data_dir: string, ready_file: string): Promise<void> {
+async function introduce(stack: Stack, data_dir: string, ready_file: string): Promise<Ready> {
   const account = await openDemoAccount(stack, data_dir)
   const ready = {
     gateway_url: stack.gateway_url,
@@ -120,6 +131,7 @@ async function introduce(stack: Stack, data_dir: string, ready_file: string): Pr
   }
   writeFileSync(ready_file, `${JSON.stringify(ready, null, 2)}\n`, { mode: 0o600 })
   await ask(ready, stop.signal)
+  return ready
 }
 
 /** Payments by Stripe, where the environment has its secrets (wrangler.toml says which). */
@@ -160,6 +172,6 @@ function aborted(signal: AbortSignal): Promise<void> {
 function explain(error: Error & { code?: string }): number {
   if (asked) return exitCodeOf(asked)
   const advice = ADVICE[error.code ?? '']
-  console.error(`✗ ${error.message.split('\n')[0]}${advice ? `: ${advice}` : ''}`)
+  console.error(`✗ ${error.message.split('\n')[0]}${advice ? `: ${advice}` : adviceOn(error)}`)
   return 1
 }

@@ -1,12 +1,13 @@
 // A workerd process: started from a configuration, asked for its ports, and never left behind.
 
 import type { ChildProcess } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import type { Readable } from 'node:stream'
+import { rootCertificates } from 'node:tls'
 import { orAborted } from './aborted.ts'
 import { type Exit, exitOf, hasEnded, signalGroup, spawnTied } from './children.ts'
 
@@ -28,7 +29,7 @@ export async function serveWorkerd(
 ): Promise<Workerd> {
   const folder = mkdtempSync(join(tmpdir(), 'ziya-workerd-'))
   for (const [name, text] of Object.entries(files)) writeFileSync(join(folder, name), text, { mode: 0o600 })
-  const server = launch(join(folder, 'workerd.capnp'), log)
+  const server = launch(folder, log)
   const ports = await orAborted(listening(server, sockets), signal)
     .catch(async (error) => {
       await stop(server)
@@ -38,14 +39,24 @@ export async function serveWorkerd(
   return { pid: server.pid!, ports, exited: exitOf(server), stop: () => stop(server) }
 }
 
-function launch(config_file: string, log: (line: string) => void): ChildProcess {
-  const server = spawnTied([workerd, 'serve', '--experimental', '--control-fd=3', config_file], {
+function launch(folder: string, log: (line: string) => void): ChildProcess {
+  const server = spawnTied([workerd, 'serve', '--experimental', '--control-fd=3', join(folder, 'workerd.capnp')], {
+    env: { ...process.env, ...certificates(folder) },
     when_orphaned: 'SIGKILL',
     at_once: 'SIGKILL',
     stdio: ['ignore', 'pipe', 'pipe', 'pipe'],
   })
   for (const stream of [server.stdout!, server.stderr!]) createInterface(stream).on('line', log)
   return server
+}
+
+/** Where the machine has no certificates of its own, as a slim image has not, those that Node brings along: without any workerd ends. */
+function certificates(folder: string): { SSL_CERT_FILE?: string } {
+  const { SSL_CERT_FILE = '/etc/ssl/cert.pem', SSL_CERT_DIR = '/etc/ssl/certs' } = process.env
+  if (existsSync(SSL_CERT_FILE) || (existsSync(SSL_CERT_DIR) && readdirSync(SSL_CERT_DIR).length > 0)) return {}
+  const file = join(folder, 'certificates.pem')
+  writeFileSync(file, rootCertificates.join('\n'))
+  return { SSL_CERT_FILE: file }
 }
 
 function listening(server: ChildProcess, sockets: string[]): Promise<Record<string, number>> {

@@ -47,6 +47,8 @@ export type Constraint =
 /** The body of `POST /generate` on a node. The ticket travels in the header `x-ticket`. */
 export interface GenerateRequest {
   request_id: string // UUID; the client sees it as x-request-id
+  /** The ledger that it was admitted by; the node hands it back with what was used. */
+  ledger_id?: string | undefined
   response_id: string // "cmpl-…" or "chatcmpl-…"
   created_unix_s: number
   model: string // the public id, echoed in the answer
@@ -95,6 +97,7 @@ export type NodeErrorCode =
   | 'invalid_token_id'
   | 'invalid_constraint' // it is none, nothing follows it, or a part of it cannot be held
   | 'overloaded'
+  | 'no_room' // the disk that its journal is on, or the journal, is full
   | 'draining'
   | 'engine_failed'
 

@@ -10,10 +10,12 @@ export interface UsageRecord {
   ticket: string // as the gateway signed it: enough to rebuild a reservation that a crash lost
   request_id: string
   attempt: number
-  prompt_tokens: number // summed over prompts; counted once however many choices it feeds
+  /** The ledger that admitted it; missing where its gateway named none. */
+  ledger_id?: string | undefined
+  prompt_tokens: number // summed over prompts that began; counted once however many choices it feeds
   cached_tokens: number // of these, found in the prefix cache
   completion_tokens: number // generated, over all choices, the end-of-sequence token included
-  delivered_tokens: number // of these, written to the client's socket
+  delivered_tokens: number // of these, whose text the client's socket took; nothing of an answer that ended as an error
   outcome: Outcome
   started_unix_ms: number
   first_token_ms: number | null // after the start
@@ -32,6 +34,13 @@ export interface NodeStatus {
   blocks_free: number
 }
 
+/** How far the ledger had counted a node's journal. A database that knows less came back older than what it acknowledged. */
+export interface JournalPosition {
+  id: string // UUID; of the journal, not of the node: folders move
+  mark: number // as last acknowledged
+  is_resending: boolean // it is being told the last day again
+}
+
 /** Which process speaks. Of one data folder a later one follows an earlier one; of two folders only one may speak for a node. */
 export interface Boot {
   id: string // UUID, of the process
@@ -47,6 +56,7 @@ export interface SyncRequest {
   /** Requests that run here: of which of them must stop the answer tells. At most SYNC_RUNNING_MAX, some of them each time. */
   running_ids: string[]
   records: UsageRecord[] // at most SYNC_RECORDS_MAX
+  journal?: JournalPosition
 }
 
 export const SYNC_RECORDS_MAX = 500
@@ -56,7 +66,7 @@ export const NODE_KEY_HEADER = 'x-node-key'
 /** Of the gateway's answer: signatures by each of its keys (ticket.ts, signAnswer). */
 export const ANSWER_SIGNATURE_HEADER = 'x-answer-signature'
 
-/** What settle made of a record. All of them are final for the node except `retry`. */
+/** What settle made of a record. All of them are final for the node except the last two. */
 export type SettleOutcome =
   | 'posted'
   | 'duplicate' // already settled with the same counts
@@ -65,12 +75,17 @@ export type SettleOutcome =
   | 'stale' // an attempt that was superseded: never charged
   | 'voided' // the reservation had been given back: never charged
   | 'rejected' // the ticket is not ours, or the database will never take it: an anomaly, kept whole and not charged
+  | 'elsewhere' // of another ledger than the gateway is on now: keep it, and send it when the gateway is on that one
   | 'retry' // not decided (database away): send it again
 
 export interface SyncResponse {
   settled: { request_id: string; attempt: number; outcome: SettleOutcome }[]
   /** Of the requests that were said to run: those that may not any longer. */
   stop: string[]
+  /** How far the journal is counted now; `is_behind`: not as far as was acknowledged, so the last day has to be told again. */
+  journal?: { mark: number; is_behind: boolean }
+  /** The ledger that the gateway is on. */
+  ledger_id: string
   /** The gateway's public keys: the one that signs tickets now, and those that will or did. */
   ticket_keys: PublicKey[]
 }

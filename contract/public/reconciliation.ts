@@ -23,13 +23,17 @@ export const finding = z.strictObject({
   detail: z.record(z.string(), z.unknown()),
 })
 
+/** `unchecked` where no pass was completed within ten minutes, and what is known does agree. */
+export const ledgerStatus = z.enum(['ok', 'drift', 'unchecked'])
+
 export const reconciliation = z.strictObject({
   object: z.literal('reconciliation'),
-  status: z.enum(['ok', 'drift']),
+  status: ledgerStatus,
   checks: z.record(ledgerCheck, z.strictObject({ findings: count, drift_nanousd: nanousd })),
   checked_s_ago: z.number().nullable(), // null where no pass was completed yet
   unchecked_s: z.number(), // the same, or since everything was to be read where no pass was completed yet
   unread_entries: count,
+  journals_behind: count, // of nodes that were told of settlements this database does not have, and have not told them all again
   pending_count: count,
   pending_s_max: z.number(),
   anomalies: z.record(z.string(), count),

@@ -1,12 +1,12 @@
 // What the gateway asks of the ledger for a generation: admits it, gives it to its next attempt, hears its node, settles what that
 // counted, gives its money back. All of it is decided in SQL (migrations/), in batches, by the teller.
 
-import type { SettleOutcome, UsageRecord } from '../../contract/internal/sync.ts'
+import type { JournalPosition, SettleOutcome, SyncResponse, UsageRecord } from '../../contract/internal/sync.ts'
 import type { OpenedTicket } from '../../contract/internal/ticket.ts'
 import { ask, askAll, type Failed, shardOf } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
 import { refusalOf } from '../db/refusal.ts'
-import type { Env } from '../env.ts'
+import { type Env, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
 
 export type Admission = Extract<Answer<'admit'>, { decision: 'admitted' }>
@@ -20,7 +20,7 @@ export type Verdict = Extract<
 
 /** Reserves what the request could cost at most, or throws the refusal; or says what is known of one that was asked before. */
 export async function admit(env: Env, request: Item<'admit'>): Promise<Admission | Verdict> {
-  const answer = await ask(env, 'admit', request)
+  const answer = await ask(env, 'admit', { ...request, lock_ms_max: lockMsMax(env) })
   switch (answer.decision) {
     case 'admitted':
     case 'kept':
@@ -33,23 +33,33 @@ export async function admit(env: Env, request: Item<'admit'>): Promise<Admission
   }
 }
 
+/** How long an account is waited for that somebody else holds: what then remains is enough for all that go in the same call. */
+export function lockMsMax(env: Env): number {
+  return Math.ceil(settingsOf(env).database_ms_max * 0.3)
+}
+
 /** What was held for a request, and the attempt that it is given to. */
 export type Reservation = Item<'void'>
 
 /** Whether this attempt may now run; earlier ones can no longer settle. */
 export async function fence(env: Env, { request_id, account_id, attempt }: Reservation): Promise<boolean> {
-  const [answer] = await askAll(env, 'fence', [{ request_id, account_id, attempt }])
-  return answer!.decision === 'fenced'
+  return (await ask(env, 'fence', { request_id, account_id, attempt })).decision === 'fenced'
 }
 
 export async function giveBack(env: Env, reservation: Reservation): Promise<void> {
-  await askAll(env, 'void', [reservation])
+  await ask(env, 'void', reservation)
 }
 
-/** Notes that a node lives, or throws why it is not heard. Returns which of the requests that it runs may not run any longer. */
-export async function hearNode(env: Env, said: Item<'hear_node'>): Promise<string[]> {
+/**
+ * Notes that a node lives, or throws why it is not heard. Returns which of the requests that it runs may not run any longer, which
+ * ledger this is, and how far the node's journal is counted.
+ */
+export async function hearNode(
+  env: Env,
+  said: Item<'hear_node'>,
+): Promise<{ stop: string[]; ledger_id: string; journal?: Counted | undefined }> {
   const answer = await ask(env, 'hear_node', said)
-  if (answer.decision === 'seen') return answer.stop
+  if (answer.decision === 'seen') return answer
   if (answer.decision === 'stale_report') throw new ApiError('stale_report', { message: ageOf(answer.skew_ms) })
   throw refusalOf(answer)
 }
@@ -68,17 +78,38 @@ export interface Settlement {
 
 /**
  * Settles what a node reports: one call for each shard that has an account of these. Returns what became of each record, in order,
- * `retry` where it could not be decided now.
+ * `retry` where it could not be decided now, and how far the node's journal is counted.
  */
-export async function settle(env: Env, node_id: string, settlements: Settlement[]): Promise<SettleOutcome[]> {
+export async function settle(
+  env: Env,
+  { node_id, journal }: Reporter,
+  settlements: Settlement[],
+): Promise<{ outcomes: SettleOutcome[]; counted: Counted[] }> {
   const decided = new Map<Settlement, Settled>()
+  const counted: Counted[] = []
   const shards = Map.groupBy(settlements, ({ ticket }) => shardOf(env, ticket.account_id))
   const settleShard = async (own: Settlement[]) => {
-    const answers = await askAll(env, 'settle', own.map(settleItem)).catch(nullWhenUnavailable)
+    const items = own.map((settlement) => ({ ...settleItem(settlement), journal, lock_ms_max: lockMsMax(env) }))
+    const answers = await askAll(env, 'settle', items).catch(nullWhenUnavailable)
+    for (const answer of answers ?? []) if ('journal' in answer && answer.journal) counted.push(answer.journal)
     own.forEach((settlement, i) => void decided.set(settlement, answers?.[i] ?? { decision: 'retry' }))
   }
   await Promise.all(Array.from(shards.values(), settleShard))
-  return Promise.all(settlements.map((settlement) => outcomeOf(env, node_id, settlement, decided.get(settlement)!)))
+  const outcomes = settlements.map((settlement) => outcomeOf(env, node_id, settlement, decided.get(settlement)!))
+  return { outcomes: await Promise.all(outcomes), counted }
+}
+
+interface Reporter {
+  node_id: string
+  journal?: JournalPosition | undefined
+}
+
+export type Counted = NonNullable<SyncResponse['journal']>
+
+/** A report goes in several calls, each of which counts on. */
+export function furthest(counted: Counted[]): Counted | null {
+  if (counted.length === 0) return null
+  return { mark: Math.max(...counted.map(({ mark }) => mark)), is_behind: counted.some(({ is_behind }) => is_behind) }
 }
 
 /** What the database, or nobody, said of a record. */
@@ -92,6 +123,8 @@ async function outcomeOf(env: Env, node_id: string, settlement: Settlement, sett
         sqlstate: settled.sqlstate,
         record: settleItem(settlement),
       })
+    case 'locked':
+      return 'retry'
     case 'seen':
       throw new Error('a record was answered as a heartbeat')
     default:
@@ -114,7 +147,9 @@ export async function keepUnsettled(env: Env, node_id: string, unsettled: Unsett
   if (sqlstate && NOT_OF_THE_RECORD.test(sqlstate)) return 'retry'
   const items = [{ request_id: record.request_id, kind, node_id, sqlstate, record: { ...record } }]
   const answers = await askAll(env, 'keep_unsettled', items).catch(nullWhenUnavailable)
-  return answers?.[0]?.decision === 'kept' ? 'rejected' : 'retry'
+  const [kept] = answers ?? []
+  if (kept?.decision === 'elsewhere') return 'elsewhere'
+  return kept?.decision === 'kept' ? 'rejected' : 'retry'
 }
 
 function settleItem({ ticket, record: { ticket: _, ...counts } }: Settlement) {

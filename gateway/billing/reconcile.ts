@@ -3,12 +3,13 @@
 import { ask } from '../db/ask.ts'
 import type { Answer } from '../db/functions.ts'
 import type { Env } from '../env.ts'
+import { recently } from '../field/recent.ts'
 
 export type LedgerHealth = Omit<Answer<'ledger_health'>, 'decision'>
 
 const ENTRIES_MAX = 20_000 // a step: some hundred milliseconds
 const PASS_MS_MAX = 40_000 // less than the minute until the next
-const UNCHECKED_S_MAX = 15 * 60
+const UNCHECKED_S_MAX = 10 * 60
 
 /** One pass, or as much of one as fits before the next is due. `anew` reads every entry again, not only the new ones. */
 export async function reconcile(env: Env, anew = false): Promise<void> {
@@ -29,18 +30,12 @@ export async function ledgerHealth(env: Env, findings = false): Promise<LedgerHe
   return health
 }
 
-const RECENT_MS = 1000
-let recent: { health: LedgerHealth; at_ms: number } | null = null
+/** The health as it was read within this second: it reads tables whole. */
+export const recentLedgerHealth = recently((env: Env) => ledgerHealth(env))
 
-/** The health as it was read within this second: anybody may ask, and it reads tables whole. */
-export async function recentLedgerHealth(env: Env): Promise<LedgerHealth> {
-  const at_ms = Date.now()
-  if (!recent || at_ms - recent.at_ms >= RECENT_MS) recent = { health: await ledgerHealth(env), at_ms }
-  return recent.health
-}
-
-/** The names of the checks that do not hold; `unchecked` where nobody has looked for too long. */
-export function failingChecks({ checks, unchecked_s }: LedgerHealth): string[] {
+/** The names of the checks that do not hold; `unchecked` where nobody has looked, or not for too long. */
+export function failingChecks({ checks, checked_s_ago, unchecked_s, journals_behind }: LedgerHealth): string[] {
   const failing = Object.entries(checks).flatMap(([name, { findings }]) => (findings > 0 ? [name] : []))
-  return unchecked_s > UNCHECKED_S_MAX ? [...failing, 'unchecked'] : failing
+  if (journals_behind > 0) failing.push('journals') // the database came back older; what it lost is on its way
+  return checked_s_ago === null || unchecked_s > UNCHECKED_S_MAX ? [...failing, 'unchecked'] : failing
 }

@@ -76,7 +76,22 @@ async function outcomeOf(call: Promise<unknown>): Promise<{ state: 'sent' | 'rej
   }
 }
 
-async function reconcile(env: Env, stripe: Stripe, { customer_id, day_unix_s }: MeterDay): Promise<void> {
+async function reconcile(env: Env, stripe: Stripe, day: MeterDay): Promise<void> {
+  const counted_nanousd = await countedByStripe(env, stripe, day)
+  if (counted_nanousd === null) return // due again with the next run
+  const { customer_id, day_unix_s } = day
+  const compared = await ask(env, 'reconcile_meter_day', { customer_id, day_unix_s, counted_nanousd })
+  if (compared.decision === 'corrected')
+    console.error(
+      `stripe: customer ${customer_id} is corrected by ${compared.missing_nanousd} nano-USD of day ${day_unix_s}`,
+    )
+}
+
+async function countedByStripe(
+  env: Env,
+  stripe: Stripe,
+  { customer_id, day_unix_s }: MeterDay,
+): Promise<string | null> {
   try {
     const { data } = await stripe.billing.meters.listEventSummaries(env.STRIPE_METER_ID!, {
       customer: customer_id,
@@ -85,13 +100,9 @@ async function reconcile(env: Env, stripe: Stripe, { customer_id, day_unix_s }: 
       value_grouping_window: 'day',
     })
     // A sum of whole numbers below 2^53, which is nine million dollars a day: exact in the number that it comes as.
-    const counted_nanousd = String(data.reduce((sum, { aggregated_value }) => sum + BigInt(aggregated_value), 0n))
-    const compared = await ask(env, 'reconcile_meter_day', { customer_id, day_unix_s, counted_nanousd })
-    if (compared.decision === 'corrected')
-      console.error(
-        `stripe: customer ${customer_id} is corrected by ${compared.missing_nanousd} nano-USD of day ${day_unix_s}`,
-      )
+    return String(data.reduce((sum, { aggregated_value }) => sum + BigInt(aggregated_value), 0n))
   } catch (error) {
-    console.error(`stripe: reconcile: ${describe(error)}`) // due again with the next run
+    console.error(`stripe: reconcile: ${describe(error)}`)
+    return null
   }
 }

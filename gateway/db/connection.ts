@@ -26,16 +26,20 @@ export interface Connection {
   discard(): void
 }
 
-export function connect(database_url: string, statement_ms_max: number): Connection {
-  const sql = open(database_url, statement_ms_max)
+type Options = postgres.Options<Record<string, never>>
+
+/** `through` says how the server is reached, where that is not plainly by its URL. */
+export function connect(database_url: string, statement_ms_max: number, through: Options = {}): Connection {
+  const sql = open(database_url, statement_ms_max, through)
   return {
     call: (name, items) => withDeadline(statement_ms_max, call(sql, statement(name, items, statement_ms_max), items)),
     discard: () => discard(sql),
   }
 }
 
-export function open(database_url: string, statement_ms_max: number): postgres.Sql {
+export function open(database_url: string, statement_ms_max: number, through: Options = {}): postgres.Sql {
   return postgres(database_url, {
+    ...through,
     max: 1,
     prepare: false,
     fetch_types: false,

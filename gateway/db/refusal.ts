@@ -34,6 +34,7 @@ const codes = {
   request_too_large: 'request_too_large',
   spend_cap_reached: 'spend_cap_reached',
   not_found: 'not_found',
+  locked: 'database_unavailable', // by an operator: what is asked again later is answered
   unknown_node: 'unknown_node',
   unknown_node_key: 'unknown_node_key',
   other_node_url: 'other_node_url',

@@ -2,6 +2,8 @@
 
 import { failingChecks, type LedgerHealth } from '../billing/reconcile.ts'
 
-export function ledgerStatus(health: LedgerHealth): 'ok' | 'drift' {
-  return failingChecks(health).length === 0 ? 'ok' : 'drift'
+export function ledgerStatus(health: LedgerHealth): 'ok' | 'drift' | 'unchecked' {
+  const failing = failingChecks(health)
+  if (failing.length === 0) return 'ok'
+  return failing.every((check) => check === 'unchecked') ? 'unchecked' : 'drift'
 }

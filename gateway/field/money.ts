@@ -10,8 +10,11 @@ export const nanousd = amountTo(BIGINT_MAX, '2^63 - 1')
 export const overdraftNanousd = amountTo(2n ** 62n, '2^62')
 
 function amountTo(max: bigint, shown: string) {
-  return z
-    .string()
-    .regex(/^\d{1,19}$/, 'expected nano-USD as a decimal string')
-    .refine((value) => /^\d{1,19}$/.test(value) && BigInt(value) <= max, `expected at most ${shown}`)
+  return (
+    z
+      .string()
+      // What is no number goes to no later check, here or of the whole body: none of them could count with it.
+      .regex(/^\d{1,19}$/, { error: 'expected nano-USD as a decimal string', abort: true })
+      .refine((value) => BigInt(value) <= max, { error: `expected at most ${shown}`, abort: true })
+  )
 }

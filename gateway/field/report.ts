@@ -17,6 +17,12 @@ export const condition = {
   blocks_free: smallCount,
 }
 
+/** How far the ledger had counted a node's journal, as the node was told. */
+export const journalPosition = z.strictObject({ id: z.guid(), mark: count, is_resending: z.boolean() })
+
+/** How far it is counted now; behind: less far than was acknowledged. */
+export const journalCounted = z.strictObject({ mark: count, is_behind: z.boolean() })
+
 const outcomes: [Outcome, ...Outcome[]] = ['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']
 
 /** How a generation ended, and what it took. */

@@ -2,6 +2,7 @@
 
 import type * as z from 'zod'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
+import type { ErrorBody } from '../../contract/public/error.ts'
 import type { Caller } from '../auth/authenticate.ts'
 import { admit } from '../billing/ledger.ts'
 import type { CatalogModel } from '../catalog.ts'
@@ -56,7 +57,8 @@ export async function generate<B extends GenerationBody>(
   })
   if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission, idempotency!))
   c.set('headers', { ...unused, ...limitHeaders(admission.limits ?? {}) })
-  const generation = { ...asked, admission, client: c.req.raw.signal }
+  const { ledger_id } = admission
+  const generation = { ...asked, request: { ...request, ledger_id }, admission, client: c.req.raw.signal }
   if (!repeatable || !idempotency) return relay(c, generation)
   const claim = { account_id: admission.account_id, request_id: request.request_id, idempotency }
   return relayAndKeep(c, generation, repeatable, claim)
@@ -89,5 +91,14 @@ async function relayAndKeep(
   if (generation.request.stream) return keepStream(repeatable, claim, await relay(c, generation))
   // Whoever may ask again for the same answer gets it then: the run goes on without them.
   const answer = await relay(c, { ...generation, client: new AbortController().signal })
-  return answer.ok ? keepAnswer(repeatable, claim, answer) : answer
+  const whole = wholeAnswer(answer, await answer.text())
+  return whole.ok ? keepAnswer(repeatable, claim, whole) : whole
+}
+
+/** An answer without the empty lines that kept it alive, and with the status of the error that it became after them. */
+function wholeAnswer({ status, headers }: Response, text: string): Response {
+  const json = text.trimStart()
+  const failed = json.startsWith('{"error":') ? (JSON.parse(json) as ErrorBody).error.code : null
+  const told = failed === null || status !== 200 ? status : failed === 'request_revoked' ? 403 : 503
+  return new Response(json, { status: told, headers })
 }

@@ -114,7 +114,8 @@ function msLeft(c: Call, { duration_ms_max }: Generation): number {
 // Only before the first byte, and only where another node may answer otherwise.
 function mayMoveOn(answer: NodeAnswer): boolean {
   if (answer === 'unreachable') return true
-  return 'refused' in answer && ['overloaded', 'draining', 'engine_failed', 'bad_ticket'].includes(answer.refused.code)
+  const elsewhere: NodeErrorCode[] = ['overloaded', 'no_room', 'draining', 'engine_failed', 'bad_ticket']
+  return 'refused' in answer && elsewhere.includes(answer.refused.code)
 }
 
 function passOn(c: Call, answer: Response): Response {
@@ -134,6 +135,7 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
   invalid_token_id: 'invalid_token_id',
   invalid_constraint: 'invalid_response_format',
   overloaded: 'overloaded',
+  no_room: 'node_has_no_room',
   draining: 'model_unavailable',
   bad_ticket: 'model_unavailable', // of a node that has not heard of our key yet, or whose clock is off
   bad_request: 'internal_error',
@@ -151,7 +153,7 @@ const MENDABLE: ReadonlySet<ErrorCode> = new Set([
 function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError {
   if (answer === 'unreachable') return new ApiError('model_unavailable')
   const code = refusals[answer.refused.code] ?? 'internal_error'
-  if (code === 'internal_error' || answer.refused.code === 'bad_ticket')
+  if (code === 'internal_error' || ['bad_ticket', 'no_room'].includes(answer.refused.code))
     console.error(`node refused: ${answer.refused.code}: ${answer.refused.message}`)
   if (code === 'overloaded') return new ApiError(code, { headers: retryAfter(answer.retry_after_s) })
   return new ApiError(code, MENDABLE.has(code) ? { message: answer.refused.message, param: answer.refused.param } : {})

@@ -38,7 +38,7 @@ export class Generation {
   readonly #started = performance.now()
   readonly #started_unix_ms = Date.now()
   #completion_tokens = 0
-  #delivered_tokens = 0
+  #usage: Run['usage']
   #first_token_ms: number | null = null
   #outcome: Outcome | null = null
 
@@ -46,6 +46,7 @@ export class Generation {
     const { request, run } = options
     this.#options = options
     this.run = run
+    this.#usage = run.usage
     this.answer = answerTo(request)
     this.choices = run.choices.map((choice, index) => ({
       index,
@@ -66,6 +67,10 @@ export class Generation {
   /** Choices a prompt. */
   get n(): number {
     return this.#options.request.n
+  }
+
+  get attempt(): number {
+    return this.#options.attempt
   }
 
   get request_id(): string {
@@ -90,35 +95,42 @@ export class Generation {
     if (outcome === 'error' || outcome === 'revoked') this.answer.error(outcome)
     if (outcome !== 'deadline') return
     for (const [i, event] of last.entries()) this.#write(choices[i]!, event)
-    this.answer.end(this.#usage())
+    this.answer.end(this.#spelledUsage())
   }
 
-  /** The answer's next bytes are about to be written: everything counted so far is in them. */
-  markDelivered(): void {
-    if (this.answer.has_bytes) this.#delivered_tokens = this.#completion_tokens
+  /** Counted so far, over all choices. */
+  get completion_tokens(): number {
+    return this.#completion_tokens
   }
 
-  counts() {
+  /** What it has counted, of which so many tokens were delivered. */
+  counts(delivered_tokens: number) {
     return {
       request_id: this.#options.request.request_id,
       attempt: this.#options.attempt,
+      ...this.#usageNow(),
       completion_tokens: this.#completion_tokens,
-      delivered_tokens: this.#delivered_tokens,
+      delivered_tokens,
       first_token_ms: this.#first_token_ms,
       duration_ms: this.#elapsed(),
     }
   }
 
-  record(outcome: Outcome): UsageRecord {
-    const { prompt_tokens, cached_tokens } = this.run.usage
+  /** Its last word. An answer that was written to its end is delivered whole with it; of another it is what its reader took before. */
+  record(outcome: Outcome, delivered_tokens: number): UsageRecord {
+    const is_whole = outcome === 'stop' || outcome === 'length' || outcome === 'deadline'
     return {
-      ...this.counts(),
+      ...this.counts(is_whole ? this.#completion_tokens : delivered_tokens),
       ticket: this.#options.ticket,
-      prompt_tokens,
-      cached_tokens,
       outcome,
       started_unix_ms: this.#started_unix_ms,
     }
+  }
+
+  // Once all prompts have begun it stays as it is.
+  #usageNow(): Run['usage'] {
+    if (this.#usage.prompt_tokens < this.run.prompt_tokens) this.#usage = this.run.usage
+    return this.#usage
   }
 
   #count({ choice: index, tokens }: RunEvent): Choice {
@@ -137,11 +149,11 @@ export class Generation {
 
   #complete(): void {
     this.#outcome = this.choices.some(({ finish_reason }) => finish_reason === 'length') ? 'length' : 'stop'
-    this.answer.end(this.#usage())
+    this.answer.end(this.#spelledUsage())
   }
 
-  #usage() {
-    const { prompt_tokens, cached_tokens } = this.run.usage
+  #spelledUsage() {
+    const { prompt_tokens, cached_tokens } = this.#usageNow()
     return usageOf({ prompt: prompt_tokens, cached: cached_tokens, completion: this.#completion_tokens })
   }
 

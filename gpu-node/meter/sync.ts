@@ -25,18 +25,33 @@ export interface SyncOptions {
   journal: Journal
   status: () => NodeStatus
   running_ids?: () => string[] // some of what runs here, to be told what of it must stop
-  on_failure: (reason: string) => void
+  on_failure: (reason: string) => void // said when it begins or changes, and each minute while it lasts
   on_stop?: (request_ids: string[]) => void // what the gateway no longer wants to run
+  on_behind?: () => void // the database came back older than what it had acknowledged
+  on_elsewhere?: (count: number) => void // so many records are kept for another ledger than the gateway's; said when they become more
   heartbeat_ms?: number
   call_ms_max?: number
+  settle_ms_max?: number // that the end of an answer waits for its bill; its bytes pass the same gateway
   backoff_ms_max?: number
+  say_again_ms?: number
 }
 
 // The first pause is short, because a node and its gateway often start together.
 const BACKOFF_MS_MIN = 50
 
-// The longest that the end of an answer waits for its bill: a gateway that takes longer is as good as away.
-const SETTLE_MS_MAX = 1000
+const SAY_AGAIN_MS = 60_000
+
+/** Why the gateway takes no report; one that was refused will be, until a person changes a secret. */
+export interface ReportFailure {
+  reason: string
+  is_refused: boolean
+}
+
+class ReportRefused extends Error {
+  constructor(status: number, text: string) {
+    super(`the gateway answered ${status} to a report${reasonIn(text)}`)
+  }
+}
 
 export class Sync {
   readonly #options: Required<SyncOptions>
@@ -46,7 +61,10 @@ export class Sync {
   #is_poked = false
   #endPause = () => {}
   #failures = 0
-  #reason = '' // of the last failure that was said
+  #ledger_id: string | undefined // the gateway's, as it last said
+  #elsewhere_count = 0
+  #failure: ReportFailure | null = null
+  #said_at = -Infinity
   #sequence = 0
   #asked_ms = -Infinity // when it was last asked what must stop
   readonly #waiting = new Map<string, () => void>() // ends of answers, by request id
@@ -55,11 +73,20 @@ export class Sync {
     this.#options = {
       heartbeat_ms: 1000,
       call_ms_max: 5000,
+      settle_ms_max: 5000,
       backoff_ms_max: 5000,
+      say_again_ms: SAY_AGAIN_MS,
       on_stop: () => {},
+      on_behind: () => {},
+      on_elsewhere: () => {},
       running_ids: () => [],
       ...options,
     }
+  }
+
+  /** Null while reports are taken. */
+  get failure(): ReportFailure | null {
+    return this.#failure
   }
 
   start(): void {
@@ -77,7 +104,7 @@ export class Sync {
     const { request_id } = record
     if (this.#failures > 0 || this.#is_stopped || !this.#options.journal.isUnsettled(record)) return
     await new Promise<void>((resolve) => {
-      const impatience = setTimeout(() => this.#release(request_id), SETTLE_MS_MAX)
+      const impatience = setTimeout(() => this.#release(request_id), this.#options.settle_ms_max)
       this.#waiting.set(request_id, () => {
         clearTimeout(impatience)
         resolve()
@@ -126,21 +153,52 @@ export class Sync {
       sequence: ++this.#sequence,
       sent_unix_ms: Date.now(),
       running_ids: this.#runningIds(),
-      records: journal.unacknowledged(SYNC_RECORDS_MAX),
+      records: journal.unacknowledged(SYNC_RECORDS_MAX, this.#ledger_id),
+      journal: journal.position,
     }
     try {
-      const { settled, stop, ticket_keys } = await this.#post(request)
+      const { settled, stop, ledger_id, ticket_keys, journal: counted } = await this.#post(request)
       this.#options.ticket_keys.learn(ticket_keys)
       this.#options.on_stop(stop)
-      journal.acknowledge(settled.filter(({ outcome }) => outcome !== 'retry'))
-      this.#failures = settled.some(({ outcome }) => outcome === 'retry') ? this.#failures + 1 : 0
-      this.#reason = ''
+      this.#noteMark(counted)
+      const are_kept = journal.acknowledge(
+        settled.filter(({ outcome }) => outcome !== 'retry' && outcome !== 'elsewhere'),
+        counted?.mark,
+      )
+      journal.skip(settled.filter(({ outcome }) => outcome === 'elsewhere'))
+      this.#follow(ledger_id)
+      const is_done = are_kept && settled.every(({ outcome }) => outcome !== 'retry')
+      this.#failures = is_done ? 0 : this.#failures + 1
+      this.#failure = null
     } catch (error) {
       this.#failures++
-      this.#say(String(error))
+      this.#fail({ reason: String(error), is_refused: error instanceof ReportRefused })
     }
     this.#release(...(this.#failures > 0 ? this.#waiting.keys() : request.records.map(({ request_id }) => request_id)))
     return request.records.length < SYNC_RECORDS_MAX
+  }
+
+  // What this report settled is settled there now; what was acknowledged before may not be.
+  #noteMark(counted: SyncResponse['journal']): void {
+    if (!counted?.is_behind) return
+    this.#options.journal.resend(counted.mark)
+    this.#options.on_behind()
+  }
+
+  /** What is owed to another ledger than the gateway's waits until the gateway is on that one. */
+  #follow(ledger_id: string | undefined): void {
+    this.#ledger_id = ledger_id
+    const count = this.#options.journal.countElsewhere(ledger_id)
+    if (count > this.#elsewhere_count) this.#options.on_elsewhere(count)
+    this.#elsewhere_count = count
+  }
+
+  #fail(failure: ReportFailure): void {
+    const is_news = failure.reason !== this.#failure?.reason
+    this.#failure = failure
+    if (!is_news && performance.now() - this.#said_at < this.#options.say_again_ms) return
+    this.#said_at = performance.now()
+    this.#options.on_failure(failure.reason)
   }
 
   /** Once a heartbeat: reports may come more often, and this costs more than all the rest of one that is empty. */
@@ -166,19 +224,13 @@ export class Sync {
       signal: AbortSignal.timeout(this.#options.call_ms_max),
     })
     const text = await response.text()
+    if (response.status === 401 || response.status === 403) throw new ReportRefused(response.status, text)
     if (!response.ok) throw new Error(`the gateway answered ${response.status} to a report${reasonIn(text)}`)
     const signatures = response.headers.get(ANSWER_SIGNATURE_HEADER) ?? ''
     // What it says is settled is forgotten here: so nobody else may say it.
     if (!(await verifyAnswer({ report_signature, body: text, signatures }, ticket_keys.known)))
       throw new Error('an answer to a report was signed by no key of the gateway that this node knows')
     return JSON.parse(text) as SyncResponse
-  }
-
-  /** Each reason once, until a report is taken again. */
-  #say(reason: string): void {
-    if (reason === this.#reason) return
-    this.#reason = reason
-    this.#options.on_failure(reason)
   }
 
   // The jitter is full, so that many nodes do not return to a gateway in step.

@@ -36,6 +36,7 @@ const constraint = z.discriminatedUnion('kind', [
 
 const requestSchema = z.strictObject({
   request_id: z.string().min(1).max(100),
+  ledger_id: z.guid().optional(),
   response_id: z.string().min(1).max(200),
   created_unix_s: z.int().nonnegative(),
   model: z.string().min(1).max(200),

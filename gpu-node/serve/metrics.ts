@@ -4,11 +4,13 @@
 import { Counter, Gauge, Histogram, type Metric, Registry } from 'prom-client'
 import type { Outcome } from '../../contract/internal/generation.ts'
 import type { Choice, Generation } from '../answer/generation.ts'
+import type { Journal } from '../meter/journal.ts'
 import type { Runner, RunnerLoad, RunnerStatistics } from '../run/runner.ts'
 
 export interface MetricsOptions {
   model_name: string
   runner: Pick<Runner, 'sequence_tokens_max' | 'load' | 'statistics'>
+  journal: Pick<Journal, 'health'>
 }
 
 /** What one step made. */
@@ -70,7 +72,7 @@ export class Metrics {
   #prompt_tokens = 0
   #generation_tokens = 0
 
-  constructor({ model_name, runner }: MetricsOptions) {
+  constructor({ model_name, runner, journal }: MetricsOptions) {
     this.#registry.setDefaultLabels({ model_name, engine: '0' })
     const bounds = steps125(runner.sequence_tokens_max)
     this.#seconds = mapValues(SECONDS, ([name, help]) => this.#histogram(`${name}_seconds`, help, REQUEST_S))
@@ -85,6 +87,7 @@ export class Metrics {
     this.#total('prompt_tokens', 'Prompt tokens, each prompt once.', () => this.#prompt_tokens)
     this.#total('generation_tokens', 'Tokens generated.', () => this.#generation_tokens)
     this.#watch(runner)
+    this.#watchJournal(journal)
   }
 
   get content_type(): string {
@@ -162,6 +165,21 @@ export class Metrics {
     total('spec_decode_num_drafts', 'Guesses at what comes next.', ({ drafts }) => drafts)
     total('spec_decode_num_draft_tokens', 'Tokens guessed.', ({ drafts_proposed }) => drafts_proposed)
     total('spec_decode_num_accepted_tokens', 'Tokens guessed right.', ({ drafts_accepted }) => drafts_accepted)
+  }
+
+  #watchJournal(journal: MetricsOptions['journal']): void {
+    const gauge = (name: string, help: string, value: (health: Journal['health']) => number) =>
+      new Gauge({
+        name: `ziya:journal_${name}`,
+        help,
+        registers: [this.#registry],
+        collect() {
+          this.set(value(journal.health))
+        },
+      })
+    gauge('refused', '1 while the disk takes no journal: streams pause.', (health) => Number(!!health.refused_by_disk))
+    gauge('damaged_files', 'Journals that were found damaged and kept aside.', ({ damaged_files }) => damaged_files)
+    gauge('unacknowledged', 'Records that the gateway has not settled.', ({ unacknowledged }) => unacknowledged)
   }
 
   #histogram(name: string, help: string, buckets: number[]): Histogram {

@@ -12,6 +12,7 @@ const STATUS: Record<NodeErrorCode, 400 | 401 | 503> = {
   invalid_token_id: 400,
   invalid_constraint: 400,
   overloaded: 503,
+  no_room: 503,
   draining: 503,
   engine_failed: 503,
 }

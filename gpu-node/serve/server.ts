@@ -42,6 +42,8 @@ export interface ServerOptions {
   ticket_keys: DoorSettings['ticket_keys']
   metrics: Metrics
   status: () => NodeStatus
+  /** Why the gateway takes no report, where it does not. */
+  report_failure: () => { reason: string; is_refused: boolean } | null
   state: { draining: boolean; engine_failed: boolean; url: string }
   answers: Set<HttpBindings['outgoing']> // begun and not yet taken by their readers
   log: Logger
@@ -85,7 +87,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     refuseUnlessServing(state)
     refuseUnlessRoom(options, request)
     const generation = acceptRequest(request, { ticket, text: ticket_text!, held }, options.runner)
-    takeIn(options, generation, { ticket, text: ticket_text! })
+    takeIn(options, { ticket, text: ticket_text!, ledger_id: request.ledger_id })
     start(options, generation, ticket, { outgoing: c.env.outgoing, is_streamed: request.stream })
     return RESPONSE_ALREADY_SENT
   })
@@ -126,13 +128,12 @@ async function holdConstraint(options: ServerOptions, request: GenerateRequest):
 
 function takeIn(
   { journal }: ServerOptions,
-  { run: { prompt_tokens } }: Generation,
-  { ticket, text }: { ticket: Ticket; text: string },
+  { ticket, text, ledger_id }: { ticket: Ticket; text: string; ledger_id: string | undefined },
 ): void {
   const { request_id, attempt, duration_ms_max } = ticket
   if (journal.wasUsed(request_id, attempt)) throw new Refusal('bad_ticket', 'The ticket was already used.')
-  if (!journal.accept({ ticket: text, request_id, attempt, prompt_tokens, duration_ms_max })) {
-    throw new Refusal('overloaded', 'The journal of this node is full.')
+  if (!journal.accept({ ticket: text, request_id, attempt, ledger_id, duration_ms_max })) {
+    throw new Refusal('no_room', 'The journal of this node has no room.')
   }
 }
 
@@ -165,15 +166,18 @@ function start(
   streams.start(generation, client)
 }
 
-// Health is honest: a step that hangs makes the node unhealthy, however well its HTTP answers.
-function healthOf({ config, runner, state }: ServerOptions) {
+// Health is honest: a step that hangs, a disk that takes no journal, and a gateway that refuses its reports make the node unhealthy, however well its HTTP answers.
+function healthOf({ config, runner, state, journal, report_failure }: ServerOptions) {
+  const failure = report_failure()
   const { step_in_flight_ms, last_step_age_ms } = runner.load
   const is_stuck = step_in_flight_ms !== null && step_in_flight_ms > config.step_ms_max
   return {
-    ok: !state.engine_failed && !state.draining && !is_stuck,
+    ok: !state.engine_failed && !state.draining && !is_stuck && !failure?.is_refused && journal.is_written,
     draining: state.draining,
     engine_failed: state.engine_failed,
     step_in_flight_ms,
     last_step_age_ms,
+    journal: journal.health,
+    report_failure: failure?.reason ?? null,
   }
 }

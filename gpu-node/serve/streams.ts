@@ -10,7 +10,7 @@ import type { Metrics } from './metrics.ts'
 import { Turn } from './turn.ts'
 
 export interface StreamsOptions {
-  journal: Pick<Journal, 'step'>
+  journal: Pick<Journal, 'step' | 'is_written' | 'written'>
   metrics: Pick<Metrics, 'step' | 'ended'>
   on_finished: () => void // something finished: worth a report
   /** Resolves once what it took is settled, or cannot be soon. */
@@ -18,7 +18,7 @@ export interface StreamsOptions {
   on_failed: (error: unknown) => void // the runner is lost; every client has been told
 }
 
-export type Reader = Pick<Client, 'write' | 'end'>
+export type Reader = Pick<Client, 'write' | 'end' | 'delivered_tokens'>
 
 interface Stream {
   generation: Generation
@@ -82,6 +82,8 @@ export class Streams implements RunnerListener {
     for (const run of step.failed ?? []) this.#closeFailed(run, touched)
     const streams = [...touched].filter(({ generation }) => this.#streams.has(generation.run))
     this.#book(streams)
+    // While the disk refuses it, all streams pause: the next step waits for this one.
+    while (!this.#options.journal.is_written) await this.#options.journal.written()
     for (const stream of streams) {
       await turn.mayEnd()
       this.#write(stream)
@@ -120,13 +122,13 @@ export class Streams implements RunnerListener {
   }
 
   // Journal before socket: a token the client has seen is a token that is billed.
+  // What a step is about to deliver it does not count as delivered yet: who is killed between the two has not.
   #book(streams: Stream[]): void {
-    for (const { generation } of streams) generation.markDelivered()
     const ended = streams.filter(({ generation }) => generation.outcome !== null)
     const open = streams.filter(({ generation }) => generation.outcome === null)
     this.#options.journal.step(
-      open.map(({ generation }) => generation.counts()),
-      ended.map(({ generation }) => generation.record(generation.outcome as Outcome)),
+      open.map(({ generation, reader }) => generation.counts(reader.delivered_tokens)),
+      ended.map(({ generation, reader }) => generation.record(generation.outcome as Outcome, reader.delivered_tokens)),
     )
     if (ended.length > 0) this.#options.on_finished()
   }
@@ -134,13 +136,15 @@ export class Streams implements RunnerListener {
   #write(stream: Stream): void {
     const { generation, reader } = stream
     if (!this.#streams.has(generation.run)) return // it was stopped since, and told so
-    if (generation.outcome === null) reader.write(generation.answer.take())
+    if (generation.outcome === null) reader.write(generation.answer.take(), generation.completion_tokens)
     else void this.#end(stream, generation.outcome)
   }
 
   // Settled before it is seen to end: a client that asks for the next then finds its place, its tokens and its money free.
   async #end({ generation, reader }: Stream, outcome: Outcome): Promise<void> {
-    if (outcome !== 'client_gone') await this.#options.whenSettled(generation.counts())
+    if (!this.#options.journal.is_written) await this.#options.journal.written()
+    if (outcome !== 'client_gone') await this.#options.whenSettled(generation)
+    if (!this.#streams.has(generation.run)) return // a step came to its end, too
     this.#options.metrics.ended(generation)
     reader.end(generation.answer.take(), statusOf(outcome))
     this.#streams.delete(generation.run)
@@ -148,7 +152,7 @@ export class Streams implements RunnerListener {
   }
 }
 
-// Only an unstreamed answer has this status; a stream's head was sent when it began.
+// Only an unstreamed answer of which nothing was sent yet has this status; a stream's head was sent when it began.
 function statusOf(outcome: Outcome): number {
   if (outcome === 'revoked') return 403
   return outcome === 'error' ? 503 : 200

@@ -12,9 +12,9 @@ const LEAVE_MS_MAX = 10_000
 
 /**
  * Resolves with the exit status and the output once the command and everything it started have ended. A signal meanwhile ends
- * this process, after the group. The group keeps `lock` even where this process is killed.
+ * this process, after the group. The group keeps `lock` even where this process is killed. `signal` gives it up.
  */
-export async function runChild(command, args, { lock, onLine = () => {} }) {
+export async function runChild(command, args, { lock, onLine = () => {}, signal: given_up }) {
   const [file, ...rest] = tiedCommand('SIGTERM', [command, ...args])
   const child = spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe', lock?._handle?.fd ?? 'ignore'], detached: true })
   let asked = null
@@ -25,8 +25,9 @@ export async function runChild(command, args, { lock, onLine = () => {} }) {
     },
     second: () => signalGroup(child, 'SIGKILL'),
   })
+  given_up?.addEventListener('abort', () => signalGroup(child, 'SIGTERM'))
   const result = await collect(child, onLine)
-  if (asked) await groupEnded(child)
+  if (asked || given_up?.aborted) await groupEnded(child)
   forget()
   if (asked) process.exit(exitCodeOf(asked))
   return result

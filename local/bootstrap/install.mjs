@@ -33,12 +33,36 @@ export async function installDependencies(lock, progress) {
   progress('npm install works')
   // Not `npm ci`, which refuses a lock file without the optional binaries of other platforms; --no-save keeps the lock as it is.
   // --include=dev: Node 24, workerd, Postgres and the headers stand there, and NODE_ENV=production would leave them out.
-  const args = ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=error', '--include=dev']
-  const { status, output } = await runChild('npm', args, { lock })
+  const args = ['install', '--no-save', '--no-audit', '--no-fund', '--loglevel=http', '--include=dev']
+  const answer = registryAnswer(progress)
+  const { status, output } = await runChild('npm', args, { lock, ...answer })
+  answer.end()
+  if (answer.signal.aborted)
+    return `the registry did not answer within ${ANSWER_MS_MAX / 1000} s; look at the network or the proxy`
   if (status === 'ENOENT') return 'npm was not found; it comes with Node'
   if (status !== 0) return explain(output)
   writeStamp()
   return null
+}
+
+// npm itself waits for minutes, and says nothing meanwhile.
+const ANSWER_MS_MAX = 30_000
+
+/** Tells what npm fetches; gives up where the registry, or npm's own cache, gives nothing for a while at the beginning. */
+function registryAnswer(progress) {
+  progress('waiting for the registry')
+  const unanswered = new AbortController()
+  const patience = setTimeout(() => unanswered.abort(), ANSWER_MS_MAX)
+  let count = 0
+  const onLine = (line) => {
+    const failed = /^npm http fetch .* (attempt \d+ failed with .*)$/.exec(line)
+    if (failed && count === 0) progress(`waiting for the registry, ${failed[1]}`)
+    if (failed || !/^npm http (fetch|cache) /.test(line)) return
+    clearTimeout(patience)
+    count += 1
+    progress(`${count} answers of the registry`)
+  }
+  return { onLine, signal: unanswered.signal, end: () => clearTimeout(patience) }
 }
 
 /** Says that this installation is whole. */

@@ -3,6 +3,7 @@
 
 -- Items: {request_id, key_hash, address, model, prompt_tokens_max, request_output_tokens_max, ttl_ms, limits, idempotency,
 -- results_by_id,
+-- lock_ms_max: the answer is `locked` where somebody else holds the account for longer; the whole call fails if one has it not;
 -- registered_nodes: true (a gateway of the release before does not say so, and asks those that report to it)}.
 -- The commit need not reach the disk: what a crash forgets, settle rebuilds from the signed ticket. That somebody asked not to be
 -- billed twice it would forget, so a request with an Idempotency-Key is durable.
@@ -17,10 +18,20 @@ begin
   if not jsonb_path_exists(items, '$[*].idempotency') then
     perform set_config('synchronous_commit', 'off', true);
   end if;
-  perform lock_accounts(owners);
+  if jsonb_path_exists(items, '$[*] ? (!exists(@.lock_ms_max))') then
+    perform lock_accounts(owners);
+  elsif lock_free_accounts(owners, (items -> 0 ->> 'lock_ms_max')::int) is distinct from owners then
+    return query select answers_beside_locked('admit', items, owners_of_keys(items));
+    return;
+  end if;
   moment := clock_timestamp();
   perform expire_grants(owners, moment); -- what has ended is not spent, though the cron has not come yet
-  return query select unnest(admit_in_order(items, owners, moment));
+  return query
+    select case
+      when answer ->> 'decision' = 'admitted' then answer || jsonb_build_object('ledger_id', (select id from ledger_identity))
+      else answer
+    end
+    from unnest(admit_in_order(items, owners, moment)) as answer;
 end $$;
 
 -- Finds or undoes admissions that got no answer in time. It locks as admit does, so whatever still runs of them has ended before.

@@ -13,6 +13,6 @@ declare
       and exists (select from accounts a where a.id = g.account_id and room_of(a) > 0)
     order by account_id limit sum_of(items, 'count_max'));
 begin
-  perform lock_accounts(owners);
+  owners := lock_free_accounts(owners);
   return query select answers_of_pass(items, 'expired', expire_grants(owners, clock_timestamp()));
 end $$;

@@ -1,7 +1,8 @@
 -- That the database answers, and what is served.
 
--- For the health endpoint: that the database answers, and how many nodes serve each model. Items: {registered_nodes: true}; without it
--- those that report to a gateway of the release before are counted.
+-- For the health endpoints. Items: {registered_nodes: true, needs: names of functions in `api`}. Answers how many live nodes serve each
+-- model (without registered_nodes those that report to a gateway of the release before); of what is needed that which the login may not
+-- call, and whether anything can be written (a standby answers every read).
 create function api.health(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
@@ -14,6 +15,9 @@ begin
           where item ? 'registered_nodes' and state = 'ready' and drained_at is null and is_live(last_seen_at)
           union all
           select model from nodes where not item ? 'registered_nodes' and state = 'ready' and is_live(last_seen_at)) as serving
-        group by model) as counted));
+        group by model) as counted))
+      || case when item ? 'needs' then jsonb_build_object(
+        'missing', missing_of(item -> 'needs'),
+        'writable', not pg_is_in_recovery() and not current_setting('transaction_read_only')::boolean) else '{}' end;
   end loop;
 end $$;

@@ -9,7 +9,7 @@ declare
     select id from accounts where invoiced_until < date_trunc('month', clock_timestamp(), 'UTC')
     order by invoiced_until limit sum_of(items, 'count_max'));
 begin
-  perform lock_accounts(due);
+  due := lock_free_accounts(due);
   -- Read again under the lock: another call may have been here.
   for account in select * from accounts where id = any (due) and invoiced_until < date_trunc('month', clock_timestamp(), 'UTC') loop
     perform cut_month(account);

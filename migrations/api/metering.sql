@@ -10,7 +10,7 @@ declare
   metering stripe_metering;
   this_hour timestamptz;
 begin
-  perform lock_accounts(due);
+  due := lock_free_accounts(due);
   this_hour := date_trunc('hour', clock_timestamp(), 'UTC');
   for metering in select * from stripe_metering where account_id = any (due) and collected_until < this_hour loop
     if collect_usage(metering, this_hour, (items -> 0 ->> 'entries_max')::bigint) then

@@ -2,11 +2,11 @@
 
 -- A node's report of itself. It is worth no disk write: what a crash forgets is said again in a second.
 -- Items: {report_id, node_id, key, url, model, state, context_tokens, running, waiting, blocks_total, blocks_free, boot_id, folder_id,
--- boot_number, sequence, sent_unix_ms, running_ids}.
+-- boot_number, sequence, sent_unix_ms, running_ids, journal}.
 create function api.hear_node(items jsonb) returns setof jsonb language plpgsql as $$
 begin
   perform set_config('synchronous_commit', 'off', true);
-  return query select hear_node(i) from jsonb_array_elements(items) as i;
+  return query select with_journal(hear_node(i), i) from jsonb_array_elements(items) as i;
 end $$;
 
 -- Items: {id, url, model, key (the public half), replace}.

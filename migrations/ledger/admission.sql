@@ -25,6 +25,12 @@ create function ledger.candidates_of(items jsonb, owners bigint[], moment timest
   order by (k.key).account_id, coalesce((k.key).metered_as, (k.key).id), place
 $$;
 
+-- The account of each item's key, in order; null where there is no such key.
+create function ledger.owners_of_keys(items jsonb) returns bigint[] language sql stable as $$
+  select array_agg((select account_id from keys where hash = decode(item ->> 'key_hash', 'hex')) order by place)
+  from jsonb_array_elements(items) with ordinality as listed (item, place)
+$$;
+
 -- Admits what may run, one item after the other: each finds its account and its meters as those before it left them. Expects the
 -- accounts to be locked; answers each item in its place.
 create function ledger.admit_in_order(items jsonb, owners bigint[], moment timestamptz) returns jsonb[] language plpgsql as $$
@@ -201,7 +207,8 @@ begin
     return '{"decision": "closed"}';
   elsif held.state = 'pending' and item -> 'is_wanted' = 'true' then
     select * into account from accounts where id = held.account_id;
-    return admission(held, account, live_nodes(held.model), '{}');
+    return admission(held, account, live_nodes(held.model), '{}')
+      || jsonb_build_object('ledger_id', (select id from ledger_identity));
   elsif held.state = 'pending' then
     perform void_held(held);
   end if;

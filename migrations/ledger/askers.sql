@@ -6,7 +6,7 @@ create function ledger.key_refusal(key keys, scope text, item jsonb default null
 $$;
 
 -- The same as far as the key alone says it. `item` carries the caller's address: a key that is bound to addresses is refused where none
--- is known. The scope `admin` is every scope, on the key's own account.
+-- is known. The scope `admin` is every scope, on the key's own account; where `scope` is null it needs none.
 create function ledger.own_refusal(key keys, scope text, item jsonb) returns text language sql as $$
   select case
     when key.id is null then 'unknown_key'

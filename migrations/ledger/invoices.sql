@@ -79,12 +79,17 @@ begin
   return until_sequence - draft.summed_sequence;
 end $$;
 
--- What the next entries of a draft charged of money. What came back of an invoice's charges is its credit note's.
+-- What the next entries of a draft charged of money: what grants paid or got back is none. What came back of an invoice's charges is its
+-- credit note's.
 create function ledger.taxable_in(draft invoices, until_sequence bigint) returns bigint language sql stable as $$
-  select coalesce(sum(money_nanousd(e)), 0)::bigint from entries e
-  where e.account_id = draft.account_id and e.sequence > draft.summed_sequence and e.sequence <= until_sequence
-    and e.kind in ('usage', 'late_usage', 'refund')
-    and (e.kind <> 'refund' or not exists (select from credit_notes c where c.entry_id = e.id))
+  with part as materialized (
+    select id, - effect_nanousd(e) as charged_nanousd from entries e
+    where e.account_id = draft.account_id and e.sequence > draft.summed_sequence and e.sequence <= until_sequence
+      and e.kind in ('usage', 'late_usage', 'refund')
+      and (e.kind <> 'refund' or not exists (select from credit_notes c where c.entry_id = e.id)))
+  select ((select coalesce(sum(charged_nanousd), 0) from part)
+    - (select coalesce(sum(s.amount_nanousd), 0) from part join grant_spends s on s.entry_id = part.id)
+    + (select coalesce(sum(r.amount_nanousd), 0) from part join grant_returns r on r.entry_id = part.id))::bigint
 $$;
 
 create function ledger.close_invoice(draft invoices) returns void language sql as $$

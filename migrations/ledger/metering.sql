@@ -29,7 +29,9 @@ begin
   insert into stripe_meter_events (account_id, customer_id, hour, revision, value_nanousd)
   select metering.account_id, metering.customer_id, hour, next_revision(metering.account_id, hour), value_nanousd
   from (
-    select date_trunc('hour', created_at, 'UTC') as hour, sum(money_nanousd(e)) as value_nanousd
+    select date_trunc('hour', created_at, 'UTC') as hour, - sum(effect_nanousd(e)
+      + (select coalesce(sum(amount_nanousd), 0) from grant_spends where entry_id = e.id)
+      - (select coalesce(sum(amount_nanousd), 0) from grant_returns where entry_id = e.id)) as value_nanousd
     from entries e
     where account_id = metering.account_id and sequence > metering.last_sequence and sequence <= last
       and kind in ('usage', 'late_usage', 'refund')

@@ -41,6 +41,12 @@ create function ledger.report_refusal(known registered_nodes, said jsonb, moment
   end
 $$;
 
+-- Of these functions in `api` those that the login of this session may not call, or that are not there.
+create function ledger.missing_of(needs jsonb) returns jsonb language sql stable as $$
+  select coalesce(jsonb_agg(name order by name), '[]') from jsonb_array_elements_text(needs) as name
+  where not coalesce(has_function_privilege(session_user, to_regproc('api.' || quote_ident(name))::oid, 'execute'), false)
+$$;
+
 create function ledger.report_age_ms_max() returns int language sql immutable as $$
   select 30000
 $$;
@@ -48,6 +54,11 @@ $$;
 -- How far the report's time is ahead of the database's. A report that was held up looks like a clock that is behind.
 create function ledger.skew_ms(said jsonb, moment timestamptz) returns bigint language sql immutable as $$
   select (said ->> 'sent_unix_ms')::bigint - (extract(epoch from moment) * 1000)::bigint
+$$;
+
+create function ledger.heard(said jsonb) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'decision', 'seen', 'stop', ids_to_stop(said -> 'running_ids'), 'ledger_id', (select id from ledger_identity))
 $$;
 
 -- Takes a node's report of itself, or says why not. Asked again by the same report_id it is the same answer.
@@ -60,7 +71,7 @@ begin
   perform life_began_at(); -- each second, so that after a crash it is soon known when it was
   select * into known from registered_nodes where id = said ->> 'node_id' for update;
   if known.report_id = (said ->> 'report_id')::uuid then
-    return jsonb_build_object('decision', 'seen', 'stop', ids_to_stop(said -> 'running_ids'));
+    return heard(said);
   end if;
   refusal := report_refusal(known, said, moment);
   if refusal is not null then
@@ -75,7 +86,7 @@ begin
     sequence = (said ->> 'sequence')::bigint, report_id = (said ->> 'report_id')::uuid,
     sent_at = to_timestamp((said ->> 'sent_unix_ms')::double precision / 1000)
   where id = known.id;
-  return jsonb_build_object('decision', 'seen', 'stop', ids_to_stop(said -> 'running_ids'));
+  return heard(said);
 end $$;
 
 -- Of the requests that a node says it runs, those that may not any longer. It is told of no other, so that no other hides one.
@@ -106,14 +117,15 @@ $$;
 -- Registers a node. One of the same id is an error unless all of it is the same, or {replace} says that it is to be changed.
 create function ledger.create_node(item jsonb) returns jsonb language plpgsql as $$
 declare
+  known registered_nodes;
   made registered_nodes;
 begin
   perform pg_advisory_xact_lock(hashtext('registered_nodes'));
-  select * into made from registered_nodes where id = item ->> 'id';
+  select * into known from registered_nodes where id = item ->> 'id';
   if is_key_taken(item) then
     return '{"decision": "key_taken"}';
-  elsif made.id is not null and not coalesce((item ->> 'replace')::boolean, false)
-    and (made.url, made.model, made.key) is distinct from (item ->> 'url', item ->> 'model', item ->> 'key') then
+  elsif known.id is not null and not coalesce((item ->> 'replace')::boolean, false)
+    and (known.url, known.model, known.key) is distinct from (item ->> 'url', item ->> 'model', item ->> 'key') then
     return '{"decision": "node_exists"}';
   end if;
   insert into registered_nodes (id, url, model, key) values (item ->> 'id', item ->> 'url', item ->> 'model', item ->> 'key')
@@ -121,8 +133,20 @@ begin
     -- The process that spoke for it is of the past where what it is was changed.
     state = case when item ? 'replace' then null else registered_nodes.state end
   returning * into made;
+  perform audit_node(item, 'create_node', known, made);
   return jsonb_build_object('decision', 'created', 'node', node_report(made));
 end $$;
+
+-- Writes down who changed which node: what an operator decides, not what the node says.
+create function ledger.audit_node(item jsonb, action text, before registered_nodes, after registered_nodes) returns void
+language sql as $$
+  select audit(item, action, null, 'node ' || coalesce(before.id, after.id),
+    case when before.id is not null then registration(before) end, case when after.id is not null then registration(after) end)
+$$;
+
+create function ledger.registration(known registered_nodes) returns jsonb language sql stable as $$
+  select node_report(known) - array['state', 'running', 'waiting', 'last_seen_at', 'refusals', 'created_at']
+$$;
 
 -- A key is one node's: with that of another it could speak as the other.
 create function ledger.is_key_taken(item jsonb) returns boolean language sql stable as $$
@@ -132,8 +156,10 @@ $$;
 -- Changes what is given: its address, its model, whether it is given anything new.
 create function ledger.update_node(item jsonb) returns jsonb language plpgsql as $$
 declare
+  known registered_nodes;
   changed registered_nodes;
 begin
+  select * into known from registered_nodes where id = item ->> 'id' for update;
   update registered_nodes set
     url = coalesce(item ->> 'url', url), model = coalesce(item ->> 'model', model),
     drained_at = case (item ->> 'drain')::boolean
@@ -142,15 +168,18 @@ begin
   if changed.id is null then
     return '{"decision": "not_found"}';
   end if;
+  perform audit_node(item, 'update_node', known, changed);
   return jsonb_build_object('decision', 'updated', 'node', node_report(changed));
 end $$;
 
 -- Gives a node another key; the one before works on for a while. Asked again with the same key it is the same.
 create function ledger.rotate_node_key(item jsonb) returns jsonb language plpgsql as $$
 declare
+  known registered_nodes;
   rotated registered_nodes;
 begin
   perform pg_advisory_xact_lock(hashtext('registered_nodes'));
+  select * into known from registered_nodes where id = item ->> 'id' for update;
   if is_key_taken(item) then
     return '{"decision": "key_taken"}';
   end if;
@@ -163,6 +192,7 @@ begin
   if rotated.id is null then
     return '{"decision": "not_found"}';
   end if;
+  perform audit_node(item, 'rotate_node_key', known, rotated);
   return jsonb_build_object('decision', 'rotated', 'node', node_report(rotated));
 end $$;
 
@@ -175,5 +205,6 @@ begin
   if removed.id is null then
     return '{"decision": "not_found"}';
   end if;
+  perform audit_node(item, 'remove_node', removed, null);
   return jsonb_build_object('decision', 'removed', 'node', node_report(removed));
 end $$;

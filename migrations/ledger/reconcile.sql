@@ -126,6 +126,8 @@ create function ledger.ledger_report() returns jsonb language sql stable as $$
       select jsonb_object_agg(name, jsonb_build_object('findings', findings, 'drift_nanousd', drift::text)) from (
         select name, count(f) as findings, coalesce(sum(drift_nanousd), 0) as drift
         from unnest(ledger_checks()) as name left join ledger_findings f on f.check_name = name group by name) as by_check),
+    'journals_behind', (
+      select count(*) from journals where resending is not null and behind_at > clock_timestamp() - interval '1 day'),
     'checked_s_ago', extract(epoch from clock_timestamp() - checked_at),
     'unchecked_s', extract(epoch from clock_timestamp() - coalesce(checked_at, started_anew_at)),
     'unread_entries', (

@@ -55,9 +55,3 @@ end $$;
 create function ledger.returned_nanousd(refund_id bigint) returns bigint language sql stable as $$
   select coalesce(sum(amount_nanousd), 0)::bigint from grant_returns where entry_id = refund_id
 $$;
-
--- What an entry of usage or a refund moved of money: what grants paid or got back is none. A charge counts up.
-create function ledger.money_nanousd(entry entries) returns bigint language sql stable as $$
-  select - effect_nanousd(entry)
-    - (select coalesce(sum(amount_nanousd), 0)::bigint from grant_spends where entry_id = entry.id) + returned_nanousd(entry.id)
-$$;

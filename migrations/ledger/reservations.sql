@@ -83,7 +83,7 @@ declare
   expired_count int;
   ends ended[];
 begin
-  perform lock_accounts(owners);
+  owners := lock_free_accounts(owners);
   with closed as (
     update reservations set state = 'expired', closed_at = clock_timestamp()
     where request_id in (

@@ -3,8 +3,24 @@
 
 create function ledger.settle_items(items jsonb) returns setof ledger.settle_item language sql immutable as $$
   select place::int, item, (item ->> 'request_id')::uuid, (item ->> 'account_id')::bigint, (item ->> 'attempt')::int,
-    (item ->> 'prompt_tokens')::bigint, (item ->> 'cached_tokens')::bigint, (item ->> 'completion_tokens')::bigint
+    (charged).prompt_tokens, (charged).cached_tokens, (charged).completion_tokens, counted
   from jsonb_array_elements(items) with ordinality as listed (item, place)
+  cross join lateral (select row(
+    (item ->> 'prompt_tokens')::bigint, (item ->> 'cached_tokens')::bigint, (item ->> 'completion_tokens')::bigint)::charge_counts) as c (counted)
+  cross join lateral charged_counts(counted, item ->> 'outcome', (item ->> 'delivered_tokens')::bigint) as charged
+$$;
+
+-- What is charged of what was counted. An answer that came to its end is charged whole. Any other costs what its client was given of
+-- it, and nothing at all, the prompt included, where that was nothing: whether we failed, took the permission back, or lost it while
+-- nobody was told yet. Of one whose client left, as much may have been under way as a step or two make.
+create function ledger.charged_counts(counted charge_counts, outcome text, delivered_tokens bigint) returns charge_counts
+language sql immutable as $$
+  select case
+    when outcome in ('stop', 'length') then counted
+    when delivered_tokens = 0 then row(0, 0, 0)::charge_counts
+    else row(counted.prompt_tokens, counted.cached_tokens,
+      least(counted.completion_tokens, delivered_tokens + case outcome when 'client_gone' then 8 else 0 end))::charge_counts
+  end
 $$;
 
 -- What each item is to become. Expects the accounts to be locked and each request once.
@@ -18,6 +34,8 @@ begin
         when u.request_id is not null then case
           when (u.attempt, u.prompt_tokens, u.cached_tokens, u.completion_tokens) =
                (i.attempt, i.prompt_tokens, i.cached_tokens, i.completion_tokens) then 'duplicate'
+          -- A release that charged all that was counted had settled it.
+          when u.attempt = i.attempt and row(u.prompt_tokens, u.cached_tokens, u.completion_tokens) = i.counted then 'duplicate'
           when u.attempt <> i.attempt then 'stale'
           else 'conflict'
         end
@@ -28,7 +46,8 @@ begin
       end,
       i.request_id, i.account_id, r.key_id, r.model, r.price_version, i.attempt, r.amount_nanousd,
       least(cost_nanousd(p, i.prompt_tokens, i.cached_tokens, i.completion_tokens), r.amount_nanousd)::bigint,
-      i.prompt_tokens, i.cached_tokens, i.completion_tokens, r.created_at, r.charged_tokens_max)::settlement order by i.place)
+      i.prompt_tokens, i.cached_tokens, i.completion_tokens, (i.counted).prompt_tokens + (i.counted).completion_tokens,
+      r.created_at, r.charged_tokens_max)::settlement order by i.place)
     from settle_items(items) as i
     left join lateral (
       select * from reservations r where r.request_id = i.request_id and r.account_id = i.account_id limit 1) as r on true
@@ -104,11 +123,12 @@ begin
   where accounts.id = sums.account_id;
 end $$;
 
--- What the charges mean to the limits of keys and accounts: no more tokens than were asked for, whatever a node counted.
+-- What they mean to the limits of keys and accounts: money follows what was delivered, tokens a minute what was computed, and no more of
+-- them than were asked for, whatever a node counted.
 create function ledger.ends_of(settled settlement[]) returns ended[] language sql immutable as $$
   select array_agg(row(
     account_id, key_id, decision = 'posted', held_nanousd, charge_nanousd, charged_tokens_max,
-    least(prompt_tokens + completion_tokens, charged_tokens_max))::ended)
+    least(computed_tokens, charged_tokens_max))::ended)
   from unnest(settled) where decision in ('posted', 'late')
 $$;
 
@@ -134,6 +154,42 @@ begin
   perform spend_grants_on_usage(settled);
   perform correct_limits(ends_of(settled));
   return settled;
+end $$;
+
+-- Counts what is settled of each node's journal, in the transaction that settles it, and answers {journal: {mark, is_behind}}. A
+-- journal that remembers a higher count was told of settlements which this database does not have: it came back older than what it
+-- had acknowledged. Then the journal is behind until it says that it tells its last day again, and that until it says that it did.
+create function ledger.count_journals(items jsonb) returns jsonb language sql as $$
+  with named as (
+    select (item -> 'journal' ->> 'id')::uuid as id, max((item -> 'journal' ->> 'mark')::bigint) as told_mark,
+      bool_and((item -> 'journal' ->> 'is_resending')::boolean) as is_resending, count(*) filter (where item ? 'request_id') as settled_count
+    from jsonb_array_elements(items) as item where item ? 'journal' group by 1),
+  counted as (
+    insert into journals as j (id, settled_count, told_mark, resending, behind_at)
+    select id, settled_count, told_mark, case when told_mark > 0 then 'due' when is_resending then 'running' end,
+      case when told_mark > 0 then clock_timestamp() end
+    from named order by id
+    on conflict (id) do update set
+      settled_count = j.settled_count + excluded.settled_count,
+      told_mark = excluded.told_mark,
+      resending = case
+        when j.settled_count < excluded.told_mark then 'due'
+        when (select is_resending from named where named.id = j.id) then 'running'
+        when j.resending = 'due' then 'due'
+      end,
+      behind_at = case when j.settled_count < excluded.told_mark then clock_timestamp() else j.behind_at end
+    returning id, settled_count, resending)
+  select coalesce(jsonb_object_agg(id, jsonb_build_object('mark', settled_count, 'is_behind', coalesce(resending = 'due', false))), '{}')
+  from counted
+$$;
+
+-- The answer to a report that was heard, with how far its journal is counted.
+create function ledger.with_journal(heard jsonb, said jsonb) returns jsonb language plpgsql as $$
+begin
+  if heard ->> 'decision' <> 'seen' or said -> 'journal' is null then
+    return heard;
+  end if;
+  return heard || jsonb_build_object('journal', count_journals(jsonb_build_array(said)) -> (said -> 'journal' ->> 'id'));
 end $$;
 
 -- The items that name a request for the n-th time in this call, for each n: a request is settled in the order it was reported.

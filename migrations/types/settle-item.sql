@@ -6,7 +6,8 @@ create type ledger.settle_item as (
   request_id uuid,
   account_id bigint,
   attempt int,
-  prompt_tokens bigint,
+  prompt_tokens bigint, -- what is charged of what its node counted, as are:
   cached_tokens bigint,
-  completion_tokens bigint
+  completion_tokens bigint,
+  counted charge_counts -- what its node counted
 );

@@ -14,6 +14,7 @@ create type ledger.settlement as (
   prompt_tokens bigint,
   cached_tokens bigint,
   completion_tokens bigint,
+  computed_tokens bigint, -- prompt and answer, whether or not they are charged
   created_at timestamptz, -- the reservation's, as is:
   charged_tokens_max bigint
 );

@@ -129,6 +129,9 @@ export const abuses = {
     const sockets = Array.from({ length: sized(random, 250, 500) }, () => {
       const socket = connect(Number(port), hostname)
       socket.on('error', () => {})
+      socket.on('connect', () => {
+        statuses.opened = (statuses.opened ?? 0) + 1
+      })
       return socket
     })
     const heads = [

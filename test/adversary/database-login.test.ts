@@ -23,6 +23,7 @@ let login: postgres.Sql
 let victim: Payer
 let request_id: string // of a request of the victim's that runs
 
+const PRICE = { model: 'm', input_nanousd_per_token: '2', output_nanousd_per_token: '5' }
 const NODE = { id: 'n', url: 'http://n', model: 'm', key: 'k' }
 const condition = { state: 'ready', context_tokens: 9, running: 1, waiting: 2, blocks_total: 3, blocks_free: 3 }
 const counts = { prompt_tokens: 10, cached_tokens: 0, completion_tokens: 4, delivered_tokens: 4, outcome: 'stop' }
@@ -31,7 +32,7 @@ const times = { started_unix_ms: 0, first_token_ms: null, duration_ms: 1 }
 beforeAll(async () => {
   db = await startTestPostgres()
   login = connect(await gatewayUrl(db.sql, db.url))
-  await db.ask('publish_price', { model: 'm', input_nanousd_per_token: '2', output_nanousd_per_token: '5' })
+  await db.ask('publish_price', PRICE)
   await db.ask('create_node', NODE)
 })
 afterAll(async () => {
@@ -260,6 +261,7 @@ describe('succeeds, and is seen:', () => {
     expect((await books()).debited).toBe(40n)
     const prices = await db.sql`select from read.prices where model = 'm'`
     expect(prices.length).toBeGreaterThan(1)
+    await db.ask('publish_price', PRICE)
   })
 
   test('a flood of records is counted whole and kept by the thousand', async () => {

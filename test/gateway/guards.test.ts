@@ -68,6 +68,8 @@ test('the metrics are open to their token alone', async () => {
 
 test('what others than accounts and operators may ask is known', () => {
   expect(named('anybody').map(([, path]) => path)).toEqual([
+    '/livez',
+    '/readyz',
     '/healthz',
     '/healthz/ledger',
     '/.well-known/receipt-keys.json',

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import OpenAI from 'openai'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
+import { newGate } from '../support/gate.ts'
 import { type Caller, callerOf, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { eventually } from '../support/stack.ts'
 
@@ -25,7 +26,7 @@ const under = (key: string) => ({ headers: { 'idempotency-key': key } })
 const entriesOf = async (request_id: string) => gateway.db.sql`select 1 from entries where request_id = ${request_id}`
 
 async function settled(request_id: string): Promise<void> {
-  await eventually(async () => ((await entriesOf(request_id)).length > 0 ? true : null), 15_000)
+  await eventually(async () => ((await entriesOf(request_id)).length > 0 ? true : null))
 }
 
 /** Lets the moment pass in which a result may still come. */
@@ -110,24 +111,26 @@ describe.each([
 })
 
 test('a client that leaves before the whole answer finds it when it asks again', async () => {
-  gateway.node.options.chunk_ms = 1000
+  const gate = newGate()
+  gateway.node.options.before_answer = gate.pass
   const key = randomUUID()
   const leave = new AbortController()
   const before = gateway.node.accepted.length
   const left = caller.post(C, request, { ...under(key), signal: leave.signal }).catch(() => null)
-  await eventually(async () => (gateway.node.accepted.length > before ? true : null), 10_000)
+  await eventually(async () => (gateway.node.accepted.length > before ? true : null))
   leave.abort()
   await left
+  gate.open()
   const { value } = await eventually(async () => {
     const again = await caller.post(C, request, under(key))
     return again.status === 200 ? again : null
-  }, 20_000)
+  })
   expect(value.headers.get('idempotency-replayed')).toBe('true')
   expect(gateway.node.accepted.length - before).toBe(1)
 })
 
 test('a stream that its client left is not run again: a 409 names its bill', async () => {
-  Object.assign(gateway.node.options, { chunk_ms: 20, completion_tokens: 500 })
+  Object.assign(gateway.node.options, { after_chunk: newGate().pass, completion_tokens: 500 })
   const key = randomUUID()
   const leave = new AbortController()
   const body = { ...request, max_tokens: 500, stream: true }

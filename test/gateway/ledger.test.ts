@@ -6,6 +6,7 @@ import { type ReceiptKey, verifyReceipt } from '../../contract/public/receipt.ts
 import { startGateway } from '../../local/gateway.ts'
 import { type Caller, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { TICKET_SEED } from '../support/keys.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { eventually } from '../support/stack.ts'
 
 let gateway: TestGateway
@@ -24,7 +25,7 @@ async function settled(caller: Caller): Promise<Json> {
   const { value } = await eventually(async () => {
     const usage = await json(await caller.get(`/v1/usage/${id}`))
     return usage.state === 'posted' ? usage : null
-  }, 15_000)
+  })
   return value
 }
 
@@ -186,7 +187,7 @@ async function expectHealth(wanted: object) {
     const response = await fetch(`${gateway.url}/healthz/ledger`)
     return { http: response.status, ...(await json(response)) }
   }
-  await expect.poll(ask, { timeout: 15_000 }).toMatchObject(wanted)
+  await expect.poll(ask, { timeout: PATIENCE_MS }).toMatchObject(wanted)
 }
 
 test('a ledger that drifts fails its health check by the name of the check, and is a metric', async () => {
@@ -210,9 +211,25 @@ test('a ledger that drifts fails its health check by the name of the check, and 
   await expectHealth({ http: 200, status: 'ok', failing: [] })
 })
 
-test('a ledger that no pass was ever completed of is unchecked after a while', async () => {
+test('a ledger is unchecked until a pass was completed, and where none was for ten minutes', async () => {
   await gateway.db.sql`update ledger_passes set checked_at = null, started_anew_at = clock_timestamp()`
-  await expectHealth({ status: 'ok', failing: [], checked_s_ago: null })
-  await gateway.db.sql`update ledger_passes set started_anew_at = clock_timestamp() - interval '16 minutes'`
-  await expectHealth({ status: 'drift', failing: ['unchecked'], checked_s_ago: null })
+  await expectHealth({ http: 503, status: 'unchecked', failing: ['unchecked'], checked_s_ago: null })
+  await gateway.runScheduled()
+  await expectHealth({ http: 200, status: 'ok', failing: [] })
+  await gateway.db.sql`update ledger_passes set checked_at = clock_timestamp() - interval '601 seconds'`
+  await expectHealth({ http: 503, status: 'unchecked', failing: ['unchecked'] })
+  await gateway.runScheduled()
+})
+
+test('a ledger that is older than what a node was told says so, until the node has told everything again', async () => {
+  const id = randomUUID()
+  const tell = async (mark: number, is_resending: boolean) =>
+    (await json(await gateway.node.report([], { journal: { id, mark, is_resending } }))).journal
+  expect(await tell(0, false)).toEqual({ mark: 0, is_behind: false })
+  expect(await tell(3, false)).toEqual({ mark: 0, is_behind: true })
+  await expectHealth({ http: 503, failing: ['journals'] })
+  expect(await tell(0, true)).toEqual({ mark: 0, is_behind: false })
+  await expectHealth({ http: 503, failing: ['journals'] })
+  expect(await tell(0, false)).toEqual({ mark: 0, is_behind: false })
+  await expectHealth({ http: 200, failing: [] })
 })

@@ -3,6 +3,7 @@
 import { randomUUID } from 'node:crypto'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import { ticketIssuer } from '../../contract/internal/ticket.ts'
+import { newGate } from '../support/gate.ts'
 import { type Caller, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { newSigner, OTHER_SEED, reissued } from '../support/keys.ts'
 import { ledgerFindings } from '../support/postgres.ts'
@@ -33,7 +34,7 @@ function untilSettled(caller: Caller, id: string | null) {
   return eventually(async () => {
     const usage = await usageOf(caller, id)
     return usage.state === 'pending' ? null : usage
-  }, 15_000)
+  })
 }
 
 async function balanceOf(caller: Caller): Promise<Record<string, string>> {
@@ -42,10 +43,20 @@ async function balanceOf(caller: Caller): Promise<Record<string, string>> {
 
 test('of 64 requests at once, a balance for ten admits exactly ten, and is never below zero', async () => {
   const caller = await gateway.newCaller(String(10n * RESERVED + 59n))
-  gateway.node.options.chunk_ms = 3000 // none settles before all are decided
+  const gate = newGate() // none settles before all are decided
+  gateway.node.options.before_answer = gate.pass
   const balances: bigint[] = []
   const watching = setInterval(async () => balances.push(BigInt((await balanceOf(caller)).available_nanousd!)), 100)
-  const answers = await Promise.all(Array.from({ length: 64 }, () => caller.post('/v1/completions', request)))
+  let refused_count = 0
+  const ask = async () => {
+    const answer = await caller.post('/v1/completions', request)
+    if (answer.status !== 200) refused_count++
+    return answer
+  }
+  const asked = Array.from({ length: 64 }, ask)
+  await eventually(async () => (refused_count >= 54 && balances.length > 0 ? true : null))
+  gate.open()
+  const answers = await Promise.all(asked)
   clearInterval(watching)
   const refused = answers.filter(({ status }) => status !== 200)
   expect(answers.length - refused.length).toBe(10)
@@ -55,7 +66,7 @@ test('of 64 requests at once, a balance for ten admits exactly ten, and is never
   }
   expect(balances.length).toBeGreaterThan(0)
   expect(balances.every((balance) => balance >= 0n)).toBe(true)
-  await eventually(async () => ((await balanceOf(caller)).pending_nanousd === '0' ? true : null), 15_000)
+  await eventually(async () => ((await balanceOf(caller)).pending_nanousd === '0' ? true : null))
   expect(await ledgerFindings(gateway.db.sql, [caller.account_id])).toEqual([])
 })
 
@@ -87,14 +98,16 @@ test('a settled request shows its counts, its price version, its cost and its en
 
 test('a request in flight is pending and holds its ceiling', async () => {
   const caller = await gateway.newCaller('1000000')
-  gateway.node.options.chunk_ms = 1500
+  const gate = newGate()
+  gateway.node.options.before_answer = gate.pass
   const running = caller.post('/v1/completions', request)
   const { value: list } = await eventually(async () => {
     const page = (await (await caller.get('/v1/usage')).json()) as { data: Usage[] }
     return page.data.length > 0 ? page.data : null
-  }, 10_000)
+  })
   expect(list[0]).toMatchObject({ state: 'pending', cost_nanousd: null, entries: [] })
   expect(await balanceOf(caller)).toMatchObject({ pending_nanousd: String(RESERVED), balance_nanousd: '1000000' })
+  gate.open()
   expect((await running).status).toBe(200)
 })
 
@@ -230,18 +243,20 @@ describe('a report of a node', () => {
 
 test('a reservation that no node reports on expires with the minute, and frees what it held', async () => {
   const caller = await gateway.newCaller('1000000')
-  gateway.node.options.chunk_ms = 2000
+  const gate = newGate()
+  gateway.node.options.before_answer = gate.pass
   const running = caller.post('/v1/completions', request)
   const { sql } = gateway.db
-  await eventually(async () => ((await balanceOf(caller)).pending_nanousd !== '0' ? true : null), 10_000)
+  await eventually(async () => ((await balanceOf(caller)).pending_nanousd !== '0' ? true : null))
   await sql`update reservations set expires_at = clock_timestamp() - interval '1 second' where state = 'pending'`
   await gateway.runScheduled()
   expect(await balanceOf(caller)).toMatchObject({ pending_nanousd: '0', debited_nanousd: '0' })
+  gate.open()
   const id = (await running).headers.get('x-request-id')
   const { value } = await eventually(async () => {
     const usage = await usageOf(caller, id)
     return usage.cost_nanousd ? usage : null
-  }, 15_000)
+  })
   expect(value).toMatchObject({ state: 'expired', entries: [{ kind: 'late_usage' }] })
 })
 
@@ -295,16 +310,14 @@ test('while the database is away it is a 503, and afterwards everything works ag
   const { sql } = gateway.db
   const kill = () =>
     sql`select pg_terminate_backend(pid) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()`
-  const killing = setInterval(() => void kill().catch(() => {}), 200)
-  const answers = await Promise.all(
-    Array.from({ length: 40 }, async (_, i) => {
-      await new Promise((resolve) => setTimeout(resolve, i * 40))
-      return (await caller.post('/v1/completions', request)).status
-    }),
-  )
-  clearInterval(killing)
-  expect(answers.every((status) => status === 200 || status === 503)).toBe(true)
-  expect((await caller.post('/v1/completions', request)).status).toBe(200)
-  await eventually(async () => ((await balanceOf(caller)).pending_nanousd === '0' ? true : null), 20_000)
+  const asking: Promise<Response>[] = []
+  for (let i = 0; i < 40; i += 1) {
+    asking.push(caller.post('/v1/completions', request))
+    if (i % 5 === 0) await kill().catch(() => {})
+  }
+  const answers = (await Promise.all(asking)).map(({ status }) => status)
+  expect(answers.filter((status) => status !== 200 && status !== 503)).toEqual([])
+  await eventually(async () => ((await caller.post('/v1/completions', request)).status === 200 ? true : null))
+  await eventually(async () => ((await balanceOf(caller)).pending_nanousd === '0' ? true : null))
   expect(await ledgerFindings(sql, [caller.account_id])).toEqual([])
 })

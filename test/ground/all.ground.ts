@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, test } from 'vitest'
 import { long_rows, rows } from './rows.ts'
+import { ROW_MS_MAX } from './run.ts'
 
 let folder: string
 beforeEach(() => {
@@ -13,6 +14,6 @@ beforeEach(() => {
 afterEach(() => rmSync(folder, { recursive: true, force: true }))
 
 describe('the ground', () => {
-  for (const { name, unless, run } of [...rows, ...long_rows])
-    test.skipIf(!!unless)(unless ? `${name} (${unless})` : name, () => run(folder), 240_000)
+  for (const { name, unless, run, ms_max = ROW_MS_MAX } of [...rows, ...long_rows])
+    test.skipIf(!!unless)(unless ? `${name} (${unless})` : name, () => run(folder), ms_max)
 })

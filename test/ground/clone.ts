@@ -44,7 +44,8 @@ function runIn(dir: string, script: string): void {
 }
 
 // npm's work, package by package.
-const INSTALL = `mkdir -p node_modules
+const INSTALL = `echo "npm http fetch GET 200 https://registry.npmjs.org/zod 1ms"
+mkdir -p node_modules
 for entry in "$ZIYA_REAL"/node_modules/* "$ZIYA_REAL"/node_modules/.bin "$ZIYA_REAL"/node_modules/.package-lock.json; do
   [ -e "node_modules/$(basename "$entry")" ] || ln -s "$entry" node_modules/
   sleep $ZIYA_PAUSE
@@ -60,11 +61,14 @@ const BUILD = `case "$1" in
 esac
 `
 
-/** A folder for the front of PATH with an npm and a cmake that work slowly; where offline, an npm that finds no registry. */
-export function standIns(dir: string, npm: 'slow' | 'offline' = 'slow'): string {
+export type Npm = 'slow' | 'offline' | 'unanswered'
+
+/** A folder for the front of PATH with an npm and a cmake that work slowly, or an npm that finds no registry, or one that says nothing. */
+export function standIns(dir: string, npm: Npm = 'slow'): string {
   const offline = `echo 'npm error code ENOTFOUND' >&2; echo 'npm error network request to https://registry.npmjs.org/zod failed' >&2; exit 1\n`
   mkdirSync(dir, { recursive: true })
-  for (const [name, text] of Object.entries({ npm: npm === 'slow' ? INSTALL : offline, cmake: BUILD })) {
+  const text_of_npm = { slow: INSTALL, offline, unanswered: 'sleep 600\n' }[npm]
+  for (const [name, text] of Object.entries({ npm: text_of_npm, cmake: BUILD })) {
     writeFileSync(join(dir, name), `#!/bin/sh\n${text}`)
     chmodSync(join(dir, name), 0o755)
   }

@@ -7,6 +7,7 @@ import { join } from 'node:path'
 import { afterAll, test } from 'vitest'
 import { seededRandom } from '../support/random.ts'
 import { rows } from './rows.ts'
+import { ROW_MS_MAX } from './run.ts'
 
 const DRAWN = 2
 const random = seededRandom()
@@ -18,8 +19,12 @@ const possible = rows.filter(({ name, unless }) => !unless && /: one line$|is an
 const drawn = Array.from({ length: DRAWN }, () => possible.splice(random.below(possible.length), 1)[0]!)
 
 for (const [index, { name, run }] of drawn.entries())
-  test(name, () => {
-    const own = join(folder, String(index))
-    mkdirSync(own)
-    return run(own)
-  }, 240_000)
+  test(
+    name,
+    () => {
+      const own = join(folder, String(index))
+      mkdirSync(own)
+      return run(own)
+    },
+    ROW_MS_MAX,
+  )

@@ -1,5 +1,5 @@
 import { defineConfig } from 'vitest/config'
 
 export default defineConfig({
-  test: { include: ['test/ground/*.ground.ts'], root: '.', testTimeout: 240_000, hookTimeout: 120_000, maxWorkers: 1 },
+  test: { include: ['test/ground/*.ground.ts'], root: '.', hookTimeout: 120_000, maxWorkers: 1 },
 })

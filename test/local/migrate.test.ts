@@ -13,6 +13,9 @@ afterAll(() => db?.stop())
 
 const migration = (name: string, sql: string) => ({ name, sql, checksum: sql })
 
+/** All that the database has, and more. */
+const and = (...more: ReturnType<typeof migration>[]) => [...readMigrations(), ...more]
+
 test('a second run applies nothing', async () => {
   expect(await migrate(db.url)).toEqual([])
   const rows = await db.sql`select name from schema_migrations order by name`
@@ -26,25 +29,25 @@ test('a migration that changed after it was applied is refused by name', async (
 })
 
 test('one that fails leaves nothing of itself or of those before it', async () => {
-  const set = [
+  const set = and(
     migration('8_good.sql', 'create table good (a int)'),
     migration('9_bad.sql', 'create table bad (a int); oops'),
-  ]
+  )
   await expect(migrate(db.url, set)).rejects.toThrow('syntax error')
   const [row] = await db.sql`select to_regclass('good') as good, to_regclass('bad') as bad`
   expect(row).toEqual({ good: null, bad: null })
 })
 
 test('of two runs at once one applies and the other finds it done', async () => {
-  const set = [migration('a.sql', 'create table once (a int)')]
+  const set = and(migration('a.sql', 'create table once (a int)'))
   const runs = await Promise.all([migrate(db.url, set), migrate(db.url, set)])
   expect(runs.flat()).toEqual(['a.sql'])
 })
 
 test('a migration may change a column that a view shows, and the view is there afterwards', async () => {
-  const set = [
+  const set = and(
     migration('b.sql', 'alter table receipt_keys add n int; alter table prices alter column version type bigint'),
-  ]
+  )
   expect(await migrate(db.url, set)).toEqual(['b.sql'])
   expect(
     await db.sql`select format_type(atttypid, null) as type from pg_attribute
@@ -58,10 +61,68 @@ test('functions that changed are replaced, and only then', async () => {
     sql: `create or replace function answer() returns int language sql as 'select ${n}'`,
     checksum: String(n),
   })
-  expect(await migrate(db.url, [], answers(1))).toEqual(['functions'])
-  expect(await migrate(db.url, [], answers(1))).toEqual([])
-  expect(await migrate(db.url, [], answers(2))).toEqual(['functions'])
+  expect(await migrate(db.url, and(), answers(1))).toEqual(['functions'])
+  expect(await migrate(db.url, and(), answers(1))).toEqual([])
+  expect(await migrate(db.url, and(), answers(2))).toEqual(['functions'])
   expect(await db.sql`select answer()`).toEqual([{ answer: 2 }])
+})
+
+describe('refused by name, and nothing is changed:', () => {
+  test('a database that a later version made', async () => {
+    const later = ['9998_later.sql', '9999_latest.sql'].map((name) =>
+      migration(name, `create table t${name[3]} (a int)`),
+    )
+    await migrate(db.url, and(...later), undefined, [])
+    const [before] = await db.sql`select 'api.admit'::regproc::oid as admit`
+    await expect(migrate(db.url)).rejects.toThrow(
+      /^this database is newer: it has 9998_later\.sql, 9999_latest\.sql, which this version does not know\. .*/,
+    )
+    expect(await db.sql`select 'api.admit'::regproc::oid as admit`).toEqual([before])
+    await db.sql`delete from schema_migrations where name ~ '^999'`
+  })
+
+  test('one whose tables belong to somebody else, who is named', async () => {
+    await db.sql`create role other login password 'p'`
+    await db.sql`grant all on database postgres to other`
+    await db.sql`grant select on schema_migrations to other`
+    const url = Object.assign(new URL(db.url), { username: 'other', password: 'p' }).href
+    await expect(migrate(url)).rejects.toThrow('the tables of this database belong to postgres: migrate as that user')
+  })
+})
+
+test('what a superuser migrates stays the owner’s', async () => {
+  await db.sql`create role keeper login password 'p'`
+  await db.sql`create database kept owner keeper`
+  const url = (username: string, password: string) =>
+    Object.assign(new URL(db.url), { username, password, pathname: '/kept' }).href
+  await migrate(url('keeper', 'p'), readMigrations(), undefined, [])
+  const { username, password } = new URL(db.url)
+  const again = { ...readFunctions(), checksum: 'again' }
+  await migrate(url(username, password), and(migration('z.sql', 'create table z (a int)')), again, [])
+  const sql = postgres(url(username, password), { max: 1, fetch_types: false })
+  const owners = await sql`
+    select distinct relowner::regrole::text as owner from pg_class where relnamespace = 'public'::regnamespace
+    union select proowner::regrole::text from pg_proc where pronamespace in ('api'::regnamespace, 'ledger'::regnamespace)`
+  await sql.end({ timeout: 5 })
+  expect(owners).toEqual([{ owner: 'keeper' }])
+  expect(await migrate(url('keeper', 'p'), and(migration('z.sql', 'create table z (a int)')), again, [])).toEqual([])
+})
+
+test('a login that is a reader does not compile its statements; every other login is left alone, and who may not change one is told', async () => {
+  await db.sql.unsafe(`create role my_reader login password 'p' in role ziya_reader; create role stranger login;
+    create role small login password 'p'`)
+  await db.sql`create database little owner small`
+  const said: string[] = []
+  const say = (line: string) => said.push(line)
+  await migrate(db.url, and(), { name: 'functions', sql: '', checksum: '' }, [], say)
+  const changed =
+    await db.sql`select setrole::regrole::text as name, setconfig from pg_db_role_setting where setrole <> 0 order by 1`
+  expect(changed.filter(({ name }) => !name.startsWith('ziya_'))).toEqual([
+    { name: 'my_reader', setconfig: '{jit=off}' },
+  ])
+  const url = Object.assign(new URL(db.url), { username: 'small', password: 'p', pathname: '/little' }).href
+  await migrate(url, readMigrations(), undefined, [], say)
+  expect(said).toContainEqual(expect.stringMatching(/^ {2}my_reader compiles .*in database little set jit = off$/))
 })
 
 describe('the list price of the catalog', () => {
@@ -113,14 +174,14 @@ describe('what can be made again', () => {
     ],
   ])('fails by name where a body %s', async (_, old, text, error) => {
     const [before] = await db.sql`select 'api.admit'::regproc::oid as admit`
-    await expect(migrate(db.url, [], withText(old, text))).rejects.toThrow(error)
+    await expect(migrate(db.url, and(), withText(old, text))).rejects.toThrow(error)
     expect(await db.sql`select 'api.admit'::regproc::oid as admit`).toEqual([before])
   })
 
   test('is gone once it left the source', async () => {
     await db.sql`create function api.left_over() returns int language sql as 'select 1'`
     await db.sql`create function ledger.left_over() returns int language sql as 'select 1'`
-    expect(await migrate(db.url, [], withText(checks, `${checks} -- again`))).toEqual(['functions'])
+    expect(await migrate(db.url, and(), withText(checks, `${checks} -- again`))).toEqual(['functions'])
     expect(await db.sql`select oid::regprocedure from pg_proc where proname = 'left_over'`).toEqual([])
   })
 

@@ -60,7 +60,7 @@ test('it ends with the process that started it, however that one ends', async ()
   const pid = Number(await new Promise((done) => parent.stdout.once('data', done)))
   expect(isAlive(pid)).toBe(true)
   parent.kill('SIGKILL')
-  await eventually(async () => (isAlive(pid) ? null : true), 15_000)
+  await eventually(async () => (isAlive(pid) ? null : true))
 })
 
 function isAlive(pid: number): boolean {

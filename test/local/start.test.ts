@@ -61,7 +61,7 @@ function readIfThere(file: string): string {
 }
 
 const nothingLeft = (mark: string) =>
-  eventually(async () => (leftRunning(mark).length === 0 ? true : null), 10_000).catch(() => {
+  eventually(async () => (leftRunning(mark).length === 0 ? true : null)).catch(() => {
     throw new Error(`left running: ${leftRunning(mark).join('\n')}`)
   })
 
@@ -105,7 +105,7 @@ for _ in range(200):
 test('it serves until Ctrl-C, which stops every process', async () => {
   const data = join(scratch, 'serve')
   const run = start(['--port', String(await freePort()), '--data', data])
-  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 90_000)
+  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null))
   const ready = JSON.parse(readFileSync(join(data, 'ready.json'), 'utf8'))
   expect(Object.keys(ready)).toEqual(
     expect.arrayContaining(['gateway_url', 'api_key', 'admin_key', 'database_url', 'node_url']),
@@ -121,7 +121,7 @@ test('it serves until Ctrl-C, which stops every process', async () => {
 
 test('whatever kills it takes the rest along', async () => {
   const run = start(['--port', String(await freePort()), '--data', join(scratch, 'killed')])
-  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 90_000)
+  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null))
   process.kill(-run.child.pid!, 'SIGKILL')
   await nothingLeft(run.mark)
 })
@@ -169,7 +169,7 @@ test('what is built starts without a compiler and without setpriv, and a kill of
   chmodSync(scratch, 0o711) // without setpriv a server that root starts may pass only what every user may
   const args = ['--port', String(await freePort()), '--data', join(scratch, 'bare')]
   const run = start(args, { PATH: bareMachine() })
-  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null), 90_000)
+  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null))
   process.kill(run.child.pid!, 'SIGKILL')
   await nothingLeft(run.mark)
 })

@@ -174,7 +174,7 @@ test('usage is the same in the answer, at /v1/usage, in the ledger and in the jo
   const { value: bill } = await eventually(async () => {
     const answer = (await (await customer.fetch(`/v1/usage/${request_id}`)).json()) as Record<string, unknown>
     return answer.state === 'posted' ? answer : null
-  }, 2000)
+  })
   const { prompt_tokens, completion_tokens } = data.usage!
   expect(bill).toMatchObject({ prompt_tokens, completion_tokens })
 

@@ -22,9 +22,7 @@ afterAll(async () => {
   await db?.stop()
 })
 
-test(`${HISTORIES} concurrent histories with killed connections keep every invariant`, {
-  timeout: 900_000,
-}, async () => {
+test(`${HISTORIES} concurrent histories with killed connections keep every invariant`, async () => {
   const { seed } = seededRandom()
   const errors = captureErrors()
   const killing = histories.killConnections()

@@ -272,6 +272,139 @@ describe('settle', () => {
   })
 })
 
+describe('what is charged', () => {
+  const failed = ['error', 'revoked', 'node_lost', 'deadline'] as const
+
+  /** Settles one of 10 prompt tokens, 4 of them cached, and 6 tokens of answer; returns what the ledger has of it. */
+  async function settled(own: { outcome: string; delivered_tokens: number; completion_tokens?: number }) {
+    const ticket = await admit({ request_output_tokens_max: 100 })
+    const record = { ...ticket, ...counts, cached_tokens: 4, completion_tokens: 6, ...own }
+    const first = decisions(await db.ask('settle', record, record))
+    const [row] = await db.sql`
+      select prompt_tokens::int, cached_tokens::int, completion_tokens::int, delivered_tokens::int, outcome, cost_nanousd
+      from usage where request_id = ${ticket.request_id}`
+    return { ...row, decisions: first }
+  }
+
+  test.each(['stop', 'length'])('of an answer that came to its end (%s) is all of it', async (outcome) => {
+    for (const delivered_tokens of [0, 2, 6]) {
+      expect(await settled({ outcome, delivered_tokens })).toEqual({
+        ...{ prompt_tokens: 10, cached_tokens: 4, completion_tokens: 6, delivered_tokens, outcome, cost_nanousd: '50' },
+        decisions: ['posted', 'duplicate'],
+      })
+    }
+  })
+
+  test.each(failed)('of one that ended as %s is what its client was given', async (outcome) => {
+    for (const delivered_tokens of [1, 5, 6]) {
+      expect(await settled({ outcome, delivered_tokens })).toMatchObject({
+        ...{ prompt_tokens: 10, cached_tokens: 4, completion_tokens: delivered_tokens, delivered_tokens },
+        cost_nanousd: String(20 + 5 * delivered_tokens),
+        decisions: ['posted', 'duplicate'],
+      })
+    }
+  })
+
+  test.each([...failed, 'client_gone'])(
+    'of one that ended as %s with nothing delivered is nothing',
+    async (outcome) => {
+      expect(await settled({ outcome, delivered_tokens: 0 })).toMatchObject({
+        ...{ prompt_tokens: 0, cached_tokens: 0, completion_tokens: 0, delivered_tokens: 0, cost_nanousd: '0' },
+        decisions: ['posted', 'duplicate'],
+      })
+      expect(await balance()).toEqual({ debited: '0', pending: '0', late: '0' })
+    },
+  )
+
+  test('of one whose client left is at most eight tokens more than it was given', async () => {
+    const left = { outcome: 'client_gone', completion_tokens: 40 }
+    expect(await settled({ ...left, delivered_tokens: 20 })).toMatchObject({
+      completion_tokens: 28,
+      cost_nanousd: '160',
+    })
+    expect(await settled({ ...left, delivered_tokens: 35 })).toMatchObject({
+      completion_tokens: 40,
+      cost_nanousd: '220',
+    })
+  })
+
+  test('at cached prices is what was cached, where it has one', async () => {
+    const own = { input_nanousd_per_token: '9', cached_input_nanousd_per_token: '1', output_nanousd_per_token: '5' }
+    await db.ask('publish_price', { model: 'm', account_id: payer.account_id, ...own })
+    expect(await settled({ outcome: 'node_lost', delivered_tokens: 1 })).toMatchObject({ cost_nanousd: '63' })
+  })
+
+  test('counts what was computed against the tokens of a minute, whatever of it is charged', async () => {
+    const rich = await newPayer(db, 100_000n, { tokens_per_minute: 1000 })
+    const asked = { key_hash: rich.key_hash, prompt_tokens_max: 500, request_output_tokens_max: 400 }
+    const used = { prompt_tokens: 500, completion_tokens: 400, delivered_tokens: 0, outcome: 'client_gone' }
+    const [settled] = await db.ask('settle', { ...(await admit(asked)), ...counts, ...used })
+    expect(settled!.decision).toBe('posted')
+    expect(await admit(asked)).toMatchObject({ decision: 'tokens_per_minute' })
+  })
+
+  test('is known again by who charged all that was counted', async () => {
+    const ticket = await admit()
+    const record = { ...ticket, ...counts, outcome: 'error', delivered_tokens: 2 }
+    await db.ask('settle', record)
+    await db.sql`update usage set completion_tokens = 4, cost_nanousd = 40 where request_id = ${ticket.request_id}`
+    expect(decisions(await db.ask('settle', record))).toEqual(['duplicate'])
+    await db.sql`update usage set completion_tokens = 2, cost_nanousd = 30 where request_id = ${ticket.request_id}`
+  })
+})
+
+describe('a journal', () => {
+  const position = (own: object = {}) => ({ id: randomUUID(), mark: 0, is_resending: false, ...own })
+  const boot = { boot_id: randomUUID(), folder_id: randomUUID(), boot_number: 1 }
+  let sequence = 0
+
+  beforeAll(async () => {
+    await db.ask('create_node', { id: 'told', url: 'http://told', model: 'm', key: 'k'.repeat(43) })
+  })
+
+  const heartbeat = async (journal: ReturnType<typeof position>) => {
+    const condition = { state: 'draining', context_tokens: 9, running: 1, waiting: 2, blocks_total: 3, blocks_free: 3 }
+    const node = { node_id: 'told', url: 'http://told', model: 'm', key: 'k'.repeat(43), ...condition }
+    const report = { report_id: randomUUID(), ...boot, sequence: ++sequence, sent_unix_ms: Date.now(), running_ids: [] }
+    const [seen] = await db.ask('hear_node', { ...node, ...report, journal })
+    expect(seen!.decision).toBe('seen')
+    return seen!.journal
+  }
+
+  test('is counted record by record, and a repeated one is a record', async () => {
+    const journal = position()
+    const record = { ...(await admit()), ...counts, journal }
+    const other = { ...(await admit()), ...counts, journal }
+    const answers = await db.ask('settle', record, other)
+    expect(answers.map((answer) => answer.journal)).toEqual(Array(2).fill({ mark: 2, is_behind: false }))
+    expect(await heartbeat({ ...journal, mark: 2 })).toEqual({ mark: 2, is_behind: false })
+    const [again] = await db.ask('settle', { ...record, journal: { ...journal, mark: 2 } })
+    expect(again).toEqual({ decision: 'duplicate', journal: { mark: 3, is_behind: false } })
+  })
+
+  test('that remembers more than is counted is behind, until it has told everything again', async () => {
+    const journal = position({ mark: 7 })
+    const behind = async () => (await db.ask('ledger_health', { findings: false }))[0]!.journals_behind
+    expect(await heartbeat(journal)).toEqual({ mark: 0, is_behind: true })
+    expect(await behind()).toBe(1)
+    // It was killed before it wrote that down, and settles a record meanwhile.
+    const record = { ...(await admit()), ...counts, journal: { ...journal, mark: 0 } }
+    expect((await db.ask('settle', record))[0]!.journal).toEqual({ mark: 1, is_behind: true })
+    expect(await heartbeat({ ...journal, mark: 1, is_resending: true })).toEqual({ mark: 1, is_behind: false })
+    expect(await behind()).toBe(1)
+    // And then the database is restored once more.
+    expect(await heartbeat({ ...journal, mark: 2, is_resending: true })).toEqual({ mark: 1, is_behind: true })
+    expect(await heartbeat({ ...journal, mark: 1, is_resending: true })).toEqual({ mark: 1, is_behind: false })
+    expect(await heartbeat({ ...journal, mark: 1 })).toEqual({ mark: 1, is_behind: false })
+    expect(await behind()).toBe(0)
+  })
+
+  test('that is not told of is not counted, as a node of an earlier release does not tell it', async () => {
+    const [answer] = await db.ask('settle', { ...(await admit()), ...counts })
+    expect(answer).toEqual({ decision: 'posted' })
+  })
+})
+
 describe('void', () => {
   test('gives the money back, once', async () => {
     const ticket = await admit()
@@ -485,5 +618,42 @@ describe('what would add up to more than a bigint counts is refused, and changes
     expect(decisions(await db.ask('stripe_reversal', reversal))).toEqual(['uncountable'])
     const rows = await db.sql`select debited_at from stripe_reversals where reference = ${reversal.reference}`
     expect(rows).toEqual([{ debited_at: null }])
+  })
+})
+
+describe('usage of another ledger', () => {
+  const elsewhere = { ledger_id: '00000000-0000-4000-8000-000000000000' }
+
+  test('is not taken, whatever comes beside it, and leaves nothing behind', async () => {
+    const [own, foreign] = [await admit(), await admit()]
+    const answers = await db.ask(
+      'settle',
+      { ...own, ...counts, ledger_id: own.ledger_id },
+      { ...foreign, ...counts, ...elsewhere },
+      { node: node('ready-node', 'ready') },
+    )
+    expect(decisions(answers)).toEqual(['posted', 'elsewhere', 'seen'])
+    expect(answers[2]!.ledger_id).toBe(own.ledger_id)
+    const [still] = await db.sql`select state from reservations where request_id = ${foreign.request_id}`
+    expect(still).toEqual({ state: 'pending' })
+    expect(decisions(await db.ask('settle', { ...foreign, ...counts, ledger_id: own.ledger_id }))).toEqual(['posted'])
+    await db.sql`update nodes set last_seen_at = 'infinity'`
+  })
+
+  test('is no anomaly here, though its ticket is not ours', async () => {
+    const record = { request_id: randomUUID(), ...counts }
+    const unsettled = { request_id: record.request_id, kind: 'bad_ticket', node_id: 'n', sqlstate: null }
+    const keep = async (more: object) =>
+      decisions(await db.ask('keep_unsettled', { ...unsettled, record: { ...record, ...more } }))
+    expect(await keep(elsewhere)).toEqual(['elsewhere'])
+    const kept = () => db.sql`select from anomalies where request_id = ${record.request_id}`
+    expect(await kept()).toHaveLength(0)
+    expect(await keep({})).toEqual(['kept'])
+    expect(await kept()).toHaveLength(1)
+  })
+
+  test('no database is another', async () => {
+    await expect(db.sql`insert into ledger_identity (is_only) values (false)`).rejects.toThrow()
+    await expect(db.sql`insert into ledger_identity default values`).rejects.toThrow()
   })
 })

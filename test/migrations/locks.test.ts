@@ -3,6 +3,7 @@
 import { createHash, randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { FunctionName } from '../../gateway/db/functions.ts'
+import { PATIENCE_MS } from '../support/patience.ts'
 import { newKey, newPayer, type Payer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 
 let db: TestPostgres
@@ -30,7 +31,9 @@ async function callBehindLock(
     call = db.ask(name, ...items)
     call.catch(() => {})
     await expect
-      .poll(async () => await sql`select from pg_stat_activity where wait_event_type = 'Lock'`, { timeout: 30_000 })
+      .poll(async () => await sql`select from pg_stat_activity where wait_event_type = 'Lock'`, {
+        timeout: PATIENCE_MS,
+      })
       .toHaveLength(1)
     await meanwhile(sql as unknown as TestPostgres['sql'])
   })

@@ -25,9 +25,7 @@ beforeAll(async () => {
 })
 afterAll(() => db?.stop())
 
-test(`of ${AT_ONCE} at once a balance for one admits one, in ${ROUNDS} rounds, and is never below zero`, {
-  timeout: 600_000,
-}, async () => {
+test(`of ${AT_ONCE} at once a balance for one admits one, in ${ROUNDS} rounds, and is never below zero`, async () => {
   const lanes = Array.from(
     { length: LANES },
     () => new Lane({ connect: () => connect(db.url, 20_000), patience_ms: 60_000 }),

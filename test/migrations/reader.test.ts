@@ -2,12 +2,14 @@
 
 import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import { readerUrl } from '../../local/gateway-login.ts'
+import { loginName, readerUrl } from '../../local/gateway-login.ts'
 import { close, connect, expectOwnersLogin, expectSameLogin } from '../support/logins.ts'
 import { newPayer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { startReader } from '../support/reader.ts'
 
 let db: TestPostgres
+const login = loginName('ziya_reader', 'postgres')
+
 let reader: postgres.Sql
 
 beforeAll(async () => {
@@ -16,7 +18,7 @@ beforeAll(async () => {
 })
 afterAll(() => close(reader, db))
 
-test('the login is the same at every start', () => expectSameLogin(db, readerUrl, 'ziya_reader_local'))
+test('the login is the same at every start', () => expectSameLogin(db, readerUrl, login))
 
 describe('refused:', () => {
   test.each([
@@ -49,7 +51,7 @@ describe('refused:', () => {
       select oid::regclass::text as name, privilege from pg_class,
         unnest(array['select', 'insert', 'update', 'delete', 'truncate', 'references', 'trigger']) as privilege
       where relnamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace)
-        and relkind in ('r', 'p', 'v', 'm') and has_table_privilege('ziya_reader_local', oid, privilege)`
+        and relkind in ('r', 'p', 'v', 'm') and has_table_privilege(${login}::name, oid, privilege)`
     const views =
       await db.sql`select oid::regclass::text as name from pg_class where relnamespace = 'read'::regnamespace and relkind = 'v'`
     const selectable = views.map(({ name }) => ({ name, privilege: 'select' }))
@@ -61,7 +63,7 @@ describe('refused:', () => {
     const callable = await db.sql`
       select p.oid::regprocedure::text from pg_proc p join pg_namespace n on n.oid = pronamespace
       where nspname not in ('pg_catalog', 'information_schema')
-        and has_schema_privilege('ziya_reader_local', nspname, 'usage') and has_function_privilege('ziya_reader_local', p.oid, 'execute')`
+        and has_schema_privilege(${login}::name, nspname, 'usage') and has_function_privilege(${login}::name, p.oid, 'execute')`
     expect(callable).toEqual([])
   })
 })

@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import type postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { functions as boundary, type FunctionName } from '../../gateway/db/functions.ts'
-import { gatewayUrl } from '../../local/gateway-login.ts'
+import { gatewayUrl, loginName } from '../../local/gateway-login.ts'
 import { close, connect, expectOwnersLogin, expectSameLogin } from '../support/logins.ts'
 import {
   type Ask,
@@ -30,9 +30,10 @@ beforeAll(async () => {
 afterAll(() => close(gateway, db))
 
 const root = join(import.meta.dirname, '../..')
+const login = loginName('ziya_gateway', 'postgres')
 const denied = { code: '42501' }
 
-test('the login is the same at every start', () => expectSameLogin(db, gatewayUrl, 'ziya_gateway_local'))
+test('the login is the same at every start', () => expectSameLogin(db, gatewayUrl, login))
 
 describe('refused:', () => {
   test.each([
@@ -70,14 +71,14 @@ describe('refused:', () => {
     const tables = await db.sql`
       select oid::regclass::text from pg_class
       where relnamespace not in ('pg_catalog'::regnamespace, 'information_schema'::regnamespace) and relkind in ('r', 'p', 'v', 'S')
-        and (has_table_privilege('ziya_gateway_local', oid, 'select, insert, update, delete, truncate, references, trigger'))`
+        and (has_table_privilege(${login}::name, oid, 'select, insert, update, delete, truncate, references, trigger'))`
     expect(tables).toEqual([])
   })
 
   test('every function but those in api, which are those of functions.ts, and each is called', async () => {
     const functions = await db.sql`
-      select proname, nspname, has_function_privilege('ziya_gateway_local', p.oid, 'execute')
-        and has_schema_privilege('ziya_gateway_local', nspname, 'usage') as is_callable
+      select proname, nspname, has_function_privilege(${login}::name, p.oid, 'execute')
+        and has_schema_privilege(${login}::name, nspname, 'usage') as is_callable
       from pg_proc p join pg_namespace n on n.oid = pronamespace where nspname not in ('pg_catalog', 'information_schema')`
     expect(functions.filter(({ nspname, is_callable }) => is_callable !== (nspname === 'api'))).toEqual([])
     const callable = functions.filter(({ is_callable }) => is_callable).map(({ proname }) => proname as string)

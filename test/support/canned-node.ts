@@ -38,7 +38,9 @@ export interface CannedNodeOptions {
   /** Break the connection after the work and before the head of the answer; or only once the work was settled. */
   loses_connection?: boolean | 'once settled'
   /** What it waits for before it answers. */
-  before_answer?: () => Promise<unknown>
+  before_answer?: (() => Promise<unknown>) | undefined
+  /** What it waits for after each chunk of a stream, at most until its client has left. */
+  after_chunk?: (() => Promise<unknown>) | undefined
   /** What it waits for before it reports a generation. */
   before_report?: (request_id: string) => Promise<unknown>
   /** Refuse every generation with this. */
@@ -69,13 +71,14 @@ export class CannedNode {
   /** What the gateway made of each record, by request id. */
   readonly outcomes = new Map<string, SettleOutcome>()
   aborted_count = 0
+  /** The requests that the gateway no longer wants to run. */
+  readonly revoked = new Set<string>()
   readonly key: Signer
   readonly boot = { id: randomUUID(), folder_id: randomUUID(), number: 1 }
   sequence = 0
   readonly #server: Server
   readonly #unsettled: UsageRecord[] = []
   readonly #heartbeat: NodeJS.Timeout | undefined
-  readonly #revoked = new Set<string>()
   readonly #running = new Set<string>()
   #syncing: Promise<unknown> | null = null
   #sending: Promise<unknown> = Promise.resolve()
@@ -108,7 +111,7 @@ export class CannedNode {
     const records = this.#unsettled.splice(0, 500)
     const sent = await this.report(records).catch(() => null)
     const { settled = [], stop = [] }: Partial<SyncResponse> = sent?.ok ? ((await sent.json()) as SyncResponse) : {}
-    for (const id of stop) this.#revoked.add(id)
+    for (const id of stop) this.revoked.add(id)
     records.forEach((record, i) => {
       const outcome = settled[i]?.outcome ?? 'retry'
       if (outcome === 'retry') this.#unsettled.push(record)
@@ -138,6 +141,8 @@ export class CannedNode {
   calm(): void {
     delete this.options.refuse
     delete this.options.chunk_ms
+    delete this.options.before_answer
+    delete this.options.after_chunk
     this.options.completion_tokens = 3
   }
 
@@ -157,7 +162,8 @@ export class CannedNode {
   }
 
   async #answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
-    const body = await textOf(req)
+    const body = await textOf(req).catch(() => null)
+    if (body === null) return // the gateway left: its client had
     const signed = String(req.headers[TICKET_HEADER] ?? '')
     const ticket = await verifyTicket(signed, issuer.keys)
     const is_for_us =
@@ -170,7 +176,7 @@ export class CannedNode {
     this.#running.add(request.request_id)
     const written = await this.#write(res, request, tokens).finally(() => this.#running.delete(request.request_id))
     const gone = written < tokens * choicesOf(request)
-    const revoked = gone && this.#revoked.has(request.request_id)
+    const revoked = gone && this.revoked.has(request.request_id)
     if (gone) this.aborted_count += 1
     const outcome = revoked ? 'revoked' : gone ? 'client_gone' : 'stop'
     await this.options.before_report?.(request.request_id)
@@ -200,12 +206,20 @@ export class CannedNode {
     return tokens * choicesOf(request)
   }
 
+  /** Waits, and writes comments meanwhile, as a node does: by them a gateway learns that its client has left. */
+  async #keptAlive(res: ServerResponse, wait: CannedNodeOptions['after_chunk']): Promise<void> {
+    if (!wait || res.destroyed) return
+    const left = new Promise((resolve) => res.once('close', resolve))
+    const comments = setInterval(() => res.write(': keep-alive\n\n'), 20)
+    await Promise.race([wait(), left]).finally(() => clearInterval(comments))
+  }
+
   async #stream(res: ServerResponse, request: GenerateRequest, tokens: number): Promise<number> {
     res.writeHead(200, { [ACCEPTED_HEADER]: '1', 'content-type': 'text/event-stream; charset=utf-8' })
     const choices = Array.from({ length: choicesOf(request) }, (_, index) => index)
     for (let token = 0; token < tokens; token += 1) {
       if (res.destroyed) return token * choices.length
-      if (this.#revoked.has(request.request_id)) {
+      if (this.revoked.has(request.request_id)) {
         res.end(
           event({ error: { message: 'revoked', type: 'invalid_request_error', param: null, code: 'request_revoked' } }),
         )
@@ -213,6 +227,7 @@ export class CannedNode {
       }
       res.write(choices.map((index) => event(chunk(request, index, ' token'))).join(''))
       if (this.options.chunk_ms) await sleep(this.options.chunk_ms)
+      await this.#keptAlive(res, this.options.after_chunk)
     }
     const last = choices.map((index) => event(chunk(request, index, '', 'stop'))).join('')
     const usage = { ...chunk(request, 0, ''), choices: [], usage: usageFor(tokens * choices.length) }

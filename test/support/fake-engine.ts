@@ -26,7 +26,7 @@ export class FakeEngine implements Engine {
   fail_next: Error | null = null
   steps = 0
   #drawn = new Int32Array() // by the step before
-  #hangs = false
+  #mayEnd: Promise<void> = Promise.resolve()
 
   constructor(options: FakeEngineOptions) {
     this.#options = options
@@ -39,7 +39,7 @@ export class FakeEngine implements Engine {
     await new Promise((resolve) =>
       this.#options.step_ms === undefined ? setImmediate(resolve) : setTimeout(resolve, this.#options.step_ms),
     )
-    if (this.#hangs) await new Promise(() => {})
+    await this.#mayEnd
     if (this.fail_next) throw this.fail_next
     return { tokens, ...this.#logprobs(batch, tokens), logits: null, seconds: 0 }
   }
@@ -87,9 +87,11 @@ export class FakeEngine implements Engine {
     return this.#drawn
   }
 
-  /** No step ends any more. */
-  hang(): void {
-    this.#hangs = true
+  /** No step ends from now on, until what is returned is called. */
+  hold(): () => void {
+    const { promise, resolve } = Promise.withResolvers<void>()
+    this.#mayEnd = promise
+    return resolve
   }
 
   async close(): Promise<void> {}

@@ -15,18 +15,24 @@ import {
 } from '../../contract/internal/sync.ts'
 import type { TicketIssuer } from '../../contract/internal/ticket.ts'
 import { issuer } from './keys.ts'
+import { PATIENCE_MS } from './patience.ts'
 
 export class FakeGateway {
   readonly reports: SyncRequest[] = []
   settle: (record: UsageRecord) => SettleOutcome | 'leave out' = () => 'posted'
   /** Requests that it no longer wants to run. */
   stop: string[] = []
+  /** The ledger that it says it is on. */
+  ledger_id = 'the only one'
   /** Signs its answers. */
   issuer: TicketIssuer = issuer
   /** The keys that it tells of. */
   ticket_keys: PublicKey[] = issuer.keys
   status = 200
-  delay_ms = 0
+  /** What it waits for after a report has come and before it settles and answers. */
+  answers: () => Promise<unknown> = async () => {}
+  /** How far it says that the node's journal is counted; `is_behind` only once. */
+  counted: SyncResponse['journal'] | null = null
   readonly #server: Server
   #refusal: string | null = null
 
@@ -42,8 +48,10 @@ export class FakeGateway {
       const signature = String(request.headers[NODE_SIGNATURE_HEADER])
       const x = String(request.headers[NODE_KEY_HEADER])
       const is_signed = request.url === '/internal/sync' && (await verifies({ x }, 'report', body, signature))
-      await new Promise((resolve) => setTimeout(resolve, gateway.delay_ms))
-      const settled = is_signed ? gateway.#answer(JSON.parse(body) as SyncRequest) : '{}'
+      const report = is_signed ? (JSON.parse(body) as SyncRequest) : null
+      if (report) gateway.reports.push(report)
+      await gateway.answers()
+      const settled = report ? gateway.#answer(report) : '{}'
       const answer = gateway.#refusal ?? settled
       const signatures = await gateway.issuer.signAnswer(signature, answer)
       const headers = { 'content-type': 'application/json', [ANSWER_SIGNATURE_HEADER]: signatures }
@@ -71,8 +79,8 @@ export class FakeGateway {
     return this.reports.flatMap((report) => report.records)
   }
 
-  /** Waits until a record satisfies; fails after `milliseconds`. */
-  async record(request_id: string, milliseconds = 5000): Promise<UsageRecord> {
+  /** The record of a request, once it comes; of what must be there already, with 0. */
+  async record(request_id: string, milliseconds = PATIENCE_MS): Promise<UsageRecord> {
     const deadline = performance.now() + milliseconds
     for (;;) {
       const record = this.records.find((candidate) => candidate.request_id === request_id)
@@ -82,13 +90,22 @@ export class FakeGateway {
     }
   }
 
+  #count(): Pick<SyncResponse, 'journal'> {
+    const journal = this.counted
+    if (!journal) return {}
+    this.counted = { ...journal, is_behind: false }
+    return { journal }
+  }
+
   #answer(report: SyncRequest): string {
-    const { stop, ticket_keys } = this
-    return JSON.stringify({ settled: this.#settle(report), stop, ticket_keys } satisfies SyncResponse)
+    const { stop, ledger_id, ticket_keys } = this
+    return JSON.stringify({
+      ...{ settled: this.#settle(report), stop, ledger_id, ticket_keys },
+      ...this.#count(),
+    } satisfies SyncResponse)
   }
 
   #settle(report: SyncRequest): SyncResponse['settled'] {
-    this.reports.push(report)
     if (this.status !== 200) return []
     return report.records.flatMap((record) => {
       const { request_id, attempt } = record

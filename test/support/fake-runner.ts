@@ -28,6 +28,8 @@ export class FakeRunner implements Runner {
   /** The prompts of the runs that were started, in order. */
   readonly started: RunRequest['prompts'][] = []
   closed = false
+  /** No step begins while it is set: what runs cannot end by itself. */
+  is_held = false
   readonly #step_ms: number
   readonly #runs = new Set<FakeRun>()
   readonly #failing = new Set<FakeRun>()
@@ -47,7 +49,7 @@ export class FakeRunner implements Runner {
   async open(listener: RunnerListener): Promise<void> {
     this.#listener = listener
     const step = async () => {
-      if (this.#runs.size + this.#failing.size > 0) await this.#step()
+      if (!this.is_held && this.#runs.size + this.#failing.size > 0) await this.#step()
       this.#timer = setTimeout(step, this.#step_ms)
     }
     this.#timer = setTimeout(step, this.#step_ms)

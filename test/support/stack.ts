@@ -10,6 +10,8 @@ import { type Stack, startStack } from '../../local/stack.ts'
 import { newCluster } from './cluster.ts'
 import { PATIENT } from './gateway.ts'
 
+export { eventually } from './patience.ts'
+
 export const embeddedModel = join(import.meta.dirname, '../../models/ziya-coding-mini')
 
 export interface TestStack extends Stack {
@@ -18,7 +20,12 @@ export interface TestStack extends Stack {
   readJournal: () => string
 }
 
-export async function startTestStack(model_dir: string = embeddedModel): Promise<TestStack> {
+/** `environment` is of its node, and of the nodes that it starts again. */
+export async function startTestStack(
+  model_dir: string = embeddedModel,
+  environment: NodeJS.ProcessEnv = {},
+): Promise<TestStack> {
+  Object.assign(process.env, environment)
   const data_dir = mkdtempSync(join(tmpdir(), 'ziya-test-'))
   await newCluster(join(data_dir, 'postgres'))
   const stack = await startStack({ port: 0, model_dir, database_url: null, data_dir, vars: PATIENT })
@@ -64,19 +71,4 @@ export interface NodeStatusView {
 
 export async function nodeStatus(stack: Stack): Promise<NodeStatusView> {
   return (await (await fetch(`${stack.node_url}/status`)).json()) as NodeStatusView
-}
-
-/** Polls until `read` gives something other than null; how long it took, in ms. */
-export async function eventually<T>(
-  read: () => Promise<T | null>,
-  deadline_ms: number,
-): Promise<{ value: T; ms: number }> {
-  const started = performance.now()
-  for (;;) {
-    const value = await read()
-    const ms = performance.now() - started
-    if (value !== null) return { value, ms }
-    if (ms > deadline_ms) throw new Error(`nothing came within ${deadline_ms} ms`)
-    await new Promise((resolve) => setTimeout(resolve, 10))
-  }
 }

@@ -2,7 +2,7 @@
 
 import * as z from 'zod'
 import { count, id, nanousd, uuid } from '../../../contract/public/scalar.ts'
-import { condition, ended } from '../../field/report.ts'
+import { condition, ended, journalCounted, journalPosition } from '../../field/report.ts'
 import { caller, keyHash, keyRefusals } from './asker.ts'
 import { byId, verdicts, wish } from './verdict.ts'
 
@@ -16,6 +16,9 @@ const shownLimits = z.strictObject({
   tokens: shownLimit.exactOptional(),
   retry_us: count.nullable().exactOptional(), // of a refusal: when the same request would be admitted
 })
+
+/** `locked` is an answer, where somebody else holds the account for longer. Without it the call fails for all that go with it. */
+const lockable = { lock_ms_max: z.int().min(1).optional() }
 
 /** What a request could cost, beside what may be spent. */
 const quota = z.strictObject({
@@ -35,6 +38,7 @@ const admitted = z.strictObject({
   price_version: z.int().min(1),
   reserved_nanousd: nanousd,
   balance_nanousd: nanousd,
+  ledger_id: uuid,
   nodes: z.array(node),
   limits: shownLimits.exactOptional(),
 })
@@ -56,10 +60,11 @@ export const admit = {
       .optional(),
     idempotency: wish.optional(),
     ...byId,
+    ...lockable,
   }),
   answer: z.discriminatedUnion('decision', [
     admitted,
-    z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'closed']) }),
+    z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'closed', 'locked']) }),
     z.strictObject({
       decision: z.enum([
         'requests_per_minute',
@@ -104,12 +109,17 @@ const voiding = {
 
 export { voiding as void }
 
+const journal = journalPosition.optional()
+
 const usageRecord = z.object({
   ...reservation,
   ...ended,
+  ...lockable,
+  ledger_id: uuid.optional(), // that admitted it
   // Of its ticket: when it was signed, and for which node. A gateway of the release before says neither.
   issued_unix_ms: z.int().optional(),
   node_id: z.string().optional(),
+  journal, // its node's; nor that
 })
 
 /** What a gateway of the release before passes on of a node; this one asks hear_node. */
@@ -121,9 +131,20 @@ export const settle = {
   item: z.union([usageRecord, heartbeat]),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({
-      decision: z.enum(['posted', 'late', 'duplicate', 'stale', 'conflict', 'voided', 'rejected']),
+      decision: z.enum([
+        'posted',
+        'late',
+        'duplicate',
+        'stale',
+        'conflict',
+        'voided',
+        'rejected',
+        'locked',
+        'elsewhere',
+      ]),
+      journal: journalCounted.exactOptional(),
     }),
-    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid) }),
+    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid), ledger_id: uuid }),
   ]),
 }
 
@@ -135,7 +156,7 @@ export const keep_unsettled = {
     sqlstate: z.string().nullable(),
     record: z.looseObject({ request_id: uuid }),
   }),
-  answer: z.strictObject({ decision: z.literal('kept') }),
+  answer: z.strictObject({ decision: z.enum(['kept', 'elsewhere']) }),
 }
 
 export const expire = {
@@ -144,6 +165,15 @@ export const expire = {
 }
 
 export const health = {
-  item: z.strictObject({ registered_nodes: z.literal(true).optional() }),
-  answer: z.strictObject({ decision: z.literal('healthy'), models: z.record(z.string(), count) }),
+  item: z.strictObject({
+    registered_nodes: z.literal(true).optional(),
+    needs: z.array(z.string()).optional(), // the functions that the gateway calls
+  }),
+  answer: z.strictObject({
+    decision: z.literal('healthy'),
+    models: z.record(z.string(), count),
+    // Where `needs` were asked about: those that this login may not call, and whether anything can be written.
+    missing: z.array(z.string()).exactOptional(),
+    writable: z.boolean().exactOptional(),
+  }),
 }

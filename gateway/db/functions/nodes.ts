@@ -3,9 +3,13 @@
 import * as z from 'zod'
 import * as shown from '../../../contract/public/node.ts'
 import { count, uuid } from '../../../contract/public/scalar.ts'
-import { condition } from '../../field/report.ts'
+import { condition, journalCounted, journalPosition } from '../../field/report.ts'
+import { operator } from './asker.ts'
 
 const node = shown.node.omit({ object: true })
+
+/** Who changes it; `npm start`, which registers its own node, is nobody. */
+const asking = z.object(operator).partial().shape
 
 /** Why a node's report of itself is not taken. */
 const refusals = [
@@ -32,15 +36,22 @@ export const hear_node = {
     sequence: count,
     sent_unix_ms: z.int(),
     running_ids: z.array(uuid),
+    journal: journalPosition.optional(),
   }),
   answer: z.discriminatedUnion('decision', [
-    z.strictObject({ decision: z.literal('seen'), stop: z.array(uuid) }),
+    z.strictObject({
+      decision: z.literal('seen'),
+      stop: z.array(uuid),
+      ledger_id: uuid,
+      journal: journalCounted.exactOptional(),
+    }),
     z.strictObject({ decision: z.enum(refusals), skew_ms: z.int() }),
   ]),
 }
 
 export const create_node = {
   item: z.strictObject({
+    ...asking,
     id: z.string(),
     url: z.string(),
     model: z.string(),
@@ -55,6 +66,7 @@ export const create_node = {
 
 export const update_node = {
   item: z.strictObject({
+    ...asking,
     id: z.string(),
     url: z.string().optional(),
     model: z.string().optional(),
@@ -67,7 +79,7 @@ export const update_node = {
 }
 
 export const rotate_node_key = {
-  item: z.strictObject({ id: z.string(), key: z.string(), overlap_s: count }),
+  item: z.strictObject({ ...asking, id: z.string(), key: z.string(), overlap_s: count }),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({ decision: z.literal('rotated'), node }),
     z.strictObject({ decision: z.enum(['not_found', 'key_taken']) }),
@@ -75,7 +87,7 @@ export const rotate_node_key = {
 }
 
 export const remove_node = {
-  item: z.strictObject({ id: z.string() }),
+  item: z.strictObject({ ...asking, id: z.string() }),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({ decision: z.literal('removed'), node }),
     z.strictObject({ decision: z.literal('not_found') }),

@@ -23,5 +23,5 @@ export const list_usage = {
 
 export const add_usage_months = {
   item: z.strictObject({ months_ahead: count }),
-  answer: z.strictObject({ decision: z.literal('added') }),
+  answer: z.strictObject({ decision: z.enum(['added', 'locked']) }),
 }

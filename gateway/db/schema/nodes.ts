@@ -55,3 +55,12 @@ export const nodes = pgTable('nodes', {
   blocks_free: integer().notNull(),
   last_seen_at: moment().notNull(),
 })
+
+/** How far the ledger has counted each node's journal. */
+export const journals = pgTable('journals', {
+  id: uuid().primaryKey(),
+  settled_count: int8().notNull(),
+  told_mark: int8().notNull(),
+  resending: text({ enum: ['due', 'running'] }),
+  behind_at: moment(),
+})

@@ -5,6 +5,7 @@
 import * as z from 'zod'
 import {
   ANSWER_SIGNATURE_HEADER,
+  type JournalPosition,
   SYNC_RECORDS_MAX,
   SYNC_RUNNING_MAX,
   type SyncRequest,
@@ -12,12 +13,12 @@ import {
   type UsageRecord,
 } from '../../../contract/internal/sync.ts'
 import type { OpenedTicket, TicketIssuer } from '../../../contract/internal/ticket.ts'
-import { hearNode, keepUnsettled, settle } from '../../billing/ledger.ts'
+import { type Counted, furthest, hearNode, keepUnsettled, settle } from '../../billing/ledger.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Env } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { nodeId, nodeModel, nodeUrl } from '../../field/node.ts'
-import { condition, ended } from '../../field/report.ts'
+import { condition, ended, journalPosition } from '../../field/report.ts'
 import { text } from '../../field/text.ts'
 import type { SignedReport } from '../../guard.ts'
 import { ticketIssuerOf } from '../../ticket-issuer.ts'
@@ -32,15 +33,24 @@ const report: z.ZodType<SyncRequest> = z.object({
   sent_unix_ms: z.int().min(0).max(UNIX_MS_MAX),
   running_ids: z.array(z.guid()).max(SYNC_RUNNING_MAX),
   records: z
-    .array(z.object({ ticket: text.max(TICKET_LENGTH_MAX), request_id: z.guid(), attempt: z.int().min(1), ...ended }))
+    .array(
+      z.object({
+        ticket: text.max(TICKET_LENGTH_MAX),
+        request_id: z.guid(),
+        attempt: z.int().min(1),
+        ledger_id: z.guid().optional(),
+        ...ended,
+      }),
+    )
     .max(SYNC_RECORDS_MAX),
+  journal: journalPosition.exactOptional(),
 })
 
 export const internalSync = endpoint(
   { says: 'Takes a node’s report.', body: report, answer: null },
   async (c, signed: SignedReport) => {
-    const { node, boot, sequence, sent_unix_ms, running_ids, records } = parsed(signed.text)
-    const stop = await hearNode(c.env, {
+    const { node, boot, sequence, sent_unix_ms, running_ids, records, journal } = parsed(signed.text)
+    const heard = await hearNode(c.env, {
       report_id: c.get('request_id'),
       key: signed.key,
       ...node,
@@ -50,10 +60,15 @@ export const internalSync = endpoint(
       sequence,
       sent_unix_ms,
       running_ids,
+      journal,
     })
     const issuer = await ticketIssuerOf(c.env)
-    const settled = await settleRecords(c.env, issuer, { node_id: node.node_id, records })
-    const body = JSON.stringify({ settled, stop, ticket_keys: issuer.keys } satisfies SyncResponse)
+    const { settled, counted } = await settleRecords(c.env, issuer, { node_id: node.node_id, journal, records })
+    const mark = furthest([...(heard.journal ? [heard.journal] : []), ...counted])
+    const body = JSON.stringify({
+      ...{ settled, stop: heard.stop, ledger_id: heard.ledger_id, ticket_keys: issuer.keys },
+      ...(mark && { journal: mark }),
+    } satisfies SyncResponse)
     return new Response(body, {
       headers: {
         'content-type': 'application/json',
@@ -79,22 +94,23 @@ function parseJson(body: string): unknown {
 
 interface Reported {
   node_id: string
+  journal: JournalPosition | undefined
   records: UsageRecord[]
 }
 
 async function settleRecords(
   env: Env,
   issuer: TicketIssuer,
-  { node_id, records }: Reported,
-): Promise<SyncResponse['settled']> {
+  { node_id, journal, records }: Reported,
+): Promise<{ settled: SyncResponse['settled']; counted: Counted[] }> {
   const tickets = await Promise.all(records.map((record) => ticketOf(record, issuer)))
   const settlements = records.flatMap((record, i) => {
     const ticket = tickets[i]
     return ticket?.node_id === node_id ? [{ record, ticket }] : []
   })
-  const outcomes = await settle(env, node_id, settlements)
+  const { outcomes, counted } = await settle(env, { node_id, journal }, settlements)
   const made = new Map(settlements.map(({ record }, i) => [record, outcomes[i]!]))
-  return Promise.all(
+  const settled = await Promise.all(
     records.map(async (record, i) => {
       const { request_id, attempt } = record
       const kind = tickets[i] ? 'other_node' : 'bad_ticket'
@@ -102,6 +118,7 @@ async function settleRecords(
       return { request_id, attempt, outcome }
     }),
   )
+  return { settled, counted }
 }
 
 /** The record's ticket, where it is ours and was given for this very attempt. */

@@ -26,10 +26,10 @@ const query = pageQuery({ after: nodeId.optional() })
 export const operatorsNodes = {
   create: endpoint(
     { says: 'Registers a node.', body: creation, answer: shown.node, statuses: [201] },
-    async (c, _: Operator) => {
+    async (c, operator: Operator) => {
       const { public_key, ...named } = await readBody(c, creation)
       requireServed(c, named.model)
-      const { node } = await obtain(c.env, 'create_node', { ...named, key: public_key }, 'created')
+      const { node } = await obtain(c.env, 'create_node', { ...named, ...operator, key: public_key }, 'created')
       return c.json(publicNode(node), 201)
     },
   ),
@@ -56,18 +56,19 @@ export const operatorsNodes = {
       body: change,
       answer: shown.node,
     },
-    async (c, _: Operator) => {
+    async (c, operator: Operator) => {
       const changes = await readBody(c, change)
       if (changes.model !== undefined) requireServed(c, changes.model)
-      const { node } = await obtain(c.env, 'update_node', { ...changes, id: pathId(c, 'id', nodeId) }, 'updated')
+      const item = { ...changes, ...operator, id: pathId(c, 'id', nodeId) }
+      const { node } = await obtain(c.env, 'update_node', item, 'updated')
       return c.json(publicNode(node))
     },
   ),
 
   remove: endpoint(
     { says: 'Removes a node: it gets nothing new, and what it reports is refused.', answer: shown.node },
-    async (c, _: Operator) => {
-      const { node } = await obtain(c.env, 'remove_node', { id: pathId(c, 'id', nodeId) }, 'removed')
+    async (c, operator: Operator) => {
+      const { node } = await obtain(c.env, 'remove_node', { ...operator, id: pathId(c, 'id', nodeId) }, 'removed')
       return c.json(publicNode(node))
     },
   ),
@@ -78,9 +79,9 @@ export const operatorsNodes = {
       body: rotation,
       answer: shown.node,
     },
-    async (c, _: Operator) => {
+    async (c, operator: Operator) => {
       const { public_key, overlap_s } = await readBody(c, rotation)
-      const item = { id: pathId(c, 'id', nodeId), key: public_key, overlap_s }
+      const item = { ...operator, id: pathId(c, 'id', nodeId), key: public_key, overlap_s }
       const { node } = await obtain(c.env, 'rotate_node_key', item, 'rotated')
       return c.json(publicNode(node))
     },

@@ -43,6 +43,9 @@ export const metrics = endpoint(
       ...gauge('gateway_ledger_checked_age_seconds', 'Since the last complete pass.', [
         ['', health.checked_s_ago ?? 'NaN'],
       ]),
+      ...gauge('gateway_journals_behind', 'Nodes that have to tell their last day again.', [
+        ['', health.journals_behind],
+      ]),
       ...gauge('gateway_ledger_unread_entries', 'Booked, and not reconciled yet.', [['', health.unread_entries]]),
       ...gauge('gateway_holds_pending', 'Open reservations.', [['', health.pending_count]]),
       ...gauge('gateway_unsettled_age_seconds', 'Age of the oldest open reservation.', [['', health.pending_s_max]]),

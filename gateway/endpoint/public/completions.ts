@@ -17,13 +17,16 @@ const PROMPTS_MAX = 64
 const LOGPROBS_MAX = 5 // OpenAI's bound for completions
 
 // Of long lists every member would be looked at once for each form that a prompt may have, and complained about each time. So a list is
-// taken or refused as a whole, at the first member that does not fit.
-function listOf<T>(isOne: (value: unknown) => value is T, one: object, count_max?: number) {
+// refused at the first member that does not fit; it is of the form whose kind of members it has.
+function listOf<T>(kind: 'string' | 'number' | 'object', isOne: (value: unknown) => value is T, json: object) {
   const list = z.array(z.unknown()).min(1)
-  return (count_max === undefined ? list : list.max(count_max))
-    .refine((values) => values.length <= (count_max ?? values.length) && values.every(isOne))
-    .meta({ items: one })
-    .transform((values) => values as T[])
+  const some = (kind === 'number' ? list : list.max(PROMPTS_MAX)).meta({ items: json })
+  return some.superRefine((values, { addIssue }) => {
+    const wrong = values.findIndex((value) => !isOne(value))
+    if (wrong < 0) return
+    const is_of_this_form = [values[0], values[wrong]].every((value) => typeof value === kind)
+    addIssue({ code: 'custom', path: [wrong], message: 'out of its range', continue: is_of_this_form })
+  }) as z.ZodType<unknown[]> as z.ZodType<T[]>
 }
 
 const isTokens = (value: unknown): value is number[] =>
@@ -34,9 +37,9 @@ const tokens_json = { minItems: 1, type: 'array', items: token_json }
 const prompt = z.union(
   [
     text,
-    listOf(isText, { type: 'string' }, PROMPTS_MAX),
-    listOf(isTokenId, token_json),
-    listOf(isTokens, tokens_json, PROMPTS_MAX),
+    listOf('string', isText, { type: 'string' }),
+    listOf('number', isTokenId, token_json),
+    listOf('object', isTokens, tokens_json),
   ],
   { error: `expected a string, token ids, or up to ${PROMPTS_MAX} of either, without NUL and lone surrogates` },
 )

@@ -4,6 +4,7 @@ export type ModelErrorCode =
   | 'model_file_missing'
   | 'model_file_unreadable'
   | 'model_file_too_large'
+  | 'model_file_pointer'
   | 'config_invalid'
   | 'config_unsupported_architecture'
   | 'config_missing_rope_theta'

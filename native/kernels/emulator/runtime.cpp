@@ -17,6 +17,12 @@ namespace {
 
 constexpr int poison = 0xff;
 constexpr size_t allocation_alignment = 256;
+// All of an allocation is written when it is made: its pages, taken one by one, cost a fifth of the tests' time.
+#if defined(MAP_POPULATE)
+constexpr int pages_at_once = MAP_POPULATE;
+#else
+constexpr int pages_at_once = 0;
+#endif
 
 struct Allocation {
   unsigned char* mapping;
@@ -160,7 +166,7 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (in_use + bytes > memory_max) return cudaErrorMemoryAllocation;
   const size_t page = size_t(sysconf(_SC_PAGESIZE));
   const size_t mapped = round_up(round_up(bytes, allocation_alignment), page) + page;
-  void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | pages_at_once, -1, 0);
   if (mapping == MAP_FAILED) return cudaErrorMemoryAllocation;
   auto* begin = static_cast<unsigned char*>(mapping);
   mprotect(begin + mapped - page, page, PROT_NONE);

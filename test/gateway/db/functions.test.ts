@@ -29,7 +29,7 @@ test('an admission that came too late is given back as its first attempt, and a 
     ttl_ms: 1,
   }
   const reserved = { account_id: '1', key_id: '2', price_version: 3, reserved_nanousd: '4' }
-  const admitted = { decision: 'admitted' as const, ...reserved, balance_nanousd: '5', nodes: [] }
+  const admitted = { decision: 'admitted' as const, ...reserved, balance_nanousd: '5', ledger_id: 'l', nodes: [] }
   expect(followUp('admit', item, admitted)).toEqual({
     name: 'void',
     item: { request_id: 'r', model: 'm', attempt: 1, ...reserved },

@@ -1,8 +1,11 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { type Connection, NoAnswer, StatementRefused, StatementUndone } from '../../../gateway/db/connection.ts'
 import { Lane } from '../../../gateway/db/lane.ts'
+import { PATIENCE_MS } from '../../support/patience.ts'
 
 afterEach(() => vi.restoreAllMocks())
+
+const PATIENTLY = { timeout: PATIENCE_MS, interval: 1 }
 
 interface Call {
   name: string
@@ -34,7 +37,7 @@ function heldLane(patience_ms = 5000, undoes_late = true, after?: Lane) {
   const mustEnd = (name: string) => name !== 'read'
   const lane = new Lane({ connect, patience_ms, ...(undoes_late && { onLate, mustEnd }), ...(after && { after }) })
   const nextCall = (count: number) =>
-    vi.waitFor(() => (calls.length >= count ? calls[count - 1]! : Promise.reject(calls)))
+    vi.waitFor(() => (calls.length >= count ? calls[count - 1]! : Promise.reject(calls)), PATIENTLY)
   return { lane, nextCall, late, counts: () => ({ calls: calls.length, connected, discarded }) }
 }
 
@@ -231,7 +234,7 @@ test('what is found after its caller gave up is handed back as late', async () =
   })
   expect(await lane.ask('admit', { i: 1 })).toBe('unavailable')
   found.resolve(ok(1))
-  await vi.waitFor(() => expect(late).toEqual([ok(1)]))
+  await vi.waitFor(() => expect(late).toEqual([ok(1)]), PATIENTLY)
 })
 
 test('no more than one thrown-away connection can still be at work: the next one waits until the one before has ended', async () => {
@@ -245,7 +248,7 @@ test('no more than one thrown-away connection can still be at work: the next one
   const lane = new Lane({ connect, patience_ms: 1500, linger_ms })
   expect(await lane.ask('read', { i: 1 })).toBe('unavailable')
   for (let i = 2; i < connected_ms.length; i += 1)
-    expect(connected_ms[i]! - connected_ms[i - 2]!).toBeGreaterThanOrEqual(linger_ms)
+    expect(connected_ms[i]! - connected_ms[i - 2]!).toBeGreaterThanOrEqual(linger_ms - 1) // a timer may be early by less than one
   expect(connected_ms.length).toBeGreaterThan(3)
 })
 
@@ -269,7 +272,7 @@ test('a caller whose patience ends is told so, and a late admission is handed ba
   const call = await nextCall(1)
   expect(await asked).toBe('unavailable')
   call.answer([ok(1)])
-  await vi.waitFor(() => expect(late).toEqual([ok(1)]))
+  await vi.waitFor(() => expect(late).toEqual([ok(1)]), PATIENTLY)
 })
 
 test('what must end is asked again until its answer can be undone, apart from what somebody waits for, and behind it', async () => {
@@ -284,7 +287,7 @@ test('what must end is asked again until its answer can be undone, apart from wh
   expect(third.items).toEqual([{ i: 2 }])
   third.answer([ok(2)])
   ;(await nextCall(4)).answer([ok(1)])
-  await vi.waitFor(() => expect(late).toContainEqual(ok(1)))
+  await vi.waitFor(() => expect(late).toContainEqual(ok(1)), PATIENTLY)
 })
 
 test('of what nobody waits for a bounded number is kept', async () => {
@@ -299,7 +302,7 @@ test('of what nobody waits for a bounded number is kept', async () => {
   }
   await new Promise((resolve) => setTimeout(resolve, 300))
   expect(late).toHaveLength(1000)
-}, 20_000)
+})
 
 test('what need not end is not asked again beside what must', async () => {
   const { lane, nextCall, counts } = heldLane(30)

@@ -37,7 +37,7 @@ beforeAll(async () => {
 afterAll(() => db?.stop())
 
 describe.each(['on', 'off'])('with standard_conforming_strings = %s', (setting) => {
-  test('texts of quotes, backslashes and parameters', { timeout: 60_000 }, async () => {
+  test('texts of quotes, backslashes and parameters', async () => {
     const sql = postgres(db.url, { max: 1, fetch_types: false, onnotice: () => {} })
     await sql.unsafe(`set standard_conforming_strings = ${setting}`)
     const random = seededRandom()

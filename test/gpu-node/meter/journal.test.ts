@@ -1,10 +1,20 @@
-import { appendFileSync, mkdtempSync, readFileSync, rmSync, statSync, truncateSync, writeSync } from 'node:fs'
+import { spawnSync } from 'node:child_process'
+import {
+  appendFileSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  truncateSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { beforeEach, describe, expect, onTestFinished, test } from 'vitest'
 import type { UsageRecord } from '../../../contract/internal/sync.ts'
 import { type Acceptance, Journal, type JournalOptions, type StepCounts } from '../../../gpu-node/meter/journal.ts'
-import { seededRandom } from '../../support/random.ts'
+import { type Random, seededRandom } from '../../support/random.ts'
 
 let folder: string
 beforeEach(() => {
@@ -19,13 +29,14 @@ const acceptance = (request_id: string, more: Partial<Acceptance> = {}): Accepta
   ticket: `ticket of ${request_id}`,
   request_id,
   attempt: 1,
-  prompt_tokens: 7,
   duration_ms_max: 60_000,
   ...more,
 })
 const counts = (request_id: string, completion_tokens: number): StepCounts => ({
   request_id,
   attempt: 1,
+  prompt_tokens: 7,
+  cached_tokens: 3,
   completion_tokens,
   delivered_tokens: completion_tokens - 1,
   first_token_ms: 5,
@@ -34,8 +45,6 @@ const counts = (request_id: string, completion_tokens: number): StepCounts => ({
 const record = (request_id: string, completion_tokens = 3): UsageRecord => ({
   ...counts(request_id, completion_tokens),
   ticket: `ticket of ${request_id}`,
-  prompt_tokens: 7,
-  cached_tokens: 0,
   outcome: 'stop',
   started_unix_ms: 1,
 })
@@ -50,8 +59,6 @@ describe('after a crash', () => {
       {
         ...counts('a', 2),
         ticket: 'ticket of a',
-        prompt_tokens: 7,
-        cached_tokens: 0,
         outcome: 'node_lost',
         started_unix_ms: 1000,
       },
@@ -124,32 +131,220 @@ test('a step is one write', () => {
   expect(writes).toBe(1)
 })
 
-describe('a full disk', () => {
-  function fullDisk() {
-    const disk = { full: false, partly: false }
+describe('a disk that refuses', () => {
+  type Refusal = 'ENOSPC' | 'EIO' | 'EDQUOT' | 'EROFS' | 'a part'
+
+  function refusingDisk() {
+    const disk: { refusal: Refusal | null } = { refusal: null }
     const write = ((...args: [number, Buffer, number, number, number]) => {
-      if (disk.partly) return writeSync(args[0], args[1], 0, Math.floor(args[3] / 2), args[4])
-      if (disk.full) throw Object.assign(new Error('no space'), { code: 'ENOSPC' })
+      if (disk.refusal === 'a part') return writeSync(args[0], args[1], 0, Math.floor(args[3] / 2), args[4])
+      if (disk.refusal) throw Object.assign(new Error('refused'), { code: disk.refusal })
       return writeSync(...args)
     }) as typeof writeSync
     return { disk, write }
   }
 
-  test.each(['full', 'partly'] as const)('(%s) refuses new requests, and loses nothing of running ones', (how) => {
-    const { disk, write } = fullDisk()
+  test.each(['ENOSPC', 'EIO', 'EDQUOT', 'EROFS', 'a part'] as const)(
+    '(%s) takes no new requests, and nothing of running ones is lost',
+    async (refusal) => {
+      const { disk, write } = refusingDisk()
+      const journal = open({ write })
+      journal.accept(acceptance('a'))
+      disk.refusal = refusal
+      expect(journal.accept(acceptance('b'))).toBe(false)
+      expect(journal.wasUsed('b', 1)).toBe(false)
+      journal.step([counts('a', 1)], [])
+      journal.step([], [record('a', 2)])
+      expect(journal).toMatchObject({ has_room: false, is_written: false })
+      expect(journal.health.refused_by_disk).toBe(refusal === 'a part' ? 'ENOSPC' : refusal)
+      expect(open().unacknowledged(10)).toMatchObject([{ outcome: 'node_lost', completion_tokens: 0 }])
+    },
+  )
+
+  test('is tried again by itself, and then everything is there', async () => {
+    const { disk, write } = refusingDisk()
     const journal = open({ write })
     journal.accept(acceptance('a'))
-    disk[how] = true
-    expect(journal.accept(acceptance('b'))).toBe(false)
-    expect(journal.wasUsed('b', 1)).toBe(false)
-    journal.step([counts('a', 1)], [])
+    disk.refusal = 'ENOSPC'
     journal.step([], [record('a', 2)])
-    expect(journal.has_room).toBe(false)
-    disk[how] = false
-    journal.retry()
-    expect(journal.has_room).toBe(true)
+    let is_written = false
+    const written = journal.written().then(() => {
+      is_written = true
+    })
+    await new Promise((resolve) => setTimeout(resolve, 250))
+    expect(is_written).toBe(false)
+    disk.refusal = null
+    await written
+    expect(journal).toMatchObject({ has_room: true, health: { refused_by_disk: null } })
     expect(open().unacknowledged(10)).toEqual([record('a', 2)])
   })
+
+  test('keeps what was acknowledged unacknowledged, until it takes it', () => {
+    const { disk, write } = refusingDisk()
+    const journal = open({ write })
+    journal.accept(acceptance('a'))
+    journal.step([], [record('a')])
+    disk.refusal = 'EIO'
+    expect(journal.acknowledge([{ request_id: 'a', attempt: 1 }], 1)).toBe(false)
+    expect(journal.unacknowledged(10)).toHaveLength(1)
+    disk.refusal = null
+    expect(journal.acknowledge([{ request_id: 'a', attempt: 1 }], 1)).toBe(true)
+    expect(journal.unacknowledged(10)).toEqual([])
+  })
+
+  test('any other error is thrown: it is a fault of ours', () => {
+    const journal = open()
+    journal.close()
+    expect(() => journal.accept(acceptance('a'))).toThrow('EBADF')
+  })
+})
+
+describe('a damaged file', () => {
+  const DAMAGES = Number(process.env.JOURNAL_DAMAGES ?? 30)
+
+  /** Finished, open and half-acknowledged generations, over many frames. */
+  function fill(random: Random): Map<string, number> {
+    const journal = open({ compact_bytes: 1500 })
+    const tokens = new Map<string, number>()
+    for (let i = 0; i < 40; i++) {
+      journal.accept(acceptance(`r${i}`))
+      tokens.set(`r${i}`, random.below(5))
+      for (let k = 1; k <= tokens.get(`r${i}`)!; k++) journal.step([counts(`r${i}`, k)], [])
+      if (random.chance(0.8)) journal.step([], [record(`r${i}`, tokens.get(`r${i}`)!)])
+    }
+    journal.close()
+    return tokens
+  }
+
+  /** Which frames a damage may cost: those whose bytes it touched. */
+  function damage(random: Random, bytes: Buffer): { damaged: Buffer; from: number; to: number; how: string } {
+    const from = random.below(bytes.length - 1)
+    const length = 1 + random.below(random.chance(0.5) ? 1 : 300)
+    const to = Math.min(bytes.length, from + length)
+    const noise = () => Buffer.from(Array.from({ length }, () => random.below(256)))
+    const rest = bytes.subarray(to)
+    switch (random.pick(['flipped', 'zeroed', 'removed', 'inserted', 'copied'] as const)) {
+      case 'flipped': {
+        const damaged = Buffer.from(bytes)
+        for (let i = from; i < to; i++) damaged[i]! ^= 1 << random.below(8)
+        return { damaged, from, to, how: 'flipped' }
+      }
+      case 'zeroed':
+        return { damaged: Buffer.from(bytes).fill(0, from, to), from, to, how: 'zeroed' }
+      case 'removed':
+        return { damaged: Buffer.concat([bytes.subarray(0, from), rest]), from, to, how: 'removed' }
+      case 'inserted':
+        return {
+          damaged: Buffer.concat([bytes.subarray(0, from), noise(), bytes.subarray(from)]),
+          from,
+          to: from,
+          how: 'inserted',
+        }
+      case 'copied': {
+        const at = random.below(from + 1) // an old block that came back
+        const copy = bytes.subarray(at, at + 20 * length)
+        return {
+          damaged: Buffer.concat([bytes.subarray(0, from), copy, bytes.subarray(from)]),
+          from,
+          to: from,
+          how: 'copied',
+        }
+      }
+    }
+  }
+
+  /** The request ids that the frames touched by it name. */
+  function touched(bytes: Buffer, from: number, to: number): Set<string> {
+    let start = 0
+    const ids = new Set<string>()
+    for (const frame of bytes.toString('latin1').split(/(?<=\n)/)) {
+      const end = start + frame.length
+      // A frame whose newline alone is gone is whole.
+      if (start < Math.max(to, from + 1) && end - 1 > from - 1 && end > from)
+        for (const [, id] of frame.matchAll(/"(?:ticket of )?(r\d+)(?=["/])/g)) ids.add(id!)
+      start = end
+    }
+    return ids
+  }
+
+  test(`${DAMAGES} times drawn at random costs the frames it touches, and no other; the file is kept aside`, () => {
+    const random = seededRandom()
+    for (let round = 0; round < DAMAGES; round++) {
+      rmSync(folder, { recursive: true })
+      const tokens = fill(random)
+      const before = readFileSync(file())
+      const { damaged, from, to, how } = damage(random, before)
+      const lost = touched(before, from, to)
+      writeFileSync(file(), damaged)
+      const journal = open()
+      const records = new Map(journal.unacknowledged(1000).map((one) => [one.request_id, one]))
+      for (const [id, completion_tokens] of tokens)
+        if (!lost.has(id))
+          expect(records.get(id), `${how} at ${from} to ${to}: ${id}`).toMatchObject({ completion_tokens })
+      // What was found is kept where anything of it was lost.
+      const is_cut = damaged.equals(before.subarray(0, damaged.length)) // no more than a write that was killed
+      if (lost.size > 0 && !is_cut && how !== 'copied') {
+        expect(journal.damage, `${how} at ${from} to ${to}`).not.toBeNull()
+        expect(readFileSync(journal.damage!.kept_as).equals(damaged)).toBe(true)
+        expect(journal.health.damaged_files).toBe(1)
+      }
+      journal.close()
+      expect(open().damage, 'it is whole again').toBeNull()
+    }
+  })
+
+  test('of one journal is no reason to charge two records, or a copy of an old one', () => {
+    const journal = open()
+    journal.accept(acceptance('a'))
+    journal.step([counts('a', 1)], [])
+    const old = readFileSync(file())
+    journal.step([counts('a', 2)], [])
+    journal.close()
+    appendFileSync(file(), old) // as a disk that brings back an old block does
+    expect(open().unacknowledged(10)).toMatchObject([{ request_id: 'a', completion_tokens: 2 }])
+  })
+})
+
+test('the journal of a release before frames is read, a damaged line of it left out', () => {
+  const line = (value: object) => `${JSON.stringify(value)}\n`
+  const opened = (id: string) => ({ ...acceptance(id), prompt_tokens: 7, cached_tokens: 0, started_unix_ms: 1 })
+  const old = [
+    line({ used: [['x/1', 4e15]] }),
+    line({ accepted: { ...opened('a'), completion_tokens: 0, delivered_tokens: 0 }, used_until_ms: 4e15 }),
+    line({ accepted: { ...opened('b'), completion_tokens: 0, delivered_tokens: 0 }, used_until_ms: 4e15 }),
+    line({ counts: [['a/1', 2, 1, 5, 20]], finished: [] }),
+    '{"counts":[["a/1",3,x\n',
+    line({ counts: [], finished: [record('b', 4)] }),
+    '{"counts":[["a/1",4,3,',
+  ]
+  writeFileSync(file(), old.join(''))
+  const journal = open()
+  expect(journal.wasUsed('x', 1)).toBe(true)
+  expect(journal.unacknowledged(10)).toMatchObject([
+    { request_id: 'b', completion_tokens: 4, outcome: 'stop' },
+    { request_id: 'a', prompt_tokens: 7, completion_tokens: 2, delivered_tokens: 1, outcome: 'node_lost' },
+  ])
+  expect(journal.damage?.bytes).toBeGreaterThan(0)
+})
+
+test('a journal of steps that nobody acknowledges is compacted by its size', () => {
+  const journal = open({ compact_bytes: 20_000 })
+  journal.accept(acceptance('a'))
+  for (let k = 1; k < 3000; k++) journal.step([counts('a', k)], [])
+  expect(statSync(file()).size).toBeLessThan(25_000)
+  expect(open().unacknowledged(10)).toMatchObject([{ completion_tokens: 2999, outcome: 'node_lost' }])
+})
+
+// A year without the gateway is 543 MB and more: JOURNAL_MEGABYTES=543.
+const MEGABYTES = Number(process.env.JOURNAL_MEGABYTES ?? 12)
+
+test(`${MEGABYTES} MB of steps and records open within 64 MB of heap`, { timeout: 300_000 }, () => {
+  const program = join(import.meta.dirname, 'large-journal.ts')
+  const child = spawnSync(process.execPath, ['--max-old-space-size=64', program, folder, String(MEGABYTES)], {
+    encoding: 'utf8',
+  })
+  expect(child).toMatchObject({ status: 0, stderr: '' })
+  expect(JSON.parse(child.stdout)).toEqual({ records: 2000, first: 'r0', last_tokens: 9, is_small: true })
 })
 
 test('too many unacknowledged records refuse new requests', () => {
@@ -213,4 +408,35 @@ test('random histories, killed at any operation, replay to what memory held', ()
     ].sort()
     expect(seen).toEqual(expected)
   }
+})
+
+test('a record names the ledger of its acceptance, over kills and compactions, however it ended', () => {
+  const journal = open({ compact_bytes: 1 })
+  journal.accept(acceptance('ended', { ledger_id: 'first' }))
+  journal.accept(acceptance('killed', { ledger_id: 'second' }))
+  journal.accept(acceptance('old'))
+  const { duration_ms_max: _, ...told } = acceptance('ended')
+  const record: UsageRecord = {
+    ...told,
+    prompt_tokens: 1,
+    cached_tokens: 0,
+    completion_tokens: 1,
+    delivered_tokens: 1,
+    outcome: 'stop',
+    started_unix_ms: 1,
+    first_token_ms: 1,
+    duration_ms: 1,
+  }
+  journal.step([], [record])
+  for (const next of [journal, open(), open()]) {
+    const ledgers = new Map(next.unacknowledged(9).map(({ request_id, ledger_id }) => [request_id, ledger_id]))
+    expect(ledgers.get('ended')).toBe('first')
+    if (next !== journal) expect([ledgers.get('killed'), ledgers.get('old')]).toEqual(['second', undefined])
+  }
+  const later = open()
+  expect(later.unacknowledged(9, 'second').map(({ request_id }) => request_id)).toEqual(
+    expect.arrayContaining(['killed', 'old']),
+  )
+  expect(later.unacknowledged(9, 'second')).toHaveLength(2)
+  expect([later.countElsewhere('second'), later.countElsewhere(undefined)]).toEqual([1, 0])
 })

@@ -7,6 +7,7 @@ import { temporaryFolder } from '../../support/fake-node.ts'
 import { FakeRunner, UNREADABLE } from '../../support/fake-runner.ts'
 import { generateRequest } from '../../support/generate.ts'
 import { nativeRunner, nodeConfig } from '../../support/native-runner.ts'
+import { eventually } from '../../support/patience.ts'
 
 const STEP_MS = 2
 
@@ -48,11 +49,7 @@ describe.each(kinds)('$kind', ({ make, unreadable }) => {
   }
 
   async function until(is_so: () => boolean): Promise<void> {
-    const deadline = performance.now() + 20_000
-    while (!is_so()) {
-      expect(performance.now(), 'in time').toBeLessThan(deadline)
-      await sleep(1)
-    }
+    await eventually(async () => (is_so() ? true : null))
   }
 
   const tokensOf = (events: RunEvent[]) => events.reduce((sum, { tokens }) => sum + tokens, 0)

@@ -9,6 +9,9 @@ class FakeSocket extends EventEmitter {
   writableHighWaterMark = 1
   destroyed = false
   ended = false
+  get headersSent() {
+    return this.head !== null
+  }
   writeHead(status: number, headers: Record<string, unknown>) {
     this.head = { status, headers }
     return this as never
@@ -58,7 +61,7 @@ test('a stream has its headers at once, a whole answer with its bytes', () => {
 test('a comment is written after each quiet second, and none after the end', () => {
   const { client, socket } = setUp()
   vi.advanceTimersByTime(900)
-  client.write('data')
+  client.write('data', 1)
   vi.advanceTimersByTime(900)
   expect(socket.written).toEqual(['data'])
   vi.advanceTimersByTime(100)
@@ -70,21 +73,67 @@ test('a comment is written after each quiet second, and none after the end', () 
 
 test('nothing is written for a step that made no bytes', () => {
   const { client, socket } = setUp()
-  client.write('')
+  client.write('', 1)
   expect(socket.written).toEqual([])
 })
 
-test('a whole answer gets no comments', () => {
-  const { socket } = setUp({ streams: false })
+test('a whole answer that has no token yet gets nothing, and its status at its end', () => {
+  const { client, socket } = setUp({ streams: false })
   vi.advanceTimersByTime(5000)
   expect(socket.written).toEqual([])
+  client.end('{}', 503)
+  expect(socket.head).toMatchObject({ status: 503, headers: { 'content-length': 2 } })
+})
+
+test('a whole answer that runs gets an empty line within two seconds, then each second, and its JSON behind them', () => {
+  const { client, socket } = setUp({ streams: false, content_type: 'application/json' })
+  client.write('', 1)
+  vi.advanceTimersByTime(1800)
+  expect(socket.head).toBeNull()
+  vi.advanceTimersByTime(200)
+  expect(socket.head).toMatchObject({ status: 200, headers: { 'x-accepted': '1', 'content-type': 'application/json' } })
+  expect(socket.head!.headers).not.toHaveProperty('content-length')
+  vi.advanceTimersByTime(1000)
+  client.end('{"a":1}', 503)
+  vi.advanceTimersByTime(5000)
+  expect(socket.written).toEqual(['\n', '\n', '{"a":1}'])
+  expect(JSON.parse(socket.written.join(''))).toEqual({ a: 1 })
+})
+
+test('what the socket has not taken is not delivered, and neither is a comment', () => {
+  const { client, socket } = setUp()
+  expect(client.delivered_tokens).toBe(0)
+  client.write('12345', 1)
+  client.write('67890', 3)
+  vi.advanceTimersByTime(1000) // a comment of 14 bytes
+  client.write('abcde', 4)
+  for (const [unsent, delivered] of [
+    [29, 0],
+    [24, 1],
+    [20, 1],
+    [19, 3],
+    [5, 3],
+    [0, 4],
+  ] as const) {
+    socket.writableLength = unsent
+    expect(client.delivered_tokens).toBe(delivered)
+  }
+})
+
+test('of who has gone, what was taken when last looked at is delivered', () => {
+  const { client, socket } = setUp()
+  client.write('a', 1)
+  expect(client.delivered_tokens).toBe(1)
+  client.write('b', 2)
+  socket.destroyed = true
+  expect(client.delivered_tokens).toBe(1)
 })
 
 test('a reader is slow once, until its buffer has drained', () => {
   const { client, socket, events } = setUp()
   socket.writableLength = 101
-  client.write('a')
-  client.write('b')
+  client.write('a', 1)
+  client.write('b', 1)
   expect(events).toEqual(['slow'])
   socket.writableLength = 0
   socket.emit('drain')
@@ -97,7 +146,7 @@ test('no reader is slow whose socket still has room: no drain would tell that it
   const { client, socket, events } = setUp()
   socket.writableHighWaterMark = 200
   socket.writableLength = 150
-  client.write('a')
+  client.write('a', 1)
   vi.advanceTimersByTime(60_000)
   expect(events).toEqual([])
   expect(socket.destroyed).toBe(false)
@@ -106,14 +155,14 @@ test('no reader is slow whose socket still has room: no drain would tell that it
 test('a reader that stays slow is cut off', () => {
   const { client, socket, events } = setUp()
   socket.writableLength = 101
-  client.write('a')
+  client.write('a', 1)
   vi.advanceTimersByTime(29_999)
   expect(socket.destroyed).toBe(false)
   vi.advanceTimersByTime(1)
   expect(socket.destroyed).toBe(true)
   expect(events).toEqual(['slow', 'gone'])
   const writes = socket.written.length
-  client.write('b')
+  client.write('b', 1)
   expect(socket.written).toHaveLength(writes)
 })
 
@@ -129,7 +178,7 @@ test('a client that leaves is told of once, and gets nothing more', () => {
   const { client, socket, events } = setUp()
   socket.emit('close')
   socket.emit('close')
-  client.write('a')
+  client.write('a', 1)
   client.end('b', 200)
   expect(events).toEqual(['gone'])
   expect([socket.written, socket.ended]).toEqual([[], false])

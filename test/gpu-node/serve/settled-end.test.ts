@@ -1,5 +1,6 @@
 // The end of an answer, over a node with a gateway that settles when it is told to: the client never learns of it before.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, test } from 'vitest'
 import type { SyncRequest } from '../../../contract/internal/sync.ts'
 import { FakeGateway } from '../../support/fake-gateway.ts'
@@ -9,7 +10,7 @@ import { generate } from '../../support/generate.ts'
 test.each([false, true])('(streaming: %s) comes after its record was settled, each of many', async (stream) => {
   const gateway = await FakeGateway.start()
   const settled = new Set<string>()
-  gateway.delay_ms = 20
+  gateway.answers = () => sleep(20)
   gateway.settle = ({ request_id }) => {
     settled.add(request_id)
     return 'posted'

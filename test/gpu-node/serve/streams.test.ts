@@ -15,6 +15,7 @@ import { FakeGateway } from '../../support/fake-gateway.ts'
 import { startFakeNode, temporaryFolder } from '../../support/fake-node.ts'
 import { framesOf, generate, generateRequest, NODE_ID, textOf, ticketFor } from '../../support/generate.ts'
 import { ticketSigner } from '../../support/keys.ts'
+import { HANG_MS_MIN } from '../../support/patience.ts'
 import { seededRandom } from '../../support/random.ts'
 import { embeddedModel } from '../../support/stack.ts'
 import type { ManyRequestsResult } from './many-requests.ts'
@@ -46,15 +47,13 @@ test('256 streams on one node: each has its own text, and one step serves all of
   expect(await node.status()).toMatchObject({ running: 0, waiting: 0, blocks_free: BLOCKS })
 })
 
-test('readers that stop reading are paused and cut off, and the others do not notice', {
-  timeout: 120_000,
-}, async () => {
+test('readers that stop reading are paused and cut off, and the others do not notice', async () => {
   const { node, gateway } = await startLargeNode({ slow_ms_max: 1000, buffer_bytes_max: 10_000 })
   const expected = await Promise.all(Array.from({ length: 64 }, (_, i) => streamOf(node.url, i)))
   const unread = await Promise.all(Array.from({ length: 2 }, () => unreadStream(node.url)))
   const beside = await Promise.all(Array.from({ length: 64 }, (_, i) => streamOf(node.url, i)))
   expect(beside.map((stream) => textOf(stream))).toEqual(expected.map((stream) => textOf(stream)))
-  const records = await Promise.all(unread.map(({ request_id }) => gateway.record(request_id, 60_000)))
+  const records = await Promise.all(unread.map(({ request_id }) => gateway.record(request_id)))
   for (const record of records) {
     expect(record.outcome).toBe('client_gone')
     expect(record.completion_tokens).toBeLessThan(30 * 2000)
@@ -79,9 +78,7 @@ async function unreadStream(url: string): Promise<{ request_id: string }> {
 // What the loop itself computes in a turn, 2 to 4 ms, hardly depends on who else runs.
 const LOOP_OWN_MS_MAX = 10
 
-test('the embedded model streams 256 answers, and its prompts do not hold up the event loop', {
-  timeout: 180_000,
-}, async () => {
+test('the embedded model streams 256 answers, and its prompts do not hold up the event loop', async () => {
   const file = join(temporaryFolder(), 'delay.json')
   const node = await startEmbeddedNode(file)
   const prompt = `# ${'a long prompt in words of code '.repeat(24)}`
@@ -145,14 +142,12 @@ async function loopDelay(node: Signalled, file: string) {
 
 const REQUESTS = draws('REQUESTS', { few: 2500, all: 10_000 })
 
-test(`${REQUESTS} requests of every kind leave no memory, no timer, no listener and a short journal`, {
-  timeout: 300_000,
-}, () => {
+test(`${REQUESTS} requests of every kind leave no memory, no timer, no listener and a short journal`, () => {
   const { seed } = seededRandom()
   const program = join(import.meta.dirname, 'many-requests.ts')
   const child = spawnSync(process.execPath, ['--expose-gc', program, JSON.stringify({ seed, requests: REQUESTS })], {
+    timeout: HANG_MS_MIN,
     encoding: 'utf8',
-    timeout: 290_000,
   })
   expect(child).toMatchObject({ status: 0, stderr: '' })
   const left = JSON.parse(child.stdout.trim().split('\n').at(-1)!) as ManyRequestsResult
@@ -160,7 +155,8 @@ test(`${REQUESTS} requests of every kind leave no memory, no timer, no listener 
   expect(Object.values(left.kinds).reduce((a, b) => a + b)).toBe(REQUESTS)
   // What stays is one line a ticket, against its second use: 0.4 kB, for as long as it could come again.
   expect(left.heap_bytes[1] - left.heap_bytes[0]).toBeLessThan(0.8 * REQUESTS * 800 + (1 << 20))
-  expect(left.journal_bytes).toBeLessThan(600 * REQUESTS)
+  // A record is a ticket, its counts and its end; what was acknowledged is compacted away once the file is large.
+  expect(left.journal_bytes).toBeLessThan(Math.min(1800 * REQUESTS, 8 << 20))
   expect(left.timers[1]).toBeLessThan(left.timers[0] + 10)
   expect(left.listeners[1]).toBe(left.listeners[0])
 })

@@ -19,10 +19,29 @@ export function withModelFile<T>(path: string, use: (file: ModelFile) => T): T {
   try {
     const stat = fstatSync(descriptor)
     if (!stat.isFile()) throw new ModelError('model_file_unreadable', `${path} is not a regular file`)
-    return use({ path, bytes: stat.size, read: (at, length) => readRange(path, descriptor, at, length) })
+    const file = {
+      path,
+      bytes: stat.size,
+      read: (at: number, length: number) => readRange(path, descriptor, at, length),
+    }
+    refusePointer(file)
+    return use(file)
   } finally {
     closeSync(descriptor)
   }
+}
+
+// What Git LFS leaves where its files were not fetched (github.com/git-lfs/git-lfs, docs/spec.md).
+const POINTER = 'version https://git-lfs.github.com/spec/'
+const POINTER_BYTES_MAX = 1024
+
+function refusePointer({ path, bytes, read }: ModelFile): void {
+  if (bytes < POINTER.length || bytes >= POINTER_BYTES_MAX) return
+  if (read(0, POINTER.length).toString('latin1') !== POINTER) return
+  throw new ModelError(
+    'model_file_pointer',
+    `${path} is a pointer of Git LFS and not the file itself; run "git lfs pull" in its folder`,
+  )
 }
 
 /** The whole of a file that is not weights. */

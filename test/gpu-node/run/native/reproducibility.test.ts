@@ -66,7 +66,7 @@ describe('over HTTP, with the fake engine', () => {
       expect(answers, `history ${i}`).toEqual(alone)
       await Promise.all(neighbours)
     }
-  }, 120_000)
+  })
 
   const neighbour = async (url: string, random: Random): Promise<void> => {
     const signal = random.chance(0.3) ? { signal: AbortSignal.timeout(1 + random.below(30)) } : {}
@@ -109,7 +109,7 @@ test('with the addon a sequence draws the same tokens, as likely, in every histo
   expect(drafts_accepted + speculating.status.drafts_accepted).toBeGreaterThan(0)
   expect(preemptions).toBeGreaterThan(0)
   await engine.close()
-}, 120_000)
+})
 
 describe('with drafts the addon draws the same tokens, as likely', () => {
   const on: Record<string, Partial<RowSampling> & { output_tokens_min?: number }> = {

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { TeachingEngine } from '../../../../bench/edit-task.ts'
 import type { GenerateRequest } from '../../../../contract/internal/generation.ts'
@@ -12,14 +13,15 @@ import type { Sequence } from '../../../../gpu-node/run/native/sequence.ts'
 import type { StepCost } from '../../../../gpu-node/run/native/step-cost.ts'
 import { StepLoop } from '../../../../gpu-node/run/native/step-loop.ts'
 import { Detokenizer } from '../../../../gpu-node/run/native/tokenizer/detokenizer.ts'
-import { type Reader, Streams, type StreamsOptions } from '../../../../gpu-node/serve/streams.ts'
+import { Streams, type StreamsOptions } from '../../../../gpu-node/serve/streams.ts'
 import { expectedOutput, FakeEngine } from '../../../support/fake-engine.ts'
 import { generateRequest } from '../../../support/generate.ts'
+import { journalOf, readerOf } from '../../../support/journal.ts'
 import { greedy, makeSequence } from '../../../support/sequences.ts'
 
 const ENGINE = { blocks: 8, vocab_size: 64 }
 
-const unwritten = { step: () => {} }
+const unwritten = journalOf()
 const unmeasured = { step: () => {}, ended: () => {} }
 
 interface Around {
@@ -55,15 +57,12 @@ function generationOf(
 
 const oneToken = (loop: StepLoop) => generationOf(loop, makeSequence({ prompt: [1, 5, 6], output_tokens_max: 1 }))
 
-const deaf: Reader = { write: () => {}, end: () => {} }
+const deaf = readerOf()
 
 const aheadOrNot = [{ looks_ahead: false }, { looks_ahead: true }]
 
 test.each(aheadOrNot)(
   'a request that arrives in the very moment the last one ends is run too: $looks_ahead',
-  {
-    timeout: 5000,
-  },
   async ({ looks_ahead }) => {
     const { loop, streams } = loopOver(new FakeEngine(ENGINE), { looks_ahead })
     const arrivals = 20
@@ -74,14 +73,13 @@ test.each(aheadOrNot)(
       for (let i = 0; i < turns; i++) await null
       streams.start(oneToken(loop), client)
     }
-    const client: Reader = {
-      write: () => {},
+    const client = readerOf({
       end: () => {
         ended++
         if (ended === arrivals) resolve(ended)
         else void startAfter(ended % 6)
       },
-    }
+    })
     streams.start(oneToken(loop), client)
     expect(await all_ended).toBe(arrivals)
   },
@@ -102,7 +100,7 @@ class SteppedEngine extends FakeEngine {
   /** Ends the oldest step, and waits for what the loop does then. */
   async endStep(): Promise<void> {
     this.#ready.shift()!()
-    await new Promise((resolve) => setTimeout(resolve, 5))
+    for (let turn = 0; turn < 20; turn++) await nextTurn() // the loop and its streams take a few
   }
 }
 
@@ -136,7 +134,7 @@ test.each(ends)('what was drawn ahead of an end by $how is neither counted nor c
   const second_token = expectedOutput(first, ENGINE)[1]!
   const engine = new SteppedEngine(ENGINE)
   const records: UsageRecord[] = []
-  const journal = { step: (_: unknown, ended: UsageRecord[]) => void records.push(...ended) }
+  const journal = journalOf((_, ended) => void records.push(...ended))
   const { loop, streams, scheduler } = loopOver(engine, { looks_ahead: true, journal })
   const stop_ids = how === 'a stop id' ? { stop_ids: new Set([second_token]) } : {}
   const generation = generationOf(loop, makeSequence({ prompt: [1, 5, 6], output_tokens_max: 8, ...stop_ids }), request)
@@ -183,14 +181,13 @@ describe('what steps take reaches the scheduler', () => {
     const { loop, streams } = loopOver(engine, { limits: room })
     const long = generationOf(loop, makeSequence({ prompt: prompt(400), output_tokens_max: 1 }))
     let written = 0
-    const beside: Reader = { write: () => {}, end: () => {} }
-    const client: Reader = {
+    const beside = readerOf()
+    const client = readerOf({
       write: () => {
         written++
         if (written === 50) streams.start(long, beside)
       },
-      end: () => {},
-    }
+    })
     streams.start(
       generationOf(loop, makeSequence({ prompt: prompt(40).reverse(), output_tokens_max: 300 }), { stream: true }),
       client,
@@ -207,7 +204,7 @@ describe('what steps take reaches the scheduler', () => {
     const { loop, streams, scheduler } = loopOver(timedFake({ period_tokens: 5 }), {
       limits: { ...room, speculation: 'prompt-lookup' },
     })
-    const client: Reader = { write: () => {}, end: () => {} }
+    const client = readerOf()
     streams.start(generationOf(loop, makeSequence({ prompt: prompt(20), output_tokens_max: 300 })), client)
     await streams.whenIdle()
     expect(scheduler.status.drafts_accepted).toBeGreaterThan(0)
@@ -230,12 +227,10 @@ describe.each(aheadOrNot)('many streams of one step: $looks_ahead', ({ looks_ahe
     onTestFinished(() => clock.mockRestore())
     const log: string[] = []
     const finished: UsageRecord[] = []
-    const journal = {
-      step: (counts: object[], records: UsageRecord[]) => {
-        log.push(`journal ${counts.length} ${records.length}`)
-        finished.push(...records)
-      },
-    }
+    const journal = journalOf((counts, records) => {
+      log.push(`journal ${counts.length} ${records.length}`)
+      finished.push(...records)
+    })
     const engine = new FakeEngine({ blocks: 64, vocab_size: 500 })
     const limits = { blocks: 64, batch_tokens_max: 256, sequences_max: 64, waiting_max: 64 }
     const { loop, streams } = loopOver(engine, { looks_ahead, limits, journal })
@@ -257,7 +252,7 @@ describe.each(aheadOrNot)('many streams of one step: $looks_ahead', ({ looks_ahe
         moments.onWrite?.(i)
         log.push(`${what} ${i}`)
       }
-      streams.start(generation, { write: () => write('write'), end: () => write('end') })
+      streams.start(generation, readerOf({ write: () => write('write'), end: () => write('end') }))
     }
     await streams.whenIdle()
     return { log, finished }
@@ -342,13 +337,10 @@ describe('a stop string that ends inside of an accepted draft', () => {
     const sequence = makeSequence({ prompt, output_tokens_max: taught.length, stop_ids: new Set(), sampling })
     const generation = generationOf(loop, sequence, changes, Detokenizer.after(tokenizer, prompt))
     const bytes: string[] = []
-    const client: Reader = {
-      write: (text: string) => void bytes.push(text),
-      end: (text: string) => void bytes.push(text),
-    }
+    const client = readerOf({ write: (text) => void bytes.push(text), end: (text) => void bytes.push(text) })
     streams.start(generation, client)
     await streams.whenIdle()
-    const { outcome, prompt_tokens, completion_tokens, delivered_tokens } = generation.record(generation.outcome!)
+    const { outcome, prompt_tokens, completion_tokens, delivered_tokens } = generation.record(generation.outcome!, 0)
     const told = { bytes: bytes.join(''), outcome, prompt_tokens, completion_tokens, delivered_tokens }
     return { told, steps: engine.steps, dropped: sequence.output_tokens - completion_tokens }
   }

@@ -2,7 +2,7 @@
 // crash, never an error without a name. What only the native side can refuse is in test/native/load-check.test.ts.
 
 import { execFileSync } from 'node:child_process'
-import { mkdirSync, rmSync, truncateSync } from 'node:fs'
+import { mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { readModelFolder } from '../../../../../gpu-node/run/native/load/model-folder.ts'
@@ -735,7 +735,7 @@ refuses('tokenizer.model', [
   [
     'is a git-lfs pointer',
     { 'tokenizer.model': 'version https://git-lfs.github.com/spec/v1\noid sha256:9e556a\nsize 499723\n' },
-    'tokenizer_invalid',
+    'model_file_pointer',
   ],
   ...Array.from({ length: 20 }, (_, i) => Math.floor((i * good_tokenizer.length) / 20)).map(
     (length): Case => [
@@ -1162,6 +1162,17 @@ describe('a file that is no file', () => {
     expect(replaced(name, (path) => mkdirSync(path))).toBe('model_file_unreadable')
     expect(replaced(name, (path) => execFileSync('mkfifo', [path]))).toBe('model_file_unreadable') // nobody writes into it
   })
+
+  test.each(['config.json', 'tokenizer.model', 'model.safetensors', 'pytorch_model.bin', 'generation_config.json'])(
+    '%s that Git LFS has not fetched',
+    (name) => {
+      const folder = modelFolder()
+      if (name === 'pytorch_model.bin') rmSync(join(folder, 'model.safetensors'))
+      const pointer = `version https://git-lfs.github.com/spec/v1\noid sha256:${'0'.repeat(64)}\nsize 12345\n`
+      writeFileSync(join(folder, name), pointer)
+      expect(refusalOf(folder)?.code).toBe('model_file_pointer')
+    },
+  )
 
   test.each(['config.json', 'tokenizer.model', 'tokenizer.json'])('%s of 65 MB', (name) => {
     const folder = modelFolder(name === 'tokenizer.json' ? json({ merges: [] }) : {})

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { expect, test } from 'vitest'
 import { draws } from '../../../../support/draws.ts'
+import { HANG_MS_MIN } from '../../../../support/patience.ts'
 import { seededRandom } from '../../../../support/random.ts'
 import { folderWith, layOut, safetensorsBytes, tinyTensors } from '../../../../support/safetensors.ts'
 import { addedToken, tokenizerJson } from '../../../../support/tokenizer-json.ts'
@@ -17,7 +18,7 @@ const { seed } = seededRandom()
 
 /** What a program prints; one that hangs is killed, and its errors are the failure's text. */
 async function run(program: string, args: string[]): Promise<string> {
-  const options = { timeout: 900_000, killSignal: 'SIGKILL', maxBuffer: 1 << 26 } as const
+  const options = { timeout: HANG_MS_MIN, killSignal: 'SIGKILL', maxBuffer: 1 << 26 } as const
   const ran = await promisify(execFile)(program, args, options).catch((error) => error)
   expect(ran.code ?? ran.signal ?? 0, `seed ${seed}: ${ran.stdout}${ran.stderr}`).toBe(0)
   return ran.stdout
