@@ -2,7 +2,7 @@
 // reads. Only the form is checked here; what of a schema can be held the model's node says.
 
 import * as z from 'zod'
-import { CONSTRAINT_LENGTH_MAX, type Constraint } from '../../contract/internal/generation.ts'
+import { CONSTRAINT_LENGTH_MAX, type TextConstraint } from '../../contract/internal/generation.ts'
 import { text } from './text.ts'
 
 const written = text.min(1).max(CONSTRAINT_LENGTH_MAX)
@@ -35,7 +35,7 @@ export const responseFormat = z.discriminatedUnion(
 export type ResponseFormat = z.infer<typeof responseFormat>
 
 /** Null where any text will do. */
-export function constraintOf(format: ResponseFormat | null | undefined): Constraint | null {
+export function textConstraint(format: ResponseFormat | null | undefined): TextConstraint | null {
   switch (format?.type) {
     case 'json_object':
       return { kind: 'json' }

@@ -134,6 +134,7 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
   context_length_exceeded: 'context_length_exceeded',
   invalid_token_id: 'invalid_token_id',
   invalid_constraint: 'invalid_response_format',
+  invalid_tools: 'invalid_function_parameters',
   overloaded: 'overloaded',
   no_room: 'node_has_no_room',
   draining: 'model_unavailable',
@@ -148,6 +149,7 @@ const MENDABLE: ReadonlySet<ErrorCode> = new Set([
   'context_length_exceeded',
   'invalid_token_id',
   'invalid_response_format',
+  'invalid_function_parameters',
 ])
 
 function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError {

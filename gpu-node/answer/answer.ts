@@ -5,9 +5,10 @@ import type { FinishReason, GenerateRequest } from '../../contract/internal/gene
 import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'
 import type { Usage } from '../../contract/public/openai.ts'
 import type { TokenLogprob } from '../run/runner.ts'
+import { CallReader, type Part } from './call-reader.ts'
 import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
-import type { PublicShape } from './public-shape.ts'
+import type { Finish, Piece, PublicShape, WholeChoice } from './public-shape.ts'
 
 /** Collects the bytes of an answer as its events come. `take` hands out what a step made, for one socket write. */
 export interface Answer {
@@ -47,10 +48,17 @@ abstract class Unsent {
   }
 }
 
+/** What reads each choice for calls of tools, where there are any to call. */
+function callReaders(choices: number, { constraint }: GenerateRequest): (CallReader | null)[] {
+  const names = constraint?.kind === 'tools' ? constraint.tools.map(({ name }) => name) : null
+  return Array.from({ length: choices }, () => names && new CallReader(names))
+}
+
 class StreamedAnswer extends Unsent implements Answer {
   readonly content_type = 'text/event-stream; charset=utf-8'
   readonly #shape: PublicShape
   readonly #opened: boolean[]
+  readonly #readers: (CallReader | null)[]
   readonly #include_usage: boolean
   readonly #has_logprobs: boolean
 
@@ -58,19 +66,22 @@ class StreamedAnswer extends Unsent implements Answer {
     super()
     this.#shape = shape
     this.#opened = new Array<boolean>(choices).fill(false)
+    this.#readers = callReaders(choices, request)
     this.#include_usage = request.include_usage
     this.#has_logprobs = request.logprobs !== null
   }
 
   text(choice: number, text: string, logprobs: readonly TokenLogprob[] = []): void {
     this.#open(choice)
-    if (text === '' && logprobs.length === 0) return
-    this.#chunk(this.#shape.delta(choice, { text, logprobs: this.#has_logprobs ? logprobs : null }))
+    const reader = this.#readers[choice]
+    this.#say(choice, reader ? reader.push(text).map(pieceOf) : text === '' ? [] : [{ text }], logprobs)
   }
 
   finish(choice: number, reason: FinishReason): void {
     this.#open(choice)
-    this.#chunk(this.#shape.finish(choice, reason))
+    const reader = this.#readers[choice]
+    if (reader) this.#say(choice, reader.flush().map(pieceOf), [])
+    this.#chunk(this.#shape.finish(choice, finishOf(reason, reader)))
   }
 
   end(usage: Usage): void {
@@ -80,6 +91,15 @@ class StreamedAnswer extends Unsent implements Answer {
 
   error(why: Failure): void {
     this.#frame(failures[why])
+  }
+
+  // Log-probabilities go with the first piece; where all text is held back they go alone.
+  #say(choice: number, pieces: readonly Omit<Piece, 'logprobs'>[], logprobs: readonly TokenLogprob[]): void {
+    const said = pieces.length === 0 && logprobs.length > 0 ? [{ text: '' }] : pieces
+    for (const [i, piece] of said.entries()) {
+      const own = i === 0 ? logprobs : []
+      this.#chunk(this.#shape.delta(choice, { ...piece, logprobs: this.#has_logprobs ? own : null }))
+    }
   }
 
   #open(choice: number): void {
@@ -101,26 +121,41 @@ class StreamedAnswer extends Unsent implements Answer {
 class WholeAnswer extends Unsent implements Answer {
   readonly content_type = 'application/json'
   readonly #shape: PublicShape
-  readonly #choices: { text: string; logprobs: TokenLogprob[] | null; finish_reason: FinishReason }[]
+  readonly #readers: (CallReader | null)[]
+  readonly #choices: (WholeChoice & { logprobs: TokenLogprob[] | null })[]
 
-  constructor(shape: PublicShape, choices: number, { logprobs }: GenerateRequest) {
+  constructor(shape: PublicShape, choices: number, request: GenerateRequest) {
     super()
     this.#shape = shape
+    this.#readers = callReaders(choices, request)
     this.#choices = Array.from({ length: choices }, () => ({
       text: '',
-      logprobs: logprobs === null ? null : [],
-      finish_reason: 'length',
+      logprobs: request.logprobs === null ? null : [],
+      calls: [],
+      finish: { reason: 'length', has_called: false },
     }))
   }
 
   text(choice: number, text: string, logprobs: readonly TokenLogprob[] = []): void {
-    const whole = this.#choices[choice]!
-    whole.text += text
-    whole.logprobs?.push(...logprobs)
+    const reader = this.#readers[choice]
+    if (reader) this.#take(choice, reader.push(text))
+    else this.#choices[choice]!.text += text
+    this.#choices[choice]!.logprobs?.push(...logprobs)
   }
 
   finish(choice: number, reason: FinishReason): void {
-    this.#choices[choice]!.finish_reason = reason
+    const reader = this.#readers[choice]
+    if (reader) this.#take(choice, reader.flush())
+    this.#choices[choice]!.finish = finishOf(reason, reader)
+  }
+
+  #take(choice: number, parts: readonly Part[]): void {
+    const whole = this.#choices[choice]!
+    for (const part of parts) {
+      if (part.kind === 'text') whole.text += part.text
+      else if (part.kind === 'call') whole.calls.push({ name: part.name, arguments: '' })
+      else whole.calls[part.index]!.arguments += part.text
+    }
   }
 
   end(usage: Usage): void {
@@ -130,6 +165,20 @@ class WholeAnswer extends Unsent implements Answer {
   error(why: Failure): void {
     this.bytes = JSON.stringify(failures[why])
   }
+}
+
+function pieceOf(part: Part): Omit<Piece, 'logprobs'> {
+  if (part.kind === 'text') return { text: part.text }
+  const { index } = part
+  return {
+    text: '',
+    call: part.kind === 'call' ? { index, name: part.name, arguments: '' } : { index, arguments: part.text },
+  }
+}
+
+/** An answer that a client's stop string cut within a call has not called. */
+function finishOf(reason: FinishReason, reader: CallReader | null | undefined): Finish {
+  return { reason, has_called: reason === 'stop' && (reader?.has_called ?? false) }
 }
 
 const failures: Record<Failure, ErrorBody> = {

@@ -17,7 +17,7 @@ export function completionShape(request: GenerateRequest): PublicShape {
     opening: () => null,
     delta: (index, { text, logprobs }) =>
       body([{ index, text, logprobs: completionLogprobs(logprobs), finish_reason: null }]),
-    finish: (index, finish_reason) => body([{ index, text: '', logprobs: null, finish_reason }]),
+    finish: (index, { reason }) => body([{ index, text: '', logprobs: null, finish_reason: reason }]),
     usage: (usage) => ({ ...body([]), usage }),
     whole: (choices, usage) => ({
       ...body(
@@ -25,7 +25,7 @@ export function completionShape(request: GenerateRequest): PublicShape {
           index,
           text: choice.text,
           logprobs: completionLogprobs(choice.logprobs),
-          finish_reason: choice.finish_reason,
+          finish_reason: choice.finish.reason,
         })),
       ),
       usage,

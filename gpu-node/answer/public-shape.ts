@@ -8,16 +8,25 @@ import type { TokenLogprob } from '../run/runner.ts'
 export interface Piece {
   text: string
   logprobs: readonly TokenLogprob[] | null
+  /** A call's beginning, with its name, or a part of its arguments; there is no text then. */
+  call?: { index: number; arguments: string; name?: string }
+}
+
+/** How a choice ended, and whether that was with calls of tools, each of them whole. */
+export interface Finish {
+  reason: FinishReason
+  has_called: boolean
 }
 
 export interface WholeChoice extends Piece {
-  finish_reason: FinishReason
+  calls: { name: string; arguments: string }[]
+  finish: Finish
 }
 
 export interface PublicShape {
   opening(choice: number): object | null // the chunk before a choice's first text
   delta(choice: number, piece: Piece): object
-  finish(choice: number, reason: FinishReason): object
+  finish(choice: number, finish: Finish): object
   usage(usage: Usage): object
   whole(choices: WholeChoice[], usage: Usage): object
 }

@@ -20,7 +20,7 @@ export interface Runner {
 
   /**
    * Makes ready what holds the texts of a request to a constraint, which may take a while. Rejects with a `Refusal` where it
-   * cannot be held (`invalid_constraint`).
+   * cannot be held (`invalid_constraint`, `invalid_tools`).
    */
   hold(constraint: Constraint): Promise<HeldConstraint>
 

@@ -11,6 +11,7 @@ import {
   LOGPROBS_MAX,
   STOP_TOKEN_IDS_MAX,
   STOPS_MAX,
+  TOOLS_MAX,
 } from '../../contract/internal/generation.ts'
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import { Generation } from '../answer/generation.ts'
@@ -33,6 +34,14 @@ const constraint = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('regex'), regex: z.string().max(CONSTRAINT_LENGTH_MAX) }),
   z.strictObject({ kind: z.literal('grammar'), grammar: z.string().max(CONSTRAINT_LENGTH_MAX) }),
 ])
+
+const tools = z.strictObject({
+  kind: z.literal('tools'),
+  tools: z.array(z.strictObject({ name: z.string().min(1).max(64), parameters: z.unknown() })).max(TOOLS_MAX),
+  calls: z.enum(['allowed', 'required']),
+  is_parallel: z.boolean(),
+  text: constraint.exactOptional(),
+})
 
 const requestSchema = z.strictObject({
   request_id: z.string().min(1).max(100),
@@ -69,7 +78,7 @@ const requestSchema = z.strictObject({
     seed: z.string().regex(/^\d{1,20}$/),
   }),
   priority: z.enum(['interactive', 'batch']),
-  constraint: constraint.exactOptional(),
+  constraint: z.union([constraint, tools]).exactOptional(),
 })
 
 /** What a ticket has to fit. */

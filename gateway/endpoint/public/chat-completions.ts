@@ -1,20 +1,24 @@
 // POST /v1/chat/completions: messages, put into the model's own template.
 
 import * as z from 'zod'
-import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
+import { type Constraint, LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
 import { chatCompletion, chatCompletionChunk } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
 import { generationFields, unusedFields } from '../../field/generation.ts'
-import { constraintOf, responseFormat } from '../../field/response-format.ts'
+import { responseFormat, textConstraint } from '../../field/response-format.ts'
 import { text } from '../../field/text.ts'
+import { toolFields, toolsConstraint, toolsTold, unusedOfTools } from '../../field/tools.ts'
 import { askingNothing, hint, unsupported, unusedIn } from '../../field/unused.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
 import { type Chat, chatPrompt, type Turn } from '../../prompt/template.ts'
+import { callsText, resultText, toolsText } from '../../prompt/tools.ts'
 
 const MESSAGES_MAX = 256
+const TOOL_CALLS_MAX = 128 // of one message
+const CALL_ID_LENGTH_MAX = 200
 
 const part = z.looseObject({ type: z.literal('text'), text })
 
@@ -24,19 +28,26 @@ const content = z
   })
   .transform((value) => (typeof value === 'string' ? value : value.map((part) => part.text).join('')))
 
+const toolCall = z.looseObject({
+  id: z.string().min(1).max(CALL_ID_LENGTH_MAX),
+  type: z.literal('function'),
+  function: z.looseObject({ name: z.string().regex(/^[\w-]{1,64}$/), arguments: text }),
+})
+
 const history = {
   // What a model said elsewhere may come back with these, and asks for nothing where they are empty.
   refusal: unsupported(),
   annotations: unsupported([]),
   audio: unsupported(),
   function_call: unsupported(),
-  tool_calls: unsupported([]),
+  tool_call_id: z.string().max(CALL_ID_LENGTH_MAX).nullish(),
+  tool_calls: z.array(toolCall).max(TOOL_CALLS_MAX).nullish(),
 }
 
 // Clients' own helpers put more on a message before they hand it back. No template writes it, so it is taken and named as not used.
 const message = z
   .looseObject({
-    role: z.enum(['system', 'developer', 'user', 'assistant']),
+    role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
     ...history,
     content: content.nullish(), // a helper that found no text in an answer hands back null
   })
@@ -45,17 +56,39 @@ const message = z
     params: { code: 'invalid_type' },
     error: 'expected the text of the message',
   })
+  .refine(({ role, tool_calls }) => role === 'assistant' || !tool_calls?.length, {
+    path: ['tool_calls'],
+    error: 'expected them in messages of the assistant alone',
+  })
+
+type Message = z.infer<typeof message>
+
+/** The result of a call comes after it, by its id. */
+const messages = z
+  .array(message)
+  .min(1)
+  .max(MESSAGES_MAX)
+  .superRefine((all, { addIssue }) => {
+    const known = new Set<string>()
+    for (const [at, { role, tool_calls, tool_call_id }] of all.entries()) {
+      for (const { id } of tool_calls ?? []) known.add(id)
+      if (role === 'tool' && !known.has(tool_call_id ?? ''))
+        addIssue({
+          code: 'custom',
+          path: [at, 'tool_call_id'],
+          message: 'expected the id of a tool call in an earlier message',
+        })
+    }
+  })
 
 const body = z
   .object({
     ...generationFields,
-    messages: z.array(message).min(1).max(MESSAGES_MAX),
+    messages,
     max_completion_tokens: generationFields.max_tokens,
-    tools: unsupported([]), // before what only goes with it, so that a refusal names what matters
-    functions: unsupported([]),
-    tool_choice: hint('none', 'auto'),
+    ...toolFields,
+    functions: unsupported([]), // before what only goes with it, so that a refusal names what matters
     function_call: hint('none', 'auto'),
-    parallel_tool_calls: hint(),
     audio: unsupported(),
     continue_final_message: z.boolean().nullish(),
     add_generation_prompt: z.boolean().nullish(),
@@ -81,7 +114,7 @@ const form: GenerationForm<Body> = {
         shape: 'chat',
         prompts: [chatPrompt(own.model.template, chatOf(fields))],
         logprobs: logprobsOf(fields),
-        constraint: constraintOf(fields.response_format),
+        constraint: constraintOf(fields),
       },
     ),
   unused: (given) => unusedOf(given as Given),
@@ -107,30 +140,58 @@ function logprobsOf({ logprobs, top_logprobs }: Body): number | null {
   throw new ApiError('invalid_value', { param: 'top_logprobs', message: "'top_logprobs' needs 'logprobs': true." })
 }
 
+/** Calls of tools, and beside them what the text is to be. */
+function constraintOf(fields: Body): Constraint | null {
+  const text = textConstraint(fields.response_format)
+  const tools = toolsConstraint(fields)
+  return tools && text ? { ...tools, text } : (tools ?? text)
+}
+
 /** The last word of an assistant is continued, unless the caller wants another answer after it. */
-function chatOf({ messages, continue_final_message, add_generation_prompt }: Body): Chat {
-  const turns = messages.reduce(addTurn, [])
-  const ends_with_answer = turns.at(-1)!.role === 'assistant'
+function chatOf(fields: Body): Chat {
+  const { messages, continue_final_message, add_generation_prompt } = fields
+  const turns = turnsOf(messages)
+  const tools = toolsTold(fields)
+  if (tools.length > 0) turns.splice(turns[0]!.role === 'system' ? 1 : 0, 0, { role: 'system', text: toolsText(tools) })
+  const ends_with_answer = turns.at(-1)!.role === 'assistant' && !messages.at(-1)!.tool_calls?.length
   if (continue_final_message && (add_generation_prompt || !ends_with_answer))
     throw new ApiError('invalid_value', {
       param: 'continue_final_message',
       message: "'continue_final_message' needs a last message of the assistant, and no 'add_generation_prompt'.",
     })
   const is_continued = continue_final_message ?? !add_generation_prompt
-  return { turns, is_continued: ends_with_answer && is_continued }
+  return { turns: turns.reduce(addTurn, []), is_continued: ends_with_answer && is_continued }
+}
+
+// The result of a tool is told by whoever asks.
+function turnsOf(messages: readonly Message[]): Turn[] {
+  const names = new Map<string, string>()
+  return messages.map(({ role, content, tool_calls, tool_call_id }) => {
+    const text = content ?? ''
+    const calls = tool_calls ?? []
+    for (const call of calls) names.set(call.id, call.function.name)
+    if (role === 'tool') return { role: 'user', text: resultText(names.get(tool_call_id!)!, text) }
+    if (role === 'assistant')
+      return {
+        role,
+        text: callsText(
+          text,
+          calls.map((call) => call.function),
+        ),
+      }
+    return { role: role === 'developer' ? 'system' : role, text }
+  })
 }
 
 // Neighbours of one role become one turn.
-function addTurn(turns: Turn[], { role, content }: Body['messages'][number]): Turn[] {
-  const text = content ?? ''
-  const speaker = role === 'developer' ? 'system' : role
+function addTurn(turns: Turn[], { role, text }: Turn): Turn[] {
   const last = turns.at(-1)
-  if (last?.role === speaker) last.text += `\n${text}`
-  else turns.push({ role: speaker, text })
+  if (last?.role === role) last.text += `\n${text}`
+  else turns.push({ role, text })
   return turns
 }
 
-interface Given {
+interface Given extends Partial<z.infer<z.ZodObject<typeof toolFields>>> {
   stream_options?: object | null | undefined
   messages: { role: string; content: unknown }[]
 }
@@ -143,5 +204,5 @@ function unusedOf(given: Given): string[] {
       unusedIn(given, part, `messages[${at}].content[${place}].`),
     ),
   ])
-  return [...unusedFields(given, body), ...ofMessages]
+  return [...unusedFields(given, body), ...unusedOfTools(given), ...ofMessages]
 }

@@ -58,7 +58,8 @@ function readingAfter(prompt: number[], stop_ids: ReadonlySet<number>, { model, 
   if (grammar === null) return null
   const at_start = Detokenizer.after(model.tokenizer, prompt).is_at_start
   const reading = new Reading({ grammar, at_start, stop_ids })
-  if (!reading.can_begin) throw invalidConstraint('No token of this model can begin a text that would be valid.')
+  if (!reading.can_begin)
+    throw invalidConstraint(grammar.constraint, 'No token of this model can begin a text that would be valid.')
   return reading
 }
 

@@ -9,6 +9,7 @@ import { GBNF_ROOT, gbnfRules } from './gbnf.ts'
 import { programOf } from './program.ts'
 import { regexAutomaton } from './regex.ts'
 import { SCHEMA_ROOT, schemaRules } from './schema/schema.ts'
+import { TOOLS_ROOT, toolsRules } from './tools.ts'
 
 /** Throws a GrammarError that says what cannot be held. */
 export function compileConstraint(constraint: Constraint): Int32Array {
@@ -29,5 +30,7 @@ function rulesOf(constraint: Constraint, budget: Budget): { rules: Rules; root: 
     }
     case 'grammar':
       return { rules: gbnfRules(constraint.grammar), root: GBNF_ROOT }
+    case 'tools':
+      return { rules: toolsRules(constraint, budget), root: TOOLS_ROOT }
   }
 }

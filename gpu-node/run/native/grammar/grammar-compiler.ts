@@ -20,7 +20,7 @@ export class GrammarCompiler {
     this.#compile_ms_max = compile_ms_max
   }
 
-  /** The program of a constraint. Refuses one that cannot be held (`invalid_constraint`). */
+  /** The program of a constraint. Refuses one that cannot be held (`invalid_constraint`, `invalid_tools`). */
   async compile(constraint: Constraint): Promise<Int32Array> {
     if (this.#waiting >= QUEUE_MAX)
       throw new Refusal('overloaded', 'Too many response formats wait to be prepared.', { retry_after_s: 1 })
@@ -29,7 +29,7 @@ export class GrammarCompiler {
     this.#last = compiled.catch(() => {})
     const answer = await compiled
     if ('program' in answer) return answer.program
-    throw invalidConstraint(answer.refused)
+    throw invalidConstraint(constraint, answer.refused)
   }
 
   async close(): Promise<void> {
@@ -68,6 +68,7 @@ export class GrammarCompiler {
   }
 }
 
-export function invalidConstraint(why: string): Refusal {
+export function invalidConstraint({ kind }: Constraint, why: string): Refusal {
+  if (kind === 'tools') return new Refusal('invalid_tools', why, { param: 'tools' })
   return new Refusal('invalid_constraint', why, { param: 'response_format' })
 }

@@ -1,7 +1,7 @@
 // Grammars that are ready to be followed, over the vocabulary of one model; and where in one a sequence stands. That follows from
 // the sequence's output alone, so it is never lost: after a preemption it is where it was, and a draft is tried without moving it.
 
-import type { FinishReason } from '../../../../contract/internal/generation.ts'
+import type { Constraint, FinishReason } from '../../../../contract/internal/generation.ts'
 import type { NativeGrammar, NativeVocabulary } from '../engine.ts'
 
 export interface Vocabularies {
@@ -17,11 +17,13 @@ const STATES_BYTES_MAX = 64 << 20
 export class Grammar {
   readonly native: NativeGrammar
   readonly vocabularies: Vocabularies
+  readonly constraint: Constraint // that it was made of
   #epoch = 0
 
-  constructor(native: NativeGrammar, vocabularies: Vocabularies) {
+  constructor(native: NativeGrammar, vocabularies: Vocabularies, constraint: Constraint) {
     this.native = native
     this.vocabularies = vocabularies
+    this.constraint = constraint
   }
 
   /** Changes when the states that were given out are no longer valid. */

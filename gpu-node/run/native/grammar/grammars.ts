@@ -46,7 +46,7 @@ export class Grammars {
   async #compile(constraint: Constraint): Promise<Grammar> {
     const program = await this.#compiler.compile(constraint)
     const { NativeGrammar } = openAddon()
-    return new Grammar(new NativeGrammar(program), this.#vocabulariesOfModel())
+    return new Grammar(new NativeGrammar(program), this.#vocabulariesOfModel(), constraint)
   }
 
   #vocabulariesOfModel(): Vocabularies {

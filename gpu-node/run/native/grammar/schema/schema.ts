@@ -24,27 +24,43 @@ const COMMA = seq([bytesOf(','), SPACE])
 const COLON = seq([bytesOf(':'), SPACE])
 const SCALARS: ReadonlySet<Type> = new Set(['string', 'number', 'integer', 'boolean', 'null'])
 
-export function schemaRules(schema: unknown, budget: Budget): Rules {
-  return new SchemaCompiler(schemaOf('schema', schema), budget).compile()
+interface SchemaOptions {
+  /** What the names of its rules begin with, where others stand beside them. */
+  prefix?: string
+  /** Its values are objects, whatever it says of that. */
+  is_object?: boolean
 }
+
+export function schemaRules(
+  schema: unknown,
+  budget: Budget,
+  { prefix = '', is_object = false }: SchemaOptions = {},
+): Rules {
+  return new SchemaCompiler(schemaOf('schema', schema), budget, prefix).compile(is_object ? [OBJECT] : [])
+}
+
+const OBJECT: Schema = { type: 'object' }
 
 class SchemaCompiler {
   readonly #root: Schema
   readonly #budget: Budget
+  readonly #prefix: string
   readonly #rules = new Map<string, Expr>([...STRING_RULES, ...NUMBER_RULES])
   readonly #numbers = new Map<Schema, number>()
   #properties = 0
   #values = 0
   #values_length = 0
 
-  constructor(root: Schema, budget: Budget) {
+  constructor(root: Schema, budget: Budget, prefix: string) {
     this.#root = root
     this.#budget = budget
+    this.#prefix = prefix
   }
 
-  compile(): Rules {
-    const root = this.#valueOf([this.#root])
-    return new Map([...this.#rules, [SCHEMA_ROOT, root]])
+  /** What follows the schema, and these as well. */
+  compile(more: readonly Schema[]): Rules {
+    const root = this.#valueOf([...more, this.#root])
+    return new Map([...this.#rules, [this.#prefix + SCHEMA_ROOT, root]])
   }
 
   /** A value that follows all of these. One that may be nested is a rule of its own, which others refer to. */
@@ -68,7 +84,7 @@ class SchemaCompiler {
         if (!this.#numbers.has(schema)) this.#numbers.set(schema, this.#numbers.size)
         return this.#numbers.get(schema)!
       })
-    return `value ${[...new Set(numbers)].sort((a, b) => a - b).join('+')}`
+    return `${this.#prefix}value ${[...new Set(numbers)].sort((a, b) => a - b).join('+')}`
   }
 
   #shapesOf(schemas: readonly Schema[]): Shape[] {
@@ -253,7 +269,7 @@ class SchemaCompiler {
     const at = this.#rules.size
     const tails: Expr[] = [others]
     for (let i = behind.length - 1; i >= 0; i--) {
-      const name = `pairs ${at}.${i}`
+      const name = `${this.#prefix}pairs ${at}.${i}`
       this.#rules.set(name, seq([behind[i]!, tails[0]!]))
       tails.unshift(rule(name))
     }

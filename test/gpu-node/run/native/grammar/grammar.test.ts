@@ -1,7 +1,8 @@
 // The native follower: it stands where the plainest one stands, its masks are what trying every token gives, and sequences that are
-// held write nothing but what the constraint lets through. SCHEMAS=3000 draws so many.
+// held write nothing but what the constraint lets through. SCHEMAS=3000 draws so many, and answers of the model that `npm start` serves.
 
 import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Constraint } from '../../../../../contract/internal/generation.ts'
 import { type Engine, loadEngine, openAddon } from '../../../../../gpu-node/run/native/engine.ts'
@@ -22,11 +23,13 @@ import { drawSchema, type JsonSchema, validator } from '../../../../support/json
 import { type Random, seededRandom } from '../../../../support/random.ts'
 import { greedy, makeSequence, runToEnd } from '../../../../support/sequences.ts'
 
-const SCHEMAS = Number(process.env.SCHEMAS ?? 24)
+const SCHEMAS = Number(process.env.SCHEMAS ?? 16)
+const embedded_model = join(import.meta.dirname, '../../../../../models/ziya-coding-mini')
+const folder = process.env.SCHEMAS ? embedded_model : testData('stories260K')
 const EOS = 2
 const stop_ids: ReadonlySet<number> = new Set([EOS])
 
-const tokenizer = new Tokenizer(readFileSync(testData('stories260K/tokenizer.model')))
+const tokenizer = new Tokenizer(readFileSync(join(folder, 'tokenizer.model')))
 const addon = openAddon()
 const vocabularyOf = (at_start: boolean) => {
   const { bytes, ends } = tokenBytes(tokenizer, tokenizer.size, { at_start })
@@ -38,7 +41,7 @@ const vocabularies: Vocabularies = {
   at_start: vocabularyOf(true),
 }
 
-const grammarOf = (program: Int32Array) => new Grammar(new addon.NativeGrammar(program), vocabularies)
+const grammarOf = (program: Int32Array) => new Grammar(new addon.NativeGrammar(program), vocabularies, { kind: 'json' })
 
 /** The program of a schema that something follows. */
 function drawProgram(random: Random): { schema: JsonSchema; program: Int32Array } {
@@ -156,7 +159,7 @@ describe('held sequences', () => {
   let engine: Engine
 
   beforeAll(async () => {
-    model = readModelFolder(testData('stories260K'))
+    model = readModelFolder(folder)
     const options = { device: 'cpu', threads: 1, ...LIMITS }
     engine = await loadEngine(model.shape, model.tensors, options, () => {})
   })
