@@ -54,7 +54,7 @@ export function toolsTold({ tools, tool_choice }: ToolFields) {
 /** Null where none may be called. */
 export function toolsConstraint(fields: ToolFields): ToolsConstraint | null {
   const told = toolsTold(fields)
-  const { calls, names } = choiceOf(fields.tool_choice ?? 'auto')
+  const { calls, names, is_one } = choiceOf(fields.tool_choice ?? 'auto')
   const unknown = names?.find((name) => !told.some((tool) => tool.name === name))
   if (unknown !== undefined || (calls === 'required' && told.length === 0))
     throw new ApiError('invalid_value', {
@@ -68,16 +68,22 @@ export function toolsConstraint(fields: ToolFields): ToolsConstraint | null {
       .filter(({ name }) => names === null || names.includes(name))
       .map(({ name, parameters = null }) => ({ name, parameters })),
     calls,
-    is_parallel: fields.parallel_tool_calls ?? true,
+    is_parallel: !is_one && (fields.parallel_tool_calls ?? true),
   }
 }
 
-/** The names of the tools that may be called; null where all may. */
-function choiceOf(choice: z.infer<typeof toolChoice>): { calls: ToolsConstraint['calls']; names: string[] | null } {
-  if (typeof choice === 'string') return { calls: choice === 'required' ? 'required' : 'allowed', names: null }
-  if (choice.type === 'function') return { calls: 'required', names: [choice.function.name] }
+interface Choice {
+  calls: ToolsConstraint['calls']
+  names: string[] | null // null where all may be called
+  is_one: boolean // once
+}
+
+function choiceOf(choice: z.infer<typeof toolChoice>): Choice {
+  if (typeof choice === 'string')
+    return { calls: choice === 'required' ? 'required' : 'allowed', names: null, is_one: false }
+  if (choice.type === 'function') return { calls: 'required', names: [choice.function.name], is_one: true }
   const { mode, tools } = choice.allowed_tools
-  return { calls: mode === 'required' ? 'required' : 'allowed', names: namesOf(tools) }
+  return { calls: mode === 'required' ? 'required' : 'allowed', names: namesOf(tools), is_one: false }
 }
 
 function namesOf(tools: readonly { function: { name: string } }[]): string[] {

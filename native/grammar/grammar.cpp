@@ -15,7 +15,6 @@ constexpr int frames_max = 1 << 23;  // more than can come before they are forgo
 // Readings that one mask may follow. They are counted as if nothing were remembered, so that a mask does not depend on that.
 constexpr int64_t work_max = 500'000;
 constexpr int64_t work_a_step = 16;
-constexpr int64_t table_entries_max = 16 << 20;
 constexpr int32_t nodes_max = 1 << 20;
 
 uint64_t pair(int32_t a, int32_t b) { return uint64_t(uint32_t(a)) << 32 | uint32_t(b); }
@@ -86,17 +85,15 @@ void Grammar::parse(std::span<const int32_t> words) {
   Reader reader(words);
   classes_ = reader.next(1, 257);
   nodes_ = reader.next(1, nodes_max);
-  if (int64_t(classes_) * nodes_ > table_entries_max) refuse("the grammar is too large");
   start_node_ = reader.next(0, nodes_);
   for (int i = 0; i < 256; i++) class_of_.push_back(uint8_t(reader.next(0, classes_)));
-  targets_.assign(size_t(nodes_) * size_t(classes_), dead);
   for (int32_t node = 0; node < nodes_; node++) {
     is_final_.push_back(uint8_t(reader.next(0, 2)));
     const int32_t bytes = reader.next(0, classes_ + 1), calls = reader.next(0, nodes_max);
-    has_bytes_.push_back(bytes > 0);
+    first_edge_.push_back(int32_t(edges_.size()));
     for (int32_t i = 0; i < bytes; i++) {
-      const int32_t byte_class = reader.next(0, classes_);
-      targets_[size_t(node) * size_t(classes_) + size_t(byte_class)] = reader.next(0, nodes_);
+      const int32_t byte_class = reader.next(i == 0 ? 0 : edges_.back().byte_class + 1, classes_);
+      edges_.push_back({byte_class, reader.next(0, nodes_)});
     }
     first_call_.push_back(int32_t(calls_.size()));
     for (int32_t i = 0; i < calls; i++) {
@@ -104,6 +101,7 @@ void Grammar::parse(std::span<const int32_t> words) {
       calls_.push_back({start, reader.next(0, nodes_)});
     }
   }
+  first_edge_.push_back(int32_t(edges_.size()));
   first_call_.push_back(int32_t(calls_.size()));
   if (!reader.is_at_end()) refuse("the grammar goes on behind its end");
 }
@@ -122,12 +120,12 @@ void Grammar::forget() {
 
 int64_t Grammar::bytes() const {
   constexpr int64_t entry = 64;  // of a table, about
-  return int64_t(targets_.size() + 2 * steps_.size() + size_t(mask_word_count_)) * 4 + config_count_ * 8 +
+  return int64_t(2 * edges_.size() + 2 * steps_.size() + size_t(mask_word_count_)) * 4 + config_count_ * 8 +
          int64_t(states_.size() + frames_.size() + masks_.size()) * entry;
 }
 
 bool Grammar::trim(int64_t bytes_max) {
-  if (bytes() - int64_t(targets_.size()) * 4 <= bytes_max) return false;
+  if (bytes() - int64_t(edges_.size() * sizeof(Edge)) <= bytes_max) return false;
   forget();
   return true;
 }
@@ -143,7 +141,7 @@ int32_t Grammar::start() {
 
 // A rule that is called last returns to whoever called the one before: so what is nested on the right needs no frames.
 int32_t Grammar::push(int32_t node, int32_t stack) {
-  const bool is_last = is_final_[size_t(node)] && !has_bytes_[size_t(node)] && first_call_[size_t(node)] == first_call_[size_t(node) + 1];
+  const bool is_last = is_final_[size_t(node)] && !has_bytes(node) && first_call_[size_t(node)] == first_call_[size_t(node) + 1];
   if (is_last) return stack;
   const auto [at, is_new] = frame_ids_.try_emplace(pair(node, stack), int32_t(frames_.size()));
   if (is_new) frames_.push_back({node, stack});
@@ -173,7 +171,7 @@ int32_t Grammar::close_and_intern() {
   }
   std::vector<Config> configs;
   for (const Config& config : open_)
-    if (has_bytes_[size_t(config.node)]) configs.push_back(config);
+    if (has_bytes(config.node)) configs.push_back(config);
   open_.clear();
   seen_.clear();
   if (overflows_ || (configs.empty() && !accepts_)) return dead;
@@ -193,13 +191,19 @@ int32_t Grammar::close_and_intern() {
   return id;
 }
 
+int32_t Grammar::target(int32_t node, int32_t byte_class) const {
+  const auto begin = edges_.begin() + first_edge_[size_t(node)], end = edges_.begin() + first_edge_[size_t(node) + 1];
+  const auto at = std::lower_bound(begin, end, byte_class, [](const Edge& edge, int32_t wanted) { return edge.byte_class < wanted; });
+  return at != end && at->byte_class == byte_class ? at->target : dead;
+}
+
 int32_t Grammar::step_class(int32_t state, int32_t byte_class) {
   const size_t at = size_t(state) * size_t(classes_) + size_t(byte_class);
   if (steps_[at] != unknown) return steps_[at];
   overflows_ = false;
   for (const auto& [node, stack] : states_[size_t(state)].configs) {
-    const int32_t target = targets_[size_t(node) * size_t(classes_) + size_t(byte_class)];
-    if (target != dead) reach(target, stack);
+    const int32_t next = target(node, byte_class);
+    if (next != dead) reach(next, stack);
   }
   const int32_t next = open_.empty() ? dead : close_and_intern();
   steps_[at] = next;  // the table may have moved, its places have not

@@ -43,7 +43,7 @@ class TokenTree {
 // As a compiler writes it: words, one after the other.
 //   [byte classes, nodes, start node] [class of each of 256 bytes]
 //   then for each node: [is final, count of byte edges, count of calls] [class, target]... [start node of the rule, node to return to]...
-// From every node an end can be reached, and no rule calls itself before it has read a byte. Throws EngineError
+// A node's edges are in order of their classes. From every node an end can be reached, and no rule calls itself before it has read a byte. Throws EngineError
 // bad_grammar for words that are no grammar.
 class Grammar {
  public:
@@ -71,6 +71,9 @@ class Grammar {
   struct Frame {
     int32_t node, parent;
   };
+  struct Edge {
+    int32_t byte_class, target;
+  };
   struct Call {
     int32_t start, returns_to;
   };
@@ -81,6 +84,8 @@ class Grammar {
   static constexpr int32_t unknown = -2;
 
   void parse(std::span<const int32_t> words);
+  bool has_bytes(int32_t node) const { return first_edge_[size_t(node)] < first_edge_[size_t(node) + 1]; }
+  int32_t target(int32_t node, int32_t byte_class) const;
   int32_t push(int32_t node, int32_t stack);
   void reach(int32_t node, int32_t stack);
   int32_t close_and_intern();
@@ -89,9 +94,9 @@ class Grammar {
 
   int32_t classes_ = 0, nodes_ = 0, start_node_ = 0;
   std::vector<uint8_t> class_of_;
-  std::vector<int32_t> targets_;  // (nodes, classes) -1 where a byte may not come
-  std::vector<uint8_t> is_final_, has_bytes_;
-  std::vector<int32_t> first_call_;  // (nodes + 1)
+  std::vector<uint8_t> is_final_;
+  std::vector<int32_t> first_edge_, first_call_;  // (nodes + 1)
+  std::vector<Edge> edges_;                       // a node's in order of their classes, one for each that may come
   std::vector<Call> calls_;
 
   std::vector<Frame> frames_;  // frame 0 is none

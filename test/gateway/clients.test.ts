@@ -170,7 +170,7 @@ describe('tools', () => {
     ['one at a time', { parallel_tool_calls: false }, { tools: [weather, now], calls: 'allowed', is_parallel: false }],
     ['must be called', { tool_choice: 'required' }, { tools: [weather, now], calls: 'required', is_parallel: true }],
     ['must not', { tool_choice: 'none' }, undefined],
-    ['by name', { tool_choice: named('now') }, { tools: [now], calls: 'required', is_parallel: true }],
+    ['by name', { tool_choice: named('now') }, { tools: [now], calls: 'required', is_parallel: false }],
     ['some of them', { tool_choice: allowed('auto', 'now') }, { tools: [now], calls: 'allowed', is_parallel: true }],
     [
       'must, some of them',

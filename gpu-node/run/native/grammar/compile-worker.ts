@@ -8,7 +8,10 @@ import { GrammarError } from './grammar-error.ts'
 /** A program, or why there is none. */
 export type Compiled = { program: Int32Array<ArrayBuffer> } | { refused: string }
 
-parentPort!.on('message', (constraint: Constraint) => parentPort!.postMessage(compiled(constraint)))
+parentPort!.on('message', (constraint: Constraint) => {
+  const answer = compiled(constraint)
+  parentPort!.postMessage(answer, 'program' in answer ? [answer.program.buffer] : [])
+})
 
 function compiled(constraint: Constraint): Compiled {
   try {
