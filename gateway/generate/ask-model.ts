@@ -2,9 +2,8 @@
 
 import type { Count, Decoding, Question } from '../../contract/internal/question.ts'
 import type { Caller } from '../auth/authenticate.ts'
-import type { LiveNode } from '../billing/ledger.ts'
+import { findNodes, type LiveNode } from '../billing/ledger.ts'
 import type { CatalogModel } from '../catalog.ts'
-import { obtain } from '../db/ask.ts'
 import { askQuestion, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
 import { type Call, settingsOf } from '../env.ts'
@@ -21,8 +20,7 @@ export function modelOf(c: Call, id: string): CatalogModel {
 
 /** Asks a node of the model, for a key that may use it. */
 export async function askModel<Q extends Question>(c: Call, caller: Caller, model: string, question: Q) {
-  const { nodes } = await obtain(c.env, 'find_nodes', { ...caller, model }, 'found')
-  return askNodes(c, nodes, question)
+  return askNodes(c, await findNodes(c.env, { ...caller, model }), question)
 }
 
 type AnswerTo<Q extends Question> = Q extends { prompts: unknown } ? Count : Decoding
