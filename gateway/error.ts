@@ -28,6 +28,8 @@ const table = {
     message: 'The prompt and max_tokens do not fit into the context of this model.',
   },
   invalid_token_id: { status: 400, message: 'A token id is not in the vocabulary.' },
+  invalid_function_parameters: { status: 400, message: 'No call can be held to the parameters of these tools.' },
+  invalid_response_format: { status: 400, message: 'No answer can be held to this response_format.' },
   invalid_api_key: {
     status: 401,
     message: "The API key is missing or not valid. Send it in the header 'Authorization: Bearer KEY'.",

@@ -27,19 +27,35 @@ const stripeUsed: Plugin = {
     ),
 }
 
+// Names of classes and functions are made short, and a trace is read with the source map. The one error that takes its name from its
+// class says it in words.
+const postgresErrors: Plugin = {
+  name: 'postgres-errors',
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /[\\/]postgres[\\/]cf[\\/]src[\\/]errors\.js$/ }, async ({ path }) => ({
+      contents: (await readFile(path, 'utf8')).replace('this.constructor.name', "'PostgresError'"),
+    })),
+}
+
 // What libraries load whether or not anybody asks for it: decimals and further pages of Stripe's APIs, logical replication and large
-// objects of Postgres.
+// objects of Postgres, and what of drizzle writes, since the gateway reads with it alone.
 const NOT_ASKED_FOR: Record<string, string> = {
   'stripe/esm/Decimal.js': 'export class Decimal {}',
   'stripe/esm/autoPagination.js': 'export const makeAutoPaginationMethods = () => ({})',
   'postgres/cf/src/subscribe.js': 'export default () => ({})',
   'postgres/cf/src/large.js': 'export default class LargeObject {}',
+  'drizzle-orm/pg-core/query-builders/insert.js': 'export class PgInsertBuilder {}',
+  'drizzle-orm/pg-core/query-builders/update.js': 'export class PgUpdateBuilder {}',
+  'drizzle-orm/pg-core/query-builders/delete.js': 'export class PgDeleteBase {}',
+  'drizzle-orm/pg-core/query-builders/refresh-materialized-view.js': 'export class PgRefreshMaterializedView {}',
 }
+
+const NAMES = /[\\/](Decimal|autoPagination|subscribe|large|insert|update|delete|refresh-materialized-view)\.js$/
 
 const notAskedFor: Plugin = {
   name: 'not-asked-for',
   setup: ({ onLoad }) =>
-    onLoad({ filter: /[\\/](Decimal|autoPagination|subscribe|large)\.js$/ }, ({ path }) => {
+    onLoad({ filter: NAMES }, ({ path }) => {
       const name = Object.keys(NOT_ASKED_FOR).find((file) =>
         path.replaceAll('\\', '/').endsWith(`/node_modules/${file}`),
       )
@@ -68,9 +84,8 @@ const options = {
   target: 'es2024',
   conditions: ['workerd', 'worker', 'browser'],
   external: ['cloudflare:*', 'node:*'],
-  plugins: [stripeUsed, notAskedFor, namesAlone],
+  plugins: [stripeUsed, postgresErrors, notAskedFor, namesAlone],
   minify: true,
-  keepNames: true, // errors are told apart by the names of their classes, and a trace in the log has those of its functions
 } satisfies BuildOptions
 
 export async function bundleWorker(): Promise<string> {

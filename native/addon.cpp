@@ -1,4 +1,4 @@
-// The only N-API file: arrays in, promises out. Misuse rejects with a TypeError, a failing engine with an Error whose
+// The engine for JavaScript: arrays in, promises out. Misuse rejects with a TypeError, a failing engine with an Error whose
 // `code` is the EngineError's. One ThreadSafeFunction an engine carries every event of the engine's thread to
 // JavaScript.
 #include <napi.h>
@@ -13,6 +13,7 @@
 #include <string>
 
 #include "engine.h"
+#include "addon_grammar.h"
 
 namespace {
 
@@ -183,6 +184,7 @@ ziya::StepBatch batch_of(const Napi::Value& value) {
   batch.bias_ids = ints_of(object, "bias_ids");
   batch.bias_values = floats_of(object, "bias_values");
   batch.banned_ids = ints_of(object, "banned_ids");
+  batch.mask_words = ints_of(object, "mask_words");
   batch.want_logits = bool_of(object, "want_logits");
   return batch;
 }
@@ -240,7 +242,8 @@ constexpr Constant row_layout[] = {{"bytes", sizeof(ziya::Row)},
                                    {"output_tokens", offsetof(ziya::Row, output_tokens)},
                                    {"history", offsetof(ziya::Row, history)},
                                    {"bias", offsetof(ziya::Row, bias)},
-                                   {"banned", offsetof(ziya::Row, banned)}};
+                                   {"banned", offsetof(ziya::Row, banned)},
+                                   {"mask", offsetof(ziya::Row, mask)}};
 
 Napi::Object object_value(Napi::Env env, std::span<const Constant> fields) {
   Napi::Object object = Napi::Object::New(env);
@@ -513,6 +516,7 @@ Napi::Object initialize(Napi::Env env, Napi::Object exports) {
   state->constructor = Napi::Persistent(constructor);
   exports.Set("NativeEngine", constructor);
   exports.Set("constants", constants_value(env));
+  ziya::export_grammar(env, exports);
   return exports;
 }
 

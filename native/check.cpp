@@ -146,6 +146,23 @@ void check_banned(const StepBatch& batch, const ModelShape& shape) {
   }
 }
 
+bool leaves_a_token(const StepBatch& batch, const Row& row, const ModelShape& shape) {
+  const auto banned = std::span(batch.banned_ids).subspan(size_t(row.banned.begin), size_t(row.banned.count));
+  const int32_t* words = batch.mask_words.data() + row.mask.begin;
+  for (int id = 0; id < shape.vocab_size; id++)
+    if (is_in_mask(words, id) && std::find(banned.begin(), banned.end(), id) == banned.end()) return true;
+  return false;
+}
+
+void check_masks(const StepBatch& batch, const ModelShape& shape) {
+  require_spans(batch.rows, &Row::mask, batch.mask_words.size(), "mask");
+  for (const Row& row : batch.rows) {
+    if (row.mask.count == 0) continue;
+    require(row.mask.count == mask_words(shape.vocab_size), "mask", "has not a bit for each id");
+    require(leaves_a_token(batch, row, shape), "mask_words", "leaves no token to draw");
+  }
+}
+
 void check_rows(const StepBatch& batch) {
   require(batch.rows.size() <= batch.tokens.size(), "rows", "has more than there are tokens");
   for (const Row& row : batch.rows) {
@@ -188,6 +205,7 @@ void check_batch(const StepBatch& batch, const ModelShape& shape, const StepLimi
   check_history(batch, shape, rows_before);
   check_biases(batch, shape);
   check_banned(batch, shape);
+  check_masks(batch, shape);
 }
 
 }  // namespace ziya

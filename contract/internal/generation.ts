@@ -37,6 +37,29 @@ export const neutralSampling = {
   presence_penalty: 0,
 } satisfies Omit<SamplingParameters, 'seed'>
 
+/** What the text of every choice must be, whatever is drawn. Whether it can be held its node knows. */
+export type Constraint = TextConstraint | ToolsConstraint
+
+export type TextConstraint =
+  | { kind: 'json' } // a JSON object
+  | { kind: 'json_schema'; schema: unknown } // a JSON value that follows the schema
+  | { kind: 'regex'; regex: string } // ECMAScript's; the whole text matches
+  | { kind: 'grammar'; grammar: string } // GBNF, beginning with its rule `root`
+
+/** Calls of tools, as tool-call.ts writes them. Where they are not required, it may also be any text, or one of the constraint. */
+export interface ToolsConstraint {
+  kind: 'tools'
+  tools: Tool[]
+  calls: 'allowed' | 'required'
+  is_parallel: boolean // more than one call
+  text?: TextConstraint
+}
+
+export interface Tool {
+  name: string
+  parameters: unknown // the JSON schema of its arguments, which are an object; null where it takes none
+}
+
 /** The body of `POST /generate` on a node. The ticket travels in the header `x-ticket`. */
 export interface GenerateRequest {
   request_id: string // UUID; the client sees it as x-request-id
@@ -70,9 +93,12 @@ export interface GenerateRequest {
   priority: Priority
   /** What the caller expects the answer to be: it makes one faster, never another. */
   prediction?: string | undefined
+  constraint?: Constraint
 }
 
 export const LOGPROBS_MAX = 20
+export const CONSTRAINT_LENGTH_MAX = 262_144 // UTF-16 units of it in writing
+export const TOOLS_MAX = 128
 export const STOPS_MAX = 32
 export const STOP_TOKEN_IDS_MAX = 64 // fewer than any vocabulary: something is always left to draw
 export const LOGIT_BIAS_MAX = 1024
@@ -90,6 +116,8 @@ export type NodeErrorCode =
   | 'ceiling_exceeded' // exact counts are above what the ticket paid for
   | 'unknown_special'
   | 'invalid_token_id'
+  | 'invalid_constraint' // it is none, nothing follows it, or a part of it cannot be held
+  | 'invalid_tools' // as much of the parameters of a tool
   | 'overloaded'
   | 'no_room' // the disk that its journal is on, or the journal, is full
   | 'draining'

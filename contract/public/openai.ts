@@ -37,6 +37,22 @@ export const chatLogprobs = z.strictObject({
 
 const created = count // Unix seconds
 
+const chatFinishReason = z.enum(['stop', 'length', 'tool_calls'])
+
+const toolCall = z.strictObject({
+  id: z.string(),
+  type: z.literal('function'),
+  function: z.strictObject({ name: z.string(), arguments: z.string() }),
+})
+
+/** A call's first has its id and name, each further one a part of its arguments. */
+const toolCallDelta = z.strictObject({
+  index: count,
+  id: z.string().exactOptional(),
+  type: z.literal('function').exactOptional(),
+  function: z.strictObject({ name: z.string().exactOptional(), arguments: z.string() }),
+})
+
 export const completion = z.strictObject({
   id: z.string(),
   object: z.literal('text_completion'),
@@ -62,9 +78,14 @@ export const chatCompletion = z.strictObject({
   choices: z.array(
     z.strictObject({
       index: count,
-      message: z.strictObject({ role: z.literal('assistant'), content: z.string(), refusal: z.null() }),
+      message: z.strictObject({
+        role: z.literal('assistant'),
+        content: z.string().nullable(), // null where there are calls alone
+        refusal: z.null(),
+        tool_calls: z.array(toolCall).exactOptional(),
+      }),
       logprobs: chatLogprobs.nullable(),
-      finish_reason: finishReason,
+      finish_reason: chatFinishReason,
     }),
   ),
   usage: tokenUsage,
@@ -78,9 +99,13 @@ export const chatCompletionChunk = z.strictObject({
   choices: z.array(
     z.strictObject({
       index: count,
-      delta: z.strictObject({ role: z.literal('assistant').exactOptional(), content: z.string().exactOptional() }),
+      delta: z.strictObject({
+        role: z.literal('assistant').exactOptional(),
+        content: z.string().exactOptional(),
+        tool_calls: z.array(toolCallDelta).exactOptional(),
+      }),
       logprobs: chatLogprobs.nullable(),
-      finish_reason: finishReason.nullable(),
+      finish_reason: chatFinishReason.nullable(),
     }),
   ),
   usage: tokenUsage.nullable().exactOptional(),
@@ -88,6 +113,7 @@ export const chatCompletionChunk = z.strictObject({
 
 export type Usage = z.infer<typeof tokenUsage>
 export type CompletionLogprobs = z.infer<typeof completionLogprobs>
+export type ChatFinishReason = z.infer<typeof chatFinishReason>
 export type ChatTopLogprob = z.infer<typeof chatTopLogprob>
 export type ChatLogprobs = z.infer<typeof chatLogprobs>
 export type CompletionBody = z.infer<typeof completion>

@@ -1,5 +1,5 @@
 // What the gateway asks of the ledger for a generation: admits it, gives it to its next attempt, hears its node, settles what that
-// counted, gives its money back. All of it is decided in SQL (migrations/), in batches, by the teller.
+// counted, gives its money back; and whom it may ask beside one. All of it is decided in SQL (migrations/), in batches, by the teller.
 
 import type { JournalPosition, SettleOutcome, SyncResponse, UsageRecord } from '../../contract/internal/sync.ts'
 import type { OpenedTicket } from '../../contract/internal/ticket.ts'
@@ -33,14 +33,9 @@ export async function admit(env: Env, request: Item<'admit'>): Promise<Admission
   }
 }
 
-/** The nodes that can be asked about a model, for a key that may use it; nothing is held or counted for that. */
-export async function findNodes(
-  env: Env,
-  caller: Omit<Item<'find_nodes'>, 'model'>,
-  model: string,
-): Promise<LiveNode[]> {
-  const { nodes } = await obtain(env, 'find_nodes', { ...caller, model }, 'found')
-  return nodes
+/** The nodes that live and serve a model, for a key that may use it; throws the refusal of any other. */
+export async function findNodes(env: Env, asked: Item<'find_nodes'>): Promise<LiveNode[]> {
+  return (await obtain(env, 'find_nodes', asked, 'found')).nodes
 }
 
 /** How long an account is waited for that somebody else holds: what then remains is enough for all that go in the same call. */

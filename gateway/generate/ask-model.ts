@@ -20,7 +20,7 @@ export function modelOf(c: Call, id: string): CatalogModel {
 
 /** Asks a node of the model, for a key that may use it. */
 export async function askModel<Q extends Question>(c: Call, caller: Caller, model: string, question: Q) {
-  return askNodes(c, await findNodes(c.env, caller, model), question)
+  return askNodes(c, await findNodes(c.env, { ...caller, model }), question)
 }
 
 type AnswerTo<Q extends Question> = Q extends { prompts: unknown } ? Count : Decoding

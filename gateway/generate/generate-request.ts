@@ -1,6 +1,12 @@
 // How the fields of a body and the defaults of its model become the request that a node gets.
 
-import type { GenerateRequest, PromptPart, SamplingParameters, Shape } from '../../contract/internal/generation.ts'
+import type {
+  Constraint,
+  GenerateRequest,
+  PromptPart,
+  SamplingParameters,
+  Shape,
+} from '../../contract/internal/generation.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { ApiError } from '../error.ts'
 import type { GenerationFields } from '../field/generation.ts'
@@ -19,6 +25,7 @@ export function generateRequest(
     prompts: PromptPart[][]
     logprobs: number | null
     echo?: boolean
+    constraint?: Constraint | null
   },
 ): GenerateRequest {
   const { model, request_id, shape, prompts, logprobs } = own
@@ -58,6 +65,7 @@ export function generateRequest(
     sampling: sampling(fields, model),
     priority: 'interactive',
     prediction: predictionOf(fields),
+    ...(own.constraint && { constraint: own.constraint }),
   }
 }
 

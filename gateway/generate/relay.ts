@@ -133,6 +133,8 @@ function passOn(c: Call, answer: Response): Response {
 const refusals: Record<NodeErrorCode, ErrorCode> = {
   context_length_exceeded: 'context_length_exceeded',
   invalid_token_id: 'invalid_token_id',
+  invalid_constraint: 'invalid_response_format',
+  invalid_tools: 'invalid_function_parameters',
   overloaded: 'overloaded',
   no_room: 'node_has_no_room',
   draining: 'model_unavailable',
@@ -143,6 +145,13 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
   engine_failed: 'internal_error',
 }
 
+const MENDABLE: ReadonlySet<ErrorCode> = new Set([
+  'context_length_exceeded',
+  'invalid_token_id',
+  'invalid_response_format',
+  'invalid_function_parameters',
+])
+
 /** What a node's refusal is to the client. */
 export function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError {
   if (answer === 'unreachable') return new ApiError('model_unavailable')
@@ -150,8 +159,7 @@ export function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): Ap
   if (code === 'internal_error' || ['bad_ticket', 'no_room'].includes(answer.refused.code))
     console.error(`node refused: ${answer.refused.code}: ${answer.refused.message}`)
   if (code === 'overloaded') return new ApiError(code, { headers: retryAfter(answer.retry_after_s) })
-  const mendable = code === 'context_length_exceeded' || code === 'invalid_token_id'
-  return new ApiError(code, mendable ? { message: answer.refused.message, param: answer.refused.param } : {})
+  return new ApiError(code, MENDABLE.has(code) ? { message: answer.refused.message, param: answer.refused.param } : {})
 }
 
 const RETRY_S_MAX = 60

@@ -4,17 +4,18 @@
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { Usage } from '../../contract/public/openai.ts'
 import type { TokenLogprob } from '../run/runner.ts'
+import { CallReader, type Part } from './call-reader.ts'
 import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
 import { messageShape } from './message.ts'
-import type { Failure, Finish, PublicShape, WholeChoice } from './public-shape.ts'
+import type { Ending, Failure, Finish, Piece, PublicShape, WholeChoice } from './public-shape.ts'
 
 /** Collects the bytes of an answer as its events come. `take` hands out what a step made, for one socket write. */
 export interface Answer {
   readonly content_type: string
   /** The log-probabilities are of the tokens that end with this text; they count only where the request asked for them. */
   text(choice: number, text: string, logprobs?: readonly TokenLogprob[]): void
-  finish(choice: number, finish: Finish): void
+  finish(choice: number, ending: Ending): void
   end(usage: Usage): void
   error(why: Failure): void
   readonly has_bytes: boolean
@@ -47,28 +48,38 @@ abstract class Unsent {
   }
 }
 
+/** What reads each choice for calls of tools, where there are any to call. */
+function callReaders(choices: number, { constraint }: GenerateRequest): (CallReader | null)[] {
+  const names = constraint?.kind === 'tools' ? constraint.tools.map(({ name }) => name) : null
+  return Array.from({ length: choices }, () => names && new CallReader(names))
+}
+
 class StreamedAnswer extends Unsent implements Answer {
   readonly content_type = 'text/event-stream; charset=utf-8'
   readonly #shape: PublicShape
   readonly #opened: boolean[]
+  readonly #readers: (CallReader | null)[]
   readonly #has_logprobs: boolean
 
-  constructor(shape: PublicShape, choices: number, { logprobs }: GenerateRequest) {
+  constructor(shape: PublicShape, choices: number, request: GenerateRequest) {
     super()
     this.#shape = shape
     this.#opened = new Array<boolean>(choices).fill(false)
-    this.#has_logprobs = logprobs !== null
+    this.#readers = callReaders(choices, request)
+    this.#has_logprobs = request.logprobs !== null
   }
 
   text(choice: number, text: string, logprobs: readonly TokenLogprob[] = []): void {
     this.#open(choice)
-    if (text === '' && logprobs.length === 0) return
-    this.#frame(this.#shape.delta(choice, { text, logprobs: this.#has_logprobs ? logprobs : null }))
+    const reader = this.#readers[choice]
+    this.#say(choice, reader ? reader.push(text).map(pieceOf) : text === '' ? [] : [{ text }], logprobs)
   }
 
-  finish(choice: number, finish: Finish): void {
+  finish(choice: number, ending: Ending): void {
     this.#open(choice)
-    this.#frame(this.#shape.finish(choice, finish))
+    const reader = this.#readers[choice]
+    if (reader) this.#say(choice, reader.flush().map(pieceOf), [])
+    this.#frame(this.#shape.finish(choice, finishOf(ending, reader)))
   }
 
   end(usage: Usage): void {
@@ -78,6 +89,15 @@ class StreamedAnswer extends Unsent implements Answer {
 
   error(why: Failure): void {
     this.#frame(this.#shape.error(why))
+  }
+
+  // Log-probabilities go with the first piece; where all text is held back they go alone.
+  #say(choice: number, pieces: readonly Omit<Piece, 'logprobs'>[], logprobs: readonly TokenLogprob[]): void {
+    const said = pieces.length === 0 && logprobs.length > 0 ? [{ text: '' }] : pieces
+    for (const [i, piece] of said.entries()) {
+      const own = i === 0 ? logprobs : []
+      this.#frame(this.#shape.delta(choice, { ...piece, logprobs: this.#has_logprobs ? own : null }))
+    }
   }
 
   #open(choice: number): void {
@@ -94,26 +114,41 @@ class StreamedAnswer extends Unsent implements Answer {
 class WholeAnswer extends Unsent implements Answer {
   readonly content_type = 'application/json'
   readonly #shape: PublicShape
+  readonly #readers: (CallReader | null)[]
   readonly #choices: (WholeChoice & { logprobs: TokenLogprob[] | null })[]
 
-  constructor(shape: PublicShape, choices: number, { logprobs }: GenerateRequest) {
+  constructor(shape: PublicShape, choices: number, request: GenerateRequest) {
     super()
     this.#shape = shape
+    this.#readers = callReaders(choices, request)
     this.#choices = Array.from({ length: choices }, () => ({
       text: '',
-      logprobs: logprobs === null ? null : [],
-      finish: { reason: 'length', stop: null },
+      logprobs: request.logprobs === null ? null : [],
+      calls: [],
+      finish: { reason: 'length', stop: null, has_called: false },
     }))
   }
 
   text(choice: number, text: string, logprobs: readonly TokenLogprob[] = []): void {
-    const whole = this.#choices[choice]!
-    whole.text += text
-    whole.logprobs?.push(...logprobs)
+    const reader = this.#readers[choice]
+    if (reader) this.#take(choice, reader.push(text))
+    else this.#choices[choice]!.text += text
+    this.#choices[choice]!.logprobs?.push(...logprobs)
   }
 
-  finish(choice: number, finish: Finish): void {
-    this.#choices[choice]!.finish = finish
+  finish(choice: number, ending: Ending): void {
+    const reader = this.#readers[choice]
+    if (reader) this.#take(choice, reader.flush())
+    this.#choices[choice]!.finish = finishOf(ending, reader)
+  }
+
+  #take(choice: number, parts: readonly Part[]): void {
+    const whole = this.#choices[choice]!
+    for (const part of parts) {
+      if (part.kind === 'text') whole.text += part.text
+      else if (part.kind === 'call') whole.calls.push({ name: part.name, arguments: '' })
+      else whole.calls[part.index]!.arguments += part.text
+    }
   }
 
   end(usage: Usage): void {
@@ -123,4 +158,18 @@ class WholeAnswer extends Unsent implements Answer {
   error(why: Failure): void {
     this.bytes = JSON.stringify(this.#shape.error(why))
   }
+}
+
+function pieceOf(part: Part): Omit<Piece, 'logprobs'> {
+  if (part.kind === 'text') return { text: part.text }
+  const { index } = part
+  return {
+    text: '',
+    call: part.kind === 'call' ? { index, name: part.name, arguments: '' } : { index, arguments: part.text },
+  }
+}
+
+/** An answer that a client's stop string cut within a call has not called. */
+function finishOf(ending: Ending, reader: CallReader | null | undefined): Finish {
+  return { ...ending, has_called: ending.reason === 'stop' && (reader?.has_called ?? false) }
 }

@@ -1,48 +1,71 @@
 // The shape of OpenAI's `POST /v1/chat/completions`.
 
-import type { FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
+import { hash } from 'node:crypto'
+import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type {
   ChatCompletion,
   ChatCompletionChunk,
+  ChatFinishReason,
   ChatLogprobs,
   ChatTopLogprob,
   Usage,
 } from '../../contract/public/openai.ts'
 import type { Candidate } from '../run/runner.ts'
 import { chunkUsage, openAiFrames } from './openai-shape.ts'
-import type { Piece, PublicShape } from './public-shape.ts'
+import type { Finish, Piece, PublicShape } from './public-shape.ts'
+
+const CALL_ID_LENGTH = 24
 
 export function chatShape(request: GenerateRequest, usage: () => Usage): PublicShape {
   const head = { id: request.response_id, created: request.created_unix_s, model: request.model }
   const chunk = (
     index: number,
     delta: ChatCompletionChunk['choices'][number]['delta'],
-    { logprobs, finish_reason }: { logprobs?: Piece['logprobs']; finish_reason?: FinishReason } = {},
+    { logprobs, finish_reason }: { logprobs?: Piece['logprobs']; finish_reason?: ChatFinishReason } = {},
   ): ChatCompletionChunk => ({
     ...head,
     object: 'chat.completion.chunk',
     choices: [{ index, delta, logprobs: chatLogprobs(logprobs ?? null), finish_reason: finish_reason ?? null }],
     ...chunkUsage(request, usage),
   })
+  // Derived from the request, so that an answer that is asked for again has the same.
+  const idOf = (choice: number, call: number) =>
+    `call_${hash('sha256', `${request.request_id} ${choice} ${call}`, 'hex').slice(0, CALL_ID_LENGTH)}`
+  const callDelta = (choice: number, { index, name, arguments: text }: NonNullable<Piece['call']>) =>
+    name === undefined
+      ? { index, function: { arguments: text } }
+      : { index, id: idOf(choice, index), type: 'function' as const, function: { name, arguments: text } }
   return {
     ...openAiFrames,
     opening: (choice) => [chunk(choice, { role: 'assistant', content: '' })],
-    delta: (choice, { text, logprobs }) => chunk(choice, { content: text }, { logprobs }),
-    finish: (choice, { reason }) => chunk(choice, {}, { finish_reason: reason }),
+    delta: (choice, { text, logprobs, call }) =>
+      chunk(choice, call ? { tool_calls: [callDelta(choice, call)] } : { content: text }, { logprobs }),
+    finish: (choice, finish) => chunk(choice, {}, { finish_reason: finishReason(finish) }),
     end: (usage): ChatCompletionChunk[] =>
       request.include_usage ? [{ ...head, object: 'chat.completion.chunk', choices: [], usage }] : [],
     whole: (choices, usage): ChatCompletion => ({
       ...head,
       object: 'chat.completion',
-      choices: choices.map(({ text, logprobs, finish }, index) => ({
+      choices: choices.map(({ text, logprobs, finish, calls }, index) => ({
         index,
-        message: { role: 'assistant', content: text, refusal: null },
+        message: {
+          role: 'assistant',
+          content: text === '' && calls.length > 0 ? null : text,
+          refusal: null,
+          ...(calls.length > 0 && {
+            tool_calls: calls.map((call, i) => ({ id: idOf(index, i), type: 'function' as const, function: call })),
+          }),
+        },
         logprobs: chatLogprobs(logprobs),
-        finish_reason: finish.reason,
+        finish_reason: finishReason(finish),
       })),
       usage,
     }),
   }
+}
+
+function finishReason({ reason, has_called }: Finish): ChatFinishReason {
+  return has_called ? 'tool_calls' : reason
 }
 
 function chatLogprobs(tokens: Piece['logprobs']): ChatLogprobs | null {

@@ -8,15 +8,23 @@ import type { TokenLogprob } from '../run/runner.ts'
 export interface Piece {
   text: string
   logprobs: readonly TokenLogprob[] | null
+  /** A call's beginning, with its name, or a part of its arguments; there is no text then. */
+  call?: { index: number; arguments: string; name?: string }
 }
 
 /** How a choice ended, and the stop string that it ended with. */
-export interface Finish {
+export interface Ending {
   reason: FinishReason
   stop: string | null
 }
 
+/** How it ended, and whether that was with calls of tools, each of them whole. */
+export interface Finish extends Ending {
+  has_called: boolean
+}
+
 export interface WholeChoice extends Piece {
+  calls: { name: string; arguments: string }[]
   finish: Finish
 }
 

@@ -2,7 +2,7 @@
 // of each choice: text, tokens, log-probabilities, its end. Whoever serves, counts and answers stands on one side and knows
 // nothing of how it is done; our own engine (native/), or somebody else's behind an address, stands on the other.
 
-import type { FinishReason, GenerateRequest, PromptPart } from '../../contract/internal/generation.ts'
+import type { Constraint, FinishReason, GenerateRequest, PromptPart } from '../../contract/internal/generation.ts'
 
 export interface Runner {
   /** Tokens that prompt and output of one sequence may have together. */
@@ -19,11 +19,17 @@ export interface Runner {
   hasRoomFor(choices: number): boolean
 
   /**
+   * Makes ready what holds the texts of a request to a constraint, which may take a while. Rejects with a `Refusal` where it
+   * cannot be held (`invalid_constraint`, `invalid_tools`).
+   */
+  hold(constraint: Constraint): Promise<HeldConstraint>
+
+  /**
    * Makes a run of a request, which costs nothing before it starts. Throws a `Refusal` for what could never be run: for the
    * context (`context_length_exceeded`), the vocabulary (`unknown_special`, `invalid_token_id`) or without any token
-   * (`bad_request`). The salt names whose cached prompts it may use.
+   * (`bad_request`). The salt names whose cached prompts it may use; what `hold` gave, what every text of it must be.
    */
-  prepare(request: RunRequest, cache_salt: string): Run
+  prepare(request: RunRequest, cache_salt: string, held?: HeldConstraint | null): Run
 
   /** The tokens of each prompt; the refusals are those of `prepare`, and `context_length_exceeded` only where it needs no counting. */
   encode(prompts: PromptPart[][]): number[][]
@@ -34,10 +40,13 @@ export interface Runner {
   close(): Promise<void>
 }
 
-/** What a runner is told of a request: everything but how its answer is written. */
+/** A constraint that a runner has made ready; only that runner knows what it is. */
+export type HeldConstraint = object
+
+/** What a runner is told of a request: everything but how its answer is written, and what was made ready before. */
 export type RunRequest = Omit<
   GenerateRequest,
-  'response_id' | 'created_unix_s' | 'shape' | 'stream' | 'include_usage' | 'continuous_usage'
+  'response_id' | 'created_unix_s' | 'shape' | 'stream' | 'include_usage' | 'continuous_usage' | 'constraint'
 >
 
 /** A request that a runner has taken in: its choices, each at the index prompt * n + copy. */

@@ -5,17 +5,19 @@ import { hash } from 'node:crypto'
 import * as z from 'zod'
 import type { PublicKey } from '../../contract/ed25519.ts'
 import {
+  CONSTRAINT_LENGTH_MAX,
   type GenerateRequest,
   LOGIT_BIAS_MAX,
   LOGPROBS_MAX,
   STOP_TOKEN_IDS_MAX,
   STOPS_MAX,
+  TOOLS_MAX,
 } from '../../contract/internal/generation.ts'
 import { type Question, verifyQuestion } from '../../contract/internal/question.ts'
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import { Generation } from '../answer/generation.ts'
 import { Refusal } from '../refusal.ts'
-import type { Runner } from '../run/runner.ts'
+import type { HeldConstraint, Runner } from '../run/runner.ts'
 
 const token_id = z
   .int()
@@ -28,6 +30,21 @@ const part = z.union([
 ])
 
 const prompts = z.array(z.array(part)).min(1).max(2048)
+
+const constraint = z.discriminatedUnion('kind', [
+  z.strictObject({ kind: z.literal('json') }),
+  z.strictObject({ kind: z.literal('json_schema'), schema: z.unknown() }),
+  z.strictObject({ kind: z.literal('regex'), regex: z.string().max(CONSTRAINT_LENGTH_MAX) }),
+  z.strictObject({ kind: z.literal('grammar'), grammar: z.string().max(CONSTRAINT_LENGTH_MAX) }),
+])
+
+const tools = z.strictObject({
+  kind: z.literal('tools'),
+  tools: z.array(z.strictObject({ name: z.string().min(1).max(64), parameters: z.unknown() })).max(TOOLS_MAX),
+  calls: z.enum(['allowed', 'required']),
+  is_parallel: z.boolean(),
+  text: constraint.exactOptional(),
+})
 
 const requestSchema = z.strictObject({
   request_id: z.string().min(1).max(100),
@@ -66,6 +83,7 @@ const requestSchema = z.strictObject({
   }),
   priority: z.enum(['interactive', 'batch']),
   prediction: z.string().min(1).optional(),
+  constraint: z.union([constraint, tools]).exactOptional(),
 })
 
 const questionSchema = z.union([
@@ -133,11 +151,11 @@ function parseJson(text: string): unknown {
 /** A generation that is ready to start. Refuses what does not fit the ticket or the model. */
 export function acceptRequest(
   request: GenerateRequest,
-  { ticket, text }: { ticket: Ticket; text: string },
+  { ticket, text, held }: { ticket: Ticket; text: string; held: HeldConstraint | null },
   runner: Pick<Runner, 'prepare'>,
 ): Generation {
   if (request.request_id !== ticket.request_id) throw new Refusal('bad_ticket', 'The ticket is for another request.')
-  const run = runner.prepare(request, ticket.cache_salt)
+  const run = runner.prepare(request, ticket.cache_salt, held)
   const output_tokens = run.choices.reduce((sum, { output_tokens_max }) => sum + output_tokens_max, 0)
   checkCeiling('prompt', run.prompt_tokens, ticket.prompt_tokens_max)
   checkCeiling('output', output_tokens, ticket.request_output_tokens_max)

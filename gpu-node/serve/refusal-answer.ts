@@ -10,6 +10,8 @@ const STATUS: Record<NodeErrorCode, 400 | 401 | 503> = {
   ceiling_exceeded: 400,
   unknown_special: 400,
   invalid_token_id: 400,
+  invalid_constraint: 400,
+  invalid_tools: 400,
   overloaded: 503,
   no_room: 503,
   draining: 503,

@@ -14,7 +14,7 @@ import type { Ticket } from '../../contract/internal/ticket.ts'
 import type { Generation } from '../answer/generation.ts'
 import type { Journal } from '../meter/journal.ts'
 import { Refusal } from '../refusal.ts'
-import type { Runner } from '../run/runner.ts'
+import type { HeldConstraint, Runner } from '../run/runner.ts'
 import { Client } from './client.ts'
 import { acceptBody, acceptQuestion, acceptRequest, acceptTicket, type DoorSettings, parseRequest } from './door.ts'
 import { guardMetrics } from './guard-metrics.ts'
@@ -37,7 +37,7 @@ export interface ServerSettings {
 
 export interface ServerOptions {
   config: ServerSettings
-  runner: Pick<Runner, 'hasRoomFor' | 'prepare' | 'load' | 'encode' | 'decode' | 'sequence_tokens_max'>
+  runner: Pick<Runner, 'hasRoomFor' | 'hold' | 'prepare' | 'load' | 'encode' | 'decode' | 'sequence_tokens_max'>
   streams: Streams
   journal: Journal
   ticket_keys: DoorSettings['ticket_keys']
@@ -83,10 +83,11 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     const body = acceptBody(new Uint8Array(await c.req.arrayBuffer()), ticket)
     await turn()
     const request = parseRequest(body)
+    const held = await holdConstraint(options, request)
     // From here to the start nothing is awaited: one ticket, one start; what has room now has it then.
     refuseUnlessServing(state)
     refuseUnlessRoom(options, request)
-    const generation = acceptRequest(request, { ticket, text: ticket_text! }, options.runner)
+    const generation = acceptRequest(request, { ticket, text: ticket_text!, held }, options.runner)
     takeIn(options, { ticket, text: ticket_text!, ledger_id: request.ledger_id })
     start(options, generation, ticket, { outgoing: c.env.outgoing, is_streamed: request.stream })
     return RESPONSE_ALREADY_SENT
@@ -135,6 +136,14 @@ function refuseUnlessServing(state: ServerOptions['state']): void {
 function refuseUnlessRoom({ runner }: ServerOptions, { prompts, n }: GenerateRequest): void {
   if (runner.hasRoomFor(prompts.length * n)) return
   throw new Refusal('overloaded', 'The queue is full.', { retry_after_s: runner.load.queue_s })
+}
+
+// It may take a while, so that room is looked for before and after.
+async function holdConstraint(options: ServerOptions, request: GenerateRequest): Promise<HeldConstraint | null> {
+  if (!request.constraint) return null
+  refuseUnlessServing(options.state)
+  refuseUnlessRoom(options, request)
+  return options.runner.hold(request.constraint)
 }
 
 function takeIn(

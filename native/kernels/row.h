@@ -30,7 +30,14 @@ struct Row {
   Span history = {};          // of StepBatch::history; empty where no penalty is set
   Span bias = {};             // of bias_ids and bias_values
   Span banned = {};           // of banned_ids
+  Span mask = {};             // of mask_words, a bit an id: only these may be drawn; empty where every id may
 };
-static_assert(std::is_standard_layout_v<Row> && std::is_trivially_copyable_v<Row> && sizeof(Row) == 80);
+static_assert(std::is_standard_layout_v<Row> && std::is_trivially_copyable_v<Row> && sizeof(Row) == 88);
+
+constexpr int mask_word_bits = 32;
+constexpr int32_t mask_words(int vocab_size) { return (vocab_size + mask_word_bits - 1) / mask_word_bits; }
+constexpr bool is_in_mask(const int32_t* words, int id) {
+  return uint32_t(words[id / mask_word_bits]) >> id % mask_word_bits & 1;
+}
 
 }  // namespace ziya

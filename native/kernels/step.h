@@ -29,6 +29,7 @@ struct StepBatch {
   std::vector<int32_t> bias_ids;    // row after row, as are all of these
   std::vector<float> bias_values;   // (bias_ids)
   std::vector<int32_t> banned_ids;
+  std::vector<int32_t> mask_words;  // the lowest bit is the first id's
   bool want_logits = false;
 
   bool has_references() const {

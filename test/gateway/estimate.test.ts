@@ -12,6 +12,7 @@ beforeAll(async () => {
 afterAll(() => gateway?.stop())
 afterEach(() => gateway.node.calm())
 
+const tool = { type: 'function', function: { name: 'warmth', parameters: { type: 'object' } } }
 const question = () => gateway.node.questions.at(-1)
 
 describe('tokenize', () => {
@@ -34,8 +35,23 @@ describe('tokenize', () => {
     expect(question()).toMatchObject({ prompts: gateway.node.accepted.at(-1)!.request.prompts })
   })
 
+  test.each(['auto', 'none'])('of a conversation with tools, as it is answered by %s', async (tool_choice) => {
+    const messages = [
+      { role: 'user', content: 'How warm is it?' },
+      { role: 'assistant', tool_calls: [{ id: 'c', type: 'function', function: { name: 'warmth', arguments: '{}' } }] },
+      { role: 'tool', tool_call_id: 'c', content: '21' },
+    ]
+    const asked = { model, messages, tools: [tool], tool_choice }
+    const { status } = await caller.post('/v1/chat/completions', asked)
+    expect(status).toBe(200)
+    await caller.post('/v1/tokenize', asked)
+    expect(question()).toMatchObject({ prompts: gateway.node.accepted.at(-1)!.request.prompts })
+    expect(JSON.stringify(question()).includes('You may call')).toBe(tool_choice === 'auto')
+  })
+
   test.each([
     [{}, 'prompt'],
+    [{ prompt: 'x', tools: [tool] }, 'tools'],
     [{ prompt: 'x', messages: chatBody.messages }, 'prompt'],
     [{ prompt: 5 }, 'prompt'],
     [{ prompt: 'x', chat_template: 'y' }, 'chat_template'],

@@ -1,5 +1,9 @@
 // The official client against the whole service, and the same request's counts in all four places that keep them.
 
+import { createOpenAICompatible } from '@ai-sdk/openai-compatible'
+import { generateText, isStepCount, jsonSchema, streamText, tool } from 'ai'
+import { Ajv2020 } from 'ajv/dist/2020.js'
+import type OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type Customer, eventually, newCustomer, startTestStack, type TestStack } from '../support/stack.ts'
 
@@ -76,6 +80,201 @@ test('a prediction changes no text, and what came true of it is counted, streame
   let usage = null
   for await (const chunk of stream) usage = chunk.usage ?? usage
   expect(usage!.completion_tokens_details).toEqual(whole.usage!.completion_tokens_details)
+})
+
+describe('structured output', () => {
+  const schema = {
+    type: 'object',
+    properties: {
+      name: { type: 'string', maxLength: 20 },
+      kind: { enum: ['function', 'class', null] },
+      lines: { type: 'integer', minimum: 1, maximum: 400 },
+      tags: { type: 'array', items: { type: 'string', pattern: '^[a-z]{1,8}$' }, maxItems: 3 },
+    },
+    required: ['name', 'kind', 'lines', 'tags'],
+    additionalProperties: false,
+  }
+  const ask = (response_format: OpenAI.ResponseFormatJSONSchema | OpenAI.ResponseFormatJSONObject, more: object = {}) =>
+    customer.client.chat.completions.create({
+      model,
+      messages,
+      temperature: 1,
+      max_tokens: 200,
+      response_format,
+      ...more,
+    })
+
+  test('follows a schema, whole or streamed, in every choice', async () => {
+    const format = { type: 'json_schema', json_schema: { name: 'note', schema, strict: true } } as const
+    const isValid = new Ajv2020().compile(schema)
+    const whole = await ask(format, { n: 3, seed: 5 })
+    for (const { message, finish_reason } of whole.choices) {
+      expect(finish_reason).toBe('stop')
+      expect(isValid(JSON.parse(message.content!)), message.content!).toBe(true)
+      expect(message.refusal).toBe(null)
+    }
+    const stream = customer.client.chat.completions.stream({
+      ...{ model, messages, temperature: 1, max_tokens: 200, seed: 5 },
+      response_format: format,
+    })
+    expect(await stream.finalContent()).toBe(whole.choices[0]!.message.content)
+  })
+
+  test('parses by the client itself', async () => {
+    const response_format = { type: 'json_schema', json_schema: { name: 'note', schema, strict: true } } as const
+    const parsed = await customer.client.chat.completions.parse({
+      ...greedy,
+      max_tokens: 200,
+      messages,
+      response_format,
+    })
+    expect(parsed.choices[0]!.message.content).toMatch(/^\{"name"/)
+  })
+
+  test('by a regular expression or a grammar is what it reads', async () => {
+    const formats = [
+      { type: 'regex', pattern: '(yes|no)( [a-z]{3}){2}' },
+      { type: 'grammar', grammar: 'root ::= ("yes" | "no") (" " [a-z]{3}){2}' },
+    ]
+    for (const response_format of formats) {
+      const body = { ...greedy, temperature: 1, seed: 1, messages, response_format }
+      const response = await customer.fetch('/v1/chat/completions', { method: 'POST', body: JSON.stringify(body) })
+      const { choices } = (await response.json()) as OpenAI.ChatCompletion
+      expect(choices[0]!.message.content).toMatch(/^(yes|no)( [a-z]{3}){2}$/)
+    }
+  })
+
+  test('of what cannot be held is refused by the name of its keyword, and costs nothing', async () => {
+    const refused = ask({
+      type: 'json_schema',
+      json_schema: { name: 'a', schema: { type: 'object', minProperties: 1 } },
+    })
+    await expect(refused).rejects.toMatchObject({
+      status: 400,
+      code: 'invalid_response_format',
+      param: 'response_format',
+      message: expect.stringContaining("'minProperties'"),
+    })
+  })
+})
+
+describe('tools', () => {
+  const parameters = {
+    type: 'object',
+    properties: { unit: { enum: ['celsius', 'kelvin'] }, days: { type: 'integer', minimum: 1, maximum: 9 } },
+    required: ['unit', 'days'],
+    additionalProperties: false,
+  }
+  const isValid = new Ajv2020().compile(parameters)
+  const weather = { type: 'function', function: { name: 'weather', description: 'Tells it.', parameters } } as const
+  const now = { type: 'function', function: { name: 'now' } } as const
+  const asked = { ...greedy, messages, tools: [weather, now] }
+  const expectCall = ({ id, function: { name, arguments: text } }: OpenAI.ChatCompletionMessageFunctionToolCall) => {
+    expect(id).toMatch(/^call_[\da-f]{24}$/)
+    if (name === 'now') expect(text).toBe('{}')
+    else expect(isValid(JSON.parse(text)), text).toBe(true)
+  }
+  const callsOf = ({ message }: OpenAI.ChatCompletion.Choice) =>
+    (message.tool_calls ?? []) as OpenAI.ChatCompletionMessageFunctionToolCall[]
+
+  test('that must be called are called, in every choice, with arguments that follow their schema', async () => {
+    const body = { ...asked, temperature: 1.5, seed: 3, n: 4, tool_choice: 'required' } as const
+    const { choices, usage } = await customer.client.chat.completions.create(body)
+    const whole = choices.filter(({ finish_reason }) => finish_reason === 'tool_calls')
+    expect(whole.length).toBeGreaterThan(0)
+    for (const choice of whole) {
+      expect(choice.message.content).toBe(null)
+      callsOf(choice).forEach(expectCall)
+    }
+    expect(new Set(choices.flatMap(callsOf).map(({ id }) => id)).size).toBe(choices.flatMap(callsOf).length)
+    expect(usage!.completion_tokens).toBeGreaterThan(0)
+  })
+
+  test('by name are that one, once where no more are asked for; streamed the same', async () => {
+    const body = {
+      ...{ ...asked, temperature: 1, seed: 11, parallel_tool_calls: false },
+      tool_choice: { type: 'function', function: { name: 'weather' } },
+    } as const
+    const whole = (await customer.client.chat.completions.create(body)).choices[0]!
+    expect(whole).toMatchObject({ finish_reason: 'tool_calls', message: { content: null } })
+    expect(callsOf(whole)).toHaveLength(1)
+    const stream = await customer.client.chat.completions.create({ ...body, stream: true })
+    const deltas: OpenAI.ChatCompletionChunk.Choice.Delta.ToolCall[] = []
+    let finish = null
+    for await (const { choices } of stream) {
+      deltas.push(...(choices[0]?.delta.tool_calls ?? []))
+      finish = choices[0]?.finish_reason ?? finish
+    }
+    const [first, ...rest] = deltas
+    expect(first).toEqual({ index: 0, id: first!.id, type: 'function', function: { name: 'weather', arguments: '' } })
+    expect(rest.length).toBeGreaterThan(1)
+    for (const delta of rest) expect(delta).toEqual({ index: 0, function: { arguments: expect.any(String) } })
+    expect(deltas.map((delta) => delta.function!.arguments).join('')).toBe(callsOf(whole)[0]!.function.arguments)
+    expect(finish).toBe('tool_calls')
+  })
+
+  test('that may be called are called or not, and never by half', async () => {
+    const seeds = [1, 2, 3, 4]
+    const answers = await Promise.all(
+      seeds.map((seed) => customer.client.chat.completions.create({ ...asked, temperature: 2, seed, max_tokens: 60 })),
+    )
+    for (const { choices } of answers) {
+      if (choices[0]!.finish_reason === 'tool_calls') callsOf(choices[0]!).forEach(expectCall)
+      else expect(choices[0]!.message.content).not.toContain('<tool_call>')
+    }
+  })
+
+  test('run in the client’s own loop, their results in the conversation', async () => {
+    const seen: unknown[] = []
+    const run = (given: unknown) => {
+      seen.push(given)
+      return 'rain'
+    }
+    const runner = customer.client.chat.completions.runTools(
+      {
+        ...{ ...greedy, messages, tool_choice: 'required', parallel_tool_calls: false },
+        tools: [{ ...weather, function: { ...weather.function, parse: JSON.parse, function: run } }],
+      },
+      { maxChatCompletions: 2 },
+    )
+    await runner.done()
+    expect(seen).toHaveLength(2)
+    for (const given of seen) expect(isValid(given)).toBe(true)
+    expect(runner.messages.map(({ role }) => role)).toEqual(['user', 'assistant', 'tool', 'assistant', 'tool'])
+  })
+
+  test('run in the loop of the AI SDK, whole and streamed', async () => {
+    const provider = createOpenAICompatible({
+      ...{ name: 'ziya', baseURL: customer.client.baseURL, apiKey: customer.api_key },
+      supportsStructuredOutputs: true,
+    })
+    const seen: unknown[] = []
+    const execute = (given: unknown) => {
+      seen.push(given)
+      return 'rain'
+    }
+    const loop = {
+      ...{ model: provider(model), temperature: 0, maxOutputTokens: 120, prompt: 'Wie wird es?', maxRetries: 0 },
+      tools: { weather: tool({ description: 'Tells it.', inputSchema: jsonSchema(parameters as object), execute }) },
+      toolChoice: 'required',
+      providerOptions: { ziya: { parallel_tool_calls: false } },
+      stopWhen: isStepCount(2),
+    } as const
+    const whole = await generateText(loop)
+    expect(whole.steps.map(({ finishReason }) => finishReason)).toEqual(['tool-calls', 'tool-calls'])
+    const streamed = streamText(loop)
+    expect((await streamed.steps).map(({ finishReason }) => finishReason)).toEqual(['tool-calls', 'tool-calls'])
+    expect(seen.length).toBeGreaterThanOrEqual(4)
+    for (const given of seen) expect(isValid(given)).toBe(true)
+  })
+
+  test('whose parameters cannot be held are refused by the name of the tool and of the keyword', async () => {
+    const tools = [{ type: 'function' as const, function: { name: 'a', parameters: { minProperties: 1 } } }]
+    await expect(customer.client.chat.completions.create({ ...asked, tools })).rejects.toMatchObject({
+      ...{ status: 400, code: 'invalid_function_parameters', param: 'tools' },
+      message: expect.stringMatching(/'a'.*'minProperties'/),
+    })
+  })
 })
 
 describe('completions', () => {

@@ -41,7 +41,7 @@ const nothing = { begin: 0, count: 0 }
 const greedyRow: Omit<PackedRow, 'token'> = {
   ...{ seed: 0n, counter: 0, temperature: 0, top_p: 1, min_p: 0, repetition_penalty: 1, frequency_penalty: 0 },
   ...{ presence_penalty: 0, top_k: 0, logprobs: -1, output_tokens: 0 },
-  ...{ history: nothing, bias: nothing, banned: nothing },
+  ...{ history: nothing, bias: nothing, banned: nothing, mask: nothing },
 }
 
 function packed(rows: PackedRow[]): Uint8Array {
@@ -65,6 +65,7 @@ function greedyBatch(pieces: Piece[], want_logits = false, changes: Partial<Pack
     bias_ids: ints([]),
     bias_values: new Float32Array(),
     banned_ids: ints([]),
+    mask_words: ints([]),
     want_logits,
   }
 }

@@ -32,6 +32,9 @@ StepBatch good_batch() {
   batch.banned_ids = {9, 10};
   batch.rows[0].banned = {0, 2};
   batch.rows[1].banned = {2, 0};
+  batch.rows[0].mask = {0, 0};
+  batch.rows[1].mask = {0, 2};
+  batch.mask_words = {1 << 9, 1 << 17};
   return batch;
 }
 
@@ -101,6 +104,15 @@ void each_field_is_checked(Random&) {
     b.rows[0].banned = {0, 50};
     b.rows[1].banned = {50, 0};
   });
+  expect_refused("mask", [](auto& b) { b.rows[1].mask.count = 1; });
+  expect_refused("mask", [](auto& b) { b.rows[1].mask.count = 1, b.mask_words.pop_back(); });
+  expect_refused("mask", [](auto& b) { b.rows[1].mask.begin = -1; });
+  expect_refused("mask_words", [](auto& b) { b.mask_words = {0, 0}; });
+  expect_refused("mask_words", [](auto& b) { b.mask_words = {0, 1 << 18}; });  // beyond the vocabulary
+  expect_refused("mask_words", [](auto& b) {
+    b.rows[0].mask = {0, 2}, b.rows[1].mask = {2, 0};
+    b.mask_words = {1 << 9 | 1 << 10, 0};  // both are banned
+  });
   expect_refused("logprobs", [](auto& b) { b.rows[0].logprobs = 21; });
   expect_refused("logprobs", [](auto& b) { b.rows[0].logprobs = -2; });
 }
@@ -138,7 +150,7 @@ const std::vector<float> extreme_floats = {-1e38f, -1, 0, 1e-38f, 0.5f, 1, 1e38f
 void damage_row(Row& row, Random& random) {
   const std::vector<int32_t*> ints = {&row.token,         &row.counter,       &row.top_k,      &row.logprobs,   &row.output_tokens,
                                       &row.history.begin, &row.history.count, &row.bias.begin, &row.bias.count, &row.banned.begin,
-                                      &row.banned.count};
+                                      &row.banned.count,  &row.mask.begin,    &row.mask.count};
   const std::vector<float*> floats = {&row.temperature,        &row.top_p,             &row.min_p,
                                       &row.repetition_penalty, &row.frequency_penalty, &row.presence_penalty};
   if (random.between(0, 1))
@@ -149,7 +161,8 @@ void damage_row(Row& row, Random& random) {
 
 void damage_any(StepBatch& b, Random& random) {
   const std::vector<std::vector<int32_t>*> ints = {&b.tokens,       &b.token_counts, &b.starts,   &b.block_counts,
-                                                   &b.block_tables, &b.history,      &b.bias_ids, &b.banned_ids};
+                                                   &b.block_tables, &b.history,      &b.bias_ids, &b.banned_ids,
+                                                   &b.mask_words};
   const int which = random.between(0, 2 * int(ints.size()));
   if (which < int(ints.size()))
     damage_one(*ints[which], extreme_ints, random);

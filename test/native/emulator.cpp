@@ -463,6 +463,8 @@ void draws_are_those_of_the_cpu(Random& random) {
     }
     batch.banned_ids.push_back(random.between(0, vocab - 1));
     batch.rows[row].banned = {row, 1};
+    batch.rows[row].mask = {int(batch.mask_words.size()), random.between(0, 1) ? mask_words(vocab) : 0};
+    for (int i = 0; i < batch.rows[row].mask.count; i++) batch.mask_words.push_back(int32_t(random.bits() | 1u << (row + i) % 8));
     batch.rows[row].logprobs = random.between(-1, 20);
   }
   const auto draw = [&](Kernels& kernels) {

@@ -70,6 +70,9 @@ const by_test: Record<string, Broken[]> = {
   ],
   'emulator: penalties': [['sample', 'row_.bias.begin', 'row_.bias.begin + 2']],
   'emulator: draws are': [
+    ['sample', 'row_.mask.begin + id / mask_word_bits', 'row_.mask.begin'],
+    ['sample', 'word >> id % mask_word_bits', 'word >> (id + 1) % mask_word_bits'],
+    ['step_descriptor', 'place.mask.begin = words_;', ''],
     ['sample', 'prefix << bin_bits | uint32_t(bin)', 'prefix << bin_bits | uint32_t(bin ^ 1)'],
     ['sample', '(goal - above - 1) / each', '(goal - above) / each'],
   ],

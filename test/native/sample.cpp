@@ -190,6 +190,44 @@ void a_draw_depends_on_its_own_row_alone(const Device& device, Random& random) {
   expect(std::all_of(tokens.begin(), tokens.end(), [&](int token) { return token == tokens[0]; }), "the draw changed");
 }
 
+// Under any parameters only what is in the mask is drawn, and with the probabilities that it has among itself.
+void only_what_is_in_the_mask_is_drawn(const Device& device, Random& random) {
+  const int vocab = 77, rows = 60;
+  Sampling sampling(device, vocab);
+  sampling.set_rows(rows);
+  auto& b = sampling.batch;
+  auto logits = random_logits(rows * vocab, random);
+  for (int r = 0; r < rows; r++) {
+    Row& row = b.rows[r];
+    row.temperature = random.one_of<float>({0, 0.7f, 2});
+    row.top_k = random.one_of<int32_t>({0, 1, 5});
+    row.top_p = random.one_of<float>({0.3f, 1});
+    row.min_p = random.one_of<float>({0, 0.2f});
+    row.seed = random.bits();
+    row.mask = {int(b.mask_words.size()), r % 4 == 0 ? 0 : mask_words(vocab)};
+    for (int i = 0; i < row.mask.count; i++) b.mask_words.push_back(0);
+    if (row.mask.count == 0) continue;
+    for (int i = random.between(1, 4); i > 0; i--) {
+      const int id = random.between(0, vocab - 1);
+      b.mask_words[row.mask.begin + id / mask_word_bits] |= int32_t(1u << id % mask_word_bits);
+    }
+  }
+  const StepResult masked = sampling.draw(logits);
+  for (int r = 0; r < rows; r++) {
+    const Row& row = b.rows[r];
+    if (row.mask.count > 0) expect(is_in_mask(b.mask_words.data() + row.mask.begin, masked.tokens[r]), "a token of the mask");
+  }
+  // Logits far below all others say the same as a mask.
+  for (int r = 0; r < rows; r++) {
+    Row& row = b.rows[r];
+    for (int id = 0; row.mask.count > 0 && id < vocab; id++)
+      if (!is_in_mask(b.mask_words.data() + row.mask.begin, id)) logits[r * vocab + id] = -1e30f;
+    row.mask = {0, 0};
+  }
+  b.mask_words.clear();
+  expect(sampling.draw(logits).tokens == masked.tokens, "the same tokens as from logits without the others");
+}
+
 void penalties_bias_and_bans(const Device& device, Random&) {
   Sampling sampling(device, 8);
   sampling.set_rows(7);
@@ -300,6 +338,7 @@ std::vector<Test> sample_tests(const Device& device) {
       on("temperature 0 takes the highest logit, the lowest id among equals", greedy_takes_the_highest_and_lowest_id),
       on("a draw depends on its own row alone", a_draw_depends_on_its_own_row_alone),
       on("penalties, bias, bans and logprobs", penalties_bias_and_bans),
+      on("only what is in the mask is drawn", only_what_is_in_the_mask_is_drawn),
       on("the latest token of a history may be what the step before drew",
          [](const Device& tested, Random& random) {
            for (int round = 0; round < 4; round++) the_latest_token_may_be_a_reference(tested, random);

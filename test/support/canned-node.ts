@@ -61,7 +61,7 @@ export interface Registration {
 }
 
 export const CANNED_PROMPT_TOKENS = 5
-const ENDED = { reason: 'stop', stop: null } as const
+const ENDED = { reason: 'stop', stop: null, has_called: false } as const
 const CONTEXT_TOKENS = 1024
 const AGAIN_MS = 5
 
@@ -309,7 +309,10 @@ function choicesOf(request: GenerateRequest): number {
 function wholeAnswer(request: GenerateRequest, tokens: number) {
   const text = ' token'.repeat(tokens)
   if (request.shape === 'message')
-    return messageShape(request, () => usageFor(0)).whole([{ text, logprobs: null, finish: ENDED }], usageFor(tokens))
+    return messageShape(request, () => usageFor(0)).whole(
+      [{ text, logprobs: null, calls: [], finish: ENDED }],
+      usageFor(tokens),
+    )
   const choices = Array.from({ length: choicesOf(request) }, (_, index) =>
     request.shape === 'chat'
       ? { index, message: { role: 'assistant', content: text, refusal: null }, logprobs: null, finish_reason: 'stop' }

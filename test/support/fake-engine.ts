@@ -103,13 +103,15 @@ export class FakeEngine implements Engine {
     return this.#afterBiasAndBans(batch, row, nextToken(hash, position + 1, idAt, this.#options))
   }
 
-  // A bias of 100 decides; of what is banned the next id is drawn.
-  #afterBiasAndBans(batch: StepBatch, { bias, banned: bans }: PackedRow, token: number): number {
+  // A bias of 100 decides; of what is banned or not in the mask the next id is drawn.
+  #afterBiasAndBans(batch: StepBatch, { bias, banned: bans, mask }: PackedRow, token: number): number {
     const values = batch.bias_values.subarray(bias.begin, bias.begin + bias.count)
     const decided = values.indexOf(100)
     const banned = batch.banned_ids.subarray(bans.begin, bans.begin + bans.count)
     let drawn = decided < 0 ? token : batch.bias_ids[bias.begin + decided]!
-    while (banned.includes(drawn)) drawn = (drawn + 1) % this.#options.vocab_size
+    const words = batch.mask_words.subarray(mask.begin, mask.begin + mask.count)
+    const isLeftOut = (id: number) => words.length > 0 && !((words[id >> 5]! >> (id & 31)) & 1)
+    while (banned.includes(drawn) || isLeftOut(drawn)) drawn = (drawn + 1) % this.#options.vocab_size
     return drawn
   }
 
@@ -136,6 +138,7 @@ export class FakeEngine implements Engine {
       [batch.history, 'history'],
       [batch.bias_ids, 'bias'],
       [batch.banned_ids, 'banned'],
+      [batch.mask_words, 'mask'],
     ] as const) {
       let end = 0
       for (const row of rows) {

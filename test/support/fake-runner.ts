@@ -59,6 +59,10 @@ export class FakeRunner implements Runner {
     return true
   }
 
+  async hold(): Promise<object> {
+    throw new Refusal('invalid_constraint', 'This runner holds nothing.')
+  }
+
   prepare(request: RunRequest): Run {
     const { prompts } = request
     if (prompts.some((prompt) => prompt.some((part) => 'text' in part && part.text.includes(UNREADABLE))))

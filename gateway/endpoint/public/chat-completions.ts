@@ -1,19 +1,24 @@
 // POST /v1/chat/completions: messages, put into the model's own template.
 
 import * as z from 'zod'
-import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
+import { type Constraint, LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
 import { chatCompletion, chatCompletionChunk } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import { ApiError } from '../../error.ts'
 import { generationFields, unusedFields } from '../../field/generation.ts'
+import { responseFormat, textConstraint } from '../../field/response-format.ts'
 import { text } from '../../field/text.ts'
+import { toolFields, toolsConstraint, toolsTold, unusedOfTools } from '../../field/tools.ts'
 import { askingNothing, hint, unsupported, unusedIn } from '../../field/unused.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
 import { type Chat, chatPrompt, type Turn, turnsOf } from '../../prompt/template.ts'
+import { callsText, resultText, toolsText } from '../../prompt/tools.ts'
 
 const MESSAGES_MAX = 256
+const TOOL_CALLS_MAX = 128 // of one message
+const CALL_ID_LENGTH_MAX = 200
 
 const part = z.looseObject({ type: z.literal('text'), text })
 
@@ -23,19 +28,26 @@ const content = z
   })
   .transform((value) => (typeof value === 'string' ? value : value.map((part) => part.text).join('')))
 
+const toolCall = z.looseObject({
+  id: z.string().min(1).max(CALL_ID_LENGTH_MAX),
+  type: z.literal('function'),
+  function: z.looseObject({ name: z.string().regex(/^[\w-]{1,64}$/), arguments: text }),
+})
+
 const history = {
   // What a model said elsewhere may come back with these, and asks for nothing where they are empty.
   refusal: unsupported(),
   annotations: unsupported([]),
   audio: unsupported(),
   function_call: unsupported(),
-  tool_calls: unsupported([]),
+  tool_call_id: z.string().max(CALL_ID_LENGTH_MAX).nullish(),
+  tool_calls: z.array(toolCall).max(TOOL_CALLS_MAX).nullish(),
 }
 
 // Clients' own helpers put more on a message before they hand it back. No template writes it, so it is taken and named as not used.
 const message = z
   .looseObject({
-    role: z.enum(['system', 'developer', 'user', 'assistant']),
+    role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
     ...history,
     content: content.nullish(), // a helper that found no text in an answer hands back null
   })
@@ -44,10 +56,36 @@ const message = z
     params: { code: 'invalid_type' },
     error: 'expected the text of the message',
   })
+  .refine(({ role, tool_calls }) => role === 'assistant' || !tool_calls?.length, {
+    path: ['tool_calls'],
+    error: 'expected them in messages of the assistant alone',
+  })
+
+type Message = z.infer<typeof message>
+
+/** The result of a call comes after it, by its id. */
+const messages = z
+  .array(message)
+  .min(1)
+  .max(MESSAGES_MAX)
+  .superRefine((all, { addIssue }) => {
+    const known = new Set<string>()
+    for (const [at, { role, tool_calls, tool_call_id }] of all.entries()) {
+      for (const { id } of tool_calls ?? []) known.add(id)
+      if (role === 'tool' && !known.has(tool_call_id ?? ''))
+        addIssue({
+          code: 'custom',
+          path: [at, 'tool_call_id'],
+          message: 'expected the id of a tool call in an earlier message',
+        })
+    }
+  })
 
 /** What a prompt is made of. */
 export const conversation = {
-  messages: z.array(message).min(1).max(MESSAGES_MAX),
+  messages,
+  tools: toolFields.tools,
+  tool_choice: toolFields.tool_choice,
   continue_final_message: z.boolean().nullish(),
   add_generation_prompt: z.boolean().nullish(),
 }
@@ -57,17 +95,15 @@ const body = z
     ...generationFields,
     ...conversation,
     max_completion_tokens: generationFields.max_tokens,
-    tools: unsupported([]), // before what only goes with it, so that a refusal names what matters
-    functions: unsupported([]),
-    tool_choice: hint('none', 'auto'),
+    ...toolFields,
+    functions: unsupported([]), // before what only goes with it, so that a refusal names what matters
     function_call: hint('none', 'auto'),
-    parallel_tool_calls: hint(),
     audio: unsupported(),
     logprobs: z.boolean().nullish(),
     top_logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
     modalities: unsupported(['text']),
     reasoning_effort: hint('none'),
-    response_format: unsupported({ type: 'text' }),
+    response_format: responseFormat.nullish(),
     verbosity: hint('medium'),
     web_search_options: unsupported(),
   })
@@ -86,6 +122,7 @@ export const chatForm: GenerationForm<Body> = {
         shape: 'chat',
         prompts: [chatPrompt(own.model.template, chatOf(fields))],
         logprobs: logprobsOf(fields),
+        constraint: constraintOf(fields),
       },
     ),
   unused: (given) => unusedOf(given as Given),
@@ -111,24 +148,50 @@ function logprobsOf({ logprobs, top_logprobs }: Body): number | null {
   throw new ApiError('invalid_value', { param: 'top_logprobs', message: "'top_logprobs' needs 'logprobs': true." })
 }
 
+/** Calls of tools, and beside them what the text is to be. */
+function constraintOf(fields: Body): Constraint | null {
+  const text = textConstraint(fields.response_format)
+  const tools = toolsConstraint(fields)
+  return tools && text ? { ...tools, text } : (tools ?? text)
+}
+
 /** The last word of an assistant is continued, unless the caller wants another answer after it. */
-export function chatOf({ messages, continue_final_message, add_generation_prompt }: Conversation): Chat {
-  const turns = turnsOf(messages.map(turnOf))
-  const ends_with_answer = turns.at(-1)!.role === 'assistant'
+export function chatOf(fields: Conversation): Chat {
+  const { messages, continue_final_message, add_generation_prompt } = fields
+  const turns = messageTurns(messages)
+  const tools = toolsTold(fields)
+  if (tools.length > 0) turns.splice(turns[0]!.role === 'system' ? 1 : 0, 0, { role: 'system', text: toolsText(tools) })
+  const ends_with_answer = turns.at(-1)!.role === 'assistant' && !messages.at(-1)!.tool_calls?.length
   if (continue_final_message && (add_generation_prompt || !ends_with_answer))
     throw new ApiError('invalid_value', {
       param: 'continue_final_message',
       message: "'continue_final_message' needs a last message of the assistant, and no 'add_generation_prompt'.",
     })
   const is_continued = continue_final_message ?? !add_generation_prompt
-  return { turns, is_continued: ends_with_answer && is_continued }
+  return { turns: turnsOf(turns), is_continued: ends_with_answer && is_continued }
 }
 
-function turnOf({ role, content }: Body['messages'][number]): Turn {
-  return { role: role === 'developer' ? 'system' : role, text: content ?? '' }
+// The result of a tool is told by whoever asks.
+function messageTurns(messages: readonly Message[]): Turn[] {
+  const names = new Map<string, string>()
+  return messages.map(({ role, content, tool_calls, tool_call_id }) => {
+    const text = content ?? ''
+    const calls = tool_calls ?? []
+    for (const call of calls) names.set(call.id, call.function.name)
+    if (role === 'tool') return { role: 'user', text: resultText(names.get(tool_call_id!)!, text) }
+    if (role === 'assistant')
+      return {
+        role,
+        text: callsText(
+          text,
+          calls.map((call) => call.function),
+        ),
+      }
+    return { role: role === 'developer' ? 'system' : role, text }
+  })
 }
 
-interface Given {
+interface Given extends Partial<z.infer<z.ZodObject<typeof toolFields>>> {
   stream_options?: object | null | undefined
   messages: { role: string; content: unknown }[]
 }
@@ -141,5 +204,5 @@ function unusedOf(given: Given): string[] {
       unusedIn(given, part, `messages[${at}].content[${place}].`),
     ),
   ])
-  return [...unusedFields(given, body), ...ofMessages]
+  return [...unusedFields(given, body), ...unusedOfTools(given), ...ofMessages]
 }

@@ -22,7 +22,6 @@ const body = z
     add_special_tokens: z.boolean().nullish(), // of a prompt; a template has its own
     return_token_strs: z.boolean().nullish(),
     chat_template: unsupported(),
-    tools: unsupported([]),
   })
   .catchall(askingNothing())
 
@@ -48,10 +47,11 @@ export const tokenize = endpoint(
   },
 )
 
-function promptOf({ prompt, messages, add_special_tokens, ...flags }: Body, template: TemplateName) {
+function promptOf({ prompt, messages, add_special_tokens, ...chat }: Body, template: TemplateName) {
   if ((prompt == null) === (messages == null))
     throw new ApiError('invalid_value', { param: 'prompt', message: "Give either 'prompt' or 'messages'." })
-  if (messages) return chatPrompt(template, chatOf({ messages, ...flags }))
+  if (messages) return chatPrompt(template, chatOf({ messages, ...chat }))
+  if (chat.tools?.length) throw new ApiError('invalid_value', { param: 'tools', message: "'tools' need 'messages'." })
   return add_special_tokens === false ? [{ text: prompt! }] : rawPrompt(prompt!)
 }
 

@@ -63,6 +63,7 @@ export interface StepBatch {
   bias_ids: Int32Array // row after row
   bias_values: Float32Array // (bias_ids)
   banned_ids: Int32Array // row after row
+  mask_words: Int32Array // row after row, for those that have a mask; a bit a token, the lowest first
   want_logits: boolean // for tests
 }
 
@@ -95,9 +96,25 @@ export interface Engine {
   close(): Promise<void>
 }
 
+/** The bytes of each token, for grammars. */
+export type NativeVocabulary = object
+
+/** A grammar over bytes, as native/grammar/grammar.h has it. A state is a number, and −1 where a text is no longer one. */
+export interface NativeGrammar {
+  start(): number
+  advance(state: number, vocabulary: NativeVocabulary, token: number): number
+  accepts(state: number): boolean
+  mask(state: number, vocabulary: NativeVocabulary, words: Int32Array): void
+  /** True where it forgot its states, for they took more memory; they are valid no longer then. */
+  trim(bytes_max: number): boolean
+  bytes(): number
+}
+
 type Constants = Readonly<Record<string, number | Readonly<Record<string, number>>>>
 
 interface Addon {
+  NativeVocabulary: new (bytes: Uint8Array, ends: Int32Array, number: number) => NativeVocabulary
+  NativeGrammar: new (program: Int32Array) => NativeGrammar
   constants: Constants
   NativeEngine: {
     load(

@@ -3,6 +3,8 @@
 
 import { Refusal } from '../../refusal.ts'
 import type { RunRequest } from '../runner.ts'
+import { type Grammar, Reading } from './grammar/grammar.ts'
+import { invalidConstraint } from './grammar/grammar-compiler.ts'
 import type { Model } from './load/model-folder.ts'
 import type { NativeChoiceParts } from './run.ts'
 import { biasOf, samplingOfChoice } from './sampling.ts'
@@ -13,6 +15,7 @@ import { encodePrompt } from './tokenizer/encode-prompt.ts'
 export interface Room {
   model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
   sequence_tokens_max: number // what the context and all blocks hold
+  grammar: Grammar | null // what every output is to be a text of
 }
 
 /** The choices of a request, in order, none of them submitted. */
@@ -36,7 +39,14 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
   return prompts.flatMap((prompt, p) =>
     fork(
       request.n,
-      (copy, leader) => new Sequence({ prompt, ...own, leader, sampling: sampling(p * request.n + copy) }),
+      (copy, leader) =>
+        new Sequence({
+          prompt,
+          ...own,
+          leader,
+          sampling: sampling(p * request.n + copy),
+          reading: readingAfter(prompt, stop_ids, room),
+        }),
     ).map((sequence) => ({
       sequence,
       detokenizer: Detokenizer.after(tokenizer, prompt),
@@ -49,6 +59,15 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
 function predictedOf({ prediction }: RunRequest, { model: { tokenizer }, sequence_tokens_max }: Room) {
   if (!prediction) return undefined
   return tokenizer.encode(prediction.slice(0, 16 * sequence_tokens_max)).slice(0, sequence_tokens_max)
+}
+
+function readingAfter(prompt: number[], stop_ids: ReadonlySet<number>, { model, grammar }: Room): Reading | null {
+  if (grammar === null) return null
+  const at_start = Detokenizer.after(model.tokenizer, prompt).is_at_start
+  const reading = new Reading({ grammar, at_start, stop_ids })
+  if (!reading.can_begin)
+    throw invalidConstraint(grammar.constraint, 'No token of this model can begin a text that would be valid.')
+  return reading
 }
 
 function promptsOf(request: RunRequest, { model: { shape, tokenizer }, sequence_tokens_max }: Room): number[][] {

@@ -3,7 +3,7 @@
 
 /** Each field stands so many bytes behind the beginning of its row. */
 export const ROW_LAYOUT = {
-  bytes: 80,
+  bytes: 88,
   seed: 0,
   token: 8,
   counter: 12,
@@ -19,6 +19,7 @@ export const ROW_LAYOUT = {
   history: 52,
   bias: 60,
   banned: 68,
+  mask: 76,
 } as const
 
 /** Neighbouring entries of one of a batch's flat lists. */
@@ -43,6 +44,7 @@ export interface PackedRow {
   history: Span // empty where no penalty is set
   bias: Span
   banned: Span
+  mask: Span // empty where every token may be drawn
 }
 
 const WORD_BYTES = 4
@@ -82,6 +84,7 @@ export class RowTable {
     this.#setSpan(at + ROW_LAYOUT.history / WORD_BYTES, row.history)
     this.#setSpan(at + ROW_LAYOUT.bias / WORD_BYTES, row.bias)
     this.#setSpan(at + ROW_LAYOUT.banned / WORD_BYTES, row.banned)
+    this.#setSpan(at + ROW_LAYOUT.mask / WORD_BYTES, row.mask)
   }
 
   #setSpan(at: number, { begin, count }: Span): void {
@@ -116,5 +119,6 @@ function unpackRow(view: DataView, at: number): PackedRow {
     history: span(ROW_LAYOUT.history),
     bias: span(ROW_LAYOUT.bias),
     banned: span(ROW_LAYOUT.banned),
+    mask: span(ROW_LAYOUT.mask),
   }
 }

@@ -103,7 +103,7 @@ class NativeChoice implements RunChoice, LoopChoice {
   }
 
   take({ token, finish, logprobs }: SequenceOutput): RunEvent {
-    const has_text = finish !== 'stop' || this.#include_stop // else it only says that the sequence ends
+    const has_text = this.#include_stop || !this.sequence.stop_ids.has(token) // else it only says that the sequence ends
     const spelled = has_text && logprobs ? this.#spell(token, logprobs) : null
     const text = has_text ? this.#detokenizer.push(token) : ''
     const end = finish === null ? null : { finish, rest: this.#detokenizer.end() }

@@ -1,8 +1,19 @@
 // Our own engine as a runner: a model, the scheduler of its steps, and the loop that runs them.
 
-import { neutralSampling, type PromptPart } from '../../../contract/internal/generation.ts'
-import type { Run, Runner, RunnerListener, RunnerLoad, RunnerStatistics, RunRequest } from '../runner.ts'
+import assert from 'node:assert/strict'
+import { type Constraint, neutralSampling, type PromptPart } from '../../../contract/internal/generation.ts'
+import type {
+  HeldConstraint,
+  Run,
+  Runner,
+  RunnerListener,
+  RunnerLoad,
+  RunnerStatistics,
+  RunRequest,
+} from '../runner.ts'
 import type { Engine } from './engine.ts'
+import { Grammar } from './grammar/grammar.ts'
+import { Grammars } from './grammar/grammars.ts'
 import type { Model } from './load/model-folder.ts'
 import { prepareChoices, refuseHopeless, refuseStrangeIds } from './prepare.ts'
 import { NativeRun } from './run.ts'
@@ -25,11 +36,13 @@ export class NativeRunner implements Runner {
   readonly #options: NativeRunnerOptions
   readonly #scheduler: Scheduler
   readonly #loop: StepLoop
+  readonly #grammars: Grammars
 
   constructor(options: NativeRunnerOptions) {
     const { model, engine, limits, lookahead } = options
     const looks_ahead = lookahead === 'auto' ? engine.info.device.startsWith('cuda') : lookahead === 'on'
     this.#options = options
+    this.#grammars = new Grammars(model)
     this.#scheduler = new Scheduler(limits)
     this.#loop = new StepLoop({ engine, scheduler: this.#scheduler, looks_ahead })
     this.sequence_tokens_max = Math.min(model.shape.context_tokens, this.#scheduler.sequence_tokens_max)
@@ -54,8 +67,13 @@ export class NativeRunner implements Runner {
     return this.#scheduler.hasRoomFor(choices)
   }
 
-  prepare(request: RunRequest, cache_salt: string): Run {
-    const room = { model: this.#options.model, sequence_tokens_max: this.sequence_tokens_max }
+  hold(constraint: Constraint): Promise<HeldConstraint> {
+    return this.#grammars.prepare(constraint)
+  }
+
+  prepare(request: RunRequest, cache_salt: string, held: HeldConstraint | null = null): Run {
+    assert(held === null || held instanceof Grammar, 'a constraint is held by the runner that is to follow it')
+    const room = { model: this.#options.model, sequence_tokens_max: this.sequence_tokens_max, grammar: held }
     return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop)
   }
 
@@ -75,6 +93,7 @@ export class NativeRunner implements Runner {
   }
 
   async close(): Promise<void> {
+    await this.#grammars.close()
     await this.#options.engine.close()
   }
 

@@ -49,7 +49,7 @@ export function logprobsOf({ sampling }: Sequence, result: StepResult, row: numb
   return { logprob: result.logprobs[row]!, top }
 }
 
-type PackedRows = Pick<StepBatch, 'rows' | 'history' | 'bias_ids' | 'bias_values' | 'banned_ids'>
+type PackedRows = Pick<StepBatch, 'rows' | 'history' | 'bias_ids' | 'bias_values' | 'banned_ids' | 'mask_words'>
 
 /** One token to draw: the one after a sequence's own and the first `drafted` of its draft. */
 export interface Row {
@@ -64,7 +64,7 @@ export function packRows(rows: readonly Row[]): PackedRows {
   const table = new RowTable(rows.length)
   const banned = rows.map(({ sequence, drafted }) => sequence.bannedIds(drafted))
   const biases = rows.map(({ sequence }) => sequence.sampling.bias).filter(({ ids }) => ids.length > 0)
-  const ends: Ends = { history: 0, bias: 0, banned: 0 }
+  const ends: Ends = { history: 0, bias: 0, banned: 0, mask: 0 }
   for (let i = 0; i < rows.length; i++) packRow(table, i, rows[i]!, banned[i]!.length, ends)
   return {
     rows: table.bytes,
@@ -72,11 +72,12 @@ export function packRows(rows: readonly Row[]): PackedRows {
     bias_ids: Int32Array.from(biases.flatMap(({ ids }) => ids)),
     bias_values: Float32Array.from(biases.flatMap(({ values }) => values)),
     banned_ids: Int32Array.from(banned.filter((ids) => ids.length > 0).flat()),
+    mask_words: masks(rows, ends.mask),
   }
 }
 
 /** The last row's spans end here, and the next one's begin. */
-type Ends = Record<'history' | 'bias' | 'banned', number>
+type Ends = Record<'history' | 'bias' | 'banned' | 'mask', number>
 
 const NO_LOGPROBS = -1
 
@@ -101,6 +102,7 @@ function packRow(table: RowTable, i: number, row: Row, banned_count: number, end
     history,
     bias: spanFrom(ends, 'bias', sampling.bias.ids.length),
     banned: spanFrom(ends, 'banned', banned_count),
+    mask: spanFrom(ends, 'mask', sequence.reading?.mask_words ?? 0),
   })
 }
 
@@ -123,6 +125,17 @@ function histories(rows: readonly Row[], length: number): Int32Array {
     at += sequence.target
     if (sequence.awaited > 0) all[at - 1] = sequence.tokenAt(sequence.target - 1)
     for (let k = 0; k < drafted; k++) all[at++] = draft[k]!
+  }
+  return all
+}
+
+function masks(rows: readonly Row[], length: number): Int32Array {
+  const all = new Int32Array(length)
+  let at = 0
+  for (const { sequence, draft, drafted } of rows) {
+    if (!sequence.reading) continue
+    sequence.reading.mask(draft.slice(0, drafted), all.subarray(at, at + sequence.reading.mask_words))
+    at += sequence.reading.mask_words
   }
   return all
 }

@@ -13,9 +13,10 @@
 // sequence has nothing in flight; it starts over with `computed` 0, and the same tokens are computed once more.
 
 import assert from 'node:assert/strict'
-import type { Priority } from '../../../contract/internal/generation.ts'
+import type { FinishReason, Priority } from '../../../contract/internal/generation.ts'
 import { BLOCK_TOKENS } from './block-pool.ts'
 import { referenceTo } from './engine.ts'
+import type { Reading } from './grammar/grammar.ts'
 import { Prediction } from './prediction.ts'
 import type { CachedBlock } from './prefix-cache.ts'
 import { PromptLookup } from './prompt-lookup.ts'
@@ -36,6 +37,8 @@ export interface SequenceOptions {
   predicted?: readonly number[] | undefined
   /** A sequence over the same prompt that computes it first; this one waits for those blocks. */
   leader?: Sequence | undefined
+  /** What its output is to be a text of. */
+  reading?: Reading | null
 }
 
 export class Sequence {
@@ -47,6 +50,7 @@ export class Sequence {
   readonly priority: Priority
   readonly cache_salt: string
   readonly leader: Sequence | null
+  readonly reading: Reading | null
   readonly tokens: number[] // prompt, then output
   state: 'new' | 'waiting' | 'running' | 'finished' = 'new'
   arrival = 0 // order of submission; a smaller one is older
@@ -74,6 +78,7 @@ export class Sequence {
     this.priority = options.priority
     this.cache_salt = options.cache_salt
     this.leader = options.leader ?? null
+    this.reading = options.reading ?? null
     this.tokens = [...options.prompt]
     this.prediction = options.predicted ? new Prediction(options.predicted, this.tokens) : null
   }
@@ -114,6 +119,14 @@ export class Sequence {
     this.in_flight -= tokens
     this.computed += tokens
     if (drew) this.awaited--
+  }
+
+  /** A token was drawn. Says why it is the last, where it is. */
+  append(token: number): FinishReason | null {
+    this.tokens.push(token)
+    if (this.stop_ids.has(token)) return 'stop'
+    const end = this.reading?.append(token) ?? null
+    return end ?? (this.output_tokens === this.output_tokens_max ? 'length' : null)
   }
 
   /** The drafted token behind its last one was right: it was computed in the same step. */
@@ -169,6 +182,7 @@ export class Sequence {
     const predicted = this.prediction?.propose(room, chanceMin) ?? NONE
     const draft = predicted.length > 0 ? predicted : this.#lookup.propose(room, chanceMin)
     const end = draft.findIndex((token) => this.stop_ids.has(token))
-    return end < 0 ? draft : draft.slice(0, end)
+    const kept = end < 0 ? draft : draft.slice(0, end)
+    return this.reading?.cut(kept) ?? kept
   }
 }

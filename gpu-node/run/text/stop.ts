@@ -55,7 +55,7 @@ export class StopMatcher {
 }
 
 /** Length of the longest end of `text` that is a beginning of `stop`, the whole of it excluded. */
-function heldLength(text: string, stop: string): number {
+export function heldLength(text: string, stop: string): number {
   for (let length = Math.min(stop.length - 1, text.length); length > 0; length--) {
     if (text.endsWith(stop.slice(0, length))) return length
   }

@@ -437,7 +437,8 @@ SamplingRow CpuKernels::sampling_row(const Row& row) const {
           .output = history.subspan(prompt_tokens),
           .bias_ids = of<int32_t>(batch_->bias_ids, row.bias),
           .bias_values = of<float>(batch_->bias_values, row.bias),
-          .banned = of<int32_t>(batch_->banned_ids, row.banned)};
+          .banned = of<int32_t>(batch_->banned_ids, row.banned),
+          .mask = of<int32_t>(batch_->mask_words, row.mask)};
 }
 
 const Bodies& bodies_for(CpuIsa isa) {

@@ -1,4 +1,4 @@
-// The order of things: penalties, bias, bans, temperature, top-k, top-p, min-p (Hugging Face's), then the inverse of
+// The order of things: penalties, bias, bans, mask, temperature, top-k, top-p, min-p (Hugging Face's), then the inverse of
 // the cumulative distribution in the order of ids. Logprobs come first, from the raw logits.
 #include "sample.h"
 
@@ -84,6 +84,9 @@ void Sampler::apply_penalties(const SamplingRow& row) {
   for (size_t i = 0; i < row.bias_ids.size(); i++)
     scores_[row.bias_ids[i]] = bounded(scores_[row.bias_ids[i]] + row.bias_values[i]);
   for (const int id : row.banned) scores_[id] = minus_infinity;
+  if (row.mask.empty()) return;
+  for (int id = 0; id < vocab_size_; id++)
+    if (!is_in_mask(row.mask.data(), id)) scores_[id] = minus_infinity;
 }
 
 int Sampler::highest() const {

@@ -17,6 +17,7 @@ struct SamplingRow {
   std::span<const int32_t> bias_ids;
   std::span<const float> bias_values;
   std::span<const int32_t> banned;
+  std::span<const int32_t> mask;
 };
 
 struct Drawn {

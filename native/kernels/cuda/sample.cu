@@ -1,4 +1,4 @@
-// One token for each row of logits (rows, vocab): penalties, bias, bans, temperature, top-k, top-p, min-p, then the inverse
+// One token for each row of logits (rows, vocab): penalties, bias, bans, mask, temperature, top-k, top-p, min-p, then the inverse
 // of the cumulative distribution in the order of ids, exactly as cpu/sample.cpp defines them.
 // The trick: no sort. A candidate's key is (probability, then the lower id first); the filters are one threshold on keys,
 // found from three histograms of ten bits each, in fixed point so that any order of adding gives one sum. Probabilities are
@@ -160,6 +160,12 @@ class RowSampler {
     }
     __syncthreads();
     for (int i = threadIdx.x; i < row_.banned.count; i += threads) scores_[words_[row_.banned.begin + i]] = -INFINITY;
+    __syncthreads();
+    if (row_.mask.count == 0) return;
+    each_id([&](int id) {
+      const uint32_t word = words_[row_.mask.begin + id / mask_word_bits];
+      if (!(word >> id % mask_word_bits & 1)) scores_[id] = -INFINITY;
+    });
     __syncthreads();
   }
 

@@ -15,13 +15,13 @@ constexpr int64_t words_bound = int64_t(1) << 28;
 
 size_t align(size_t offset) { return (offset + 255) / 256 * 256; }
 
-// Every sequence's blocks, and for as many rows a history of distinct ids.
+// Every sequence's blocks, and for as many rows a history of distinct ids and a mask.
 int32_t words_max(const ModelShape& shape, const StepLimits& limits, int64_t attention_parts) {
   const int64_t blocks = (shape.context_tokens + block_tokens - 1) / block_tokens;
   const int64_t history = 2 * std::min(shape.vocab_size, shape.context_tokens);
   const int64_t attention = shape.has_attention() ? attention_plan_words_max(limits, attention_parts) : 0;
   const int64_t other = std::min(int64_t(limits.batch_tokens_max) * 3 * shape.vocab_size + other_words / 64, other_words);
-  return int32_t(std::min(limits.sequences_max * (blocks + history) + attention + other, words_bound));
+  return int32_t(std::min(limits.sequences_max * (blocks + history + mask_words(shape.vocab_size)) + attention + other, words_bound));
 }
 
 }  // namespace
@@ -75,7 +75,7 @@ void StepDescriptor::resolve(const DrawnToken* drawn, cudaStream_t stream) const
 int32_t StepDescriptor::append(int32_t word) {
   if (words_ == words_max_) {
     std::fill(history_counts_.begin(), history_counts_.end(), 0);
-    throw EngineError("bad_batch", "the step's histories, biases and bans are too many together");
+    throw EngineError("bad_batch", "the step's histories, biases, bans and masks are too many together");
   }
   reinterpret_cast<int32_t*>(host_ + parts_.words)[words_] = word;
   return words_++;
@@ -116,6 +116,8 @@ void StepDescriptor::place_rows(const StepBatch& batch) {
     place.bias = append_biases(batch, row.bias);
     place.banned.begin = words_;
     for (int32_t i = row.banned.begin; i < row.banned.end(); i++) append(batch.banned_ids[i]);
+    place.mask.begin = words_;
+    for (int32_t i = row.mask.begin; i < row.mask.end(); i++) append(batch.mask_words[i]);
     *places++ = place;
   }
 }

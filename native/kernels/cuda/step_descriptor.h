@@ -12,7 +12,7 @@ class StepDescriptor {
  public:
   StepDescriptor(const ModelShape& shape, const StepLimits& limits, int multiprocessors, int64_t attention_parts);
 
-  // Throws EngineError bad_batch when histories, biases and bans exceed the memory for them.
+  // Throws EngineError bad_batch when histories, biases, bans and masks exceed the memory for them.
   void upload(const StepBatch& batch, cudaStream_t stream);
   // Makes ids of the references in what was uploaded: they are to these tokens, on this device.
   void resolve(const DrawnToken* drawn, cudaStream_t stream) const;

@@ -45,7 +45,7 @@ struct StepView {
   const TokenPlace* tokens;  // (tokens)
   const RowPlace* rows;      // (rows)
   const int32_t* words;      // block tables, attention items, merged tokens, histories (id, times in the output),
-                             // biases (id, float bits), banned ids
+                             // biases (id, float bits), banned ids, masks
 };
 
 // One row's result.

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from 'vitest'
 import { type Answer, answerTo } from '../../../gpu-node/answer/answer.ts'
-import type { Finish } from '../../../gpu-node/answer/public-shape.ts'
+import type { Ending } from '../../../gpu-node/answer/public-shape.ts'
 import { generateRequest } from '../../support/generate.ts'
 
 const usage = {
@@ -125,7 +125,7 @@ describe('a message', () => {
   const counted = { ...usage, prompt_tokens: 7, prompt_tokens_details: { cached_tokens: 4 } }
   const block = (text: string) => ({ type: 'text', text, citations: null })
 
-  function playTo(to: Answer, finish: Finish): string {
+  function playTo(to: Answer, finish: Ending): string {
     to.text(0, 'a\n')
     to.text(0, '写')
     to.finish(0, finish)
@@ -133,7 +133,7 @@ describe('a message', () => {
     return to.take()
   }
 
-  const endings: [Finish, string, string | null][] = [
+  const endings: [Ending, string, string | null][] = [
     [ended, 'end_turn', null],
     [full, 'max_tokens', null],
     [{ reason: 'stop', stop: 'END' }, 'stop_sequence', 'END'],

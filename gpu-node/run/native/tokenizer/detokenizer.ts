@@ -37,6 +37,11 @@ export class Detokenizer {
     return ids.map((id) => detokenizer.push(id)).join('') + detokenizer.end()
   }
 
+  /** Whether nothing was written yet. */
+  get is_at_start(): boolean {
+    return this.#at_start
+  }
+
   /** What this id alone would add here, before any other is pushed; bytes are null where it has no text. */
   surface(id: number): Surface {
     const piece = this.#tokenizer.piece(id)

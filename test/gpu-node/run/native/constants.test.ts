@@ -39,6 +39,7 @@ test('rows are read as they were written, and no two fields share their bytes', 
       ...{ repetition_penalty: n + 5, frequency_penalty: n + 6, presence_penalty: n + 7, top_k: n + 8 },
       ...{ logprobs: -1, output_tokens: n + 9, history: { begin: n + 10, count: n + 11 } },
       ...{ bias: { begin: n + 12, count: n + 13 }, banned: { begin: n + 14, count: n + 15 } },
+      mask: { begin: n + 16, count: n + 17 },
     }),
   )
   const table = new RowTable(rows.length)

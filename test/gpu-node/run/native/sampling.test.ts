@@ -5,7 +5,7 @@ import type { Sequence } from '../../../../gpu-node/run/native/sequence.ts'
 import { greedy, makeSequence } from '../../../support/sequences.ts'
 
 /** A row where it is the only one. */
-const withoutPlaces = ({ bias: _, banned: __, ...row }: ReturnType<typeof packedRows>[number]) => row
+const withoutPlaces = ({ bias: _, banned: __, mask: ___, ...row }: ReturnType<typeof packedRows>[number]) => row
 
 /** The rows as the engine reads them, each with its own part of every list. */
 function packedRows(rows: Row[]) {

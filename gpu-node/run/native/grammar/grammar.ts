@@ -1,0 +1,139 @@
+// Grammars that are ready to be followed, over the vocabulary of one model; and where in one a sequence stands. That follows from
+// the sequence's output alone, so it is never lost: after a preemption it is where it was, and a draft is tried without moving it.
+
+import type { Constraint, FinishReason } from '../../../../contract/internal/generation.ts'
+import type { NativeGrammar, NativeVocabulary } from '../engine.ts'
+
+export interface Vocabularies {
+  words: number // of a mask, 32 tokens each
+  plain: NativeVocabulary
+  at_start: NativeVocabulary // for the first token of a text
+}
+
+const DEAD = -1
+const STATES_BYTES_MAX = 64 << 20
+
+/** A grammar that many sequences follow. */
+export class Grammar {
+  readonly native: NativeGrammar
+  readonly vocabularies: Vocabularies
+  readonly constraint: Constraint // that it was made of
+  #epoch = 0
+
+  constructor(native: NativeGrammar, vocabularies: Vocabularies, constraint: Constraint) {
+    this.native = native
+    this.vocabularies = vocabularies
+    this.constraint = constraint
+  }
+
+  /** Changes when the states that were given out are no longer valid. */
+  get epoch(): number {
+    return this.#epoch
+  }
+
+  /** Frees what it remembers, where that is much. */
+  trim(bytes_max = STATES_BYTES_MAX): void {
+    if (this.native.trim(bytes_max)) this.#epoch++
+  }
+}
+
+export interface ReadingOptions {
+  grammar: Grammar
+  at_start: boolean // the output is the beginning of a text: nothing is written before it
+  stop_ids: ReadonlySet<number>
+}
+
+/** What a sequence has written of a grammar's text. Tokens that end it are allowed where the text is whole, and only there. */
+export class Reading {
+  readonly #options: ReadingOptions
+  readonly #output: number[] = []
+  #state: number
+  #epoch: number
+  #scratch: Int32Array<ArrayBuffer>
+
+  constructor(options: ReadingOptions) {
+    const { native, vocabularies } = options.grammar
+    this.#options = options
+    this.#state = native.start()
+    this.#epoch = options.grammar.epoch
+    this.#scratch = new Int32Array(vocabularies.words)
+  }
+
+  get mask_words(): number {
+    return this.#options.grammar.vocabularies.words
+  }
+
+  /** Whether any token could be drawn: none where a grammar has too many readings from the start. */
+  get can_begin(): boolean {
+    const state = this.#current()
+    return state !== DEAD && this.#endAt(state, this.#output.length) === null
+  }
+
+  /**
+   * A token was drawn. Says whether it was the last: the text is whole and nothing can follow, or no token goes on with it, as
+   * may be where a vocabulary lacks some bytes.
+   */
+  append(token: number): FinishReason | null {
+    this.#options.grammar.trim()
+    const state = this.#step(this.#current(), token, this.#output.length)
+    this.#output.push(token)
+    if (state === DEAD) return 'length' // the engine draws nothing that the mask leaves out
+    this.#state = state
+    return this.#endAt(state, this.#output.length)
+  }
+
+  /** So many of a draft's tokens can be drawn one after the other, with another behind each. */
+  cut(draft: readonly number[]): readonly number[] {
+    let state = this.#current()
+    for (const [i, token] of draft.entries()) {
+      const at = this.#output.length + i
+      state = this.#step(state, token, at)
+      if (state === DEAD || this.#endAt(state, at + 1) !== null) return draft.slice(0, i)
+    }
+    return draft
+  }
+
+  /** Puts into `words` what may be drawn behind the output and these tokens, a bit each. */
+  mask(drafted: readonly number[], words: Int32Array): void {
+    const at = this.#output.length
+    const state = drafted.reduce((state, token, i) => this.#step(state, token, at + i), this.#current())
+    this.#maskAt(state, at + drafted.length, words)
+  }
+
+  #current(): number {
+    const { grammar } = this.#options
+    if (this.#epoch !== grammar.epoch) {
+      this.#epoch = grammar.epoch
+      this.#state = this.#output.reduce((state, token, i) => this.#step(state, token, i), grammar.native.start())
+    }
+    return this.#state
+  }
+
+  #step(state: number, token: number, at: number): number {
+    return this.#options.grammar.native.advance(state, this.#vocabularyAt(at), token)
+  }
+
+  #vocabularyAt(at: number): NativeVocabulary {
+    const { grammar, at_start } = this.#options
+    return at === 0 && at_start ? grammar.vocabularies.at_start : grammar.vocabularies.plain
+  }
+
+  #maskAt(state: number, at: number, words: Int32Array): void {
+    const { grammar, stop_ids } = this.#options
+    grammar.native.mask(state, this.#vocabularyAt(at), words)
+    const is_whole = grammar.native.accepts(state)
+    for (const id of stop_ids) {
+      if (is_whole) words[id >> 5]! |= 1 << (id & 31)
+      else words[id >> 5]! &= ~(1 << (id & 31))
+    }
+  }
+
+  #endAt(state: number, at: number): FinishReason | null {
+    const { grammar, stop_ids } = this.#options
+    const words = this.#scratch
+    grammar.native.mask(state, this.#vocabularyAt(at), words)
+    for (const id of stop_ids) words[id >> 5]! &= ~(1 << (id & 31))
+    if (words.some((word) => word !== 0)) return null
+    return grammar.native.accepts(state) ? 'stop' : 'length'
+  }
+}

@@ -1,0 +1,83 @@
+// The grammars that a node has prepared, by what was asked for: each is compiled once and kept while it is used.
+
+import { createHash } from 'node:crypto'
+import type { Constraint } from '../../../../contract/internal/generation.ts'
+import { openAddon } from '../engine.ts'
+import type { Model } from '../load/model-folder.ts'
+import { Grammar, type Vocabularies } from './grammar.ts'
+import { GrammarCompiler } from './grammar-compiler.ts'
+import { tokenBytes } from './vocabulary.ts'
+
+const KEPT_MAX = 256
+const KEPT_BYTES_MAX = 512 << 20
+
+export class Grammars {
+  readonly #model: Pick<Model, 'shape' | 'tokenizer'>
+  readonly #compiler = new GrammarCompiler()
+  readonly #kept = new Map<string, Promise<Grammar>>() // what was asked for last is last
+  readonly #bytes = new Map<string, number>()
+  #vocabularies: Vocabularies | null = null
+
+  constructor(model: Pick<Model, 'shape' | 'tokenizer'>) {
+    this.#model = model
+  }
+
+  /** Refuses what cannot be held. */
+  async prepare(constraint: Constraint): Promise<Grammar> {
+    const key = createHash('sha256').update(JSON.stringify(constraint)).digest('base64')
+    const known = this.#kept.get(key)
+    const grammar = known ?? this.#compile(constraint)
+    this.#kept.delete(key)
+    this.#kept.set(key, grammar)
+    try {
+      this.#bytes.set(key, (await grammar).native.bytes())
+    } catch (error) {
+      this.#forget(key, grammar) // what was refused for want of time or room may be asked for again
+      throw error
+    }
+    this.#dropOldest()
+    return grammar
+  }
+
+  async close(): Promise<void> {
+    await this.#compiler.close()
+  }
+
+  async #compile(constraint: Constraint): Promise<Grammar> {
+    const program = await this.#compiler.compile(constraint)
+    const { NativeGrammar } = openAddon()
+    return new Grammar(new NativeGrammar(program), this.#vocabulariesOfModel(), constraint)
+  }
+
+  #vocabulariesOfModel(): Vocabularies {
+    if (this.#vocabularies) return this.#vocabularies
+    const { tokenizer, shape } = this.#model
+    const { NativeVocabulary } = openAddon()
+    const vocabulary = (at_start: boolean) => {
+      const { bytes, ends } = tokenBytes(tokenizer, shape.vocab_size, { at_start })
+      return new NativeVocabulary(bytes, ends, Number(at_start))
+    }
+    this.#vocabularies = {
+      words: Math.ceil(shape.vocab_size / 32),
+      plain: vocabulary(false),
+      at_start: vocabulary(true),
+    }
+    return this.#vocabularies
+  }
+
+  #forget(key: string, grammar: Promise<Grammar>): void {
+    if (this.#kept.get(key) !== grammar) return
+    this.#kept.delete(key)
+    this.#bytes.delete(key)
+  }
+
+  #dropOldest(): void {
+    let bytes = this.#bytes.values().reduce((sum, one) => sum + one, 0)
+    for (const key of this.#bytes.keys()) {
+      if (this.#kept.size <= KEPT_MAX && bytes <= KEPT_BYTES_MAX) return
+      bytes -= this.#bytes.get(key)!
+      this.#kept.delete(key)
+      this.#bytes.delete(key)
+    }
+  }
+}

@@ -1,0 +1,36 @@
+// The bytes that each token adds to a text, for the grammar that decides which may come. Tokens that are no text (control pieces,
+// added ones, the unknown) have none, so that a grammar never takes them.
+
+import type { Piece } from '../tokenizer/sentencepiece-file.ts'
+import type { Tokenizer } from '../tokenizer/tokenizer.ts'
+
+export interface TokenBytes {
+  bytes: Uint8Array
+  ends: Int32Array // of each token's bytes, behind those of the one before
+}
+
+const SPACE = '\u2581'
+
+/** At the start of a whole text, a piece's leading space is not written. The network may have more rows than there are pieces. */
+export function tokenBytes(tokenizer: Tokenizer, vocab_size: number, { at_start }: { at_start: boolean }): TokenBytes {
+  const spellings = Array.from({ length: vocab_size }, (_, id) =>
+    bytesOfPiece(tokenizer, tokenizer.piece(id), at_start),
+  )
+  let end = 0
+  const ends = Int32Array.from(spellings, ({ length }) => {
+    end += length
+    return end
+  })
+  return { bytes: Uint8Array.from(Buffer.concat(spellings)), ends }
+}
+
+const NONE = Buffer.alloc(0)
+
+function bytesOfPiece({ model }: Tokenizer, piece: Piece | undefined, at_start: boolean): Buffer {
+  if (piece?.type === 'byte') return Buffer.from([Number.parseInt(piece.text.slice(3, 5), 16)])
+  if (piece?.type !== 'normal' && piece?.type !== 'user_defined') return NONE
+  const { text, found_as = text } = piece
+  const drops_space = at_start && (model.add_dummy_prefix || model.remove_extra_whitespaces)
+  const written = drops_space && found_as.startsWith(SPACE) ? found_as.slice(SPACE.length) : found_as
+  return Buffer.from(written.replaceAll(SPACE, ' '))
+}

@@ -1,0 +1,73 @@
+// Constraints that were made to hurt are refused or followed, over a vocabulary of 32,000, and neither takes long on the thread that
+// serves everybody. HOSTILE=1000 draws so many, and prints how long that thread was busy at once.
+
+import { afterAll, expect, test } from 'vitest'
+import { Refusal } from '../../../../../gpu-node/refusal.ts'
+import { Reading } from '../../../../../gpu-node/run/native/grammar/grammar.ts'
+import { Grammars } from '../../../../../gpu-node/run/native/grammar/grammars.ts'
+import { Tokenizer } from '../../../../../gpu-node/run/native/tokenizer/tokenizer.ts'
+import { drawHostile } from '../../../../support/hostile-constraints.ts'
+import { llamaTokenizerModel } from '../../../../support/llama-vocabulary.ts'
+import { type Random, seededRandom } from '../../../../support/random.ts'
+
+const HOSTILE = Number(process.env.HOSTILE ?? 12)
+const STEPS = 40
+const EOS = 2
+
+const tokenizer = new Tokenizer(llamaTokenizerModel())
+const grammars = new Grammars({ tokenizer, shape: { vocab_size: tokenizer.size } as never })
+afterAll(() => grammars.close())
+
+/** What this thread has worked, whoever else wanted the machine. */
+function busyMs(): number {
+  const { user, system } = process.threadCpuUsage()
+  return (user + system) / 1000
+}
+
+test('they are refused with why, or every step has something to draw', async () => {
+  const random = seededRandom()
+  await grammars.prepare({ kind: 'regex', regex: 'a' }) // the vocabulary is read once
+  const longest = { prepare: 0, step: 0 }
+  let held = 0
+  for (let i = 0; i < HOSTILE; i++) {
+    const constraint = drawHostile(random)
+    const before = busyMs()
+    const grammar = await grammars.prepare(constraint).catch((error: unknown) => {
+      expect(error).toBeInstanceOf(Refusal)
+      return null
+    })
+    longest.prepare = Math.max(longest.prepare, busyMs() - before)
+    if (grammar === null) continue
+    held++
+    longest.step = Math.max(
+      longest.step,
+      follow(new Reading({ grammar, at_start: false, stop_ids: new Set([EOS]) }), random),
+    )
+  }
+  console.log(`${held} of ${HOSTILE} held; the longest on this thread, in ms: ${JSON.stringify(longest)}`)
+  expect(held).toBeGreaterThan(0)
+}, 3_600_000)
+
+/** The longest of some steps. */
+function follow(reading: Reading, random: Random): number {
+  const words = new Int32Array(reading.mask_words)
+  let longest = 0
+  for (let step = 0; step < STEPS; step++) {
+    const before = busyMs()
+    reading.mask([], words)
+    const spent = busyMs() - before
+    const token = drawFrom(words, random)
+    if (token === EOS) return longest
+    const again = busyMs()
+    const end = reading.append(token)
+    longest = Math.max(longest, spent + busyMs() - again)
+    if (end !== null) return longest
+  }
+  return longest
+}
+
+function drawFrom(words: Int32Array, random: Random): number {
+  const ids = Array.from({ length: tokenizer.size }, (_, id) => id).filter((id) => (words[id >> 5]! >> (id & 31)) & 1)
+  expect(ids.length).toBeGreaterThan(0)
+  return random.pick(ids)
+}
