@@ -114,6 +114,7 @@ export class Journal {
     this.#path = join(data_dir, 'journal.jsonl')
     this.#settled = new SettledRecords(data_dir, this.#options)
     this.damage = existsSync(this.#path) ? this.#replay() : null
+    if (this.damage) this.#distrustEnds()
     for (const generation of [...this.#open.values()]) this.#finish({ ...generation, outcome: 'node_lost' })
     if (this.#position.is_resending) this.#resending = new Resending(this.#settled)
     if (!this.#compact()) throw new Error(`the disk of ${data_dir} is full`)
@@ -339,6 +340,15 @@ export class Journal {
     const kept_as = join(this.#folder, `${DAMAGED}${this.#options.now()}.jsonl`)
     linkSync(this.#path, kept_as)
     return { bytes, kept_as }
+  }
+
+  /**
+   * Damage may have taken how much was acknowledged, by which a database that came back older would be noticed; so the last day is told
+   * again. What is told again has ended, though damage may have taken that, too.
+   */
+  #distrustEnds(): void {
+    for (const record of this.#settled) this.#open.delete(keyOf(record))
+    this.#position = { ...this.#position, is_resending: true }
   }
 
   /** Rewrites the file with what still matters. The old one stays until the new one is whole. */
