@@ -311,6 +311,14 @@ describe('a damaged file', () => {
     expect(again.position).toMatchObject({ mark: 1, is_resending: false })
   })
 
+  test('of a journal, or of the id that is kept beside it, makes no other journal of it', () => {
+    const { id } = open().position
+    for (const damaged of [file(), join(folder, 'journal-id')]) {
+      writeFileSync(damaged, readFileSync(damaged, 'utf8').replace(id, id.slice(0, -1)))
+      expect(open().position.id).toBe(id)
+    }
+  })
+
   test('of one journal is no reason to charge two records, or a copy of an old one', () => {
     const journal = open()
     journal.accept(acceptance('a'))
