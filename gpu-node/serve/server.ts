@@ -20,6 +20,7 @@ import { guardMetrics } from './guard-metrics.ts'
 import type { Metrics } from './metrics.ts'
 import { refusalAnswer } from './refusal-answer.ts'
 import type { Streams } from './streams.ts'
+import { Turns } from './turns.ts'
 
 const BODY_BYTES_MAX = 8 << 20
 const TIMER_MS_MAX = 2 ** 31 - 1 // setTimeout takes a longer time for none at all
@@ -54,7 +55,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
   const { metrics_token } = options.config
   const door = { ...options.config, ticket_keys: options.ticket_keys }
   const app = new Hono<{ Bindings: HttpBindings }>()
-  const turn = turns()
+  const turns = new Turns()
 
   app.onError((error, c) => {
     if (error instanceof HTTPException) return error.getResponse()
@@ -80,7 +81,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     const ticket_text = c.req.header(TICKET_HEADER)
     const ticket = await acceptTicket(ticket_text, door)
     const body = acceptBody(new Uint8Array(await c.req.arrayBuffer()), ticket)
-    await turn()
+    await turns.take(ticket.cache_salt)
     const request = parseRequest(body)
     // From here to the start nothing is awaited: one ticket, one start; what has room now has it then.
     refuseUnlessServing(state)
@@ -91,15 +92,6 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     return RESPONSE_ALREADY_SENT
   })
   return app
-}
-
-/** Gives each caller a turn of the event loop: of many prompts that come at once, none keeps what runs waiting for all. */
-function turns(): () => Promise<unknown> {
-  let last: Promise<unknown> = Promise.resolve()
-  return () => {
-    last = last.then(() => new Promise(setImmediate))
-    return last
-  }
 }
 
 function refuseSize(): never {

@@ -31,6 +31,7 @@ const ROWS = 120
 export async function startAbusedGateway(): Promise<TestGateway> {
   const gateway = await startTestGateway({ KEPT_BYTES_MAX: '20000000' })
   gateway.node.options.completion_tokens = 2000
+  gateway.node.options.chunk_ms = 1 // between two tokens a node notices who has left
   return gateway
 }
 
