@@ -8,6 +8,7 @@ import { parse } from 'smol-toml'
 import type { LocalModel } from '../gateway/catalog.ts'
 import { faultOf } from '../gateway/env.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
+import { assetsWorker } from './assets.ts'
 import { bundleWorker } from './bundle.ts'
 import type { RunningServer } from './children.ts'
 import { isEncrypted, openDatabase } from './database.ts'
@@ -56,14 +57,16 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     options.signal,
     STATEMENT_MS_MAX,
   )
+  const assets = assetsWorker()
   const way = await wayTo(readDatabaseUrl(options.database_url), log)
   const files = {
     'worker.js': script,
     'cron.js': CRON_WORKER,
     'rate-limit.js': RATE_LIMIT,
+    ...assets.files,
     'workerd.capnp': workerdConfig(
       config,
-      { ...options, addresses: await addressesOf(options) },
+      { ...options, addresses: await addressesOf(options), asset_modules: assets.modules },
       { urls: database_urls, address: way.address },
     ),
   }
@@ -158,7 +161,7 @@ async function addressesOf({ port }: GatewayOptions): Promise<string[]> {
   return (await loopbacks()).map((address) => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`))
 }
 
-type Served = GatewayOptions & { addresses: string[] }
+type Served = GatewayOptions & { addresses: string[]; asset_modules: string }
 
 /** Names a var or a secret that the gateway would not serve with: what it says itself stands in its log, at the first request. */
 export function requireSettings(options: GatewaySettings): void {
@@ -188,6 +191,7 @@ function workerdConfig(config: WorkerConfig, options: Served, database: Database
   const date = quoted(config.compatibility_date)
   const classes = config.durable_objects.bindings
   const bindings = [
+    '(name = "ASSETS", service = "assets")',
     ...Object.entries(texts).map(([name, text]) => `(name = ${quoted(name)}, text = ${quoted(text)})`),
     ...classes.map(
       ({ name, class_name }) => `(name = ${quoted(name)}, durableObjectNamespace = ${quoted(class_name)})`,
@@ -213,6 +217,9 @@ const config :Workerd.Config = (
       modules = [(name = "cron.js", esModule = embed "cron.js")],
       compatibilityDate = ${date}, compatibilityFlags = ["service_binding_extra_handlers"],
       bindings = [(name = "GATEWAY", service = "gateway")])),
+    (name = "assets", worker = (
+      modules = [${options.asset_modules}],
+      compatibilityDate = ${date})),
     (name = "network", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
     (name = "database", external = (address = ${quoted(database.address)}, tcp = ())),
   ],

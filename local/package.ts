@@ -11,6 +11,7 @@ const sources = ['contract', 'gateway', 'gpu-node', 'local', 'migrations', 'mode
 const files = [
   'package.json',
   'wrangler.toml',
+  'docs/openapi.json',
   'LICENSE',
   'NOTICE',
   'README.md',

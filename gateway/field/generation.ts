@@ -8,7 +8,7 @@ import { askingNothing, hint, unsupported, unusedIn } from './unused.ts'
 const STOP_LENGTH_MAX = 256
 
 const between = (low: number, high: number) => z.number().min(low).max(high).nullish()
-const stop = text.max(STOP_LENGTH_MAX)
+export const stopText = text.max(STOP_LENGTH_MAX)
 // Several clients write "as many as fit" as -1.
 const tokenCount = z
   .int()
@@ -76,7 +76,7 @@ export const generationFields = {
   // It counts from the arrival of the request; what there is by then is the answer. It cannot put off the longest a generation may take.
   deadline_ms: z.int().min(1).nullish(),
   stop: z
-    .union([stop, z.array(stop).max(STOPS_MAX)], {
+    .union([stopText, z.array(stopText).max(STOPS_MAX)], {
       error: `expected up to ${STOPS_MAX} strings of at most ${STOP_LENGTH_MAX} characters`,
     })
     .nullish(),

@@ -34,7 +34,12 @@ export async function readBody<B>(c: Call, schema: z.ZodType<B>): Promise<B> {
     const nothing = schema.safeParse({}) // who sends no body leaves out what may be left out
     if (nothing.success) return nothing.data
   }
-  const result = schema.safeParse(body.json(), { reportInput: true })
+  return checked(body.json(), schema)
+}
+
+/** The value as the schema reads it, or the refusal of what it found first. */
+export function checked<B>(value: unknown, schema: z.ZodType<B>): B {
+  const result = schema.safeParse(value, { reportInput: true })
   if (!result.success) throw asApiError(result.error.issues[0]!)
   return result.data
 }
@@ -183,6 +188,8 @@ function codeOf(issue: z.core.$ZodIssue): ErrorCode {
 
 function messageOf(code: ErrorCode, param: string, issue: z.core.$ZodIssue): string {
   if (code === 'unknown_parameter') return `Unknown parameter: '${param}'.`
+  if (code === 'unsupported_parameter' && issue.message.startsWith('no '))
+    return `Unsupported parameter: '${param}' cannot be '${printable(issue.message.slice(3))}' here.`
   if (code === 'unsupported_parameter') return `Unsupported parameter: '${param}' cannot be used here.`
   if (code === 'missing_required_parameter') return `Missing required parameter: '${param}'.`
   const where = param ? `'${param}'` : 'the body'

@@ -7,6 +7,9 @@ import type { GenerationFields } from '../field/generation.ts'
 
 const CHOICES_MAX = 128
 
+/** What the id of an answer begins with; the request's own follows (field/id.ts). */
+const RESPONSE_ID: Record<Shape, string> = { chat: 'chatcmpl-', completion: 'cmpl-', message: 'msg_' }
+
 export function generateRequest(
   fields: GenerationFields,
   own: {
@@ -27,7 +30,7 @@ export function generateRequest(
     throw new ApiError('invalid_value', { param: 'n', message: `Prompts times n may be at most ${CHOICES_MAX}.` })
   return {
     request_id,
-    response_id: `${shape === 'chat' ? 'chatcmpl' : 'cmpl'}-${request_id.replaceAll('-', '')}`,
+    response_id: RESPONSE_ID[shape] + request_id.replaceAll('-', ''),
     created_unix_s: Math.floor(Date.now() / 1000),
     model: model.id,
     shape,

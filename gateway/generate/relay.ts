@@ -148,7 +148,8 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
   engine_failed: 'internal_error',
 }
 
-function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError {
+/** What a node's refusal is to the client. */
+export function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError {
   if (answer === 'unreachable') return new ApiError('model_unavailable')
   const code = refusals[answer.refused.code] ?? 'internal_error'
   if (code === 'internal_error' || ['bad_ticket', 'no_room'].includes(answer.refused.code))

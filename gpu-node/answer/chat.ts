@@ -3,6 +3,7 @@
 import type { FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ChatCompletion, ChatCompletionChunk, ChatLogprobs, ChatTopLogprob } from '../../contract/public/openai.ts'
 import type { Candidate } from '../run/runner.ts'
+import { nullUsage, openAiFrames } from './openai-shape.ts'
 import type { Piece, PublicShape } from './public-shape.ts'
 
 export function chatShape(request: GenerateRequest): PublicShape {
@@ -15,20 +16,23 @@ export function chatShape(request: GenerateRequest): PublicShape {
     ...head,
     object: 'chat.completion.chunk',
     choices: [{ index, delta, logprobs: chatLogprobs(logprobs ?? null), finish_reason: finish_reason ?? null }],
+    ...nullUsage(request),
   })
   return {
-    opening: (choice) => chunk(choice, { role: 'assistant', content: '' }),
+    ...openAiFrames,
+    opening: (choice) => [chunk(choice, { role: 'assistant', content: '' })],
     delta: (choice, { text, logprobs }) => chunk(choice, { content: text }, { logprobs }),
-    finish: (choice, finish_reason) => chunk(choice, {}, { finish_reason }),
-    usage: (usage): ChatCompletionChunk => ({ ...head, object: 'chat.completion.chunk', choices: [], usage }),
+    finish: (choice, { reason }) => chunk(choice, {}, { finish_reason: reason }),
+    end: (usage): ChatCompletionChunk[] =>
+      request.include_usage ? [{ ...head, object: 'chat.completion.chunk', choices: [], usage }] : [],
     whole: (choices, usage): ChatCompletion => ({
       ...head,
       object: 'chat.completion',
-      choices: choices.map(({ text, logprobs, finish_reason }, index) => ({
+      choices: choices.map(({ text, logprobs, finish }, index) => ({
         index,
         message: { role: 'assistant', content: text, refusal: null },
         logprobs: chatLogprobs(logprobs),
-        finish_reason,
+        finish_reason: finish.reason,
       })),
       usage,
     }),

@@ -3,6 +3,7 @@
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { CompletionBody, CompletionLogprobs } from '../../contract/public/openai.ts'
 import type { Candidate } from '../run/runner.ts'
+import { nullUsage, openAiFrames } from './openai-shape.ts'
 import type { Piece, PublicShape } from './public-shape.ts'
 
 export function completionShape(request: GenerateRequest): PublicShape {
@@ -13,19 +14,21 @@ export function completionShape(request: GenerateRequest): PublicShape {
     model: request.model,
     choices,
   })
+  const chunk = (choice: CompletionBody['choices'][number]) => ({ ...body([choice]), ...nullUsage(request) })
   return {
-    opening: () => null,
+    ...openAiFrames,
+    opening: () => [],
     delta: (index, { text, logprobs }) =>
-      body([{ index, text, logprobs: completionLogprobs(logprobs), finish_reason: null }]),
-    finish: (index, finish_reason) => body([{ index, text: '', logprobs: null, finish_reason }]),
-    usage: (usage) => ({ ...body([]), usage }),
+      chunk({ index, text, logprobs: completionLogprobs(logprobs), finish_reason: null }),
+    finish: (index, { reason }) => chunk({ index, text: '', logprobs: null, finish_reason: reason }),
+    end: (usage) => (request.include_usage ? [{ ...body([]), usage }] : []),
     whole: (choices, usage) => ({
       ...body(
         choices.map((choice, index) => ({
           index,
           text: choice.text,
           logprobs: completionLogprobs(choice.logprobs),
-          finish_reason: choice.finish_reason,
+          finish_reason: choice.finish.reason,
         })),
       ),
       usage,

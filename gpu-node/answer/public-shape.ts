@@ -10,14 +10,30 @@ export interface Piece {
   logprobs: readonly TokenLogprob[] | null
 }
 
-export interface WholeChoice extends Piece {
-  finish_reason: FinishReason
+/** How a choice ended, and the stop string that it ended with. */
+export interface Finish {
+  reason: FinishReason
+  stop: string | null
 }
 
+export interface WholeChoice extends Piece {
+  finish: Finish
+}
+
+/** Why an answer ends with an error. */
+export type Failure = 'error' | 'revoked'
+
 export interface PublicShape {
-  opening(choice: number): object | null // the chunk before a choice's first text
+  /** What of a stream comes before a choice's first text. */
+  opening(choice: number, usage: Usage): object[]
   delta(choice: number, piece: Piece): object
-  finish(choice: number, reason: FinishReason): object
-  usage(usage: Usage): object
+  finish(choice: number, finish: Finish): object
+  /** What of a stream follows its last choice. */
+  end(usage: Usage): object[]
   whole(choices: WholeChoice[], usage: Usage): object
+  error(why: Failure): object
+  /** One of these as it stands in a stream. */
+  frame(data: object): string
+  /** What a stream that came to its end ends with. */
+  readonly last_frame: string
 }

@@ -2,7 +2,7 @@
 // of each choice: text, tokens, log-probabilities, its end. Whoever serves, counts and answers stands on one side and knows
 // nothing of how it is done; our own engine (native/), or somebody else's behind an address, stands on the other.
 
-import type { FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
+import type { FinishReason, GenerateRequest, PromptPart } from '../../contract/internal/generation.ts'
 
 export interface Runner {
   /** Tokens that prompt and output of one sequence may have together. */
@@ -24,6 +24,11 @@ export interface Runner {
    * (`bad_request`). The salt names whose cached prompts it may use.
    */
   prepare(request: RunRequest, cache_salt: string): Run
+
+  /** The tokens of each prompt; the refusals are those of `prepare`, and `context_length_exceeded` only where it needs no counting. */
+  encode(prompts: PromptPart[][]): number[][]
+  /** The text of tokens, and each as the vocabulary spells it. Refuses `invalid_token_id`. */
+  decode(tokens: readonly number[]): { text: string; pieces: string[] }
 
   /** Gives its memory back. No run goes on then. */
   close(): Promise<void>
@@ -89,6 +94,8 @@ export interface RunEvent {
   readonly logprobs: readonly TokenLogprob[]
   /** Set in the last event of a choice. */
   readonly finish: FinishReason | null
+  /** The stop string that ended it, where one did. */
+  readonly stop?: string | null
 }
 
 /** One token of an answer, with the likeliest others in its place. */

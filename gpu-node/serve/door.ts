@@ -11,6 +11,7 @@ import {
   STOP_TOKEN_IDS_MAX,
   STOPS_MAX,
 } from '../../contract/internal/generation.ts'
+import { type Question, verifyQuestion } from '../../contract/internal/question.ts'
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import { Generation } from '../answer/generation.ts'
 import { Refusal } from '../refusal.ts'
@@ -26,16 +27,18 @@ const part = z.union([
   z.strictObject({ tokens: z.array(token_id) }),
 ])
 
+const prompts = z.array(z.array(part)).min(1).max(2048)
+
 const requestSchema = z.strictObject({
   request_id: z.string().min(1).max(100),
   ledger_id: z.guid().optional(),
   response_id: z.string().min(1).max(200),
   created_unix_s: z.int().nonnegative(),
   model: z.string().min(1).max(200),
-  shape: z.enum(['completion', 'chat']),
+  shape: z.enum(['completion', 'chat', 'message']),
   stream: z.boolean(),
   include_usage: z.boolean(),
-  prompts: z.array(z.array(part)).min(1).max(2048),
+  prompts,
   n: z.int().min(1).max(128),
   max_tokens: z.int().min(1),
   max_tokens_is_default: z.boolean(),
@@ -62,6 +65,11 @@ const requestSchema = z.strictObject({
   }),
   priority: z.enum(['interactive', 'batch']),
 })
+
+const questionSchema = z.union([
+  z.strictObject({ prompts, with_ids: z.boolean() }),
+  z.strictObject({ tokens: z.array(token_id) }),
+])
 
 /** What a ticket has to fit. */
 export interface DoorSettings {
@@ -90,9 +98,23 @@ export function acceptBody(bytes: Uint8Array, ticket: Ticket): string {
   return new TextDecoder().decode(bytes)
 }
 
+/** A question that a gateway of ours signed for this node; refuses `bad_ticket`. */
+export async function acceptQuestion(
+  { signature, body }: { signature: string | undefined; body: string },
+  { node_id, ticket_keys, now = Date.now }: DoorSettings,
+): Promise<Question> {
+  if (!(await verifyQuestion(signature ?? '', { node_id, body, now_ms: now() }, ticket_keys.known)))
+    throw new Refusal('bad_ticket', 'The question was not signed by our gateway for this node, or is too old.')
+  return parsed(body, questionSchema)
+}
+
 /** The request in a body's text; refuses `bad_request` naming what is wrong. */
 export function parseRequest(text: string): GenerateRequest {
-  const parsed = requestSchema.safeParse(parseJson(text))
+  return parsed(text, requestSchema)
+}
+
+function parsed<T>(text: string, schema: z.ZodType<T>): T {
+  const parsed = schema.safeParse(parseJson(text))
   if (parsed.success) return parsed.data
   const { path, message } = parsed.error.issues[0]!
   throw new Refusal('bad_request', message, { param: path.join('.') || null })

@@ -1,4 +1,4 @@
-// The node on the wire: POST /generate for the gateway, /healthz, /status and /metrics for who watches. Guards, then the
+// The node on the wire: POST /generate and POST /question for the gateway, /healthz, /status and /metrics for who watches. Guards, then the
 // door, then the streams write to the raw socket: what one step made for a stream is one write.
 
 import type { HttpBindings } from '@hono/node-server'
@@ -8,6 +8,7 @@ import { bodyLimit } from 'hono/body-limit'
 import { HTTPException } from 'hono/http-exception'
 import type { Logger } from 'pino'
 import { type GenerateRequest, TICKET_HEADER } from '../../contract/internal/generation.ts'
+import { type Count, type Decoding, QUESTION_HEADER, type Question } from '../../contract/internal/question.ts'
 import type { NodeStatus } from '../../contract/internal/sync.ts'
 import type { Ticket } from '../../contract/internal/ticket.ts'
 import type { Generation } from '../answer/generation.ts'
@@ -15,7 +16,7 @@ import type { Journal } from '../meter/journal.ts'
 import { Refusal } from '../refusal.ts'
 import type { Runner } from '../run/runner.ts'
 import { Client } from './client.ts'
-import { acceptBody, acceptRequest, acceptTicket, type DoorSettings, parseRequest } from './door.ts'
+import { acceptBody, acceptQuestion, acceptRequest, acceptTicket, type DoorSettings, parseRequest } from './door.ts'
 import { guardMetrics } from './guard-metrics.ts'
 import type { Metrics } from './metrics.ts'
 import { refusalAnswer } from './refusal-answer.ts'
@@ -37,7 +38,7 @@ export interface ServerSettings {
 
 export interface ServerOptions {
   config: ServerSettings
-  runner: Pick<Runner, 'hasRoomFor' | 'prepare' | 'load'>
+  runner: Pick<Runner, 'hasRoomFor' | 'prepare' | 'load' | 'encode' | 'decode' | 'sequence_tokens_max'>
   streams: Streams
   journal: Journal
   ticket_keys: DoorSettings['ticket_keys']
@@ -91,7 +92,26 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     start(options, generation, ticket, { outgoing: c.env.outgoing, is_streamed: request.stream })
     return RESPONSE_ALREADY_SENT
   })
+  app.post('/question', bodyLimit({ maxSize: BODY_BYTES_MAX, onError: refuseSize }), async (c) => {
+    const asked = { signature: c.req.header(QUESTION_HEADER), body: await c.req.text() }
+    const question = await acceptQuestion(asked, door)
+    await turns.take('questions') // they name no account: together they have the turns of one
+    refuseUnlessServing(state)
+    return c.json('tokens' in question ? decoding(options, question.tokens) : count(options, question))
+  })
   return app
+}
+
+function decoding({ runner }: ServerOptions, tokens: number[]): Decoding {
+  return { text: runner.decode(tokens).text }
+}
+
+function count({ runner }: ServerOptions, { prompts, with_ids }: Extract<Question, { prompts: unknown }>): Count {
+  const counted = runner.encode(prompts).map((tokens) => ({
+    count: tokens.length,
+    ids: with_ids ? { tokens, pieces: runner.decode(tokens).pieces } : undefined,
+  }))
+  return { prompts: counted, sequence_tokens_max: runner.sequence_tokens_max, queue_s: runner.load.queue_s }
 }
 
 function refuseSize(): never {

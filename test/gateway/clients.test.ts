@@ -222,7 +222,7 @@ test.each([
 })
 
 test('a missing key is told how it is sent; two spaces before it do not matter', async () => {
-  const response = await fetch(`${gateway.url}/v1/models`, { headers: { 'x-api-key': caller.api_key } })
+  const response = await fetch(`${gateway.url}/v1/models`)
   expect(response.headers.get('www-authenticate')).toBe('Bearer')
   expect((await errorOf(response)).message).toContain('Authorization: Bearer')
   const spaced = await fetch(`${gateway.url}/v1/models`, { headers: { authorization: `Bearer  ${caller.api_key}` } })
@@ -258,7 +258,7 @@ test('the list of models is of those that the key may use, and says which are se
 })
 
 test('a large body gets its refusal, however much is still being sent', async () => {
-  for (let turn = 0; turn < 4; turn += 1) {
+  for (let turn = 0; turn < 2; turn += 1) {
     const response = await caller.post(COMPLETIONS, { ...completion, prompt: 'x'.repeat(24 << 20) })
     expect(await errorOf(response)).toMatchObject({ status: 413, code: 'body_too_large' })
   }

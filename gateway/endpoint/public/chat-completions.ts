@@ -11,7 +11,7 @@ import { text } from '../../field/text.ts'
 import { askingNothing, hint, unsupported, unusedIn } from '../../field/unused.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
-import { type Chat, chatPrompt, type Turn } from '../../prompt/template.ts'
+import { type Chat, chatPrompt, type Turn, turnsOf } from '../../prompt/template.ts'
 
 const MESSAGES_MAX = 256
 
@@ -45,10 +45,17 @@ const message = z
     error: 'expected the text of the message',
   })
 
+/** What a prompt is made of. */
+export const conversation = {
+  messages: z.array(message).min(1).max(MESSAGES_MAX),
+  continue_final_message: z.boolean().nullish(),
+  add_generation_prompt: z.boolean().nullish(),
+}
+
 const body = z
   .object({
     ...generationFields,
-    messages: z.array(message).min(1).max(MESSAGES_MAX),
+    ...conversation,
     max_completion_tokens: generationFields.max_tokens,
     tools: unsupported([]), // before what only goes with it, so that a refusal names what matters
     functions: unsupported([]),
@@ -56,8 +63,6 @@ const body = z
     function_call: hint('none', 'auto'),
     parallel_tool_calls: hint(),
     audio: unsupported(),
-    continue_final_message: z.boolean().nullish(),
-    add_generation_prompt: z.boolean().nullish(),
     logprobs: z.boolean().nullish(),
     top_logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
     modalities: unsupported(['text']),
@@ -68,9 +73,10 @@ const body = z
   })
   .catchall(askingNothing())
 
+type Conversation = z.infer<z.ZodObject<typeof conversation>>
 type Body = z.infer<typeof body>
 
-const form: GenerationForm<Body> = {
+export const chatForm: GenerationForm<Body> = {
   schema: body,
   format: (fields, own) =>
     generateRequest(
@@ -87,7 +93,7 @@ const form: GenerationForm<Body> = {
 
 export const chatCompletions = endpoint(
   { says: 'Answers a conversation.', body, answer: chatCompletion, also: { 'text/event-stream': chatCompletionChunk } },
-  (c, caller: Caller) => generate(c, caller, form),
+  (c, caller: Caller) => generate(c, caller, chatForm),
 )
 
 function maxTokens({ max_tokens, max_completion_tokens }: Body): number | null | undefined {
@@ -106,8 +112,8 @@ function logprobsOf({ logprobs, top_logprobs }: Body): number | null {
 }
 
 /** The last word of an assistant is continued, unless the caller wants another answer after it. */
-function chatOf({ messages, continue_final_message, add_generation_prompt }: Body): Chat {
-  const turns = messages.reduce(addTurn, [])
+export function chatOf({ messages, continue_final_message, add_generation_prompt }: Conversation): Chat {
+  const turns = turnsOf(messages.map(turnOf))
   const ends_with_answer = turns.at(-1)!.role === 'assistant'
   if (continue_final_message && (add_generation_prompt || !ends_with_answer))
     throw new ApiError('invalid_value', {
@@ -118,14 +124,8 @@ function chatOf({ messages, continue_final_message, add_generation_prompt }: Bod
   return { turns, is_continued: ends_with_answer && is_continued }
 }
 
-// Neighbours of one role become one turn.
-function addTurn(turns: Turn[], { role, content }: Body['messages'][number]): Turn[] {
-  const text = content ?? ''
-  const speaker = role === 'developer' ? 'system' : role
-  const last = turns.at(-1)
-  if (last?.role === speaker) last.text += `\n${text}`
-  else turns.push({ role: speaker, text })
-  return turns
+function turnOf({ role, content }: Body['messages'][number]): Turn {
+  return { role: role === 'developer' ? 'system' : role, text: content ?? '' }
 }
 
 interface Given {

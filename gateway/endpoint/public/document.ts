@@ -1,18 +1,11 @@
-// GET /openapi.json: the document of the API, for anybody.
+// GET /openapi.json: the document of the API, for anybody. It is made of the schemas when they change (`npm run openapi`), and lies among
+// the static assets: what makes it is no part of the worker.
 
 import * as z from 'zod'
+import { asset } from '../../asset.ts'
 import { endpoint } from '../../endpoint.ts'
-import { openApiDocument } from '../../openapi.ts'
-import type { Route } from '../../route.ts'
 
-/** Made when it is first asked for: the table it describes has this endpoint in it. */
-export function documentOf(routes: () => Route[]) {
-  let document: object | null = null
-  return endpoint(
-    { says: 'Describes the API, as an OpenAPI document.', answer: z.record(z.string(), z.unknown()) },
-    async (c) => {
-      document ??= openApiDocument(routes())
-      return c.json(document, 200, { 'cache-control': 'public, max-age=3600' })
-    },
-  )
-}
+export const document = endpoint(
+  { says: 'Describes the API, as an OpenAPI document.', answer: z.record(z.string(), z.unknown()) },
+  (c) => asset(c, '/openapi.json', 'application/json'),
+)

@@ -62,14 +62,18 @@ function fork(n: number, make: (copy: number, leader?: Sequence) => Sequence): S
 }
 
 // An id that the network has no row for would be written beside the scores of this sequence's row.
-function refuseStrangeIds(param: string, ids: readonly number[], vocab_size: number): void {
+export function refuseStrangeIds(param: string, ids: readonly number[], vocab_size: number): void {
   const strange = ids.find((id) => id >= vocab_size)
   if (strange === undefined) return
   throw new Refusal('invalid_token_id', `Token id ${strange} is outside the vocabulary of ${vocab_size}.`, { param })
 }
 
 // A text that cannot fit, however its tokens fall, is not worth the milliseconds of finding them.
-function refuseHopeless(request: RunRequest, tokenizer: Model['tokenizer'], sequence_tokens_max: number): void {
+export function refuseHopeless(
+  request: Pick<RunRequest, 'prompts' | 'max_tokens'>,
+  tokenizer: Model['tokenizer'],
+  sequence_tokens_max: number,
+): void {
   for (const parts of request.prompts) {
     const tokens_min = parts.reduce((sum, part) => sum + ('text' in part ? tokenizer.tokensMin(part.text) : 0), 0)
     if (tokens_min > sequence_tokens_max)

@@ -106,9 +106,9 @@ class NativeChoice implements RunChoice, LoopChoice {
     return this.#event(0, this.#text.cut(this.#detokenizer.end()))
   }
 
-  #event(tokens: number, { text, logprobs, finish }: Delivery): RunEvent {
+  #event(tokens: number, { text, logprobs, finish, stop }: Delivery): RunEvent {
     this.is_over = finish !== null
-    return { run: this.#run, choice: this.#index, text, tokens, logprobs, finish }
+    return { run: this.#run, choice: this.#index, text, tokens, logprobs, finish, stop }
   }
 
   // The drawn token and its alternatives, as they would be spelled here: it is pushed after this.

@@ -1,15 +1,17 @@
 // Our own engine as a runner: a model, the scheduler of its steps, and the loop that runs them.
 
-import { neutralSampling } from '../../../contract/internal/generation.ts'
+import { neutralSampling, type PromptPart } from '../../../contract/internal/generation.ts'
 import type { Run, Runner, RunnerListener, RunnerLoad, RunnerStatistics, RunRequest } from '../runner.ts'
 import type { Engine } from './engine.ts'
 import type { Model } from './load/model-folder.ts'
-import { prepareChoices } from './prepare.ts'
+import { prepareChoices, refuseHopeless, refuseStrangeIds } from './prepare.ts'
 import { NativeRun } from './run.ts'
 import { biasOf } from './sampling.ts'
 import { Scheduler, type SchedulerLimits } from './scheduler.ts'
 import { Sequence } from './sequence.ts'
 import { StepLoop } from './step-loop.ts'
+import { Detokenizer } from './tokenizer/detokenizer.ts'
+import { encodePrompt } from './tokenizer/encode-prompt.ts'
 
 export interface NativeRunnerOptions {
   model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
@@ -55,6 +57,21 @@ export class NativeRunner implements Runner {
   prepare(request: RunRequest, cache_salt: string): Run {
     const room = { model: this.#options.model, sequence_tokens_max: this.sequence_tokens_max }
     return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop)
+  }
+
+  encode(prompts: PromptPart[][]): number[][] {
+    const { tokenizer, shape } = this.#options.model
+    refuseHopeless({ prompts, max_tokens: 0 }, tokenizer, this.sequence_tokens_max)
+    return prompts.map((parts) => encodePrompt(parts, tokenizer, shape.vocab_size))
+  }
+
+  decode(tokens: readonly number[]): { text: string; pieces: string[] } {
+    const { tokenizer, shape } = this.#options.model
+    refuseStrangeIds('tokens', tokens, shape.vocab_size)
+    return {
+      text: Detokenizer.textOf(tokenizer, tokens),
+      pieces: tokens.map((id) => tokenizer.piece(id)?.text ?? ''),
+    }
   }
 
   async close(): Promise<void> {
