@@ -22,8 +22,8 @@ const ECHO_LENGTH_MAX = 100
 
 const LARGE_BYTES_MIN = 16 << 10 // what is smaller is done before another's turn would come
 
-// A client sends its body at once, and whoever breaks off hundreds a minute has them cost what they never will be answered for.
-const broken_off = new Meter(300)
+// A client sends its body at once, and whoever breaks off two a second has them cost what they never will be answered for.
+const broken_off = new Meter(120)
 const BROKEN_OFF = 'Too many requests were broken off while they were sent.'
 
 const turns = new Turns({ wait_ms_max: 2000, turn_ms_max: 250 })

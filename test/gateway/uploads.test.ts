@@ -5,7 +5,7 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 import { type Caller, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { eventually } from '../support/patience.ts'
 
-const AT_ONCE = 50
+const AT_ONCE = 25
 
 let gateway: TestGateway
 let caller: Caller
@@ -46,7 +46,7 @@ test('large bodies of several keys, right and wrong, all get their turn', async 
   expect(statuses).toEqual(statuses.map((_, i) => (i % 3 ? 200 : 400)))
 })
 
-test('a key that breaks off hundreds of uploads is refused, and its neighbour is not', async () => {
+test('a key that breaks off one upload after the other is refused, and its neighbour is not', async () => {
   const { value } = await eventually(async () => {
     await Promise.all(Array.from({ length: AT_ONCE }, breakOff))
     const answer = await ask(caller)
