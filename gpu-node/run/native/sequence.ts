@@ -169,12 +169,28 @@ export class Sequence {
     return this.output_tokens + this.awaited + more < this.output_tokens_min ? [...this.stop_ids] : NONE
   }
 
-  /** Guesses at what comes after its tokens, as `PromptLookup` has them; none that is beyond its end. */
+  /** Guesses at what comes after its tokens: what its grammar forces, or as `PromptLookup` has them; none that is beyond its end. */
   propose(max: number, chanceMin: (drafted: number, expected: number) => number): readonly number[] {
     this.#lookup ??= new PromptLookup(this.tokens)
-    const draft = this.#lookup.propose(Math.min(max, this.output_tokens_max - this.output_tokens - 1), chanceMin)
+    const most = Math.min(max, this.output_tokens_max - this.output_tokens - 1)
+    const looked_up = this.#lookup.propose(most, chanceMin)
+    const forced = looked_up.length < most && this.reading ? worthwhile(this.reading.forced(most), chanceMin) : NONE
+    const draft = forced.length > looked_up.length ? forced : looked_up
     const end = draft.findIndex((token) => this.stop_ids.has(token))
     const kept = end < 0 ? draft : draft.slice(0, end)
     return this.reading?.cut(kept) ?? kept
   }
+}
+
+const FORCED_CHANCE = 0.9 // that a model spells what is forced in these tokens
+
+function worthwhile(tokens: number[], chanceMin: (drafted: number, expected: number) => number): readonly number[] {
+  let chance = 1
+  let expected = 0
+  for (const i of tokens.keys()) {
+    chance *= FORCED_CHANCE
+    if (chance < chanceMin(i, expected)) return tokens.slice(0, i)
+    expected += chance
+  }
+  return tokens
 }

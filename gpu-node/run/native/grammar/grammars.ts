@@ -6,7 +6,7 @@ import { openAddon } from '../engine.ts'
 import type { Model } from '../load/model-folder.ts'
 import { Grammar, type Vocabularies } from './grammar.ts'
 import { GrammarCompiler } from './grammar-compiler.ts'
-import { tokenBytes } from './vocabulary.ts'
+import { spelling, type TokenBytes, tokenBytes } from './vocabulary.ts'
 
 const KEPT_MAX = 256
 const KEPT_BYTES_MAX = 512 << 20
@@ -53,14 +53,13 @@ export class Grammars {
     if (this.#vocabularies) return this.#vocabularies
     const { tokenizer, shape } = this.#model
     const { NativeVocabulary } = openAddon()
-    const vocabulary = (at_start: boolean) => {
-      const { bytes, ends } = tokenBytes(tokenizer, shape.vocab_size, { at_start })
-      return new NativeVocabulary(bytes, ends, Number(at_start))
-    }
+    const [plain, at_start] = [false, true].map((at_start) => tokenBytes(tokenizer, shape.vocab_size, { at_start }))
+    const vocabulary = ({ bytes, ends }: TokenBytes, number: number) => new NativeVocabulary(bytes, ends, number)
     this.#vocabularies = {
       words: Math.ceil(shape.vocab_size / 32),
-      plain: vocabulary(false),
-      at_start: vocabulary(true),
+      plain: vocabulary(plain!, 0),
+      at_start: vocabulary(at_start!, 1),
+      spell: spelling(plain!),
     }
     return this.#vocabularies
   }

@@ -7,6 +7,7 @@ import { GrammarError } from './grammar-error.ts'
 
 const NODES_MAX = 200_000
 const TABLE_ENTRIES_MAX = 4_000_000 // (nodes, byte classes)
+const WORDS_MAX = 300_000 // they are read on the thread that serves everybody
 
 type Automata = ReadonlyMap<string, Automaton>
 
@@ -129,6 +130,7 @@ function wordsOf(automata: Automata, root: string): Int32Array {
       for (const { rule, target } of calls) words.push(first.get(rule)!, at + target)
     }
   }
+  if (words.length > WORDS_MAX) throw new GrammarError('It is too large: it needs too many states.')
   return Int32Array.from(words)
 }
 
