@@ -11,7 +11,7 @@ const WORDS_MAX = 300_000 // they are read on the thread that serves everybody
 
 type Automata = ReadonlyMap<string, Automaton>
 
-export function programOf(rules: Rules, root: string, budget: Budget): Int32Array {
+export function programOf(rules: Rules, root: string, budget: Budget): Int32Array<ArrayBuffer> {
   const automata = new Map([...rules].map(([name, expr]) => [name, automatonOf(expr, budget)]))
   const usable = usableRules(automata, root)
   refuseLeftRecursion(usable)
@@ -107,7 +107,7 @@ function firstCalls(automaton: Automaton, empty: ReadonlySet<string>): Set<strin
   return new Set(calls.map(({ rule }) => rule))
 }
 
-function wordsOf(automata: Automata, root: string): Int32Array {
+function wordsOf(automata: Automata, root: string): Int32Array<ArrayBuffer> {
   const first = new Map<string, number>()
   let nodes = 0
   for (const [name, automaton] of automata) {
