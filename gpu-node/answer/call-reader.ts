@@ -2,7 +2,7 @@
 // text to that form; what only looks like it is text.
 
 import { CALL_BEGIN, CALL_SEPARATOR, CALL_TAIL, callHead } from '../../contract/internal/tool-call.ts'
-import { heldLength } from '../run/text/stop.ts'
+import { heldLength } from '../held-length.ts'
 
 export type Part =
   | { kind: 'text'; text: string }
