@@ -73,6 +73,7 @@ class NativeGrammar : public Napi::ObjectWrap<NativeGrammar> {
     return DefineClass(env, "NativeGrammar",
                        {InstanceMethod("start", &NativeGrammar::start), InstanceMethod("advance", &NativeGrammar::advance),
                         InstanceMethod("accepts", &NativeGrammar::accepts), InstanceMethod("mask", &NativeGrammar::mask),
+                        InstanceMethod("forced", &NativeGrammar::forced),
                         InstanceMethod("trim", &NativeGrammar::trim), InstanceMethod("bytes", &NativeGrammar::bytes)});
   }
 
@@ -98,6 +99,14 @@ class NativeGrammar : public Napi::ObjectWrap<NativeGrammar> {
 
   Napi::Value accepts(const Napi::CallbackInfo& info) {
     return Napi::Boolean::New(info.Env(), grammar_->accepts(state_of(info[0])));
+  }
+
+  // forced(state, bytes_max): the bytes that must come next.
+  Napi::Value forced(const Napi::CallbackInfo& info) {
+    const auto bytes = grammar_->forced(state_of(info[0]), size_t(int_of(info[1], "bytes_max", INT32_MAX)));
+    Napi::Uint8Array array = Napi::Uint8Array::New(info.Env(), bytes.size());
+    std::copy(bytes.begin(), bytes.end(), array.Data());
+    return array;
   }
 
   // mask(state, vocabulary, words): puts the mask into the words.

@@ -21,6 +21,7 @@ import { guardMetrics } from './guard-metrics.ts'
 import type { Metrics } from './metrics.ts'
 import { refusalAnswer } from './refusal-answer.ts'
 import type { Streams } from './streams.ts'
+import { Turns } from './turns.ts'
 
 const BODY_BYTES_MAX = 8 << 20
 const TIMER_MS_MAX = 2 ** 31 - 1 // setTimeout takes a longer time for none at all
@@ -55,7 +56,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
   const { metrics_token } = options.config
   const door = { ...options.config, ticket_keys: options.ticket_keys }
   const app = new Hono<{ Bindings: HttpBindings }>()
-  const turn = turns()
+  const turns = new Turns()
 
   app.onError((error, c) => {
     if (error instanceof HTTPException) return error.getResponse()
@@ -81,7 +82,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     const ticket_text = c.req.header(TICKET_HEADER)
     const ticket = await acceptTicket(ticket_text, door)
     const body = acceptBody(new Uint8Array(await c.req.arrayBuffer()), ticket)
-    await turn()
+    await turns.take(ticket.cache_salt)
     const request = parseRequest(body)
     const held = await holdConstraint(options, request)
     // From here to the start nothing is awaited: one ticket, one start; what has room now has it then.
@@ -95,7 +96,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
   app.post('/question', bodyLimit({ maxSize: BODY_BYTES_MAX, onError: refuseSize }), async (c) => {
     const asked = { signature: c.req.header(QUESTION_HEADER), body: await c.req.text() }
     const question = await acceptQuestion(asked, door)
-    await turn()
+    await turns.take('questions') // they name no account: together they have the turns of one
     refuseUnlessServing(state)
     return c.json('tokens' in question ? decoding(options, question.tokens) : count(options, question))
   })
@@ -112,15 +113,6 @@ function count({ runner }: ServerOptions, { prompts, with_ids }: Extract<Questio
     ids: with_ids ? { tokens, pieces: runner.decode(tokens).pieces } : undefined,
   }))
   return { prompts: counted, sequence_tokens_max: runner.sequence_tokens_max, queue_s: runner.load.queue_s }
-}
-
-/** Gives each caller a turn of the event loop: of many prompts that come at once, none keeps what runs waiting for all. */
-function turns(): () => Promise<unknown> {
-  let last: Promise<unknown> = Promise.resolve()
-  return () => {
-    last = last.then(() => new Promise(setImmediate))
-    return last
-  }
 }
 
 function refuseSize(): never {

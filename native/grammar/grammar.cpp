@@ -86,7 +86,16 @@ void Grammar::parse(std::span<const int32_t> words) {
   classes_ = reader.next(1, 257);
   nodes_ = reader.next(1, nodes_max);
   start_node_ = reader.next(0, nodes_);
-  for (int i = 0; i < 256; i++) class_of_.push_back(uint8_t(reader.next(0, classes_)));
+  is_final_.reserve(size_t(nodes_));
+  first_edge_.reserve(size_t(nodes_) + 1);
+  first_call_.reserve(size_t(nodes_) + 1);
+  edges_.reserve(words.size() / 2);
+  only_byte_.assign(size_t(classes_), unknown);
+  for (int byte = 0; byte < 256; byte++) {
+    class_of_.push_back(uint8_t(reader.next(0, classes_)));
+    int32_t& only = only_byte_[class_of_.back()];
+    only = only == unknown ? byte : many;
+  }
   for (int32_t node = 0; node < nodes_; node++) {
     is_final_.push_back(uint8_t(reader.next(0, 2)));
     const int32_t bytes = reader.next(0, classes_ + 1), calls = reader.next(0, nodes_max);
@@ -215,6 +224,28 @@ int32_t Grammar::advance(int32_t state, std::span<const uint8_t> bytes) {
   for (const uint8_t byte : bytes)
     if ((state = step_class(state, class_of_[byte])) == dead) return dead;
   return state;
+}
+
+std::vector<uint8_t> Grammar::forced(int32_t state, size_t bytes_max) {
+  std::vector<uint8_t> bytes;
+  while (bytes.size() < bytes_max) {
+    const int32_t byte = forced_byte(state);
+    if (byte < 0 || (state = step_class(state, class_of_[size_t(byte)])) == dead) break;
+    bytes.push_back(uint8_t(byte));
+  }
+  return bytes;
+}
+
+int32_t Grammar::forced_byte(int32_t state) const {
+  if (accepts(state)) return many;
+  int32_t forced = unknown;
+  for (const auto& [node, stack] : states_[size_t(state)].configs)
+    for (int32_t e = first_edge_[size_t(node)]; e < first_edge_[size_t(node) + 1]; e++) {
+      const int32_t byte = only_byte_[size_t(edges_[size_t(e)].byte_class)];
+      if (byte < 0 || (forced >= 0 && byte != forced)) return many;
+      forced = byte;
+    }
+  return forced;
 }
 
 const std::vector<int32_t>& Grammar::mask(int32_t state, const TokenTree& tree, int32_t tree_number) {

@@ -53,6 +53,8 @@ class Grammar {
   int32_t start();
   // Where the bytes of a token lead; dead where they may not come.
   int32_t advance(int32_t state, std::span<const uint8_t> bytes);
+  // The bytes that must come next, one after the other, as long as nothing else may and the text is not whole before them.
+  std::vector<uint8_t> forced(int32_t state, size_t bytes_max);
   bool has(int32_t state) const { return state >= 0 && size_t(state) < states_.size(); }
   bool accepts(int32_t state) const { return states_[size_t(state)].accepts; }
   // The tokens that may come next, a bit each. A grammar is asked for those of few trees, which are told apart by number.
@@ -82,6 +84,7 @@ class Grammar {
     bool accepts;
   };
   static constexpr int32_t unknown = -2;
+  static constexpr int32_t many = -3;
 
   void parse(std::span<const int32_t> words);
   bool has_bytes(int32_t node) const { return first_edge_[size_t(node)] < first_edge_[size_t(node) + 1]; }
@@ -90,10 +93,12 @@ class Grammar {
   void reach(int32_t node, int32_t stack);
   int32_t close_and_intern();
   int32_t step_class(int32_t state, int32_t byte_class);
+  int32_t forced_byte(int32_t state) const;
   void forget();
 
   int32_t classes_ = 0, nodes_ = 0, start_node_ = 0;
   std::vector<uint8_t> class_of_;
+  std::vector<int32_t> only_byte_;  // of each class; many where it has several
   std::vector<uint8_t> is_final_;
   std::vector<int32_t> first_edge_, first_call_;  // (nodes + 1)
   std::vector<Edge> edges_;                       // a node's in order of their classes, one for each that may come

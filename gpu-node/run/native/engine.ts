@@ -105,6 +105,8 @@ export interface NativeGrammar {
   advance(state: number, vocabulary: NativeVocabulary, token: number): number
   accepts(state: number): boolean
   mask(state: number, vocabulary: NativeVocabulary, words: Int32Array): void
+  /** The bytes that must come next, as long as nothing else may. */
+  forced(state: number, bytes_max: number): Uint8Array
   /** True where it forgot its states, for they took more memory; they are valid no longer then. */
   trim(bytes_max: number): boolean
   bytes(): number

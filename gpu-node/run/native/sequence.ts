@@ -175,14 +175,29 @@ export class Sequence {
     return this.output_tokens + this.awaited + more < this.output_tokens_min ? [...this.stop_ids] : NONE
   }
 
-  /** Guesses at what comes after its tokens, as it is predicted, or else as it was before; none that is beyond its end. */
+  /** Guesses at what comes after its tokens: as it is predicted, or else as it was before, or what its grammar forces; none beyond its end. */
   propose(max: number, chanceMin: (drafted: number, expected: number) => number): readonly number[] {
     this.#lookup ??= new PromptLookup(this.tokens)
     const room = Math.min(max, this.output_tokens_max - this.output_tokens - 1)
     const predicted = this.prediction?.propose(room, chanceMin) ?? NONE
-    const draft = predicted.length > 0 ? predicted : this.#lookup.propose(room, chanceMin)
+    const guessed = predicted.length > 0 ? predicted : this.#lookup.propose(room, chanceMin)
+    const forced = guessed.length < room && this.reading ? worthwhile(this.reading.forced(room), chanceMin) : NONE
+    const draft = forced.length > guessed.length ? forced : guessed
     const end = draft.findIndex((token) => this.stop_ids.has(token))
     const kept = end < 0 ? draft : draft.slice(0, end)
     return this.reading?.cut(kept) ?? kept
   }
+}
+
+const FORCED_CHANCE = 0.9 // that a model spells what is forced in these tokens
+
+function worthwhile(tokens: number[], chanceMin: (drafted: number, expected: number) => number): readonly number[] {
+  let chance = 1
+  let expected = 0
+  for (const i of tokens.keys()) {
+    chance *= FORCED_CHANCE
+    if (chance < chanceMin(i, expected)) return tokens.slice(0, i)
+    expected += chance
+  }
+  return tokens
 }

@@ -1,6 +1,8 @@
 // Finds stop strings in a text that arrives in pieces. It holds back only the longest end of the text that may still
 // become a stop, so nothing of a stop is ever delivered and nothing else waits. The stop that is complete first wins.
 
+import { heldLength } from '../../held-length.ts'
+
 export interface StopResult {
   text: string // what may be delivered now
   stop: string | null // that was found; all after it is dropped, and it as well unless it is to be included
@@ -52,12 +54,4 @@ export class StopMatcher {
     }
     return best
   }
-}
-
-/** Length of the longest end of `text` that is a beginning of `stop`, the whole of it excluded. */
-export function heldLength(text: string, stop: string): number {
-  for (let length = Math.min(stop.length - 1, text.length); length > 0; length--) {
-    if (text.endsWith(stop.slice(0, length))) return length
-  }
-  return 0
 }

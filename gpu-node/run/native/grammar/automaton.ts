@@ -1,7 +1,7 @@
 // Deterministic automata over bytes and calls of rules, made from expressions by way of those that are not deterministic.
 
 import type { Expr } from './expr.ts'
-import { GrammarError } from './grammar-error.ts'
+import { ExcessError } from './grammar-error.ts'
 
 export interface Edge {
   low: number
@@ -26,19 +26,24 @@ export type Automaton = readonly State[]
 const STATES_MAX = 200_000
 const WORK_MAX = 2_000_000
 
-/** Counts what a compilation does, over all of it, so that none takes long. */
+/** Counts what a compilation does, over all of it, so that none takes long; with a share of what is allowed at most. */
 export class Budget {
-  #states = 0
-  #work = 0
+  #states: number
+  #work: number
+
+  constructor(share = 1) {
+    this.#states = STATES_MAX * share
+    this.#work = WORK_MAX * share
+  }
 
   states(count: number): void {
-    this.#states += count
-    if (this.#states > STATES_MAX) throw new GrammarError('It is too large: it needs too many states.')
+    this.#states -= count
+    if (this.#states < 0) throw new ExcessError('It is too large: it needs too many states.')
   }
 
   work(count: number): void {
-    this.#work += count
-    if (this.#work > WORK_MAX) throw new GrammarError('It is too complex: it would take too long to prepare.')
+    this.#work -= count
+    if (this.#work < 0) throw new ExcessError('It is too complex: it would take too long to prepare.')
   }
 }
 

@@ -2,23 +2,31 @@
 
 import { parentPort } from 'node:worker_threads'
 import type { Constraint } from '../../../../contract/internal/generation.ts'
+import { Budget } from './automaton.ts'
 import { compileConstraint } from './compile.ts'
-import { GrammarError } from './grammar-error.ts'
+import { ExcessError, GrammarError } from './grammar-error.ts'
 
-/** A program, or why there is none. */
-export type Compiled = { program: Int32Array<ArrayBuffer> } | { refused: string }
+/** A program, or why there is none: for good, or because the share of the budget was too small. */
+export type Compiled = { program: Int32Array<ArrayBuffer> } | { refused: string; is_excess: boolean }
 
-parentPort!.on('message', (constraint: Constraint) => {
-  const answer = compiled(constraint)
+export interface Compilation {
+  constraint: Constraint
+  share: number // of the budget
+}
+
+parentPort!.on('message', (compilation: Compilation) => {
+  const answer = compiled(compilation)
   parentPort!.postMessage(answer, 'program' in answer ? [answer.program.buffer] : [])
 })
 
-function compiled(constraint: Constraint): Compiled {
+parentPort!.postMessage('ready')
+
+function compiled({ constraint, share }: Compilation): Compiled {
   try {
-    return { program: Int32Array.from(compileConstraint(constraint)) }
+    return { program: compileConstraint(constraint, new Budget(share)) }
   } catch (error) {
-    if (error instanceof GrammarError) return { refused: error.message }
-    if (error instanceof RangeError) return { refused: 'It is nested too deeply.' } // the stack has an end
+    if (error instanceof GrammarError) return { refused: error.message, is_excess: error instanceof ExcessError }
+    if (error instanceof RangeError) return { refused: 'It is nested too deeply.', is_excess: false } // the stack has an end
     throw error
   }
 }

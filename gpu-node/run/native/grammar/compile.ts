@@ -11,9 +11,8 @@ import { regexAutomaton } from './regex.ts'
 import { SCHEMA_ROOT, schemaRules } from './schema/schema.ts'
 import { TOOLS_ROOT, toolsRules } from './tools.ts'
 
-/** Throws a GrammarError that says what cannot be held. */
-export function compileConstraint(constraint: Constraint): Int32Array {
-  const budget = new Budget()
+/** Throws a GrammarError that says what cannot be held, and an ExcessError where this budget is too small. */
+export function compileConstraint(constraint: Constraint, budget = new Budget()): Int32Array<ArrayBuffer> {
   const { rules, root } = rulesOf(constraint, budget)
   return programOf(rules, root, budget)
 }

@@ -6,3 +6,6 @@ export class GrammarError extends Error {
     this.name = 'GrammarError'
   }
 }
+
+/** It may be one that can be held, but would take more than was allowed. */
+export class ExcessError extends GrammarError {}

@@ -8,10 +8,12 @@ export interface Vocabularies {
   words: number // of a mask, 32 tokens each
   plain: NativeVocabulary
   at_start: NativeVocabulary // for the first token of a text
+  spell: (bytes: Uint8Array) => number[] // in tokens, the longest first
 }
 
 const DEAD = -1
 const STATES_BYTES_MAX = 64 << 20
+const FORCED_BYTES_A_TOKEN = 8
 
 /** A grammar that many sequences follow. */
 export class Grammar {
@@ -91,6 +93,12 @@ export class Reading {
       if (state === DEAD || this.#endAt(state, at + 1) !== null) return draft.slice(0, i)
     }
     return draft
+  }
+
+  /** What the grammar forces from here on, in at most so many tokens. A model may draw other tokens that say the same. */
+  forced(tokens_max: number): number[] {
+    const { native, vocabularies } = this.#options.grammar
+    return vocabularies.spell(native.forced(this.#current(), tokens_max * FORCED_BYTES_A_TOKEN)).slice(0, tokens_max)
   }
 
   /** Puts into `words` what may be drawn behind the output and these tokens, a bit each. */

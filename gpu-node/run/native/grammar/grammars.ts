@@ -6,20 +6,20 @@ import { openAddon } from '../engine.ts'
 import type { Model } from '../load/model-folder.ts'
 import { Grammar, type Vocabularies } from './grammar.ts'
 import { GrammarCompiler } from './grammar-compiler.ts'
-import { tokenBytes } from './vocabulary.ts'
+import { spelling, type TokenBytes, tokenBytes } from './vocabulary.ts'
 
 const KEPT_MAX = 256
 const KEPT_BYTES_MAX = 512 << 20
 
 export class Grammars {
-  readonly #model: Pick<Model, 'shape' | 'tokenizer'>
+  readonly #vocabularies: Vocabularies
   readonly #compiler = new GrammarCompiler()
   readonly #kept = new Map<string, Promise<Grammar>>() // what was asked for last is last
   readonly #bytes = new Map<string, number>()
-  #vocabularies: Vocabularies | null = null
 
+  /** Reads the model's vocabulary, which takes a while: nobody who asks should wait for that. */
   constructor(model: Pick<Model, 'shape' | 'tokenizer'>) {
-    this.#model = model
+    this.#vocabularies = vocabulariesOf(model)
   }
 
   /** Refuses what cannot be held. */
@@ -46,23 +46,7 @@ export class Grammars {
   async #compile(constraint: Constraint): Promise<Grammar> {
     const program = await this.#compiler.compile(constraint)
     const { NativeGrammar } = openAddon()
-    return new Grammar(new NativeGrammar(program), this.#vocabulariesOfModel(), constraint)
-  }
-
-  #vocabulariesOfModel(): Vocabularies {
-    if (this.#vocabularies) return this.#vocabularies
-    const { tokenizer, shape } = this.#model
-    const { NativeVocabulary } = openAddon()
-    const vocabulary = (at_start: boolean) => {
-      const { bytes, ends } = tokenBytes(tokenizer, shape.vocab_size, { at_start })
-      return new NativeVocabulary(bytes, ends, Number(at_start))
-    }
-    this.#vocabularies = {
-      words: Math.ceil(shape.vocab_size / 32),
-      plain: vocabulary(false),
-      at_start: vocabulary(true),
-    }
-    return this.#vocabularies
+    return new Grammar(new NativeGrammar(program), this.#vocabularies, constraint)
   }
 
   #forget(key: string, grammar: Promise<Grammar>): void {
@@ -79,5 +63,17 @@ export class Grammars {
       this.#kept.delete(key)
       this.#bytes.delete(key)
     }
+  }
+}
+
+function vocabulariesOf({ tokenizer, shape }: Pick<Model, 'shape' | 'tokenizer'>): Vocabularies {
+  const { NativeVocabulary } = openAddon()
+  const [plain, at_start] = [false, true].map((at_start) => tokenBytes(tokenizer, shape.vocab_size, { at_start }))
+  const vocabulary = ({ bytes, ends }: TokenBytes, number: number) => new NativeVocabulary(bytes, ends, number)
+  return {
+    words: Math.ceil(shape.vocab_size / 32),
+    plain: vocabulary(plain!, 0),
+    at_start: vocabulary(at_start!, 1),
+    spell: spelling(plain!),
   }
 }

@@ -7,10 +7,11 @@ import { GrammarError } from './grammar-error.ts'
 
 const NODES_MAX = 200_000
 const TABLE_ENTRIES_MAX = 4_000_000 // (nodes, byte classes)
+const WORDS_MAX = 300_000 // they are read on the thread that serves everybody
 
 type Automata = ReadonlyMap<string, Automaton>
 
-export function programOf(rules: Rules, root: string, budget: Budget): Int32Array {
+export function programOf(rules: Rules, root: string, budget: Budget): Int32Array<ArrayBuffer> {
   const automata = new Map([...rules].map(([name, expr]) => [name, automatonOf(expr, budget)]))
   const usable = usableRules(automata, root)
   refuseLeftRecursion(usable)
@@ -106,7 +107,7 @@ function firstCalls(automaton: Automaton, empty: ReadonlySet<string>): Set<strin
   return new Set(calls.map(({ rule }) => rule))
 }
 
-function wordsOf(automata: Automata, root: string): Int32Array {
+function wordsOf(automata: Automata, root: string): Int32Array<ArrayBuffer> {
   const first = new Map<string, number>()
   let nodes = 0
   for (const [name, automaton] of automata) {
@@ -129,6 +130,7 @@ function wordsOf(automata: Automata, root: string): Int32Array {
       for (const { rule, target } of calls) words.push(first.get(rule)!, at + target)
     }
   }
+  if (words.length > WORDS_MAX) throw new GrammarError('It is too large: it needs too many states.')
   return Int32Array.from(words)
 }
 

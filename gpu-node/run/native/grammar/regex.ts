@@ -15,9 +15,10 @@ export interface RegexOptions {
 
 const REPETITIONS_MAX = 4096
 const DEPTH_MAX = 100
+const PROPERTY_WORK = 20_000 // every code point is asked
 
 export function regexAutomaton(source: string, { spell, matches }: RegexOptions, budget: Budget): Automaton {
-  const expr = new RegexParser(source, spell).parse()
+  const expr = new RegexParser(source, spell, budget).parse()
   const anything = repeat(spell(EVERY), 0)
   return automatonOf(matches === 'whole' ? expr : seq([anything, expr, anything]), budget)
 }
@@ -34,12 +35,14 @@ const one = (point: number): CodePoints => union([[point, point]])
 class RegexParser {
   readonly #source: string
   readonly #spell: RegexOptions['spell']
+  readonly #budget: Budget
   #at = 0
   #depth = 0
 
-  constructor(source: string, spell: RegexOptions['spell']) {
+  constructor(source: string, spell: RegexOptions['spell'], budget: Budget) {
     this.#source = source
     this.#spell = spell
+    this.#budget = budget
   }
 
   parse(): Expr {
@@ -159,6 +162,7 @@ class RegexParser {
     const name = /^\{[\w=]{1,60}\}/.exec(this.#source.slice(this.#at, this.#at + 64))?.[0]
     if (name === undefined) throw this.#wrong(`\\${letter} needs the name of a property`)
     this.#at += name.length
+    this.#budget.work(PROPERTY_WORK)
     try {
       return ofClass(`\\${letter}${name}`)
     } catch {

@@ -37,7 +37,8 @@ function argumentsRules(name: string, parameters: unknown, own: { prefix: string
     const schema = schemaOf('parameters', parameters ?? { properties: {}, additionalProperties: false })
     return schemaRules(schema, own.budget, { prefix: own.prefix, is_object: true })
   } catch (error) {
-    throw error instanceof GrammarError ? new GrammarError(`The tool '${name}': ${error.message}`) : error
+    if (error instanceof GrammarError) error.message = `The tool '${name}': ${error.message}`
+    throw error
   }
 }
 

@@ -34,3 +34,27 @@ function bytesOfPiece({ model }: Tokenizer, piece: Piece | undefined, at_start: 
   const written = drops_space && found_as.startsWith(SPACE) ? found_as.slice(SPACE.length) : found_as
   return Buffer.from(written.replaceAll(SPACE, ' '))
 }
+
+/** Spells bytes in the longest tokens that they begin with, as far as there are any. */
+export function spelling({ bytes, ends }: TokenBytes): (text: Uint8Array) => number[] {
+  const ids = new Map<string, number>()
+  let length_max = 0
+  for (const [id, end] of ends.entries()) {
+    const own = Buffer.from(bytes.subarray(id === 0 ? 0 : ends[id - 1]!, end)).toString('latin1')
+    if (!ids.has(own)) ids.set(own, id)
+    length_max = Math.max(length_max, own.length)
+  }
+  ids.delete('')
+  return (text) => {
+    const whole = Buffer.from(text).toString('latin1')
+    const tokens: number[] = []
+    for (let at = 0; at < whole.length; ) {
+      let length = Math.min(length_max, whole.length - at)
+      while (length > 0 && !ids.has(whole.slice(at, at + length))) length--
+      if (length === 0) break
+      tokens.push(ids.get(whole.slice(at, at + length))!)
+      at += length
+    }
+    return tokens
+  }
+}

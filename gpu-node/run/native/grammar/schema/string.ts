@@ -39,6 +39,7 @@ export function stringExpr(bounds: StringBounds, budget: Budget): Expr {
 function contentExpr(bounds: StringBounds, budget: Budget): Expr {
   const { minLength, maxLength } = bounds
   checkLengths(bounds)
+  if (maxLength !== null && maxLength < minLength) return NOTHING
   const automaton = patternAutomaton(bounds, budget)
   if (automaton === null) return counted(minLength, maxLength)
   if (minLength === 0 && maxLength === null) return { kind: 'automaton', automaton }
@@ -77,7 +78,8 @@ function patternOf(pattern: string, budget: Budget): Automaton {
   try {
     return regexAutomaton(pattern, { spell: jsonCharacter, matches: 'somewhere' }, budget)
   } catch (error) {
-    throw error instanceof GrammarError ? new GrammarError(`'pattern': ${error.message}`) : error
+    if (error instanceof GrammarError) error.message = `'pattern': ${error.message}`
+    throw error
   }
 }
 
@@ -89,7 +91,6 @@ function formatOf(format: string): string {
 
 function counted(min: number, max: number | null): Expr {
   const character = rule(CHARACTER)
-  if (max !== null && max < min) return NOTHING
   const least = [
     repeat(rule(BLOCK), Math.floor(min / BLOCK_LENGTH), Math.floor(min / BLOCK_LENGTH)),
     repeat(character, min % BLOCK_LENGTH, min % BLOCK_LENGTH),
