@@ -12,6 +12,8 @@ export interface Description {
   says: string
   query?: z.ZodType
   body?: z.ZodType
+  /** A body to try it with. */
+  example?: object
   /** The JSON of its answer; null where it gives none. */
   answer: z.ZodType | null
   /** The statuses that come with this answer; by default 200. */

@@ -69,7 +69,7 @@ function pathItem(route: Route, components: Components): Json {
 }
 
 function operation({ path, who, scope }: Route, served: Served, components: Components): Json {
-  const { says, query, body } = served.description
+  const { says, query, body, example } = served.description
   const parameters = [
     ...Array.from(path.matchAll(/:(\w+)/g), ([, name]) => ({ name, in: 'path', required: true, schema: TEXT })),
     ...(query ? queryParameters(components.schemaOf(query, 'input')) : []),
@@ -84,7 +84,10 @@ function operation({ path, who, scope }: Route, served: Served, components: Comp
     security: who === 'anybody' ? [] : [{ [who]: [] }],
     ...(parameters.length > 0 && { parameters }),
     ...(body && {
-      requestBody: { required: true, content: { 'application/json': { schema: components.schemaOf(body, 'input') } } },
+      requestBody: {
+        required: true,
+        content: { 'application/json': { schema: components.schemaOf(body, 'input'), ...(example && { example }) } },
+      },
     }),
     responses: { ...responses(served.description, components), default: refusal(served.description, components) },
   }

@@ -129,7 +129,18 @@ export const chatForm: GenerationForm<Body> = {
 }
 
 export const chatCompletions = endpoint(
-  { says: 'Answers a conversation.', body, answer: chatCompletion, also: { 'text/event-stream': chatCompletionChunk } },
+  {
+    says: 'Answers a conversation.',
+    example: {
+      model: 'ziya-coding-mini',
+      max_tokens: 64,
+      stream: true,
+      messages: [{ role: 'user', content: 'Sort a list.' }],
+    },
+    body,
+    answer: chatCompletion,
+    also: { 'text/event-stream': chatCompletionChunk },
+  },
   (c, caller: Caller) => generate(c, caller, chatForm),
 )
 

@@ -71,7 +71,13 @@ export const completionForm: GenerationForm<Body> = {
 }
 
 export const completions = endpoint(
-  { says: 'Continues prompts as they stand.', body, answer: completion, also: { 'text/event-stream': completion } },
+  {
+    says: 'Continues prompts as they stand.',
+    example: { model: 'ziya-coding-mini', max_tokens: 64, stream: true, prompt: 'def sort(' },
+    body,
+    answer: completion,
+    also: { 'text/event-stream': completion },
+  },
   (c, caller: Caller) => generate(c, caller, completionForm),
 )
 

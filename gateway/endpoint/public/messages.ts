@@ -98,6 +98,12 @@ export const messageForm: GenerationForm<Body> = {
 export const createMessage = endpoint(
   {
     says: 'Answers a conversation, in Anthropic’s form.',
+    example: {
+      model: 'ziya-coding-mini',
+      max_tokens: 64,
+      stream: true,
+      messages: [{ role: 'user', content: 'Sort a list.' }],
+    },
     body,
     answer,
     also: { 'text/event-stream': messageEvent },
