@@ -3,12 +3,14 @@
 // asked as the gateway asks it, over the connections of its own logins. A usage report is measured beside the SQL function that it was
 // before (usage-before.sql), in turns. `buffers` are the 8 kB pages that it touched: what tells an index from a scan on any machine.
 //   node bench/usage.ts [requests=10000000] [folder]     needs 0.8 GB of disk a million; a folder keeps the database for the next run
+// PROGRAMS=/usr/lib/postgresql/15/bin takes the Postgres that is there instead of the embedded one; ONLY=reconcile leaves the reads out.
 
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { drizzle } from 'drizzle-orm/postgres-js'
 import postgres from 'postgres'
+import { ENTRIES_MAX } from '../gateway/billing/reconcile.ts'
 import { askOver, type Connection, connect } from '../gateway/db/connection.ts'
 import type { Answer, Item } from '../gateway/db/functions.ts'
 import { withLiterals } from '../gateway/db/literal.ts'
@@ -31,13 +33,16 @@ const CALL_MS_MAX = 60_000
 const STEP_MS_MAX = 600_000 // of reconciling: its first step may read a table whole
 const kept = process.argv[3]
 const folder = kept ?? mkdtempSync(join(tmpdir(), 'ziya-usage-'))
-const server = await startPostgres({ data_dir: join(folder, 'postgres'), durable: false })
+const { PROGRAMS, ONLY } = process.env
+const programs = PROGRAMS && { programs: { initdb: join(PROGRAMS, 'initdb'), postgres: join(PROGRAMS, 'postgres') } }
+const server = await startPostgres({ data_dir: join(folder, 'postgres'), durable: false, ...(programs || {}) })
 try {
   await migrate(server.url)
   const sql = postgres(server.url, { max: 1, fetch_types: false, onnotice: () => {} })
   if (!(await isFilled(sql))) await fill(sql)
-  await measureReads(sql)
-  if (!kept) await measureReconcile(sql)
+  if (ONLY === 'reconcile') await sql`delete from ledger_checkpoints`
+  else await measureReads(sql)
+  if (!kept || ONLY === 'reconcile') await measureReconcile(sql)
   await sql.end()
 } finally {
   await server.stop()
@@ -225,20 +230,25 @@ async function buffersOf(sql: postgres.Sql, query: (db: ReadDb) => PromiseLike<u
   return plan['Shared Hit Blocks'] + plan['Shared Read Blocks']
 }
 
+/** Passes of the gateway's own steps; a step is held to be in time within its lane's deadline (gateway/db/teller.ts). */
 async function measureReconcile(sql: postgres.Sql): Promise<void> {
-  const connection = connect(server.url, STEP_MS_MAX)
-  for (const what of ['every entry anew', 'what changed since']) {
-    const started = performance.now()
+  for (const what of ['every entry anew', 'what changed since', 'what changed since']) {
+    const connection = connect(server.url, STEP_MS_MAX) // a new one: nothing is planned there yet
+    const steps_ms: number[] = []
     for (let after: string | null = '0'; after !== null; ) {
       const anew = after === '0' && what === 'every entry anew'
-      const item: Item<'reconcile'> = { after, entries_max: 100_000, anew }
+      const item: Item<'reconcile'> = { after, entries_max: ENTRIES_MAX, anew }
+      const started = performance.now()
       const [step]: Answer<'reconcile'>[] = await askOver(connection, 'reconcile', item)
+      steps_ms.push(performance.now() - started)
       after = step!.after
     }
     const findings = await sql`select * from ledger_findings`
+    const all_ms = steps_ms.reduce((sum, step_ms) => sum + step_ms, 0)
     console.log(
-      `reconcile, ${what}: ${((performance.now() - started) / 1000).toFixed(1)} s, ${findings.length} findings`,
+      `reconcile, ${what}: ${steps_ms.length} steps in${ms(all_ms)}, the slowest${ms(Math.max(...steps_ms))}, ` +
+        `the first${ms(steps_ms[0]!)}, ${findings.length} findings`,
     )
+    connection.discard()
   }
-  connection.discard()
 }

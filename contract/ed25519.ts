@@ -6,8 +6,8 @@ import { fromBase64Url, toBase64Url } from './base64url.ts'
 const SEED_BYTES = 32
 const SIGNATURE_BYTES = 64
 
-/** What is signed: a ticket and an answer by a gateway, a report by a node. */
-export type Purpose = 'ticket' | 'answer' | 'report'
+/** What is signed: a ticket, a question and an answer by a gateway, a report by a node. */
+export type Purpose = 'ticket' | 'question' | 'answer' | 'report'
 
 export interface PublicKey {
   kid: string

@@ -48,18 +48,21 @@ import { chatCompletions } from './endpoint/public/chat-completions.ts'
 import { createCheckoutSession } from './endpoint/public/checkout.ts'
 import { completions } from './endpoint/public/completions.ts'
 import { ownCreditNotes } from './endpoint/public/credit-notes.ts'
-import { documentOf } from './endpoint/public/document.ts'
+import { document, reference, referenceScript, scalarScript } from './endpoint/public/document.ts'
 import { listEntries } from './endpoint/public/entries.ts'
+import { estimate } from './endpoint/public/estimate.ts'
 import { health, ledgerHealthz, live } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
+import { countMessageTokens, createMessage } from './endpoint/public/messages.ts'
 import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
 import { ticketKeys } from './endpoint/public/ticket-keys.ts'
+import { detokenize, tokenize } from './endpoint/public/tokens.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
 import type { App, Call } from './env.ts'
-import { ApiError, errorResponse } from './error.ts'
+import { ApiError, errorResponse, messageErrorResponse } from './error.ts'
 import { countGone } from './gone-clients.ts'
 import { anybody, key, monitor, node, operator, stripe } from './guard.ts'
 import { noteRefusal } from './limits/refusals.ts'
@@ -80,6 +83,11 @@ export const routes: Route[] = [
   // A generation decides its Idempotency-Key with the admission, in the same call.
   route('/v1/completions', key('generate'), { POST: completions }, { once_by: 'endpoint' }),
   route('/v1/chat/completions', key('generate'), { POST: chatCompletions }, { once_by: 'endpoint' }),
+  route('/v1/messages', key('generate'), { POST: createMessage }, { once_by: 'endpoint' }),
+  route('/v1/messages/count_tokens', key('generate'), { POST: countMessageTokens }, { once_by: 'nature' }),
+  route('/v1/tokenize', key('generate'), { POST: tokenize }, { once_by: 'nature' }),
+  route('/v1/detokenize', key('generate'), { POST: detokenize }, { once_by: 'nature' }),
+  route('/v1/estimate', key('generate'), { POST: estimate }, { once_by: 'nature' }),
   route('/v1/models', key('generate'), { GET: listModels }),
   route('/v1/models/:id', key('generate'), { GET: retrieveModel }),
   route('/v1/usage', key('usage'), { GET: listUsage }),
@@ -104,7 +112,10 @@ export const routes: Route[] = [
   route('/healthz/ledger', anybody, { GET: ledgerHealthz }),
   route('/.well-known/receipt-keys.json', anybody, { GET: receiptKeys }),
   route('/.well-known/ticket-keys.json', anybody, { GET: ticketKeys }),
-  route('/openapi.json', anybody, { GET: documentOf(() => routes) }),
+  route('/openapi.json', anybody, { GET: document }),
+  route('/docs', anybody, { GET: reference }),
+  route('/docs/reference.js', anybody, { GET: referenceScript }),
+  route('/docs/scalar.js', anybody, { GET: scalarScript }),
   route('/metrics', monitor, { GET: metrics }),
   route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
   route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature' }), // booked once by the event's id
@@ -177,6 +188,7 @@ export const routes: Route[] = [
 const CLIENT_GONE = 499
 const SHOWN_TO_PAGES = [
   'x-request-id',
+  'request-id',
   'x-ignored-parameters',
   'openai-processing-ms',
   'idempotency-replayed',
@@ -203,6 +215,7 @@ app.use(async (c, next) => {
   const { headers } = c.res
   for (const [name, value] of Object.entries(c.get('headers'))) headers.set(name, value)
   headers.set('x-request-id', c.get('request_id'))
+  if (isOfMessages(c.req.path)) headers.set('request-id', c.get('request_id'))
 })
 
 // A page of any origin may ask with a key that it was given; its refusals are told too. No cookie is read, so none can be misused.
@@ -245,18 +258,27 @@ const paths = routes.map(({ path }) => path)
 
 app.notFound((c) => {
   noteRefusal(c, 'not_found')
-  return errorResponse(new ApiError('not_found', { message: saysNothingIsAt(c.req.path, paths) }))
+  return refused(c, new ApiError('not_found', { message: saysNothingIsAt(c.req.path, paths) }))
 })
 
 app.onError((error, c) => {
   if (error instanceof ApiError) {
     noteRefusal(c, error.code)
-    return errorResponse(error)
+    return refused(c, error)
   }
-  if (c.req.raw.signal.aborted) return errorResponse(new ApiError('client_gone')) // what it was for has nobody to be for
+  if (c.req.raw.signal.aborted) return refused(c, new ApiError('client_gone')) // what it was for has nobody to be for
   console.error(`${c.var.request_id} ${c.req.method} ${c.req.path}:`, error)
-  return errorResponse(new ApiError('internal_error'))
+  return refused(c, new ApiError('internal_error'))
 })
+
+/** In the form that the clients of this path read. */
+function refused(c: Call, error: ApiError): Response {
+  return isOfMessages(c.req.path) ? messageErrorResponse(error, c.get('request_id')) : errorResponse(error)
+}
+
+function isOfMessages(path: string): boolean {
+  return /^\/v1\/messages(\/|$)/.test(path)
+}
 
 function serve({ path, scope, methods }: Route): void {
   for (const { method, carry } of methods)

@@ -16,6 +16,8 @@ export interface Description {
   answer: z.ZodType | null
   /** The statuses that come with this answer; by default 200. */
   statuses?: readonly (200 | 201 | 503)[]
+  /** What a refusal of it is, where it has a form of its own. */
+  error?: z.ZodType
   /** Other forms of the answer; a schema says what each event of a stream is. */
   also?: Record<`text/${string}`, z.ZodType | null>
 }

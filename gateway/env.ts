@@ -35,6 +35,8 @@ export interface Env {
   KEPT_BYTES_MAX: string
   FLOOD: RateLimit
   FAILED_AUTHENTICATION: RateLimit
+  /** Files that are served as they are. */
+  ASSETS: { fetch(url: URL): Promise<Response> }
   LOCAL_MODEL?: string
   /** Receipts are signed with it: 32 random bytes, base64url. */
   RECEIPT_SEED?: string
@@ -145,6 +147,7 @@ const bindings = z.object({
   KEPT_BYTES_MAX: count,
   FLOOD: rateLimit,
   FAILED_AUTHENTICATION: rateLimit,
+  ASSETS: z.custom((value) => typeof (value as Env['ASSETS'] | undefined)?.fetch === 'function', 'missing'),
   LOCAL_MODEL: z
     .string()
     .transform((text) => localModel.parse(JSON.parse(text)))
@@ -162,6 +165,7 @@ const texts = bindings.omit({
   HYPERDRIVE_READER: true,
   FLOOD: true,
   FAILED_AUTHENTICATION: true,
+  ASSETS: true,
 })
 
 /** What is wrong with the secrets and vars, in one line; null where nothing is. */

@@ -2,6 +2,7 @@
 // The texts are ours, written here or where they are thrown; what an exception of the runtime says is never sent.
 
 import type { ErrorBody, ErrorType } from '../contract/public/error.ts'
+import type { MessageError, MessageErrorType } from '../contract/public/messages.ts'
 
 interface Refusal {
   status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 499 | 500 | 503
@@ -214,13 +215,60 @@ export class ApiError extends Error {
   }
 }
 
-export function errorResponse({ code, detail }: ApiError): Response {
-  const refusal: Refusal = table[code]
-  const { status, type = 'invalid_request_error', message, retry_after_s, headers, code: told = code } = refusal
-  const body: ErrorBody = {
-    error: { message: detail.message ?? message, type, param: detail.param ?? null, code: told },
+export function errorResponse(error: ApiError): Response {
+  const { status, type = 'invalid_request_error', code = error.code } = refusalOf(error)
+  const { message, param, headers } = toldBy(error)
+  const body: ErrorBody = { error: { message, type, param, code } }
+  return Response.json(body, { status, headers })
+}
+
+/** The same refusal in Anthropic's form, with its statuses where it has others. */
+export function messageErrorResponse(error: ApiError, request_id: string): Response {
+  const { code = error.code, ...refusal } = refusalOf(error)
+  const { message, param, headers } = toldBy(error)
+  const [status, type] = MESSAGE_STATUS[error.code] ?? [refusal.status, MESSAGE_TYPES[refusal.status]]
+  const body: MessageError = {
+    type: 'error',
+    error: { type: type ?? 'invalid_request_error', message, details: { error_code: code, param } },
+    request_id,
   }
+  return Response.json(body, { status, headers })
+}
+
+const MESSAGE_TYPES: Partial<Record<Refusal['status'], MessageErrorType>> = {
+  401: 'authentication_error',
+  403: 'permission_error',
+  404: 'not_found_error',
+  413: 'request_too_large',
+  429: 'rate_limit_error',
+  500: 'api_error',
+  503: 'api_error',
+}
+
+const MESSAGE_STATUS: Partial<Record<ErrorCode, [status: number, type: MessageErrorType]>> = {
+  insufficient_quota: [402, 'billing_error'],
+  spend_cap_reached: [402, 'billing_error'],
+  overloaded: [529, 'overloaded_error'],
+}
+
+/** A refusal as a part of an answer. */
+export function messageOf(error: ApiError): { code: string; message: string } {
+  return { code: refusalOf(error).code ?? error.code, message: toldBy(error).message }
+}
+
+function refusalOf({ code }: ApiError): Refusal {
+  return table[code]
+}
+
+/** What of a refusal is the same in every form. */
+function toldBy(error: ApiError): { message: string; param: string | null; headers: Record<string, string> } {
+  const { message, retry_after_s, headers } = refusalOf(error)
+  const { detail } = error
   const retry: Record<string, string> =
     retry_after_s === undefined ? { 'x-should-retry': 'false' } : { 'retry-after': String(retry_after_s) }
-  return Response.json(body, { status, headers: { ...retry, ...headers, ...detail.headers } })
+  return {
+    message: detail.message ?? message,
+    param: detail.param ?? null,
+    headers: { ...retry, ...headers, ...detail.headers },
+  }
 }

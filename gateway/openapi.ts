@@ -14,6 +14,7 @@ import * as errors from '../contract/public/error.ts'
 import * as health from '../contract/public/health.ts'
 import * as invoices from '../contract/public/invoice.ts'
 import * as keys from '../contract/public/key.ts'
+import * as messages from '../contract/public/messages.ts'
 import * as models from '../contract/public/model.ts'
 import * as openai from '../contract/public/openai.ts'
 import * as operators from '../contract/public/operator.ts'
@@ -21,6 +22,7 @@ import * as prices from '../contract/public/price.ts'
 import * as receiptKeys from '../contract/public/receipt-key.ts'
 import * as reconciliation from '../contract/public/reconciliation.ts'
 import * as tax from '../contract/public/tax.ts'
+import * as tokens from '../contract/public/tokens.ts'
 import * as usage from '../contract/public/usage.ts'
 import type { Description } from './endpoint.ts'
 import type { Route, Served } from './route.ts'
@@ -84,7 +86,7 @@ function operation({ path, who, scope }: Route, served: Served, components: Comp
     ...(body && {
       requestBody: { required: true, content: { 'application/json': { schema: components.schemaOf(body, 'input') } } },
     }),
-    responses: { ...responses(served.description, components), default: { $ref: '#/components/responses/Error' } },
+    responses: { ...responses(served.description, components), default: refusal(served.description, components) },
   }
 }
 
@@ -104,6 +106,14 @@ function responses({ answer, statuses = [200], also = {} }: Description, compone
   ])
   const content = { ...json, ...Object.fromEntries(others) }
   return Object.fromEntries(statuses.map((status) => [status, { description: DESCRIPTIONS[status], content }]))
+}
+
+function refusal({ error }: Description, components: Components): Json {
+  if (!error) return { $ref: '#/components/responses/Error' }
+  return {
+    description: 'A refusal.',
+    content: { 'application/json': { schema: components.schemaOf(error, 'output') } },
+  }
 }
 
 const DESCRIPTIONS = { 200: 'Done.', 201: 'Made.', 503: 'Something is not well.' }
@@ -170,6 +180,7 @@ const NAMED = [
   health,
   invoices,
   keys,
+  messages,
   models,
   openai,
   operators,
@@ -177,6 +188,7 @@ const NAMED = [
   receiptKeys,
   reconciliation,
   tax,
+  tokens,
   usage,
 ].flatMap((nouns) =>
   Object.entries<unknown>(nouns).filter((named): named is [string, z.ZodType] => named[1] instanceof z.ZodType),

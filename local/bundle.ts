@@ -3,6 +3,7 @@
 import { readFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { type BuildOptions, build, type Plugin } from 'esbuild'
+import { writeAssets } from './assets.ts'
 
 const root = fileURLToPath(new URL('../', import.meta.url))
 
@@ -24,6 +25,16 @@ const stripeUsed: Plugin = {
         return unused ? { contents: `export class ${unused} {}` } : null
       },
     ),
+}
+
+// Names of classes and functions are made short, and a trace is read with the source map. The one error that takes its name from its
+// class says it in words.
+const postgresErrors: Plugin = {
+  name: 'postgres-errors',
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /[\\/]postgres[\\/]cf[\\/]src[\\/]errors\.js$/ }, async ({ path }) => ({
+      contents: (await readFile(path, 'utf8')).replace('this.constructor.name', "'PostgresError'"),
+    })),
 }
 
 // What libraries load whether or not anybody asks for it: decimals and further pages of Stripe's APIs, logical replication and large
@@ -52,6 +63,20 @@ const notAskedFor: Plugin = {
     }),
 }
 
+// Schemas become JSON Schema where the document of the API is written (local/openapi.ts), never in the worker. What the schemas of zod
+// name of it keeps its names.
+const namesAlone: Plugin = {
+  name: 'names-alone',
+  setup: ({ onLoad }) =>
+    onLoad(
+      { filter: /[\\/]zod[\\/]v4[\\/]core[\\/](json-schema-processors|json-schema-generator|to-json-schema)\.js$/ },
+      async ({ path }) => {
+        const exported = (await readFile(path, 'utf8')).matchAll(/^export (?:const|function|class) (\w+)/gm)
+        return { contents: Array.from(exported, ([, name]) => `export const ${name} = undefined`).join('\n') }
+      },
+    ),
+}
+
 const options = {
   entryPoints: [`${root}gateway/worker.ts`],
   bundle: true,
@@ -59,9 +84,8 @@ const options = {
   target: 'es2024',
   conditions: ['workerd', 'worker', 'browser'],
   external: ['cloudflare:*', 'node:*'],
-  plugins: [stripeUsed, notAskedFor],
+  plugins: [stripeUsed, postgresErrors, notAskedFor, namesAlone],
   minify: true,
-  keepNames: true, // errors are told apart by the names of their classes, and a trace in the log has those of its functions
 } satisfies BuildOptions
 
 export async function bundleWorker(): Promise<string> {
@@ -69,4 +93,7 @@ export async function bundleWorker(): Promise<string> {
   return outputFiles[0]!.text
 }
 
-if (import.meta.main) await build({ ...options, outfile: `${root}.wrangler/bundle/worker.js`, sourcemap: 'linked' })
+if (import.meta.main) {
+  writeAssets(`${root}.wrangler/assets`)
+  await build({ ...options, outfile: `${root}.wrangler/bundle/worker.js`, sourcemap: 'linked' })
+}

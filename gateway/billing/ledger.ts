@@ -1,9 +1,9 @@
 // What the gateway asks of the ledger for a generation: admits it, gives it to its next attempt, hears its node, settles what that
-// counted, gives its money back. All of it is decided in SQL (migrations/), in batches, by the teller.
+// counted, gives its money back; and whom it may ask beside one. All of it is decided in SQL (migrations/), in batches, by the teller.
 
 import type { JournalPosition, SettleOutcome, SyncResponse, UsageRecord } from '../../contract/internal/sync.ts'
 import type { OpenedTicket } from '../../contract/internal/ticket.ts'
-import { ask, askAll, type Failed, shardOf } from '../db/ask.ts'
+import { ask, askAll, type Failed, obtain, shardOf } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
 import { refusalOf } from '../db/refusal.ts'
 import { type Env, settingsOf } from '../env.ts'
@@ -31,6 +31,11 @@ export async function admit(env: Env, request: Item<'admit'>): Promise<Admission
     default:
       throw refusalOf(answer)
   }
+}
+
+/** The nodes that live and serve a model, for a key that may use it; throws the refusal of any other. */
+export async function findNodes(env: Env, asked: Item<'find_nodes'>): Promise<LiveNode[]> {
+  return (await obtain(env, 'find_nodes', asked, 'found')).nodes
 }
 
 /** How long an account is waited for that somebody else holds: what then remains is enough for all that go in the same call. */

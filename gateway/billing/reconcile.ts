@@ -7,7 +7,7 @@ import { recently } from '../field/recent.ts'
 
 export type LedgerHealth = Omit<Answer<'ledger_health'>, 'decision'>
 
-const ENTRIES_MAX = 20_000 // a step: some hundred milliseconds
+export const ENTRIES_MAX = 20_000 // a step: some hundred milliseconds
 const PASS_MS_MAX = 40_000 // less than the minute until the next
 const UNCHECKED_S_MAX = 10 * 60
 

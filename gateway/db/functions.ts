@@ -66,6 +66,9 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   find_key: { lane: 'read', shard: byKey },
   leak_key: { lane: 'change', shard: byKey },
 
+  find_nodes: { lane: 'read', shard: byKey },
+  estimate: { lane: 'read', shard: byKey },
+
   create_account: { lane: 'change', shard: 'admin' },
   find_account: { lane: 'read', shard: byAsker },
   read_account: { lane: 'read', shard: byAsker },

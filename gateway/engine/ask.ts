@@ -1,6 +1,7 @@
 // One attempt at one node: it accepts and its answer is the client's, or it refuses, or it cannot be reached.
 
 import { ACCEPTED_HEADER, type NodeError, TICKET_HEADER } from '../../contract/internal/generation.ts'
+import { QUESTION_HEADER } from '../../contract/internal/question.ts'
 
 export type NodeAnswer = { accepted: Response } | RefusedByNode | 'unreachable'
 
@@ -21,6 +22,23 @@ export async function askNode(
     return answer.headers.get(ACCEPTED_HEADER) === '1' ? { accepted: answer } : await refusalOf(answer)
   } catch (error) {
     if (client.aborted) throw error
+    return 'unreachable'
+  }
+}
+
+const QUESTION_MS_MAX = 10_000
+
+/** The same for what goes without a ticket. */
+export async function askQuestion(
+  url: string,
+  { signature, body }: { signature: string; body: string },
+): Promise<NodeAnswer> {
+  const headers = { 'content-type': 'application/json', [QUESTION_HEADER]: signature }
+  const signal = AbortSignal.timeout(QUESTION_MS_MAX)
+  try {
+    const answer = await fetch(`${url}/question`, { method: 'POST', headers, body, signal })
+    return answer.ok ? { accepted: answer } : await refusalOf(answer)
+  } catch {
     return 'unreachable'
   }
 }

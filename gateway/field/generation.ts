@@ -8,7 +8,7 @@ import { askingNothing, hint, unsupported, unusedIn } from './unused.ts'
 const STOP_LENGTH_MAX = 256
 
 const between = (low: number, high: number) => z.number().min(low).max(high).nullish()
-const stop = text.max(STOP_LENGTH_MAX)
+export const stopText = text.max(STOP_LENGTH_MAX)
 // Several clients write "as many as fit" as -1.
 const tokenCount = z
   .int()
@@ -34,7 +34,7 @@ const streamOptions = z
   .object({
     include_usage: z.boolean().nullish(),
     include_obfuscation: z.boolean().nullish(),
-    continuous_usage_stats: hint(),
+    continuous_usage_stats: z.boolean().nullish(), // each chunk tells the usage so far; with include_usage
   })
   .catchall(askingNothing())
 
@@ -42,7 +42,6 @@ const streamOptions = z
 const hints = {
   metadata: hint(),
   moderation: unsupported(),
-  prediction: hint(), // a guess at the answer; it can make one faster, never another
   prompt_cache_key: hint(),
   prompt_cache_options: hint(),
   prompt_cache_retention: hint(),
@@ -56,6 +55,13 @@ const hints = {
   spaces_between_special_tokens: hint(true),
   timings_per_token: hint(),
 }
+
+const predictedPart = z.looseObject({ type: z.literal('text'), text })
+
+/** What the caller expects the answer to be: it can make one faster, never another. */
+const prediction = z
+  .object({ type: z.literal('content'), content: z.union([text, z.array(predictedPart)]) })
+  .catchall(askingNothing())
 
 /** Samplers of others, which take part only with another value than this. */
 const samplersThatAreOff = {
@@ -76,7 +82,7 @@ export const generationFields = {
   // It counts from the arrival of the request; what there is by then is the answer. It cannot put off the longest a generation may take.
   deadline_ms: z.int().min(1).nullish(),
   stop: z
-    .union([stop, z.array(stop).max(STOPS_MAX)], {
+    .union([stopText, z.array(stopText).max(STOPS_MAX)], {
       error: `expected up to ${STOPS_MAX} strings of at most ${STOP_LENGTH_MAX} characters`,
     })
     .nullish(),
@@ -103,6 +109,7 @@ export const generationFields = {
     .nullish(),
   // A tag for the caller's own end users. It changes nothing in the answer.
   user: z.string().max(512).nullish(),
+  prediction: prediction.nullish(),
   ...hints,
   ...samplersThatAreOff,
 }

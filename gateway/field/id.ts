@@ -6,7 +6,7 @@ import { ApiError } from '../error.ts'
 
 export const rowId = z.string().regex(/^[1-9]\d{0,17}$/, 'expected an id')
 
-const RESPONSE_ID = /^(?:chatcmpl|cmpl)-([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})$/i
+const RESPONSE_ID = /^(?:chatcmpl-|cmpl-|msg_)([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})$/i
 
 /** The id of a request, or of its answer, which is made of it: most clients show that one and hide the header. */
 export const requestId = z

@@ -2,9 +2,11 @@
 // members (excess.ts); then strictly: a field we do not know is a field the caller believes in.
 
 import type * as z from 'zod'
+import { Meter } from '../db/meter.ts'
 import type { Call } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
 import { excessOf } from './excess.ts'
+import { Turns } from './turns.ts'
 
 /** A body that was read, and what it is as JSON: parsed once, by whoever needs it first. */
 export interface Body {
@@ -18,13 +20,26 @@ const DRAINED_BYTES_MAX = 64 << 20
 const DRAINED_MS_MAX = 10_000
 const ECHO_LENGTH_MAX = 100
 
+const LARGE_BYTES_MIN = 16 << 10 // what is smaller is done before another's turn would come
+
+// A client sends its body at once, and whoever breaks off two a second has them cost what they never will be answered for.
+const broken_off = new Meter(120)
+const BROKEN_OFF = 'Too many requests were broken off while they were sent.'
+
+const turns = new Turns({ wait_ms_max: 2000, turn_ms_max: 250 })
+
 export async function readBody<B>(c: Call, schema: z.ZodType<B>): Promise<B> {
   const body = await bodyOf(c)
   if (body.text === '') {
     const nothing = schema.safeParse({}) // who sends no body leaves out what may be left out
     if (nothing.success) return nothing.data
   }
-  const result = schema.safeParse(body.json(), { reportInput: true })
+  return checked(body.json(), schema)
+}
+
+/** The value as the schema reads it, or the refusal of what it found first. */
+export function checked<B>(value: unknown, schema: z.ZodType<B>): B {
+  const result = schema.safeParse(value, { reportInput: true })
   if (!result.success) throw asApiError(result.error.issues[0]!)
   return result.data
 }
@@ -34,9 +49,32 @@ export async function bodyOf(c: Call): Promise<Body> {
   const known = c.get('body')
   if (known) return known
   checkMediaType(c.req.raw)
-  const body = remembering(await readText(c.req.raw, BODY_BYTES_MAX))
+  const bytes = await sentBytes(c)
+  await turnAt(c, bytes.byteLength)
+  const body = remembering(decode(bytes))
   c.set('body', body)
   return body
+}
+
+/** The whole body; refuses a key that has broken off too many. */
+async function sentBytes(c: Call): Promise<ArrayBuffer> {
+  const party = partyOf(c)
+  if (broken_off.isFull(party)) throw new ApiError('rate_limit_requests', { message: BROKEN_OFF })
+  return readBytes(c.req.raw, BODY_BYTES_MAX).catch((error) => {
+    if (error instanceof ApiError && error.code === 'client_gone') broken_off.take(party, 1)
+    throw error
+  })
+}
+
+function partyOf(c: Call): string {
+  return c.get('key_hash') ?? c.get('address') ?? ''
+}
+
+/** Resolves when the caller may work on so much; refuses where that takes too long, or for a client that left meanwhile. */
+export async function turnAt(c: Call, bytes: number): Promise<void> {
+  if (bytes < LARGE_BYTES_MIN) return
+  if (!(await turns.mine(partyOf(c), (work) => c.executionCtx.waitUntil(work)))) throw new ApiError('overloaded')
+  if (c.req.raw.signal.aborted) throw new ApiError('client_gone')
 }
 
 function remembering(text: string): Body {
@@ -52,12 +90,16 @@ function remembering(text: string): Body {
 
 /** The body as text, never more than `bytes_max`, whether or not a length was announced. */
 export async function readText(request: Request, bytes_max: number): Promise<string> {
+  return decode(await readBytes(request, bytes_max))
+}
+
+async function readBytes(request: Request, bytes_max: number): Promise<ArrayBuffer> {
   const announced = request.headers.get('content-length')
   if (Number(announced ?? 0) > bytes_max) {
     await drain(request)
     throw tooLarge(bytes_max)
   }
-  return decode(await received(request, bytes_max, announced !== null))
+  return received(request, bytes_max, announced !== null)
 }
 
 /** What the client sent; where it did not come to its end, there is nobody to answer. */
@@ -146,6 +188,8 @@ function codeOf(issue: z.core.$ZodIssue): ErrorCode {
 
 function messageOf(code: ErrorCode, param: string, issue: z.core.$ZodIssue): string {
   if (code === 'unknown_parameter') return `Unknown parameter: '${param}'.`
+  if (code === 'unsupported_parameter' && issue.message.startsWith('no '))
+    return `Unsupported parameter: '${param}' cannot be '${printable(issue.message.slice(3))}' here.`
   if (code === 'unsupported_parameter') return `Unsupported parameter: '${param}' cannot be used here.`
   if (code === 'missing_required_parameter') return `Missing required parameter: '${param}'.`
   const where = param ? `'${param}'` : 'the body'

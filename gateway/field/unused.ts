@@ -8,11 +8,14 @@ const hints = new WeakSet<z.ZodType>()
 /** A field that cannot change an answer: taken, and named as not used. Where values are given, any other is refused by name. */
 export function hint(...taken: unknown[]) {
   const known = new Set(taken.map((value) => JSON.stringify(value)))
+  return hintWhere((value) => taken.length === 0 || known.has(JSON.stringify(value)))
+}
+
+/** Such a field with the values that are taken. */
+export function hintWhere(isTaken: (value: unknown) => boolean) {
   const schema = z
     .unknown()
-    .refine((value) => value == null || taken.length === 0 || known.has(JSON.stringify(value)), {
-      params: { code: 'unsupported_parameter' },
-    })
+    .refine((value) => value == null || isTaken(value), { params: { code: 'unsupported_parameter' } })
     .describe('Taken, but not used: it cannot change an answer here.')
     .optional()
   hints.add(schema)

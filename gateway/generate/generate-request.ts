@@ -13,6 +13,9 @@ import type { GenerationFields } from '../field/generation.ts'
 
 const CHOICES_MAX = 128
 
+/** What the id of an answer begins with; the request's own follows (field/id.ts). */
+const RESPONSE_ID: Record<Shape, string> = { chat: 'chatcmpl-', completion: 'cmpl-', message: 'msg_' }
+
 export function generateRequest(
   fields: GenerationFields,
   own: {
@@ -30,16 +33,23 @@ export function generateRequest(
   const stream = fields.stream ?? false
   if (fields.stream_options && !stream)
     throw new ApiError('invalid_value', { param: 'stream_options', message: "'stream_options' needs 'stream': true." })
+  const { include_usage, continuous_usage_stats } = fields.stream_options ?? {}
+  if (continuous_usage_stats && !include_usage)
+    throw new ApiError('invalid_value', {
+      param: 'stream_options.continuous_usage_stats',
+      message: "'continuous_usage_stats' needs 'include_usage': true.",
+    })
   if (prompts.length * n > CHOICES_MAX)
     throw new ApiError('invalid_value', { param: 'n', message: `Prompts times n may be at most ${CHOICES_MAX}.` })
   return {
     request_id,
-    response_id: `${shape === 'chat' ? 'chatcmpl' : 'cmpl'}-${request_id.replaceAll('-', '')}`,
+    response_id: RESPONSE_ID[shape] + request_id.replaceAll('-', ''),
     created_unix_s: Math.floor(Date.now() / 1000),
     model: model.id,
     shape,
     stream,
-    include_usage: fields.stream_options?.include_usage ?? false,
+    include_usage: include_usage ?? false,
+    continuous_usage: continuous_usage_stats || undefined,
     prompts,
     n,
     max_tokens: maxTokens(fields, model),
@@ -54,6 +64,7 @@ export function generateRequest(
     echo: own.echo ?? false,
     sampling: sampling(fields, model),
     priority: 'interactive',
+    prediction: predictionOf(fields),
     ...(own.constraint && { constraint: own.constraint }),
   }
 }
@@ -61,6 +72,12 @@ export function generateRequest(
 /** A blank field of a form asks for no stop. */
 function stopsOf({ stop }: GenerationFields): string[] {
   return [stop ?? []].flat().filter((text) => text !== '')
+}
+
+/** Left out where there is none: a node of the release before does not know it. */
+function predictionOf({ prediction }: GenerationFields): string | undefined {
+  const content = prediction?.content ?? ''
+  return (typeof content === 'string' ? content : content.map(({ text }) => text).join('')) || undefined
 }
 
 function givenMaxTokens({ max_tokens }: GenerationFields): number | null {

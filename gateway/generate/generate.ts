@@ -1,19 +1,20 @@
-// THE path of a request. Everything a generation goes through, in order; both public shapes take it.
+// THE path of a request. Everything a generation goes through, in order; all public shapes take it.
 
 import type * as z from 'zod'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ErrorBody } from '../../contract/public/error.ts'
+import type { MessageError } from '../../contract/public/messages.ts'
 import type { Caller } from '../auth/authenticate.ts'
 import { admit } from '../billing/ledger.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { type Call, settingsOf } from '../env.ts'
-import { ApiError } from '../error.ts'
 import { bodyOf, readBody } from '../field/read-body.ts'
 import { unusedHeader } from '../field/unused.ts'
 import { limitHeaders } from '../limit-headers.ts'
 import { answerTo, idempotencyOf } from '../limits/idempotency.ts'
 import { type Claim, keepAnswer, keepStream } from '../limits/kept-result.ts'
 import { answerAgain, type RepeatableCall, repeatableCall } from '../limits/repeatable-call.ts'
+import { modelOf } from './ask-model.ts'
 import { type CostCeiling, costCeiling } from './cost-ceiling.ts'
 import { type Generation, relay } from './relay.ts'
 
@@ -43,18 +44,9 @@ export async function generate<B extends GenerationBody>(
   c.set('headers', unused)
   const repeatable = await repeatableCall(c)
   const idempotency = repeatable && (await idempotencyOf(repeatable))
-  const { request, ceiling, duration_ms_max } = asked
-  const admission = await admit(c.env, {
-    request_id: request.request_id,
-    ...caller,
-    model: request.model,
-    ...ceiling,
-    choices: request.n * request.prompts.length,
-    ttl_ms: duration_ms_max + SETTLE_MS_MAX,
-    registered_nodes: true,
-    limits: settingsOf(c.env).limits,
-    ...(idempotency && { idempotency, results_by_id: true }),
-  })
+  const { request } = asked
+  const item = itemOf(c, caller, asked)
+  const admission = await admit(c.env, { ...item, ...(idempotency && { idempotency, results_by_id: true }) })
   if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission, idempotency!))
   c.set('headers', { ...unused, ...limitHeaders(admission.limits ?? {}) })
   const { ledger_id } = admission
@@ -64,16 +56,29 @@ export async function generate<B extends GenerationBody>(
   return relayAndKeep(c, generation, repeatable, claim)
 }
 
-interface Asked {
+/** What the ledger is asked about it. */
+export function itemOf(c: Call, caller: Caller, { request, ceiling, duration_ms_max }: Asked) {
+  return {
+    request_id: request.request_id,
+    ...caller,
+    model: request.model,
+    ...ceiling,
+    choices: request.n * request.prompts.length,
+    ttl_ms: duration_ms_max + SETTLE_MS_MAX,
+    registered_nodes: true as const,
+    limits: settingsOf(c.env).limits,
+  }
+}
+
+export interface Asked {
   request: GenerateRequest
   ceiling: CostCeiling
   duration_ms_max: number
 }
 
-function formatted<B extends GenerationBody>(c: Call, form: GenerationForm<B>, fields: B): Asked {
-  const { catalog, generation_ms_max } = settingsOf(c.env)
-  const model = catalog.get(fields.model)
-  if (!model) throw new ApiError('model_not_found', { param: 'model' })
+export function formatted<B extends GenerationBody>(c: Call, form: GenerationForm<B>, fields: B): Asked {
+  const { generation_ms_max } = settingsOf(c.env)
+  const model = modelOf(c, fields.model)
   const request = form.format(fields, { model, request_id: c.get('request_id') })
   return {
     request,
@@ -95,10 +100,14 @@ async function relayAndKeep(
   return whole.ok ? keepAnswer(repeatable, claim, whole) : whole
 }
 
+function codeOf({ error }: ErrorBody | MessageError): string | null {
+  return 'details' in error ? error.details.error_code : error.code
+}
+
 /** An answer without the empty lines that kept it alive, and with the status of the error that it became after them. */
 function wholeAnswer({ status, headers }: Response, text: string): Response {
   const json = text.trimStart()
-  const failed = json.startsWith('{"error":') ? (JSON.parse(json) as ErrorBody).error.code : null
+  const failed = /^\{("error":|"type":"error")/.test(json) ? codeOf(JSON.parse(json)) : null
   const told = failed === null || status !== 200 ? status : failed === 'request_revoked' ? 403 : 503
   return new Response(json, { status: told, headers })
 }

@@ -9,6 +9,7 @@ import { askNode, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
 import { type Call, dataSecretOf } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
+import { turnAt } from '../field/read-body.ts'
 import { ticketIssuerOf } from '../ticket-issuer.ts'
 import { UNBUFFERED } from '../unbuffered.ts'
 import type { CostCeiling } from './cost-ceiling.ts'
@@ -24,6 +25,10 @@ export interface Generation {
 export async function relay(c: Call, generation: Generation): Promise<Response> {
   const reservation = firstReservation(generation)
   if (generation.client.aborted) return abandon(c, reservation)
+  await turnAt(c, c.get('body')?.text.length ?? 0).catch(async (refusal) => {
+    await giveBack(c.env, reservation)
+    throw refusal
+  })
   const { nodes } = generation.admission
   const body = JSON.stringify(generation.request)
   const asked = { ...generation, reservation, body, body_sha256: await bodyHash(body) }
@@ -152,7 +157,8 @@ const MENDABLE: ReadonlySet<ErrorCode> = new Set([
   'invalid_function_parameters',
 ])
 
-function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError {
+/** What a node's refusal is to the client. */
+export function refusal(answer: Exclude<NodeAnswer, { accepted: Response }>): ApiError {
   if (answer === 'unreachable') return new ApiError('model_unavailable')
   const code = refusals[answer.refused.code] ?? 'internal_error'
   if (code === 'internal_error' || ['bad_ticket', 'no_room'].includes(answer.refused.code))

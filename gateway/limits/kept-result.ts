@@ -52,6 +52,10 @@ async function keepResult(call: RepeatableCall, claim: Claim, result: Result): P
   }
 }
 
+// How a node ends a stream that came to its end, in either form (gpu-node/answer).
+const WHOLE_STREAM = /data: (\[DONE\]|\{"type":"message_stop"\})\n\n$/
+const ENDING_BYTES_MAX = 40
+
 /** Passes a stream on and keeps it, if it comes whole to its end: before the client sees that, a repeated request finds it. */
 export function keepStream(call: RepeatableCall, claim: Claim, answer: Response): Response {
   const parts: Uint8Array<ArrayBuffer>[] = []
@@ -66,7 +70,7 @@ export function keepStream(call: RepeatableCall, claim: Claim, answer: Response)
       if (bytes > RESULT_BYTES_MAX) return
       const whole = new Uint8Array(await new Blob(parts).arrayBuffer())
       const content_type = answer.headers.get('content-type') ?? ''
-      if (new TextDecoder().decode(whole.slice(-20)).endsWith('data: [DONE]\n\n'))
+      if (WHOLE_STREAM.test(new TextDecoder().decode(whole.slice(-ENDING_BYTES_MAX))))
         await keepResult(call, claim, { status: answer.status, content_type, bytes: whole })
     },
   })

@@ -20,6 +20,17 @@ export interface Chat {
   is_continued: boolean
 }
 
+/** Neighbours of one role become one turn. */
+export function turnsOf(said: readonly Turn[]): Turn[] {
+  const turns: Turn[] = []
+  for (const { role, text } of said) {
+    const last = turns.at(-1)
+    if (last?.role === role) last.text += `\n${text}`
+    else turns.push({ role, text })
+  }
+  return turns
+}
+
 /** What follows the beginning-of-sequence piece. */
 export type Template = (chat: Chat) => PromptPart[]
 

@@ -1,32 +1,32 @@
-// Turns the events of a generation into public bytes. Streamed or whole, completion or chat, it takes the same events through
+// Turns the events of a generation into public bytes. Streamed or whole, of whichever shape, it takes the same events through
 // one interface, so that a streamed answer and an unstreamed one cannot drift apart.
 
-import type { FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
-import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'
+import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { Usage } from '../../contract/public/openai.ts'
 import type { TokenLogprob } from '../run/runner.ts'
 import { CallReader, type Part } from './call-reader.ts'
 import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
-import type { Finish, Piece, PublicShape, WholeChoice } from './public-shape.ts'
+import { messageShape } from './message.ts'
+import type { Ending, Failure, Finish, Piece, PublicShape, WholeChoice } from './public-shape.ts'
 
 /** Collects the bytes of an answer as its events come. `take` hands out what a step made, for one socket write. */
 export interface Answer {
   readonly content_type: string
   /** The log-probabilities are of the tokens that end with this text; they count only where the request asked for them. */
   text(choice: number, text: string, logprobs?: readonly TokenLogprob[]): void
-  finish(choice: number, reason: FinishReason): void
+  finish(choice: number, ending: Ending): void
   end(usage: Usage): void
   error(why: Failure): void
   readonly has_bytes: boolean
   take(): string
 }
 
-/** Why an answer ends with an error. */
-export type Failure = 'error' | 'revoked'
+const shapes = { chat: chatShape, completion: completionShape, message: messageShape }
 
-export function answerTo(request: GenerateRequest): Answer {
-  const shape = request.shape === 'chat' ? chatShape(request) : completionShape(request)
+/** `usage` is what was counted when it is asked for. */
+export function answerTo(request: GenerateRequest, usage: () => Usage): Answer {
+  const shape = shapes[request.shape](request, usage)
   const choices = request.prompts.length * request.n
   return request.stream ? new StreamedAnswer(shape, choices, request) : new WholeAnswer(shape, choices, request)
 }
@@ -59,7 +59,6 @@ class StreamedAnswer extends Unsent implements Answer {
   readonly #shape: PublicShape
   readonly #opened: boolean[]
   readonly #readers: (CallReader | null)[]
-  readonly #include_usage: boolean
   readonly #has_logprobs: boolean
 
   constructor(shape: PublicShape, choices: number, request: GenerateRequest) {
@@ -67,7 +66,6 @@ class StreamedAnswer extends Unsent implements Answer {
     this.#shape = shape
     this.#opened = new Array<boolean>(choices).fill(false)
     this.#readers = callReaders(choices, request)
-    this.#include_usage = request.include_usage
     this.#has_logprobs = request.logprobs !== null
   }
 
@@ -77,20 +75,20 @@ class StreamedAnswer extends Unsent implements Answer {
     this.#say(choice, reader ? reader.push(text).map(pieceOf) : text === '' ? [] : [{ text }], logprobs)
   }
 
-  finish(choice: number, reason: FinishReason): void {
+  finish(choice: number, ending: Ending): void {
     this.#open(choice)
     const reader = this.#readers[choice]
     if (reader) this.#say(choice, reader.flush().map(pieceOf), [])
-    this.#chunk(this.#shape.finish(choice, finishOf(reason, reader)))
+    this.#frame(this.#shape.finish(choice, finishOf(ending, reader)))
   }
 
   end(usage: Usage): void {
-    if (this.#include_usage) this.#frame(this.#shape.usage(usage))
-    this.bytes += 'data: [DONE]\n\n'
+    for (const data of this.#shape.end(usage)) this.#frame(data)
+    this.bytes += this.#shape.last_frame
   }
 
   error(why: Failure): void {
-    this.#frame(failures[why])
+    this.#frame(this.#shape.error(why))
   }
 
   // Log-probabilities go with the first piece; where all text is held back they go alone.
@@ -98,23 +96,18 @@ class StreamedAnswer extends Unsent implements Answer {
     const said = pieces.length === 0 && logprobs.length > 0 ? [{ text: '' }] : pieces
     for (const [i, piece] of said.entries()) {
       const own = i === 0 ? logprobs : []
-      this.#chunk(this.#shape.delta(choice, { ...piece, logprobs: this.#has_logprobs ? own : null }))
+      this.#frame(this.#shape.delta(choice, { ...piece, logprobs: this.#has_logprobs ? own : null }))
     }
   }
 
   #open(choice: number): void {
     if (this.#opened[choice]) return
     this.#opened[choice] = true
-    const opening = this.#shape.opening(choice)
-    if (opening) this.#chunk(opening)
-  }
-
-  #chunk(chunk: object): void {
-    this.#frame(this.#include_usage ? { ...chunk, usage: null } : chunk)
+    for (const data of this.#shape.opening(choice)) this.#frame(data)
   }
 
   #frame(data: object): void {
-    this.bytes += `data: ${JSON.stringify(data)}\n\n`
+    this.bytes += this.#shape.frame(data)
   }
 }
 
@@ -132,7 +125,7 @@ class WholeAnswer extends Unsent implements Answer {
       text: '',
       logprobs: request.logprobs === null ? null : [],
       calls: [],
-      finish: { reason: 'length', has_called: false },
+      finish: { reason: 'length', stop: null, has_called: false },
     }))
   }
 
@@ -143,10 +136,10 @@ class WholeAnswer extends Unsent implements Answer {
     this.#choices[choice]!.logprobs?.push(...logprobs)
   }
 
-  finish(choice: number, reason: FinishReason): void {
+  finish(choice: number, ending: Ending): void {
     const reader = this.#readers[choice]
     if (reader) this.#take(choice, reader.flush())
-    this.#choices[choice]!.finish = finishOf(reason, reader)
+    this.#choices[choice]!.finish = finishOf(ending, reader)
   }
 
   #take(choice: number, parts: readonly Part[]): void {
@@ -163,7 +156,7 @@ class WholeAnswer extends Unsent implements Answer {
   }
 
   error(why: Failure): void {
-    this.bytes = JSON.stringify(failures[why])
+    this.bytes = JSON.stringify(this.#shape.error(why))
   }
 }
 
@@ -177,19 +170,6 @@ function pieceOf(part: Part): Omit<Piece, 'logprobs'> {
 }
 
 /** An answer that a client's stop string cut within a call has not called. */
-function finishOf(reason: FinishReason, reader: CallReader | null | undefined): Finish {
-  return { reason, has_called: reason === 'stop' && (reader?.has_called ?? false) }
-}
-
-const failures: Record<Failure, ErrorBody> = {
-  error: failure('server_error', 'engine_failed', 'The model failed while generating this answer.'),
-  revoked: failure(
-    'invalid_request_error',
-    'request_revoked',
-    'The permission for this request was taken back while it ran.',
-  ),
-}
-
-function failure(type: ErrorType, code: string, message: string): ErrorBody {
-  return { error: { message, type, param: null, code } }
+function finishOf(ending: Ending, reader: CallReader | null | undefined): Finish {
+  return { ...ending, has_called: ending.reason === 'stop' && (reader?.has_called ?? false) }
 }

@@ -2,7 +2,7 @@
 // text to that form; what only looks like it is text.
 
 import { CALL_BEGIN, CALL_SEPARATOR, CALL_TAIL, callHead } from '../../contract/internal/tool-call.ts'
-import { heldLength } from '../run/text/stop.ts'
+import { heldLength } from '../held-length.ts'
 
 export type Part =
   | { kind: 'text'; text: string }
@@ -13,6 +13,7 @@ export class CallReader {
   readonly #heads: readonly (readonly [head: string, name: string])[]
   #state: 'text' | 'head' | 'arguments' | 'tail' = 'text'
   #unread = ''
+  #separator = '' // before a head, until it is known whether it is one
   #object = new ObjectEnd()
   #calls = 0 // that have begun
 
@@ -29,7 +30,8 @@ export class CallReader {
 
   /** What was held back, once it is known that nothing follows. */
   flush(): Part[] {
-    const held = this.#state === 'text' || this.#state === 'head' ? this.#take(this.#unread.length) : ''
+    const is_text = this.#state === 'text' || this.#state === 'head'
+    const held = is_text ? this.#takeSeparator() + this.#take(this.#unread.length) : ''
     return held === '' ? [] : [{ kind: 'text', text: held }]
   }
 
@@ -55,7 +57,8 @@ export class CallReader {
   #readText(parts: Part[]): boolean {
     const begin = this.#unread.indexOf(CALL_BEGIN)
     const said = this.#take(begin >= 0 ? begin : this.#unread.length - this.#heldInText())
-    const text = begin >= 0 && said.endsWith(CALL_SEPARATOR) ? said.slice(0, -CALL_SEPARATOR.length) : said
+    this.#separator = begin >= 0 && said.endsWith(CALL_SEPARATOR) ? CALL_SEPARATOR : ''
+    const text = said.slice(0, said.length - this.#separator.length)
     if (text !== '') parts.push({ kind: 'text', text })
     if (begin >= 0) this.#state = 'head'
     return begin >= 0
@@ -70,13 +73,14 @@ export class CallReader {
     if (found) {
       const [head, name] = found
       this.#take(head.length)
+      this.#takeSeparator()
       parts.push({ kind: 'call', index: this.#calls++, name })
       this.#object = new ObjectEnd()
       this.#state = 'arguments'
       return true
     }
     if (this.#heads.some(([head]) => head.startsWith(this.#unread))) return false
-    parts.push({ kind: 'text', text: this.#take(CALL_BEGIN.length) })
+    parts.push({ kind: 'text', text: this.#takeSeparator() + this.#take(CALL_BEGIN.length) })
     this.#state = 'text'
     return true
   }
@@ -93,6 +97,12 @@ export class CallReader {
     if (this.#unread.startsWith(CALL_TAIL)) this.#take(CALL_TAIL.length)
     this.#state = 'text'
     return true
+  }
+
+  #takeSeparator(): string {
+    const taken = this.#separator
+    this.#separator = ''
+    return taken
   }
 
   #take(length: number): string {

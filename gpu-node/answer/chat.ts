@@ -8,13 +8,15 @@ import type {
   ChatFinishReason,
   ChatLogprobs,
   ChatTopLogprob,
+  Usage,
 } from '../../contract/public/openai.ts'
 import type { Candidate } from '../run/runner.ts'
+import { chunkUsage, openAiFrames } from './openai-shape.ts'
 import type { Finish, Piece, PublicShape } from './public-shape.ts'
 
 const CALL_ID_LENGTH = 24
 
-export function chatShape(request: GenerateRequest): PublicShape {
+export function chatShape(request: GenerateRequest, usage: () => Usage): PublicShape {
   const head = { id: request.response_id, created: request.created_unix_s, model: request.model }
   const chunk = (
     index: number,
@@ -24,6 +26,7 @@ export function chatShape(request: GenerateRequest): PublicShape {
     ...head,
     object: 'chat.completion.chunk',
     choices: [{ index, delta, logprobs: chatLogprobs(logprobs ?? null), finish_reason: finish_reason ?? null }],
+    ...chunkUsage(request, usage),
   })
   // Derived from the request, so that an answer that is asked for again has the same.
   const idOf = (choice: number, call: number) =>
@@ -33,11 +36,13 @@ export function chatShape(request: GenerateRequest): PublicShape {
       ? { index, function: { arguments: text } }
       : { index, id: idOf(choice, index), type: 'function' as const, function: { name, arguments: text } }
   return {
-    opening: (choice) => chunk(choice, { role: 'assistant', content: '' }),
+    ...openAiFrames,
+    opening: (choice) => [chunk(choice, { role: 'assistant', content: '' })],
     delta: (choice, { text, logprobs, call }) =>
       chunk(choice, call ? { tool_calls: [callDelta(choice, call)] } : { content: text }, { logprobs }),
     finish: (choice, finish) => chunk(choice, {}, { finish_reason: finishReason(finish) }),
-    usage: (usage): ChatCompletionChunk => ({ ...head, object: 'chat.completion.chunk', choices: [], usage }),
+    end: (usage): ChatCompletionChunk[] =>
+      request.include_usage ? [{ ...head, object: 'chat.completion.chunk', choices: [], usage }] : [],
     whole: (choices, usage): ChatCompletion => ({
       ...head,
       object: 'chat.completion',

@@ -1,11 +1,12 @@
 // The shape of OpenAI's `POST /v1/completions`.
 
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
-import type { CompletionBody, CompletionLogprobs } from '../../contract/public/openai.ts'
+import type { CompletionBody, CompletionLogprobs, Usage } from '../../contract/public/openai.ts'
 import type { Candidate } from '../run/runner.ts'
+import { chunkUsage, openAiFrames } from './openai-shape.ts'
 import type { Piece, PublicShape } from './public-shape.ts'
 
-export function completionShape(request: GenerateRequest): PublicShape {
+export function completionShape(request: GenerateRequest, usage: () => Usage): PublicShape {
   const body = (choices: CompletionBody['choices']): CompletionBody => ({
     id: request.response_id,
     object: 'text_completion',
@@ -13,12 +14,14 @@ export function completionShape(request: GenerateRequest): PublicShape {
     model: request.model,
     choices,
   })
+  const chunk = (choice: CompletionBody['choices'][number]) => ({ ...body([choice]), ...chunkUsage(request, usage) })
   return {
-    opening: () => null,
+    ...openAiFrames,
+    opening: () => [],
     delta: (index, { text, logprobs }) =>
-      body([{ index, text, logprobs: completionLogprobs(logprobs), finish_reason: null }]),
-    finish: (index, { reason }) => body([{ index, text: '', logprobs: null, finish_reason: reason }]),
-    usage: (usage) => ({ ...body([]), usage }),
+      chunk({ index, text, logprobs: completionLogprobs(logprobs), finish_reason: null }),
+    finish: (index, { reason }) => chunk({ index, text: '', logprobs: null, finish_reason: reason }),
+    end: (usage) => (request.include_usage ? [{ ...body([]), usage }] : []),
     whole: (choices, usage) => ({
       ...body(
         choices.map((choice, index) => ({

@@ -47,7 +47,7 @@ export class Generation {
     this.#options = options
     this.run = run
     this.#usage = run.usage
-    this.answer = answerTo(request)
+    this.answer = answerTo(request, () => this.#spelledUsage())
     this.choices = run.choices.map((choice, index) => ({
       index,
       run: choice,
@@ -141,10 +141,10 @@ export class Generation {
     return choice
   }
 
-  #write(choice: Choice, { text, logprobs, finish }: RunEvent): void {
+  #write(choice: Choice, { text, logprobs, finish, stop = null }: RunEvent): void {
     choice.finish_reason = finish
     this.answer.text(choice.index, text, logprobs)
-    if (finish !== null) this.answer.finish(choice.index, finish)
+    if (finish !== null) this.answer.finish(choice.index, { reason: finish, stop })
   }
 
   #complete(): void {
@@ -154,7 +154,8 @@ export class Generation {
 
   #spelledUsage() {
     const { prompt_tokens, cached_tokens } = this.#usageNow()
-    return usageOf({ prompt: prompt_tokens, cached: cached_tokens, completion: this.#completion_tokens })
+    const { prediction = null } = this.run
+    return usageOf({ prompt: prompt_tokens, cached: cached_tokens, completion: this.#completion_tokens, prediction })
   }
 
   #elapsed(): number {

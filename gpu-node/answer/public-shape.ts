@@ -12,9 +12,14 @@ export interface Piece {
   call?: { index: number; arguments: string; name?: string }
 }
 
-/** How a choice ended, and whether that was with calls of tools, each of them whole. */
-export interface Finish {
+/** How a choice ended, and the stop string that it ended with. */
+export interface Ending {
   reason: FinishReason
+  stop: string | null
+}
+
+/** How it ended, and whether that was with calls of tools, each of them whole. */
+export interface Finish extends Ending {
   has_called: boolean
 }
 
@@ -23,10 +28,20 @@ export interface WholeChoice extends Piece {
   finish: Finish
 }
 
+/** Why an answer ends with an error. */
+export type Failure = 'error' | 'revoked'
+
 export interface PublicShape {
-  opening(choice: number): object | null // the chunk before a choice's first text
+  /** What of a stream comes before a choice's first text. */
+  opening(choice: number): object[]
   delta(choice: number, piece: Piece): object
   finish(choice: number, finish: Finish): object
-  usage(usage: Usage): object
+  /** What of a stream follows its last choice. */
+  end(usage: Usage): object[]
   whole(choices: WholeChoice[], usage: Usage): object
+  error(why: Failure): object
+  /** One of these as it stands in a stream. */
+  frame(data: object): string
+  /** What a stream that came to its end ends with. */
+  readonly last_frame: string
 }

@@ -13,13 +13,16 @@ import {
   mkdirSync,
   openSync,
   readdirSync,
+  readFileSync,
   renameSync,
   rmSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
+import * as z from 'zod'
 import type { JournalPosition, UsageRecord } from '../../contract/internal/sync.ts'
 import { frameOf, readFrames } from './frame.ts'
+import { replaceFile } from './replace-file.ts'
 import { Resending } from './resending.ts'
 import { SettledRecords } from './settled.ts'
 
@@ -114,6 +117,8 @@ export class Journal {
     this.#path = join(data_dir, 'journal.jsonl')
     this.#settled = new SettledRecords(data_dir, this.#options)
     this.damage = existsSync(this.#path) ? this.#replay() : null
+    this.#position = { ...this.#position, id: keptId(data_dir, this.#position.id) }
+    if (this.damage) this.#distrustEnds()
     for (const generation of [...this.#open.values()]) this.#finish({ ...generation, outcome: 'node_lost' })
     if (this.#position.is_resending) this.#resending = new Resending(this.#settled)
     if (!this.#compact()) throw new Error(`the disk of ${data_dir} is full`)
@@ -341,6 +346,15 @@ export class Journal {
     return { bytes, kept_as }
   }
 
+  /**
+   * Damage may have taken how much was acknowledged, by which a database that came back older would be noticed; so the last day is told
+   * again. What is told again has ended, though damage may have taken that, too.
+   */
+  #distrustEnds(): void {
+    for (const record of this.#settled) this.#open.delete(keyOf(record))
+    this.#position = { ...this.#position, is_resending: true }
+  }
+
   /** Rewrites the file with what still matters. The old one stays until the new one is whole. */
   #compact(): boolean {
     const now = this.#options.now()
@@ -390,6 +404,17 @@ export class Journal {
 }
 
 const DAMAGED = 'journal.damaged-'
+
+const id_of_a_journal = z.guid()
+
+/** Kept beside the journal, which would be another one if damage took its id; `own` is what the journal itself says. */
+function keptId(folder: string, own: string): string {
+  const file = join(folder, 'journal-id')
+  const kept = id_of_a_journal.safeParse(existsSync(file) ? readFileSync(file, 'utf8').trim() : null)
+  if (kept.success) return kept.data
+  replaceFile(file, `${own}\n`)
+  return own
+}
 
 function keyOf({ request_id, attempt }: { request_id: string; attempt: number }): Key {
   return `${request_id}/${attempt}`

@@ -2,7 +2,7 @@
 // of each choice: text, tokens, log-probabilities, its end. Whoever serves, counts and answers stands on one side and knows
 // nothing of how it is done; our own engine (native/), or somebody else's behind an address, stands on the other.
 
-import type { Constraint, FinishReason, GenerateRequest } from '../../contract/internal/generation.ts'
+import type { Constraint, FinishReason, GenerateRequest, PromptPart } from '../../contract/internal/generation.ts'
 
 export interface Runner {
   /** Tokens that prompt and output of one sequence may have together. */
@@ -31,6 +31,11 @@ export interface Runner {
    */
   prepare(request: RunRequest, cache_salt: string, held?: HeldConstraint | null): Run
 
+  /** The tokens of each prompt; the refusals are those of `prepare`, and `context_length_exceeded` only where it needs no counting. */
+  encode(prompts: PromptPart[][]): number[][]
+  /** The text of tokens, and each as the vocabulary spells it. Refuses `invalid_token_id`. */
+  decode(tokens: readonly number[]): { text: string; pieces: string[] }
+
   /** Gives its memory back. No run goes on then. */
   close(): Promise<void>
 }
@@ -41,7 +46,7 @@ export type HeldConstraint = object
 /** What a runner is told of a request: everything but how its answer is written, and what was made ready before. */
 export type RunRequest = Omit<
   GenerateRequest,
-  'response_id' | 'created_unix_s' | 'shape' | 'stream' | 'include_usage' | 'constraint'
+  'response_id' | 'created_unix_s' | 'shape' | 'stream' | 'include_usage' | 'continuous_usage' | 'constraint'
 >
 
 /** A request that a runner has taken in: its choices, each at the index prompt * n + copy. */
@@ -51,6 +56,9 @@ export interface Run {
   readonly prompt_tokens: number
   /** What is billed of its prompts so far: nothing of one whose turn has not come. */
   readonly usage: { prompt_tokens: number; cached_tokens: number }
+
+  /** What came true so far of what its caller predicts; null where they predict nothing. */
+  readonly prediction?: { accepted_tokens: number; rejected_tokens: number } | null
 
   start(): void
   /** Ends it within one step. Returns the last event of each choice that had not ended, with the text that it still held. */
@@ -101,6 +109,8 @@ export interface RunEvent {
   readonly logprobs: readonly TokenLogprob[]
   /** Set in the last event of a choice. */
   readonly finish: FinishReason | null
+  /** The stop string that ended it, where one did. */
+  readonly stop?: string | null
 }
 
 /** One token of an answer, with the likeliest others in its place. */

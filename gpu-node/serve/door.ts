@@ -13,6 +13,7 @@ import {
   STOPS_MAX,
   TOOLS_MAX,
 } from '../../contract/internal/generation.ts'
+import { type Question, verifyQuestion } from '../../contract/internal/question.ts'
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import { Generation } from '../answer/generation.ts'
 import { Refusal } from '../refusal.ts'
@@ -27,6 +28,8 @@ const part = z.union([
   z.strictObject({ text: z.string() }),
   z.strictObject({ tokens: z.array(token_id) }),
 ])
+
+const prompts = z.array(z.array(part)).min(1).max(2048)
 
 const constraint = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('json') }),
@@ -49,10 +52,11 @@ const requestSchema = z.strictObject({
   response_id: z.string().min(1).max(200),
   created_unix_s: z.int().nonnegative(),
   model: z.string().min(1).max(200),
-  shape: z.enum(['completion', 'chat']),
+  shape: z.enum(['completion', 'chat', 'message']),
   stream: z.boolean(),
   include_usage: z.boolean(),
-  prompts: z.array(z.array(part)).min(1).max(2048),
+  continuous_usage: z.boolean().optional(),
+  prompts,
   n: z.int().min(1).max(128),
   max_tokens: z.int().min(1),
   max_tokens_is_default: z.boolean(),
@@ -78,8 +82,14 @@ const requestSchema = z.strictObject({
     seed: z.string().regex(/^\d{1,20}$/),
   }),
   priority: z.enum(['interactive', 'batch']),
+  prediction: z.string().min(1).optional(),
   constraint: z.union([constraint, tools]).exactOptional(),
 })
+
+const questionSchema = z.union([
+  z.strictObject({ prompts, with_ids: z.boolean() }),
+  z.strictObject({ tokens: z.array(token_id) }),
+])
 
 /** What a ticket has to fit. */
 export interface DoorSettings {
@@ -108,9 +118,23 @@ export function acceptBody(bytes: Uint8Array, ticket: Ticket): string {
   return new TextDecoder().decode(bytes)
 }
 
+/** A question that a gateway of ours signed for this node; refuses `bad_ticket`. */
+export async function acceptQuestion(
+  { signature, body }: { signature: string | undefined; body: string },
+  { node_id, ticket_keys, now = Date.now }: DoorSettings,
+): Promise<Question> {
+  if (!(await verifyQuestion(signature ?? '', { node_id, body, now_ms: now() }, ticket_keys.known)))
+    throw new Refusal('bad_ticket', 'The question was not signed by our gateway for this node, or is too old.')
+  return parsed(body, questionSchema)
+}
+
 /** The request in a body's text; refuses `bad_request` naming what is wrong. */
 export function parseRequest(text: string): GenerateRequest {
-  const parsed = requestSchema.safeParse(parseJson(text))
+  return parsed(text, requestSchema)
+}
+
+function parsed<T>(text: string, schema: z.ZodType<T>): T {
+  const parsed = schema.safeParse(parseJson(text))
   if (parsed.success) return parsed.data
   const { path, message } = parsed.error.issues[0]!
   throw new Refusal('bad_request', message, { param: path.join('.') || null })

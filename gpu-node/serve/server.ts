@@ -1,4 +1,4 @@
-// The node on the wire: POST /generate for the gateway, /healthz, /status and /metrics for who watches. Guards, then the
+// The node on the wire: POST /generate and POST /question for the gateway, /healthz, /status and /metrics for who watches. Guards, then the
 // door, then the streams write to the raw socket: what one step made for a stream is one write.
 
 import type { HttpBindings } from '@hono/node-server'
@@ -8,6 +8,7 @@ import { bodyLimit } from 'hono/body-limit'
 import { HTTPException } from 'hono/http-exception'
 import type { Logger } from 'pino'
 import { type GenerateRequest, TICKET_HEADER } from '../../contract/internal/generation.ts'
+import { type Count, type Decoding, QUESTION_HEADER, type Question } from '../../contract/internal/question.ts'
 import type { NodeStatus } from '../../contract/internal/sync.ts'
 import type { Ticket } from '../../contract/internal/ticket.ts'
 import type { Generation } from '../answer/generation.ts'
@@ -15,11 +16,12 @@ import type { Journal } from '../meter/journal.ts'
 import { Refusal } from '../refusal.ts'
 import type { HeldConstraint, Runner } from '../run/runner.ts'
 import { Client } from './client.ts'
-import { acceptBody, acceptRequest, acceptTicket, type DoorSettings, parseRequest } from './door.ts'
+import { acceptBody, acceptQuestion, acceptRequest, acceptTicket, type DoorSettings, parseRequest } from './door.ts'
 import { guardMetrics } from './guard-metrics.ts'
 import type { Metrics } from './metrics.ts'
 import { refusalAnswer } from './refusal-answer.ts'
 import type { Streams } from './streams.ts'
+import { Turns } from './turns.ts'
 
 const BODY_BYTES_MAX = 8 << 20
 const TIMER_MS_MAX = 2 ** 31 - 1 // setTimeout takes a longer time for none at all
@@ -36,7 +38,7 @@ export interface ServerSettings {
 
 export interface ServerOptions {
   config: ServerSettings
-  runner: Pick<Runner, 'hasRoomFor' | 'hold' | 'prepare' | 'load'>
+  runner: Pick<Runner, 'hasRoomFor' | 'hold' | 'prepare' | 'load' | 'encode' | 'decode' | 'sequence_tokens_max'>
   streams: Streams
   journal: Journal
   ticket_keys: DoorSettings['ticket_keys']
@@ -54,7 +56,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
   const { metrics_token } = options.config
   const door = { ...options.config, ticket_keys: options.ticket_keys }
   const app = new Hono<{ Bindings: HttpBindings }>()
-  const turn = turns()
+  const turns = new Turns()
 
   app.onError((error, c) => {
     if (error instanceof HTTPException) return error.getResponse()
@@ -80,7 +82,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     const ticket_text = c.req.header(TICKET_HEADER)
     const ticket = await acceptTicket(ticket_text, door)
     const body = acceptBody(new Uint8Array(await c.req.arrayBuffer()), ticket)
-    await turn()
+    await turns.take(ticket.cache_salt)
     const request = parseRequest(body)
     const held = await holdConstraint(options, request)
     // From here to the start nothing is awaited: one ticket, one start; what has room now has it then.
@@ -91,16 +93,26 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     start(options, generation, ticket, { outgoing: c.env.outgoing, is_streamed: request.stream })
     return RESPONSE_ALREADY_SENT
   })
+  app.post('/question', bodyLimit({ maxSize: BODY_BYTES_MAX, onError: refuseSize }), async (c) => {
+    const asked = { signature: c.req.header(QUESTION_HEADER), body: await c.req.text() }
+    const question = await acceptQuestion(asked, door)
+    await turns.take('questions') // they name no account: together they have the turns of one
+    refuseUnlessServing(state)
+    return c.json('tokens' in question ? decoding(options, question.tokens) : count(options, question))
+  })
   return app
 }
 
-/** Gives each caller a turn of the event loop: of many prompts that come at once, none keeps what runs waiting for all. */
-function turns(): () => Promise<unknown> {
-  let last: Promise<unknown> = Promise.resolve()
-  return () => {
-    last = last.then(() => new Promise(setImmediate))
-    return last
-  }
+function decoding({ runner }: ServerOptions, tokens: number[]): Decoding {
+  return { text: runner.decode(tokens).text }
+}
+
+function count({ runner }: ServerOptions, { prompts, with_ids }: Extract<Question, { prompts: unknown }>): Count {
+  const counted = runner.encode(prompts).map((tokens) => ({
+    count: tokens.length,
+    ids: with_ids ? { tokens, pieces: runner.decode(tokens).pieces } : undefined,
+  }))
+  return { prompts: counted, sequence_tokens_max: runner.sequence_tokens_max, queue_s: runner.load.queue_s }
 }
 
 function refuseSize(): never {

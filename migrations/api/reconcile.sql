@@ -21,7 +21,6 @@ begin
     if next_account is null and reconcile_usage() then
       next_account := 9223372036854775806; -- all accounts are done: the next step is of usage alone
     end if;
-    -- An account with more entries than a step may read is gone on with in the next pass.
     if next_account is null then
       update ledger_passes set checked_at = clock_timestamp();
     end if;

@@ -6,19 +6,26 @@ create function ledger.ledger_checks() returns text[] language sql immutable as 
   select array['sequence', 'credited', 'debited', 'late', 'charges', 'days', 'refunds', 'grants', 'pending', 'usage']
 $$;
 
--- One account's books in one snapshot: its columns, its checkpoint, and the sums with the entries after it.
-create function ledger.books_after(after bigint, entries_max bigint) returns setof books language sql stable
+-- The next accounts that changed since their checkpoint. Where none did, which is most of the time, nothing else has to be planned.
+create function ledger.changed_accounts(after bigint) returns setof bigint language sql stable
+set enable_hashjoin = off set enable_seqscan = off as $$
+  select a.id from accounts a left join ledger_checkpoints c on c.account_id = a.id
+  where a.id > after and (
+    a.entry_count <> coalesce(c.sequence, 0)
+    or (a.credited_nanousd, a.debited_nanousd, a.late_nanousd) is distinct from
+       (coalesce(c.credited_nanousd, 0), coalesce(c.debited_nanousd, 0), coalesce(c.late_nanousd, 0)))
+  order by a.id limit 500
+$$;
+
+-- The books of these accounts in one snapshot: their columns, their checkpoints, and the sums with the entries after them.
+create function ledger.books_of(ids bigint[], entries_max bigint) returns setof books language sql stable
 set enable_hashjoin = off set enable_seqscan = off as $$
   with changed as (
     select a.*, coalesce(c.sequence, 0) as seen, c.credited_nanousd as c_credited, c.debited_nanousd as c_debited,
       c.late_nanousd as c_late, c.charge_count as c_count, c.charged_nanousd as c_charged, c.refunded_nanousd as c_refunded,
       least(entry_count - coalesce(c.sequence, 0), entries_max) as to_read
     from accounts a left join ledger_checkpoints c on c.account_id = a.id
-    where a.id > after and (
-      a.entry_count <> coalesce(c.sequence, 0)
-      or (a.credited_nanousd, a.debited_nanousd, a.late_nanousd) is distinct from
-         (coalesce(c.credited_nanousd, 0), coalesce(c.debited_nanousd, 0), coalesce(c.late_nanousd, 0)))
-    order by a.id limit 500),
+    where a.id = any(ids)),
   due as (
     select *, sum(to_read) over (order by id) - to_read as before from changed)
   select d.id, d.entry_count, credited_nanousd, debited_nanousd, late_nanousd, seen, to_read, e.lines, e.last_line,
@@ -51,15 +58,25 @@ set enable_hashjoin = off set enable_seqscan = off as $$
   where d.before < entries_max
 $$;
 
--- One slice of the accounts after `after`; returns the last one it looked at, null where there are no more.
-create function ledger.reconcile_accounts(after bigint, entries_max bigint) returns bigint language plpgsql as $$
+-- One slice of the accounts after `ended`, where the last slice ended; returns where this one did, null where there are no more. An
+-- account with more entries than a slice may have is gone on with: its number is negative then (zero begins a pass).
+create function ledger.reconcile_accounts(ended bigint, entries_max bigint) returns bigint language plpgsql as $$
 declare
-  slice books[] := array(select b from books_after(after, entries_max) as b);
-  last_account bigint := (select max(account_id) from unnest(slice));
+  after bigint := case when ended < 0 then -ended - 1 else ended end;
+  changed bigint[] := array(select changed_accounts(after));
+  slice books[];
+  last_account bigint;
 begin
+  if changed <> '{}' then
+    slice := array(select b from books_of(changed, entries_max) as b);
+    last_account := (select max(account_id) from unnest(slice));
+  end if;
   delete from ledger_findings
   where account_id > after and account_id <= coalesce(last_account, 9223372036854775807)
     and check_name in ('sequence', 'credited', 'debited', 'late', 'charges', 'days', 'refunds', 'grants');
+  if last_account is null then
+    return null;
+  end if;
   insert into ledger_findings (check_name, account_id, drift_nanousd, detail)
   select check_name, account_id, abs(kept - summed), jsonb_build_object('kept', kept, 'summed', summed)
   from (
@@ -81,7 +98,10 @@ begin
     sequence = excluded.sequence, credited_nanousd = excluded.credited_nanousd, debited_nanousd = excluded.debited_nanousd,
     late_nanousd = excluded.late_nanousd, charge_count = excluded.charge_count, charged_nanousd = excluded.charged_nanousd,
     refunded_nanousd = excluded.refunded_nanousd;
-  return last_account;
+  return case when exists (
+    select from unnest(slice) as b join ledger_checkpoints c on c.account_id = b.account_id
+    where b.account_id = last_account and c.sequence = seen + to_read and c.sequence < entry_count)
+  then -last_account else last_account end;
 end $$;
 
 -- Held money against open reservations, of which there are only as many as run now.

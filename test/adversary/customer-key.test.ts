@@ -23,7 +23,7 @@ beforeAll(async () => {
   victim = await gateway.newCaller()
   thief = await keyOf((await gateway.newCaller()).account_id, { scopes: ['admin'] })
   request_id = (await victim.post('/v1/completions', completion)).headers.get('x-request-id')!
-  await eventually(async () => ((await bookOf(victim)).length > 1 ? true : null), 15_000)
+  await eventually(async () => ((await bookOf(victim)).length > 1 ? true : null))
   before = await everythingOf(victim)
 })
 afterAll(() => gateway?.stop())

@@ -12,6 +12,7 @@ import { startFakeNode } from '../support/fake-node.ts'
 import { type Caller, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { bodySha256, generate } from '../support/generate.ts'
 import { issuer, newSigner, otherSigner } from '../support/keys.ts'
+import { eventually } from '../support/patience.ts'
 import { ledgerFindings } from '../support/postgres.ts'
 
 const THIEFS_MODEL = 'Ziya-Coding-34B-v1.0'
@@ -36,8 +37,11 @@ beforeAll(async () => {
   customer = await gateway.newCaller('1000000000000')
   victim = await gateway.newCaller('1000000')
   await run(victim, model)
-  const settled = gateway.node.records.at(-1)!
-  victims = { signed: settled.ticket, ticket: gateway.node.accepted.at(-1)!.ticket, record: settled }
+  const { value: record } = await eventually(async () => gateway.node.records.at(-1) ?? null)
+  victims = { signed: record.ticket, ticket: gateway.node.accepted.at(-1)!.ticket, record }
+  // From here on nothing of the victim's own is under way, so that whatever changes for them is the thief's doing.
+  await eventually(async () => gateway.node.outcomes.get(record.request_id) ?? null)
+  expect(await underWay(victim)).toBe(0)
 })
 afterAll(async () => {
   await thief?.stop()
@@ -412,6 +416,12 @@ async function reserved(): Promise<bigint> {
   const [row] = await gateway.db
     .sql`select amount_nanousd from reservations where request_id = ${stolen.ticket.request_id}`
   return BigInt(row!.amount_nanousd)
+}
+
+async function underWay({ account_id }: Caller): Promise<number> {
+  const [row] = await gateway.db.sql`
+    select count(*)::int as count from reservations where account_id = ${account_id} and state = 'pending'`
+  return row!.count
 }
 
 async function books(): Promise<{ victim: bigint; customer: bigint }> {

@@ -200,7 +200,7 @@ describe('a body that is refused', () => {
     [
       'has an unknown role',
       H,
-      chat({ messages: [{ role: 'tool', content: 'a' }] }),
+      chat({ messages: [{ role: 'narrator', content: 'a' }] }),
       400,
       'invalid_value',
       'messages[0].role',

@@ -1,4 +1,4 @@
-// The operators' command line, run as an operator runs it, against a gateway on workerd and its database.
+// The operators' command line, against a gateway on workerd and its database.
 
 import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { commands, nanousd, perToken } from '../../local/admin-commands.ts'
+import { run as runHere } from '../../local/admin-run.ts'
 import { table } from '../../local/admin-table.ts'
 import { freePort } from '../../local/port.ts'
 import { model, startTestGateway, type TestGateway } from '../support/gateway.ts'
@@ -30,10 +31,25 @@ interface Ran {
   err: string
 }
 
-function run(args: string[], env: NodeJS.ProcessEnv = access(), file = 'local/admin.ts'): Promise<Ran> {
-  const command = file === 'local/admin.ts' ? [file, ...args] : [file, 'admin', ...args]
+/** In this process, which saves a start of Node each. */
+async function run(args: string[], env: NodeJS.ProcessEnv = access()): Promise<Ran> {
+  const ran = { code: 0, out: '', err: '' }
+  ran.code = await runHere(args, {
+    env: { ...process.env, ...env },
+    print: (text) => {
+      ran.out += `${text}\n`
+    },
+    complain: (text) => {
+      ran.err += `${text}\n`
+    },
+  })
+  return ran
+}
+
+/** As an operator's shell runs it. */
+function runInShell(command: string[]): Promise<Ran> {
   return new Promise((done) => {
-    execFile(process.execPath, command, { cwd: root, env: { ...process.env, ...env } }, (error, out, err) => {
+    execFile(process.execPath, command, { cwd: root, env: { ...process.env, ...access() } }, (error, out, err) => {
       done({ code: error ? Number(error.code) : 0, out, err })
     })
   })
@@ -385,8 +401,14 @@ test('every command explains itself', async () => {
 
 test('through npm its output is the answer and nothing else', async () => {
   const id = await newAccount()
-  const ran = await run(['accounts', 'show', id, '--json'], access(), join('local', 'bootstrap.mjs'))
+  const ran = await runInShell([join('local', 'bootstrap.mjs'), 'admin', 'accounts', 'show', id, '--json'])
   expect(JSON.parse(ran.out)).toMatchObject({ id })
+})
+
+test('in a shell a refusal is its exit code and a line of its errors', async () => {
+  const ran = await runInShell(['local/admin.ts', 'accounts', 'show', '999999'])
+  expect(ran).toMatchObject({ code: 1, out: '' })
+  expect(ran.err).toMatch(/^✗ .*\n$/)
 })
 
 test.each([

@@ -60,6 +60,28 @@ describe('chat completions', () => {
   })
 })
 
+test('a prediction changes no text, and what came true of it is counted, streamed or not', async () => {
+  const body = { ...greedy, messages }
+  const plain = await customer.client.chat.completions.create(body)
+  expect(plain.usage).not.toHaveProperty('completion_tokens_details')
+  const text = plain.choices[0]!.message.content!
+  const prediction = { type: 'content' as const, content: `${text.slice(0, 60)}changed${text.slice(60)}` }
+  const whole = await customer.client.chat.completions.create({ ...body, prediction })
+  expect(whole.choices[0]!.message.content).toBe(text)
+  const { accepted_prediction_tokens, rejected_prediction_tokens } = whole.usage!.completion_tokens_details!
+  expect(accepted_prediction_tokens).toBeGreaterThan(10)
+  expect(rejected_prediction_tokens).toBeGreaterThan(0)
+  const stream = await customer.client.chat.completions.create({
+    ...body,
+    prediction,
+    stream: true,
+    stream_options: { include_usage: true },
+  })
+  let usage = null
+  for await (const chunk of stream) usage = chunk.usage ?? usage
+  expect(usage!.completion_tokens_details).toEqual(whole.usage!.completion_tokens_details)
+})
+
 describe('structured output', () => {
   const schema = {
     type: 'object',

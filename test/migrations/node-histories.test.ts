@@ -30,3 +30,8 @@ test(`${HISTORIES} histories of a node leave whole books, and charge what was de
   for (const [kind, count] of Object.entries(happened)) expect(count, kind).toBeGreaterThan(0)
   console.log(`${HISTORIES} histories of a node:`, JSON.stringify(happened))
 })
+
+// Damage took what the journal knew of its acknowledgements, and its id.
+test.each([4_100_057, 4_100_816])('history %i, which was wrong once, is right', async (seed) => {
+  expect(await nodeHistory(ledger, seed, nothing())).toEqual([])
+})

@@ -12,6 +12,7 @@ import {
   type NodeErrorCode,
   TICKET_HEADER,
 } from '../../contract/internal/generation.ts'
+import { QUESTION_HEADER, type Question, verifyQuestion } from '../../contract/internal/question.ts'
 import {
   NODE_KEY_HEADER,
   NODE_SIGNATURE_HEADER,
@@ -23,6 +24,7 @@ import {
 } from '../../contract/internal/sync.ts'
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import { usageOf } from '../../contract/public/openai.ts'
+import { messageShape } from '../../gpu-node/answer/message.ts'
 import { issuer, newSigner } from './keys.ts'
 
 export interface CannedNodeOptions {
@@ -59,6 +61,7 @@ export interface Registration {
 }
 
 export const CANNED_PROMPT_TOKENS = 5
+const ENDED = { reason: 'stop', stop: null, has_called: false } as const
 const CONTEXT_TOKENS = 1024
 const AGAIN_MS = 5
 
@@ -68,6 +71,8 @@ export class CannedNode {
   /** Every accepted generation, in order. */
   readonly accepted: { request: GenerateRequest; ticket: Ticket; signed: string }[] = []
   readonly records: UsageRecord[] = []
+  /** What it was asked beside generations, in order. */
+  readonly questions: Question[] = []
   /** What the gateway made of each record, by request id. */
   readonly outcomes = new Map<string, SettleOutcome>()
   aborted_count = 0
@@ -164,6 +169,7 @@ export class CannedNode {
   async #answer(req: IncomingMessage, res: ServerResponse): Promise<void> {
     const body = await textOf(req).catch(() => null)
     if (body === null) return // the gateway left: its client had
+    if (req.url === '/question') return this.#tell(res, body, String(req.headers[QUESTION_HEADER] ?? ''))
     const signed = String(req.headers[TICKET_HEADER] ?? '')
     const ticket = await verifyTicket(signed, issuer.keys)
     const is_for_us =
@@ -187,6 +193,28 @@ export class CannedNode {
       if (this.outcomes.has(request.request_id)) res.destroy()
       await sleep(5)
     }
+  }
+
+  /** Every prompt has as many tokens as its answers say. */
+  async #tell(res: ServerResponse, body: string, signature: string): Promise<void> {
+    const { node_id } = this.status()
+    const is_for_us = await verifyQuestion(signature, { node_id, body, now_ms: Date.now() }, issuer.keys)
+    const refused = is_for_us ? this.options.refuse : 'bad_ticket'
+    if (refused) return refuse(res, refused, this.options.retry_after)
+    const question = JSON.parse(body) as Question
+    this.questions.push(question)
+    const tokens = Array.from({ length: CANNED_PROMPT_TOKENS }, (_, id) => id)
+    const counted = {
+      count: tokens.length,
+      ids: { tokens, pieces: tokens.map((id) => `▁${id}`) },
+    }
+    const count = 'prompts' in question && {
+      prompts: question.prompts.map(() => counted),
+      sequence_tokens_max: CONTEXT_TOKENS,
+      queue_s: 2,
+    }
+    res.writeHead(200, { 'content-type': 'application/json' })
+    res.end(JSON.stringify(count || { text: 'decoded' }))
   }
 
   /** How many tokens it says it wrote. */
@@ -217,6 +245,8 @@ export class CannedNode {
   async #stream(res: ServerResponse, request: GenerateRequest, tokens: number): Promise<number> {
     res.writeHead(200, { [ACCEPTED_HEADER]: '1', 'content-type': 'text/event-stream; charset=utf-8' })
     const choices = Array.from({ length: choicesOf(request) }, (_, index) => index)
+    const message = request.shape === 'message' ? messageShape(request, () => usageFor(0)) : null
+    for (const data of message?.opening(0) ?? []) res.write(message!.frame(data))
     for (let token = 0; token < tokens; token += 1) {
       if (res.destroyed) return token * choices.length
       if (this.revoked.has(request.request_id)) {
@@ -225,9 +255,15 @@ export class CannedNode {
         )
         return token * choices.length
       }
-      res.write(choices.map((index) => event(chunk(request, index, ' token'))).join(''))
+      if (message) res.write(message.frame(message.delta(0, { text: ' token', logprobs: null })))
+      else res.write(choices.map((index) => event(chunk(request, index, ' token'))).join(''))
       if (this.options.chunk_ms) await sleep(this.options.chunk_ms)
       await this.#keptAlive(res, this.options.after_chunk)
+    }
+    if (message) {
+      const ending = [message.finish(0, ENDED), ...message.end(usageFor(tokens))]
+      res.end(ending.map(message.frame).join('') + message.last_frame)
+      return tokens
     }
     const last = choices.map((index) => event(chunk(request, index, '', 'stop'))).join('')
     const usage = { ...chunk(request, 0, ''), choices: [], usage: usageFor(tokens * choices.length) }
@@ -272,6 +308,11 @@ function choicesOf(request: GenerateRequest): number {
 
 function wholeAnswer(request: GenerateRequest, tokens: number) {
   const text = ' token'.repeat(tokens)
+  if (request.shape === 'message')
+    return messageShape(request, () => usageFor(0)).whole(
+      [{ text, logprobs: null, calls: [], finish: ENDED }],
+      usageFor(tokens),
+    )
   const choices = Array.from({ length: choicesOf(request) }, (_, index) =>
     request.shape === 'chat'
       ? { index, message: { role: 'assistant', content: text, refusal: null }, logprobs: null, finish_reason: 'stop' }

@@ -76,6 +76,18 @@ export class FakeRunner implements Runner {
     })
   }
 
+  /** Its tokens are the lengths of its words. */
+  encode(prompts: RunRequest['prompts']): number[][] {
+    return prompts.map((parts) =>
+      parts.flatMap((part) => ('text' in part ? part.text.split(/\s+/).map(({ length }) => length) : [0])),
+    )
+  }
+
+  decode(tokens: readonly number[]): { text: string; pieces: string[] } {
+    const pieces = tokens.map((length) => 'x'.repeat(length))
+    return { text: pieces.join(' '), pieces }
+  }
+
   async close(): Promise<void> {
     this.closed = true
     clearTimeout(this.#timer)

@@ -4,6 +4,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { bundleWorker } from '../../local/bundle.ts'
 import { createFundedKey } from '../../local/demo-account.ts'
 import { type RunningGateway, startGateway } from '../../local/gateway.ts'
+import { DOCUMENT } from '../../local/openapi.ts'
 import { type CannedNode, type CannedNodeOptions, startCannedNode } from './canned-node.ts'
 import { TICKET_SEED } from './keys.ts'
 import { madeOnce } from './made-once.ts'
@@ -40,6 +41,9 @@ export const chatBody = { model, messages: [{ role: 'user', content: '写一段�
 // The machine is shared: a deadline that a busy moment breaks would test the machine.
 export const PATIENT = { DATABASE_MS_MAX: '20000' }
 
+// The scripts of the page are megabytes, which a test of something else can do without.
+const DOCUMENT_ALONE = { '/openapi.json': readFileSync(DOCUMENT, 'utf8') }
+
 // One machine is every caller here at once, so its address may do what many do.
 const NO_SIEVE = { FLOOD: 1e9, FAILED_AUTHENTICATION: 1e9 }
 
@@ -56,6 +60,7 @@ export async function startTestGateway(
     port: 0,
     database_url: db.url,
     worker: await bundledOnce(),
+    assets: DOCUMENT_ALONE,
     ...secrets,
     vars: { ...PATIENT, ...vars },
     rate_limits,

@@ -26,8 +26,9 @@ export async function expectDocumented(url: string, init: RequestInit, answer: R
   if (!operation || !answer.headers.get('content-type')?.startsWith('application/json')) return
   const { pointer, responses } = operation
   const status = String(answer.status)
-  const schema = responses[status]?.content
-    ? `${pointer}/responses/${status}/content/application~1json/schema`
+  const described = [status, 'default'].find((name) => responses[name]?.content)
+  const schema = described
+    ? `${pointer}/responses/${described}/content/application~1json/schema`
     : '/components/responses/Error/content/application~1json/schema'
   expectShape(schema, await answer.clone().json(), `${init.method ?? 'GET'} ${url} answered ${status}`)
   if (answer.ok && operation.requestBody && typeof init.body === 'string')

@@ -13,7 +13,7 @@ import { toolFields, toolsConstraint, toolsTold, unusedOfTools } from '../../fie
 import { askingNothing, hint, unsupported, unusedIn } from '../../field/unused.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
-import { type Chat, chatPrompt, type Turn } from '../../prompt/template.ts'
+import { type Chat, chatPrompt, type Turn, turnsOf } from '../../prompt/template.ts'
 import { callsText, resultText, toolsText } from '../../prompt/tools.ts'
 
 const MESSAGES_MAX = 256
@@ -81,17 +81,24 @@ const messages = z
     }
   })
 
+/** What a prompt is made of. */
+export const conversation = {
+  messages,
+  tools: toolFields.tools,
+  tool_choice: toolFields.tool_choice,
+  continue_final_message: z.boolean().nullish(),
+  add_generation_prompt: z.boolean().nullish(),
+}
+
 const body = z
   .object({
     ...generationFields,
-    messages,
+    ...conversation,
     max_completion_tokens: generationFields.max_tokens,
     ...toolFields,
     functions: unsupported([]), // before what only goes with it, so that a refusal names what matters
     function_call: hint('none', 'auto'),
     audio: unsupported(),
-    continue_final_message: z.boolean().nullish(),
-    add_generation_prompt: z.boolean().nullish(),
     logprobs: z.boolean().nullish(),
     top_logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
     modalities: unsupported(['text']),
@@ -102,9 +109,10 @@ const body = z
   })
   .catchall(askingNothing())
 
+type Conversation = z.infer<z.ZodObject<typeof conversation>>
 type Body = z.infer<typeof body>
 
-const form: GenerationForm<Body> = {
+export const chatForm: GenerationForm<Body> = {
   schema: body,
   format: (fields, own) =>
     generateRequest(
@@ -122,7 +130,7 @@ const form: GenerationForm<Body> = {
 
 export const chatCompletions = endpoint(
   { says: 'Answers a conversation.', body, answer: chatCompletion, also: { 'text/event-stream': chatCompletionChunk } },
-  (c, caller: Caller) => generate(c, caller, form),
+  (c, caller: Caller) => generate(c, caller, chatForm),
 )
 
 function maxTokens({ max_tokens, max_completion_tokens }: Body): number | null | undefined {
@@ -148,9 +156,9 @@ function constraintOf(fields: Body): Constraint | null {
 }
 
 /** The last word of an assistant is continued, unless the caller wants another answer after it. */
-function chatOf(fields: Body): Chat {
+export function chatOf(fields: Conversation): Chat {
   const { messages, continue_final_message, add_generation_prompt } = fields
-  const turns = turnsOf(messages)
+  const turns = messageTurns(messages)
   const tools = toolsTold(fields)
   if (tools.length > 0) turns.splice(turns[0]!.role === 'system' ? 1 : 0, 0, { role: 'system', text: toolsText(tools) })
   const ends_with_answer = turns.at(-1)!.role === 'assistant' && !messages.at(-1)!.tool_calls?.length
@@ -160,11 +168,11 @@ function chatOf(fields: Body): Chat {
       message: "'continue_final_message' needs a last message of the assistant, and no 'add_generation_prompt'.",
     })
   const is_continued = continue_final_message ?? !add_generation_prompt
-  return { turns: turns.reduce(addTurn, []), is_continued: ends_with_answer && is_continued }
+  return { turns: turnsOf(turns), is_continued: ends_with_answer && is_continued }
 }
 
 // The result of a tool is told by whoever asks.
-function turnsOf(messages: readonly Message[]): Turn[] {
+function messageTurns(messages: readonly Message[]): Turn[] {
   const names = new Map<string, string>()
   return messages.map(({ role, content, tool_calls, tool_call_id }) => {
     const text = content ?? ''
@@ -181,14 +189,6 @@ function turnsOf(messages: readonly Message[]): Turn[] {
       }
     return { role: role === 'developer' ? 'system' : role, text }
   })
-}
-
-// Neighbours of one role become one turn.
-function addTurn(turns: Turn[], { role, text }: Turn): Turn[] {
-  const last = turns.at(-1)
-  if (last?.role === role) last.text += `\n${text}`
-  else turns.push({ role, text })
-  return turns
 }
 
 interface Given extends Partial<z.infer<z.ZodObject<typeof toolFields>>> {

@@ -57,7 +57,7 @@ const body = z
 
 type Body = z.infer<typeof body>
 
-const form: GenerationForm<Body> = {
+export const completionForm: GenerationForm<Body> = {
   schema: body,
   format: (fields, own) =>
     generateRequest(fields, {
@@ -72,7 +72,7 @@ const form: GenerationForm<Body> = {
 
 export const completions = endpoint(
   { says: 'Continues prompts as they stand.', body, answer: completion, also: { 'text/event-stream': completion } },
-  (c, caller: Caller) => generate(c, caller, form),
+  (c, caller: Caller) => generate(c, caller, completionForm),
 )
 
 // A caller who sends both expects the prompt's own log-probabilities, which are not computed.

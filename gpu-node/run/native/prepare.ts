@@ -28,6 +28,7 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
     stop_ids,
     priority: request.priority,
     cache_salt,
+    predicted: predictedOf(request, room),
   }
   const sampling = (choice: number) => ({
     ...samplingOfChoice(request.sampling, choice),
@@ -52,6 +53,12 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
       echo: request.echo ? Detokenizer.textOf(tokenizer, prompt) : '',
     })),
   )
+}
+
+// A prediction longer than any answer can be is no better for it. A token has 16 characters at most, nearly always.
+function predictedOf({ prediction }: RunRequest, { model: { tokenizer }, sequence_tokens_max }: Room) {
+  if (!prediction) return undefined
+  return tokenizer.encode(prediction.slice(0, 16 * sequence_tokens_max)).slice(0, sequence_tokens_max)
 }
 
 function readingAfter(prompt: number[], stop_ids: ReadonlySet<number>, { model, grammar }: Room): Reading | null {
@@ -81,14 +88,18 @@ function fork(n: number, make: (copy: number, leader?: Sequence) => Sequence): S
 }
 
 // An id that the network has no row for would be written beside the scores of this sequence's row.
-function refuseStrangeIds(param: string, ids: readonly number[], vocab_size: number): void {
+export function refuseStrangeIds(param: string, ids: readonly number[], vocab_size: number): void {
   const strange = ids.find((id) => id >= vocab_size)
   if (strange === undefined) return
   throw new Refusal('invalid_token_id', `Token id ${strange} is outside the vocabulary of ${vocab_size}.`, { param })
 }
 
 // A text that cannot fit, however its tokens fall, is not worth the milliseconds of finding them.
-function refuseHopeless(request: RunRequest, tokenizer: Model['tokenizer'], sequence_tokens_max: number): void {
+export function refuseHopeless(
+  request: Pick<RunRequest, 'prompts' | 'max_tokens'>,
+  tokenizer: Model['tokenizer'],
+  sequence_tokens_max: number,
+): void {
   for (const parts of request.prompts) {
     const tokens_min = parts.reduce((sum, part) => sum + ('text' in part ? tokenizer.tokensMin(part.text) : 0), 0)
     if (tokens_min > sequence_tokens_max)

@@ -38,6 +38,15 @@ export class NativeRun implements Run {
     }
   }
 
+  get prediction(): NonNullable<Run['prediction']> | null {
+    const predictions = this.choices.flatMap(({ sequence: { prediction } }) => prediction ?? [])
+    if (predictions.length === 0) return null
+    return {
+      accepted_tokens: sum(predictions, ({ accepted }) => accepted),
+      rejected_tokens: sum(predictions, ({ rejected }) => rejected),
+    }
+  }
+
   start(): void {
     this.#loop.start(this.choices)
   }
@@ -106,9 +115,9 @@ class NativeChoice implements RunChoice, LoopChoice {
     return this.#event(0, this.#text.cut(this.#detokenizer.end()))
   }
 
-  #event(tokens: number, { text, logprobs, finish }: Delivery): RunEvent {
+  #event(tokens: number, { text, logprobs, finish, stop }: Delivery): RunEvent {
     this.is_over = finish !== null
-    return { run: this.#run, choice: this.#index, text, tokens, logprobs, finish }
+    return { run: this.#run, choice: this.#index, text, tokens, logprobs, finish, stop }
   }
 
   // The drawn token and its alternatives, as they would be spelled here: it is pushed after this.

@@ -1,7 +1,7 @@
 // Our own engine as a runner: a model, the scheduler of its steps, and the loop that runs them.
 
 import assert from 'node:assert/strict'
-import { type Constraint, neutralSampling } from '../../../contract/internal/generation.ts'
+import { type Constraint, neutralSampling, type PromptPart } from '../../../contract/internal/generation.ts'
 import type {
   HeldConstraint,
   Run,
@@ -15,12 +15,14 @@ import type { Engine } from './engine.ts'
 import { Grammar } from './grammar/grammar.ts'
 import { Grammars } from './grammar/grammars.ts'
 import type { Model } from './load/model-folder.ts'
-import { prepareChoices } from './prepare.ts'
+import { prepareChoices, refuseHopeless, refuseStrangeIds } from './prepare.ts'
 import { NativeRun } from './run.ts'
 import { biasOf } from './sampling.ts'
 import { Scheduler, type SchedulerLimits } from './scheduler.ts'
 import { Sequence } from './sequence.ts'
 import { StepLoop } from './step-loop.ts'
+import { Detokenizer } from './tokenizer/detokenizer.ts'
+import { encodePrompt } from './tokenizer/encode-prompt.ts'
 
 export interface NativeRunnerOptions {
   model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
@@ -73,6 +75,21 @@ export class NativeRunner implements Runner {
     assert(held === null || held instanceof Grammar, 'a constraint is held by the runner that is to follow it')
     const room = { model: this.#options.model, sequence_tokens_max: this.sequence_tokens_max, grammar: held }
     return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop)
+  }
+
+  encode(prompts: PromptPart[][]): number[][] {
+    const { tokenizer, shape } = this.#options.model
+    refuseHopeless({ prompts, max_tokens: 0 }, tokenizer, this.sequence_tokens_max)
+    return prompts.map((parts) => encodePrompt(parts, tokenizer, shape.vocab_size))
+  }
+
+  decode(tokens: readonly number[]): { text: string; pieces: string[] } {
+    const { tokenizer, shape } = this.#options.model
+    refuseStrangeIds('tokens', tokens, shape.vocab_size)
+    return {
+      text: Detokenizer.textOf(tokenizer, tokens),
+      pieces: tokens.map((id) => tokenizer.piece(id)?.text ?? ''),
+    }
   }
 
   async close(): Promise<void> {

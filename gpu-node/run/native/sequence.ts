@@ -17,6 +17,7 @@ import type { FinishReason, Priority } from '../../../contract/internal/generati
 import { BLOCK_TOKENS } from './block-pool.ts'
 import { referenceTo } from './engine.ts'
 import type { Reading } from './grammar/grammar.ts'
+import { Prediction } from './prediction.ts'
 import type { CachedBlock } from './prefix-cache.ts'
 import { PromptLookup } from './prompt-lookup.ts'
 import type { RowSampling } from './sampling.ts'
@@ -32,6 +33,8 @@ export interface SequenceOptions {
   priority: Priority
   /** Whose cached blocks it may use. */
   cache_salt: string
+  /** What its output is predicted to be. */
+  predicted?: readonly number[] | undefined
   /** A sequence over the same prompt that computes it first; this one waits for those blocks. */
   leader?: Sequence | undefined
   /** What its output is to be a text of. */
@@ -62,6 +65,8 @@ export class Sequence {
   path: CachedBlock[] = [] // its leading full blocks, as the prefix cache knows them; those behind it are its own
   cached_tokens: number | null = null // found in the cache when it first ran
   readonly #block_tokens: string[] = []
+  /** What the caller predicts of its output, where they do. */
+  readonly prediction: Prediction | null
   #lookup: PromptLookup | null = null
 
   constructor(options: SequenceOptions) {
@@ -75,6 +80,7 @@ export class Sequence {
     this.leader = options.leader ?? null
     this.reading = options.reading ?? null
     this.tokens = [...options.prompt]
+    this.prediction = options.predicted ? new Prediction(options.predicted, this.tokens) : null
   }
 
   /** Counts its tokens, with those that steps under way draw. */
@@ -169,13 +175,14 @@ export class Sequence {
     return this.output_tokens + this.awaited + more < this.output_tokens_min ? [...this.stop_ids] : NONE
   }
 
-  /** Guesses at what comes after its tokens: what its grammar forces, or as `PromptLookup` has them; none that is beyond its end. */
+  /** Guesses at what comes after its tokens: as it is predicted, or else as it was before, or what its grammar forces; none beyond its end. */
   propose(max: number, chanceMin: (drafted: number, expected: number) => number): readonly number[] {
     this.#lookup ??= new PromptLookup(this.tokens)
-    const most = Math.min(max, this.output_tokens_max - this.output_tokens - 1)
-    const looked_up = this.#lookup.propose(most, chanceMin)
-    const forced = looked_up.length < most && this.reading ? worthwhile(this.reading.forced(most), chanceMin) : NONE
-    const draft = forced.length > looked_up.length ? forced : looked_up
+    const room = Math.min(max, this.output_tokens_max - this.output_tokens - 1)
+    const predicted = this.prediction?.propose(room, chanceMin) ?? NONE
+    const guessed = predicted.length > 0 ? predicted : this.#lookup.propose(room, chanceMin)
+    const forced = guessed.length < room && this.reading ? worthwhile(this.reading.forced(room), chanceMin) : NONE
+    const draft = forced.length > guessed.length ? forced : guessed
     const end = draft.findIndex((token) => this.stop_ids.has(token))
     const kept = end < 0 ? draft : draft.slice(0, end)
     return this.reading?.cut(kept) ?? kept

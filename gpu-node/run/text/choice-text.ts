@@ -8,7 +8,7 @@ import { LogprobQueue, type Spelled } from './logprobs.ts'
 import { StopMatcher, type StopResult } from './stop.ts'
 
 /** The part of an event that is the text's. */
-export type Delivery = Pick<RunEvent, 'text' | 'logprobs' | 'finish'>
+export type Delivery = Required<Pick<RunEvent, 'text' | 'logprobs' | 'finish' | 'stop'>>
 
 export class ChoiceText {
   readonly #stops: StopMatcher
@@ -48,16 +48,17 @@ export class ChoiceText {
   }
 
   #deliver(text: string, finish: FinishReason | null): Delivery {
-    const { text: free, stopped } = this.#upToStop(text)
+    const { text: free, stop } = this.#upToStop(text)
+    const stopped = stop !== null
     const held = finish !== null && !stopped ? this.#stops.flush() : ''
     const end = stopped ? 'stop' : finish
     const logprobs = this.#logprobs.release(free + held, { ends: end !== null, stopped })
     const echo = this.#echo
     this.#echo = ''
-    return { text: echo + free + held, logprobs, finish: end }
+    return { text: echo + free + held, logprobs, finish: end, stop }
   }
 
   #upToStop(text: string): StopResult {
-    return this.#tokens <= this.#min_tokens ? { text, stopped: false } : this.#stops.push(text)
+    return this.#tokens <= this.#min_tokens ? { text, stop: null } : this.#stops.push(text)
   }
 }

@@ -1,9 +1,17 @@
 // Finds stop strings in a text that arrives in pieces. It holds back only the longest end of the text that may still
 // become a stop, so nothing of a stop is ever delivered and nothing else waits. The stop that is complete first wins.
 
+import { heldLength } from '../../held-length.ts'
+
 export interface StopResult {
   text: string // what may be delivered now
-  stopped: boolean // a stop was found; all after it is dropped, and it as well unless it is to be included
+  stop: string | null // that was found; all after it is dropped, and it as well unless it is to be included
+}
+
+interface Found {
+  start: number
+  end: number
+  stop: string
 }
 
 export class StopMatcher {
@@ -21,11 +29,11 @@ export class StopMatcher {
     const found = this.#firstComplete(buffer)
     if (found !== null) {
       this.#held = ''
-      return { text: buffer.slice(0, this.#include_stop ? found.end : found.start), stopped: true }
+      return { text: buffer.slice(0, this.#include_stop ? found.end : found.start), stop: found.stop }
     }
     const keep = Math.max(0, ...this.#stops.map((stop) => heldLength(buffer, stop)))
     this.#held = buffer.slice(buffer.length - keep)
-    return { text: buffer.slice(0, buffer.length - keep), stopped: false }
+    return { text: buffer.slice(0, buffer.length - keep), stop: null }
   }
 
   /** What was held back, once it is known that nothing follows. */
@@ -36,22 +44,14 @@ export class StopMatcher {
   }
 
   // By the end of the match, not its start: so the result does not depend on how the text was cut into pieces.
-  #firstComplete(buffer: string): { start: number; end: number } | null {
-    let best: { start: number; end: number } | null = null
+  #firstComplete(buffer: string): Found | null {
+    let best: Found | null = null
     for (const stop of this.#stops) {
       const start = buffer.indexOf(stop)
       if (start < 0) continue
       const end = start + stop.length
-      if (best === null || end < best.end || (end === best.end && start < best.start)) best = { start, end }
+      if (best === null || end < best.end || (end === best.end && start < best.start)) best = { start, end, stop }
     }
     return best
   }
-}
-
-/** Length of the longest end of `text` that is a beginning of `stop`, the whole of it excluded. */
-export function heldLength(text: string, stop: string): number {
-  for (let length = Math.min(stop.length - 1, text.length); length > 0; length--) {
-    if (text.endsWith(stop.slice(0, length))) return length
-  }
-  return 0
 }

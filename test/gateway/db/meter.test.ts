@@ -32,3 +32,14 @@ test('what is refused takes nothing, and one key nothing of another’s', () => 
   now_ms = 1000
   expect([meter.take('a', 10), meter.take('a', 1), meter.take('a', 1)]).toEqual([false, true, false])
 })
+
+test('it is full when nothing more is taken, and has room again as it drains', () => {
+  let now_ms = 0
+  const meter = new Meter(60, () => now_ms)
+  meter.take('a', 59)
+  expect(meter.isFull('a')).toBe(false)
+  meter.take('a', 1)
+  expect([meter.isFull('a'), meter.isFull('b')]).toEqual([true, false])
+  now_ms = 1000
+  expect(meter.isFull('a')).toBe(false)
+})

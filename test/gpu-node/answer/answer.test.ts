@@ -1,7 +1,8 @@
-// One table of events for both shapes, streamed and whole.
+// One table of events for all shapes, streamed and whole.
 
 import { describe, expect, test } from 'vitest'
 import { type Answer, answerTo } from '../../../gpu-node/answer/answer.ts'
+import type { Ending } from '../../../gpu-node/answer/public-shape.ts'
 import { generateRequest } from '../../support/generate.ts'
 
 const usage = {
@@ -12,14 +13,20 @@ const usage = {
 }
 
 const answer = (shape: 'completion' | 'chat', stream: boolean, include_usage = false) =>
-  answerTo(generateRequest({ shape, stream, include_usage, response_id: 'id-1', model: 'm', created_unix_s: 9, n: 2 }))
+  answerTo(
+    generateRequest({ shape, stream, include_usage, response_id: 'id-1', model: 'm', created_unix_s: 9, n: 2 }),
+    () => usage,
+  )
+
+const ended = { reason: 'stop', stop: null } as const
+const full = { reason: 'length', stop: null } as const
 
 function play(to: Answer): string {
   to.text(0, 'a\n')
   to.text(1, '写')
-  to.finish(1, 'stop')
+  to.finish(1, ended)
   to.text(0, 'b')
-  to.finish(0, 'length')
+  to.finish(0, full)
   to.end(usage)
   return to.take()
 }
@@ -84,7 +91,7 @@ describe('a chat completion', () => {
 
   test('streamed opens a choice without text as well', () => {
     const to = answer('chat', true)
-    to.finish(0, 'stop')
+    to.finish(0, ended)
     expect(frames(to.take())).toEqual([choice(0, { role: 'assistant', content: '' }), choice(0, {}, 'stop')])
   })
 
@@ -102,6 +109,101 @@ describe('a chat completion', () => {
   })
 })
 
+describe('a message', () => {
+  const request = (stream: boolean) =>
+    generateRequest({ shape: 'message', stream, request_id: 'r-1', response_id: 'msg_1', model: 'm' })
+  const counts = {
+    input_tokens: 3,
+    cache_creation_input_tokens: 0,
+    cache_read_input_tokens: 4,
+    output_tokens_details: null,
+    server_tool_use: null,
+  }
+  const all = { cache_creation: null, inference_geo: null, service_tier: 'standard', speed: null }
+  const nothing = { container: null, stop_details: null }
+  const head = { id: 'msg_1', type: 'message', role: 'assistant', model: 'm', diagnostics: null, ...nothing }
+  const counted = { ...usage, prompt_tokens: 7, prompt_tokens_details: { cached_tokens: 4 } }
+  const block = (text: string) => ({ type: 'text', text, citations: null })
+
+  function playTo(to: Answer, finish: Ending): string {
+    to.text(0, 'a\n')
+    to.text(0, '写')
+    to.finish(0, finish)
+    to.end(counted)
+    return to.take()
+  }
+
+  const endings: [Ending, string, string | null][] = [
+    [ended, 'end_turn', null],
+    [full, 'max_tokens', null],
+    [{ reason: 'stop', stop: 'END' }, 'stop_sequence', 'END'],
+  ]
+
+  test.each(endings)('streamed, %o', (finish, stop_reason, stop_sequence) => {
+    const before = { ...counted, completion_tokens: 0 }
+    const stream = playTo(
+      answerTo(request(true), () => before),
+      finish,
+    )
+    const events = stream.split('\n\n').slice(0, -1)
+    const named = events.map((event) => /^event: (\w+)\ndata: (.*)$/.exec(event)!)
+    expect(named.map(([, name]) => name)).toEqual(named.map(([, , data]) => JSON.parse(data!).type))
+    expect(named.map(([, , data]) => JSON.parse(data!))).toEqual([
+      {
+        type: 'message_start',
+        message: {
+          ...head,
+          content: [],
+          stop_reason: null,
+          stop_sequence: null,
+          usage: { ...counts, output_tokens: 0, ...all },
+        },
+      },
+      { type: 'content_block_start', index: 0, content_block: block('') },
+      { type: 'ping' },
+      { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: 'a\n' } },
+      { type: 'content_block_delta', index: 0, delta: { type: 'text_delta', text: '写' } },
+      { type: 'content_block_stop', index: 0 },
+      {
+        type: 'message_delta',
+        delta: { ...nothing, stop_reason, stop_sequence },
+        usage: { ...counts, output_tokens: 3 },
+      },
+      { type: 'message_stop' },
+    ])
+  })
+
+  test.each(endings)('whole, %o', (finish, stop_reason, stop_sequence) => {
+    expect(
+      JSON.parse(
+        playTo(
+          answerTo(request(false), () => counted),
+          finish,
+        ),
+      ),
+    ).toEqual({
+      ...head,
+      content: [block('a\n写')],
+      stop_reason,
+      stop_sequence,
+      usage: { ...counts, output_tokens: 3, ...all },
+    })
+  })
+
+  test('that fails says so in its own shape', () => {
+    const to = answerTo(request(true), () => counted)
+    to.error('error')
+    const error = {
+      type: 'api_error',
+      message: expect.any(String),
+      details: { error_code: 'engine_failed', param: null },
+    }
+    expect(to.take()).toMatch(/^event: error\ndata: /)
+    to.error('error')
+    expect(JSON.parse(to.take().split('\ndata: ')[1]!)).toEqual({ type: 'error', error, request_id: 'r-1' })
+  })
+})
+
 describe('with log-probabilities', () => {
   const byte = { text: '\\xe5', bytes: [0xe5], logprob: -2 }
   const end = { text: '</s>', bytes: null, logprob: -4 }
@@ -110,19 +212,19 @@ describe('with log-probabilities', () => {
   const second = { ...byte, top: [end], offset: 2 }
   const request = (changes: object) => generateRequest({ response_id: 'id-1', logprobs: 2, ...changes })
   const whole = (shape: 'completion' | 'chat') => {
-    const to = answerTo(request({ shape }))
+    const to = answerTo(request({ shape }), () => usage)
     to.text(0, ' a', [first])
     to.text(0, '写', [second])
-    to.finish(0, 'stop')
+    to.finish(0, ended)
     to.end(usage)
     return (JSON.parse(to.take()) as { choices: { logprobs: unknown }[] }).choices[0]!.logprobs
   }
   const streamed = (shape: 'completion' | 'chat') => {
-    const to = answerTo(request({ shape, stream: true }))
+    const to = answerTo(request({ shape, stream: true }), () => usage)
     to.text(0, '') // nothing is out yet
     to.text(0, ' a', [first])
     to.text(0, '', [second]) // tokens without text are told as well
-    to.finish(0, 'stop')
+    to.finish(0, ended)
     const chunks = frames(to.take()) as { choices: { logprobs: unknown }[] }[]
     return chunks.map((chunk) => chunk.choices[0]!.logprobs)
   }
@@ -168,6 +270,20 @@ test.each(['completion', 'chat'] as const)('a streamed %s with usage has null in
   expect(chunks.at(-2)).toMatchObject({ choices: [], usage })
 })
 
+test('with continuous usage every chunk has what was counted by then', () => {
+  let completion_tokens = 0
+  const counted = () => ({ ...usage, completion_tokens })
+  const to = answerTo(generateRequest({ stream: true, include_usage: true, continuous_usage: true, n: 1 }), counted)
+  for (const text of ['a', 'b']) {
+    completion_tokens++
+    to.text(0, text)
+  }
+  to.finish(0, ended)
+  to.end(usage)
+  const chunks = frames(to.take()).slice(0, -1) as { usage: typeof usage }[]
+  expect(chunks.map((chunk) => chunk.usage.completion_tokens)).toEqual([1, 2, 2, 3])
+})
+
 test('each event is one line, whatever its text holds', () => {
   const to = answer('completion', true)
   to.text(0, 'a\r\n\n\u2028data: b')
@@ -185,7 +301,7 @@ test('bytes are handed out once', () => {
 test('a whole answer has no bytes before its end', () => {
   const to = answer('completion', false)
   to.text(0, 'a')
-  to.finish(0, 'stop')
+  to.finish(0, ended)
   expect(to.has_bytes).toBe(false)
   to.end(usage)
   expect(to.has_bytes).toBe(true)

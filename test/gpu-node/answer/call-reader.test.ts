@@ -51,6 +51,11 @@ test.each<[string, string, ReturnType<typeof read>]>([
     { text: '', calls: [{ name: 'now', arguments: '{}' }], has_called: false },
   ],
   ['what only begins like a call', callHead('later'), { text: callHead('later'), calls: [], has_called: false }],
+  [
+    'a line break before what only begins like a call',
+    `a\n${callHead('later')}`,
+    { text: `a\n${callHead('later')}`, calls: [], has_called: false },
+  ],
 ])('%s', (_, text, expected) => {
   expect(read([text])).toEqual(expected)
   expect(read([...text])).toEqual(expected)
@@ -58,7 +63,7 @@ test.each<[string, string, ReturnType<typeof read>]>([
 
 test('any text, cut anywhere, is read as it is whole, and nothing of it is lost', () => {
   const random = seededRandom()
-  for (let i = 0; i < 300; i++) {
+  for (let i = 0; i < 1000; i++) {
     const text = drawText(random)
     const whole = read([text])
     expect(read(cutUp(random, text)), JSON.stringify(text)).toEqual(whole)

@@ -293,6 +293,32 @@ describe('a damaged file', () => {
     }
   })
 
+  test('may have forgotten how much was acknowledged: what was is told again', () => {
+    const journal = open()
+    journal.accept(acceptance('a'))
+    journal.step([], [record('a')])
+    journal.acknowledge([{ request_id: 'a', attempt: 1 }], 1)
+    journal.close()
+    writeFileSync(
+      file(),
+      readFileSync(file(), 'utf8').replace('"acknowledged"', '"acknowIedged"').replace('"outcome"', '"outcom3"'),
+    )
+    expect(open().position).toMatchObject({ mark: 0, is_resending: true })
+    const again = open() // killed before it told anything
+    expect(again.unacknowledged(10)).toMatchObject([record('a')])
+    again.acknowledge([{ request_id: 'a', attempt: 1 }], 1)
+    expect(again.unacknowledged(10)).toEqual([])
+    expect(again.position).toMatchObject({ mark: 1, is_resending: false })
+  })
+
+  test('of a journal, or of the id that is kept beside it, makes no other journal of it', () => {
+    const { id } = open().position
+    for (const damaged of [file(), join(folder, 'journal-id')]) {
+      writeFileSync(damaged, readFileSync(damaged, 'utf8').replace(id, id.slice(0, -1)))
+      expect(open().position.id).toBe(id)
+    }
+  })
+
   test('of one journal is no reason to charge two records, or a copy of an old one', () => {
     const journal = open()
     journal.accept(acceptance('a'))

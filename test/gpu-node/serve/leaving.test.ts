@@ -61,7 +61,7 @@ async function readAndLeave(socket: Socket, random: Random) {
   }
   socket.pause()
   if (random.chance(0.5)) await sleep(random.below(60)) // and leaves with what it has not read
-  const unread = unreadBytes(socket)
+  const unread = unreadBytes(socket) + socket.readableLength // a paused socket may have read a piece ahead
   const leave = random.pick(['end', 'destroy', 'resetAndDestroy'] as const)
   socket[leave]()
   const frames = text.match(FRAME)?.length ?? 0

@@ -8,15 +8,15 @@ const spelled = (text: string) => ({ text, bytes: [...Buffer.from(text)], logpro
 
 test('text leaves with its token, and the prompt’s before the first where it is echoed', () => {
   const text = new ChoiceText(request, 'prompt ')
-  expect(text.take('a', null, null)).toEqual({ text: 'prompt a', logprobs: [], finish: null })
-  expect(text.take('b', null, null)).toEqual({ text: 'b', logprobs: [], finish: null })
+  expect(text.take('a', null, null)).toEqual({ text: 'prompt a', logprobs: [], finish: null, stop: null })
+  expect(text.take('b', null, null)).toEqual({ text: 'b', logprobs: [], finish: null, stop: null })
   expect(text.tokens).toBe(2)
 })
 
 test('a stop string ends it with the token that completes it, and nothing of it is said', () => {
   const text = new ChoiceText(request, '')
   expect(text.take('a E', null, null)).toMatchObject({ text: 'a ', finish: null })
-  expect(text.take('ND b', null, null)).toMatchObject({ text: '', finish: 'stop' })
+  expect(text.take('ND b', null, null)).toMatchObject({ text: '', finish: 'stop', stop: 'END' })
 })
 
 test('log-probabilities leave with their text, and not those of a text that was cut away', () => {
@@ -40,7 +40,7 @@ test('what was held back comes with the end, and what no token completes behind 
 test('cut off, it says what it held; and the prompt, where nothing was said yet', () => {
   const begun = new ChoiceText(request, 'prompt ')
   begun.take('the EN', null, null)
-  expect(begun.cut('\ufffd')).toEqual({ text: 'EN\ufffd', logprobs: [], finish: 'length' })
+  expect(begun.cut('\ufffd')).toEqual({ text: 'EN\ufffd', logprobs: [], finish: 'length', stop: null })
   expect(begun.tokens).toBe(1)
   expect(new ChoiceText(request, 'prompt ').cut('')).toMatchObject({ text: 'prompt ', finish: 'length' })
 })
@@ -48,5 +48,5 @@ test('cut off, it says what it held; and the prompt, where nothing was said yet'
 test('before min_tokens a stop string is text like any other', () => {
   const text = new ChoiceText({ ...request, min_tokens: 1 }, '')
   expect(text.take('END', null, null)).toMatchObject({ text: 'END', finish: null })
-  expect(text.take('END', null, null)).toMatchObject({ text: '', finish: 'stop' })
+  expect(text.take('END', null, null)).toMatchObject({ text: '', finish: 'stop', stop: 'END' })
 })

@@ -6,44 +6,44 @@ function feed(stops: string[], pieces: string[]) {
   const matcher = new StopMatcher(stops)
   const delivered: string[] = []
   for (const piece of pieces) {
-    const { text, stopped } = matcher.push(piece)
+    const { text, stop } = matcher.push(piece)
     delivered.push(text)
-    if (stopped) return { delivered, stopped }
+    if (stop !== null) return { delivered, stop }
   }
-  return { delivered: [...delivered, matcher.flush()], stopped: false }
+  return { delivered: [...delivered, matcher.flush()], stop: null }
 }
 
 test('text before a stop is delivered, the stop and what follows is not', () => {
-  expect(feed(['END'], ['one END two'])).toEqual({ delivered: ['one '], stopped: true })
+  expect(feed(['END'], ['one END two'])).toEqual({ delivered: ['one '], stop: 'END' })
 })
 
 test('a stop cut into pieces is found and none of it leaks', () => {
-  expect(feed(['END'], ['a E', 'N', 'D b'])).toEqual({ delivered: ['a ', '', ''], stopped: true })
+  expect(feed(['END'], ['a E', 'N', 'D b'])).toEqual({ delivered: ['a ', '', ''], stop: 'END' })
 })
 
 test('a stop that is to be included is delivered whole, and nothing after it', () => {
   const matcher = new StopMatcher(['END', 'STOP'], true)
   expect([matcher.push('a E'), matcher.push('ND b')]).toEqual([
-    { text: 'a ', stopped: false },
-    { text: 'END', stopped: true },
+    { text: 'a ', stop: null },
+    { text: 'END', stop: 'END' },
   ])
 })
 
 test('only the longest possible beginning of a stop is held back', () => {
-  expect(feed(['abac'], ['xxaba', 'b', 'z'])).toEqual({ delivered: ['xx', 'ab', 'abz', ''], stopped: false })
+  expect(feed(['abac'], ['xxaba', 'b', 'z'])).toEqual({ delivered: ['xx', 'ab', 'abz', ''], stop: null })
 })
 
 test('what was held back is delivered when the text ends', () => {
-  expect(feed(['END'], ['the EN'])).toEqual({ delivered: ['the ', 'EN'], stopped: false })
+  expect(feed(['END'], ['the EN'])).toEqual({ delivered: ['the ', 'EN'], stop: null })
 })
 
 test('without stops nothing is held back', () => {
-  expect(feed([], ['a', 'b'])).toEqual({ delivered: ['a', 'b', ''], stopped: false })
+  expect(feed([], ['a', 'b'])).toEqual({ delivered: ['a', 'b', ''], stop: null })
 })
 
 test('of several stops the one complete first wins', () => {
-  expect(feed(['b', 'abc'], ['xabc'])).toEqual({ delivered: ['xa'], stopped: true })
-  expect(feed(['c', 'abc'], ['xabc'])).toEqual({ delivered: ['x'], stopped: true })
+  expect(feed(['b', 'abc'], ['xabc'])).toEqual({ delivered: ['xa'], stop: 'b' })
+  expect(feed(['c', 'abc'], ['xabc'])).toEqual({ delivered: ['x'], stop: 'abc' })
 })
 
 test('however the text is cut, the delivered text is the same', () => {

@@ -1,0 +1,124 @@
+// POST /v1/estimate: what a request would count, hold and cost, and whether it would be admitted now, without running it. Its body is
+// that of the request itself.
+
+import * as z from 'zod'
+import type { GenerateRequest } from '../../../contract/internal/generation.ts'
+import { type Estimate, estimate as shown } from '../../../contract/public/tokens.ts'
+import type { Caller } from '../../auth/authenticate.ts'
+import { ask } from '../../db/ask.ts'
+import type { Answer } from '../../db/functions.ts'
+import { refusalOf } from '../../db/refusal.ts'
+import { endpoint } from '../../endpoint.ts'
+import type { Call } from '../../env.ts'
+import { ApiError, messageOf } from '../../error.ts'
+import { checked, readBody } from '../../field/read-body.ts'
+import { askModel } from '../../generate/ask-model.ts'
+import { type Asked, formatted, type GenerationBody, type GenerationForm, itemOf } from '../../generate/generate.ts'
+import { chatForm } from './chat-completions.ts'
+import { completionForm } from './completions.ts'
+import { messageForm } from './messages.ts'
+
+const forms = {
+  '/v1/chat/completions': (c: Call, given: object) => asked(c, chatForm, given),
+  '/v1/completions': (c: Call, given: object) => asked(c, completionForm, given),
+  '/v1/messages': (c: Call, given: object) => asked(c, messageForm, given),
+}
+type FormName = keyof typeof forms
+
+const body = z.looseObject({
+  endpoint: z
+    .enum(Object.keys(forms) as [FormName, ...FormName[]])
+    .optional()
+    .describe(
+      'Where the request would be sent; without it completions for a prompt, and chat completions for messages.',
+    ),
+})
+
+export const estimate = endpoint(
+  {
+    says: 'Says what a request would cost, and whether it would be admitted, without running it.',
+    body,
+    answer: shown,
+  },
+  async (c, caller: Caller) => {
+    const { endpoint, ...given } = await readBody(c, body)
+    const would = forms[endpoint ?? ('prompt' in given ? '/v1/completions' : '/v1/chat/completions')](c, given)
+    const counted = await countOf(c, caller, would.request)
+    const { verdict, price } = await ask(c.env, 'estimate', itemOf(c, caller, would))
+    return c.json(estimateOf(would, { verdict, price, counted }))
+  },
+)
+
+function asked<B extends GenerationBody>(c: Call, form: GenerationForm<B>, given: object): Asked {
+  return formatted(c, form, checked(given, form.schema))
+}
+
+type Counted = Awaited<ReturnType<typeof countOf>>
+
+/** Null where no node can count now. */
+async function countOf(c: Call, caller: Caller, { model, prompts }: GenerateRequest) {
+  return askModel(c, caller, model, { prompts, with_ids: false }).catch((error: unknown) => {
+    if (error instanceof ApiError && error.code === 'model_unavailable') return null
+    throw error
+  })
+}
+
+function estimateOf(
+  { request, ceiling }: Asked,
+  { verdict, price, counted }: Omit<Answer<'estimate'>, 'decision'> & { counted: Counted },
+): Estimate {
+  const longest = longestOf(request, counted)
+  const prompt_tokens = counted ? counted.prompts.reduce((sum, { count }) => sum + count, 0) : null
+  const completion_tokens_max = longest.tokens * request.n * request.prompts.length
+  const refusal = longest.fits ? refusalBy(verdict) : new ApiError('context_length_exceeded')
+  return {
+    object: 'estimate',
+    model: request.model,
+    prompt_tokens,
+    prompt_tokens_max: ceiling.prompt_tokens_max,
+    completion_tokens_max,
+    pricing: shownPrice(price),
+    cost_nanousd_max: prompt_tokens === null ? null : costOf(price, prompt_tokens, completion_tokens_max),
+    held_nanousd: costOf(price, ceiling.prompt_tokens_max, ceiling.request_output_tokens_max),
+    admitted: refusal === null,
+    refusal: refusal ? messageOf(refusal) : null,
+    wait_s: counted ? counted.queue_s : null,
+  }
+}
+
+/** The longest that a choice can become beside the longest prompt, and whether that is what was asked for. */
+function longestOf({ max_tokens, max_tokens_is_default }: GenerateRequest, counted: Counted) {
+  if (!counted) return { tokens: max_tokens, fits: true }
+  const room = Math.max(0, counted.sequence_tokens_max - Math.max(...counted.prompts.map(({ count }) => count)))
+  const tokens = max_tokens_is_default ? Math.min(max_tokens, room) : max_tokens
+  return { tokens, fits: tokens >= 1 && tokens <= room }
+}
+
+type Price = Answer<'estimate'>['price']
+
+function shownPrice(price: Price): Estimate['pricing'] {
+  if (!price) return null
+  const { input_nanousd_per_token, cached_input_nanousd_per_token, output_nanousd_per_token, version } = price
+  return { input_nanousd_per_token, cached_input_nanousd_per_token, output_nanousd_per_token, version }
+}
+
+function costOf(price: Price, input: number, output: number): string | null {
+  if (!price) return null
+  const cost =
+    BigInt(input) * BigInt(price.input_nanousd_per_token) + BigInt(output) * BigInt(price.output_nanousd_per_token)
+  return String(cost)
+}
+
+function refusalBy(verdict: Answer<'admit'>): ApiError | null {
+  switch (verdict.decision) {
+    case 'admitted':
+      return null
+    case 'kept':
+    case 'idempotency_mismatch':
+    case 'idempotency_running':
+    case 'idempotency_lost':
+      throw new Error('an estimate has no Idempotency-Key')
+    default:
+      return refusalOf(verdict)
+  }
+}

@@ -1,0 +1,48 @@
+// What is asked of a model beside generations: how a text falls into its tokens, and back. It holds and costs nothing.
+
+import type { Count, Decoding, Question } from '../../contract/internal/question.ts'
+import type { Caller } from '../auth/authenticate.ts'
+import { findNodes, type LiveNode } from '../billing/ledger.ts'
+import type { CatalogModel } from '../catalog.ts'
+import { askQuestion, type NodeAnswer } from '../engine/ask.ts'
+import { pickNode } from '../engine/pick.ts'
+import { type Call, settingsOf } from '../env.ts'
+import { ApiError } from '../error.ts'
+import { ticketIssuerOf } from '../ticket-issuer.ts'
+import { refusal } from './relay.ts'
+
+/** The model of this id in the catalog; throws where there is none. */
+export function modelOf(c: Call, id: string): CatalogModel {
+  const model = settingsOf(c.env).catalog.get(id)
+  if (!model) throw new ApiError('model_not_found', { param: 'model' })
+  return model
+}
+
+/** Asks a node of the model, for a key that may use it. */
+export async function askModel<Q extends Question>(c: Call, caller: Caller, model: string, question: Q) {
+  return askNodes(c, await findNodes(c.env, { ...caller, model }), question)
+}
+
+type AnswerTo<Q extends Question> = Q extends { prompts: unknown } ? Count : Decoding
+
+/** Asks one of these nodes, and another where it cannot be reached. */
+async function askNodes<Q extends Question>(c: Call, nodes: LiveNode[], question: Q): Promise<AnswerTo<Q>> {
+  const body = JSON.stringify(question)
+  const first = pickNode(nodes)
+  const second = pickNode(nodes.filter((node) => node !== first))
+  let answer = await askOne(c, first, body)
+  if (second && (answer === 'unreachable' || ('refused' in answer && answer.refused.code === 'draining')))
+    answer = await askOne(c, second, body)
+  if (answer === 'unreachable' || 'refused' in answer) throw refusal(answer)
+  return (await answer.accepted.json()) as AnswerTo<Q>
+}
+
+// For clocks that differ, as a ticket's time is.
+const QUESTION_MS_MAX = 60_000
+
+async function askOne(c: Call, node: LiveNode | null, body: string): Promise<NodeAnswer> {
+  if (!node) return 'unreachable'
+  const issuer = await ticketIssuerOf(c.env)
+  const asked = { node_id: node.id, expires_unix_ms: Date.now() + QUESTION_MS_MAX, body }
+  return askQuestion(node.url, { signature: await issuer.signQuestion(asked), body })
+}
