@@ -207,7 +207,7 @@ function objects(): Published[] {
       [{ 'foo\nbar': '1' }],
     ),
     of(
-      { properties: { __proto__: { type: 'number' }, toString: { type: 'string' } } },
+      { properties: { constructor: { type: 'number' }, toString: { type: 'string' } } },
       [{ toString: 'x' }],
       [{ toString: 37 }],
     ),
