@@ -208,9 +208,9 @@ function objects(): Published[] {
     ),
     of(
       { properties: { constructor: { type: 'number' }, toString: { type: 'string' } } },
-      [{ toString: 'x' }],
-      [{ toString: 37 }],
-    ),
+      { properties: { 'a/b': { type: 'number' }, $c: { type: 'string' } } },
+      [{ $c: 'x' }],
+      [{ $c: 37 }],
     of({ type: 'object', required: ['foo'] }, [{ foo: 1 }], [{}, { bar: 1 }]),
     of({ required: ['foo'], properties: { foo: {}, bar: {} } }, [{ foo: 1 }, 'x', []], [{ bar: 1 }, {}]),
     of({ type: 'object', additionalProperties: false }, [{}], [{ a: 1 }]),
