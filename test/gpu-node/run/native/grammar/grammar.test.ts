@@ -213,8 +213,8 @@ describe('held sequences', () => {
   test('draw the same alone and in a batch, after preemptions, with drafts and steps ahead or without', async () => {
     const random = seededRandom()
     const drawn = Array.from({ length: 8 }, () => drawProgram(random).program)
-    const repeating = compileConstraint({ kind: 'grammar', grammar: 'root ::= ("ab" [cd] " ")*' })
-    const seeds = [...drawn, repeating].map((program) => ({ program, random: random.below(1e9) }))
+    const repeating = compileConstraint({ kind: 'grammar', grammar: 'root ::= ("ab" [cd] " "){60}' }) // long
+    const seeds = [...drawn, repeating, repeating, repeating].map((program) => ({ program, random: random.below(1e9) }))
     const all = () => seeds.map((one) => held({ ...random, below: () => one.random }, one.program, 1))
     const alone: number[][] = []
     for (const sequence of all()) alone.push(...(await runToEnd(engine, new Scheduler(LIMITS), [sequence])))
