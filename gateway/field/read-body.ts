@@ -26,7 +26,7 @@ const LARGE_BYTES_MIN = 16 << 10 // what is smaller is done before another's tur
 const broken_off = new Meter(120)
 const BROKEN_OFF = 'Too many requests were broken off while they were sent.'
 
-const turns = new Turns({ wait_ms_max: 2000, turn_ms_max: 250 })
+const turns = new Turns({ wait_ms_max: 5000, turn_ms_max: 250 })
 
 export async function readBody<B>(c: Call, schema: z.ZodType<B>): Promise<B> {
   const body = await bodyOf(c)

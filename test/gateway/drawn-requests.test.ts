@@ -8,6 +8,7 @@ import { sendDrawn } from '../support/drawn-answers.ts'
 import { type ApiDocument, RequestDrawer } from '../support/drawn-requests.ts'
 import { draws } from '../support/draws.ts'
 import { model, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { HANG_MS_MIN } from '../support/patience.ts'
 import { seededRandom } from '../support/random.ts'
 
 const REQUESTS = draws('DRAWN_REQUESTS', { few: 600, all: 20_000 })
@@ -20,7 +21,9 @@ beforeAll(async () => {
 })
 afterAll(() => gateway?.stop())
 
-test(`${REQUESTS} drawn requests are answered, each in its shape`, async () => {
+test(`${REQUESTS} drawn requests are answered, each in its shape`, {
+  timeout: HANG_MS_MIN + 100 * REQUESTS,
+}, async () => {
   const random = seededRandom()
   const document = JSON.parse(readFileSync(DOCUMENT, 'utf8')) as ApiDocument
   const statuses: Record<string, number> = {}

@@ -20,6 +20,7 @@ export const held: Published[] = [
   ...numbers(),
   ...strings(),
   ...formats(),
+  ...alternatives(),
   ...arrays(),
   ...objects(),
   ...together(),
@@ -59,6 +60,8 @@ function values(): Published[] {
 
 function numbers(): Published[] {
   return [
+    of({ type: 'integer', format: 'uint8' }, [0, 255], [-1, 256]),
+    of({ type: 'number', format: 'double' }, [1.5, -2], ['a']),
     of({ type: 'number', maximum: 3 }, [2.6, 3, -1], [3.5, 4]),
     of({ maximum: 300 }, [299.97, 300, 'x', [], null], [300.5, 301]),
     of({ minimum: 1.1 }, [2.6, 1.1, 'x', {}], [0.6, 1, -2]),
@@ -130,9 +133,36 @@ function formats(): Published[] {
       ['12345::', '1:1:1:1:1:1:1:1:1', '::laptop', '1:2::4:5::8'],
     ),
     of(
+      { type: 'string', format: 'uri' },
+      ['https://example.com:80/a%20b?q=1#f', 'mailto:a@b.c', 'urn:isbn:1'],
+      ['example.com', '//a.b', 'http://a b', 'http://a/%zz'],
+    ),
+    of(
       { type: 'string', format: 'uuid' },
       ['2eb8aa08-aa98-11ea-b4aa-73b441d16380'],
       ['2eb8aa08-aa98-11ea-b4aa-73b441d1638', '2eb8aa08aa9811eab4aa73b441d16380'],
+    ),
+  ]
+}
+
+/** Alternatives that no value follows two of. */
+function alternatives(): Published[] {
+  const shape = (kind: string, own: string) => ({
+    ...{ type: 'object', properties: { kind: { const: kind }, [own]: { type: 'number' } } },
+    ...{ required: ['kind', own], additionalProperties: false },
+  })
+  const $defs = { circle: shape('circle', 'radius'), square: shape('square', 'side') }
+  const oneOf = [{ $ref: '#/$defs/circle' }, { $ref: '#/$defs/square' }]
+  return [
+    of({ oneOf: [{ type: 'integer' }, { type: 'string', maxLength: 2 }] }, [1, 'ab'], [1.5, 'abc', null]),
+    of({ oneOf: [{ const: 'a', title: 'A' }, { enum: ['b', 1] }] }, ['a', 'b', 1], ['c', 2]),
+    of(
+      { $defs, oneOf, discriminator: { propertyName: 'kind' } },
+      [
+        { kind: 'circle', radius: 1 },
+        { kind: 'square', side: 2.5 },
+      ],
+      [{ kind: 'circle', side: 1 }, { kind: 'oval', radius: 1 }, {}],
     ),
   ]
 }
@@ -330,6 +360,15 @@ export const refused: [keyword: string, schema: unknown][] = [
     [keyword, { type: 'object', properties: { a: { anyOf: [{ type: 'null' }, { [keyword]: value }] } } }],
     [keyword, { $defs: { a: { [keyword]: value } }, items: { $ref: '#/$defs/a' } }],
   ]),
+  [
+    'oneOf',
+    {
+      oneOf: [
+        { type: 'object', properties: { kind: { const: 'a' } }, required: ['kind'] },
+        { type: 'object', properties: { kind: { const: 'b' } } },
+      ],
+    },
+  ],
   ...[
     'idn-email',
     'idn-hostname',
@@ -338,7 +377,6 @@ export const refused: [keyword: string, schema: unknown][] = [
     'json-pointer',
     'regex',
     'relative-json-pointer',
-    'uri',
     'uri-reference',
     'uri-template',
   ].map((format): [string, unknown] => ['format', { type: 'string', format }]),

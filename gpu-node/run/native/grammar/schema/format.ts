@@ -1,5 +1,5 @@
 // The formats of strings, as regular expressions over the whole string. Each holds only what the standard that defines it allows:
-// days that there are in their month, addresses that are some. Of host names and leap seconds it leaves out the rarest.
+// days that there are in their month, addresses that are some. Of host names, URIs and leap seconds it leaves out the rarest.
 
 const YEAR = '[0-9]{4}'
 const LEAP_YEAR = '(?:[0-9]{2}(?:0[48]|[2468][048]|[13579][26])|(?:[02468][048]|[13579][26])00)'
@@ -37,6 +37,11 @@ function ipv6(): string {
 const HEX = '[0-9a-fA-F]'
 const UUID = `${HEX}{8}-${HEX}{4}-${HEX}{4}-${HEX}{4}-${HEX}{12}`
 
+const PATH_CHARACTER = `(?:[a-zA-Z0-9._~!$&'()*+,;=:@-]|%${HEX}{2})`
+const SEGMENTS = `(?:/${PATH_CHARACTER}*)*`
+const REST = `(?:${PATH_CHARACTER}|[/?])*`
+const URI = `[a-zA-Z][a-zA-Z0-9+.-]{0,20}:(?://${LABEL}(?:\\.${LABEL}){0,9}(?::[0-9]{1,5})?${SEGMENTS}|${PATH_CHARACTER}+${SEGMENTS})(?:\\?${REST})?(?:#${REST})?`
+
 export const FORMATS: ReadonlyMap<string, string> = new Map([
   ['date', DATE],
   ['time', TIME],
@@ -46,5 +51,6 @@ export const FORMATS: ReadonlyMap<string, string> = new Map([
   ['hostname', `(?:${LABEL}(?:\\.${LABEL}){0,2}|${SHORT_LABEL}(?:\\.${SHORT_LABEL}){0,9})`],
   ['ipv4', IPV4],
   ['ipv6', ipv6()],
+  ['uri', URI],
   ['uuid', UUID],
 ])

@@ -6,6 +6,7 @@ import type { Budget } from '../automaton.ts'
 import { alt, bytesOf, EMPTY, type Expr, NOTHING, optional, type Rules, repeat, rule, seq } from '../expr.ts'
 import { GrammarError } from '../grammar-error.ts'
 import { integerExpr, isWithin, NUMBER_RULES, numberExpr } from './number.ts'
+import { oneOf } from './one-of.ts'
 import { ANYTHING, keywords, listOf, type Schema, type Shape, schemaOf, type Type, withOwnProperties } from './shape.ts'
 import { anyStringBut, isText, STRING_RULES, stringExpr } from './string.ts'
 
@@ -115,6 +116,11 @@ class SchemaCompiler {
     const narrow = (schema: Schema) => this.#narrow(shapes, schema, open)
     if (keyword === '$ref') return narrow(this.#resolve(value))
     if (keyword === 'anyOf') return listOf(keyword, value).flatMap((item) => narrow(schemaOf(keyword, item)))
+    if (keyword === 'oneOf')
+      return oneOf(
+        listOf(keyword, value).map((item) => narrow(schemaOf(keyword, item))),
+        (schemas) => this.#shapesOf(schemas),
+      )
     if (keyword === 'allOf')
       return listOf(keyword, value).reduce<Shape[]>(
         (all, item) => this.#narrow(all, schemaOf(keyword, item), open),

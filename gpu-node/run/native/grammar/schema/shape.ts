@@ -35,6 +35,17 @@ type Narrow = (shape: Shape, value: unknown, schema: Exclude<Schema, boolean>) =
 
 const ignored: Narrow = (shape) => shape
 
+/** Formats of numbers: their least and their largest, where they have such. */
+const NUMBER_FORMATS: ReadonlyMap<string, [number, number] | null> = new Map<string, [number, number] | null>([
+  ...[8, 16, 32, 64].flatMap((bits): [string, [number, number]][] => [
+    [`int${bits}`, [-(2 ** (bits - 1)), 2 ** (bits - 1) - 1]],
+    [`uint${bits}`, [0, 2 ** bits - 1]],
+  ]),
+  ['uint', [0, 2 ** 64 - 1]],
+  ['float', null],
+  ['double', null],
+])
+
 /** What each keyword adds; those that offer alternatives or refer to others are the compiler's. */
 export const keywords: Readonly<Record<string, Narrow>> = {
   type: (shape, value) => ({ ...shape, types: commonTypes(shape.types, typesOf(value)) }),
@@ -53,7 +64,13 @@ export const keywords: Readonly<Record<string, Narrow>> = {
   maxLength: (shape, value) =>
     withString(shape, { maxLength: least(shape.string.maxLength, count('maxLength', value)) }),
   pattern: (shape, value) => withString(shape, { patterns: [...shape.string.patterns, text('pattern', value)] }),
-  format: (shape, value) => withString(shape, { formats: [...shape.string.formats, text('format', value)] }),
+  format: (shape, value) => {
+    const format = text('format', value)
+    const bounds = NUMBER_FORMATS.get(format)
+    if (bounds === undefined) return withString(shape, { formats: [...shape.string.formats, format] })
+    if (bounds === null) return shape
+    return keywords.maximum!(keywords.minimum!(shape, bounds[0], {}), bounds[1], {})
+  },
   minItems: (shape, value) => withArray(shape, { minItems: Math.max(shape.array.minItems, count('minItems', value)) }),
   maxItems: (shape, value) => withArray(shape, { maxItems: least(shape.array.maxItems, count('maxItems', value)) }),
   items: (shape, value, { prefixItems }) => {
@@ -84,6 +101,7 @@ export const keywords: Readonly<Record<string, Narrow>> = {
   $comment: ignored,
   $schema: ignored,
   $defs: ignored,
+  discriminator: ignored, // it says again what an `oneOf` beside it does
   definitions: ignored,
 }
 

@@ -81,7 +81,7 @@ describe('a schema', () => {
   test.each([
     [{ minProperties: 1 }, 'minProperties'],
     [{ patternProperties: {} }, 'patternProperties'],
-    [{ oneOf: [{}] }, 'oneOf'],
+    [{ oneOf: [{}, {}] }, 'oneOf'],
     [{ type: 'object', properties: { a: { not: {} } } }, 'not'],
     [{ type: 'array', uniqueItems: true }, 'uniqueItems'],
     [{ type: 'string', format: 'regex' }, 'format'],
