@@ -4,19 +4,13 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join } from 'node:path'
-import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import { type Caller, chatBody, errorOf, model, startWithCaller, type TestGateway } from '../support/gateway.ts'
+import { randomText, seededRandom } from '../support/random.ts'
 
 let gateway: TestGateway
 let caller: Caller
-
-const empty = fc.constantFrom(null, false, '', [], {})
-const name = fc.string({ minLength: 1, maxLength: 80, unit: 'binary' }).filter((text) => text !== '__proto__')
-const drawnField = fc.record({ name: name.map((text) => `~${text}`), value: fc.oneof(empty, fc.jsonValue()) })
-// The first draw makes a table of all code points, which takes seconds: no node could report meanwhile, so it is made before one begins.
-fc.sample(drawnField, 1)
 
 beforeAll(async () => {
   ;[gateway, caller] = await startWithCaller()
@@ -88,210 +82,16 @@ describe('what cannot change an answer is taken, and named', () => {
   })
 
   test('drawn: an unknown field is taken exactly where it is empty, and a header can carry any name', async () => {
-    const seed = Date.now() % 1e9
-    console.log(`clients: seed ${seed}`)
-    await fc.assert(
-      fc.asyncProperty(drawnField, async ({ name, value }) => {
-        const is_empty = value === null || value === false || ['""', '[]', '{}'].includes(JSON.stringify(value))
-        const response = await caller.post(CHAT, { ...chatBody, [name]: value })
-        expect([response.status, ignored(response).length]).toEqual(is_empty ? [200, 1] : [400, 0])
-      }),
-      { seed, numRuns: 40 },
-    )
-  })
-})
-
-describe('response_format', () => {
-  const schema = { type: 'object', properties: {}, additionalProperties: false }
-
-  test.each([
-    [{ type: 'text' }, undefined],
-    [{ type: 'json_object' }, { kind: 'json' }],
-    [
-      { type: 'json_schema', json_schema: { name: 'a', schema, strict: true } },
-      { kind: 'json_schema', schema },
-    ],
-    [
-      { type: 'json_schema', json_schema: { name: 'a', description: 'd' } },
-      { kind: 'json_schema', schema: {} },
-    ],
-    [
-      { type: 'regex', pattern: 'a+' },
-      { kind: 'regex', regex: 'a+' },
-    ],
-    [
-      { type: 'grammar', grammar: 'root ::= "a"' },
-      { kind: 'grammar', grammar: 'root ::= "a"' },
-    ],
-  ])('%j is what the node is asked for', async (response_format, constraint) => {
-    const { request, ignored } = await asked(CHAT, { ...chatBody, response_format })
-    expect(request.constraint).toEqual(constraint)
-    expect(ignored).toEqual([])
-  })
-
-  test('that the node cannot hold is refused in its words, and costs nothing', async () => {
-    gateway.node.options.refuse = 'invalid_constraint'
-    const response = await caller.post(CHAT, { ...chatBody, response_format: { type: 'json_object' } })
-    gateway.node.calm()
-    expect(await errorOf(response)).toMatchObject({
-      status: 400,
-      code: 'invalid_response_format',
-      message: 'the node refuses: invalid_constraint',
-    })
-  })
-
-  test.each([
-    'guided_json',
-    'guided_regex',
-    'guided_grammar',
-    'guided_choice',
-    'structured_outputs',
-    'grammar',
-    'json_schema',
-  ])('by another name, %s, is refused by that name', async (name) => {
-    const response = await caller.post(CHAT, { ...chatBody, [name]: 'a' })
-    expect(await errorOf(response)).toMatchObject({ status: 400, code: 'unknown_parameter', param: name })
-  })
-})
-
-describe('tools', () => {
-  const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] }
-  const tool = (name: string, more: object = {}) => ({ type: 'function', function: { name, ...more } })
-  const tools = [tool('weather', { description: 'Tells it.', parameters, strict: true }), tool('now')]
-  const named = (name: string) => ({ type: 'function', function: { name } })
-  const allowed = (mode: string, ...names: string[]) => ({
-    type: 'allowed_tools',
-    allowed_tools: { mode, tools: names.map(named) },
-  })
-  const weather = { name: 'weather', parameters }
-  const now = { name: 'now', parameters: null }
-
-  test.each<[string, object, object | undefined]>([
-    ['may be called by default', {}, { tools: [weather, now], calls: 'allowed', is_parallel: true }],
-    ['one at a time', { parallel_tool_calls: false }, { tools: [weather, now], calls: 'allowed', is_parallel: false }],
-    ['must be called', { tool_choice: 'required' }, { tools: [weather, now], calls: 'required', is_parallel: true }],
-    ['must not', { tool_choice: 'none' }, undefined],
-    ['by name', { tool_choice: named('now') }, { tools: [now], calls: 'required', is_parallel: false }],
-    ['some of them', { tool_choice: allowed('auto', 'now') }, { tools: [now], calls: 'allowed', is_parallel: true }],
-    [
-      'must, some of them',
-      { tool_choice: allowed('required', 'weather') },
-      { tools: [weather], calls: 'required', is_parallel: true },
-    ],
-    [
-      'beside a schema',
-      { response_format: { type: 'json_object' } },
-      { tools: [weather, now], calls: 'allowed', is_parallel: true, text: { kind: 'json' } },
-    ],
-  ])('%s', async (_, fields, constraint) => {
-    const { request, ignored } = await asked(CHAT, { ...chatBody, tools, ...fields })
-    expect(request.constraint).toEqual(constraint && { kind: 'tools', ...constraint })
-    expect(ignored).toEqual([])
-    const prompt = JSON.stringify(request.prompts[0])
-    expect(prompt.includes('Tells it.')).toBe(constraint !== undefined)
-  })
-
-  test('their calls and results are written in the conversation, as an answer has them', async () => {
-    const call = (id: string, name: string, text: string) => ({
-      id,
-      type: 'function',
-      function: { name, arguments: text },
-    })
-    const messages = [
-      { role: 'system', content: 'S' },
-      { role: 'user', content: 'q' },
-      {
-        role: 'assistant',
-        content: 'I ask.',
-        tool_calls: [call('c1', 'weather', '{"city": "Rome"}'), call('c2', 'now', '')],
-      },
-      { role: 'tool', tool_call_id: 'c2', content: '12:00' },
-      { role: 'tool', tool_call_id: 'c1', content: [{ type: 'text', text: 'rain' }] },
-    ]
-    const { request, ignored } = await asked(CHAT, { model, messages, tools: [tools[1]] })
-    expect(ignored).toEqual([])
-    expect(request.prompts[0]!.map((part) => ('text' in part ? part.text : '')).join('')).toBe(`S
-You may call these functions, each given with the JSON schema of its arguments:
-{"name":"now"}
-A call is a line of this form, with nothing behind it but further calls:
-<tool_call>{"name": "NAME", "arguments": {...}}</tool_call>
-<human>: 
-q
-<bot>: 
-I ask.
-<tool_call>{"name": "weather", "arguments": {"city": "Rome"}}</tool_call>
-<tool_call>{"name": "now", "arguments": {}}</tool_call>
-<human>: 
-<tool_response name="now">
-12:00
-</tool_response>
-<tool_response name="weather">
-rain
-</tool_response>
-<bot>: 
-`)
-  })
-
-  test('calls without their results are not continued', async () => {
-    const tool_calls = [{ id: 'c', type: 'function', function: { name: 'now', arguments: '{}' } }]
-    const messages = [...chatBody.messages, { role: 'assistant', content: null, tool_calls }]
-    const { request } = await asked(CHAT, { model, messages })
-    expect(request.prompts[0]!.at(-1)).toEqual({ text: expect.stringMatching(/<\/tool_call>\n<bot>: \n$/) })
-  })
-
-  test('what of them goes for nothing is named', async () => {
-    const given = [{ ...tools[1], cache_control: { type: 'ephemeral' } }, tool('a', { x: 1 })]
-    expect((await asked(CHAT, { ...chatBody, tools: given })).ignored).toEqual([
-      'tools[0].cache_control',
-      'tools[1].function.x',
-    ])
-  })
-
-  test.each<[string, object, string]>([
-    ['a choice that is not among them', { tools, tool_choice: named('x') }, 'tool_choice'],
-    ['an allowed one that is not', { tools, tool_choice: allowed('auto', 'now', 'x') }, 'tool_choice'],
-    ['a choice of another form', { tools, tool_choice: 'any' }, 'tool_choice'],
-    ['one name twice', { tools: [tool('a'), tool('a')] }, 'tools'],
-    ['a name with a space', { tools: [tool('a b')] }, 'tools[0].function.name'],
-    ['parameters that are no schema', { tools: [tool('a', { parameters: [] })] }, 'tools[0].function.parameters'],
-    ['too many', { tools: Array.from({ length: 129 }, (_, i) => tool(`t${i}`)) }, 'tools'],
-    ['more than any grammar', { tools: [tool('a', { description: 'x'.repeat(300_000) })] }, 'tools'],
-    [
-      'a result without its call',
-      { messages: [{ role: 'tool', tool_call_id: 'c', content: 'x' }] },
-      'messages[0].tool_call_id',
-    ],
-    [
-      'calls of a user',
-      {
-        messages: [
-          {
-            role: 'user',
-            content: 'x',
-            tool_calls: [{ id: 'c', type: 'function', function: { name: 'a', arguments: '{}' } }],
-          },
-        ],
-      },
-      'messages[0].tool_calls',
-    ],
-    [
-      'a call without arguments',
-      { messages: [{ role: 'assistant', tool_calls: [{ id: 'c', type: 'function', function: { name: 'a' } }] }] },
-      'messages[0].tool_calls[0].function.arguments',
-    ],
-  ])('%s is refused by name', async (_, fields, param) => {
-    expect(await errorOf(await caller.post(CHAT, { ...chatBody, ...fields }))).toMatchObject({ status: 400, param })
-  })
-
-  test('that the node cannot hold are refused in its words', async () => {
-    gateway.node.options.refuse = 'invalid_tools'
-    const response = await caller.post(CHAT, { ...chatBody, tools })
-    gateway.node.calm()
-    expect(await errorOf(response)).toMatchObject({
-      status: 400,
-      code: 'invalid_function_parameters',
-      message: 'the node refuses: invalid_tools',
-    })
+    const random = seededRandom()
+    for (let i = 0; i < 40; i += 1) {
+      const is_empty = random.chance(0.5)
+      const value = random.pick<unknown>(
+        is_empty ? [null, false, '', [], {}] : [true, 0, -0.5, ' ', 'x', [null], [[]], { a: null }],
+      )
+      const name = `~${randomText(random)}`
+      const response = await caller.post(CHAT, { ...chatBody, [name]: value })
+      expect([name, response.status, ignored(response).length]).toEqual([name, ...(is_empty ? [200, 1] : [400, 0])])
+    }
   })
 })
 

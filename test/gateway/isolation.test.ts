@@ -125,6 +125,11 @@ test('lists show nothing of it either', async () => {
 const ASKED: Record<string, string> = {
   'POST /v1/completions': 'generate',
   'POST /v1/chat/completions': 'generate',
+  'POST /v1/messages': 'generate',
+  'POST /v1/messages/count_tokens': 'generate',
+  'POST /v1/tokenize': 'generate',
+  'POST /v1/detokenize': 'generate',
+  'POST /v1/estimate': 'generate',
   'GET /v1/models': 'generate',
   'GET /v1/models/:id': 'generate',
   'GET /v1/usage': 'usage',
@@ -149,6 +154,11 @@ const ASKED_ELSEWHERE = ['POST /v1/keys/leak', 'POST /v1/top-ups/checkout']
 const BODIES: Record<string, object> = {
   '/v1/completions': { model, prompt: 'x', max_tokens: 1 },
   '/v1/chat/completions': { model, messages: [{ role: 'user', content: 'x' }], max_tokens: 1 },
+  '/v1/messages': { model, messages: [{ role: 'user', content: 'x' }], max_tokens: 1 },
+  '/v1/messages/count_tokens': { model, messages: [{ role: 'user', content: 'x' }] },
+  '/v1/tokenize': { model, prompt: 'x' },
+  '/v1/detokenize': { model, tokens: [1] },
+  '/v1/estimate': { model, prompt: 'x', max_tokens: 1, endpoint: '/v1/completions' },
   '/v1/keys': { name: 'k', scopes: ['keys'] },
 }
 
@@ -174,9 +184,10 @@ test.each(Object.entries(ASKED))('%s is for keys with the scope %s or admin, and
     const answer = await strangers
       .get(scope)!
       .post(path.replace(/:\w+/, id), body ?? '', { method, ...(!body && { body: null }) })
-    const { error } = (await answer.json()) as { error?: { code: string; message: string } }
-    const is_refused = answer.status === 403 && error?.code === 'missing_scope'
-    if (is_refused) expect(error.message).toBe(`This needs a key with the scope ${asked}. This one has ${scope}.`)
+    const { error } = (await answer.json()) as { error?: { message: string; code?: string; details?: object } }
+    const code = error?.code ?? (error?.details as { error_code?: string } | undefined)?.error_code
+    const is_refused = answer.status === 403 && code === 'missing_scope'
+    if (is_refused) expect(error!.message).toBe(`This needs a key with the scope ${asked}. This one has ${scope}.`)
     expect([scope, is_refused]).toEqual([scope, scope !== asked && scope !== 'admin'])
   }
 })
