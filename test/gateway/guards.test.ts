@@ -75,6 +75,9 @@ test('what others than accounts and operators may ask is known', () => {
     '/.well-known/receipt-keys.json',
     '/.well-known/ticket-keys.json',
     '/openapi.json',
+    '/docs',
+    '/docs/reference.js',
+    '/docs/scalar.js',
   ])
   expect(named('node').map(([, path]) => path)).toEqual(['/internal/sync'])
   expect(named('stripe').map(([, path]) => path)).toEqual(['/stripe/webhook'])
