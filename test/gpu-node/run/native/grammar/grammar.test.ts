@@ -95,7 +95,8 @@ describe('a mask', () => {
     }
   }, 600_000)
 
-  test('of a first token leaves out the space that is not written', () => {
+  // The embedded model's texts begin without a space.
+  test.skipIf(folder === embedded_model)('of a first token leaves out the space that is not written', () => {
     const regex = compileConstraint({ kind: 'regex', regex: 'Once.*' })
     const once = tokenizer.encode('Once')[0]! // begins with a space that the start of a text does not have
     const [plain, start] = [false, true].map((at_start) => {
