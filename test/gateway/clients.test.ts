@@ -137,7 +137,9 @@ describe('messages', () => {
   })
 
   test('of the assistant may be empty; of others not', async () => {
-    expect((await text([q, { role: 'assistant', content: null }, q]))[0]).toBe('<human>: \nq\n<bot>: \n\n<human>: \nq\n<bot>: \n') // biome-ignore format: one line
+    expect((await text([q, { role: 'assistant', content: null }, q]))[0]).toBe(
+      '<human>: \nq\n<bot>: \n\n<human>: \nq\n<bot>: \n',
+    )
     const refused = await caller.post(CHAT, { model, messages: [{ role: 'user' }] })
     expect(await errorOf(refused)).toMatchObject({ status: 400, param: 'messages[0].content' })
   })
@@ -162,7 +164,12 @@ test('a prediction goes to the node, as text or as parts', async () => {
   const predicted = async (content: unknown) =>
     (await asked(CHAT, { ...chatBody, prediction: { type: 'content', content } })).request.prediction
   expect(await predicted('def')).toBe('def')
-  expect(await predicted([{ type: 'text', text: 'a' }, { type: 'text', text: 'b' }])).toBe('ab') // biome-ignore format: one line
+  expect(
+    await predicted([
+      { type: 'text', text: 'a' },
+      { type: 'text', text: 'b' },
+    ]),
+  ).toBe('ab')
   expect(await predicted('')).toBeUndefined()
 })
 

@@ -30,7 +30,16 @@ const clientOf = ({ api_key }: Caller, maxRetries = 2) =>
   new OpenAI({ baseURL: `${gateway.url}/v1`, apiKey: api_key, maxRetries })
 
 test('a reset is written as Go writes it', () => {
-  const cases = [[0, '0s'], [1, '1ms'], [12_000, '12ms'], [999_001, '1s'], [1_500_000, '1.5s'], [60_000_000, '1m0s'], [360_000_000, '6m0s'], [61_250_000, '1m1.25s']] as const // biome-ignore format: a table
+  const cases = [
+    [0, '0s'],
+    [1, '1ms'],
+    [12_000, '12ms'],
+    [999_001, '1s'],
+    [1_500_000, '1.5s'],
+    [60_000_000, '1m0s'],
+    [360_000_000, '6m0s'],
+    [61_250_000, '1m1.25s'],
+  ] as const
   for (const [us, text] of cases) expect(duration(us)).toBe(text)
 })
 

@@ -133,9 +133,17 @@ describe('a key', () => {
 describe('fields', () => {
   test.each<[string, object, string[]]>([
     ['of caches', { cache_control: { type: 'ephemeral' }, metadata: { user_id: 'u' } }, ['cache_control', 'metadata']],
-    ['of blocks', { system: [{ type: 'text', text: 's', cache_control: { type: 'ephemeral' } }] }, ['system[0].cache_control']], // biome-ignore format: a table
+    [
+      'of blocks',
+      { system: [{ type: 'text', text: 's', cache_control: { type: 'ephemeral' } }] },
+      ['system[0].cache_control'],
+    ],
     ['of thinking that is off', { thinking: { type: 'disabled' } }, ['thinking']],
-    ['of tools without tools', { tools: [], tool_choice: { type: 'auto', disable_parallel_tool_use: true } }, ['tool_choice']], // biome-ignore format: a table
+    [
+      'of tools without tools',
+      { tools: [], tool_choice: { type: 'auto', disable_parallel_tool_use: true } },
+      ['tool_choice'],
+    ],
     ['of effort', { output_config: { effort: 'low' } }, ['output_config.effort']],
     ['of the tier', { service_tier: 'auto' }, ['service_tier']],
     ['of messages', { messages: [{ ...q, id: 'm1' }] }, ['messages[0].id']],
@@ -170,9 +178,21 @@ describe('fields', () => {
       { messages: [{ role: 'user', content: [{ type: 'image', source: {} }] }] },
       'messages[0].content[0].type',
     ],
-    ['a call', { messages: [q, { role: 'assistant', content: [{ type: 'tool_use', id: 't', name: 'n', input: {} }] }] }, 'messages[1].content[0].type'], // biome-ignore format: a table
-    ['a result', { messages: [{ role: 'user', content: [{ type: 'tool_result', tool_use_id: 't' }] }] }, 'messages[0].content[0].type'], // biome-ignore format: a table
-    ['a block without text', { messages: [{ role: 'user', content: [{ type: 'text' }] }] }, 'messages[0].content[0].text'], // biome-ignore format: a table
+    [
+      'a call',
+      { messages: [q, { role: 'assistant', content: [{ type: 'tool_use', id: 't', name: 'n', input: {} }] }] },
+      'messages[1].content[0].type',
+    ],
+    [
+      'a result',
+      { messages: [{ role: 'user', content: [{ type: 'tool_result', tool_use_id: 't' }] }] },
+      'messages[0].content[0].type',
+    ],
+    [
+      'a block without text',
+      { messages: [{ role: 'user', content: [{ type: 'text' }] }] },
+      'messages[0].content[0].text',
+    ],
     ['a number', { messages: [{ role: 'user', content: 5 }] }, 'messages[0].content'],
     ['text that no model can be given', { system: 'a\0' }, 'system[0].text'],
     ['temperatures too high', { temperature: 2.1 }, 'temperature'],
@@ -213,7 +233,11 @@ function fieldsOf(name: string): string[] {
 
 describe('refusals', () => {
   test.each<[string, () => Promise<Response>, object]>([
-    ['of a model that is not', () => caller.post(MESSAGES, { ...body, model: 'gpt' }), { status: 404, type: 'not_found_error' }], // biome-ignore format: a table
+    [
+      'of a model that is not',
+      () => caller.post(MESSAGES, { ...body, model: 'gpt' }),
+      { status: 404, type: 'not_found_error' },
+    ],
     ['of what is no JSON', () => caller.post(MESSAGES, '{'), { status: 400, type: 'invalid_request_error' }],
     [
       'of a body too large',

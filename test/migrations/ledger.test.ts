@@ -534,10 +534,16 @@ describe('a grant', () => {
       (
         await db.sql`select expired_nanousd, spent_nanousd from grants where account_id = ${account_id} order by entry_id`
       ).map((row) => [row.expired_nanousd, row.spent_nanousd])
-    expect(await taken()).toEqual([['0', '0'], ['80', '0']]) // biome-ignore format: a table
+    expect(await taken()).toEqual([
+      ['0', '0'],
+      ['80', '0'],
+    ])
     expect(decisions(await db.ask('settle', { ...ticket, ...counts }))).toEqual(['posted'])
     await db.ask('expire_due_grants', { count_max: 10 })
-    expect(await taken()).toEqual([['60', '40'], ['100', '0']]) // biome-ignore format: a table
+    expect(await taken()).toEqual([
+      ['60', '40'],
+      ['100', '0'],
+    ])
     expect(await ledgerFindings(db.sql, [account_id])).toEqual([])
   })
 

@@ -75,7 +75,14 @@ describe('the node is asked', () => {
     expect(await asked('/v1/completions', completion)).toMatchObject({ ...none, logprobs: null, echo: false })
     const ends = { stop_token_ids: [7, 8], min_tokens: 3, ignore_eos: true }
     const set = { ...ends, include_stop_str_in_output: true, logit_bias: { 5: -100, 12: 1.5 } }
-    const asked_for = { ...ends, include_stop: true, logit_bias: [[5, -100], [12, 1.5]] } // biome-ignore format: a table
+    const asked_for = {
+      ...ends,
+      include_stop: true,
+      logit_bias: [
+        [5, -100],
+        [12, 1.5],
+      ],
+    }
     expect(await asked('/v1/completions', { ...completion, ...set, logprobs: 0 })).toMatchObject({
       ...asked_for,
       logprobs: 0,
