@@ -79,16 +79,16 @@ class StreamedAnswer extends Unsent implements Answer {
     this.#open(choice)
     const reader = this.#readers[choice]
     if (reader) this.#say(choice, reader.flush().map(pieceOf), [])
-    this.#frame(this.#shape.finish(choice, finishOf(ending, reader)))
+    this.#frames(this.#shape.finish(choice, finishOf(ending, reader)))
   }
 
   end(usage: Usage): void {
-    for (const data of this.#shape.end(usage)) this.#frame(data)
+    this.#frames(this.#shape.end(usage))
     this.bytes += this.#shape.last_frame
   }
 
   error(why: Failure): void {
-    this.#frame(this.#shape.error(why))
+    this.#frames([this.#shape.error(why)])
   }
 
   // Log-probabilities go with the first piece; where all text is held back they go alone.
@@ -96,18 +96,18 @@ class StreamedAnswer extends Unsent implements Answer {
     const said = pieces.length === 0 && logprobs.length > 0 ? [{ text: '' }] : pieces
     for (const [i, piece] of said.entries()) {
       const own = i === 0 ? logprobs : []
-      this.#frame(this.#shape.delta(choice, { ...piece, logprobs: this.#has_logprobs ? own : null }))
+      this.#frames(this.#shape.delta(choice, { ...piece, logprobs: this.#has_logprobs ? own : null }))
     }
   }
 
   #open(choice: number): void {
     if (this.#opened[choice]) return
     this.#opened[choice] = true
-    for (const data of this.#shape.opening(choice)) this.#frame(data)
+    this.#frames(this.#shape.opening(choice))
   }
 
-  #frame(data: object): void {
-    this.bytes += this.#shape.frame(data)
+  #frames(all: object[]): void {
+    for (const data of all) this.bytes += this.#shape.frame(data)
   }
 }
 

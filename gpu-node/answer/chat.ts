@@ -1,6 +1,5 @@
 // The shape of OpenAI's `POST /v1/chat/completions`.
 
-import { hash } from 'node:crypto'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type {
   ChatCompletion,
@@ -12,9 +11,7 @@ import type {
 } from '../../contract/public/openai.ts'
 import type { Candidate } from '../run/runner.ts'
 import { chunkUsage, openAiFrames } from './openai-shape.ts'
-import type { Finish, Piece, PublicShape } from './public-shape.ts'
-
-const CALL_ID_LENGTH = 24
+import { callId, type Finish, type Piece, type PublicShape } from './public-shape.ts'
 
 export function chatShape(request: GenerateRequest, usage: () => Usage): PublicShape {
   const head = { id: request.response_id, created: request.created_unix_s, model: request.model }
@@ -28,9 +25,7 @@ export function chatShape(request: GenerateRequest, usage: () => Usage): PublicS
     choices: [{ index, delta, logprobs: chatLogprobs(logprobs ?? null), finish_reason: finish_reason ?? null }],
     ...chunkUsage(request, usage),
   })
-  // Derived from the request, so that an answer that is asked for again has the same.
-  const idOf = (choice: number, call: number) =>
-    `call_${hash('sha256', `${request.request_id} ${choice} ${call}`, 'hex').slice(0, CALL_ID_LENGTH)}`
+  const idOf = (choice: number, call: number) => `call_${callId(request.request_id, { choice, call })}`
   const callDelta = (choice: number, { index, name, arguments: text }: NonNullable<Piece['call']>) =>
     name === undefined
       ? { index, function: { arguments: text } }
@@ -38,9 +33,10 @@ export function chatShape(request: GenerateRequest, usage: () => Usage): PublicS
   return {
     ...openAiFrames,
     opening: (choice) => [chunk(choice, { role: 'assistant', content: '' })],
-    delta: (choice, { text, logprobs, call }) =>
+    delta: (choice, { text, logprobs, call }) => [
       chunk(choice, call ? { tool_calls: [callDelta(choice, call)] } : { content: text }, { logprobs }),
-    finish: (choice, finish) => chunk(choice, {}, { finish_reason: finishReason(finish) }),
+    ],
+    finish: (choice, finish) => [chunk(choice, {}, { finish_reason: finishReason(finish) })],
     end: (usage): ChatCompletionChunk[] =>
       request.include_usage ? [{ ...head, object: 'chat.completion.chunk', choices: [], usage }] : [],
     whole: (choices, usage): ChatCompletion => ({

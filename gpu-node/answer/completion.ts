@@ -18,9 +18,10 @@ export function completionShape(request: GenerateRequest, usage: () => Usage): P
   return {
     ...openAiFrames,
     opening: () => [],
-    delta: (index, { text, logprobs }) =>
+    delta: (index, { text, logprobs }) => [
       chunk({ index, text, logprobs: completionLogprobs(logprobs), finish_reason: null }),
-    finish: (index, { reason }) => chunk({ index, text: '', logprobs: null, finish_reason: reason }),
+    ],
+    finish: (index, { reason }) => [chunk({ index, text: '', logprobs: null, finish_reason: reason })],
     end: (usage) => (request.include_usage ? [{ ...body([]), usage }] : []),
     whole: (choices, usage) => ({
       ...body(

@@ -255,13 +255,13 @@ export class CannedNode {
         )
         return token * choices.length
       }
-      if (message) res.write(message.frame(message.delta(0, { text: ' token', logprobs: null })))
+      if (message) res.write(message.delta(0, { text: ' token', logprobs: null }).map(message.frame).join(''))
       else res.write(choices.map((index) => event(chunk(request, index, ' token'))).join(''))
       if (this.options.chunk_ms) await sleep(this.options.chunk_ms)
       await this.#keptAlive(res, this.options.after_chunk)
     }
     if (message) {
-      const ending = [message.finish(0, ENDED), ...message.end(usageFor(tokens))]
+      const ending = [...message.finish(0, ENDED), ...message.end(usageFor(tokens))]
       res.end(ending.map(message.frame).join('') + message.last_frame)
       return tokens
     }
