@@ -3,10 +3,11 @@
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'
 import type { Usage } from '../../contract/public/openai.ts'
-import type { PublicShape } from './public-shape.ts'
+import type { Failure, PublicShape } from './public-shape.ts'
 
-export const openAiFrames: Pick<PublicShape, 'error' | 'frame' | 'last_frame'> = {
+export const openAiFrames: Pick<PublicShape, 'error' | 'failed' | 'frame' | 'last_frame'> = {
   error: (why) => failures[why],
+  failed: (why) => [failures[why]],
   frame: (data) => `data: ${JSON.stringify(data)}\n\n`,
   last_frame: 'data: [DONE]\n\n',
 }
@@ -20,13 +21,14 @@ export function chunkUsage(
   return { usage: continuous_usage ? usage() : null }
 }
 
-const failures = {
-  error: failure('server_error', 'engine_failed', 'The model failed while generating this answer.'),
-  revoked: failure(
-    'invalid_request_error',
-    'request_revoked',
-    'The permission for this request was taken back while it ran.',
-  ),
+export const FAILURE_MESSAGES: Record<Failure, string> = {
+  error: 'The model failed while generating this answer.',
+  revoked: 'The permission for this request was taken back while it ran.',
+}
+
+const failures: Record<Failure, ErrorBody> = {
+  error: failure('server_error', 'engine_failed', FAILURE_MESSAGES.error),
+  revoked: failure('invalid_request_error', 'request_revoked', FAILURE_MESSAGES.revoked),
 }
 
 function failure(type: ErrorType, code: string, message: string): ErrorBody {
