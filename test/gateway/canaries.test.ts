@@ -53,6 +53,8 @@ test('thirty canaries are planted and none is found', async () => {
         { role: 'user', content: canary() },
       ],
     }),
+    caller.post('/v1/responses', { model, input: canary(), instructions: canary(), metadata: { said: canary() } }),
+    caller.post('/v1/responses', { model, input: [{ role: 'user', content: canary() }], user: canary(), stream: true }),
     caller.post(C, body({ stop: canary() })),
     caller.post(C, body({ user: canary() })),
     caller.post(C, body({ model: canary() })),

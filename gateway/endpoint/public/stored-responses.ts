@@ -188,12 +188,13 @@ async function inflated(bytes: ArrayBuffer): Promise<string> {
 async function storedOf(c: Call, caller: Caller, with_input: boolean): Promise<Stored> {
   const id = pathId(c, 'id', responseId)
   const stored = (await storedResponses(c, caller, [id], { with_input })).get(id)
-  if (!stored) throw missing(c.req.param('id')!)
+  if (!stored) throw missing()
   return stored
 }
 
-function missing(id: string): ApiError {
-  return new ApiError('not_found', { message: `There is no response with the id '${id}' that is stored.` })
+// The same for one that is another account's.
+function missing(): ApiError {
+  return new ApiError('not_found', { message: 'There is no response of this id that is stored.' })
 }
 
 const includes = {
@@ -222,7 +223,7 @@ export const deleteResponse = endpoint(
     const id = c.req.param('id')!
     const item = { ...caller, request_id: pathId(c, 'id', responseId) }
     const { decision } = await ask(c.env, 'delete_response', item)
-    if (decision === 'not_found') throw missing(id)
+    if (decision === 'not_found') throw missing()
     if (decision !== 'deleted') throw refusalOf({ decision })
     return c.json({ id, object: 'response', deleted: true })
   },

@@ -37,7 +37,16 @@ const constraint = {
   is_parallel: true,
 }
 const request = (stream: boolean, changes: Partial<GenerateRequest> = {}) =>
-  generateRequest({ shape: 'response', response_id: 'resp_1', model: 'm', stream, asked, constraint, ...changes })
+  generateRequest({
+    shape: 'response',
+    request_id: 'r-1',
+    response_id: 'resp_1',
+    model: 'm',
+    stream,
+    asked,
+    constraint,
+    ...changes,
+  })
 
 interface Said {
   pieces: { text: string; logprobs: TokenLogprob[] }[]
@@ -71,7 +80,7 @@ function tell(to: Answer, { pieces, ending }: Said): string {
 }
 
 function eventsIn(stream: string): ResponseEvent[] {
-  const events = Array.from(stream.matchAll(/^event: (\S+)\ndata: (.*)\n\n/gm), ([, name, data]) => {
+  const events = Array.from(stream.matchAll(/^event: (\S+)\ndata: ([^\n]*)\n\n/gm), ([, name, data]) => {
     const event = responseEvent.parse(JSON.parse(data!))
     expect(event.type).toBe(name)
     return event
