@@ -107,8 +107,11 @@ function decoding({ runner }: ServerOptions, tokens: number[]): Decoding {
   return { text: runner.decode(tokens).text }
 }
 
-function count({ runner }: ServerOptions, { prompts, with_ids }: Extract<Question, { prompts: unknown }>): Count {
-  const counted = runner.encode(prompts).map((tokens) => ({
+function count(
+  { runner }: ServerOptions,
+  { prompts, with_ids, truncated }: Extract<Question, { prompts: unknown }>,
+): Count {
+  const counted = runner.encode(prompts, truncated).map((tokens) => ({
     count: tokens.length,
     ids: with_ids ? { tokens, pieces: runner.decode(tokens).pieces } : undefined,
   }))

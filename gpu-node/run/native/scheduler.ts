@@ -13,7 +13,7 @@
 
 import assert from 'node:assert/strict'
 import type { FinishReason } from '../../../contract/internal/generation.ts'
-import { BlockTables, buildBatch, type StepPart } from './batch.ts'
+import { BlockTables, buildBatch, rowCount, type StepPart } from './batch.ts'
 import { BLOCK_TOKENS, blocksFor } from './block-pool.ts'
 import { STEPS_UNDER_WAY_MAX, type StepBatch, type StepResult } from './engine.ts'
 import { KvMemory } from './kv-memory.ts'
@@ -43,11 +43,20 @@ export interface Step {
   batch: StepBatch
 }
 
-export interface SequenceOutput {
+export type SequenceOutput = DrawnOutput | PromptOutput
+
+export interface DrawnOutput {
   sequence: Sequence
   token: number
   finish: FinishReason | null
   logprobs: TokenLogprobs | null
+}
+
+/** What a step made of a prompt alone. */
+export interface PromptOutput {
+  sequence: Sequence
+  scores: readonly TokenLogprobs[] // of its next tokens that are scored
+  finish: 'length' | null
 }
 
 /** The step being put together. */
@@ -158,12 +167,13 @@ export class Scheduler {
     const outputs: SequenceOutput[] = []
     let row = 0
     for (const part of step.parts) {
-      const { sequence, samples, draft } = part
+      const { sequence, samples, scores } = part
       const first_row = row
-      if (samples) row += 1 + draft.length
+      row += rowCount(part)
       if (sequence.state !== 'running') continue
       sequence.leaveStep(part.tokens, { drew: samples })
-      const ends = samples && this.#append(part, result, first_row, outputs)
+      const has_ended = takePrompt(part, result, first_row, outputs)
+      const ends = has_ended || (samples && this.#append(part, result, first_row + scores, outputs))
       this.#memory.cacheFullBlocks(sequence)
       if (ends) this.#finish(sequence)
     }
@@ -256,7 +266,8 @@ export class Scheduler {
     const tokens = Math.min(sequence.remaining, plan.tokens_left)
     if (tokens === 0) return
     this.#memory.grow(sequence, sequence.scheduled + tokens)
-    plan.parts.set(sequence, { sequence, tokens, samples: tokens === sequence.remaining, draft: NO_DRAFT })
+    const samples = tokens === sequence.remaining && !sequence.has_no_output
+    plan.parts.set(sequence, { sequence, tokens, samples, scores: sequence.scoresOf(tokens), draft: NO_DRAFT })
     plan.tokens_left -= tokens
   }
 
@@ -266,7 +277,7 @@ export class Scheduler {
     return (
       speculation === 'prompt-lookup' &&
       parts.length <= DRAFTING_SEQUENCES_MAX &&
-      parts.every(({ tokens }) => tokens === 1)
+      parts.every(({ tokens, samples }) => tokens === 1 && samples)
     )
   }
 
@@ -350,11 +361,27 @@ function needsItsLastToken({ sequence, samples }: StepPart): boolean {
 
 function bookAsUnderWay(parts: readonly StepPart[]): void {
   let row = 0
-  for (const { sequence, tokens, samples, draft } of parts) {
+  for (const part of parts) {
+    const { sequence, tokens, samples, scores } = part
     assert(sequence.awaited < STEPS_UNDER_WAY_MAX, 'no more than one step is scheduled ahead')
-    sequence.enterStep(tokens, samples ? row : null)
-    if (samples) row += 1 + draft.length
+    sequence.enterStep(tokens, samples ? row + scores : null)
+    row += rowCount(part)
   }
+}
+
+/** Says whether the sequence ends with its prompt, and that was all. */
+function takePrompt(
+  { sequence, scores }: StepPart,
+  result: StepResult,
+  first_row: number,
+  outputs: SequenceOutput[],
+): boolean {
+  const ends = sequence.has_no_output && sequence.computed === sequence.prompt_tokens
+  if (scores === 0 && !ends) return false
+  const scored = Array.from({ length: scores }, (_, i) => logprobsOf(sequence, result, first_row + i)!)
+  sequence.scored += scores
+  outputs.push({ sequence, scores: scored, finish: ends ? 'length' : null })
+  return ends
 }
 
 function insertByRank(list: Sequence[], sequence: Sequence): void {
