@@ -21,9 +21,9 @@ export interface Runner {
 
   /**
    * Makes ready what holds the texts of a request to a constraint, which may take a while. Rejects with a `Refusal` where it
-   * cannot be held (`invalid_constraint`, `invalid_tools`).
+   * cannot be held (`invalid_constraint`, `invalid_tools`). The accounts take turns; the name says whose it is, and nothing else.
    */
-  hold(constraint: Constraint): Promise<HeldConstraint>
+  hold(constraint: Constraint, account: string): Promise<HeldConstraint>
 
   /**
    * Makes a run of a request, which costs nothing before it starts. Throws a `Refusal` for what could never be run: for the

@@ -67,8 +67,8 @@ export class NativeRunner implements Runner {
     return this.#scheduler.hasRoomFor(choices)
   }
 
-  hold(constraint: Constraint): Promise<HeldConstraint> {
-    return this.#grammars.prepare(constraint)
+  hold(constraint: Constraint, account: string): Promise<HeldConstraint> {
+    return this.#grammars.prepare(constraint, account)
   }
 
   prepare(request: RunRequest, cache_salt: string, held: HeldConstraint | null = null): Run {

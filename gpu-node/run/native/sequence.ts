@@ -58,6 +58,7 @@ export class Sequence {
   arrival = 0 // order of submission; a smaller one is older
   rank = 0 // whose turn it is: by priority and age; a smaller one goes first
   first_step_at_ms: number | null = null // monotonic; when its first step began
+  unmasked_steps = 0 // that went without it, one after the other, since its mask was not at hand
   paused = false // its reader is slow: keeps its blocks, gets no tokens
   computed = 0 // leading tokens whose KV is in `blocks`
   in_flight = 0 // tokens behind those, that steps under way compute
