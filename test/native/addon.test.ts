@@ -309,7 +309,7 @@ describe('the end of a thread or process', () => {
     for (let round = 0; round < 5; round++) expect(runChild('exit')).toMatchObject({ status: 0, stderr: '' })
   })
 
-  const LIVES = draws('LIVES', { few: 300, all: 1000 })
+  const LIVES = draws('LIVES', { few: 100, all: 1000 })
 
   test(`${LIVES} engines that are made, aborted, closed, forgotten or ended with their thread leave nothing`, () => {
     const { seed } = seededRandom()
