@@ -2,12 +2,15 @@
 // so it goes without a ticket; that a gateway of ours asks is signed all the same.
 
 import { type PublicKey, type Signer, verifies } from '../ed25519.ts'
-import type { PromptPart } from './generation.ts'
+import type { GenerateRequest, PromptPart } from './generation.ts'
 
 /** The body of `POST /question` on a node. Its signature travels in the header `x-question`. */
 export type Question =
-  | { prompts: PromptPart[][]; with_ids: boolean } // answered by a Count
+  | { prompts: PromptPart[][]; with_ids: boolean; truncated?: Truncation | undefined } // answered by a Count
   | { tokens: number[] } // answered by a Decoding
+
+/** How a generation would truncate them. */
+export type Truncation = Pick<GenerateRequest, 'truncate_prompt' | 'max_tokens'>
 
 export interface Count {
   prompts: CountedPrompt[]

@@ -51,6 +51,7 @@ export function generateRequest(
     include_usage: include_usage ?? false,
     continuous_usage: continuous_usage_stats || undefined,
     prompts,
+    truncate_prompt: truncationOf(fields),
     n,
     max_tokens: maxTokens(fields, model),
     min_tokens: minTokens(fields, model),
@@ -62,6 +63,7 @@ export function generateRequest(
     logit_bias: Object.entries(fields.logit_bias ?? {}).map(([id, bias]) => [Number(id), bias]),
     logprobs,
     echo: own.echo ?? false,
+    return_token_ids: fields.return_token_ids || undefined,
     sampling: sampling(fields, model),
     priority: 'interactive',
     prediction: predictionOf(fields),
@@ -72,6 +74,11 @@ export function generateRequest(
 /** A blank field of a form asks for no stop. */
 function stopsOf({ stop }: GenerationFields): string[] {
   return [stop ?? []].flat().filter((text) => text !== '')
+}
+
+/** Left out where nothing is cut, as are other fields that ask for nothing: a node of the release before does not know them. */
+function truncationOf({ truncate_prompt_tokens }: GenerationFields): GenerateRequest['truncate_prompt'] {
+  return truncate_prompt_tokens === -1 ? 'to_fit' : (truncate_prompt_tokens ?? undefined)
 }
 
 /** Left out where there is none: a node of the release before does not know it. */

@@ -20,6 +20,11 @@ export function chunkUsage(
   return { usage: continuous_usage ? usage() : null }
 }
 
+/** The ids of tokens, where they were asked for. */
+export function idsOf(token_ids: readonly number[] | undefined): { token_ids?: number[] } {
+  return token_ids ? { token_ids: [...token_ids] } : {}
+}
+
 const failures = {
   error: failure('server_error', 'engine_failed', 'The model failed while generating this answer.'),
   revoked: failure(

@@ -84,7 +84,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     const body = acceptBody(new Uint8Array(await c.req.arrayBuffer()), ticket)
     await turns.take(ticket.cache_salt)
     const request = parseRequest(body)
-    const held = await holdConstraint(options, request)
+    const held = await holdConstraint(options, request, ticket.cache_salt)
     // From here to the start nothing is awaited: one ticket, one start; what has room now has it then.
     refuseUnlessServing(state)
     refuseUnlessRoom(options, request)
@@ -107,8 +107,11 @@ function decoding({ runner }: ServerOptions, tokens: number[]): Decoding {
   return { text: runner.decode(tokens).text }
 }
 
-function count({ runner }: ServerOptions, { prompts, with_ids }: Extract<Question, { prompts: unknown }>): Count {
-  const counted = runner.encode(prompts).map((tokens) => ({
+function count(
+  { runner }: ServerOptions,
+  { prompts, with_ids, truncated }: Extract<Question, { prompts: unknown }>,
+): Count {
+  const counted = runner.encode(prompts, truncated).map((tokens) => ({
     count: tokens.length,
     ids: with_ids ? { tokens, pieces: runner.decode(tokens).pieces } : undefined,
   }))
@@ -131,11 +134,15 @@ function refuseUnlessRoom({ runner }: ServerOptions, { prompts, n }: GenerateReq
 }
 
 // It may take a while, so that room is looked for before and after.
-async function holdConstraint(options: ServerOptions, request: GenerateRequest): Promise<HeldConstraint | null> {
+async function holdConstraint(
+  options: ServerOptions,
+  request: GenerateRequest,
+  account: string,
+): Promise<HeldConstraint | null> {
   if (!request.constraint) return null
   refuseUnlessServing(options.state)
   refuseUnlessRoom(options, request)
-  return options.runner.hold(request.constraint)
+  return options.runner.hold(request.constraint, account)
 }
 
 function takeIn(

@@ -55,9 +55,10 @@ function asked<B extends GenerationBody>(c: Call, form: GenerationForm<B>, given
 
 type Counted = Awaited<ReturnType<typeof countOf>>
 
-/** Null where no node can count now. */
-async function countOf(c: Call, caller: Caller, { model, prompts }: GenerateRequest) {
-  return askModel(c, caller, model, { prompts, with_ids: false }).catch((error: unknown) => {
+/** Of prompts as they are computed; null where no node can count now. */
+async function countOf(c: Call, caller: Caller, { model, prompts, max_tokens, truncate_prompt }: GenerateRequest) {
+  const truncated = truncate_prompt && { truncated: { truncate_prompt, max_tokens } }
+  return askModel(c, caller, model, { prompts, with_ids: false, ...truncated }).catch((error: unknown) => {
     if (error instanceof ApiError && error.code === 'model_unavailable') return null
     throw error
   })
@@ -91,7 +92,7 @@ function longestOf({ max_tokens, max_tokens_is_default }: GenerateRequest, count
   if (!counted) return { tokens: max_tokens, fits: true }
   const room = Math.max(0, counted.sequence_tokens_max - Math.max(...counted.prompts.map(({ count }) => count)))
   const tokens = max_tokens_is_default ? Math.min(max_tokens, room) : max_tokens
-  return { tokens, fits: tokens >= 1 && tokens <= room }
+  return { tokens, fits: tokens >= Math.min(1, max_tokens) && tokens <= room }
 }
 
 type Price = Answer<'estimate'>['price']
