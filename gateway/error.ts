@@ -28,6 +28,11 @@ const table = {
     status: 400,
     message: 'Conversations are not kept here: send all of it, without a thread.',
   },
+  flex_not_offered: {
+    status: 400,
+    code: 'unsupported_parameter',
+    message: "This model has no price for the service_tier 'flex'. Leave it out, or say 'default'.",
+  },
   context_length_exceeded: {
     status: 400,
     message: 'The prompt and max_tokens do not fit into the context of this model.',

@@ -91,6 +91,7 @@ export interface GenerateRequest {
   echo: boolean // the text begins with the prompt's; completions only, without logprobs
   sampling: SamplingParameters
   priority: Priority
+  service_tier?: 'default' | 'flex' | undefined // told in the answer, where the request said one
   /** What the caller expects the answer to be: it makes one faster, never another. */
   prediction?: string | undefined
   constraint?: Constraint

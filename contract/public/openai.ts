@@ -1,6 +1,7 @@
 // Completions and chat completions, as OpenAI's clients read them. A node writes them.
 
 import * as z from 'zod'
+import { serviceTier } from './price.ts'
 import { count } from './scalar.ts'
 
 export const tokenUsage = z.strictObject({
@@ -36,6 +37,7 @@ export const chatLogprobs = z.strictObject({
 })
 
 const created = count // Unix seconds
+const service_tier = serviceTier.exactOptional() // told where the request says one
 
 const chatFinishReason = z.enum(['stop', 'length', 'tool_calls'])
 
@@ -58,6 +60,7 @@ export const completion = z.strictObject({
   object: z.literal('text_completion'),
   created,
   model: z.string(),
+  service_tier,
   choices: z.array(
     z.strictObject({
       index: count,
@@ -75,6 +78,7 @@ export const chatCompletion = z.strictObject({
   object: z.literal('chat.completion'),
   created,
   model: z.string(),
+  service_tier,
   choices: z.array(
     z.strictObject({
       index: count,
@@ -96,6 +100,7 @@ export const chatCompletionChunk = z.strictObject({
   object: z.literal('chat.completion.chunk'),
   created,
   model: z.string(),
+  service_tier,
   choices: z.array(
     z.strictObject({
       index: count,

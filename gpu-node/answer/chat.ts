@@ -10,11 +10,11 @@ import type {
   Usage,
 } from '../../contract/public/openai.ts'
 import type { Candidate } from '../run/runner.ts'
-import { chunkUsage, openAiFrames } from './openai-shape.ts'
+import { chunkUsage, headOf, openAiFrames } from './openai-shape.ts'
 import { callId, type Finish, type Piece, type PublicShape } from './public-shape.ts'
 
 export function chatShape(request: GenerateRequest, usage: () => Usage): PublicShape {
-  const head = { id: request.response_id, created: request.created_unix_s, model: request.model }
+  const head = headOf(request)
   const chunk = (
     index: number,
     delta: ChatCompletionChunk['choices'][number]['delta'],

@@ -3,15 +3,13 @@
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { CompletionBody, CompletionLogprobs, Usage } from '../../contract/public/openai.ts'
 import type { Candidate } from '../run/runner.ts'
-import { chunkUsage, openAiFrames } from './openai-shape.ts'
+import { chunkUsage, headOf, openAiFrames } from './openai-shape.ts'
 import type { Piece, PublicShape } from './public-shape.ts'
 
 export function completionShape(request: GenerateRequest, usage: () => Usage): PublicShape {
   const body = (choices: CompletionBody['choices']): CompletionBody => ({
-    id: request.response_id,
+    ...headOf(request),
     object: 'text_completion',
-    created: request.created_unix_s,
-    model: request.model,
     choices,
   })
   const chunk = (choice: CompletionBody['choices'][number]) => ({ ...body([choice]), ...chunkUsage(request, usage) })
