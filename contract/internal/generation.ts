@@ -95,6 +95,7 @@ export interface GenerateRequest {
   return_token_ids?: boolean | undefined
   sampling: SamplingParameters
   priority: Priority
+  service_tier?: 'default' | 'flex' | undefined // told in the answer, where the request said one
   /** What the caller expects the answer to be: it makes one faster, never another. */
   prediction?: string | undefined
   constraint?: Constraint

@@ -9,7 +9,7 @@ import type {
 } from '../../contract/internal/generation.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { ApiError } from '../error.ts'
-import type { GenerationFields } from '../field/generation.ts'
+import { type GenerationFields, serviceTierOf } from '../field/generation.ts'
 
 const CHOICES_MAX = 128
 
@@ -30,6 +30,7 @@ export function generateRequest(
 ): GenerateRequest {
   const { model, request_id, shape, prompts, logprobs } = own
   const n = fields.n ?? 1
+  const service_tier = serviceTierOf(fields)
   const stream = fields.stream ?? false
   if (fields.stream_options && !stream)
     throw new ApiError('invalid_value', { param: 'stream_options', message: "'stream_options' needs 'stream': true." })
@@ -65,7 +66,8 @@ export function generateRequest(
     echo: own.echo ?? false,
     return_token_ids: fields.return_token_ids || undefined,
     sampling: sampling(fields, model),
-    priority: 'interactive',
+    priority: service_tier === 'flex' ? 'batch' : 'interactive',
+    ...(service_tier && { service_tier }),
     prediction: predictionOf(fields),
     ...(own.constraint && { constraint: own.constraint }),
   }

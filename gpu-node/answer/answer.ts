@@ -85,16 +85,16 @@ class StreamedAnswer extends Unsent implements Answer {
     this.#open(choice)
     const reader = this.#readers[choice]
     if (reader) this.#say(choice, reader.flush().map(pieceOf), NOTHING_TOLD)
-    this.#frame(this.#shape.finish(choice, finishOf(ending, reader)))
+    this.#frames(this.#shape.finish(choice, finishOf(ending, reader)))
   }
 
   end(usage: Usage): void {
-    for (const data of this.#shape.end(usage)) this.#frame(data)
+    this.#frames(this.#shape.end(usage))
     this.bytes += this.#shape.last_frame
   }
 
   error(why: Failure): void {
-    this.#frame(this.#shape.error(why))
+    this.#frames([this.#shape.error(why)])
   }
 
   // What is told of tokens goes with the first piece; where all text is held back it goes alone.
@@ -103,18 +103,18 @@ class StreamedAnswer extends Unsent implements Answer {
     for (const [i, piece] of said.entries()) {
       const own = i === 0 ? logprobs : []
       const ids = this.#has_token_ids && { token_ids: i === 0 ? token_ids : [] }
-      this.#frame(this.#shape.delta(choice, { ...piece, logprobs: this.#has_logprobs ? own : null, ...ids }))
+      this.#frames(this.#shape.delta(choice, { ...piece, logprobs: this.#has_logprobs ? own : null, ...ids }))
     }
   }
 
   #open(choice: number): void {
     if (this.#opened[choice]) return
     this.#opened[choice] = true
-    for (const data of this.#shape.opening(choice)) this.#frame(data)
+    this.#frames(this.#shape.opening(choice))
   }
 
-  #frame(data: object): void {
-    this.bytes += this.#shape.frame(data)
+  #frames(all: object[]): void {
+    for (const data of all) this.bytes += this.#shape.frame(data)
   }
 }
 

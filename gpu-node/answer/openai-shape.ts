@@ -11,6 +11,11 @@ export const openAiFrames: Pick<PublicShape, 'error' | 'frame' | 'last_frame'> =
   last_frame: 'data: [DONE]\n\n',
 }
 
+/** What every answer and chunk has. */
+export function headOf({ response_id, created_unix_s, model, service_tier }: GenerateRequest) {
+  return { id: response_id, created: created_unix_s, model, ...(service_tier && { service_tier }) }
+}
+
 /** Usage on every chunk of a stream that asked for it; before the last it is null, or what was counted so far. */
 export function chunkUsage(
   { include_usage, continuous_usage }: GenerateRequest,

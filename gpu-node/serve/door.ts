@@ -88,12 +88,18 @@ const requestSchema = z.strictObject({
     seed: z.string().regex(/^\d{1,20}$/),
   }),
   priority: z.enum(['interactive', 'batch']),
+  service_tier: z.enum(['default', 'flex']).optional(),
   prediction: z.string().min(1).optional(),
   constraint: z.union([constraint, tools]).exactOptional(),
 })
 
 const questionSchema = z.union([
-  z.strictObject({ prompts, with_ids: z.boolean(), truncated: z.strictObject(truncation).optional() }),
+  z.strictObject({
+    prompts,
+    with_ids: z.boolean(),
+    constraint: z.union([constraint, tools]).optional(),
+    truncated: z.strictObject(truncation).optional(),
+  }),
   z.strictObject({ tokens: z.array(token_id) }),
 ])
 
