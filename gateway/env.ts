@@ -21,7 +21,7 @@ export interface Env {
   ADMIN_KEY: string
   /** Results that are kept, fingerprints of bodies, prefix caches and, without RECEIPT_SEED, receipts are keyed by it; without it by ADMIN_KEY. */
   DATA_SECRET?: string
-  /** The one before it, for the day that results are kept. */
+  /** The one before it, for the day that results are kept, and the thirty that responses are stored. */
   DATA_SECRET_BEFORE?: string
   /** Opens /metrics and nothing else; without it nobody is let in there. */
   METRICS_TOKEN?: string
@@ -33,6 +33,7 @@ export interface Env {
   REQUESTS_IN_FLIGHT_MAX: string
   OTHER_REQUESTS_PER_MINUTE: string
   KEPT_BYTES_MAX: string
+  STORED_BYTES_MAX: string
   FLOOD: RateLimit
   FAILED_AUTHENTICATION: RateLimit
   /** Files that are served as they are. */
@@ -101,6 +102,8 @@ export interface Settings {
   other_requests_per_minute: number
   /** What an account may have of kept results. */
   kept_bytes_max: number
+  /** What an account may have of stored responses. */
+  stored_bytes_max: number
 }
 
 const count = z
@@ -145,6 +148,7 @@ const bindings = z.object({
   REQUESTS_IN_FLIGHT_MAX: count,
   OTHER_REQUESTS_PER_MINUTE: count,
   KEPT_BYTES_MAX: count,
+  STORED_BYTES_MAX: count,
   FLOOD: rateLimit,
   FAILED_AUTHENTICATION: rateLimit,
   ASSETS: z.custom((value) => typeof (value as Env['ASSETS'] | undefined)?.fetch === 'function', 'missing'),
@@ -201,5 +205,6 @@ function check(env: Env): Settings {
     },
     other_requests_per_minute: parsed.data.OTHER_REQUESTS_PER_MINUTE,
     kept_bytes_max: parsed.data.KEPT_BYTES_MAX,
+    stored_bytes_max: parsed.data.STORED_BYTES_MAX,
   }
 }

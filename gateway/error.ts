@@ -87,6 +87,7 @@ const table = {
   },
   model_not_allowed: { status: 403, type: 'permission_error', message: 'This key may not use this model.' },
   not_found: { status: 404, message: 'There is nothing here.' },
+  previous_response_not_found: { status: 404, message: 'There is no such response that is stored.' },
   model_not_found: { status: 404, message: 'This model does not exist.' },
   method_not_allowed: { status: 405, message: 'This method is not allowed here.' },
   body_too_large: { status: 413, message: 'The body is larger than allowed.' },

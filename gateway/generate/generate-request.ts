@@ -7,6 +7,7 @@ import type {
   SamplingParameters,
   Shape,
 } from '../../contract/internal/generation.ts'
+import type { ResponseAsked } from '../../contract/public/responses.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { ApiError } from '../error.ts'
 import { type GenerationFields, serviceTierOf } from '../field/generation.ts'
@@ -14,7 +15,12 @@ import { type GenerationFields, serviceTierOf } from '../field/generation.ts'
 const CHOICES_MAX = 128
 
 /** What the id of an answer begins with; the request's own follows (field/id.ts). */
-const RESPONSE_ID: Record<Shape, string> = { chat: 'chatcmpl-', completion: 'cmpl-', message: 'msg_' }
+const RESPONSE_ID: Record<Shape, string> = {
+  chat: 'chatcmpl-',
+  completion: 'cmpl-',
+  message: 'msg_',
+  response: 'resp_',
+}
 
 export function generateRequest(
   fields: GenerationFields,
@@ -26,6 +32,7 @@ export function generateRequest(
     logprobs: number | null
     echo?: boolean
     constraint?: Constraint | null
+    asked?: Omit<ResponseAsked, 'temperature' | 'top_p'>
   },
 ): GenerateRequest {
   const { model, request_id, shape, prompts, logprobs } = own
@@ -42,6 +49,7 @@ export function generateRequest(
     })
   if (prompts.length * n > CHOICES_MAX)
     throw new ApiError('invalid_value', { param: 'n', message: `Prompts times n may be at most ${CHOICES_MAX}.` })
+  const drawn = sampling(fields, model)
   return {
     request_id,
     response_id: RESPONSE_ID[shape] + request_id.replaceAll('-', ''),
@@ -65,11 +73,12 @@ export function generateRequest(
     logprobs,
     echo: own.echo ?? false,
     return_token_ids: fields.return_token_ids || undefined,
-    sampling: sampling(fields, model),
+    sampling: drawn,
     priority: service_tier === 'flex' ? 'batch' : 'interactive',
     ...(service_tier && { service_tier }),
     prediction: predictionOf(fields),
     ...(own.constraint && { constraint: own.constraint }),
+    ...(own.asked && { asked: { ...own.asked, temperature: drawn.temperature, top_p: drawn.top_p } }),
   }
 }
 

@@ -9,6 +9,7 @@ import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
 import { messageShape } from './message.ts'
 import type { Ending, Failure, Finish, Piece, PromptTokenIds, PublicShape, WholeChoice } from './public-shape.ts'
+import { responseShape } from './response.ts'
 
 /** Collects the bytes of an answer as its events come. `take` hands out what a step made, for one socket write. */
 export interface Answer {
@@ -25,7 +26,7 @@ export interface Answer {
   take(): string
 }
 
-const shapes = { chat: chatShape, completion: completionShape, message: messageShape }
+const shapes = { chat: chatShape, completion: completionShape, message: messageShape, response: responseShape }
 
 /** `usage` is what was counted when it is asked for. */
 export function answerTo(request: GenerateRequest, usage: () => Usage, prompt_token_ids?: PromptTokenIds): Answer {
@@ -94,7 +95,7 @@ class StreamedAnswer extends Unsent implements Answer {
   }
 
   error(why: Failure): void {
-    this.#frames([this.#shape.error(why)])
+    this.#frames(this.#shape.failed(why))
   }
 
   // What is told of tokens goes with the first piece; where all text is held back it goes alone.

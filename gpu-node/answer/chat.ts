@@ -1,17 +1,14 @@
 // The shape of OpenAI's `POST /v1/chat/completions`.
 
-import assert from 'node:assert/strict'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type {
   ChatCompletion,
   ChatCompletionChunk,
   ChatFinishReason,
   ChatLogprobs,
-  ChatTopLogprob,
   Usage,
 } from '../../contract/public/openai.ts'
-import type { Candidate, TokenLogprob } from '../run/runner.ts'
-import { chunkUsage, headOf, idsOf, openAiFrames } from './openai-shape.ts'
+import { candidateOf, chunkUsage, headOf, idsOf, openAiFrames } from './openai-shape.ts'
 import { callId, type Finish, type Piece, type PromptTokenIds, type PublicShape } from './public-shape.ts'
 
 export function chatShape(
@@ -83,12 +80,7 @@ function finishReason({ reason, has_called }: Finish): ChatFinishReason {
 function chatLogprobs(tokens: Piece['logprobs']): ChatLogprobs | null {
   if (tokens === null) return null
   return {
-    content: tokens.map((token) => ({ ...candidate(token), top_logprobs: token.top.map(candidate) })),
+    content: tokens.map((token) => ({ ...candidateOf(token), top_logprobs: token.top.map(candidateOf) })),
     refusal: null,
   }
-}
-
-function candidate({ text, bytes, logprob }: Candidate | TokenLogprob): ChatTopLogprob {
-  assert(logprob !== null, 'only of a prompt that is echoed is there a token that nothing comes before')
-  return { token: text, logprob, bytes }
 }

@@ -45,7 +45,10 @@ export interface PublicShape {
   /** What of a stream follows its last choice. */
   end(usage: Usage): object[]
   whole(choices: WholeChoice[], usage: Usage): object
+  /** What an answer is that failed before anything of it was sent. */
   error(why: Failure): object
+  /** What a stream that failed ends with. */
+  failed(why: Failure): object[]
   /** One of these as it stands in a stream. */
   frame(data: object): string
   /** What a stream that came to its end ends with. */

@@ -18,11 +18,13 @@ import { refusal } from '../../generate/relay.ts'
 import { chatForm } from './chat-completions.ts'
 import { completionForm } from './completions.ts'
 import { messageForm } from './messages.ts'
+import { responseForm } from './responses.ts'
 
 const forms = {
   '/v1/chat/completions': (c: Call, given: object) => asked(c, chatForm, given),
   '/v1/completions': (c: Call, given: object) => asked(c, completionForm, given),
   '/v1/messages': (c: Call, given: object) => asked(c, messageForm, given),
+  '/v1/responses': (c: Call, given: object, caller: Caller) => asked(c, responseForm(c, caller), given),
 }
 type FormName = keyof typeof forms
 
@@ -43,14 +45,18 @@ export const estimate = endpoint(
   },
   async (c, caller: Caller) => {
     const { endpoint, ...given } = await readBody(c, body)
-    const would = forms[endpoint ?? ('prompt' in given ? '/v1/completions' : '/v1/chat/completions')](c, given)
+    const would = await forms[endpoint ?? ('prompt' in given ? '/v1/completions' : '/v1/chat/completions')](
+      c,
+      given,
+      caller,
+    )
     const counted = await countOf(c, caller, would.request)
     const { verdict, price } = await ask(c.env, 'estimate', itemOf(c, caller, would))
     return c.json(estimateOf(would, { verdict, price, counted }))
   },
 )
 
-function asked<B extends GenerationBody>(c: Call, form: GenerationForm<B>, given: object): Asked {
+function asked<B extends GenerationBody>(c: Call, form: GenerationForm<B>, given: object): Promise<Asked> {
   return formatted(c, form, checked(given, form.schema))
 }
 
