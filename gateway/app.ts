@@ -61,6 +61,16 @@ import { receiptKeys } from './endpoint/public/receipt-keys.ts'
 import { ticketKeys } from './endpoint/public/ticket-keys.ts'
 import { detokenize, tokenize } from './endpoint/public/tokens.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
+import {
+  createWebhookEndpoint,
+  deleteWebhookEndpoint,
+  listWebhookEndpoints,
+  listWebhookEventTypes,
+  retrieveWebhookEndpoint,
+  rotateWebhookSecret,
+  testWebhookEndpoint,
+  updateWebhookEndpoint,
+} from './endpoint/public/webhook-endpoints.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse, messageErrorResponse } from './error.ts'
 import { countGone } from './gone-clients.ts'
@@ -77,6 +87,7 @@ import {
 } from './limits/sieve.ts'
 import { saysNothingIsAt } from './nearest-path.ts'
 import { needs, type Route, route } from './route.ts'
+import { sendSoon } from './webhook/kick.ts'
 
 /** Each path: who may come in, and what happens there by method. */
 export const routes: Route[] = [
@@ -94,11 +105,16 @@ export const routes: Route[] = [
   route('/v1/usage/:request_id', key('usage'), { GET: retrieveUsage }),
   route('/v1/balance', key('usage'), { GET: balance }),
   route('/v1/account', key('usage'), { GET: ownAccount }),
-  route('/v1/keys', key('keys'), { GET: ownKeys.list, POST: ownKeys.create }),
+  route('/v1/keys', key('keys'), { GET: ownKeys.list, POST: ownKeys.create }, { tells: true }),
   // It is the same however often, and for keys that may do nothing else.
-  route('/v1/keys/leak', key(null), { POST: leakKey }, { once_by: 'nature' }),
-  route('/v1/keys/:id', key('keys'), { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke }),
-  route('/v1/keys/:id/rotate', key('keys', { open_to_itself: true }), { POST: ownKeys.rotate }),
+  route('/v1/keys/leak', key(null), { POST: leakKey }, { once_by: 'nature', tells: true }),
+  route(
+    '/v1/keys/:id',
+    key('keys'),
+    { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke },
+    { tells: true },
+  ),
+  route('/v1/keys/:id/rotate', key('keys', { open_to_itself: true }), { POST: ownKeys.rotate }, { tells: true }),
   route('/v1/billing', key('usage'), { GET: ownBilling }),
   route('/v1/entries', key('usage'), { GET: listEntries }),
   route('/v1/invoices', key('usage'), { GET: ownInvoices.list }),
@@ -106,6 +122,16 @@ export const routes: Route[] = [
   route('/v1/credit-notes', key('usage'), { GET: ownCreditNotes.list }),
   route('/v1/credit-notes/:id', key('usage'), { GET: ownCreditNotes.retrieve }),
   route('/v1/top-ups/checkout', key('admin'), { POST: createCheckoutSession }),
+  route('/v1/webhook_endpoints', key('webhooks'), { GET: listWebhookEndpoints, POST: createWebhookEndpoint }),
+  route(
+    '/v1/webhook_endpoints/:id',
+    key('webhooks'),
+    { GET: retrieveWebhookEndpoint, POST: updateWebhookEndpoint, DELETE: deleteWebhookEndpoint },
+    { tells: true },
+  ),
+  route('/v1/webhook_endpoints/:id/rotate_secret', key('webhooks'), { POST: rotateWebhookSecret }),
+  route('/v1/webhook_endpoints/:id/test', key('webhooks'), { POST: testWebhookEndpoint }),
+  route('/v1/webhook_event_types', key('webhooks'), { GET: listWebhookEventTypes }),
   route('/livez', anybody, { GET: live }),
   route('/readyz', anybody, { GET: health }),
   route('/healthz', anybody, { GET: health }),
@@ -118,7 +144,7 @@ export const routes: Route[] = [
   route('/docs/scalar.js', anybody, { GET: scalarScript }),
   route('/metrics', monitor, { GET: metrics }),
   route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
-  route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature' }), // booked once by the event's id
+  route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature', tells: true }), // booked once by the event's id
   route('/admin/me', operator, { GET: needs('read', askingOperator) }),
   route('/admin/me/rotate', operator, { POST: needs('read', rotateOwnKey) }),
   route('/admin/operators', operator, { GET: needs('read', listOperators), POST: needs('owner', createOperator) }),
@@ -138,8 +164,8 @@ export const routes: Route[] = [
     GET: needs('read', retrieveAccount),
     PATCH: needs('support', updateAccount),
   }),
-  route('/admin/accounts/:id/suspend', operator, { POST: needs('support', suspendAccount) }),
-  route('/admin/accounts/:id/resume', operator, { POST: needs('support', resumeAccount) }),
+  route('/admin/accounts/:id/suspend', operator, { POST: needs('support', suspendAccount) }, { tells: true }),
+  route('/admin/accounts/:id/resume', operator, { POST: needs('support', resumeAccount) }, { tells: true }),
   route('/admin/accounts/:id/billing', operator, {
     GET: needs('read', retrieveBilling),
     PATCH: needs('finance', updateBilling),
@@ -153,16 +179,23 @@ export const routes: Route[] = [
   route('/admin/invoices/:id', operator, { GET: needs('read', operatorsInvoices.retrieve) }),
   route('/admin/credit-notes', operator, { GET: needs('read', operatorsCreditNotes.list) }),
   route('/admin/credit-notes/:id', operator, { GET: needs('read', operatorsCreditNotes.retrieve) }),
-  route('/admin/keys', operator, {
-    GET: needs('read', operatorsKeys.list),
-    POST: needs('support', operatorsKeys.create),
-  }),
-  route('/admin/keys/:id', operator, {
-    GET: needs('read', operatorsKeys.retrieve),
-    PATCH: needs('support', operatorsKeys.update),
-    DELETE: needs('support', operatorsKeys.revoke),
-  }),
-  route('/admin/keys/:id/rotate', operator, { POST: needs('support', operatorsKeys.rotate) }),
+  route(
+    '/admin/keys',
+    operator,
+    { GET: needs('read', operatorsKeys.list), POST: needs('support', operatorsKeys.create) },
+    { tells: true },
+  ),
+  route(
+    '/admin/keys/:id',
+    operator,
+    {
+      GET: needs('read', operatorsKeys.retrieve),
+      PATCH: needs('support', operatorsKeys.update),
+      DELETE: needs('support', operatorsKeys.revoke),
+    },
+    { tells: true },
+  ),
+  route('/admin/keys/:id/rotate', operator, { POST: needs('support', operatorsKeys.rotate) }, { tells: true }),
   route('/admin/nodes', operator, {
     GET: needs('read', operatorsNodes.list),
     POST: needs('owner', operatorsNodes.create),
@@ -173,12 +206,17 @@ export const routes: Route[] = [
     DELETE: needs('owner', operatorsNodes.remove),
   }),
   route('/admin/nodes/:id/rotate', operator, { POST: needs('owner', operatorsNodes.rotate) }),
-  route('/admin/top-ups', operator, { POST: needs('finance', createTopUp) }),
+  route('/admin/top-ups', operator, { POST: needs('finance', createTopUp) }, { tells: true }),
   route('/admin/grants', operator, { POST: needs('finance', createGrant) }),
   route('/admin/refunds', operator, { POST: needs('finance', createRefund) }),
-  route('/admin/adjustments', operator, { POST: needs('finance', createAdjustment) }),
+  route('/admin/adjustments', operator, { POST: needs('finance', createAdjustment) }, { tells: true }),
   route('/admin/entries', operator, { GET: needs('read', listAccountEntries) }),
-  route('/admin/prices', operator, { GET: needs('read', listPrices), POST: needs('finance', publishPrice) }),
+  route(
+    '/admin/prices',
+    operator,
+    { GET: needs('read', listPrices), POST: needs('finance', publishPrice) },
+    { tells: true },
+  ),
   route('/admin/usage', operator, { GET: needs('read', reportAccountUsage) }),
   route('/admin/usage/:request_id', operator, { GET: needs('read', retrieveAnyUsage) }),
   route('/admin/reconcile', operator, { GET: needs('support', reconcileNow) }),
@@ -280,18 +318,27 @@ function isOfMessages(path: string): boolean {
   return /^\/v1\/messages(\/|$)/.test(path)
 }
 
-function serve({ path, scope, methods }: Route): void {
-  for (const { method, carry } of methods)
+function serve({ path, scope, tells, methods }: Route): void {
+  for (const { method, carry } of methods) {
+    const carried = tells && method !== 'GET' ? (c: Call) => telling(c, carry(c)) : carry
     app.on(method, path, (c) =>
       toItsEnd(
         c,
-        namingScopes(c, scope, () => carry(c)),
+        namingScopes(c, scope, () => carried(c)),
       ),
     )
+  }
   const allow = methods.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method])).join(', ')
   app.all(path, () => {
     throw new ApiError('method_not_allowed', { headers: { allow } })
   })
+}
+
+/** What it caused is sent when it is answered. */
+async function telling(c: Call, work: Promise<Response>): Promise<Response> {
+  const answer = await work
+  if (answer.ok) sendSoon(c)
+  return answer
 }
 
 // When a client leaves, the runtime drops what was begun for it. What holds money is brought to its end all the same.

@@ -24,6 +24,8 @@ import * as reconciliation from '../contract/public/reconciliation.ts'
 import * as tax from '../contract/public/tax.ts'
 import * as tokens from '../contract/public/tokens.ts'
 import * as usage from '../contract/public/usage.ts'
+import * as webhooks from '../contract/public/webhook.ts'
+import * as webhookEvents from '../contract/public/webhook-event.ts'
 import type { Description } from './endpoint.ts'
 import type { Route, Served } from './route.ts'
 
@@ -193,6 +195,8 @@ const NAMED = [
   tax,
   tokens,
   usage,
+  webhooks,
+  webhookEvents,
 ].flatMap((nouns) =>
   Object.entries<unknown>(nouns).filter((named): named is [string, z.ZodType] => named[1] instanceof z.ZodType),
 )

@@ -6,8 +6,9 @@ import { closeInvoices } from './billing/close-invoices.ts'
 import { reconcile } from './billing/reconcile.ts'
 import { pushMeter } from './billing/stripe-meter.ts'
 import { ask } from './db/ask.ts'
-import type { Env } from './env.ts'
+import { type Env, settingsOf } from './env.ts'
 import { untilNothing } from './until-nothing.ts'
+import { deliverDue } from './webhook/deliver.ts'
 
 export { Teller } from './db/teller.ts'
 
@@ -27,6 +28,8 @@ const duties = [
   expireGrants,
   addUsageMonths,
   forgetRequests,
+  forgetEvents,
+  sendWebhooks,
   closeInvoices,
   pushMeter,
   (env: Env) => reconcile(env),
@@ -43,6 +46,17 @@ async function forgetRequests(env: Env): Promise<void> {
 
 async function expireGrants(env: Env): Promise<void> {
   await untilNothing(() => ask(env, 'expire_due_grants', { count_max: 1000 }))
+}
+
+async function forgetEvents(env: Env): Promise<void> {
+  await untilNothing(() => ask(env, 'forget_events', { count_max: 1000 }))
+}
+
+/** What is due within the minute, whoever else sends as well. Keys that will end are told of first. */
+async function sendWebhooks(env: Env): Promise<void> {
+  const end_ms = Date.now() + settingsOf(env).webhooks.watch_ms
+  await untilNothing(() => ask(env, 'note_expiring_keys', { count_max: 1000 }))
+  await deliverDue(env, end_ms)
 }
 
 async function addUsageMonths(env: Env): Promise<void> {

@@ -10,6 +10,7 @@ import { listNodeRefusals, listNodes } from './queries/nodes.ts'
 import { listAudit, listOperatorKeys, listOperators } from './queries/operators.ts'
 import { listPrices } from './queries/prices.ts'
 import { sumUsage } from './queries/usage.ts'
+import { listEvents, listWebhookDeliveries, listWebhookEndpoints } from './queries/webhooks.ts'
 
 export const queries = {
   list_accounts: listAccounts,
@@ -17,6 +18,7 @@ export const queries = {
   list_audit: listAudit,
   list_credit_notes: listCreditNotes,
   list_entries: listEntries,
+  list_events: listEvents,
   list_invoices: listInvoices,
   list_keys: listKeys,
   list_node_refusals: listNodeRefusals,
@@ -24,6 +26,8 @@ export const queries = {
   list_operator_keys: listOperatorKeys,
   list_operators: listOperators,
   list_prices: listPrices,
+  list_webhook_deliveries: listWebhookDeliveries,
+  list_webhook_endpoints: listWebhookEndpoints,
   sum_usage: sumUsage,
 }
 

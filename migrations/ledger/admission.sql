@@ -78,6 +78,7 @@ begin
       limited := decide_limits(key, account, own, whole, row(asked.item -> 'limits',
         asked.prompt_tokens_max + asked.request_output_tokens_max, amount, moment_us)::ledger.demand);
       answer := obstacle(limited, asked, account, own, whole, amount);
+      perform tell_spend_cap(key, answer -> 'quota') where answer ->> 'decision' = 'spend_cap_reached';
     end if;
     if answer is null then
       held := pending(asked, key, amount::bigint);

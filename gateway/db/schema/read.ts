@@ -8,6 +8,8 @@ import type { EntryKind } from '../../../contract/public/entry.ts'
 import type { Scope } from '../../../contract/public/key.ts'
 import type { Node } from '../../../contract/public/node.ts'
 import type { Role } from '../../../contract/public/operator.ts'
+import type { WebhookDelivery, WebhookEndpoint } from '../../../contract/public/webhook.ts'
+import type { EventType } from '../../../contract/public/webhook-event.ts'
 import { int8, moment } from './column.ts'
 
 const read = pgSchema('read')
@@ -220,5 +222,47 @@ export const auditView = read
     subject: text().notNull(),
     before: jsonb().$type<Record<string, unknown>>(),
     after: jsonb().$type<Record<string, unknown>>(),
+  })
+  .existing()
+
+export const webhookEndpointsView = read
+  .view('webhook_endpoints', {
+    id: int8().notNull(),
+    account_id: int8().notNull(),
+    name: text().notNull(),
+    url: text().notNull(),
+    event_types: text().array().$type<EventType[]>().notNull(),
+    secret_type: text().$type<WebhookEndpoint['secret_type']>().notNull(),
+    secret_hint: text(),
+    public_key: text(),
+    old_secret_until: moment(),
+    created_at: moment().notNull(),
+    updated_at: moment().notNull(),
+    disabled_at: moment(),
+    disabled_reason: text().$type<WebhookEndpoint['disabled_reason']>(),
+    failing_since: moment(),
+  })
+  .existing()
+
+export const webhookDeliveriesView = read
+  .view('webhook_deliveries', {
+    id: int8().notNull(),
+    account_id: int8().notNull(),
+    endpoint_id: int8().notNull(),
+    state: text().$type<WebhookDelivery['state']>().notNull(),
+    due_at: moment(), // null where nothing is to be sent
+    attempts: jsonb().$type<WebhookDelivery['attempts']>().notNull(),
+    answer: text(),
+    created_at: moment().notNull(),
+    body: text().notNull(),
+  })
+  .existing()
+
+export const eventsView = read
+  .view('events', {
+    id: int8().notNull(),
+    account_id: int8().notNull(),
+    type: text().$type<EventType>().notNull(),
+    body: text().notNull(),
   })
   .existing()
