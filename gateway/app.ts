@@ -22,6 +22,7 @@ import { createAdjustment, createGrant, createRefund, listAccountEntries } from 
 import { operatorsInvoices } from './endpoint/operator/invoices.ts'
 import { operatorsKeys } from './endpoint/operator/keys.ts'
 import { operatorsNodes } from './endpoint/operator/nodes.ts'
+import { retrieveNotifications, updateNotifications } from './endpoint/operator/notifications.ts'
 import {
   createOperatorKey,
   listOperatorKeys,
@@ -51,6 +52,7 @@ import { ownCreditNotes } from './endpoint/public/credit-notes.ts'
 import { document, reference, referenceScript, scalarScript } from './endpoint/public/document.ts'
 import { listEntries } from './endpoint/public/entries.ts'
 import { estimate } from './endpoint/public/estimate.ts'
+import { listEvents } from './endpoint/public/events.ts'
 import { health, ledgerHealthz, live } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
@@ -61,6 +63,11 @@ import { receiptKeys } from './endpoint/public/receipt-keys.ts'
 import { ticketKeys } from './endpoint/public/ticket-keys.ts'
 import { detokenize, tokenize } from './endpoint/public/tokens.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
+import {
+  listWebhookDeliveries,
+  recoverWebhookDeliveries,
+  resendWebhookDelivery,
+} from './endpoint/public/webhook-deliveries.ts'
 import {
   createWebhookEndpoint,
   deleteWebhookEndpoint,
@@ -131,6 +138,15 @@ export const routes: Route[] = [
   ),
   route('/v1/webhook_endpoints/:id/rotate_secret', key('webhooks'), { POST: rotateWebhookSecret }),
   route('/v1/webhook_endpoints/:id/test', key('webhooks'), { POST: testWebhookEndpoint }),
+  route('/v1/webhook_endpoints/:id/deliveries', key('webhooks'), { GET: listWebhookDeliveries }),
+  route(
+    '/v1/webhook_endpoints/:id/deliveries/:delivery_id/resend',
+    key('webhooks'),
+    { POST: resendWebhookDelivery },
+    { tells: true },
+  ),
+  route('/v1/webhook_endpoints/:id/recover', key('webhooks'), { POST: recoverWebhookDeliveries }, { tells: true }),
+  route('/v1/events', key('webhooks'), { GET: listEvents }),
   route('/v1/webhook_event_types', key('webhooks'), { GET: listWebhookEventTypes }),
   route('/livez', anybody, { GET: live }),
   route('/readyz', anybody, { GET: health }),
@@ -173,6 +189,10 @@ export const routes: Route[] = [
   route('/admin/accounts/:id/buyer', operator, {
     GET: needs('read', retrieveBuyer),
     PATCH: needs('finance', updateBuyer),
+  }),
+  route('/admin/accounts/:id/notifications', operator, {
+    GET: needs('read', retrieveNotifications),
+    PATCH: needs('support', updateNotifications),
   }),
   route('/admin/seller', operator, { GET: needs('read', retrieveSeller), PATCH: needs('finance', updateSeller) }),
   route('/admin/invoices', operator, { GET: needs('read', operatorsInvoices.list) }),

@@ -41,6 +41,12 @@ export interface Env {
   WEBHOOK_MS_MAX: string
   WEBHOOK_WATCH_MS: string
   WEBHOOK_ALLOWED_RANGES?: string
+  /** Without these three nobody is written to. */
+  EMAIL_PROVIDER?: EmailProvider
+  EMAIL_API_KEY?: string
+  EMAIL_FROM?: string
+  /** Where the provider's API is, if not where it usually is. */
+  EMAIL_API_URL?: string
   /** Files that are served as they are. */
   ASSETS: { fetch(url: URL): Promise<Response> }
   LOCAL_MODEL?: string
@@ -130,6 +136,9 @@ const ranges = z
   .string()
   .transform((text) => text.split(/[\s,]+/).filter((range) => range !== ''))
   .pipe(z.array(ipRange))
+/** Providers of e-mail that are known (webhook/email.ts). */
+const EMAIL_PROVIDERS = ['resend', 'postmark', 'sendgrid'] as const
+export type EmailProvider = (typeof EMAIL_PROVIDERS)[number]
 const rateLimit = z.custom((value) => typeof (value as RateLimit | undefined)?.limit === 'function', 'missing')
 const hyperdrive = z.object({ connectionString: z.string().min(1) })
 const bindings = z.object({
@@ -166,6 +175,10 @@ const bindings = z.object({
   WEBHOOK_MS_MAX: count,
   WEBHOOK_WATCH_MS: count,
   WEBHOOK_ALLOWED_RANGES: ranges.optional(),
+  EMAIL_PROVIDER: z.enum(EMAIL_PROVIDERS).optional(),
+  EMAIL_API_KEY: z.string().min(1).optional(),
+  EMAIL_FROM: z.email().optional(),
+  EMAIL_API_URL: z.url({ protocol: /^https?$/ }).optional(),
   FLOOD: rateLimit,
   FAILED_AUTHENTICATION: rateLimit,
   ASSETS: z.custom((value) => typeof (value as Env['ASSETS'] | undefined)?.fetch === 'function', 'missing'),

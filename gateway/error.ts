@@ -61,6 +61,11 @@ const table = {
     status: 400,
     message: 'This account has as many webhook endpoints as it may. Delete some.',
   },
+  webhook_endpoint_disabled: {
+    status: 400,
+    message: 'This webhook endpoint is disabled, so nothing is sent to it. Enable it first.',
+  },
+  email_not_configured: { status: 400, message: 'No provider of e-mail is set up on this server.' },
   url_not_allowed: { status: 400, message: 'Webhooks cannot be sent to this URL.' },
   webhook_unreachable: {
     status: 400,

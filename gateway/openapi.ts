@@ -16,6 +16,7 @@ import * as invoices from '../contract/public/invoice.ts'
 import * as keys from '../contract/public/key.ts'
 import * as messages from '../contract/public/messages.ts'
 import * as models from '../contract/public/model.ts'
+import * as notifications from '../contract/public/notifications.ts'
 import * as openai from '../contract/public/openai.ts'
 import * as operators from '../contract/public/operator.ts'
 import * as prices from '../contract/public/price.ts'
@@ -196,6 +197,7 @@ const NAMED = [
   tokens,
   usage,
   webhooks,
+  notifications,
   webhookEvents,
 ].flatMap((nouns) =>
   Object.entries<unknown>(nouns).filter((named): named is [string, z.ZodType] => named[1] instanceof z.ZodType),

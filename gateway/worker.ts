@@ -9,6 +9,7 @@ import { ask } from './db/ask.ts'
 import { type Env, settingsOf } from './env.ts'
 import { untilNothing } from './until-nothing.ts'
 import { deliverDue } from './webhook/deliver.ts'
+import { resealSecrets } from './webhook/reseal.ts'
 
 export { Teller } from './db/teller.ts'
 
@@ -56,6 +57,7 @@ async function forgetEvents(env: Env): Promise<void> {
 async function sendWebhooks(env: Env): Promise<void> {
   const end_ms = Date.now() + settingsOf(env).webhooks.watch_ms
   await untilNothing(() => ask(env, 'note_expiring_keys', { count_max: 1000 }))
+  await resealSecrets(env)
   await deliverDue(env, end_ms)
 }
 

@@ -17,13 +17,13 @@ create table webhook_endpoints (
   name text not null,
   url text not null,
   event_types text[] not null,
-  secret_type text not null default 'hmac' check (secret_type in ('hmac', 'ed25519')),
+  signature_type text not null default 'hmac' check (signature_type in ('hmac', 'ed25519')),
   secret bytea, -- sealed by the gateway; null where nothing is signed
-  secret_hint text,
+  hint text,
   public_key text, -- of an ed25519 secret
   sealed_by text, -- which secret of the deployment sealed it
   old_secret bytea, -- signs beside the other until then
-  old_secret_until timestamptz,
+  both_until timestamptz,
   rotated_by uuid, -- the request that rotated the secret last
   created_at timestamptz not null default clock_timestamp(),
   updated_at timestamptz not null default clock_timestamp(),
@@ -38,6 +38,7 @@ create table webhook_endpoints (
   leased_until timestamptz
 ) with (fillfactor = 70);
 create index on webhook_endpoints (account_id, id);
+create unique index webhook_endpoints_have_one_email on webhook_endpoints (account_id) where kind = 'email';
 
 -- An event on its way to an endpoint. It names neither by a foreign key: they are written where money moves, and go with their events.
 create table webhook_deliveries (

@@ -63,7 +63,14 @@ export const webhookDelivery = z.strictObject({
   created_at: unix_s,
 })
 
-export const recovery = z.strictObject({ object: z.literal('webhook_endpoint.recovery'), deliveries: count })
+/** A delivery that is sent again. */
+export const resent = webhookDelivery.pick({ object: true, id: true }).extend({ state: z.literal('pending') })
+
+export const recovery = z.strictObject({
+  object: z.literal('webhook_endpoint.recovery'),
+  deliveries: count,
+  has_more: z.boolean(), // asked again, the next of them are sent
+})
 
 export type WebhookEndpoint = z.infer<typeof webhookEndpoint>
 export type WebhookDelivery = z.infer<typeof webhookDelivery>

@@ -1,61 +1,15 @@
-// One attempt to deliver: one request, no redirect followed, one deadline over all of it, and an answer that is cut. It never throws: whatever
-// happens is an outcome. What the network says of a failure is not told to the customer, who could learn of it what lies behind.
+// One attempt to deliver to an endpoint, by the way that reaches public addresses only.
 
-import type { Env } from '../env.ts'
-import { settingsOf } from '../env.ts'
+import { type Env, settingsOf } from '../env.ts'
+import { exchange, type Outcome } from './exchange.ts'
 import { type Message, signedHeaders } from './signature.ts'
 
-export interface Outcome {
-  status: number | null
-  error: 'no answer in time' | 'no connection' | null
-  answer: string | null
-  started_unix_ms: number
-  duration_ms: number
-  retry_after_s: number | null
-}
-
-const ANSWER_BYTES_MAX = 16_384
-const RETRY_AFTER_S_MAX = 86_400
-
 export async function attempt(env: Env, url: string, message: Message, secrets: string[]): Promise<Outcome> {
-  const started_unix_ms = Date.now()
   const headers = {
     'content-type': 'application/json',
     'user-agent': 'ZiyaCode-Webhooks/1.0',
-    ...(await signedHeaders(message, secrets, new Date(started_unix_ms))),
+    ...(await signedHeaders(message, secrets, new Date())),
   }
-  const signal = AbortSignal.timeout(settingsOf(env).webhooks.ms_max)
-  const init: RequestInit = { method: 'POST', headers, body: message.body, redirect: 'manual', signal }
-  const told = await (env.RECEIVERS ?? globalThis)
-    .fetch(url, init)
-    .then(async (response) => ({
-      status: response.status,
-      error: null,
-      answer: await beginningOf(response),
-      retry_after_s: retryAfterOf(response),
-    }))
-    .catch(() => ({ ...NOTHING, error: signal.aborted ? ('no answer in time' as const) : ('no connection' as const) }))
-  return { ...told, started_unix_ms, duration_ms: Date.now() - started_unix_ms }
-}
-
-const NOTHING = { status: null, answer: null, retry_after_s: null }
-
-/** What of the answer is kept. The rest is not read. */
-async function beginningOf(response: Response): Promise<string> {
-  const parts: Uint8Array<ArrayBuffer>[] = []
-  let bytes = 0
-  for await (const part of response.body ?? []) {
-    parts.push(part)
-    bytes += part.length
-    if (bytes >= ANSWER_BYTES_MAX) break // which cancels the rest
-  }
-  const beginning = (await new Blob(parts).arrayBuffer()).slice(0, ANSWER_BYTES_MAX)
-  return new TextDecoder().decode(beginning).replaceAll('\0', '\uFFFD')
-}
-
-/** Seconds, or a date. */
-function retryAfterOf({ headers }: Response): number | null {
-  const value = headers.get('retry-after') ?? ''
-  const seconds = /^\d{1,9}$/.test(value) ? Number(value) : Math.ceil((Date.parse(value) - Date.now()) / 1000)
-  return seconds >= 0 ? Math.min(seconds, RETRY_AFTER_S_MAX) : null // also where it is no date
+  const { ms_max } = settingsOf(env).webhooks
+  return exchange(env.RECEIVERS ?? globalThis, url, { headers, body: message.body, ms_max })
 }

@@ -5,7 +5,9 @@
 import { ask } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
 import { type Env, settingsOf } from '../env.ts'
-import { attempt, type Outcome } from './attempt.ts'
+import { attempt } from './attempt.ts'
+import { sendEmail } from './email.ts'
+import type { Outcome } from './exchange.ts'
 import { opened } from './secret.ts'
 
 type Leased = Answer<'claim_deliveries'>['endpoints'][number]
@@ -72,7 +74,10 @@ async function deliverTo(env: Env, endpoint: Leased): Promise<void> {
   }
 }
 
-function send(env: Env, { url }: Leased, { event_id, body }: Delivery, secrets: string[]): Promise<Outcome> {
+const MAILTO = 'mailto:'
+
+function send(env: Env, { kind, url }: Leased, { event_id, body }: Delivery, secrets: string[]): Promise<Outcome> {
+  if (kind === 'email') return sendEmail(env, url.slice(MAILTO.length), body)
   return attempt(env, url, { id: event_id, body }, secrets)
 }
 

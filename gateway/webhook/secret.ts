@@ -15,7 +15,7 @@ export type SecretType = 'hmac' | 'ed25519'
 export interface NewSecret {
   /** What the customer is shown. */
   shown: string
-  stored: { sealed: string; sealed_by: string; secret_hint: string; public_key: string | null }
+  stored: { sealed: string; sealed_by: string; hint: string; public_key: string | null }
 }
 
 /** A new secret; of a seed (32 bytes, base64url) the same each time. */
@@ -25,8 +25,8 @@ export async function newSecret(env: Env, type: SecretType, seed: string | null)
   const secret = `${type === 'hmac' ? 'whsec' : 'whsk'}_${toBase64(bytes)}`
   const public_key = type === 'hmac' ? null : await publicKeyOf(bytes)
   const shown = public_key ?? secret
-  const secret_hint = `${shown.slice(0, shown.indexOf('_') + 1)}…${shown.slice(-HINT_LENGTH)}`
-  return { shown, stored: { ...(await sealed(env, secret)), secret_hint, public_key } }
+  const hint = `${shown.slice(0, shown.indexOf('_') + 1)}…${shown.slice(-HINT_LENGTH)}`
+  return { shown, stored: { ...(await sealed(env, secret)), hint, public_key } }
 }
 
 async function publicKeyOf(bytes: Uint8Array): Promise<string> {
@@ -55,6 +55,11 @@ export async function opened(env: Env, sealed: string): Promise<string | null> {
 
 function sealingKey(data_secret: string): Promise<string> {
   return hmac('secrets of webhooks', data_secret)
+}
+
+/** Says which secret of the deployment seals now. */
+export function sealingName(env: Env): Promise<string> {
+  return nameOf(dataSecretOf(env))
 }
 
 /** Tells two secrets of a deployment apart, and nothing of either. */

@@ -99,9 +99,7 @@ begin
     end if;
     answers[asked.place] := answer;
   end loop;
-  if taken_from <> '{}' then
-    perform save_takings(made, taken_from, moment);
-  end if;
+  perform save_takings(made, taken_from, moment) where taken_from <> '{}';
   return answers;
 end $$;
 

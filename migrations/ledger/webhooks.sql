@@ -6,10 +6,10 @@ create function ledger.endpoint_report(endpoint webhook_endpoints) returns jsonb
     'name', endpoint.name,
     'url', endpoint.url,
     'event_types', to_jsonb(endpoint.event_types),
-    'secret_type', endpoint.secret_type,
-    'secret_hint', endpoint.secret_hint,
+    'signature_type', endpoint.signature_type,
+    'hint', endpoint.hint,
     'public_key', endpoint.public_key,
-    'old_secret_until', iso(endpoint.old_secret_until),
+    'both_until', iso(endpoint.both_until),
     'created_at', iso(endpoint.created_at),
     'updated_at', iso(endpoint.updated_at),
     'disabled_at', iso(endpoint.disabled_at),
@@ -32,7 +32,7 @@ end $$;
 -- The secrets that sign now, as the gateway sealed them.
 create function ledger.sealed_secrets(endpoint webhook_endpoints) returns jsonb language sql stable as $$
   select jsonb_agg(encode(secret, 'base64')) from unnest(array[
-    endpoint.secret, case when endpoint.old_secret_until > clock_timestamp() then endpoint.old_secret end]) as secret
+    endpoint.secret, case when endpoint.both_until > clock_timestamp() then endpoint.old_secret end]) as secret
   where secret is not null
 $$;
 
@@ -61,8 +61,8 @@ begin
     return '{"decision": "too_many_webhook_endpoints"}';
   elsif endpoint.id is null then
     insert into webhook_endpoints
-      (account_id, created_by, name, url, event_types, secret_type, secret, secret_hint, public_key, sealed_by)
-    select asker.account_id, i.created_by, i.name, i.url, i.event_types, i.secret_type, decode(item ->> 'sealed', 'base64'), i.secret_hint,
+      (account_id, created_by, name, url, event_types, signature_type, secret, hint, public_key, sealed_by)
+    select asker.account_id, i.created_by, i.name, i.url, i.event_types, i.signature_type, decode(item ->> 'sealed', 'base64'), i.hint,
       i.public_key, i.sealed_by
     from jsonb_populate_record(null::webhook_endpoints, item - 'sealed') as i
     returning * into endpoint;
@@ -124,11 +124,73 @@ begin
   if asked.refusal is null and endpoint.rotated_by is distinct from (item ->> 'rotated_by')::uuid then
     update webhook_endpoints set
       old_secret = case when item -> 'keeps_old' = 'true' then secret end,
-      old_secret_until = case when item -> 'keeps_old' = 'true' then clock_timestamp() + interval '24 hours' end,
-      secret = decode(item ->> 'sealed', 'base64'), secret_hint = item ->> 'secret_hint', public_key = item ->> 'public_key',
+      both_until = case when item -> 'keeps_old' = 'true' then clock_timestamp() + interval '24 hours' end,
+      secret = decode(item ->> 'sealed', 'base64'), hint = item ->> 'hint', public_key = item ->> 'public_key',
       sealed_by = item ->> 'sealed_by', rotated_by = (item ->> 'rotated_by')::uuid, updated_at = clock_timestamp()
     where id = endpoint.id returning * into endpoint;
   end if;
   return jsonb_build_object('decision', coalesce(asked.refusal, 'rotated'))
     || case when asked.refusal is null then jsonb_build_object('endpoint', endpoint_report(endpoint)) else '{}' end;
+end $$;
+
+-- One delivery is sent again, whatever became of it, and goes through the schedule anew.
+create function ledger.resend_webhook_delivery(item jsonb) returns jsonb language plpgsql as $$
+declare
+  asked record := asked_endpoint(item);
+  endpoint webhook_endpoints := asked.endpoint;
+begin
+  if asked.refusal is not null then
+    return jsonb_build_object('decision', asked.refusal);
+  elsif endpoint.disabled_at is not null then
+    return '{"decision": "webhook_endpoint_disabled"}';
+  end if;
+  update webhook_deliveries set state = 'pending', due_at = clock_timestamp(), tries = 0
+  where id = (item ->> 'delivery_id')::bigint and endpoint_id = endpoint.id;
+  return jsonb_build_object('decision', case when found then 'resent' else 'not_found' end);
+end $$;
+
+-- Sends what an endpoint has missed since a moment, the oldest first: what failed, and what happened while it was disabled or full or was not
+-- there yet. `limit` at most; what then is left is got by asking again.
+create function ledger.recover_webhook_deliveries(item jsonb) returns jsonb language plpgsql as $$
+declare
+  asked record := asked_endpoint(item);
+  endpoint webhook_endpoints := asked.endpoint;
+  missed bigint[];
+  count_max int := (item ->> 'limit')::int;
+begin
+  if asked.refusal is not null then
+    return jsonb_build_object('decision', asked.refusal);
+  elsif endpoint.disabled_at is not null then
+    return '{"decision": "webhook_endpoint_disabled"}';
+  end if;
+  missed := array(
+    select o.id from outbox o left join webhook_deliveries d on d.event_id = o.id and d.endpoint_id = endpoint.id
+    where o.account_id = endpoint.account_id and o.created_at >= (item ->> 'since')::timestamptz and o.type = any (endpoint.event_types)
+      and coalesce(d.state, 'failed') = 'failed'
+    order by o.id limit count_max + 1);
+  insert into webhook_deliveries (account_id, endpoint_id, event_id, due_at)
+  select endpoint.account_id, endpoint.id, id, clock_timestamp() from unnest(missed) with ordinality as m (id, place)
+  where place <= count_max
+  on conflict (event_id, endpoint_id) do update set state = 'pending', due_at = excluded.due_at, tries = 0;
+  return jsonb_build_object(
+    'decision', 'recovered', 'count', least(cardinality(missed), count_max), 'has_more', cardinality(missed) > count_max);
+end $$;
+
+-- Secrets that another secret of the deployment sealed, those of endpoints after `after`.
+create function ledger.list_sealed_secrets(item jsonb) returns jsonb language sql stable as $$
+  select jsonb_build_object('decision', 'listed', 'secrets', coalesce(jsonb_agg(jsonb_build_object(
+    'endpoint_id', id::text, 'sealed', encode(secret, 'base64'), 'old_sealed', encode(old_secret, 'base64')) order by id), '[]'))
+  from (
+    select * from webhook_endpoints
+    where secret is not null and sealed_by <> item ->> 'sealed_by' and id > (item ->> 'after')::bigint
+    order by id limit (item ->> 'count_max')::int) as others
+$$;
+
+-- The same secret, sealed anew; not where it has been rotated meanwhile.
+create function ledger.reseal_secret(item jsonb) returns jsonb language plpgsql as $$
+begin
+  update webhook_endpoints set
+    secret = decode(item ->> 'sealed', 'base64'), old_secret = decode(item ->> 'old_sealed', 'base64'), sealed_by = item ->> 'sealed_by'
+  where id = (item ->> 'endpoint_id')::bigint and secret = decode(item ->> 'before', 'base64');
+  return jsonb_build_object('decision', case when found then 'resealed' else 'superseded' end);
 end $$;

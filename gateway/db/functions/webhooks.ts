@@ -1,20 +1,21 @@
 // Endpoints of webhooks, as a key of the account asks about them; and deliveries, as the gateway sends them.
 
 import * as z from 'zod'
+import * as shownNotifications from '../../../contract/public/notifications.ts'
 import { count, id, moment, uuid } from '../../../contract/public/scalar.ts'
 import * as shown from '../../../contract/public/webhook.ts'
 import { eventType } from '../../../contract/public/webhook-event.ts'
-import { caller, keyRefusals } from './asker.ts'
+import { caller, keyRefusals, operator } from './asker.ts'
 
 const endpoint = z.strictObject({
   id,
   name: z.string(),
   url: z.string(),
   event_types: z.array(eventType),
-  secret_type: shown.secretType,
-  secret_hint: z.string().nullable(),
+  signature_type: shown.secretType,
+  hint: z.string().nullable(),
   public_key: z.string().nullable(),
-  old_secret_until: moment.nullable(),
+  both_until: moment.nullable(),
   created_at: moment,
   updated_at: moment,
   disabled_at: moment.nullable(),
@@ -23,14 +24,14 @@ const endpoint = z.strictObject({
 })
 
 /** A secret as it is stored. */
-const stored = { sealed: z.string(), sealed_by: z.string(), secret_hint: z.string(), public_key: z.string().nullable() }
+const stored = { sealed: z.string(), sealed_by: z.string(), hint: z.string(), public_key: z.string().nullable() }
 
 const fields = { name: z.string(), url: z.string(), event_types: z.array(eventType) }
 const named = { ...caller, endpoint_id: id }
 const refusals = [...keyRefusals, 'not_found'] as const
 
 export const create_webhook_endpoint = {
-  item: z.strictObject({ ...caller, created_by: uuid, ...fields, secret_type: shown.secretType, ...stored }),
+  item: z.strictObject({ ...caller, created_by: uuid, ...fields, signature_type: shown.secretType, ...stored }),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({ decision: z.literal('created'), endpoint }),
     z.strictObject({ decision: z.enum([...keyRefusals, 'too_many_webhook_endpoints']) }),
@@ -70,6 +71,42 @@ export const rotate_webhook_secret = {
   answer: z.discriminatedUnion('decision', [
     z.strictObject({ decision: z.literal('rotated'), endpoint }),
     z.strictObject({ decision: z.enum(refusals) }),
+  ]),
+}
+
+export const resend_webhook_delivery = {
+  item: z.strictObject({ ...named, delivery_id: id }),
+  answer: z.strictObject({ decision: z.enum([...refusals, 'resent', 'webhook_endpoint_disabled']) }),
+}
+
+export const recover_webhook_deliveries = {
+  item: z.strictObject({ ...named, since: z.string(), limit: count }),
+  answer: z.discriminatedUnion('decision', [
+    z.strictObject({ decision: z.literal('recovered'), count, has_more: z.boolean() }),
+    z.strictObject({ decision: z.enum([...refusals, 'webhook_endpoint_disabled']) }),
+  ]),
+}
+
+const notifications = shownNotifications.notifications.omit({ object: true })
+
+export const read_notifications = {
+  item: z.strictObject({ ...operator, account_id: id }),
+  answer: z.discriminatedUnion('decision', [
+    z.strictObject({ decision: z.literal('allowed'), notifications }),
+    z.strictObject({ decision: z.literal('not_found'), notifications: z.null() }),
+  ]),
+}
+
+export const update_notifications = {
+  item: z.strictObject({
+    ...operator,
+    account_id: id,
+    fields: z.strictObject({ email: z.string().nullable(), event_types: z.array(eventType) }).partial(),
+    default_event_types: z.array(eventType), // where nothing was said yet
+  }),
+  answer: z.discriminatedUnion('decision', [
+    z.strictObject({ decision: z.literal('allowed'), notifications }),
+    z.strictObject({ decision: z.literal('not_found') }),
   ]),
 }
 
@@ -122,4 +159,23 @@ export const note_expiring_keys = {
 export const forget_events = {
   item: z.strictObject({ count_max: count }),
   answer: z.strictObject({ decision: z.literal('forgotten'), count }),
+}
+
+export const list_sealed_secrets = {
+  item: z.strictObject({ sealed_by: z.string(), after: z.string(), count_max: count }),
+  answer: z.strictObject({
+    decision: z.literal('listed'),
+    secrets: z.array(z.strictObject({ endpoint_id: id, sealed: z.string(), old_sealed: z.string().nullable() })),
+  }),
+}
+
+export const reseal_secret = {
+  item: z.strictObject({
+    endpoint_id: id,
+    before: z.string(), // as it is sealed now
+    sealed: z.string(),
+    old_sealed: z.string().nullable(),
+    sealed_by: z.string(),
+  }),
+  answer: z.strictObject({ decision: z.enum(['resealed', 'superseded']) }),
 }

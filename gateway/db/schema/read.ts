@@ -232,10 +232,10 @@ export const webhookEndpointsView = read
     name: text().notNull(),
     url: text().notNull(),
     event_types: text().array().$type<EventType[]>().notNull(),
-    secret_type: text().$type<WebhookEndpoint['secret_type']>().notNull(),
-    secret_hint: text(),
+    signature_type: text().$type<WebhookEndpoint['secret_type']>().notNull(),
+    hint: text(),
     public_key: text(),
-    old_secret_until: moment(),
+    both_until: moment(),
     created_at: moment().notNull(),
     updated_at: moment().notNull(),
     disabled_at: moment(),
@@ -254,7 +254,7 @@ export const webhookDeliveriesView = read
     attempts: jsonb().$type<WebhookDelivery['attempts']>().notNull(),
     answer: text(),
     created_at: moment().notNull(),
-    body: text().notNull(),
+    event: text().notNull(),
   })
   .existing()
 
@@ -263,6 +263,6 @@ export const eventsView = read
     id: int8().notNull(),
     account_id: int8().notNull(),
     type: text().$type<EventType>().notNull(),
-    body: text().notNull(),
+    event: text().notNull(),
   })
   .existing()

@@ -16,15 +16,15 @@ export const webhookEndpoints = pgTable('webhook_endpoints', {
   name: text().notNull(),
   url: text().notNull(),
   event_types: text().array().notNull(),
-  secret_type: text({ enum: ['hmac', 'ed25519'] })
+  signature_type: text({ enum: ['hmac', 'ed25519'] })
     .notNull()
     .default('hmac'),
   secret: bytea(), // sealed
-  secret_hint: text(),
+  hint: text(),
   public_key: text(),
   sealed_by: text(), // which secret of the deployment sealed it
   old_secret: bytea(),
-  old_secret_until: moment(),
+  both_until: moment(),
   rotated_by: uuid(),
   created_at: writtenAt(),
   updated_at: writtenAt(),

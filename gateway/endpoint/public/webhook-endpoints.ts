@@ -50,7 +50,7 @@ export const createWebhookEndpoint = endpoint(
     const { secret_type, ...given } = await readBody(c, creation)
     const { shown: signing_secret, stored } = await newSecret(c.env, secret_type, c.var.operation.seed)
     const url = target(c, given.url)
-    const item = { ...caller, ...given, url, secret_type, created_by: c.var.operation.id, ...stored }
+    const item = { ...caller, ...given, url, signature_type: secret_type, created_by: c.var.operation.id, ...stored }
     const made = await obtain(c.env, 'create_webhook_endpoint', item, 'created')
     return c.json({ ...publicEndpoint(made.endpoint), signing_secret })
   },
@@ -112,7 +112,7 @@ export const rotateWebhookSecret = endpoint(
     const { keep_old_secret_active_for_24_hours } = await readBody(c, rotation)
     const asked = { ...caller, endpoint_id: named(c) }
     const { endpoint: before } = await obtain(c.env, 'read_webhook_endpoint', asked, 'allowed')
-    const { shown: signing_secret, stored } = await newSecret(c.env, before.secret_type, c.var.operation.seed)
+    const { shown: signing_secret, stored } = await newSecret(c.env, before.signature_type, c.var.operation.seed)
     const keeps_old = keep_old_secret_active_for_24_hours ?? false
     const item = { ...asked, rotated_by: c.var.operation.id, keeps_old, ...stored }
     const { endpoint: after } = await obtain(c.env, 'rotate_webhook_secret', item, 'rotated')
@@ -176,14 +176,14 @@ function target(c: Call, url: string): string {
 }
 
 export function publicEndpoint(kept: Kept): shown.WebhookEndpoint {
-  const { id, name, url, event_types, secret_type, secret_hint, public_key, disabled_at, disabled_reason } = kept
+  const { id, name, url, event_types, signature_type, hint, public_key, disabled_at, disabled_reason } = kept
   return {
     object: 'webhook_endpoint',
-    ...{ id: `whe_${id}`, name, url, event_types, secret_type, public_key, disabled_reason },
+    ...{ id: `whe_${id}`, name, url, event_types, secret_type: signature_type, public_key, disabled_reason },
     created_at: unixSeconds(kept.created_at),
     updated_at: unixSeconds(kept.updated_at),
-    signing_secret_hint: secret_hint,
-    old_secret_active_until: unixSeconds(kept.old_secret_until),
+    signing_secret_hint: hint,
+    old_secret_active_until: unixSeconds(kept.both_until),
     status: disabled_at ? 'disabled' : 'enabled',
     disabled_at: unixSeconds(disabled_at),
     failing_since: unixSeconds(kept.failing_since),
