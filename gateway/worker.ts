@@ -53,12 +53,13 @@ async function forgetEvents(env: Env): Promise<void> {
   await untilNothing(() => ask(env, 'forget_events', { count_max: 1000 }))
 }
 
+const SEND_MS_MAX = 50_000 // less than the minute until the next run
+
 /** What is due within the minute, whoever else sends as well. Keys that will end are told of first. */
 async function sendWebhooks(env: Env): Promise<void> {
-  const end_ms = Date.now() + settingsOf(env).webhooks.watch_ms
   await untilNothing(() => ask(env, 'note_expiring_keys', { count_max: 1000 }))
   await resealSecrets(env)
-  await deliverDue(env, end_ms)
+  await deliverDue(env, { send_ms: SEND_MS_MAX, wait_ms: settingsOf(env).webhooks.watch_ms })
 }
 
 async function addUsageMonths(env: Env): Promise<void> {

@@ -24,8 +24,9 @@ const REST_MS = 5000
 const SECRET_LOST_REST_MS = 60_000
 const THROTTLED = [429, 502, 503, 504]
 
-/** Sends until nothing is due, `end_ms` has come, or nothing more is due before it. */
-export async function deliverDue(env: Env, end_ms: number): Promise<void> {
+/** Sends what is due, and what becomes due within `wait_ms`; begins nothing after `send_ms`. */
+export async function deliverDue(env: Env, { send_ms, wait_ms }: { send_ms: number; wait_ms: number }): Promise<void> {
+  const [end_ms, wait_end_ms] = [Date.now() + send_ms, Date.now() + wait_ms]
   const sending = new Map<Promise<void>, Leased>()
   while (Date.now() < end_ms) {
     const free = AT_ONCE - sending.size
@@ -38,7 +39,7 @@ export async function deliverDue(env: Env, end_ms: number): Promise<void> {
       sending.set(sent, endpoint)
     }
     if (endpoints.length > 0) continue
-    const is_due_later = next_due_ms !== null && Date.now() + next_due_ms < end_ms
+    const is_due_later = next_due_ms !== null && Date.now() + next_due_ms < wait_end_ms
     if (sending.size === 0 && !is_due_later) return
     await Promise.race([...sending.keys(), ...(is_due_later ? [sleep(next_due_ms)] : [])])
   }

@@ -26,19 +26,20 @@ export async function exchange(
 ): Promise<Outcome> {
   const started_unix_ms = Date.now()
   const signal = AbortSignal.timeout(ms_max)
-  const told = await through
-    .fetch(url, { method: 'POST', headers, body, redirect: 'manual', signal })
-    .then(async (response) => ({
-      status: response.status,
-      error: null,
-      answer: await beginningOf(response),
-      retry_after_s: retryAfterOf(response),
-    }))
-    .catch(() => ({ ...NOTHING, error: signal.aborted ? ('no answer in time' as const) : ('no connection' as const) }))
+  const told = await ask(through, url, { method: 'POST', headers, body, redirect: 'manual', signal }).catch(() => ({
+    ...NOTHING,
+    error: signal.aborted ? ('no answer in time' as const) : ('no connection' as const),
+  }))
   return { ...told, started_unix_ms, duration_ms: Date.now() - started_unix_ms }
 }
 
 const NOTHING = { status: null, answer: null, retry_after_s: null }
+
+async function ask(through: { fetch: typeof fetch }, url: string, init: RequestInit) {
+  const response = await through.fetch(url, init)
+  const answer = await beginningOf(response)
+  return { status: response.status, error: null, answer, retry_after_s: retryAfterOf(response) }
+}
 
 /** What of the answer is kept. The rest is not read. */
 async function beginningOf(response: Response): Promise<string> {

@@ -14,7 +14,7 @@ export function sendSoon(c: Call): void {
   gathering_since_ms = Date.now()
   c.executionCtx.waitUntil(
     new Promise((resolve) => setTimeout(resolve, GATHER_MS))
-      .then(() => deliverDue(c.env, Date.now() + SEND_MS_MAX))
+      .then(() => deliverDue(c.env, { send_ms: SEND_MS_MAX, wait_ms: SEND_MS_MAX }))
       .catch((error) => console.error(`webhooks: ${String(error)}`)),
   )
 }

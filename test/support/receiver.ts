@@ -24,7 +24,7 @@ export interface Receiver {
   stop(): Promise<void>
 }
 
-export async function startReceiver(): Promise<Receiver> {
+export async function startReceiver(address = '127.0.0.1'): Promise<Receiver> {
   const server = createServer((request, response) => {
     let body = ''
     request.setEncoding('utf8')
@@ -42,9 +42,9 @@ export async function startReceiver(): Promise<Receiver> {
   server.on('connection', () => {
     receiver.connections += 1
   })
-  await new Promise<void>((listening) => server.listen(0, '127.0.0.1', listening))
+  await new Promise<void>((listening) => server.listen(0, address, listening))
   const receiver: Receiver = {
-    url: `http://127.0.0.1:${(server.address() as AddressInfo).port}`,
+    url: `http://${address.includes(':') ? `[${address}]` : address}:${(server.address() as AddressInfo).port}`,
     received: [],
     behaviour: (_, response) => void response.end('ok'),
     connections: 0,
