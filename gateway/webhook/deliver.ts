@@ -24,10 +24,25 @@ const REST_MS = 5000
 const SECRET_LOST_REST_MS = 60_000
 const THROTTLED = [429, 502, 503, 504]
 
-/** Sends what is due, and what becomes due within `wait_ms`; begins nothing after `send_ms`. */
-export async function deliverDue(env: Env, { send_ms, wait_ms }: { send_ms: number; wait_ms: number }): Promise<void> {
-  const [end_ms, wait_end_ms] = [Date.now() + send_ms, Date.now() + wait_ms]
+interface Times {
+  /** Nothing is begun after it. */
+  send_ms: number
+  /** What becomes due within it is waited for. */
+  wait_ms: number
+}
+
+/** Sends what is due, and brings to its end what it has begun, also where it cannot ask for more. */
+export async function deliverDue(env: Env, times: Times): Promise<void> {
   const sending = new Map<Promise<void>, Leased>()
+  try {
+    await sendInTurn(env, times, sending)
+  } finally {
+    await Promise.all(sending.keys())
+  }
+}
+
+async function sendInTurn(env: Env, { send_ms, wait_ms }: Times, sending: Map<Promise<void>, Leased>): Promise<void> {
+  const [end_ms, wait_end_ms] = [Date.now() + send_ms, Date.now() + wait_ms]
   while (Date.now() < end_ms) {
     const free = AT_ONCE - sending.size
     const slow = SLOW_AT_ONCE - [...sending.values()].filter(({ is_slow }) => is_slow).length
@@ -43,7 +58,6 @@ export async function deliverDue(env: Env, { send_ms, wait_ms }: { send_ms: numb
     if (sending.size === 0 && !is_due_later) return
     await Promise.race([...sending.keys(), ...(is_due_later ? [sleep(next_due_ms)] : [])])
   }
-  await Promise.all(sending.keys())
 }
 
 const NONE: Pick<Answer<'claim_deliveries'>, 'endpoints' | 'next_due_ms'> = { endpoints: [], next_due_ms: null }
@@ -69,7 +83,7 @@ async function deliverTo(env: Env, endpoint: Leased): Promise<void> {
     const outcome = await send(env, endpoint, delivery, secrets)
     const rest_ms = restAfter(outcome)
     const releases = i === deliveries.length - 1 || rest_ms !== null || Date.now() >= end_ms
-    const attempt = { delivery_id: delivery.delivery_id, ...outcome }
+    const attempt = { delivery_id: delivery.delivery_id, tries: delivery.tries, ...outcome }
     const { decision } = await note({ releases, attempt, ...(rest_ms !== null && { rest_ms }) })
     if (releases || decision === 'superseded') return
   }

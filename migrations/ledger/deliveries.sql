@@ -61,7 +61,7 @@ create function ledger.due_deliveries(endpoint bigint, count_max int) returns js
 $$;
 
 -- Writes down what became of an attempt, and ends the lease where it was the last of it. Items: {endpoint_id, lease, releases, rest_ms,
--- attempt: {delivery_id, status, error, answer, started_unix_ms, duration_ms, retry_after_s} | null}. Of a lease that has ended only
+-- attempt: {delivery_id, tries before it, status, error, answer, started_unix_ms, duration_ms, retry_after_s} | null}. Of a lease that has ended only
 -- a success counts: whoever has it now sends the rest.
 create function ledger.note_attempt(item jsonb) returns jsonb language plpgsql as $$
 declare
@@ -100,20 +100,20 @@ declare
   delay interval;
 begin
   select * into delivery from webhook_deliveries where id = (attempt ->> 'delivery_id')::bigint and endpoint_id = endpoint.id for no key update;
-  if delivery.state is distinct from 'pending' then
-    return; -- whoever else sent it was faster
+  if delivery.state is distinct from 'pending' or not is_success and delivery.tries <> (attempt ->> 'tries')::int then
+    return; -- whoever else sent it was faster, or this was noted before
   end if;
   delivery.tries := delivery.tries + 1;
   delay := greatest(
     retry_delay(delivery.tries) * (0.8 + 0.4 * random()),
-    least((attempt ->> 'retry_after_s')::bigint, 86400) * interval '1 second');
+    (attempt ->> 'retry_after_s')::int * interval '1 second');
   update webhook_deliveries set
     state = case when is_success then 'delivered' when retry_delay(delivery.tries) is null or (attempt ->> 'status')::int = 410 then 'failed'
       else 'pending' end,
     tries = delivery.tries,
     due_at = clock_timestamp() + coalesce(delay, '0'),
     attempts = (select jsonb_agg(a order by place) from jsonb_array_elements(
-      delivery.attempts || jsonb_build_array(attempt - array['delivery_id', 'answer', 'retry_after_s'])) with ordinality as l (a, place)
+      delivery.attempts || jsonb_build_array(attempt - array['delivery_id', 'tries', 'answer', 'retry_after_s'])) with ordinality as l (a, place)
       where place > jsonb_array_length(delivery.attempts) + 1 - 20),
     answer = attempt ->> 'answer'
   where id = delivery.id;

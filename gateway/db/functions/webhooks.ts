@@ -145,7 +145,7 @@ export const note_attempt = {
     releases: z.boolean(), // nothing more is sent in this lease
     rest_ms: count.optional(), // for how long it is left alone
     attempt: shown.webhookAttempt
-      .extend({ delivery_id: id, answer: z.string().nullable(), retry_after_s: count.nullable() })
+      .extend({ delivery_id: id, tries: count, answer: z.string().nullable(), retry_after_s: count.nullable() })
       .nullable(),
   }),
   answer: z.strictObject({ decision: z.enum(['noted', 'superseded']) }),
