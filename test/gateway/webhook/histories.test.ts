@@ -15,6 +15,9 @@ import { GOOD, RETRY_AFTER_S, SINKS, type Sink, type Sinks, startSinks } from '.
 
 const EVENTS = draws('EVENTS', { few: 18, all: 1000 })
 const EVENTS_OF_ONE = 50 // of one account, and so of one endpoint
+// Those that are left alone between two attempts, which come one by one.
+const RESTED: Sink[] = ['slow', 'throttled']
+const EVENTS_OF_RESTED = 5
 const DELAYS_S = [5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400]
 const SPREAD_MS = 5 // of a clock that is read in two places
 
@@ -113,6 +116,7 @@ test(`${EVENTS} events to ${SINKS.length} kinds of receivers: none lost, none un
   const accounts: Told[] = []
   for (let i = 0; i < Math.max(SINKS.length, EVENTS / EVENTS_OF_ONE); i += 1)
     accounts.push(await newAccount(SINKS[i % SINKS.length]!, i))
+  const others = accounts.filter(({ sink }) => !RESTED.includes(sink))
   const kinds = new Map(accounts.map(({ endpoint_id, sink }) => [endpoint_id, sink]))
 
   /** A failed attempt is followed by the next of the schedule, a fifth of the time sooner or later, and never before the receiver said. */
@@ -143,16 +147,17 @@ test(`${EVENTS} events to ${SINKS.length} kinds of receivers: none lost, none un
     const ended = await Promise.all([sender.run(cut_at), ...(random.chance(0.2) ? [sender.run(null)] : [])])
     cuts += ended.filter((is_cut) => is_cut).length
   }
-  /** Sends until nothing is left to send, some seconds of the clock at most past what is due. */
+  /** Sends until nothing is left to send, some minutes of the clock at most past what is due. */
   const drain = async () => {
     for (let due = await nextDue(); due !== null; due = await nextDue()) {
-      await move(due + random.pick([0, 0, 1000, 20_000]))
+      await move(due + random.pick([0, 0, 60_000, 1_200_000]))
       await pass()
     }
   }
 
   for (let told = 0; told < EVENTS; told += 1) {
-    await tell(accounts[told % accounts.length]!)
+    const next = accounts.findLast(({ sink, events }) => RESTED.includes(sink) && events < EVENTS_OF_RESTED)
+    await tell(random.chance(0.2) && next ? next : random.pick(others))
     if (random.chance(0.05)) await pass()
   }
   await drain()
