@@ -91,7 +91,7 @@ describe('a response', () => {
 
 test('what is counted is what is there, within its bound, whatever is done at a time', async () => {
   const payers = await Promise.all([newPayer(db, 0n), newPayer(db, 0n), newPayer(db, 0n)])
-  const known = [randomUUID()]
+  const known: string[] = [randomUUID()]
   const actions = [
     async (payer: Payer) => void known.push((await keep(payer, 1 + random.below(60))).request_id),
     async ({ key_hash }: Payer) => void (await one('delete_response', { key_hash, request_id: random.pick(known) })),
