@@ -28,6 +28,11 @@ const table = {
     status: 400,
     message: 'Conversations are not kept here: send all of it, without a thread.',
   },
+  flex_not_offered: {
+    status: 400,
+    code: 'unsupported_parameter',
+    message: "This model has no price for the service_tier 'flex'. Leave it out, or say 'default'.",
+  },
   context_length_exceeded: {
     status: 400,
     message: 'The prompt and max_tokens do not fit into the context of this model.',
@@ -62,6 +67,24 @@ const table = {
     message: 'A key that is made by one with limits shares them and what they count: it cannot have others.',
   },
   too_many_keys: { status: 400, message: 'This account has as many keys as it may. Revoke some.' },
+  too_many_webhook_endpoints: {
+    status: 400,
+    message: 'This account has as many webhook endpoints as it may. Delete some.',
+  },
+  webhook_endpoint_disabled: {
+    status: 400,
+    message: 'This webhook endpoint is disabled, so nothing is sent to it. Enable it first.',
+  },
+  email_not_configured: { status: 400, message: 'No provider of e-mail is set up on this server.' },
+  url_not_allowed: { status: 400, message: 'Webhooks cannot be sent to this URL.' },
+  webhook_unreachable: {
+    status: 400,
+    message: 'The endpoint could not be reached: no connection, or no answer in time.',
+  },
+  webhook_secret_lost: {
+    status: 400,
+    message: 'The signing secret of this endpoint cannot be opened any more. Rotate it.',
+  },
   already_revoked: { status: 400, message: 'This key has been revoked or has expired.' },
   rotation_running: {
     status: 400,

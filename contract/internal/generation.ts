@@ -77,8 +77,10 @@ export interface GenerateRequest {
   continuous_usage?: boolean | undefined
   /** One list of parts a prompt; a raw completion may carry several. Choice index = prompt * n + copy. */
   prompts: PromptPart[][]
+  /** Of each prompt only so many tokens are kept, its last ones; or as many as the context has room for beside max_tokens. */
+  truncate_prompt?: number | 'to_fit' | undefined
   n: number // choices a prompt
-  max_tokens: number // a choice
+  max_tokens: number // a choice; 0 = its prompt alone is computed
   /** True where the caller gave no max_tokens: the node then lowers it to the room the context leaves. */
   max_tokens_is_default: boolean
   stop: string[]
@@ -90,9 +92,12 @@ export interface GenerateRequest {
   logit_bias: [token_id: number, bias: number][]
   /** Alternatives a token whose log-probabilities are written, 0 to LOGPROBS_MAX; null = none, nor the token's own. */
   logprobs: number | null
-  echo: boolean // the text begins with the prompt's; completions only, without logprobs
+  echo: boolean // the text begins with the prompt's, and so do the log-probabilities; completions only
+  /** The answer has the ids of its prompts' tokens and of its own. */
+  return_token_ids?: boolean | undefined
   sampling: SamplingParameters
   priority: Priority
+  service_tier?: 'default' | 'flex' | undefined // told in the answer, where the request said one
   /** What the caller expects the answer to be: it makes one faster, never another. */
   prediction?: string | undefined
   constraint?: Constraint

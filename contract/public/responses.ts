@@ -85,7 +85,7 @@ const asked = {
   parallel_tool_calls: z.boolean(),
   previous_response_id: z.string().nullable(),
   reasoning: z.null(),
-  service_tier: z.literal('default'),
+  service_tier: z.enum(['default', 'flex']),
   store: z.boolean(), // whether it can be read again
   temperature: z.number(),
   text: z.strictObject({ format: textFormat }),
@@ -93,7 +93,7 @@ const asked = {
   tools: z.array(functionTool),
   top_logprobs: count,
   top_p: z.number(),
-  truncation: z.literal('disabled'),
+  truncation: z.enum(['auto', 'disabled']),
   user: z.string().nullable(),
 }
 

@@ -16,7 +16,16 @@ export type Decision<N extends FunctionName> = Answer<N>['decision']
 export type Call = { [N in FunctionName]: { name: N; item: Item<N> } }[FunctionName]
 
 /** A connection each, so that none of these waits for another (teller.ts). */
-export type LaneName = 'admit' | 'settle' | 'give_back' | 'result' | 'change' | 'read' | 'list' | 'background'
+export type LaneName =
+  | 'admit'
+  | 'settle'
+  | 'give_back'
+  | 'result'
+  | 'change'
+  | 'read'
+  | 'list'
+  | 'background'
+  | 'webhook'
 
 interface Row<N extends FunctionName> {
   lane: LaneName
@@ -131,6 +140,22 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   reconcile_meter_day: { lane: 'background', shard: 'stripe' },
   reconcile: { lane: 'background', shard: 'reconcile' },
   ledger_health: { lane: 'background', shard: 'reconcile' },
+
+  create_webhook_endpoint: { lane: 'change', shard: byKey },
+  read_webhook_endpoint: { lane: 'read', shard: byKey },
+  update_webhook_endpoint: { lane: 'change', shard: byKey },
+  delete_webhook_endpoint: { lane: 'change', shard: byKey },
+  rotate_webhook_secret: { lane: 'change', shard: byKey },
+  resend_webhook_delivery: { lane: 'change', shard: byKey },
+  recover_webhook_deliveries: { lane: 'list', shard: byKey },
+  read_notifications: { lane: 'read', shard: 'admin' },
+  update_notifications: { lane: 'change', shard: 'admin' },
+  list_sealed_secrets: { lane: 'webhook', shard: 'webhooks' },
+  reseal_secret: { lane: 'webhook', shard: 'webhooks' },
+  claim_deliveries: { lane: 'webhook', shard: 'webhooks' },
+  note_attempt: { lane: 'webhook', shard: 'webhooks' },
+  note_expiring_keys: { lane: 'background', shard: 'expire' },
+  forget_events: { lane: 'background', shard: 'expire' },
 }
 
 /** Whose calls these are: the name of their shard, and of the party that they wait as. */

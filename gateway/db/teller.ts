@@ -60,6 +60,7 @@ export class Teller extends DurableObject<Env> {
       read: lane(),
       list: lane({ batch_max: LARGE_MAX, party_max: LISTS_MAX }),
       background: lane({ ms_max: 2 * BACKGROUND_MS_MAX }),
+      webhook: lane({ ms_max: BACKGROUND_MS_MAX }),
     }
     this.#views = lane({
       connect: () => connectReader(env.HYPERDRIVE_READER.connectionString, database_ms_max / 2),

@@ -21,6 +21,19 @@ export const invoiceId = z.string().regex(/^inv_[1-9]\d{0,17}_[1-9]\d{0,8}$/, 'e
 /** cn_12_3: the third credit note of account 12. */
 export const creditNoteId = z.string().regex(/^cn_[1-9]\d{0,17}_[1-9]\d{0,8}$/, 'expected the id of a credit note')
 
+/** whe_12, whd_12, evt_12: with a prefix that says what it is of. */
+export const endpointId = prefixed('whe_', 'expected the id of a webhook endpoint')
+export const deliveryId = prefixed('whd_', 'expected the id of a delivery')
+export const eventId = prefixed('evt_', 'expected the id of an event')
+
+/** It is passed on without its prefix. */
+function prefixed(prefix: string, error: string) {
+  return z
+    .string()
+    .regex(new RegExp(`^${prefix}[1-9]\\d{0,17}$`), error)
+    .transform((id) => id.slice(prefix.length))
+}
+
 /** The id in the path; one that is no id names nothing. */
 export function pathId(c: Call, name = 'id', schema: z.ZodType<string> = rowId): string {
   const id = schema.safeParse(c.req.param(name))

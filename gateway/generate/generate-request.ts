@@ -10,7 +10,7 @@ import type {
 import type { ResponseAsked } from '../../contract/public/responses.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { ApiError } from '../error.ts'
-import type { GenerationFields } from '../field/generation.ts'
+import { type GenerationFields, serviceTierOf } from '../field/generation.ts'
 
 const CHOICES_MAX = 128
 
@@ -37,6 +37,7 @@ export function generateRequest(
 ): GenerateRequest {
   const { model, request_id, shape, prompts, logprobs } = own
   const n = fields.n ?? 1
+  const service_tier = serviceTierOf(fields)
   const stream = fields.stream ?? false
   if (fields.stream_options && !stream)
     throw new ApiError('invalid_value', { param: 'stream_options', message: "'stream_options' needs 'stream': true." })
@@ -59,6 +60,7 @@ export function generateRequest(
     include_usage: include_usage ?? false,
     continuous_usage: continuous_usage_stats || undefined,
     prompts,
+    truncate_prompt: truncationOf(fields),
     n,
     max_tokens: maxTokens(fields, model),
     min_tokens: minTokens(fields, model),
@@ -70,8 +72,10 @@ export function generateRequest(
     logit_bias: Object.entries(fields.logit_bias ?? {}).map(([id, bias]) => [Number(id), bias]),
     logprobs,
     echo: own.echo ?? false,
+    return_token_ids: fields.return_token_ids || undefined,
     sampling: drawn,
-    priority: 'interactive',
+    priority: service_tier === 'flex' ? 'batch' : 'interactive',
+    ...(service_tier && { service_tier }),
     prediction: predictionOf(fields),
     ...(own.constraint && { constraint: own.constraint }),
     ...(own.asked && { asked: { ...own.asked, temperature: drawn.temperature, top_p: drawn.top_p } }),
@@ -81,6 +85,11 @@ export function generateRequest(
 /** A blank field of a form asks for no stop. */
 function stopsOf({ stop }: GenerationFields): string[] {
   return [stop ?? []].flat().filter((text) => text !== '')
+}
+
+/** Left out where nothing is cut, as are other fields that ask for nothing: a node of the release before does not know them. */
+function truncationOf({ truncate_prompt_tokens }: GenerationFields): GenerateRequest['truncate_prompt'] {
+  return truncate_prompt_tokens === -1 ? 'to_fit' : (truncate_prompt_tokens ?? undefined)
 }
 
 /** Left out where there is none: a node of the release before does not know it. */

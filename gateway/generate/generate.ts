@@ -21,6 +21,7 @@ import { type Generation, relay } from './relay.ts'
 export interface GenerationBody {
   model: string
   deadline_ms?: number | null | undefined
+  metadata?: Record<string, string> | null | undefined
 }
 
 /** What a public form adds to the path: the body it takes, and how that becomes a prompt. */
@@ -64,7 +65,7 @@ export async function generate<B extends GenerationBody>(
 type Run = (changes: Partial<Generation>) => Promise<Response>
 
 /** What the ledger is asked about it. */
-export function itemOf(c: Call, caller: Caller, { request, ceiling, duration_ms_max }: Asked) {
+export function itemOf(c: Call, caller: Caller, { request, metadata, ceiling, duration_ms_max }: Asked) {
   return {
     request_id: request.request_id,
     ...caller,
@@ -72,6 +73,8 @@ export function itemOf(c: Call, caller: Caller, { request, ceiling, duration_ms_
     ...ceiling,
     choices: request.n * request.prompts.length,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
+    ...(metadata && { metadata }),
+    ...(request.service_tier === 'flex' && { service_tier: request.service_tier }),
     registered_nodes: true as const,
     limits: settingsOf(c.env).limits,
   }
@@ -79,6 +82,7 @@ export function itemOf(c: Call, caller: Caller, { request, ceiling, duration_ms_
 
 export interface Asked {
   request: GenerateRequest
+  metadata: Record<string, string> | null
   ceiling: CostCeiling
   duration_ms_max: number
 }
@@ -89,9 +93,15 @@ export async function formatted<B extends GenerationBody>(c: Call, form: Generat
   const request = await form.format(fields, { model, request_id: c.get('request_id') })
   return {
     request,
+    metadata: metadataOf(fields),
     ceiling: costCeiling(request, model.context_tokens),
     duration_ms_max: Math.min(fields.deadline_ms ?? generation_ms_max, generation_ms_max),
   }
+}
+
+/** An empty one is none. */
+function metadataOf({ metadata }: GenerationBody): Record<string, string> | null {
+  return metadata && Object.keys(metadata).length > 0 ? metadata : null
 }
 
 async function runAndKeep(

@@ -1,8 +1,10 @@
 // What both shapes of OpenAI's have in common: how a stream is written, and its errors.
 
+import assert from 'node:assert/strict'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'
-import type { Usage } from '../../contract/public/openai.ts'
+import type { ChatTopLogprob, Usage } from '../../contract/public/openai.ts'
+import type { Candidate, TokenLogprob } from '../run/runner.ts'
 import type { Failure, PublicShape } from './public-shape.ts'
 
 export const openAiFrames: Pick<PublicShape, 'error' | 'failed' | 'frame' | 'last_frame'> = {
@@ -12,6 +14,11 @@ export const openAiFrames: Pick<PublicShape, 'error' | 'failed' | 'frame' | 'las
   last_frame: 'data: [DONE]\n\n',
 }
 
+/** What every answer and chunk has. */
+export function headOf({ response_id, created_unix_s, model, service_tier }: GenerateRequest) {
+  return { id: response_id, created: created_unix_s, model, ...(service_tier && { service_tier }) }
+}
+
 /** Usage on every chunk of a stream that asked for it; before the last it is null, or what was counted so far. */
 export function chunkUsage(
   { include_usage, continuous_usage }: GenerateRequest,
@@ -19,6 +26,17 @@ export function chunkUsage(
 ): { usage?: Usage | null } {
   if (!include_usage) return {}
   return { usage: continuous_usage ? usage() : null }
+}
+
+/** A token of an answer, or one that could have been there. */
+export function candidateOf({ text, bytes, logprob }: Candidate | TokenLogprob): ChatTopLogprob {
+  assert(logprob !== null, 'only of a prompt that is echoed is there a token that nothing comes before')
+  return { token: text, logprob, bytes }
+}
+
+/** The ids of tokens, where they were asked for. */
+export function idsOf(token_ids: readonly number[] | undefined): { token_ids?: number[] } {
+  return token_ids ? { token_ids: [...token_ids] } : {}
 }
 
 export const FAILURE_MESSAGES: Record<Failure, string> = {

@@ -9,6 +9,8 @@ import type { TokenLogprob } from '../run/runner.ts'
 export interface Piece {
   text: string
   logprobs: readonly TokenLogprob[] | null
+  /** The ids of the tokens that were counted with it, where they were asked for. */
+  token_ids?: readonly number[]
   /** A call's beginning, with its name, or a part of its arguments; there is no text then. */
   call?: { index: number; arguments: string; name?: string }
 }
@@ -28,6 +30,9 @@ export interface WholeChoice extends Piece {
   calls: { name: string; arguments: string }[]
   finish: Finish
 }
+
+/** Of each prompt, where they were asked for. */
+export type PromptTokenIds = readonly (readonly number[])[] | undefined
 
 /** Why an answer ends with an error. */
 export type Failure = 'error' | 'revoked'

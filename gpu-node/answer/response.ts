@@ -12,7 +12,7 @@ import type {
   ResponseOutputText,
 } from '../../contract/public/responses.ts'
 import type { Candidate, TokenLogprob } from '../run/runner.ts'
-import { FAILURE_MESSAGES, openAiFrames } from './openai-shape.ts'
+import { candidateOf, FAILURE_MESSAGES, openAiFrames } from './openai-shape.ts'
 import { callId, type Failure, type Finish, type Piece, type PublicShape, type WholeChoice } from './public-shape.ts'
 
 export function responseShape(request: GenerateRequest): PublicShape {
@@ -278,6 +278,7 @@ function logprobsOf({ logprobs }: Piece): ResponseLogprob[] {
   return (logprobs ?? []).map((token) => ({ ...candidate(token), top_logprobs: token.top.map(candidate) }))
 }
 
-function candidate({ text, bytes, logprob }: Candidate) {
-  return { token: text, logprob, bytes: [...(bytes ?? [])] }
+function candidate(token: Candidate | TokenLogprob) {
+  const { bytes, ...told } = candidateOf(token)
+  return { ...told, bytes: bytes ?? [] } // of a token without text, too
 }

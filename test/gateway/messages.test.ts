@@ -223,7 +223,7 @@ describe('a key', () => {
 
 describe('fields', () => {
   test.each<[string, object, string[]]>([
-    ['of caches', { cache_control: { type: 'ephemeral' }, metadata: { user_id: 'u' } }, ['cache_control', 'metadata']],
+    ['of caches', { cache_control: { type: 'ephemeral' } }, ['cache_control']],
     [
       'of blocks',
       { system: [{ type: 'text', text: 's', cache_control: { type: 'ephemeral' } }] },

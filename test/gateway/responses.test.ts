@@ -138,13 +138,22 @@ describe('fields', () => {
     ['of tools without tools', { tools: [], tool_choice: 'auto' }, ['tool_choice']],
     ['of tools that OpenAI runs', { max_tool_calls: 3 }, ['max_tool_calls']],
     ['of the way it is written', { text: { verbosity: 'medium' } }, ['text.verbosity']],
-    ['of the tier', { service_tier: 'auto' }, ['service_tier']],
+    ['of a tier that is not sold', { service_tier: 'priority' }, ['service_tier']],
     ['of items', { input: [{ role: 'user', content: 'q', phase: 'commentary' }] }, ['input[0].phase']],
     ['unknown and empty', { a1: null, b2: [] }, ['a1', 'b2']],
     ['of nothing', { background: false, conversation: null, prompt: null, truncation: 'disabled' }, []],
     ['of what is included', { include: ['reasoning.encrypted_content'] }, []],
   ])('%s are taken and named', async (_, changes, names) => {
     expect((await asked(changes)).ignored).toEqual(names)
+  })
+
+  test('of the tier, of what is cut and of reports are used, and said again', async () => {
+    const used = { service_tier: 'flex', truncation: 'auto', metadata: { team: 'a' } }
+    const { request, answer, ignored } = await asked(used)
+    expect(request).toMatchObject({ priority: 'batch', truncate_prompt: 'to_fit' })
+    expect([answer, ignored]).toMatchObject([used, []])
+    const receipt = await caller.get(`/v1/usage/${answer.id}`)
+    expect(await receipt.json()).toMatchObject({ metadata: { team: 'a' } })
   })
 
   test('thoughts are taken and named', async () => {
@@ -158,7 +167,8 @@ describe('fields', () => {
     [{ background: true }, 'unsupported_parameter', 'background'],
     [{ conversation: 'conv_1' }, 'unsupported_parameter', 'conversation'],
     [{ prompt: { id: 'pmpt_1' } }, 'unsupported_parameter', 'prompt'],
-    [{ truncation: 'auto' }, 'unsupported_parameter', 'truncation'],
+    [{ truncation: 'first' }, 'invalid_value', 'truncation'],
+    [{ return_token_ids: true }, 'unknown_parameter', 'return_token_ids'],
     [{ context_management: [{ type: 'compaction' }] }, 'unsupported_parameter', 'context_management'],
     [{ tools: [{ type: 'web_search' }] }, 'unsupported_parameter', 'tools[0].type'],
     [{ tools: [{ type: 'mcp', server_label: 's' }] }, 'unsupported_parameter', 'tools[0].type'],

@@ -40,7 +40,7 @@ const loadStories = (model: Model, changes: Partial<EngineOptions> = {}) =>
 const nothing = { begin: 0, count: 0 }
 const greedyRow: Omit<PackedRow, 'token'> = {
   ...{ seed: 0n, counter: 0, temperature: 0, top_p: 1, min_p: 0, repetition_penalty: 1, frequency_penalty: 0 },
-  ...{ presence_penalty: 0, top_k: 0, logprobs: -1, output_tokens: 0 },
+  ...{ presence_penalty: 0, top_k: 0, logprobs: -1, output_tokens: 0, scored: -1 },
   ...{ history: nothing, bias: nothing, banned: nothing, mask: nothing },
 }
 

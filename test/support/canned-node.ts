@@ -9,6 +9,7 @@ import type { Signer } from '../../contract/ed25519.ts'
 import {
   ACCEPTED_HEADER,
   type GenerateRequest,
+  type NodeError,
   type NodeErrorCode,
   TICKET_HEADER,
 } from '../../contract/internal/generation.ts'
@@ -25,6 +26,7 @@ import {
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import { usageOf } from '../../contract/public/openai.ts'
 import { messageShape } from '../../gpu-node/answer/message.ts'
+import { headOf } from '../../gpu-node/answer/openai-shape.ts'
 import { responseShape } from '../../gpu-node/answer/response.ts'
 import { issuer, newSigner } from './keys.ts'
 
@@ -48,6 +50,8 @@ export interface CannedNodeOptions {
   before_report?: (request_id: string) => Promise<unknown>
   /** Refuse every generation with this. */
   refuse?: NodeErrorCode
+  /** How it answers where it is asked whether a constraint can be held. */
+  cannot_hold?: NodeError['error']
   /** What its refusals say of when to come back. */
   retry_after?: string
   /** False: reports nothing by itself. */
@@ -213,6 +217,7 @@ export class CannedNode {
       prompts: question.prompts.map(() => counted),
       sequence_tokens_max: CONTEXT_TOKENS,
       queue_s: 2,
+      refused: question.constraint && this.options.cannot_hold,
     }
     res.writeHead(200, { 'content-type': 'application/json' })
     res.end(JSON.stringify(count || { text: 'decoded' }))
@@ -336,7 +341,7 @@ function chunk(request: GenerateRequest, index: number, content: string, finish_
 }
 
 function frame(request: GenerateRequest, object: string) {
-  return { id: request.response_id, object, created: request.created_unix_s, model: request.model }
+  return { ...headOf(request), object }
 }
 
 function usageFor(completion: number) {

@@ -7,7 +7,7 @@ import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-import { generationFields, stopText } from '../../field/generation.ts'
+import { generationFields, metadataOf, metadataValue, stopText } from '../../field/generation.ts'
 import { chatTools, messageToolFields, unusedOfMessageTools } from '../../field/message-tools.ts'
 import { bodyOf, readBody } from '../../field/read-body.ts'
 import { answerSchema } from '../../field/response-format.ts'
@@ -130,16 +130,21 @@ const body = z
     fallbacks: unsupported([]),
     inference_geo: unsupported(),
     mcp_servers: unsupported([]),
-    metadata: hint(),
+    metadata: metadataOf(metadataValue.nullable()).transform(withoutNulls).nullish(),
     service_tier: hint('auto', 'standard_only'),
   })
   .catchall(askingNothing())
 
 type Body = z.infer<typeof body>
 
+/** Anthropic's `user_id` may be null. */
+function withoutNulls(pairs: Record<string, string | null>): Record<string, string> {
+  return Object.fromEntries(Object.entries(pairs).flatMap(([name, value]) => (value === null ? [] : [[name, value]])))
+}
+
 export const messageForm: GenerationForm<Body> = {
   schema: body,
-  format: ({ stop_sequences: stop, ...fields }, own) =>
+  format: ({ stop_sequences: stop, service_tier: _, ...fields }, own) =>
     generateRequest(
       { ...fields, stop },
       {

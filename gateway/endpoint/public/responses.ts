@@ -12,7 +12,7 @@ import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-import { generationFields } from '../../field/generation.ts'
+import { generationFields, serviceTierOf } from '../../field/generation.ts'
 import { itemId, responseId } from '../../field/id.ts'
 import { bodyOf, readBody } from '../../field/read-body.ts'
 import { itemsOf, type ResponseInput, referencesIn, responseInput, unusedOfItems } from '../../field/response-items.ts'
@@ -58,22 +58,18 @@ const conversation = {
   text: responseText.nullish(),
   conversation: unsupported(),
   prompt: unsupported(),
-  truncation: unsupported('disabled'),
+  truncation: z.enum(['auto', 'disabled']).nullish(),
   reasoning: hint(), // a model that does not think has nothing to think of
 }
 
-const metadata = z
-  .record(z.string().max(64), text.max(512))
-  .refine((pairs) => Object.keys(pairs).length <= 16, { error: 'expected at most 16 pairs' })
-
-const { n, max_tokens, stream_options, store, ...fields } = generationFields
+// A response has one choice, and no ids of tokens.
+const { n, max_tokens, return_token_ids, stream_options, store, ...fields } = generationFields
 
 const body = z
   .object({
     ...fields,
     ...conversation,
     max_output_tokens: max_tokens,
-    metadata: metadata.nullish(),
     store: z.boolean().nullish(),
     include: z.array(INCLUDED).nullish(),
     top_logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
@@ -134,10 +130,10 @@ export const countInputTokens = endpoint(
 type Own = Parameters<GenerationForm<Body>['format']>[1]
 
 function requestOf(fields: Body, own: Own, items: ResponseInputItem[]) {
-  const { max_output_tokens: max_tokens, stream_options, top_logprobs, include, metadata, store, ...rest } = fields
+  const { max_output_tokens: max_tokens, stream_options, top_logprobs, include, store, ...rest } = fields
   const logprobs = top_logprobs || include?.includes(LOGPROBS) ? (top_logprobs ?? 0) : null
   return generateRequest(
-    { ...rest, max_tokens },
+    { ...rest, max_tokens, ...(fields.truncation === 'auto' && { truncate_prompt_tokens: -1 }) },
     {
       ...own,
       shape: 'response',
@@ -149,15 +145,15 @@ function requestOf(fields: Body, own: Own, items: ResponseInputItem[]) {
         instructions: fields.instructions ?? null,
         max_output_tokens: max_tokens == null || max_tokens === -1 ? null : max_tokens,
         max_tool_calls: null,
-        metadata: metadata ?? {},
+        metadata: fields.metadata ?? {},
         previous_response_id: fields.previous_response_id ?? null,
         reasoning: null,
-        service_tier: 'default',
+        service_tier: serviceTierOf(fields) ?? 'default',
         store: store ?? true,
         text: toldText(fields.text),
         ...toldTools(fields),
         top_logprobs: logprobs ?? 0,
-        truncation: 'disabled',
+        truncation: fields.truncation ?? 'disabled',
         user: fields.user ?? null,
       },
     },
@@ -260,6 +256,7 @@ type Given = Partial<Body> & { input: unknown }
 function unusedOf(given: Given): string[] {
   return [
     ...unusedIn(given, body),
+    ...(given.service_tier == null || serviceTierOf(given) ? [] : ['service_tier']),
     ...unusedIn(given.text ?? {}, responseText, 'text.'),
     ...unusedIn(given.stream_options ?? {}, body.shape.stream_options.unwrap().unwrap(), 'stream_options.'),
     ...unusedOfResponseTools(given),
