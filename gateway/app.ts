@@ -60,6 +60,8 @@ import { countMessageTokens, createMessage } from './endpoint/public/messages.ts
 import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
+import { countInputTokens, createResponse } from './endpoint/public/responses.ts'
+import { deleteResponse, listInputItems, retrieveResponse } from './endpoint/public/stored-responses.ts'
 import { ticketKeys } from './endpoint/public/ticket-keys.ts'
 import { detokenize, tokenize } from './endpoint/public/tokens.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
@@ -103,6 +105,11 @@ export const routes: Route[] = [
   route('/v1/chat/completions', key('generate'), { POST: chatCompletions }, { once_by: 'endpoint' }),
   route('/v1/messages', key('generate'), { POST: createMessage }, { once_by: 'endpoint' }),
   route('/v1/messages/count_tokens', key('generate'), { POST: countMessageTokens }, { once_by: 'nature' }),
+  route('/v1/responses', key('generate'), { POST: createResponse }, { once_by: 'endpoint' }),
+  // Its own path before those with an id.
+  route('/v1/responses/input_tokens', key('generate'), { POST: countInputTokens }, { once_by: 'nature' }),
+  route('/v1/responses/:id', key('generate'), { GET: retrieveResponse, DELETE: deleteResponse }),
+  route('/v1/responses/:id/input_items', key('generate'), { GET: listInputItems }),
   route('/v1/tokenize', key('generate'), { POST: tokenize }, { once_by: 'nature' }),
   route('/v1/detokenize', key('generate'), { POST: detokenize }, { once_by: 'nature' }),
   route('/v1/estimate', key('generate'), { POST: estimate }, { once_by: 'nature' }),

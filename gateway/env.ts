@@ -22,7 +22,7 @@ export interface Env {
   ADMIN_KEY: string
   /** Results that are kept, fingerprints of bodies, prefix caches and, without RECEIPT_SEED, receipts are keyed by it; without it by ADMIN_KEY. */
   DATA_SECRET?: string
-  /** The one before it, for the day that results are kept. */
+  /** The one before it, for the day that results are kept, and the thirty that responses are stored. */
   DATA_SECRET_BEFORE?: string
   /** Opens /metrics and nothing else; without it nobody is let in there. */
   METRICS_TOKEN?: string
@@ -34,6 +34,7 @@ export interface Env {
   REQUESTS_IN_FLIGHT_MAX: string
   OTHER_REQUESTS_PER_MINUTE: string
   KEPT_BYTES_MAX: string
+  STORED_BYTES_MAX: string
   FLOOD: RateLimit
   FAILED_AUTHENTICATION: RateLimit
   /** The way to endpoints of webhooks, which reaches public addresses only. Without it the runtime's own does no other. */
@@ -113,6 +114,8 @@ export interface Settings {
   other_requests_per_minute: number
   /** What an account may have of kept results. */
   kept_bytes_max: number
+  /** What an account may have of stored responses. */
+  stored_bytes_max: number
   webhooks: {
     /** The longest an endpoint may take to answer. */
     ms_max: number
@@ -172,6 +175,7 @@ const bindings = z.object({
   REQUESTS_IN_FLIGHT_MAX: count,
   OTHER_REQUESTS_PER_MINUTE: count,
   KEPT_BYTES_MAX: count,
+  STORED_BYTES_MAX: count,
   WEBHOOK_MS_MAX: count,
   WEBHOOK_WATCH_MS: count,
   WEBHOOK_ALLOWED_RANGES: ranges.optional(),
@@ -240,6 +244,7 @@ function check(env: Env): Settings {
     },
     other_requests_per_minute: parsed.data.OTHER_REQUESTS_PER_MINUTE,
     kept_bytes_max: parsed.data.KEPT_BYTES_MAX,
+    stored_bytes_max: parsed.data.STORED_BYTES_MAX,
     webhooks: {
       ms_max: parsed.data.WEBHOOK_MS_MAX,
       watch_ms: parsed.data.WEBHOOK_WATCH_MS,

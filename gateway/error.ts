@@ -23,6 +23,16 @@ const table = {
   missing_required_parameter: { status: 400, message: 'A parameter is missing.' },
   unknown_parameter: { status: 400, message: 'This parameter is not known.' },
   unsupported_parameter: { status: 400, message: 'This parameter is not supported.' },
+  // By this name the clients' own loops know to send the whole conversation instead.
+  thread_unsupported_request: {
+    status: 400,
+    message: 'Conversations are not kept here: send all of it, without a thread.',
+  },
+  flex_not_offered: {
+    status: 400,
+    code: 'unsupported_parameter',
+    message: "This model has no price for the service_tier 'flex'. Leave it out, or say 'default'.",
+  },
   context_length_exceeded: {
     status: 400,
     message: 'The prompt and max_tokens do not fit into the context of this model.',
@@ -95,6 +105,7 @@ const table = {
   },
   model_not_allowed: { status: 403, type: 'permission_error', message: 'This key may not use this model.' },
   not_found: { status: 404, message: 'There is nothing here.' },
+  previous_response_not_found: { status: 404, message: 'There is no such response that is stored.' },
   model_not_found: { status: 404, message: 'This model does not exist.' },
   method_not_allowed: { status: 405, message: 'This method is not allowed here.' },
   body_too_large: { status: 413, message: 'The body is larger than allowed.' },

@@ -22,6 +22,7 @@ import * as operators from '../contract/public/operator.ts'
 import * as prices from '../contract/public/price.ts'
 import * as receiptKeys from '../contract/public/receipt-key.ts'
 import * as reconciliation from '../contract/public/reconciliation.ts'
+import * as responseBodies from '../contract/public/responses.ts'
 import * as tax from '../contract/public/tax.ts'
 import * as tokens from '../contract/public/tokens.ts'
 import * as usage from '../contract/public/usage.ts'
@@ -193,6 +194,7 @@ const NAMED = [
   prices,
   receiptKeys,
   reconciliation,
+  responseBodies,
   tax,
   tokens,
   usage,

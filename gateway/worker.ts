@@ -29,6 +29,7 @@ const duties = [
   expireGrants,
   addUsageMonths,
   forgetRequests,
+  forgetResponses,
   forgetEvents,
   sendWebhooks,
   closeInvoices,
@@ -43,6 +44,11 @@ async function expireReservations(env: Env): Promise<void> {
 /** Forgets the results of idempotent requests after their day, some hundred milliseconds' worth of bytes at a time. */
 async function forgetRequests(env: Env): Promise<void> {
   await untilNothing(() => ask(env, 'forget_requests', { count_max: 10_000, bytes_max: 64 << 20 }))
+}
+
+/** Forgets stored responses after their thirty days. */
+async function forgetResponses(env: Env): Promise<void> {
+  await untilNothing(() => ask(env, 'forget_responses', { count_max: 1000 }))
 }
 
 async function expireGrants(env: Env): Promise<void> {

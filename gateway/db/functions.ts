@@ -66,6 +66,9 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   release_request: { lane: 'change', shard: byAccount },
   keep_result: { lane: 'result', shard: byAccount },
   read_result: { lane: 'result', shard: byAccount },
+  keep_response: { lane: 'result', shard: byAccount },
+  read_responses: { lane: 'result', shard: byKey },
+  delete_response: { lane: 'change', shard: byKey },
 
   create_key: { lane: 'change', shard: byAsker },
   read_key: { lane: 'read', shard: byAsker },
@@ -126,6 +129,7 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   expire: { lane: 'background', shard: 'expire' },
   expire_due_grants: { lane: 'background', shard: 'expire' },
   forget_requests: { lane: 'background', shard: 'expire' },
+  forget_responses: { lane: 'background', shard: 'expire' },
   add_usage_months: { lane: 'background', shard: 'expire' },
   cut_invoices: { lane: 'background', shard: 'invoices' },
   sum_invoices: { lane: 'background', shard: 'invoices' },

@@ -9,10 +9,11 @@ import { listKeys } from './queries/keys.ts'
 import { listNodeRefusals, listNodes } from './queries/nodes.ts'
 import { listAudit, listOperatorKeys, listOperators } from './queries/operators.ts'
 import { listPrices } from './queries/prices.ts'
-import { sumUsage } from './queries/usage.ts'
+import { findFullMetadata, sumUsage } from './queries/usage.ts'
 import { listEvents, listWebhookDeliveries, listWebhookEndpoints } from './queries/webhooks.ts'
 
 export const queries = {
+  find_full_metadata: findFullMetadata,
   list_accounts: listAccounts,
   list_anomalies: listAnomalies,
   list_audit: listAudit,

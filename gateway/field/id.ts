@@ -6,7 +6,8 @@ import { ApiError } from '../error.ts'
 
 export const rowId = z.string().regex(/^[1-9]\d{0,17}$/, 'expected an id')
 
-const RESPONSE_ID = /^(?:chatcmpl-|cmpl-|msg_)([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})$/i
+const RESPONSE_ID =
+  /^(?:chatcmpl-|cmpl-|msg_|resp_)([0-9a-f]{8})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{4})([0-9a-f]{12})$/i
 
 /** The id of a request, or of its answer, which is made of it: most clients show that one and hide the header. */
 export const requestId = z
@@ -39,3 +40,16 @@ export function pathId(c: Call, name = 'id', schema: z.ZodType<string> = rowId):
   if (!id.success) throw new ApiError('not_found')
   return id.data
 }
+
+/** resp_…: the request's id, from that of its response. */
+export const responseId = z
+  .string()
+  .regex(/^resp_[0-9a-f]{32}$/, 'expected the id of a response')
+  .pipe(requestId)
+
+/** msg_… or fc_…_0: the id of the request whose answer has this item. */
+export const itemId = z
+  .string()
+  .regex(/^(msg_[0-9a-f]{32}|fc_[0-9a-f]{32}_\d{1,3})$/)
+  .transform((id) => id.replace(/^(?:msg|fc)_(\w{32}).*$/, 'resp_$1'))
+  .pipe(responseId)

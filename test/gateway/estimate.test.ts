@@ -123,6 +123,12 @@ describe('an estimate', () => {
     expect(await errorOf(wrong)).toMatchObject({ status: 400, param: 'best_of' })
   })
 
+  test('counts what is kept of a prompt that is truncated, and no output of one that is only scored', async () => {
+    const body = { model, prompt: 'abc', truncate_prompt_tokens: 4, max_tokens: 0, echo: true, logprobs: 1 }
+    expect(await estimated(body)).toMatchObject({ admitted: true, prompt_tokens_max: 4, completion_tokens_max: 0 })
+    expect(question()).toMatchObject({ truncated: { truncate_prompt: 4, max_tokens: 0 } })
+  })
+
   test('says why the request would be refused', async () => {
     const poor = await gateway.newCaller('1')
     const told = await estimated({ ...chatBody, max_tokens: 16 }, poor)
@@ -133,6 +139,19 @@ describe('an estimate', () => {
       admitted: false,
       refusal: { code: 'context_length_exceeded' },
     })
+  })
+
+  test('says whether what the answer has to be can be held, behind what an admission says', async () => {
+    const format = { response_format: { type: 'regex', pattern: 'a' } }
+    expect((await estimated({ ...chatBody, ...format, max_tokens: 4 })).admitted).toBe(true)
+    expect(question()).toMatchObject({ constraint: { kind: 'regex', regex: 'a' } })
+    gateway.node.options.cannot_hold = { code: 'invalid_constraint', message: 'No a.', param: 'response_format' }
+    const held = await estimated({ ...chatBody, ...format, max_tokens: 4 })
+    expect(held).toMatchObject({ admitted: false, refusal: { code: 'invalid_response_format', message: 'No a.' } })
+    expect(held.prompt_tokens).toBe(5)
+    expect((await estimated({ ...chatBody, max_tokens: 4 })).admitted).toBe(true) // asks for nothing to be held
+    const poor = await gateway.newCaller('1')
+    expect(await estimated({ ...chatBody, ...format }, poor)).toMatchObject({ refusal: { code: 'insufficient_quota' } })
   })
 
   test('of a model that no node serves has no count', async () => {

@@ -8,6 +8,7 @@ import type { EntryKind } from '../../../contract/public/entry.ts'
 import type { Scope } from '../../../contract/public/key.ts'
 import type { Node } from '../../../contract/public/node.ts'
 import type { Role } from '../../../contract/public/operator.ts'
+import type { Price } from '../../../contract/public/price.ts'
 import type { WebhookDelivery, WebhookEndpoint } from '../../../contract/public/webhook.ts'
 import type { EventType } from '../../../contract/public/webhook-event.ts'
 import { int8, moment } from './column.ts'
@@ -73,6 +74,7 @@ export const pricesView = read
     output_nanousd_per_token: int8().notNull(),
     valid_from: moment().notNull(),
     valid_until: moment(),
+    service_tier: text().$type<Price['service_tier']>().notNull(),
   })
   .existing()
 
@@ -132,6 +134,26 @@ export const usageByDayView = read
     key_id: int8().notNull(),
     model: text().notNull(),
     ...usageSums,
+  })
+  .existing()
+
+export const usageByMetadataView = read
+  .view('usage_by_metadata', {
+    account_id: int8().notNull(),
+    name: text().notNull(),
+    day: date().notNull(), // of UTC
+    value: text().notNull(),
+    key_id: int8().notNull(),
+    model: text().notNull(),
+    ...usageSums,
+  })
+  .existing()
+
+export const fullMetadataView = read
+  .view('full_metadata', {
+    account_id: int8().notNull(),
+    day: date().notNull(),
+    name: text().notNull(), // '' for names beyond the most of a day
   })
   .existing()
 
