@@ -67,6 +67,24 @@ const table = {
     message: 'A key that is made by one with limits shares them and what they count: it cannot have others.',
   },
   too_many_keys: { status: 400, message: 'This account has as many keys as it may. Revoke some.' },
+  too_many_webhook_endpoints: {
+    status: 400,
+    message: 'This account has as many webhook endpoints as it may. Delete some.',
+  },
+  webhook_endpoint_disabled: {
+    status: 400,
+    message: 'This webhook endpoint is disabled, so nothing is sent to it. Enable it first.',
+  },
+  email_not_configured: { status: 400, message: 'No provider of e-mail is set up on this server.' },
+  url_not_allowed: { status: 400, message: 'Webhooks cannot be sent to this URL.' },
+  webhook_unreachable: {
+    status: 400,
+    message: 'The endpoint could not be reached: no connection, or no answer in time.',
+  },
+  webhook_secret_lost: {
+    status: 400,
+    message: 'The signing secret of this endpoint cannot be opened any more. Rotate it.',
+  },
   already_revoked: { status: 400, message: 'This key has been revoked or has expired.' },
   rotation_running: {
     status: 400,
@@ -87,6 +105,7 @@ const table = {
   },
   model_not_allowed: { status: 403, type: 'permission_error', message: 'This key may not use this model.' },
   not_found: { status: 404, message: 'There is nothing here.' },
+  previous_response_not_found: { status: 404, message: 'There is no such response that is stored.' },
   model_not_found: { status: 404, message: 'This model does not exist.' },
   method_not_allowed: { status: 405, message: 'This method is not allowed here.' },
   body_too_large: { status: 413, message: 'The body is larger than allowed.' },

@@ -93,7 +93,7 @@ function whereAll({ gateway_url, api_key }: Ready, data_dir: string): string {
     '',
     `base URL   ${gateway_url}/v1`,
     `key        ${api_key}`,
-    `docs       ${gateway_url}/openapi.json, and ${shown(join(import.meta.dirname, '../docs'))}/`,
+    `docs       ${gateway_url}/docs, and ${shown(join(import.meta.dirname, '../docs'))}/`,
     `logs       ${logs.join('  ')}`,
   ].join('\n')
 }

@@ -243,7 +243,8 @@ constexpr Constant row_layout[] = {{"bytes", sizeof(ziya::Row)},
                                    {"history", offsetof(ziya::Row, history)},
                                    {"bias", offsetof(ziya::Row, bias)},
                                    {"banned", offsetof(ziya::Row, banned)},
-                                   {"mask", offsetof(ziya::Row, mask)}};
+                                   {"mask", offsetof(ziya::Row, mask)},
+                                   {"scored", offsetof(ziya::Row, scored)}};
 
 Napi::Object object_value(Napi::Env env, std::span<const Constant> fields) {
   Napi::Object object = Napi::Object::New(env);

@@ -73,6 +73,7 @@ class NativeGrammar : public Napi::ObjectWrap<NativeGrammar> {
     return DefineClass(env, "NativeGrammar",
                        {InstanceMethod("start", &NativeGrammar::start), InstanceMethod("advance", &NativeGrammar::advance),
                         InstanceMethod("accepts", &NativeGrammar::accepts), InstanceMethod("mask", &NativeGrammar::mask),
+                        InstanceMethod("goesOn", &NativeGrammar::goes_on), InstanceMethod("hasMask", &NativeGrammar::has_mask),
                         InstanceMethod("forced", &NativeGrammar::forced),
                         InstanceMethod("trim", &NativeGrammar::trim), InstanceMethod("bytes", &NativeGrammar::bytes)});
   }
@@ -117,6 +118,18 @@ class NativeGrammar : public Napi::ObjectWrap<NativeGrammar> {
     if (into.size() < words.size()) throw wrong(info.Env(), "words", "as long as the mask");
     std::copy(words.begin(), words.end(), into.begin());
     return info.Env().Undefined();
+  }
+
+  // goesOn(state, vocabulary, except): whether any token but these may come next.
+  Napi::Value goes_on(const Napi::CallbackInfo& info) {
+    const NativeVocabulary& vocabulary = NativeVocabulary::of(info[1]);
+    const auto except = ints_of(info[2], "except");
+    return Napi::Boolean::New(info.Env(), grammar_->goes_on(state_of(info[0]), vocabulary.tree(), vocabulary.number(), except));
+  }
+
+  // hasMask(state, vocabulary): whether it is remembered.
+  Napi::Value has_mask(const Napi::CallbackInfo& info) {
+    return Napi::Boolean::New(info.Env(), grammar_->has_mask(state_of(info[0]), NativeVocabulary::of(info[1]).number()));
   }
 
   // trim(bytes_max)

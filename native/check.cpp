@@ -163,10 +163,11 @@ void check_masks(const StepBatch& batch, const ModelShape& shape) {
   }
 }
 
-void check_rows(const StepBatch& batch) {
+void check_rows(const StepBatch& batch, const ModelShape& shape) {
   require(batch.rows.size() <= batch.tokens.size(), "rows", "has more than there are tokens");
   for (const Row& row : batch.rows) {
     require(row.token >= 0 && row.token < int(batch.tokens.size()), "rows", "has a token out of range");
+    require(row.scored >= -1 && row.scored < shape.vocab_size, "scored", "has a value out of range");
     check_parameters(row);
   }
 }
@@ -201,7 +202,7 @@ void check_shape(const Architecture& architecture, const ModelShape& shape, cons
 
 void check_batch(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits, int rows_before) {
   check_sequences(batch, shape, limits, rows_before);
-  check_rows(batch);
+  check_rows(batch, shape);
   check_history(batch, shape, rows_before);
   check_biases(batch, shape);
   check_banned(batch, shape);

@@ -35,7 +35,8 @@ async function greedy(prompt: number[], tokens: number): Promise<{ token: number
   submit(prompt, tokens)
   const drawn: { token: number; logprob: number }[] = []
   while (drawn.length < tokens) {
-    for (const { token, logprobs } of await step()) drawn.push({ token, logprob: logprobs!.logprob })
+    for (const output of await step())
+      if ('token' in output) drawn.push({ token: output.token, logprob: output.logprobs!.logprob })
   }
   return drawn
 }

@@ -2,12 +2,21 @@
 // so it goes without a ticket; that a gateway of ours asks is signed all the same.
 
 import { type PublicKey, type Signer, verifies } from '../ed25519.ts'
-import type { Constraint, NodeError, PromptPart } from './generation.ts'
+import type { Constraint, GenerateRequest, NodeError, PromptPart } from './generation.ts'
 
 /** The body of `POST /question` on a node. Its signature travels in the header `x-question`. */
 export type Question =
   // Answered by a Count. With a constraint it is also asked whether that can be held.
-  { prompts: PromptPart[][]; with_ids: boolean; constraint?: Constraint | undefined } | { tokens: number[] } // answered by a Decoding
+  | {
+      prompts: PromptPart[][]
+      with_ids: boolean
+      constraint?: Constraint | undefined
+      truncated?: Truncation | undefined
+    }
+  | { tokens: number[] } // answered by a Decoding
+
+/** How a generation would truncate them. */
+export type Truncation = Pick<GenerateRequest, 'truncate_prompt' | 'max_tokens'>
 
 export interface Count {
   prompts: CountedPrompt[]

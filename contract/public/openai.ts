@@ -17,11 +17,11 @@ export const tokenUsage = z.strictObject({
 
 const finishReason = z.enum(['stop', 'length'])
 
-/** One entry a token in each list. A token's offset counts code points of the choice's text. */
+/** One entry a token in each list. A token's offset counts code points of the choice's text. The first token of a prompt has no others. */
 export const completionLogprobs = z.strictObject({
   tokens: z.array(z.string()),
-  token_logprobs: z.array(z.number()),
-  top_logprobs: z.array(z.record(z.string(), z.number())),
+  token_logprobs: z.array(z.number().nullable()),
+  top_logprobs: z.array(z.record(z.string(), z.number()).nullable()),
   text_offset: z.array(count),
 })
 
@@ -38,6 +38,9 @@ export const chatLogprobs = z.strictObject({
 
 const created = count // Unix seconds
 const service_tier = serviceTier.exactOptional() // told where the request says one
+
+/** With `return_token_ids`: a stream has those of a prompt in a choice's first chunk, those of an answer as they come. */
+const token_ids = z.array(count).exactOptional()
 
 const chatFinishReason = z.enum(['stop', 'length', 'tool_calls'])
 
@@ -67,6 +70,8 @@ export const completion = z.strictObject({
       text: z.string(),
       logprobs: completionLogprobs.nullable(),
       finish_reason: finishReason.nullable(),
+      token_ids,
+      prompt_token_ids: token_ids,
     }),
   ),
   // It is null on the chunks of a stream that asked for usage, and absent on one that did not.
@@ -90,9 +95,11 @@ export const chatCompletion = z.strictObject({
       }),
       logprobs: chatLogprobs.nullable(),
       finish_reason: chatFinishReason,
+      token_ids,
     }),
   ),
   usage: tokenUsage,
+  prompt_token_ids: token_ids,
 })
 
 export const chatCompletionChunk = z.strictObject({
@@ -111,9 +118,11 @@ export const chatCompletionChunk = z.strictObject({
       }),
       logprobs: chatLogprobs.nullable(),
       finish_reason: chatFinishReason.nullable(),
+      token_ids,
     }),
   ),
   usage: tokenUsage.nullable().exactOptional(),
+  prompt_token_ids: token_ids,
 })
 
 export type Usage = z.infer<typeof tokenUsage>

@@ -10,6 +10,7 @@ import { listNodeRefusals, listNodes } from './queries/nodes.ts'
 import { listAudit, listOperatorKeys, listOperators } from './queries/operators.ts'
 import { listPrices } from './queries/prices.ts'
 import { findFullMetadata, sumUsage } from './queries/usage.ts'
+import { listEvents, listWebhookDeliveries, listWebhookEndpoints } from './queries/webhooks.ts'
 
 export const queries = {
   find_full_metadata: findFullMetadata,
@@ -18,6 +19,7 @@ export const queries = {
   list_audit: listAudit,
   list_credit_notes: listCreditNotes,
   list_entries: listEntries,
+  list_events: listEvents,
   list_invoices: listInvoices,
   list_keys: listKeys,
   list_node_refusals: listNodeRefusals,
@@ -25,6 +27,8 @@ export const queries = {
   list_operator_keys: listOperatorKeys,
   list_operators: listOperators,
   list_prices: listPrices,
+  list_webhook_deliveries: listWebhookDeliveries,
+  list_webhook_endpoints: listWebhookEndpoints,
   sum_usage: sumUsage,
 }
 

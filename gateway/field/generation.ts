@@ -83,6 +83,8 @@ const samplersThatAreOff = {
   length_penalty: unsupported(1),
 }
 
+const TRUNCATED_TO_MAX = 2 ** 24 // far more than any context
+
 export const generationFields = {
   model: z.string().min(1).max(200),
   n: z.int().min(1).max(8).nullish(),
@@ -97,6 +99,14 @@ export const generationFields = {
   stop_token_ids: z.array(tokenId).max(STOP_TOKEN_IDS_MAX).nullish(),
   include_stop_str_in_output: z.boolean().nullish(),
   min_tokens: z.int().min(0).nullish(),
+  // The last so many tokens of a prompt are kept; -1: as many as the context has room for beside max_tokens.
+  truncate_prompt_tokens: z
+    .int()
+    .refine((value) => (value >= 1 && value <= TRUNCATED_TO_MAX) || value === -1, {
+      error: `expected 1 to ${TRUNCATED_TO_MAX}, or -1 for what the context has room for`,
+    })
+    .nullish(),
+  return_token_ids: z.boolean().nullish(),
   ignore_eos: z.boolean().nullish(),
   logit_bias: logitBias.nullish(),
   stream: z.boolean().nullish(),

@@ -13,7 +13,7 @@ export const answerSchema = z
     error: `expected a schema of at most ${CONSTRAINT_LENGTH_MAX} characters`,
   })
 
-const jsonSchema = z.strictObject({
+export const namedSchema = z.strictObject({
   name: z.string().regex(/^[\w-]{1,64}$/, 'expected up to 64 letters, digits, _ and -'),
   description: z.string().nullish(),
   schema: answerSchema.nullish(),
@@ -25,7 +25,7 @@ export const responseFormat = z.discriminatedUnion(
   [
     z.strictObject({ type: z.literal('text') }),
     z.strictObject({ type: z.literal('json_object') }),
-    z.strictObject({ type: z.literal('json_schema'), json_schema: jsonSchema }),
+    z.strictObject({ type: z.literal('json_schema'), json_schema: namedSchema }),
     z.strictObject({ type: z.literal('regex'), pattern: written }),
     z.strictObject({ type: z.literal('grammar'), grammar: written }),
   ],

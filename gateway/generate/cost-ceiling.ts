@@ -1,6 +1,6 @@
 // The most a request can cost, known without a tokenizer: a token is at least one byte of text, a text part may begin with one
 // piece more (the space SentencePiece puts in front), a special is one token, ids count themselves. A prompt longer than the
-// context is refused by the node, so none costs more than that.
+// context is refused by the node, so none costs more than that; of one that is truncated the node computes what is kept.
 
 import type { GenerateRequest, PromptPart } from '../../contract/internal/generation.ts'
 
@@ -11,7 +11,8 @@ export interface CostCeiling {
 
 export function costCeiling(request: GenerateRequest, context_tokens: number): CostCeiling {
   let prompt_tokens_max = 0
-  for (const prompt of request.prompts) prompt_tokens_max += Math.min(promptTokensMax(prompt), context_tokens)
+  const kept_max = typeof request.truncate_prompt === 'number' ? request.truncate_prompt : context_tokens
+  for (const prompt of request.prompts) prompt_tokens_max += Math.min(promptTokensMax(prompt), context_tokens, kept_max)
   return { prompt_tokens_max, request_output_tokens_max: request.max_tokens * request.n * request.prompts.length }
 }
 

@@ -7,6 +7,7 @@ import type {
   SamplingParameters,
   Shape,
 } from '../../contract/internal/generation.ts'
+import type { ResponseAsked } from '../../contract/public/responses.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { ApiError } from '../error.ts'
 import { type GenerationFields, serviceTierOf } from '../field/generation.ts'
@@ -14,7 +15,12 @@ import { type GenerationFields, serviceTierOf } from '../field/generation.ts'
 const CHOICES_MAX = 128
 
 /** What the id of an answer begins with; the request's own follows (field/id.ts). */
-const RESPONSE_ID: Record<Shape, string> = { chat: 'chatcmpl-', completion: 'cmpl-', message: 'msg_' }
+const RESPONSE_ID: Record<Shape, string> = {
+  chat: 'chatcmpl-',
+  completion: 'cmpl-',
+  message: 'msg_',
+  response: 'resp_',
+}
 
 export function generateRequest(
   fields: GenerationFields,
@@ -26,6 +32,7 @@ export function generateRequest(
     logprobs: number | null
     echo?: boolean
     constraint?: Constraint | null
+    asked?: Omit<ResponseAsked, 'temperature' | 'top_p'>
   },
 ): GenerateRequest {
   const { model, request_id, shape, prompts, logprobs } = own
@@ -42,6 +49,7 @@ export function generateRequest(
     })
   if (prompts.length * n > CHOICES_MAX)
     throw new ApiError('invalid_value', { param: 'n', message: `Prompts times n may be at most ${CHOICES_MAX}.` })
+  const drawn = sampling(fields, model)
   return {
     request_id,
     response_id: RESPONSE_ID[shape] + request_id.replaceAll('-', ''),
@@ -52,6 +60,7 @@ export function generateRequest(
     include_usage: include_usage ?? false,
     continuous_usage: continuous_usage_stats || undefined,
     prompts,
+    truncate_prompt: truncationOf(fields),
     n,
     max_tokens: maxTokens(fields, model),
     min_tokens: minTokens(fields, model),
@@ -63,17 +72,24 @@ export function generateRequest(
     logit_bias: Object.entries(fields.logit_bias ?? {}).map(([id, bias]) => [Number(id), bias]),
     logprobs,
     echo: own.echo ?? false,
-    sampling: sampling(fields, model),
+    return_token_ids: fields.return_token_ids || undefined,
+    sampling: drawn,
     priority: service_tier === 'flex' ? 'batch' : 'interactive',
     ...(service_tier && { service_tier }),
     prediction: predictionOf(fields),
     ...(own.constraint && { constraint: own.constraint }),
+    ...(own.asked && { asked: { ...own.asked, temperature: drawn.temperature, top_p: drawn.top_p } }),
   }
 }
 
 /** A blank field of a form asks for no stop. */
 function stopsOf({ stop }: GenerationFields): string[] {
   return [stop ?? []].flat().filter((text) => text !== '')
+}
+
+/** Left out where nothing is cut, as are other fields that ask for nothing: a node of the release before does not know them. */
+function truncationOf({ truncate_prompt_tokens }: GenerationFields): GenerateRequest['truncate_prompt'] {
+  return truncate_prompt_tokens === -1 ? 'to_fit' : (truncate_prompt_tokens ?? undefined)
 }
 
 /** Left out where there is none: a node of the release before does not know it. */

@@ -27,9 +27,11 @@ export interface GenerationBody {
 /** What a public form adds to the path: the body it takes, and how that becomes a prompt. */
 export interface GenerationForm<B extends GenerationBody> {
   schema: z.ZodType<B>
-  format(body: B, context: { model: CatalogModel; request_id: string }): GenerateRequest
+  format(body: B, context: { model: CatalogModel; request_id: string }): GenerateRequest | Promise<GenerateRequest>
   /** Names what a body that follows the schema gives and nobody uses. */
   unused(given: unknown): string[]
+  /** What becomes of an answer beside being passed on. */
+  kept?(answer: Response, of: { account_id: string; request: GenerateRequest }): Response
 }
 
 // A reservation outlives the longest generation by this much, so that only a report that comes very late finds it expired.
@@ -40,7 +42,7 @@ export async function generate<B extends GenerationBody>(
   caller: Caller,
   form: GenerationForm<B>,
 ): Promise<Response> {
-  const asked = formatted(c, form, await readBody(c, form.schema))
+  const asked = await formatted(c, form, await readBody(c, form.schema))
   const unused = unusedHeader(form.unused((await bodyOf(c)).json()))
   c.set('headers', unused)
   const repeatable = await repeatableCall(c)
@@ -50,12 +52,17 @@ export async function generate<B extends GenerationBody>(
   const admission = await admit(c.env, { ...item, ...(idempotency && { idempotency, results_by_id: true }) })
   if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission, idempotency!))
   c.set('headers', { ...unused, ...limitHeaders(admission.limits ?? {}) })
-  const { ledger_id } = admission
+  const { ledger_id, account_id } = admission
   const generation = { ...asked, request: { ...request, ledger_id }, admission, client: c.req.raw.signal }
-  if (!repeatable || !idempotency) return relay(c, generation)
-  const claim = { account_id: admission.account_id, request_id: request.request_id, idempotency }
-  return relayAndKeep(c, generation, repeatable, claim)
+  const run: Run = async (changes) => {
+    const answer = await relay(c, { ...generation, ...changes })
+    return form.kept?.(answer, { account_id, request }) ?? answer
+  }
+  if (!repeatable || !idempotency) return run({})
+  return runAndKeep(run, request, repeatable, { account_id, request_id: request.request_id, idempotency })
 }
+
+type Run = (changes: Partial<Generation>) => Promise<Response>
 
 /** What the ledger is asked about it. */
 export function itemOf(c: Call, caller: Caller, { request, metadata, ceiling, duration_ms_max }: Asked) {
@@ -80,10 +87,10 @@ export interface Asked {
   duration_ms_max: number
 }
 
-export function formatted<B extends GenerationBody>(c: Call, form: GenerationForm<B>, fields: B): Asked {
+export async function formatted<B extends GenerationBody>(c: Call, form: GenerationForm<B>, fields: B): Promise<Asked> {
   const { generation_ms_max } = settingsOf(c.env)
   const model = modelOf(c, fields.model)
-  const request = form.format(fields, { model, request_id: c.get('request_id') })
+  const request = await form.format(fields, { model, request_id: c.get('request_id') })
   return {
     request,
     metadata: metadataOf(fields),
@@ -97,15 +104,15 @@ function metadataOf({ metadata }: GenerationBody): Record<string, string> | null
   return metadata && Object.keys(metadata).length > 0 ? metadata : null
 }
 
-async function relayAndKeep(
-  c: Call,
-  generation: Generation,
+async function runAndKeep(
+  run: Run,
+  { stream }: GenerateRequest,
   repeatable: RepeatableCall,
   claim: Claim,
 ): Promise<Response> {
-  if (generation.request.stream) return keepStream(repeatable, claim, await relay(c, generation))
+  if (stream) return keepStream(repeatable, claim, await run({}))
   // Whoever may ask again for the same answer gets it then: the run goes on without them.
-  const answer = await relay(c, { ...generation, client: new AbortController().signal })
+  const answer = await run({ client: new AbortController().signal })
   const whole = wholeAnswer(answer, await answer.text())
   return whole.ok ? keepAnswer(repeatable, claim, whole) : whole
 }

@@ -4,10 +4,11 @@ import { fromBase64, toBase64 } from '../../contract/base64url.ts'
 import { ask } from '../db/ask.ts'
 import { settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
+import { seal, unseal } from '../seal.ts'
 import { UNBUFFERED } from '../unbuffered.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { RepeatableCall, Replay } from './repeatable-call.ts'
-import { seal, secretOf, unseal } from './seal.ts'
+import { secretOf } from './result-secret.ts'
 
 export const RESULT_BYTES_MAX = 1 << 20
 

@@ -8,13 +8,17 @@ import { CallReader, type Part } from './call-reader.ts'
 import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
 import { messageShape } from './message.ts'
-import type { Ending, Failure, Finish, Piece, PublicShape, WholeChoice } from './public-shape.ts'
+import type { Ending, Failure, Finish, Piece, PromptTokenIds, PublicShape, WholeChoice } from './public-shape.ts'
+import { responseShape } from './response.ts'
 
 /** Collects the bytes of an answer as its events come. `take` hands out what a step made, for one socket write. */
 export interface Answer {
   readonly content_type: string
-  /** The log-probabilities are of the tokens that end with this text; they count only where the request asked for them. */
-  text(choice: number, text: string, logprobs?: readonly TokenLogprob[]): void
+  /**
+   * The log-probabilities are of the tokens that end with this text, the ids those of the tokens that are counted with it; both count
+   * only where the request asked for them.
+   */
+  text(choice: number, text: string, logprobs?: readonly TokenLogprob[], token_ids?: readonly number[]): void
   finish(choice: number, ending: Ending): void
   end(usage: Usage): void
   error(why: Failure): void
@@ -22,11 +26,11 @@ export interface Answer {
   take(): string
 }
 
-const shapes = { chat: chatShape, completion: completionShape, message: messageShape }
+const shapes = { chat: chatShape, completion: completionShape, message: messageShape, response: responseShape }
 
 /** `usage` is what was counted when it is asked for. */
-export function answerTo(request: GenerateRequest, usage: () => Usage): Answer {
-  const shape = shapes[request.shape](request, usage)
+export function answerTo(request: GenerateRequest, usage: () => Usage, prompt_token_ids?: PromptTokenIds): Answer {
+  const shape = shapes[request.shape](request, usage, prompt_token_ids)
   const choices = request.prompts.length * request.n
   return request.stream ? new StreamedAnswer(shape, choices, request) : new WholeAnswer(shape, choices, request)
 }
@@ -60,6 +64,7 @@ class StreamedAnswer extends Unsent implements Answer {
   readonly #opened: boolean[]
   readonly #readers: (CallReader | null)[]
   readonly #has_logprobs: boolean
+  readonly #has_token_ids: boolean
 
   constructor(shape: PublicShape, choices: number, request: GenerateRequest) {
     super()
@@ -67,18 +72,20 @@ class StreamedAnswer extends Unsent implements Answer {
     this.#opened = new Array<boolean>(choices).fill(false)
     this.#readers = callReaders(choices, request)
     this.#has_logprobs = request.logprobs !== null
+    this.#has_token_ids = request.return_token_ids ?? false
   }
 
-  text(choice: number, text: string, logprobs: readonly TokenLogprob[] = []): void {
+  text(choice: number, text: string, logprobs: readonly TokenLogprob[] = [], token_ids: readonly number[] = []): void {
     this.#open(choice)
     const reader = this.#readers[choice]
-    this.#say(choice, reader ? reader.push(text).map(pieceOf) : text === '' ? [] : [{ text }], logprobs)
+    const pieces = reader ? reader.push(text).map(pieceOf) : text === '' ? [] : [{ text }]
+    this.#say(choice, pieces, { logprobs, token_ids })
   }
 
   finish(choice: number, ending: Ending): void {
     this.#open(choice)
     const reader = this.#readers[choice]
-    if (reader) this.#say(choice, reader.flush().map(pieceOf), [])
+    if (reader) this.#say(choice, reader.flush().map(pieceOf), NOTHING_TOLD)
     this.#frames(this.#shape.finish(choice, finishOf(ending, reader)))
   }
 
@@ -88,15 +95,16 @@ class StreamedAnswer extends Unsent implements Answer {
   }
 
   error(why: Failure): void {
-    this.#frames([this.#shape.error(why)])
+    this.#frames(this.#shape.failed(why))
   }
 
-  // Log-probabilities go with the first piece; where all text is held back they go alone.
-  #say(choice: number, pieces: readonly Omit<Piece, 'logprobs'>[], logprobs: readonly TokenLogprob[]): void {
-    const said = pieces.length === 0 && logprobs.length > 0 ? [{ text: '' }] : pieces
+  // What is told of tokens goes with the first piece; where all text is held back it goes alone.
+  #say(choice: number, pieces: readonly Said[], { logprobs, token_ids }: Told): void {
+    const said = pieces.length === 0 && logprobs.length + token_ids.length > 0 ? [{ text: '' }] : pieces
     for (const [i, piece] of said.entries()) {
       const own = i === 0 ? logprobs : []
-      this.#frames(this.#shape.delta(choice, { ...piece, logprobs: this.#has_logprobs ? own : null }))
+      const ids = this.#has_token_ids && { token_ids: i === 0 ? token_ids : [] }
+      this.#frames(this.#shape.delta(choice, { ...piece, logprobs: this.#has_logprobs ? own : null, ...ids }))
     }
   }
 
@@ -115,7 +123,7 @@ class WholeAnswer extends Unsent implements Answer {
   readonly content_type = 'application/json'
   readonly #shape: PublicShape
   readonly #readers: (CallReader | null)[]
-  readonly #choices: (WholeChoice & { logprobs: TokenLogprob[] | null })[]
+  readonly #choices: (WholeChoice & { logprobs: TokenLogprob[] | null; token_ids?: number[] })[]
 
   constructor(shape: PublicShape, choices: number, request: GenerateRequest) {
     super()
@@ -124,16 +132,18 @@ class WholeAnswer extends Unsent implements Answer {
     this.#choices = Array.from({ length: choices }, () => ({
       text: '',
       logprobs: request.logprobs === null ? null : [],
+      ...(request.return_token_ids && { token_ids: [] }),
       calls: [],
       finish: { reason: 'length', stop: null, has_called: false },
     }))
   }
 
-  text(choice: number, text: string, logprobs: readonly TokenLogprob[] = []): void {
+  text(choice: number, text: string, logprobs: readonly TokenLogprob[] = [], token_ids: readonly number[] = []): void {
     const reader = this.#readers[choice]
     if (reader) this.#take(choice, reader.push(text))
     else this.#choices[choice]!.text += text
     this.#choices[choice]!.logprobs?.push(...logprobs)
+    this.#choices[choice]!.token_ids?.push(...token_ids)
   }
 
   finish(choice: number, ending: Ending): void {
@@ -160,7 +170,16 @@ class WholeAnswer extends Unsent implements Answer {
   }
 }
 
-function pieceOf(part: Part): Omit<Piece, 'logprobs'> {
+type Said = Omit<Piece, 'logprobs' | 'token_ids'>
+
+interface Told {
+  logprobs: readonly TokenLogprob[]
+  token_ids: readonly number[]
+}
+
+const NOTHING_TOLD: Told = { logprobs: [], token_ids: [] }
+
+function pieceOf(part: Part): Said {
   if (part.kind === 'text') return { text: part.text }
   const { index } = part
   return {

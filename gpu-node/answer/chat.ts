@@ -6,25 +6,36 @@ import type {
   ChatCompletionChunk,
   ChatFinishReason,
   ChatLogprobs,
-  ChatTopLogprob,
   Usage,
 } from '../../contract/public/openai.ts'
-import type { Candidate } from '../run/runner.ts'
-import { chunkUsage, headOf, openAiFrames } from './openai-shape.ts'
-import { callId, type Finish, type Piece, type PublicShape } from './public-shape.ts'
+import { candidateOf, chunkUsage, headOf, idsOf, openAiFrames } from './openai-shape.ts'
+import { callId, type Finish, type Piece, type PromptTokenIds, type PublicShape } from './public-shape.ts'
 
-export function chatShape(request: GenerateRequest, usage: () => Usage): PublicShape {
+export function chatShape(
+  request: GenerateRequest,
+  usage: () => Usage,
+  prompt_token_ids?: PromptTokenIds,
+): PublicShape {
   const head = headOf(request)
   const chunk = (
     index: number,
     delta: ChatCompletionChunk['choices'][number]['delta'],
-    { logprobs, finish_reason }: { logprobs?: Piece['logprobs']; finish_reason?: ChatFinishReason } = {},
+    { logprobs, token_ids, finish_reason }: Partial<Omit<Piece, 'text'>> & { finish_reason?: ChatFinishReason } = {},
   ): ChatCompletionChunk => ({
     ...head,
     object: 'chat.completion.chunk',
-    choices: [{ index, delta, logprobs: chatLogprobs(logprobs ?? null), finish_reason: finish_reason ?? null }],
+    choices: [
+      {
+        index,
+        delta,
+        logprobs: chatLogprobs(logprobs ?? null),
+        finish_reason: finish_reason ?? null,
+        ...idsOf(token_ids),
+      },
+    ],
     ...chunkUsage(request, usage),
   })
+  const promptIds = prompt_token_ids ? { prompt_token_ids: [...prompt_token_ids[0]!] } : {}
   const idOf = (choice: number, call: number) => `call_${callId(request.request_id, { choice, call })}`
   const callDelta = (choice: number, { index, name, arguments: text }: NonNullable<Piece['call']>) =>
     name === undefined
@@ -32,9 +43,9 @@ export function chatShape(request: GenerateRequest, usage: () => Usage): PublicS
       : { index, id: idOf(choice, index), type: 'function' as const, function: { name, arguments: text } }
   return {
     ...openAiFrames,
-    opening: (choice) => [chunk(choice, { role: 'assistant', content: '' })],
-    delta: (choice, { text, logprobs, call }) => [
-      chunk(choice, call ? { tool_calls: [callDelta(choice, call)] } : { content: text }, { logprobs }),
+    opening: (choice) => [{ ...chunk(choice, { role: 'assistant', content: '' }), ...promptIds }],
+    delta: (choice, { text, call, ...tokens }) => [
+      chunk(choice, call ? { tool_calls: [callDelta(choice, call)] } : { content: text }, tokens),
     ],
     finish: (choice, finish) => [chunk(choice, {}, { finish_reason: finishReason(finish) })],
     end: (usage): ChatCompletionChunk[] =>
@@ -42,7 +53,7 @@ export function chatShape(request: GenerateRequest, usage: () => Usage): PublicS
     whole: (choices, usage): ChatCompletion => ({
       ...head,
       object: 'chat.completion',
-      choices: choices.map(({ text, logprobs, finish, calls }, index) => ({
+      choices: choices.map(({ text, logprobs, token_ids, finish, calls }, index) => ({
         index,
         message: {
           role: 'assistant',
@@ -54,8 +65,10 @@ export function chatShape(request: GenerateRequest, usage: () => Usage): PublicS
         },
         logprobs: chatLogprobs(logprobs),
         finish_reason: finishReason(finish),
+        ...idsOf(token_ids),
       })),
       usage,
+      ...promptIds,
     }),
   }
 }
@@ -67,11 +80,7 @@ function finishReason({ reason, has_called }: Finish): ChatFinishReason {
 function chatLogprobs(tokens: Piece['logprobs']): ChatLogprobs | null {
   if (tokens === null) return null
   return {
-    content: tokens.map((token) => ({ ...candidate(token), top_logprobs: token.top.map(candidate) })),
+    content: tokens.map((token) => ({ ...candidateOf(token), top_logprobs: token.top.map(candidateOf) })),
     refusal: null,
   }
-}
-
-function candidate({ text, bytes, logprob }: Candidate): ChatTopLogprob {
-  return { token: text, logprob, bytes }
 }

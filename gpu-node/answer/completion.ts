@@ -2,22 +2,31 @@
 
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { CompletionBody, CompletionLogprobs, Usage } from '../../contract/public/openai.ts'
-import type { Candidate } from '../run/runner.ts'
-import { chunkUsage, headOf, openAiFrames } from './openai-shape.ts'
-import type { Piece, PublicShape } from './public-shape.ts'
+import type { Candidate, TokenLogprob } from '../run/runner.ts'
+import { chunkUsage, headOf, idsOf, openAiFrames } from './openai-shape.ts'
+import type { Piece, PromptTokenIds, PublicShape } from './public-shape.ts'
 
-export function completionShape(request: GenerateRequest, usage: () => Usage): PublicShape {
+type CompletionChoice = CompletionBody['choices'][number]
+
+export function completionShape(
+  request: GenerateRequest,
+  usage: () => Usage,
+  prompt_token_ids?: PromptTokenIds,
+): PublicShape {
   const body = (choices: CompletionBody['choices']): CompletionBody => ({
     ...headOf(request),
     object: 'text_completion',
     choices,
   })
-  const chunk = (choice: CompletionBody['choices'][number]) => ({ ...body([choice]), ...chunkUsage(request, usage) })
+  const chunk = (choice: CompletionChoice) => ({ ...body([choice]), ...chunkUsage(request, usage) })
+  const promptIds = (choice: number) =>
+    prompt_token_ids ? { prompt_token_ids: [...prompt_token_ids[Math.floor(choice / request.n)]!] } : {}
   return {
     ...openAiFrames,
-    opening: () => [],
-    delta: (index, { text, logprobs }) => [
-      chunk({ index, text, logprobs: completionLogprobs(logprobs), finish_reason: null }),
+    opening: (index) =>
+      prompt_token_ids ? [chunk({ index, text: '', logprobs: null, finish_reason: null, ...promptIds(index) })] : [],
+    delta: (index, { text, logprobs, token_ids }) => [
+      chunk({ index, text, logprobs: completionLogprobs(logprobs), finish_reason: null, ...idsOf(token_ids) }),
     ],
     finish: (index, { reason }) => [chunk({ index, text: '', logprobs: null, finish_reason: reason })],
     end: (usage) => (request.include_usage ? [{ ...body([]), usage }] : []),
@@ -28,6 +37,8 @@ export function completionShape(request: GenerateRequest, usage: () => Usage): P
           text: choice.text,
           logprobs: completionLogprobs(choice.logprobs),
           finish_reason: choice.finish.reason,
+          ...idsOf(choice.token_ids),
+          ...promptIds(index),
         })),
       ),
       usage,
@@ -40,10 +51,14 @@ function completionLogprobs(tokens: Piece['logprobs']): CompletionLogprobs | nul
   return {
     tokens: tokens.map(spelling),
     token_logprobs: tokens.map(({ logprob }) => logprob),
-    // The drawn token is listed whether or not it is among the likeliest.
-    top_logprobs: tokens.map((token) => byText([...token.top, token])),
+    top_logprobs: tokens.map(topOf),
     text_offset: tokens.map(({ offset }) => offset),
   }
+}
+
+// The token itself is listed whether or not it is among the likeliest.
+function topOf({ logprob, top, ...token }: TokenLogprob): Record<string, number> | null {
+  return logprob === null ? null : byText([...top, { ...token, logprob }])
 }
 
 // Two tokens may have one text, a piece and a byte: the likelier one is shown.
@@ -53,7 +68,7 @@ function byText(candidates: Candidate[]): Record<string, number> {
 }
 
 // A token that is a part of a code point is written as OpenAI does.
-function spelling({ text, bytes }: Candidate): string {
+function spelling({ text, bytes }: Pick<Candidate, 'text' | 'bytes'>): string {
   const is_byte = bytes?.length === 1 && text.startsWith('\\x')
   return is_byte ? `bytes:${text}` : text
 }

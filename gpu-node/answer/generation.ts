@@ -47,7 +47,7 @@ export class Generation {
     this.#options = options
     this.run = run
     this.#usage = run.usage
-    this.answer = answerTo(request, () => this.#spelledUsage())
+    this.answer = answerTo(request, () => this.#spelledUsage(), run.prompt_token_ids)
     this.choices = run.choices.map((choice, index) => ({
       index,
       run: choice,
@@ -141,9 +141,9 @@ export class Generation {
     return choice
   }
 
-  #write(choice: Choice, { text, logprobs, finish, stop = null }: RunEvent): void {
+  #write(choice: Choice, { text, logprobs, token_ids, finish, stop = null }: RunEvent): void {
     choice.finish_reason = finish
-    this.answer.text(choice.index, text, logprobs)
+    this.answer.text(choice.index, text, logprobs, token_ids)
     if (finish !== null) this.answer.finish(choice.index, { reason: finish, stop })
   }
 

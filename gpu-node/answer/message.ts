@@ -10,6 +10,7 @@ import type {
 } from '../../contract/public/messages.ts'
 import type { Usage } from '../../contract/public/openai.ts'
 import { membersOf } from './begun-json.ts'
+import { FAILURE_MESSAGES } from './openai-shape.ts'
 import { callId, type Failure, type Finish, type Piece, type PublicShape, type WholeChoice } from './public-shape.ts'
 
 export function messageShape({ request_id, response_id, model }: GenerateRequest, usage: () => Usage): PublicShape {
@@ -40,6 +41,7 @@ export function messageShape({ request_id, response_id, model }: GenerateRequest
     ],
     whole: ([choice], usage) => message(contentOf(choice!, idOf), choice!.finish, usage),
     error: (why) => failure(why, request_id),
+    failed: (why) => [failure(why, request_id)],
     frame,
     last_frame: frame({ type: 'message_stop' }),
   }
@@ -132,12 +134,12 @@ function countsOf({ prompt_tokens, completion_tokens, prompt_tokens_details: { c
 const FAILURES: Record<Failure, MessageError['error']> = {
   error: {
     type: 'api_error',
-    message: 'The model failed while generating this answer.',
+    message: FAILURE_MESSAGES.error,
     details: { error_code: 'engine_failed', param: null },
   },
   revoked: {
     type: 'permission_error',
-    message: 'The permission for this request was taken back while it ran.',
+    message: FAILURE_MESSAGES.revoked,
     details: { error_code: 'request_revoked', param: null },
   },
 }

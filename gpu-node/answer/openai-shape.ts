@@ -1,12 +1,15 @@
 // What both shapes of OpenAI's have in common: how a stream is written, and its errors.
 
+import assert from 'node:assert/strict'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'
-import type { Usage } from '../../contract/public/openai.ts'
-import type { PublicShape } from './public-shape.ts'
+import type { ChatTopLogprob, Usage } from '../../contract/public/openai.ts'
+import type { Candidate, TokenLogprob } from '../run/runner.ts'
+import type { Failure, PublicShape } from './public-shape.ts'
 
-export const openAiFrames: Pick<PublicShape, 'error' | 'frame' | 'last_frame'> = {
+export const openAiFrames: Pick<PublicShape, 'error' | 'failed' | 'frame' | 'last_frame'> = {
   error: (why) => failures[why],
+  failed: (why) => [failures[why]],
   frame: (data) => `data: ${JSON.stringify(data)}\n\n`,
   last_frame: 'data: [DONE]\n\n',
 }
@@ -25,13 +28,25 @@ export function chunkUsage(
   return { usage: continuous_usage ? usage() : null }
 }
 
-const failures = {
-  error: failure('server_error', 'engine_failed', 'The model failed while generating this answer.'),
-  revoked: failure(
-    'invalid_request_error',
-    'request_revoked',
-    'The permission for this request was taken back while it ran.',
-  ),
+/** A token of an answer, or one that could have been there. */
+export function candidateOf({ text, bytes, logprob }: Candidate | TokenLogprob): ChatTopLogprob {
+  assert(logprob !== null, 'only of a prompt that is echoed is there a token that nothing comes before')
+  return { token: text, logprob, bytes }
+}
+
+/** The ids of tokens, where they were asked for. */
+export function idsOf(token_ids: readonly number[] | undefined): { token_ids?: number[] } {
+  return token_ids ? { token_ids: [...token_ids] } : {}
+}
+
+export const FAILURE_MESSAGES: Record<Failure, string> = {
+  error: 'The model failed while generating this answer.',
+  revoked: 'The permission for this request was taken back while it ran.',
+}
+
+const failures: Record<Failure, ErrorBody> = {
+  error: failure('server_error', 'engine_failed', FAILURE_MESSAGES.error),
+  revoked: failure('invalid_request_error', 'request_revoked', FAILURE_MESSAGES.revoked),
 }
 
 function failure(type: ErrorType, code: string, message: string): ErrorBody {

@@ -9,6 +9,8 @@ import type { TokenLogprob } from '../run/runner.ts'
 export interface Piece {
   text: string
   logprobs: readonly TokenLogprob[] | null
+  /** The ids of the tokens that were counted with it, where they were asked for. */
+  token_ids?: readonly number[]
   /** A call's beginning, with its name, or a part of its arguments; there is no text then. */
   call?: { index: number; arguments: string; name?: string }
 }
@@ -29,6 +31,9 @@ export interface WholeChoice extends Piece {
   finish: Finish
 }
 
+/** Of each prompt, where they were asked for. */
+export type PromptTokenIds = readonly (readonly number[])[] | undefined
+
 /** Why an answer ends with an error. */
 export type Failure = 'error' | 'revoked'
 
@@ -40,7 +45,10 @@ export interface PublicShape {
   /** What of a stream follows its last choice. */
   end(usage: Usage): object[]
   whole(choices: WholeChoice[], usage: Usage): object
+  /** What an answer is that failed before anything of it was sent. */
   error(why: Failure): object
+  /** What a stream that failed ends with. */
+  failed(why: Failure): object[]
   /** One of these as it stands in a stream. */
   frame(data: object): string
   /** What a stream that came to its end ends with. */

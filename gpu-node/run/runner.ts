@@ -3,6 +3,7 @@
 // nothing of how it is done; our own engine (native/), or somebody else's behind an address, stands on the other.
 
 import type { Constraint, FinishReason, GenerateRequest, PromptPart } from '../../contract/internal/generation.ts'
+import type { Truncation } from '../../contract/internal/question.ts'
 
 export interface Runner {
   /** Tokens that prompt and output of one sequence may have together. */
@@ -20,9 +21,9 @@ export interface Runner {
 
   /**
    * Makes ready what holds the texts of a request to a constraint, which may take a while. Rejects with a `Refusal` where it
-   * cannot be held (`invalid_constraint`, `invalid_tools`).
+   * cannot be held (`invalid_constraint`, `invalid_tools`). The accounts take turns; the name says whose it is, and nothing else.
    */
-  hold(constraint: Constraint): Promise<HeldConstraint>
+  hold(constraint: Constraint, account: string): Promise<HeldConstraint>
 
   /**
    * Makes a run of a request, which costs nothing before it starts. Throws a `Refusal` for what could never be run: for the
@@ -31,8 +32,11 @@ export interface Runner {
    */
   prepare(request: RunRequest, cache_salt: string, held?: HeldConstraint | null): Run
 
-  /** The tokens of each prompt; the refusals are those of `prepare`, and `context_length_exceeded` only where it needs no counting. */
-  encode(prompts: PromptPart[][]): number[][]
+  /**
+   * The tokens of each prompt, as `prepare` would truncate it; the refusals are those of `prepare`, and `context_length_exceeded` only
+   * where it needs no counting.
+   */
+  encode(prompts: PromptPart[][], truncated?: Truncation): number[][]
   /** The text of tokens, and each as the vocabulary spells it. Refuses `invalid_token_id`. */
   decode(tokens: readonly number[]): { text: string; pieces: string[] }
 
@@ -56,6 +60,9 @@ export interface Run {
   readonly prompt_tokens: number
   /** What is billed of its prompts so far: nothing of one whose turn has not come. */
   readonly usage: { prompt_tokens: number; cached_tokens: number }
+
+  /** The ids of each of its prompts, where the request asked for them. */
+  readonly prompt_token_ids?: readonly (readonly number[])[]
 
   /** What came true so far of what its caller predicts; null where they predict nothing. */
   readonly prediction?: { accepted_tokens: number; rejected_tokens: number } | null
@@ -107,6 +114,8 @@ export interface RunEvent {
   readonly tokens: number
   /** The log-probabilities of the tokens whose text is out by now; none where the request asked for none. */
   readonly logprobs: readonly TokenLogprob[]
+  /** The ids of the tokens counted by it, where the request asked for them. */
+  readonly token_ids?: readonly number[]
   /** Set in the last event of a choice. */
   readonly finish: FinishReason | null
   /** The stop string that ended it, where one did. */
@@ -114,7 +123,8 @@ export interface RunEvent {
 }
 
 /** One token of an answer, with the likeliest others in its place. */
-export interface TokenLogprob extends Candidate {
+export interface TokenLogprob extends Omit<Candidate, 'logprob'> {
+  readonly logprob: number | null // null for the first of a prompt, which nothing comes before
   readonly top: readonly Candidate[]
   readonly offset: number // code points of the choice's text before it
 }

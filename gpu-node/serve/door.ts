@@ -15,6 +15,7 @@ import {
 } from '../../contract/internal/generation.ts'
 import { type Question, verifyQuestion } from '../../contract/internal/question.ts'
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
+import type { ResponseAsked } from '../../contract/public/responses.ts'
 import { Generation } from '../answer/generation.ts'
 import { Refusal } from '../refusal.ts'
 import type { HeldConstraint, Runner } from '../run/runner.ts'
@@ -46,19 +47,24 @@ const tools = z.strictObject({
   text: constraint.exactOptional(),
 })
 
+const truncation = {
+  truncate_prompt: z.union([z.int().min(1), z.literal('to_fit')]).optional(),
+  max_tokens: z.int().min(0),
+}
+
 const requestSchema = z.strictObject({
   request_id: z.string().min(1).max(100),
   ledger_id: z.guid().optional(),
   response_id: z.string().min(1).max(200),
   created_unix_s: z.int().nonnegative(),
   model: z.string().min(1).max(200),
-  shape: z.enum(['completion', 'chat', 'message']),
+  shape: z.enum(['completion', 'chat', 'message', 'response']),
   stream: z.boolean(),
   include_usage: z.boolean(),
   continuous_usage: z.boolean().optional(),
   prompts,
+  ...truncation,
   n: z.int().min(1).max(128),
-  max_tokens: z.int().min(1),
   max_tokens_is_default: z.boolean(),
   stop: z.array(z.string().min(1).max(1000)).max(STOPS_MAX),
   stop_token_ids: z.array(token_id).max(STOP_TOKEN_IDS_MAX),
@@ -68,6 +74,7 @@ const requestSchema = z.strictObject({
   logit_bias: z.array(z.tuple([token_id, z.number().min(-100).max(100)])).max(LOGIT_BIAS_MAX),
   logprobs: z.int().min(0).max(LOGPROBS_MAX).nullable(),
   echo: z.boolean(),
+  return_token_ids: z.boolean().optional(),
   sampling: z.strictObject({
     temperature: z.number().min(0).max(100),
     top_p: z.number().gt(0).max(1),
@@ -85,10 +92,16 @@ const requestSchema = z.strictObject({
   service_tier: z.enum(['default', 'flex']).optional(),
   prediction: z.string().min(1).optional(),
   constraint: z.union([constraint, tools]).exactOptional(),
+  asked: z.custom<ResponseAsked>((value) => typeof value === 'object' && value !== null).exactOptional(), // written as it came
 })
 
 const questionSchema = z.union([
-  z.strictObject({ prompts, with_ids: z.boolean(), constraint: z.union([constraint, tools]).optional() }),
+  z.strictObject({
+    prompts,
+    with_ids: z.boolean(),
+    constraint: z.union([constraint, tools]).optional(),
+    truncated: z.strictObject(truncation).optional(),
+  }),
   z.strictObject({ tokens: z.array(token_id) }),
 ])
 

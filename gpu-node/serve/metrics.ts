@@ -122,13 +122,18 @@ export class Metrics {
 
   #firstToken(choice: Choice, at_ms: number): void {
     choice.first_token_at_ms = at_ms
-    if (choice.leads) this.#prompt_tokens += choice.run.prompt_tokens
+    this.#countPrompt(choice)
     this.#first_token.observe((at_ms - choice.arrived_at_ms) / 1000)
+  }
+
+  #countPrompt({ leads, run }: Choice): void {
+    if (leads) this.#prompt_tokens += run.prompt_tokens
   }
 
   #choiceEnded(choice: Choice, finished_reason: FinishedReason): void {
     const { arrived_at_ms, first_token_at_ms, last_token_at_ms } = choice
     const { prompt_tokens, output_tokens_max, begun_at_ms } = choice.run
+    if (output_tokens_max === 0 && begun_at_ms !== null) this.#countPrompt(choice) // no first token counts it
     this.#finished.inc({ finished_reason })
     this.#tokens.prompt.observe(prompt_tokens)
     this.#tokens.generated.observe(choice.output_tokens)

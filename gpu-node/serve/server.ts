@@ -89,7 +89,7 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     const body = acceptBody(new Uint8Array(await c.req.arrayBuffer()), ticket)
     await turns.take(ticket.cache_salt)
     const request = parseRequest(body)
-    const held = await holdConstraint(options, request)
+    const held = await holdConstraint(options, request, ticket.cache_salt)
     // From here to the start nothing is awaited: one ticket, one start; what has room now has it then.
     refuseUnlessServing(state)
     refuseUnlessRoom(options, request)
@@ -101,12 +101,15 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
   app.post('/question', bodyLimit({ maxSize: BODY_BYTES_MAX, onError: refuseSize }), async (c) => {
     const asked = { signature: c.req.header(QUESTION_HEADER), body: await c.req.text() }
     const question = await acceptQuestion(asked, door)
-    await turns.take('questions') // they name no account: together they have the turns of one
+    await turns.take(QUESTIONS)
     refuseUnlessServing(state)
     return c.json('tokens' in question ? decoding(options, question.tokens) : await count(options, question))
   })
   return app
 }
+
+// They name no account: together they have the turns of one.
+const QUESTIONS = 'questions'
 
 function decoding({ runner }: ServerOptions, tokens: number[]): Decoding {
   return { text: runner.decode(tokens).text }
@@ -114,10 +117,10 @@ function decoding({ runner }: ServerOptions, tokens: number[]): Decoding {
 
 async function count(
   { runner }: ServerOptions,
-  { prompts, with_ids, constraint }: Extract<Question, { prompts: unknown }>,
+  { prompts, with_ids, constraint, truncated }: Extract<Question, { prompts: unknown }>,
 ): Promise<Count> {
   const refused = constraint && (await refusalToHold(runner, constraint))
-  const counted = runner.encode(prompts).map((tokens) => ({
+  const counted = runner.encode(prompts, truncated).map((tokens) => ({
     count: tokens.length,
     ids: with_ids ? { tokens, pieces: runner.decode(tokens).pieces } : undefined,
   }))
@@ -130,7 +133,7 @@ async function refusalToHold(
   constraint: Constraint,
 ): Promise<NodeError['error'] | undefined> {
   try {
-    await runner.hold(constraint)
+    await runner.hold(constraint, QUESTIONS)
     return undefined
   } catch (error) {
     if (!(error instanceof Refusal) || !['invalid_constraint', 'invalid_tools'].includes(error.code)) throw error
@@ -154,11 +157,15 @@ function refuseUnlessRoom({ runner }: ServerOptions, { prompts, n }: GenerateReq
 }
 
 // It may take a while, so that room is looked for before and after.
-async function holdConstraint(options: ServerOptions, request: GenerateRequest): Promise<HeldConstraint | null> {
+async function holdConstraint(
+  options: ServerOptions,
+  request: GenerateRequest,
+  account: string,
+): Promise<HeldConstraint | null> {
   if (!request.constraint) return null
   refuseUnlessServing(options.state)
   refuseUnlessRoom(options, request)
-  return options.runner.hold(request.constraint)
+  return options.runner.hold(request.constraint, account)
 }
 
 function takeIn(

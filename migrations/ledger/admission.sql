@@ -81,6 +81,7 @@ begin
       limited := decide_limits(key, account, own, whole, row(asked.item -> 'limits',
         asked.prompt_tokens_max + asked.request_output_tokens_max, amount, moment_us)::ledger.demand);
       answer := obstacle(limited, asked, account, own, whole, amount);
+      perform tell_spend_cap(key, answer -> 'quota') where answer ->> 'decision' = 'spend_cap_reached';
     end if;
     if answer is null then
       held := pending(asked, key, amount::bigint);
@@ -101,9 +102,7 @@ begin
     end if;
     answers[asked.place] := answer;
   end loop;
-  if taken_from <> '{}' then
-    perform save_takings(made, taken_from, moment);
-  end if;
+  perform save_takings(made, taken_from, moment) where taken_from <> '{}';
   return answers;
 end $$;
 

@@ -24,15 +24,23 @@ begin
   end loop;
 end $$;
 
--- The same for each charge of a settled set, in order; costs one look where no account of the set has a grant.
+-- The same for each charge of a settled set, in the order of their entries, which a join need not keep; costs one look where no account
+-- of the set has a grant.
 create function ledger.spend_grants_on_usage(settled settlement[]) returns void language plpgsql as $$
+declare
+  charge record;
 begin
   if exists (
     select from grants where account_id in (select account_id from unnest(settled))
       and spent_nanousd + expired_nanousd < amount_nanousd) then
-    perform spend_grants(e.id, s.account_id, s.charge_nanousd, s.created_at)
-    from (select * from unnest(settled) where decision in ('posted', 'late') order by place) as s
-    join entries e on e.request_id = s.request_id and e.kind in ('usage', 'late_usage');
+    for charge in
+      select e.id, s.account_id, s.charge_nanousd, s.created_at
+      from unnest(settled) as s join entries e on e.request_id = s.request_id and e.kind in ('usage', 'late_usage')
+      where s.decision in ('posted', 'late')
+      order by s.place
+    loop
+      perform spend_grants(charge.id, charge.account_id, charge.charge_nanousd, charge.created_at);
+    end loop;
   end if;
 end $$;
 

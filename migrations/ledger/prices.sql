@@ -75,6 +75,7 @@ begin
     starts, (item ->> 'valid_until')::timestamptz
   from prices where model = item ->> 'model'
   returning * into made;
+  perform announce(made);
   perform audit(item, 'publish_price', payer, 'price ' || made.version || ' of ' || made.model, 
     case when latest.model is not null then price_report(latest) end, price_report(made));
   return jsonb_build_object('decision', 'published', 'version', made.version, 'price', price_report(made));

@@ -104,6 +104,22 @@ create view read.audit as
 select id, created_at, operator_id, operator_name, operator_key_id, address, request_id, action, account_id, subject, before, after
 from audit;
 
+-- Endpoints of webhooks, without their secrets.
+create view read.webhook_endpoints as
+select
+  id, account_id, name, url, event_types, signature_type, hint, public_key, both_until,
+  created_at, updated_at, disabled_at, disabled_reason, failing_since
+from webhook_endpoints where kind = 'webhook';
+
+-- What was sent to them, and what is still to be sent.
+create view read.webhook_deliveries as
+select
+  d.id, d.account_id, d.endpoint_id, d.state, case when d.state = 'pending' then d.due_at end as due_at, d.attempts, d.answer, d.created_at, o.body as event
+from webhook_deliveries d join outbox o on o.id = d.event_id;
+
+-- What an account is told.
+create view read.events as select id, account_id, type, body as event from outbox;
+
 -- A reader logs in as a member of ziya_reader.
 --   create role my_reader login password '…' in role ziya_reader;
 select make_role('ziya_reader', 'read as the owner of the tables');

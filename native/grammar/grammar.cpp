@@ -1,6 +1,7 @@
 #include "grammar/grammar.h"
 
 #include <algorithm>
+#include <bit>
 #include <numeric>
 
 #include "engine_error.h"
@@ -248,18 +249,18 @@ int32_t Grammar::forced_byte(int32_t state) const {
   return forced;
 }
 
-const std::vector<int32_t>& Grammar::mask(int32_t state, const TokenTree& tree, int32_t tree_number) {
-  const uint64_t key = pair(state, tree_number);
-  const auto known = masks_.find(key);
-  if (known != masks_.end()) return known->second;
-  std::vector<int32_t> words((size_t(tree.vocab_size()) + 31) / 32);
-  std::vector<int32_t> path(size_t(tree.depth_max()) + 1, state);  // the state before each byte of the branch
+bool Grammar::has_mask(int32_t state, int32_t tree_number) const { return masks_.contains(pair(state, tree_number)); }
+
+// Visits the tokens that may come next, until a visit says false.
+template <class Visit>
+void Grammar::walk(int32_t state, const TokenTree& tree, const Visit& visit) {
+  path_.assign(size_t(tree.depth_max()) + 1, state);  // the state before each byte of the branch
   const auto& nodes = tree.nodes();
   int64_t work = 0;
   walks_++;
   for (size_t i = 0; i < nodes.size();) {
     const TokenTree::Node& node = nodes[i];
-    const int32_t before = path[size_t(node.depth)];
+    const int32_t before = path_[size_t(node.depth)];
     const size_t at = size_t(before) * size_t(classes_) + class_of_[node.byte];
     if (walked_[at] != walks_) {
       walked_[at] = walks_;
@@ -270,13 +271,36 @@ const std::vector<int32_t>& Grammar::mask(int32_t state, const TokenTree& tree, 
       i = size_t(node.skip);
       continue;
     }
-    path[size_t(node.depth) + 1] = next;
-    for (int32_t k = 0; k < node.token_count; k++) {
-      const int32_t token = tree.tokens()[size_t(node.first_token + k)];
-      words[size_t(token) / 32] |= int32_t(1u << token % 32);
-    }
+    path_[size_t(node.depth) + 1] = next;
+    for (int32_t k = 0; k < node.token_count; k++)
+      if (!visit(tree.tokens()[size_t(node.first_token + k)])) return;
     i++;
   }
+}
+
+bool Grammar::goes_on(int32_t state, const TokenTree& tree, int32_t tree_number, std::span<const int32_t> except) {
+  const auto counts = [&](int32_t token) { return std::find(except.begin(), except.end(), token) == except.end(); };
+  bool found = false;
+  const auto known = masks_.find(pair(state, tree_number));
+  if (known == masks_.end()) {
+    walk(state, tree, [&](int32_t token) { return !(found = counts(token)); });
+    return found;
+  }
+  for (size_t i = 0; i < known->second.size() && !found; i++)
+    for (auto word = uint32_t(known->second[i]); word != 0 && !found; word &= word - 1)
+      found = counts(int32_t(i * 32) + std::countr_zero(word));
+  return found;
+}
+
+const std::vector<int32_t>& Grammar::mask(int32_t state, const TokenTree& tree, int32_t tree_number) {
+  const uint64_t key = pair(state, tree_number);
+  const auto known = masks_.find(key);
+  if (known != masks_.end()) return known->second;
+  std::vector<int32_t> words((size_t(tree.vocab_size()) + 31) / 32);
+  walk(state, tree, [&](int32_t token) {
+    words[size_t(token) / 32] |= int32_t(1u << token % 32);
+    return true;
+  });
   mask_word_count_ += int64_t(words.size());
   return masks_.emplace(key, std::move(words)).first->second;
 }

@@ -57,6 +57,9 @@ class Grammar {
   std::vector<uint8_t> forced(int32_t state, size_t bytes_max);
   bool has(int32_t state) const { return state >= 0 && size_t(state) < states_.size(); }
   bool accepts(int32_t state) const { return states_[size_t(state)].accepts; }
+  // Whether any token but these may come next: what the mask says, found without making it.
+  bool goes_on(int32_t state, const TokenTree& tree, int32_t tree_number, std::span<const int32_t> except);
+  bool has_mask(int32_t state, int32_t tree_number) const;
   // The tokens that may come next, a bit each. A grammar is asked for those of few trees, which are told apart by number.
   const std::vector<int32_t>& mask(int32_t state, const TokenTree& tree, int32_t tree_number);
 
@@ -88,6 +91,8 @@ class Grammar {
 
   void parse(std::span<const int32_t> words);
   bool has_bytes(int32_t node) const { return first_edge_[size_t(node)] < first_edge_[size_t(node) + 1]; }
+  template <class Visit>
+  void walk(int32_t state, const TokenTree& tree, const Visit& visit);
   int32_t target(int32_t node, int32_t byte_class) const;
   int32_t push(int32_t node, int32_t stack);
   void reach(int32_t node, int32_t stack);
@@ -110,6 +115,7 @@ class Grammar {
   std::vector<int32_t> steps_;  // (states, classes)
   std::vector<uint32_t> walked_;  // (states, classes) the walk that last came by
   uint32_t walks_ = 0;
+  std::vector<int32_t> path_;  // of a walk
   std::unordered_multimap<uint64_t, int32_t> state_ids_;
   std::unordered_map<uint64_t, std::vector<int32_t>> masks_;  // by state and tree
   int32_t start_state_ = unknown;

@@ -124,7 +124,7 @@ class Kernels {
   // out (rows, vocab) = in (rows, hidden) * weight^T
   virtual void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) = 0;
 
-  // Draws one token for each of the step's rows in range; logits row i belongs to row range.begin + i.
+  // Draws one token for each of the step's rows in range, or scores the one it names; logits row i belongs to row range.begin + i.
   virtual void sample(const Activations& logits, RowRange range) = 0;
 };
 

@@ -1,4 +1,4 @@
-// One token to draw, as TypeScript packs it: the boundary copies the table of a step's rows as it is, so this is the layout.
+// One token to draw, or to score, as TypeScript packs it: the boundary copies the table of a step's rows as it is, so this is the layout.
 // The addon exports its offsets, and gpu-node/run/native/row-table.ts is held against them when the addon is opened.
 #pragma once
 
@@ -31,6 +31,7 @@ struct Row {
   Span bias = {};             // of bias_ids and bias_values
   Span banned = {};           // of banned_ids
   Span mask = {};             // of mask_words, a bit an id: only these may be drawn; empty where every id may
+  int32_t scored = -1;        // the id whose log-probability is told, and which counts as drawn whatever else the row says; -1 = one is drawn
 };
 static_assert(std::is_standard_layout_v<Row> && std::is_trivially_copyable_v<Row> && sizeof(Row) == 88);
 

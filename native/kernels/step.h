@@ -42,7 +42,7 @@ struct StepBatch {
 
 struct StepResult {
   std::vector<int32_t> tokens;      // (rows)
-  std::vector<float> logprobs;      // (rows) of the drawn token, under the raw logits
+  std::vector<float> logprobs;      // (rows) of the drawn or scored token, under the raw logits
   std::vector<int32_t> top_ids;     // (rows, top_logprobs_max) padded with -1; empty when no row asks
   std::vector<float> top_logprobs;  // same shape, padded with -1
   std::vector<float> logits;        // (rows, vocab) when wanted

@@ -123,6 +123,12 @@ describe('an estimate', () => {
     expect(await errorOf(wrong)).toMatchObject({ status: 400, param: 'best_of' })
   })
 
+  test('counts what is kept of a prompt that is truncated, and no output of one that is only scored', async () => {
+    const body = { model, prompt: 'abc', truncate_prompt_tokens: 4, max_tokens: 0, echo: true, logprobs: 1 }
+    expect(await estimated(body)).toMatchObject({ admitted: true, prompt_tokens_max: 4, completion_tokens_max: 0 })
+    expect(question()).toMatchObject({ truncated: { truncate_prompt: 4, max_tokens: 0 } })
+  })
+
   test('says why the request would be refused', async () => {
     const poor = await gateway.newCaller('1')
     const told = await estimated({ ...chatBody, max_tokens: 16 }, poor)

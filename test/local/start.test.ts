@@ -119,13 +119,6 @@ test('it serves until Ctrl-C, which stops every process', async () => {
   await nothingLeft(run.mark)
 })
 
-test('whatever kills it takes the rest along', async () => {
-  const run = start(['--port', String(await freePort()), '--data', join(scratch, 'killed')])
-  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null))
-  process.kill(-run.child.pid!, 'SIGKILL')
-  await nothingLeft(run.mark)
-})
-
 test('a busy port is refused in one line', async () => {
   const server = createServer()
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

@@ -3,9 +3,10 @@
 
 import { Agent, request } from 'node:http'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { draws } from '../support/draws.ts'
 import { embeddedModel, newCustomer, startTestStack, type TestStack } from '../support/stack.ts'
 
-const REQUESTS = Number(process.env.IN_FLIGHT_REQUESTS ?? 100)
+const REQUESTS = draws('IN_FLIGHT_REQUESTS', { few: 64, all: 2000 })
 
 let stack: TestStack
 

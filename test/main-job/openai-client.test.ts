@@ -60,6 +60,89 @@ describe('chat completions', () => {
   })
 })
 
+describe('a prompt that is scored', () => {
+  interface Scored {
+    choices: {
+      text: string
+      finish_reason: string
+      token_ids: number[]
+      prompt_token_ids: number[]
+      logprobs: OpenAI.Completion['choices'][0]['logprobs']
+    }[]
+    usage: { prompt_tokens: number; completion_tokens: number }
+  }
+  const ask = async (body: object) => {
+    const response = await customer.fetch('/v1/completions', {
+      method: 'POST',
+      body: JSON.stringify({ model, ...body }),
+    })
+    expect(response.status, await response.clone().text()).toBe(200)
+    return { answer: (await response.json()) as Scored, request_id: response.headers.get('x-request-id')! }
+  }
+
+  test('gets the log-probabilities that its tokens had when they were drawn, and costs its tokens alone', async () => {
+    const drawn = (await ask({ prompt, temperature: 1, max_tokens: 60, logprobs: 1, return_token_ids: true })).answer
+      .choices[0]!
+    const ids = [...drawn.prompt_token_ids, ...drawn.token_ids]
+    const { answer, request_id } = await ask({ prompt: [ids], max_tokens: 0, echo: true, logprobs: 1 })
+    const { token_logprobs, tokens, top_logprobs } = answer.choices[0]!.logprobs!
+    expect(tokens).toHaveLength(ids.length)
+    expect([token_logprobs![0], top_logprobs![0]]).toEqual([null, null])
+    const from = drawn.prompt_token_ids.length
+    expect(token_logprobs!.slice(from, from + drawn.logprobs!.tokens!.length)).toEqual(drawn.logprobs!.token_logprobs)
+    expect(answer.choices[0]).toMatchObject({ finish_reason: 'length', text: expect.stringContaining(drawn.text) })
+    expect(answer.usage).toMatchObject({ prompt_tokens: ids.length, completion_tokens: 0 })
+    const { value: receipt } = await eventually(async () => {
+      const told = (await (await customer.fetch(`/v1/usage/${request_id}`)).json()) as Record<string, unknown>
+      return told.state === 'posted' ? told : null
+    })
+    expect(receipt).toMatchObject({
+      outcome: 'length',
+      prompt_tokens: ids.length,
+      cached_tokens: 0,
+      completion_tokens: 0,
+      first_token_ms: null,
+      cost_nanousd: String(ids.length * Number(receipt.input_nanousd_per_token)),
+    })
+  })
+
+  test('is answered as a harness reads it: a token more, and the likeliest beside each', async () => {
+    const prompts = [
+      [1, ...Array.from({ length: 20 }, (_, i) => 300 + i)],
+      [1, 400, 401, 402],
+    ]
+    const { answer } = await ask({
+      prompt: prompts,
+      max_tokens: 1,
+      echo: true,
+      logprobs: 1,
+      temperature: 0,
+      seed: 1234,
+    })
+    for (const [i, { logprobs }] of answer.choices.entries()) {
+      const length = prompts[i]!.length
+      expect(logprobs!.token_logprobs).toHaveLength(length + 1)
+      for (const [at, top] of logprobs!.top_logprobs!.entries())
+        if (at > 0) expect(Math.max(...Object.values(top!))).toBeGreaterThanOrEqual(logprobs!.token_logprobs![at]!)
+    }
+  })
+
+  test('is truncated to its last tokens, which are what it costs', async () => {
+    const whole = (await ask({ prompt, max_tokens: 0, echo: true, return_token_ids: true })).answer.choices[0]!
+      .prompt_token_ids
+    const { answer } = await ask({
+      prompt: prompt.repeat(100),
+      max_tokens: 4,
+      truncate_prompt_tokens: 7,
+      return_token_ids: true,
+    })
+    expect(answer.choices[0]!.prompt_token_ids).toEqual(whole.slice(-7))
+    expect(answer.usage.prompt_tokens).toBe(7)
+    const fitted = await ask({ prompt: prompt.repeat(100), max_tokens: 4, truncate_prompt_tokens: -1 })
+    expect(fitted.answer.usage.prompt_tokens).toBe(1020)
+  })
+})
+
 test('a prediction changes no text, and what came true of it is counted, streamed or not', async () => {
   const body = { ...greedy, messages }
   const plain = await customer.client.chat.completions.create(body)

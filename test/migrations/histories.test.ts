@@ -7,7 +7,7 @@ import { Histories } from '../support/histories.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { seededRandom } from '../support/random.ts'
 
-const HISTORIES = draws('HISTORIES', { few: 100, all: 500 })
+const HISTORIES = draws('HISTORIES', { few: 50, all: 500 })
 
 let db: TestPostgres
 let histories: Histories

@@ -4,6 +4,7 @@ import { randomUUID } from 'node:crypto'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import type { FunctionName } from '../../gateway/db/functions.ts'
 import {
+  grantFindings,
   ledgerFindings,
   newKey,
   newPayer,
@@ -522,6 +523,23 @@ describe('a grant', () => {
     const [row] = await db.sql`select debited_nanousd from accounts where id = ${account_id}`
     expect(row!.debited_nanousd).toBe('980') // 120 are held
   })
+
+  const joins = ['enable_nestloop', 'enable_hashjoin', 'enable_mergejoin']
+  test.each(joins)(
+    'is taken from in the order of the entries, however the set is joined with them (by %s)',
+    async (join) => {
+      const { account_id, key_hash } = await newPayer(db, 10_000n)
+      await grant(account_id, 300) // of 20 charges of 40 it covers seven, and half of the eighth
+      const tickets = []
+      for (let i = 0; i < 20; i += 1) tickets.push(await admit({ key_hash }))
+      for (const name of joins)
+        await db.sql`alter function ledger.spend_grants_on_usage set ${db.sql(name)} = ${db.sql(name === join ? 'on' : 'off')}`
+      const settled = await db.ask('settle', ...tickets.map((ticket) => ({ ...ticket, ...counts })))
+      await db.sql`alter function ledger.spend_grants_on_usage reset all`
+      expect(new Set(decisions(settled))).toEqual(new Set(['posted']))
+      expect(await grantFindings(db.sql, [account_id])).toEqual([])
+    },
+  )
 
   test('that ends while requests run leaves them what they hold, from the one that ends first on', async () => {
     const { account_id, key_hash } = await newPayer(db, 0n)

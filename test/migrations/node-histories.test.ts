@@ -2,10 +2,11 @@
 // NODE_HISTORIES=2000 runs that many, SEED=n repeats a run's.
 
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { draws } from '../support/draws.ts'
 import { type Happened, nodeHistory, nothing, RestorableLedger } from '../support/node-histories.ts'
 import { seededRandom } from '../support/random.ts'
 
-const HISTORIES = Number(process.env.NODE_HISTORIES ?? 12)
+const HISTORIES = draws('NODE_HISTORIES', { few: 8, all: 200 })
 const HISTORIES_A_LEDGER = 100 // a larger one takes longer to copy and to add up
 
 let ledger: RestorableLedger

@@ -9,7 +9,7 @@ import { checked } from '../support/boundary.ts'
 import { draws } from '../support/draws.ts'
 import { newPayer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 
-const ROUNDS = draws('ROUNDS', { few: 200, all: 1000 })
+const ROUNDS = draws('ROUNDS', { few: 80, all: 1000 })
 const AT_ONCE = 64
 const LANES = 8
 const PRICE = 7n * 20n

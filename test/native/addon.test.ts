@@ -40,7 +40,7 @@ const loadStories = (model: Model, changes: Partial<EngineOptions> = {}) =>
 const nothing = { begin: 0, count: 0 }
 const greedyRow: Omit<PackedRow, 'token'> = {
   ...{ seed: 0n, counter: 0, temperature: 0, top_p: 1, min_p: 0, repetition_penalty: 1, frequency_penalty: 0 },
-  ...{ presence_penalty: 0, top_k: 0, logprobs: -1, output_tokens: 0 },
+  ...{ presence_penalty: 0, top_k: 0, logprobs: -1, output_tokens: 0, scored: -1 },
   ...{ history: nothing, bias: nothing, banned: nothing, mask: nothing },
 }
 
@@ -309,7 +309,7 @@ describe('the end of a thread or process', () => {
     for (let round = 0; round < 5; round++) expect(runChild('exit')).toMatchObject({ status: 0, stderr: '' })
   })
 
-  const LIVES = draws('LIVES', { few: 300, all: 1000 })
+  const LIVES = draws('LIVES', { few: 100, all: 1000 })
 
   test(`${LIVES} engines that are made, aborted, closed, forgotten or ended with their thread leave nothing`, () => {
     const { seed } = seededRandom()

@@ -158,36 +158,37 @@ void attention_is_right_and_chunk_invariant(const Device& device, Random& random
 
 // Attends for its last token alone, and for the one before as the last of a prompt's.
 void every_head_size_and_group_attends(const Device& device, Random& random) {
-  for (const int head_size : {8, 16, 32, 48, 64, 128}) {
-    for (const int group : {1, 2, 4, 8}) {
-      ModelShape shape = random_shape(random);
-      shape.head_size = head_size;
-      shape.kv_heads = random.between(1, 2);
-      shape.heads = shape.kv_heads * group;
-      Bench b(device, random, shape);
-      const int length = random.between(18, 70);
-      Doubles w;
-      const auto weight = b.matrix(shape.qkv_columns(), shape.hidden_size, MatrixLayout::plain, w);
-      const std::vector<Floats> inputs = {b.random_rows(length, shape.hidden_size)};
-      AttentionRun run(b, *weight, inputs, random_blocks(1, length, b.limits.blocks, random));
-      run.step({length - 17}, false);
-      run.step({16});
-      run.step({1});
-      History history;
-      double error = 0, size = 0;
-      for (int t = 0; t < length; t++) {
-        const float* qkv = &run.qkv[0][t * shape.qkv_columns()];
-        expect_rotated(b, multiply(w, row_of(inputs[0], t, shape.hidden_size), shape.qkv_columns()), qkv, t, history);
-        if (t < length - 2) continue;
-        const Doubles want = attend(b, qkv, history, t + 1);
-        for (size_t i = 0; i < want.size(); i++) {
-          error += std::pow(run.out[0][t * want.size() + i] - want[i], 2);
-          size += want[i] * want[i];
-        }
+  std::vector<std::pair<int, int>> shapes;
+  for (const int head_size : {8, 16, 32, 48, 64, 128})
+    for (const int group : {1, 2, 4, 8}) shapes.push_back({head_size, group});
+  for (const auto& [head_size, group] : cases_of(device, random, shapes, 8)) {
+    ModelShape shape = random_shape(random);
+    shape.head_size = head_size;
+    shape.kv_heads = random.between(1, 2);
+    shape.heads = shape.kv_heads * group;
+    Bench b(device, random, shape);
+    const int length = random.between(18, 70);
+    Doubles w;
+    const auto weight = b.matrix(shape.qkv_columns(), shape.hidden_size, MatrixLayout::plain, w);
+    const std::vector<Floats> inputs = {b.random_rows(length, shape.hidden_size)};
+    AttentionRun run(b, *weight, inputs, random_blocks(1, length, b.limits.blocks, random));
+    run.step({length - 17}, false);
+    run.step({16});
+    run.step({1});
+    History history;
+    double error = 0, size = 0;
+    for (int t = 0; t < length; t++) {
+      const float* qkv = &run.qkv[0][t * shape.qkv_columns()];
+      expect_rotated(b, multiply(w, row_of(inputs[0], t, shape.hidden_size), shape.qkv_columns()), qkv, t, history);
+      if (t < length - 2) continue;
+      const Doubles want = attend(b, qkv, history, t + 1);
+      for (size_t i = 0; i < want.size(); i++) {
+        error += std::pow(run.out[0][t * want.size() + i] - want[i], 2);
+        size += want[i] * want[i];
       }
-      expect(std::sqrt(error / size) <= 2e-3, "head size " + std::to_string(head_size) + ", group " + std::to_string(group) +
-                                                  ": relative L2 " + std::to_string(std::sqrt(error / size)));
     }
+    expect(std::sqrt(error / size) <= 2e-3, "head size " + std::to_string(head_size) + ", group " + std::to_string(group) +
+                                                ": relative L2 " + std::to_string(std::sqrt(error / size)));
   }
 }
 
@@ -223,7 +224,8 @@ void attention_is_the_same_decoded_verified_and_prefilled(const Device& device, 
   struct Case {
     int head_size, kv_heads, group, length;
   };
-  for (const Case& c : {Case{128, 1, 8, 280}, Case{16, 2, 1, 540}, Case{32, 1, 12, 280}, Case{48, 1, 3, 280}}) {
+  const std::vector<Case> all = {{128, 1, 8, 280}, {16, 2, 1, 540}, {32, 1, 12, 280}, {48, 1, 3, 280}};
+  for (const Case& c : cases_of(device, random, all, 2)) {
     ModelShape shape = random_shape(random);
     shape.head_size = c.head_size;
     shape.kv_heads = c.kv_heads;

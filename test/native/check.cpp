@@ -72,6 +72,8 @@ void each_field_is_checked(Random&) {
   expect_refused("rows", [](auto& b) { b.rows[0].token = 4; });
   expect_refused("rows", [](auto& b) { b.rows[1].token = -1; });
   expect_refused("rows", [](auto& b) { b.rows.resize(5); });
+  expect_refused("scored", [](auto& b) { b.rows[0].scored = 50; });
+  expect_refused("scored", [](auto& b) { b.rows[1].scored = -2; });
   expect_refused("temperature", [](auto& b) { b.rows[0].temperature = -0.1f; });
   expect_refused("temperature", [](auto& b) { b.rows[0].temperature = NAN; });
   expect_refused("top_p", [](auto& b) { b.rows[0].top_p = 0; });

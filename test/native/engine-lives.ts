@@ -82,7 +82,7 @@ const LIVES: Record<string, () => Promise<unknown>> = {
 function batch(tokens: number): StepBatch {
   const sequence = makeSequence({ prompt: Array.from({ length: tokens }, (_, i) => 1 + (i % 50)) })
   sequence.blocks = Array.from({ length: Math.ceil(tokens / 16) }, (_, i) => i)
-  return buildBatch([{ sequence, tokens, samples: true, draft: [] }], new BlockTables())
+  return buildBatch([{ sequence, tokens, samples: true, scores: 0, draft: [] }], new BlockTables())
 }
 
 /** Steps under way at once; they end or are refused. */

@@ -18,7 +18,7 @@ struct Device {
   std::string name;
   std::function<std::unique_ptr<Kernels>(const ModelShape&, const StepLimits&, int threads)> make;
   double precision = 1e-5;  // of what a kernel computes, relative to the sizes that it adds up
-  bool is_slow = false;     // fewer rounds of the same
+  bool is_slow = false;     // fewer rounds of the same, and fewer of its cases
 };
 
 // Random inputs of one test; seeded by the run's seed and the test's name, so that a test repeats when run alone.
@@ -42,6 +42,17 @@ struct Test {
   std::string name;
   std::function<void(Random&)> body;
 };
+
+// Whether the environment's DRAWS asks for every case, as `npm run test:all` does, where a slow device else takes some of them.
+bool takes_all_cases();
+
+// All of these cases, in their order; of a slow device, unless all are asked for, only `few` that are drawn.
+template <class T>
+std::vector<T> cases_of(const Device& device, Random& random, std::vector<T> cases, size_t few) {
+  while (device.is_slow && !takes_all_cases() && cases.size() > few)
+    cases.erase(cases.begin() + random.between(0, int(cases.size()) - 1));
+  return cases;
+}
 
 // Throws when it does not hold; ends the test.
 void expect(bool holds, const std::string& what);

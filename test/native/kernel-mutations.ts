@@ -68,6 +68,7 @@ const by_test: Record<string, Broken[]> = {
     ['sample', 'outputs + is_latest', 'outputs'],
     ['sample', 'largest(is_known) == 0', 'largest(is_known) >= 0'],
   ],
+  'emulator: a scored row': [['sample', 'row_.scored >= 0 ? row_.scored : choose()', 'choose()']],
   'emulator: penalties': [['sample', 'row_.bias.begin', 'row_.bias.begin + 2']],
   'emulator: draws are': [
     ['sample', 'row_.mask.begin + id / mask_word_bits', 'row_.mask.begin'],

@@ -12,7 +12,7 @@ const copy = join(root, '.local/mutations')
 const build = join(copy, 'build')
 
 function run(command: string, args: string[]) {
-  return spawnSync(command, args, { encoding: 'utf8', timeout: 1_800_000 })
+  return spawnSync(command, args, { encoding: 'utf8', timeout: 1_800_000, env: { ...process.env, DRAWS: 'all' } })
 }
 
 // Without nvcc: the emulator has the same sources. A file that is the same already stays as new as it is: what was built of its

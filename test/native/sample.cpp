@@ -228,6 +228,27 @@ void only_what_is_in_the_mask_is_drawn(const Device& device, Random& random) {
   expect(sampling.draw(logits).tokens == masked.tokens, "the same tokens as from logits without the others");
 }
 
+void a_scored_row_tells_of_its_id_and_draws_nothing(const Device& device, Random& random) {
+  const int vocab = 1237;
+  Sampling sampling(device, vocab);
+  sampling.set_rows(rows_max);
+  const std::vector<float> logits = random_logits(rows_max * vocab, random);
+  for (Row& row : sampling.batch.rows) row.temperature = 1, row.seed = random.bits(), row.logprobs = random.between(-1, 3);
+  const StepResult drawn = sampling.draw(logits);
+  for (int i = 0; i < rows_max; i++)
+    if (random.between(0, 1)) sampling.batch.rows[i].scored = random.between(0, vocab - 1);
+  const StepResult scored = sampling.draw(logits);
+  for (int i = 0; i < rows_max; i++) {
+    const int id = sampling.batch.rows[i].scored < 0 ? drawn.tokens[i] : sampling.batch.rows[i].scored;
+    const float* own = logits.data() + i * vocab;
+    double sum = 0;
+    for (int other = 0; other < vocab; other++) sum += std::exp(double(own[other]));
+    expect(scored.tokens[i] == id, "the token of a row is the one it scores, or that it draws beside such rows");
+    expect(std::abs(scored.logprobs[i] - (own[id] - std::log(sum))) < 1e-4, "a score is of the raw logits");
+  }
+  expect(scored.top_ids == drawn.top_ids && scored.top_logprobs == drawn.top_logprobs, "the likeliest are the same");
+}
+
 void penalties_bias_and_bans(const Device& device, Random&) {
   Sampling sampling(device, 8);
   sampling.set_rows(7);
@@ -337,6 +358,7 @@ std::vector<Test> sample_tests(const Device& device) {
       on("filters keep what sorting keeps", filters_keep_what_sorting_keeps),
       on("temperature 0 takes the highest logit, the lowest id among equals", greedy_takes_the_highest_and_lowest_id),
       on("a draw depends on its own row alone", a_draw_depends_on_its_own_row_alone),
+      on("a scored row tells of its id and draws nothing", a_scored_row_tells_of_its_id_and_draws_nothing),
       on("penalties, bias, bans and logprobs", penalties_bias_and_bans),
       on("only what is in the mask is drawn", only_what_is_in_the_mask_is_drawn),
       on("the latest token of a history may be what the step before drew",

@@ -27,6 +27,7 @@ import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import { usageOf } from '../../contract/public/openai.ts'
 import { messageShape } from '../../gpu-node/answer/message.ts'
 import { headOf } from '../../gpu-node/answer/openai-shape.ts'
+import { responseShape } from '../../gpu-node/answer/response.ts'
 import { issuer, newSigner } from './keys.ts'
 
 export interface CannedNodeOptions {
@@ -250,8 +251,8 @@ export class CannedNode {
   async #stream(res: ServerResponse, request: GenerateRequest, tokens: number): Promise<number> {
     res.writeHead(200, { [ACCEPTED_HEADER]: '1', 'content-type': 'text/event-stream; charset=utf-8' })
     const choices = Array.from({ length: choicesOf(request) }, (_, index) => index)
-    const message = request.shape === 'message' ? messageShape(request, () => usageFor(0)) : null
-    for (const data of message?.opening(0) ?? []) res.write(message!.frame(data))
+    const shape = eventShape(request)
+    for (const data of shape?.opening(0) ?? []) res.write(shape!.frame(data))
     for (let token = 0; token < tokens; token += 1) {
       if (res.destroyed) return token * choices.length
       if (this.revoked.has(request.request_id)) {
@@ -260,14 +261,14 @@ export class CannedNode {
         )
         return token * choices.length
       }
-      if (message) res.write(message.delta(0, { text: ' token', logprobs: null }).map(message.frame).join(''))
+      if (shape) res.write(shape.delta(0, { text: ' token', logprobs: null }).map(shape.frame).join(''))
       else res.write(choices.map((index) => event(chunk(request, index, ' token'))).join(''))
       if (this.options.chunk_ms) await sleep(this.options.chunk_ms)
       await this.#keptAlive(res, this.options.after_chunk)
     }
-    if (message) {
-      const ending = [...message.finish(0, ENDED), ...message.end(usageFor(tokens))]
-      res.end(ending.map(message.frame).join('') + message.last_frame)
+    if (shape) {
+      const ending = [...shape.finish(0, ENDED), ...shape.end(usageFor(tokens))]
+      res.end(ending.map(shape.frame).join('') + shape.last_frame)
       return tokens
     }
     const last = choices.map((index) => event(chunk(request, index, '', 'stop'))).join('')
@@ -311,13 +312,16 @@ function choicesOf(request: GenerateRequest): number {
   return request.n * request.prompts.length
 }
 
+/** The shapes whose streams are named events. */
+function eventShape(request: GenerateRequest) {
+  if (request.shape === 'response') return responseShape(request)
+  return request.shape === 'message' ? messageShape(request, () => usageFor(0)) : null
+}
+
 function wholeAnswer(request: GenerateRequest, tokens: number) {
   const text = ' token'.repeat(tokens)
-  if (request.shape === 'message')
-    return messageShape(request, () => usageFor(0)).whole(
-      [{ text, logprobs: null, calls: [], finish: ENDED }],
-      usageFor(tokens),
-    )
+  const shape = eventShape(request)
+  if (shape) return shape.whole([{ text, logprobs: null, calls: [], finish: ENDED }], usageFor(tokens))
   const choices = Array.from({ length: choicesOf(request) }, (_, index) =>
     request.shape === 'chat'
       ? { index, message: { role: 'assistant', content: text, refusal: null }, logprobs: null, finish_reason: 'stop' }

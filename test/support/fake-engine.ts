@@ -26,6 +26,7 @@ export class FakeEngine implements Engine {
   fail_next: Error | null = null
   steps = 0
   #drawn = new Int32Array() // by the step before
+  #scores = new Map<number, number>() // by row of that step, where it scores
   #mayEnd: Promise<void> = Promise.resolve()
 
   constructor(options: FakeEngineOptions) {
@@ -36,21 +37,22 @@ export class FakeEngine implements Engine {
 
   async step(batch: StepBatch): Promise<StepResult> {
     const tokens = this.compute(batch)
+    const logprobs = this.logprobs(batch, tokens)
     await new Promise((resolve) =>
       this.#options.step_ms === undefined ? setImmediate(resolve) : setTimeout(resolve, this.#options.step_ms),
     )
     await this.#mayEnd
     if (this.fail_next) throw this.fail_next
-    return { tokens, ...this.#logprobs(batch, tokens), logits: null, seconds: 0 }
+    return { tokens, ...logprobs, logits: null, seconds: 0 }
   }
 
-  // A token is as likely as its id says, and every next id half a nat less so.
-  #logprobs(batch: StepBatch, tokens: Int32Array) {
+  /** Of the tokens of the last step. One that is drawn is as likely as its id says, and every next id half a nat less so. */
+  logprobs(batch: StepBatch, tokens: Int32Array) {
     const rows = unpackRows(batch.rows)
     const any = rows.some((row) => row.logprobs > 0)
     const top_ids = new Int32Array(any ? tokens.length * LOGPROBS_MAX : 0).fill(-1)
     const top_logprobs = new Float32Array(top_ids.length).fill(-1)
-    const logprobs = Float32Array.from(tokens, (token) => -(token % 8))
+    const logprobs = Float32Array.from(tokens, (token, row) => this.#scores.get(row) ?? -(token % 8))
     for (const [row, { logprobs: count }] of rows.entries()) {
       for (let k = 0; k < count; k++) {
         top_ids[row * LOGPROBS_MAX + k] = (tokens[row]! + k) % this.#options.vocab_size
@@ -66,6 +68,7 @@ export class FakeEngine implements Engine {
     const rows = unpackRows(batch.rows)
     this.#checkShapes(batch, rows)
     const drawn: number[] = []
+    this.#scores = new Map()
     let token_at = 0
     let block_at = 0
     const idOf = (token: number) => (token < 0 ? this.#drawn[-1 - token] : token)
@@ -79,7 +82,10 @@ export class FakeEngine implements Engine {
         this.#kv[slot] = mix(id, batch.starts[i]! + k)
         this.#ids[slot] = id
         const row = rows[drawn.length]
-        if (row?.token === token_at) drawn.push(this.#draw(batch, row, table, batch.starts[i]! + k))
+        if (row?.token !== token_at) continue
+        const position = batch.starts[i]! + k
+        if (row.scored >= 0) this.#scores.set(drawn.length, scoreAfter(this.#hash(17, table, position), row.scored))
+        drawn.push(row.scored >= 0 ? row.scored : this.#draw(batch, row, table, position))
       }
     }
     assert.equal(drawn.length, rows.length, 'every row lies in the batch, in order')
@@ -97,10 +103,15 @@ export class FakeEngine implements Engine {
   async close(): Promise<void> {}
 
   #draw(batch: StepBatch, row: PackedRow, table: Int32Array, position: number): number {
-    let hash = firstHash(row, row.counter)
-    for (let p = 0; p <= position; p++) hash = mix(hash, this.#kv[this.#slot(table, p)]!)
+    const hash = this.#hash(firstHash(row, row.counter), table, position)
     const idAt = (p: number) => this.#ids[this.#slot(table, p)]!
     return this.#afterBiasAndBans(batch, row, nextToken(hash, position + 1, idAt, this.#options))
+  }
+
+  #hash(first: number, table: Int32Array, position: number): number {
+    let hash = first
+    for (let p = 0; p <= position; p++) hash = mix(hash, this.#kv[this.#slot(table, p)]!)
+    return hash
   }
 
   // A bias of 100 decides; of what is banned or not in the mask the next id is drawn.
@@ -164,6 +175,19 @@ export function expectedOutput(
     output.push(nextToken(hash, all.length, (position) => all[position]!, options))
   }
   return output
+}
+
+/** The log-probabilities that the tokens of a prompt must have, from the second on. */
+export function expectedScores(prompt: readonly number[]): number[] {
+  let hash = 17
+  return prompt.slice(1).map((token, position) => {
+    hash = mix(hash, mix(prompt[position]!, position))
+    return scoreAfter(hash, token)
+  })
+}
+
+function scoreAfter(hash: number, token: number): number {
+  return -((hash ^ token) % 4096) / 256
 }
 
 function firstHash({ temperature, seed }: Pick<RowSampling, 'temperature' | 'seed'>, counter: number): number {

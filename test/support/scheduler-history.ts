@@ -4,9 +4,9 @@
 import assert from 'node:assert/strict'
 import { BLOCK_TOKENS } from '../../gpu-node/run/native/block-pool.ts'
 import type { StepResult } from '../../gpu-node/run/native/engine.ts'
-import { Scheduler, type SchedulerLimits, type Step } from '../../gpu-node/run/native/scheduler.ts'
+import { type PromptOutput, Scheduler, type SchedulerLimits, type Step } from '../../gpu-node/run/native/scheduler.ts'
 import type { Sequence } from '../../gpu-node/run/native/sequence.ts'
-import { expectedOutput, FakeEngine } from './fake-engine.ts'
+import { expectedOutput, expectedScores, FakeEngine } from './fake-engine.ts'
 import { type Random, seededRandom } from './random.ts'
 import { greedy, makeSequence } from './sequences.ts'
 
@@ -28,7 +28,7 @@ const COSTS = [null, { step_ms: 1, token_ms: 0 }, { step_ms: 10, token_ms: 1 }, 
 
 interface StepInFlight {
   step: Step
-  tokens: Int32Array
+  result: StepResult
 }
 
 export class RandomHistory {
@@ -37,6 +37,7 @@ export class RandomHistory {
   readonly #random: Random
   #groups: Sequence[][] = [] // what one client asked for
   readonly #live = new Set<Sequence>()
+  readonly #scores = new Map<Sequence, number[]>() // so far, of those whose prompts are scored
   readonly #in_flight: StepInFlight[] = [] // two at most
   finished = 0
   steps_ahead = 0 // scheduled before the one ahead was read
@@ -78,16 +79,19 @@ export class RandomHistory {
     if (!this.#scheduler.hasRoomFor(n)) return
     const beginning = random.pick(BEGINNINGS).slice(random.below(16) === 0 ? 1 : 0)
     const own = Array.from({ length: random.below(40) }, () => 3 + random.below(VOCABULARY - 3))
+    const scores_prompt = random.chance(0.2)
     const options = {
       prompt: [...beginning, ...own],
-      output_tokens_max: 1 + random.below(random.chance(0.2) ? 200 : 40),
+      output_tokens_max: random.chance(0.1) ? 0 : 1 + random.below(random.chance(0.2) ? 200 : 40),
       cache_salt: random.pick(['one', 'another']),
       priority: random.pick(['interactive', 'batch'] as const),
     }
     const group: Sequence[] = []
     for (let copy = 0; copy < n; copy++) {
-      const sampling = { ...greedy, temperature: random.pick([0, 1]), seed: BigInt(random.below(1e9)) }
-      const sequence = makeSequence({ ...options, sampling, leader: group[0] })
+      const sampling = { ...greedy, temperature: random.pick([0, 1]), seed: BigInt(random.below(1e9)), logprobs: 0 }
+      const leads = copy === 0
+      const sequence = makeSequence({ ...options, sampling, leader: group[0], scores_prompt: scores_prompt && leads })
+      if (scores_prompt && leads) this.#scores.set(sequence, [])
       this.#scheduler.submit(sequence)
       this.#live.add(sequence)
       group.push(sequence)
@@ -96,7 +100,10 @@ export class RandomHistory {
   }
 
   #cancel(): void {
-    if (this.#live.size > 0) this.#end(this.#random.pick([...this.#live]))
+    if (this.#live.size === 0) return
+    const sequence = this.#random.pick([...this.#live])
+    this.#scores.delete(sequence) // the copies over its prompt are left without, unless they go with it
+    this.#end(sequence)
   }
 
   #disconnect(): void {
@@ -131,7 +138,7 @@ export class RandomHistory {
     const oldest = oldestOf([...this.#live].filter(({ state, paused }) => state === 'running' && !paused))
     const step = this.#scheduler.schedule(this.#random.pick(COSTS))
     const is_ahead = this.#in_flight.length > 0
-    if (step) this.#in_flight.push({ step, tokens: this.#engine.compute(step.batch) })
+    if (step) this.#in_flight.push({ step, result: this.#compute(step) })
     if (step && is_ahead) this.steps_ahead++
     for (const { output_tokens, awaited, output_tokens_max } of this.#live)
       assert(output_tokens + awaited <= output_tokens_max, 'nothing is drawn behind what must be the last token')
@@ -151,7 +158,7 @@ export class RandomHistory {
     const older = [...this.#live].some((s) => s.state === 'running' && !s.paused && s.arrival < oldest.arrival)
     if (older) return // came in again in this step
     assert.equal(oldest.state, 'running', 'the oldest is never preempted')
-    if (oldest.awaited > 0 && oldest.remaining === 0) return // its last token is being drawn
+    if (oldest.remaining === 0 && (oldest.awaited > 0 || oldest.has_no_output)) return // its last token is being drawn or computed
     const goes_on = step?.parts.some(({ sequence }) => sequence === oldest)
     const waits_for = step?.parts.some(({ sequence }) => sequence.rank < oldest.rank)
     assert(goes_on || (oldest.remaining > 1 && waits_for), 'the oldest goes on, or a prompt of higher priority does')
@@ -165,13 +172,34 @@ export class RandomHistory {
     }
   }
 
-  #endStep({ step, tokens }: StepInFlight): void {
+  #compute({ batch }: Step): StepResult {
+    const tokens = this.#engine.compute(batch)
+    return { tokens, ...this.#engine.logprobs(batch, tokens), logits: null, seconds: 0 }
+  }
+
+  #takeScores({ sequence, scores }: PromptOutput): void {
+    const known = this.#scores.get(sequence)
+    if (known) known.push(...scores.map(({ logprob }) => logprob))
+    else assert.equal(scores.length, 0, 'only what is to be scored is')
+  }
+
+  #checkScores(sequence: Sequence): void {
+    const scores = this.#scores.get(sequence.leader ?? sequence)
+    if (scores)
+      assert.deepEqual(scores, expectedScores(sequence.prompt), 'a prompt is scored once, before any choice over it')
+  }
+
+  #endStep({ step, result }: StepInFlight): void {
     if (!this.#scheduler.isWanted(step) && this.#random.chance(0.5)) return // nobody waits for it
     const over = step.parts.filter(({ sequence, samples }) => samples && sequence.state === 'finished')
     this.tokens_dropped += over.length
-    for (const { sequence, finish } of this.#scheduler.apply(step, { tokens } as StepResult)) {
+    for (const output of this.#scheduler.apply(step, result)) {
+      const { sequence, finish } = output
       assert(this.#live.has(sequence), 'only what lives has output, and it ends once')
+      if ('scores' in output) this.#takeScores(output)
+      else this.#checkScores(sequence)
       if (finish === null) continue
+      this.#checkScores(sequence)
       this.#end(sequence)
       this.finished++
       const { length } = expectedOutput(sequence, ENGINE)

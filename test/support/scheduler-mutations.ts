@@ -83,8 +83,38 @@ export const mutations: Mutation[] = [
   {
     what: 'a token behind the last is drawn',
     file: 'sequence.ts',
-    line: 'this.output_tokens + this.awaited < this.output_tokens_max ?',
-    becomes: 'this.output_tokens < this.output_tokens_max ?',
+    line: 'this.output_tokens + this.awaited < this.output_tokens_max',
+    becomes: 'this.output_tokens < this.output_tokens_max',
+  },
+  {
+    what: 'a prompt that is scored begins with cached blocks, whose tokens have no scores then',
+    file: 'sequence.ts',
+    line: 'this.scored < this.prompt_tokens ? this.scored : this.target',
+    becomes: 'this.target',
+  },
+  {
+    what: 'what was scored before it gave way is scored again',
+    file: 'sequence.ts',
+    line: 'Math.max(this.scheduled, this.scored - 1)',
+    becomes: 'this.scheduled',
+  },
+  {
+    what: 'a token is scored by itself',
+    file: 'batch.ts',
+    line: 'token: tokens_before + at - scheduled',
+    becomes: 'token: tokens_before + at + 1 - scheduled',
+  },
+  {
+    what: 'a draw behind a scored prompt is of the row before it',
+    file: 'scheduler.ts',
+    line: 'this.#append(part, result, first_row + scores, outputs)',
+    becomes: 'this.#append(part, result, first_row, outputs)',
+  },
+  {
+    what: 'a sequence of a prompt alone ends before that is computed',
+    file: 'scheduler.ts',
+    line: 'sequence.has_no_output && sequence.computed === sequence.prompt_tokens',
+    becomes: 'sequence.has_no_output',
   },
   {
     what: 'drafts have no blocks of their own',

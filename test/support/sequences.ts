@@ -3,7 +3,7 @@
 import { neutralSampling } from '../../contract/internal/generation.ts'
 import type { Engine } from '../../gpu-node/run/native/engine.ts'
 import type { RowSampling } from '../../gpu-node/run/native/sampling.ts'
-import type { Scheduler } from '../../gpu-node/run/native/scheduler.ts'
+import type { DrawnOutput, Scheduler, SequenceOutput } from '../../gpu-node/run/native/scheduler.ts'
 import { Sequence, type SequenceOptions } from '../../gpu-node/run/native/sequence.ts'
 
 export const greedy: RowSampling = {
@@ -24,6 +24,11 @@ export function makeSequence(options: Partial<SequenceOptions> & { prompt: reado
     sampling: greedy,
     ...options,
   })
+}
+
+/** Of what a step made, the tokens that were drawn. */
+export function drawnOf(outputs: readonly SequenceOutput[]): DrawnOutput[] {
+  return outputs.filter((output) => 'token' in output)
 }
 
 /** Runs sequences to their end, all submitted at once. Returns the output ids of each. */

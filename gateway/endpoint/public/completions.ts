@@ -48,6 +48,11 @@ const body = z
   .object({
     ...generationFields,
     prompt,
+    // 0, with echo: the prompt alone is computed, and scored where logprobs are wanted.
+    max_tokens: z
+      .int()
+      .refine((value) => value >= -1, { error: 'expected at least 0, or -1 for no limit' })
+      .nullish(),
     best_of: unsupported(1),
     echo: z.boolean().nullish(),
     logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
@@ -81,13 +86,9 @@ export const completions = endpoint(
   (c, caller: Caller) => generate(c, caller, completionForm),
 )
 
-// A caller who sends both expects the prompt's own log-probabilities, which are not computed.
-function echoOf({ echo, logprobs }: Body): boolean {
-  if (echo && logprobs != null)
-    throw new ApiError('unsupported_parameter', {
-      param: 'echo',
-      message: "Unsupported parameter: 'echo' cannot be used with 'logprobs'.",
-    })
+function echoOf({ echo, max_tokens }: Body): boolean {
+  if (max_tokens === 0 && !echo)
+    throw new ApiError('invalid_value', { param: 'max_tokens', message: "'max_tokens': 0 needs 'echo': true." })
   return echo ?? false
 }
 

@@ -18,11 +18,13 @@ import { refusal } from '../../generate/relay.ts'
 import { chatForm } from './chat-completions.ts'
 import { completionForm } from './completions.ts'
 import { messageForm } from './messages.ts'
+import { responseForm } from './responses.ts'
 
 const forms = {
   '/v1/chat/completions': (c: Call, given: object) => asked(c, chatForm, given),
   '/v1/completions': (c: Call, given: object) => asked(c, completionForm, given),
   '/v1/messages': (c: Call, given: object) => asked(c, messageForm, given),
+  '/v1/responses': (c: Call, given: object, caller: Caller) => asked(c, responseForm(c, caller), given),
 }
 type FormName = keyof typeof forms
 
@@ -43,22 +45,32 @@ export const estimate = endpoint(
   },
   async (c, caller: Caller) => {
     const { endpoint, ...given } = await readBody(c, body)
-    const would = forms[endpoint ?? ('prompt' in given ? '/v1/completions' : '/v1/chat/completions')](c, given)
+    const would = await forms[endpoint ?? ('prompt' in given ? '/v1/completions' : '/v1/chat/completions')](
+      c,
+      given,
+      caller,
+    )
     const counted = await countOf(c, caller, would.request)
     const { verdict, price } = await ask(c.env, 'estimate', itemOf(c, caller, would))
     return c.json(estimateOf(would, { verdict, price, counted }))
   },
 )
 
-function asked<B extends GenerationBody>(c: Call, form: GenerationForm<B>, given: object): Asked {
+function asked<B extends GenerationBody>(c: Call, form: GenerationForm<B>, given: object): Promise<Asked> {
   return formatted(c, form, checked(given, form.schema))
 }
 
 type Counted = Awaited<ReturnType<typeof countOf>>
 
-/** Null where no node can count now. */
-async function countOf(c: Call, caller: Caller, { model, prompts, constraint }: GenerateRequest) {
-  const question = { prompts, with_ids: false, ...(constraint && { constraint }) }
+/** Of prompts as they are computed; null where no node can count now. */
+async function countOf(c: Call, caller: Caller, request: GenerateRequest) {
+  const { model, prompts, constraint, max_tokens, truncate_prompt } = request
+  const question = {
+    prompts,
+    with_ids: false,
+    ...(constraint && { constraint }),
+    ...(truncate_prompt && { truncated: { truncate_prompt, max_tokens } }),
+  }
   return askModel(c, caller, model, question).catch((error: unknown) => {
     if (error instanceof ApiError && error.code === 'model_unavailable') return null
     throw error
@@ -100,7 +112,7 @@ function longestOf({ max_tokens, max_tokens_is_default }: GenerateRequest, count
   if (!counted) return { tokens: max_tokens, fits: true }
   const room = Math.max(0, counted.sequence_tokens_max - Math.max(...counted.prompts.map(({ count }) => count)))
   const tokens = max_tokens_is_default ? Math.min(max_tokens, room) : max_tokens
-  return { tokens, fits: tokens >= 1 && tokens <= room }
+  return { tokens, fits: tokens >= Math.min(1, max_tokens) && tokens <= room }
 }
 
 type Price = Answer<'estimate'>['price']

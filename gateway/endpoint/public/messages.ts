@@ -13,7 +13,7 @@ import { bodyOf, readBody } from '../../field/read-body.ts'
 import { answerSchema } from '../../field/response-format.ts'
 import { text } from '../../field/text.ts'
 import { answerConstraint, toolName, toolsTold } from '../../field/tools.ts'
-import { askingNothing, hint, hintWhere, unsupported, unusedHeader, unusedIn } from '../../field/unused.ts'
+import { askingNothing, hint, hintWhere, ofTypes, unsupported, unusedHeader, unusedIn } from '../../field/unused.ts'
 import { askModel, modelOf } from '../../generate/ask-model.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
@@ -27,14 +27,6 @@ const CALL_ID_LENGTH_MAX = 200
 
 const textBlock = z.looseObject({ type: z.literal('text'), text })
 
-/** Of these types alone; another is refused by its name. */
-const ofTypes = {
-  error: ({ input }: { input?: unknown }) => {
-    const type = typeOf(input)
-    return typeof type === 'string' ? `no ${type}` : "expected a block with a 'type'"
-  },
-}
-
 /** Blocks, or a string in the place of one of text. */
 function blocksOf<B extends z.ZodType>(block: B) {
   return z
@@ -42,7 +34,7 @@ function blocksOf<B extends z.ZodType>(block: B) {
     .meta({ type: ['string', 'array'] })
 }
 
-const texts = blocksOf(z.discriminatedUnion('type', [textBlock], ofTypes))
+const texts = blocksOf(z.discriminatedUnion('type', [textBlock], ofTypes('a block')))
 
 const toolUse = z.looseObject({
   type: z.literal('tool_use'),
@@ -61,7 +53,7 @@ const toolResult = z.looseObject({
 // What a model thought elsewhere may come back. No template writes it, so it is taken and named as not used.
 const thought = z.looseObject({ type: z.enum(['thinking', 'redacted_thinking']) })
 
-const block = z.discriminatedUnion('type', [textBlock, toolUse, toolResult, thought], ofTypes)
+const block = z.discriminatedUnion('type', [textBlock, toolUse, toolResult, thought], ofTypes('a block'))
 type Block = z.infer<typeof block>
 
 const message = z.looseObject({ role: z.enum(['user', 'assistant', 'system']), content: blocksOf(block) })

@@ -10,6 +10,7 @@ export interface StepPart {
   sequence: Sequence
   tokens: number // of its own, not yet scheduled
   samples: boolean // it reaches its target, so its last row draws a token
+  scores: number // so many of its prompt's tokens, each behind one of its own
   /** Guesses at the tokens after its own, computed with them: each has a row, that draws the token after it. */
   draft: readonly number[]
 }
@@ -42,17 +43,32 @@ export function buildBatch(parts: readonly StepPart[], tables: BlockTables): Ste
   return batch
 }
 
-// The last of a part's own tokens draws, and each that is drafted behind it.
+/** Rows that a part has in its step. */
+export function rowCount({ scores, samples, draft }: StepPart): number {
+  return scores + (samples ? 1 + draft.length : 0)
+}
+
+// The last of a part's own tokens draws, and each that is drafted behind it; what it scores comes before.
 function rowsOf(parts: readonly StepPart[]): Row[] {
   const rows: Row[] = []
   let tokens_before = 0
-  for (const { sequence, tokens, samples, draft } of parts) {
+  for (const part of parts) {
+    const { sequence, tokens, samples, draft } = part
+    scoredRows(part, tokens_before, rows)
     const last = tokens_before + tokens - 1
     for (let drafted = 0; samples && drafted <= draft.length; drafted++)
       rows.push({ sequence, draft, drafted, token: last + drafted })
     tokens_before += tokens + draft.length
   }
   return rows
+}
+
+// The last of the prompt's tokens has none of the prompt's behind it.
+function scoredRows({ sequence, tokens, scores }: StepPart, tokens_before: number, rows: Row[]): void {
+  const { scheduled, prompt_tokens } = sequence
+  const end = Math.min(scheduled + tokens, prompt_tokens - 1)
+  for (let at = end - scores; at < end; at++)
+    rows.push({ sequence, scored: sequence.tokens[at + 1]!, token: tokens_before + at - scheduled })
 }
 
 function fillPart(batch: StepBatch, i: number, part: StepPart, filled: { tokens: number; blocks: number }): void {

@@ -105,6 +105,10 @@ export interface NativeGrammar {
   advance(state: number, vocabulary: NativeVocabulary, token: number): number
   accepts(state: number): boolean
   mask(state: number, vocabulary: NativeVocabulary, words: Int32Array): void
+  /** Whether any token but these may come next, found without a mask. */
+  goesOn(state: number, vocabulary: NativeVocabulary, except: Int32Array): boolean
+  /** Whether a mask is remembered, and costs nothing. */
+  hasMask(state: number, vocabulary: NativeVocabulary): boolean
   /** The bytes that must come next, as long as nothing else may. */
   forced(state: number, bytes_max: number): Uint8Array
   /** True where it forgot its states, for they took more memory; they are valid no longer then. */

@@ -1,8 +1,10 @@
 // From a request to sequences: its prompts as the model's tokens, one sequence a choice. What comes out is sure to fit; what
 // could not be run is refused by name.
 
+import type { PromptPart } from '../../../contract/internal/generation.ts'
 import { Refusal } from '../../refusal.ts'
 import type { RunRequest } from '../runner.ts'
+import { EchoedPrompt } from './echoed-prompt.ts'
 import { type Grammar, Reading } from './grammar/grammar.ts'
 import { invalidConstraint } from './grammar/grammar-compiler.ts'
 import type { Model } from './load/model-folder.ts'
@@ -10,7 +12,7 @@ import type { NativeChoiceParts } from './run.ts'
 import { biasOf, samplingOfChoice } from './sampling.ts'
 import { Sequence } from './sequence.ts'
 import { Detokenizer } from './tokenizer/detokenizer.ts'
-import { encodePrompt } from './tokenizer/encode-prompt.ts'
+import { encodePrompt, encodePromptEnd } from './tokenizer/encode-prompt.ts'
 
 export interface Room {
   model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
@@ -36,8 +38,9 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
     logprobs: request.logprobs,
   })
   const { tokenizer } = room.model
-  return prompts.flatMap((prompt, p) =>
-    fork(
+  const is_scored = request.echo && request.logprobs !== null
+  return prompts.flatMap((prompt, p) => {
+    const sequences = fork(
       request.n,
       (copy, leader) =>
         new Sequence({
@@ -46,13 +49,18 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
           leader,
           sampling: sampling(p * request.n + copy),
           reading: readingAfter(prompt, stop_ids, room),
+          scores_prompt: is_scored && !leader,
         }),
-    ).map((sequence) => ({
+    )
+    const echo = request.echo && !is_scored ? Detokenizer.beginningOf(tokenizer, prompt) : ''
+    const scored_echo = is_scored ? new EchoedPrompt(tokenizer, prompt) : null
+    return sequences.map((sequence) => ({
       sequence,
       detokenizer: Detokenizer.after(tokenizer, prompt),
-      echo: request.echo ? Detokenizer.textOf(tokenizer, prompt) : '',
-    })),
-  )
+      echo,
+      scored_echo,
+    }))
+  })
 }
 
 // A prediction longer than any answer can be is no better for it. A token has 16 characters at most, nearly always.
@@ -70,15 +78,44 @@ function readingAfter(prompt: number[], stop_ids: ReadonlySet<number>, { model, 
   return reading
 }
 
-function promptsOf(request: RunRequest, { model: { shape, tokenizer }, sequence_tokens_max }: Room): number[][] {
-  refuseHopeless(request, tokenizer, sequence_tokens_max)
-  refuseStrangeIds('stop_token_ids', request.stop_token_ids, shape.vocab_size)
+function promptsOf(request: RunRequest, room: Room): number[][] {
+  const prompts = encodePrompts(request, room)
+  const { vocab_size } = room.model.shape
+  refuseStrangeIds('stop_token_ids', request.stop_token_ids, vocab_size)
   refuseStrangeIds(
     'logit_bias',
     request.logit_bias.map(([id]) => id),
-    shape.vocab_size,
+    vocab_size,
   )
+  return prompts
+}
+
+type PromptRequest = Pick<RunRequest, 'prompts' | 'truncate_prompt' | 'max_tokens'>
+type PromptRoom = Omit<Room, 'grammar'>
+
+/** The tokens of each prompt, truncated where that is wanted. */
+export function encodePrompts(request: PromptRequest, room: PromptRoom): number[][] {
+  const { shape, tokenizer } = room.model
+  const kept_max = keptMax(request, room)
+  if (kept_max !== null) return request.prompts.map((parts) => truncated(parts, kept_max, room))
+  refuseHopeless(request, tokenizer, room.sequence_tokens_max)
   return request.prompts.map((parts) => encodePrompt(parts, tokenizer, shape.vocab_size))
+}
+
+/** Null where nothing is cut of a prompt that fits. */
+function keptMax({ truncate_prompt, max_tokens }: PromptRequest, { sequence_tokens_max }: PromptRoom): number | null {
+  if (truncate_prompt === 'to_fit') return Math.max(1, sequence_tokens_max - max_tokens)
+  return truncate_prompt && truncate_prompt <= sequence_tokens_max ? truncate_prompt : null
+}
+
+function truncated(parts: PromptPart[], tokens_max: number, { model }: PromptRoom): number[] {
+  const ids = encodePromptEnd(parts, model.tokenizer, { vocab_size: model.shape.vocab_size, tokens_max })
+  if (ids !== null) return ids
+  throw new Refusal(
+    'context_length_exceeded',
+    `A text of the prompt is too long to be truncated: there is no place near its last ${tokens_max} tokens where a token begins for sure.`,
+    { param: 'prompt' },
+  )
 }
 
 /** The choices over one prompt: the first computes it for all. */
@@ -95,11 +132,7 @@ export function refuseStrangeIds(param: string, ids: readonly number[], vocab_si
 }
 
 // A text that cannot fit, however its tokens fall, is not worth the milliseconds of finding them.
-export function refuseHopeless(
-  request: Pick<RunRequest, 'prompts' | 'max_tokens'>,
-  tokenizer: Model['tokenizer'],
-  sequence_tokens_max: number,
-): void {
+function refuseHopeless(request: PromptRequest, tokenizer: Model['tokenizer'], sequence_tokens_max: number): void {
   for (const parts of request.prompts) {
     const tokens_min = parts.reduce((sum, part) => sum + ('text' in part ? tokenizer.tokensMin(part.text) : 0), 0)
     if (tokens_min > sequence_tokens_max)

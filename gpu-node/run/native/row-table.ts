@@ -20,6 +20,7 @@ export const ROW_LAYOUT = {
   bias: 60,
   banned: 68,
   mask: 76,
+  scored: 84,
 } as const
 
 /** Neighbouring entries of one of a batch's flat lists. */
@@ -45,6 +46,7 @@ export interface PackedRow {
   bias: Span
   banned: Span
   mask: Span // empty where every token may be drawn
+  scored: number // the token whose log-probability is told, in place of one that is drawn; −1 = one is drawn
 }
 
 const WORD_BYTES = 4
@@ -85,6 +87,7 @@ export class RowTable {
     this.#setSpan(at + ROW_LAYOUT.bias / WORD_BYTES, row.bias)
     this.#setSpan(at + ROW_LAYOUT.banned / WORD_BYTES, row.banned)
     this.#setSpan(at + ROW_LAYOUT.mask / WORD_BYTES, row.mask)
+    ints[at + ROW_LAYOUT.scored / WORD_BYTES] = row.scored
   }
 
   #setSpan(at: number, { begin, count }: Span): void {
@@ -120,5 +123,6 @@ function unpackRow(view: DataView, at: number): PackedRow {
     bias: span(ROW_LAYOUT.bias),
     banned: span(ROW_LAYOUT.banned),
     mask: span(ROW_LAYOUT.mask),
+    scored: int(ROW_LAYOUT.scored),
   }
 }

@@ -2,28 +2,34 @@
 
 import type { Run, RunChoice, RunEvent, RunRequest } from '../runner.ts'
 import { ChoiceText, type Delivery } from '../text/choice-text.ts'
-import type { Spelled } from '../text/logprobs.ts'
-import type { TokenLogprobs } from './sampling.ts'
-import type { SequenceOutput } from './scheduler.ts'
+import { type EchoedPrompt, EchoReader } from './echoed-prompt.ts'
+import type { DrawnOutput, PromptOutput, SequenceOutput } from './scheduler.ts'
 import type { Sequence } from './sequence.ts'
+import { spelling } from './spelling.ts'
 import type { LoopChoice, StepLoop } from './step-loop.ts'
 import type { Detokenizer } from './tokenizer/detokenizer.ts'
 
 export interface NativeChoiceParts {
   sequence: Sequence
-  detokenizer: Pick<Detokenizer, 'push' | 'end' | 'surface'>
+  detokenizer: Pick<Detokenizer, 'take' | 'end' | 'surface'>
   echo: string // what its text begins with
+  /** In its place, the prompt as it is scored; all choices over it have one. */
+  scored_echo?: EchoedPrompt | null
 }
 
-type TextRequest = Pick<RunRequest, 'stop' | 'include_stop' | 'min_tokens'>
+type TextRequest = Pick<RunRequest, 'stop' | 'include_stop' | 'min_tokens' | 'return_token_ids'>
+
+const NOTHING = { unfinished: '', text: '' }
 
 export class NativeRun implements Run {
   readonly choices: readonly NativeChoice[]
+  readonly prompt_token_ids?: readonly (readonly number[])[]
   readonly #loop: StepLoop
 
   constructor(request: TextRequest, choices: NativeChoiceParts[], loop: StepLoop) {
     this.choices = choices.map((parts, index) => new NativeChoice({ ...parts, run: this, index, request }))
     this.#loop = loop
+    if (request.return_token_ids) this.prompt_token_ids = this.#leaders.map((sequence) => sequence.prompt)
   }
 
   get prompt_tokens(): number {
@@ -74,7 +80,9 @@ class NativeChoice implements RunChoice, LoopChoice {
   readonly #index: number
   readonly #detokenizer: NativeChoiceParts['detokenizer']
   readonly #text: ChoiceText
+  readonly #echo: EchoReader | null
   readonly #include_stop: boolean
+  readonly #has_token_ids: boolean
   is_over = false
 
   constructor(parts: NativeChoiceParts & { run: NativeRun; index: number; request: TextRequest }) {
@@ -83,7 +91,9 @@ class NativeChoice implements RunChoice, LoopChoice {
     this.#index = parts.index
     this.#detokenizer = parts.detokenizer
     this.#text = new ChoiceText(parts.request, parts.echo)
+    this.#echo = parts.scored_echo ? new EchoReader(parts.scored_echo) : null
     this.#include_stop = parts.request.include_stop
+    this.#has_token_ids = parts.request.return_token_ids ?? false
   }
 
   get prompt_tokens(): number {
@@ -102,31 +112,48 @@ class NativeChoice implements RunChoice, LoopChoice {
     return this.#text.tokens
   }
 
-  take({ token, finish, logprobs }: SequenceOutput): RunEvent {
-    const has_text = this.#include_stop || !this.sequence.stop_ids.has(token) // else it only says that the sequence ends
-    const spelled = has_text && logprobs ? this.#spell(token, logprobs) : null
-    const text = has_text ? this.#detokenizer.push(token) : ''
-    const end = finish === null ? null : { finish, rest: this.#detokenizer.end() }
-    return this.#event(1, this.#text.take(text, spelled, end))
+  take(output: SequenceOutput): Iterable<RunEvent> {
+    if ('scores' in output) return this.#takePrompt(output)
+    return this.#echo && !this.#echo.is_over ? this.#echoBefore(output) : [this.#drawn(output)]
   }
 
   /** Ends it with what it still holds. */
   cut(): RunEvent {
-    return this.#event(0, this.#text.cut(this.#detokenizer.end()))
+    const echo = this.#text.echo(this.#echo?.rest() ?? [])
+    const end = this.#text.cut(this.#detokenizer.end())
+    return this.#event(0, { ...end, text: echo.text + end.text, logprobs: [...echo.logprobs, ...end.logprobs] })
+  }
+
+  #drawn({ token, finish, logprobs }: DrawnOutput): RunEvent {
+    const has_text = this.#include_stop || !this.sequence.stop_ids.has(token) // else it only says that the sequence ends
+    const spelled = has_text && logprobs ? spelling(this.#detokenizer, token, logprobs) : null
+    const completed = has_text ? this.#detokenizer.take(token) : NOTHING
+    const end = finish === null ? null : { finish, rest: this.#detokenizer.end() }
+    const event = this.#event(1, this.#text.take(completed, spelled, end))
+    return this.#has_token_ids ? { ...event, token_ids: [token] } : event
+  }
+
+  // What one sequence scores, all choices over its prompt begin with.
+  *#takePrompt({ scores, finish }: PromptOutput): Generator<RunEvent> {
+    const prompt = this.#echo?.prompt
+    prompt?.score(scores)
+    for (const choice of this.#run.choices) if (prompt && choice.#echo?.prompt === prompt) yield* choice.#echoed()
+    if (finish !== null) yield this.cut()
+  }
+
+  *#echoBefore(output: DrawnOutput): Generator<RunEvent> {
+    yield* this.#echoed()
+    yield this.#drawn(output)
+  }
+
+  *#echoed(): Generator<RunEvent> {
+    for (let tokens = this.#echo!.next(); tokens !== null; tokens = this.#echo!.next())
+      yield this.#event(0, this.#text.echo(tokens))
   }
 
   #event(tokens: number, { text, logprobs, finish, stop }: Delivery): RunEvent {
     this.is_over = finish !== null
     return { run: this.#run, choice: this.#index, text, tokens, logprobs, finish, stop }
-  }
-
-  // The drawn token and its alternatives, as they would be spelled here: it is pushed after this.
-  #spell(token: number, { logprob, top }: TokenLogprobs): Spelled {
-    return {
-      ...this.#detokenizer.surface(token),
-      logprob,
-      top: top.map((other) => ({ ...this.#detokenizer.surface(other.id), logprob: other.logprob })),
-    }
   }
 }
 

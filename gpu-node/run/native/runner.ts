@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { type Constraint, neutralSampling, type PromptPart } from '../../../contract/internal/generation.ts'
+import type { Truncation } from '../../../contract/internal/question.ts'
 import type {
   HeldConstraint,
   Run,
@@ -15,14 +16,13 @@ import type { Engine } from './engine.ts'
 import { Grammar } from './grammar/grammar.ts'
 import { Grammars } from './grammar/grammars.ts'
 import type { Model } from './load/model-folder.ts'
-import { prepareChoices, refuseHopeless, refuseStrangeIds } from './prepare.ts'
+import { encodePrompts, prepareChoices, refuseStrangeIds } from './prepare.ts'
 import { NativeRun } from './run.ts'
 import { biasOf } from './sampling.ts'
 import { Scheduler, type SchedulerLimits } from './scheduler.ts'
 import { Sequence } from './sequence.ts'
 import { StepLoop } from './step-loop.ts'
 import { Detokenizer } from './tokenizer/detokenizer.ts'
-import { encodePrompt } from './tokenizer/encode-prompt.ts'
 
 export interface NativeRunnerOptions {
   model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
@@ -67,8 +67,8 @@ export class NativeRunner implements Runner {
     return this.#scheduler.hasRoomFor(choices)
   }
 
-  hold(constraint: Constraint): Promise<HeldConstraint> {
-    return this.#grammars.prepare(constraint)
+  hold(constraint: Constraint, account: string): Promise<HeldConstraint> {
+    return this.#grammars.prepare(constraint, account)
   }
 
   prepare(request: RunRequest, cache_salt: string, held: HeldConstraint | null = null): Run {
@@ -77,10 +77,8 @@ export class NativeRunner implements Runner {
     return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop)
   }
 
-  encode(prompts: PromptPart[][]): number[][] {
-    const { tokenizer, shape } = this.#options.model
-    refuseHopeless({ prompts, max_tokens: 0 }, tokenizer, this.sequence_tokens_max)
-    return prompts.map((parts) => encodePrompt(parts, tokenizer, shape.vocab_size))
+  encode(prompts: PromptPart[][], truncated: Truncation = { max_tokens: 0 }): number[][] {
+    return encodePrompts({ prompts, ...truncated }, { ...this.#options, sequence_tokens_max: this.sequence_tokens_max })
   }
 
   decode(tokens: readonly number[]): { text: string; pieces: string[] } {

@@ -1,7 +1,12 @@
 // How the next token is drawn: from a request's parameters to the rows of a step. Randomness is counter-based,
 // (seed, index of the output token), so a neighbour in the batch never changes what a sequence draws.
 
-import { type GenerateRequest, LOGPROBS_MAX, type SamplingParameters } from '../../../contract/internal/generation.ts'
+import {
+  type GenerateRequest,
+  LOGPROBS_MAX,
+  neutralSampling,
+  type SamplingParameters,
+} from '../../../contract/internal/generation.ts'
 import type { StepBatch, StepResult } from './engine.ts'
 import { RowTable, type Span } from './row-table.ts'
 import type { Sequence } from './sequence.ts'
@@ -32,7 +37,7 @@ export function biasOf(logit_bias: GenerateRequest['logit_bias']): RowSampling['
   return { ids: logit_bias.map(([id]) => id), values: logit_bias.map(([, value]) => value) }
 }
 
-/** What the model thought of the token it drew, under its raw logits: its log-probability, and the likeliest others'. */
+/** What the model thought of a token that was drawn or scored, under its raw logits: its log-probability, and the likeliest others'. */
 export interface TokenLogprobs {
   logprob: number
   top: { id: number; logprob: number }[]
@@ -40,7 +45,7 @@ export interface TokenLogprobs {
 
 const TOP_STRIDE = LOGPROBS_MAX // the engine's rows of alternatives are this long, whatever was asked for
 
-/** The log-probabilities of one sampled row, or null where its sequence wants none. */
+/** The log-probabilities of one row, or null where its sequence wants none. */
 export function logprobsOf({ sampling }: Sequence, result: StepResult, row: number): TokenLogprobs | null {
   if (sampling.logprobs === null) return null
   const top = Array.from({ length: sampling.logprobs }, (_, k) => row * TOP_STRIDE + k)
@@ -52,36 +57,72 @@ export function logprobsOf({ sampling }: Sequence, result: StepResult, row: numb
 type PackedRows = Pick<StepBatch, 'rows' | 'history' | 'bias_ids' | 'bias_values' | 'banned_ids' | 'mask_words'>
 
 /** One token to draw: the one after a sequence's own and the first `drafted` of its draft. */
-export interface Row {
+export interface DrawnRow {
   sequence: Sequence
   draft: readonly number[]
   drafted: number
   token: number // whose logits it is drawn from: an index into the step's
 }
 
+/** One token of a prompt to score: how likely it is behind those before it. */
+export interface ScoredRow {
+  sequence: Sequence
+  scored: number
+  token: number // the one before it: an index into the step's
+}
+
+export type Row = DrawnRow | ScoredRow
+
 /** The rows of a step and the lists that they are spans of. A drafted token counts as output for the rows after it. */
 export function packRows(rows: readonly Row[]): PackedRows {
   const table = new RowTable(rows.length)
-  const banned = rows.map(({ sequence, drafted }) => sequence.bannedIds(drafted))
-  const biases = rows.map(({ sequence }) => sequence.sampling.bias).filter(({ ids }) => ids.length > 0)
+  const drawn = rows.filter(isDrawn)
+  const banned = drawn.map(({ sequence, drafted }) => sequence.bannedIds(drafted))
+  const biases = drawn.map(({ sequence }) => sequence.sampling.bias).filter(({ ids }) => ids.length > 0)
   const ends: Ends = { history: 0, bias: 0, banned: 0, mask: 0 }
-  for (let i = 0; i < rows.length; i++) packRow(table, i, rows[i]!, banned[i]!.length, ends)
+  let place = 0
+  for (const [i, row] of rows.entries()) {
+    if (isDrawn(row)) packDrawn(table, i, row, banned[place++]!.length, ends)
+    else packScored(table, i, row, ends)
+  }
   return {
     rows: table.bytes,
-    history: histories(rows, ends.history),
+    history: histories(drawn, ends.history),
     bias_ids: Int32Array.from(biases.flatMap(({ ids }) => ids)),
     bias_values: Float32Array.from(biases.flatMap(({ values }) => values)),
     banned_ids: Int32Array.from(banned.filter((ids) => ids.length > 0).flat()),
-    mask_words: masks(rows, ends.mask),
+    mask_words: masks(drawn, ends.mask),
   }
+}
+
+function isDrawn(row: Row): row is DrawnRow {
+  return 'draft' in row
 }
 
 /** The last row's spans end here, and the next one's begin. */
 type Ends = Record<'history' | 'bias' | 'banned' | 'mask', number>
 
 const NO_LOGPROBS = -1
+const IS_DRAWN = -1
 
-function packRow(table: RowTable, i: number, row: Row, banned_count: number, ends: Ends): void {
+// Log-probabilities are the model's own, so nothing of how its sequence draws matters.
+function packScored(table: RowTable, i: number, { sequence, scored, token }: ScoredRow, ends: Ends): void {
+  table.set(i, {
+    ...neutralSampling,
+    seed: 0n,
+    token,
+    counter: 0,
+    logprobs: sequence.sampling.logprobs ?? NO_LOGPROBS,
+    output_tokens: 0,
+    history: spanFrom(ends, 'history', 0),
+    bias: spanFrom(ends, 'bias', 0),
+    banned: spanFrom(ends, 'banned', 0),
+    mask: spanFrom(ends, 'mask', 0),
+    scored,
+  })
+}
+
+function packDrawn(table: RowTable, i: number, row: DrawnRow, banned_count: number, ends: Ends): void {
   const { sequence, drafted, token } = row
   const { sampling } = sequence
   const counter = sequence.output_tokens + sequence.awaited + drafted
@@ -103,6 +144,7 @@ function packRow(table: RowTable, i: number, row: Row, banned_count: number, end
     bias: spanFrom(ends, 'bias', sampling.bias.ids.length),
     banned: spanFrom(ends, 'banned', banned_count),
     mask: spanFrom(ends, 'mask', sequence.reading?.mask_words ?? 0),
+    scored: IS_DRAWN,
   })
 }
 
@@ -112,11 +154,11 @@ function spanFrom(ends: Ends, list: keyof Ends, count: number): Span {
   return { begin, count }
 }
 
-function historyCount({ sequence, drafted }: Row): number {
+function historyCount({ sequence, drafted }: DrawnRow): number {
   return hasPenalty(sequence.sampling) ? sequence.target + drafted : 0
 }
 
-function histories(rows: readonly Row[], length: number): Int32Array {
+function histories(rows: readonly DrawnRow[], length: number): Int32Array {
   const penalised = rows.filter(({ sequence }) => hasPenalty(sequence.sampling))
   const all = new Int32Array(length)
   let at = 0
@@ -129,7 +171,7 @@ function histories(rows: readonly Row[], length: number): Int32Array {
   return all
 }
 
-function masks(rows: readonly Row[], length: number): Int32Array {
+function masks(rows: readonly DrawnRow[], length: number): Int32Array {
   const all = new Int32Array(length)
   let at = 0
   for (const { sequence, draft, drafted } of rows) {

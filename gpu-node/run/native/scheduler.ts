@@ -13,10 +13,11 @@
 
 import assert from 'node:assert/strict'
 import type { FinishReason } from '../../../contract/internal/generation.ts'
-import { BlockTables, buildBatch, type StepPart } from './batch.ts'
+import { BlockTables, buildBatch, rowCount, type StepPart } from './batch.ts'
 import { BLOCK_TOKENS, blocksFor } from './block-pool.ts'
 import { STEPS_UNDER_WAY_MAX, type StepBatch, type StepResult } from './engine.ts'
 import { KvMemory } from './kv-memory.ts'
+import { MaskTime } from './mask-time.ts'
 import type { CachedBlock } from './prefix-cache.ts'
 import { logprobsOf, type TokenLogprobs } from './sampling.ts'
 import type { Sequence } from './sequence.ts'
@@ -43,11 +44,20 @@ export interface Step {
   batch: StepBatch
 }
 
-export interface SequenceOutput {
+export type SequenceOutput = DrawnOutput | PromptOutput
+
+export interface DrawnOutput {
   sequence: Sequence
   token: number
   finish: FinishReason | null
   logprobs: TokenLogprobs | null
+}
+
+/** What a step made of a prompt alone. */
+export interface PromptOutput {
+  sequence: Sequence
+  scores: readonly TokenLogprobs[] // of its next tokens that are scored
+  finish: 'length' | null
 }
 
 /** The step being put together. */
@@ -61,6 +71,7 @@ interface Plan {
 
 export class Scheduler {
   readonly #limits: SchedulerLimits
+  readonly #mask_time: MaskTime
   readonly #memory: KvMemory
   // Both lists are in order of rank. Sequences wait before they first run and after a preemption.
   readonly #waiting: Sequence[] = []
@@ -75,8 +86,9 @@ export class Scheduler {
   readonly #tables = new BlockTables()
   #last_step: Step | null = null
 
-  constructor(limits: SchedulerLimits) {
+  constructor(limits: SchedulerLimits, mask_time = new MaskTime()) {
     this.#limits = limits
+    this.#mask_time = mask_time
     this.#memory = new KvMemory(limits.blocks)
   }
 
@@ -158,12 +170,13 @@ export class Scheduler {
     const outputs: SequenceOutput[] = []
     let row = 0
     for (const part of step.parts) {
-      const { sequence, samples, draft } = part
+      const { sequence, samples, scores } = part
       const first_row = row
-      if (samples) row += 1 + draft.length
+      row += rowCount(part)
       if (sequence.state !== 'running') continue
       sequence.leaveStep(part.tokens, { drew: samples })
-      const ends = samples && this.#append(part, result, first_row, outputs)
+      const has_ended = takePrompt(part, result, first_row, outputs)
+      const ends = has_ended || (samples && this.#append(part, result, first_row + scores, outputs))
       this.#memory.cacheFullBlocks(sequence)
       if (ends) this.#finish(sequence)
     }
@@ -188,10 +201,29 @@ export class Scheduler {
   // Each stream gets its one token first, so that no long prompt stalls them. Only a stream can be short of a block, since a
   // prompt comes in with all of its own.
   #continueStreams(plan: Plan): void {
+    const unmasked: Sequence[] = []
     for (const sequence of this.#running.slice()) {
-      const runs = sequence.state === 'running' && !sequence.paused && sequence.remaining === 1
-      if (runs && this.#makeRoom(plan, sequence)) this.#giveTokens(plan, sequence)
+      if (lacksMask(sequence)) unmasked.push(sequence)
+      else this.#continueStream(plan, sequence)
     }
+    unmasked.sort((a, b) => b.unmasked_steps - a.unmasked_steps)
+    for (const sequence of unmasked) this.#continueStream(plan, sequence)
+  }
+
+  #continueStream(plan: Plan, sequence: Sequence): void {
+    const runs = sequence.state === 'running' && !sequence.paused && sequence.remaining === 1
+    if (runs && this.#makeRoom(plan, sequence)) this.#giveTokens(plan, sequence)
+  }
+
+  // Whoever is alone need not wait: there is nobody to be held up.
+  #isMasked(plan: Plan, sequence: Sequence): boolean {
+    if (!lacksMask(sequence) || sequence.awaited > 0) return true
+    if (plan.parts.size > 0 && !this.#mask_time.is_left) {
+      sequence.unmasked_steps++
+      return false
+    }
+    this.#mask_time.spend(() => sequence.reading!.makeMask())
+    return true
   }
 
   // Whoever waits comes in, and is computed, before those that are behind it in rank.
@@ -253,10 +285,15 @@ export class Scheduler {
   }
 
   #giveTokens(plan: Plan, sequence: Sequence): void {
-    const tokens = Math.min(sequence.remaining, plan.tokens_left)
+    const most = Math.min(sequence.remaining, plan.tokens_left)
+    if (most === 0) return
+    const reaches_end = most === sequence.remaining && !sequence.has_no_output
+    const samples = reaches_end && this.#isMasked(plan, sequence)
+    const tokens = reaches_end && !samples ? most - 1 : most
     if (tokens === 0) return
+    if (samples) sequence.unmasked_steps = 0
     this.#memory.grow(sequence, sequence.scheduled + tokens)
-    plan.parts.set(sequence, { sequence, tokens, samples: tokens === sequence.remaining, draft: NO_DRAFT })
+    plan.parts.set(sequence, { sequence, tokens, samples, scores: sequence.scoresOf(tokens), draft: NO_DRAFT })
     plan.tokens_left -= tokens
   }
 
@@ -266,7 +303,7 @@ export class Scheduler {
     return (
       speculation === 'prompt-lookup' &&
       parts.length <= DRAFTING_SEQUENCES_MAX &&
-      parts.every(({ tokens }) => tokens === 1)
+      parts.every(({ tokens, samples }) => tokens === 1 && samples)
     )
   }
 
@@ -280,12 +317,21 @@ export class Scheduler {
       const { sequence } = part
       const blocks = sequence.blocks.length + Math.max(this.#memory.blocks_free - this.#running.length, 0)
       const room = Math.min(blocks * BLOCK_TOKENS - sequence.target, tokens_left, DRAFT_TOKENS_MAX)
-      part.draft = sequence.propose(room, chanceMin)
+      part.draft = this.#masked(sequence, sequence.propose(room, chanceMin))
       this.#memory.grow(sequence, sequence.target + part.draft.length)
       tokens_left -= part.draft.length
       if (part.draft.length > 0) this.#drafts++
       this.#drafts_proposed += part.draft.length
     }
+  }
+
+  #masked({ reading }: Sequence, draft: readonly number[]): readonly number[] {
+    const mayMake = (make: () => void) => {
+      const may = this.#mask_time.is_left
+      if (may) this.#mask_time.spend(make)
+      return may
+    }
+    return reading?.masked(draft, mayMake) ?? draft
   }
 
   #makeRoom(plan: Plan, sequence: Sequence): boolean {
@@ -343,6 +389,10 @@ export class Scheduler {
   }
 }
 
+function lacksMask({ reading }: Sequence): boolean {
+  return reading !== null && !reading.has_mask
+}
+
 // What a grammar lets come next follows from the token that is still being drawn.
 function needsItsLastToken({ sequence, samples }: StepPart): boolean {
   return samples && sequence.reading !== null && sequence.awaited > 0
@@ -350,11 +400,27 @@ function needsItsLastToken({ sequence, samples }: StepPart): boolean {
 
 function bookAsUnderWay(parts: readonly StepPart[]): void {
   let row = 0
-  for (const { sequence, tokens, samples, draft } of parts) {
+  for (const part of parts) {
+    const { sequence, tokens, samples, scores } = part
     assert(sequence.awaited < STEPS_UNDER_WAY_MAX, 'no more than one step is scheduled ahead')
-    sequence.enterStep(tokens, samples ? row : null)
-    if (samples) row += 1 + draft.length
+    sequence.enterStep(tokens, samples ? row + scores : null)
+    row += rowCount(part)
   }
+}
+
+/** Says whether the sequence ends with its prompt, and that was all. */
+function takePrompt(
+  { sequence, scores }: StepPart,
+  result: StepResult,
+  first_row: number,
+  outputs: SequenceOutput[],
+): boolean {
+  const ends = sequence.has_no_output && sequence.computed === sequence.prompt_tokens
+  if (scores === 0 && !ends) return false
+  const scored = Array.from({ length: scores }, (_, i) => logprobsOf(sequence, result, first_row + i)!)
+  sequence.scored += scores
+  outputs.push({ sequence, scores: scored, finish: ends ? 'length' : null })
+  return ends
 }
 
 function insertByRank(list: Sequence[], sequence: Sequence): void {

@@ -39,6 +39,8 @@ export interface SequenceOptions {
   leader?: Sequence | undefined
   /** What its output is to be a text of. */
   reading?: Reading | null
+  /** Whether each token of its prompt is scored: how likely it is behind those before it. */
+  scores_prompt?: boolean
 }
 
 export class Sequence {
@@ -56,6 +58,7 @@ export class Sequence {
   arrival = 0 // order of submission; a smaller one is older
   rank = 0 // whose turn it is: by priority and age; a smaller one goes first
   first_step_at_ms: number | null = null // monotonic; when its first step began
+  unmasked_steps = 0 // that went without it, one after the other, since its mask was not at hand
   paused = false // its reader is slow: keeps its blocks, gets no tokens
   computed = 0 // leading tokens whose KV is in `blocks`
   in_flight = 0 // tokens behind those, that steps under way compute
@@ -64,6 +67,7 @@ export class Sequence {
   blocks: number[] = []
   path: CachedBlock[] = [] // its leading full blocks, as the prefix cache knows them; those behind it are its own
   cached_tokens: number | null = null // found in the cache when it first ran
+  scored: number // leading tokens of its prompt whose scores are known; all of them where none are wanted
   readonly #block_tokens: string[] = []
   /** What the caller predicts of its output, where they do. */
   readonly prediction: Prediction | null
@@ -80,6 +84,7 @@ export class Sequence {
     this.leader = options.leader ?? null
     this.reading = options.reading ?? null
     this.tokens = [...options.prompt]
+    this.scored = options.scores_prompt ? 1 : this.prompt_tokens // nothing comes before the first
     this.prediction = options.predicted ? new Prediction(options.predicted, this.tokens) : null
   }
 
@@ -95,7 +100,20 @@ export class Sequence {
 
   /** Tokens to be scheduled; none behind one that is sure to be the last. */
   get remaining(): number {
-    return this.output_tokens + this.awaited < this.output_tokens_max ? this.target - this.scheduled : 0
+    const goes_on = this.has_no_output || this.output_tokens + this.awaited < this.output_tokens_max
+    return goes_on ? this.target - this.scheduled : 0
+  }
+
+  /** Only its prompt is computed. */
+  get has_no_output(): boolean {
+    return this.output_tokens_max === 0
+  }
+
+  /** How many tokens of its prompt are scored by the next so many, each by the one before it. */
+  scoresOf(tokens: number): number {
+    const first = Math.max(this.scheduled, this.scored - 1)
+    const end = Math.min(this.scheduled + tokens, this.prompt_tokens - 1)
+    return Math.max(end - first, 0)
   }
 
   /** Comes in with the blocks of its beginning that the cache has. */
@@ -149,9 +167,17 @@ export class Sequence {
     return this.tokens.length - this.prompt_tokens
   }
 
-  /** Blocks of its tokens that a cache may spare it. The last token is always computed: its logits are what is wanted. */
+  get prompt(): number[] {
+    return this.tokens.slice(0, this.prompt_tokens)
+  }
+
+  /**
+   * Blocks of its tokens that a cache may spare it: not those whose logits are wanted, which are the last token's and those of tokens
+   * before one that is to be scored.
+   */
   get sharable_blocks(): number {
-    return Math.floor((this.target - 1) / BLOCK_TOKENS)
+    const spared = this.scored < this.prompt_tokens ? this.scored : this.target
+    return Math.floor((spared - 1) / BLOCK_TOKENS)
   }
 
   /** The tokens of its first full blocks, as the prefix cache spells them. */
@@ -167,6 +193,7 @@ export class Sequence {
   /** Whether its prompt is being computed by another, whose blocks it can then share. */
   get waits_for_leader(): boolean {
     if (!this.leader || this.leader.state === 'finished') return false
+    if (this.leader.scored < this.prompt_tokens) return true // the scores are its own, too
     return this.leader.computed < Math.floor((this.prompt_tokens - 1) / BLOCK_TOKENS) * BLOCK_TOKENS
   }
 

@@ -20,8 +20,8 @@ export interface LoopChoice {
   readonly sequence: Sequence
   /** Tokens that were taken. */
   readonly output_tokens: number
-  /** Turns a drawn token into an event, which may end the choice. */
-  take(output: SequenceOutput): RunEvent
+  /** Turns what a step made of it into events, of which the last may end the choice. */
+  take(output: SequenceOutput): Iterable<RunEvent>
 }
 
 type StepInFlight = Step & { result: Promise<StepResult>; submitted_at_ms: number }
@@ -141,12 +141,13 @@ export class StepLoop {
     for (const output of outputs) {
       const choice = this.#choices.get(output.sequence)
       if (!choice) continue // a stop string ended it, in the same step; or somebody else, since
-      const event = choice.take(output)
-      if (event.finish !== null) {
-        this.#forget(choice)
-        this.#rate.ended(choice.output_tokens)
+      for (const event of choice.take(output)) {
+        if (event.finish !== null) {
+          this.#forget(choice)
+          this.#rate.ended(choice.output_tokens)
+        }
+        yield event
       }
-      yield event
     }
   }
 

@@ -4,11 +4,19 @@
 
 import type { FinishReason } from '../../../contract/internal/generation.ts'
 import type { RunEvent, RunRequest } from '../runner.ts'
-import { LogprobQueue, type Spelled } from './logprobs.ts'
+import { type Completed, LogprobQueue, type Spelled } from './logprobs.ts'
 import { StopMatcher, type StopResult } from './stop.ts'
 
 /** The part of an event that is the text's. */
 export type Delivery = Required<Pick<RunEvent, 'text' | 'logprobs' | 'finish' | 'stop'>>
+
+/** A token of the prompt, where its text is given with its log-probability. */
+export interface EchoedToken {
+  completed: Completed
+  spelled: Spelled
+}
+
+const GOES_ON = { ends: false, stopped: false }
 
 export class ChoiceText {
   readonly #stops: StopMatcher
@@ -17,7 +25,7 @@ export class ChoiceText {
   #echo: string
   #tokens = 0
 
-  /** `echo` is given before the first text: the prompt's, where it was asked for. */
+  /** `echo` is given before the first text: the prompt's, where it was asked for and does not come token by token. */
   constructor(
     { stop, include_stop, min_tokens }: Pick<RunRequest, 'stop' | 'include_stop' | 'min_tokens'>,
     echo: string,
@@ -36,10 +44,18 @@ export class ChoiceText {
    * Takes one token: the text it completed, and how it is spelled where log-probabilities were asked for. `end` comes with the
    * last one: why it is that, and the text of what no further token completes.
    */
-  take(text: string, spelled: Spelled | null, end: { finish: FinishReason; rest: string } | null): Delivery {
+  take(completed: Completed, spelled: Spelled | null, end: { finish: FinishReason; rest: string } | null): Delivery {
     this.#tokens++
-    if (spelled) this.#logprobs.push(text, spelled)
+    if (spelled) this.#logprobs.push(completed, spelled)
+    const text = completed.unfinished + completed.text
     return end ? this.#deliver(text + end.rest, end.finish) : this.#deliver(text, null)
+  }
+
+  /** Takes tokens of the prompt, which are delivered as they are: no stop is looked for in them. */
+  echo(tokens: readonly EchoedToken[]): Delivery {
+    for (const { completed, spelled } of tokens) this.#logprobs.push(completed, spelled)
+    const text = tokens.map(({ completed }) => completed.unfinished + completed.text).join('')
+    return { text, logprobs: this.#logprobs.release(text, GOES_ON), finish: null, stop: null }
   }
 
   /** Ends it without another token. */

@@ -3,7 +3,13 @@
 
 import type { TokenLogprob } from '../runner.ts'
 
-/** A drawn token and its alternatives, spelled; where it stands in the text follows from what came before. */
+/** The text that a token completes, in order: of what is before it and that it left unfinished, and its own. */
+export interface Completed {
+  unfinished: string // U+FFFD, or nothing
+  text: string // empty within a code point
+}
+
+/** A token and its alternatives, spelled; where it stands in the text follows from what came before. */
 export type Spelled = Omit<TokenLogprob, 'offset'>
 
 interface Waiting extends TokenLogprob {
@@ -17,11 +23,17 @@ export class LogprobQueue {
   #code_points = 0
   #delivered = 0
 
-  /** Takes one token and the text it completed, which is empty inside a code point. */
-  push(text: string, spelled: Spelled): void {
+  /** Takes one token and the text it completed, which is empty inside a code point. Its own begins behind what it left unfinished. */
+  push({ unfinished, text }: Completed, spelled: Spelled): void {
+    this.#pass(unfinished)
     const start = this.#length
+    const offset = this.#code_points
+    this.#pass(text)
+    this.#waiting.push({ ...spelled, offset, start, end: this.#length })
+  }
+
+  #pass(text: string): void {
     this.#length += text.length
-    this.#waiting.push({ ...spelled, offset: this.#code_points, start, end: this.#length })
     this.#code_points += [...text].length
   }
 

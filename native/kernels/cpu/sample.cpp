@@ -33,10 +33,14 @@ Drawn Sampler::draw(const float* logits, const SamplingRow& row) {
   Drawn drawn;
   load_scores(logits);
   log_probabilities(row.parameters.logprobs, drawn);
-  apply_penalties(row);
-  drawn.token = row.parameters.temperature < temperature_min ? highest() : draw_token(row.parameters);
+  drawn.token = row.parameters.scored >= 0 ? row.parameters.scored : choose(row);
   drawn.logprob += logits[drawn.token];
   return drawn;
+}
+
+int Sampler::choose(const SamplingRow& row) {
+  apply_penalties(row);
+  return row.parameters.temperature < temperature_min ? highest() : draw_token(row.parameters);
 }
 
 void Sampler::load_scores(const float* logits) {
@@ -53,14 +57,20 @@ void Sampler::log_probabilities(int top_count, Drawn& drawn) {
   const float high = bodies_.maximum(scores_.data(), int(scores_.size()));
   const float sum = bodies_.exp_sum(scores_.data(), int(scores_.size()), high, 1.0f, probabilities_.data());
   drawn.logprob = -(high + std::log(sum));
-  top_count = std::min(top_count, vocab_size_);
   if (top_count <= 0) return;
-  std::vector<int32_t> ids(vocab_size_);
-  for (int i = 0; i < vocab_size_; i++) ids[i] = i;
-  std::partial_sort(ids.begin(), ids.begin() + top_count, ids.end(),
-                    [&](int a, int b) { return scores_[a] != scores_[b] ? scores_[a] > scores_[b] : a < b; });
-  drawn.top_ids.assign(ids.begin(), ids.begin() + top_count);
+  keep_highest(std::min(top_count, vocab_size_), drawn.top_ids);
   for (const int id : drawn.top_ids) drawn.top_logprobs.push_back(scores_[id] + drawn.logprob);
+}
+
+// Leaves so many ids in order, of equal scores the lower one first: few are better than the worst of those kept so far.
+void Sampler::keep_highest(int count, std::vector<int32_t>& ids) const {
+  const auto is_higher = [&](float score, int id) { return score > scores_[id]; };
+  for (int id = 0; id < vocab_size_; id++) {
+    const bool is_full = int(ids.size()) == count;
+    if (is_full && scores_[id] <= scores_[ids.back()]) continue;
+    if (is_full) ids.pop_back();
+    ids.insert(std::upper_bound(ids.begin(), ids.end(), scores_[id], is_higher), id);
+  }
 }
 
 void Sampler::apply_penalties(const SamplingRow& row) {

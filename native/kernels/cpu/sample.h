@@ -1,4 +1,4 @@
-// Draws one token from one row of logits. Everything it looks at is the row's own, so neighbours cannot change the
+// Draws one token from one row of logits, or scores a given one. Everything it looks at is the row's own, so neighbours cannot change the
 // draw.
 #pragma once
 
@@ -41,6 +41,8 @@ class Sampler {
   };
   void load_scores(const float* logits);
   void log_probabilities(int top_count, Drawn& drawn);
+  void keep_highest(int count, std::vector<int32_t>& ids) const;
+  int choose(const SamplingRow& row);
   void apply_penalties(const SamplingRow& row);
   int highest() const;
   int draw_token(const Row& row);

@@ -78,8 +78,7 @@ class RowSampler {
   __device__ void draw(DrawnToken& drawn) {
     const bool finite = load_scores();
     const float log_sum = log_probabilities(drawn);
-    apply_penalties();
-    const int token = row_.temperature < temperature_min ? highest() : draw_token();
+    const int token = row_.scored >= 0 ? row_.scored : choose();
     if (threadIdx.x != 0) return;
     drawn.token = token;
     drawn.is_finite = finite;
@@ -87,6 +86,12 @@ class RowSampler {
   }
 
  private:
+  // All threads of the block have one row, so that they score or choose together.
+  __device__ int choose() {
+    apply_penalties();
+    return row_.temperature < temperature_min ? highest() : draw_token();
+  }
+
   template <class Visit>
   __device__ void each_id(const Visit& visit) {
     for (int id = threadIdx.x; id < vocab_size_; id += threads) visit(id);

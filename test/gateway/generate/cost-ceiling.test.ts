@@ -5,7 +5,10 @@ import { costCeiling } from '../../../gateway/generate/cost-ceiling.ts'
 
 const CONTEXT = 1000
 
-function ceiling(prompts: PromptPart[][], own: { n?: number; max_tokens?: number } = {}) {
+function ceiling(
+  prompts: PromptPart[][],
+  own: Partial<Pick<GenerateRequest, 'n' | 'max_tokens' | 'truncate_prompt'>> = {},
+) {
   return costCeiling({ prompts, n: 1, max_tokens: 1, ...own } as GenerateRequest, CONTEXT)
 }
 
@@ -16,6 +19,17 @@ test('text counts its bytes and one more, a special one, ids themselves', () => 
 
 test('a prompt never counts more than the context, for a longer one is refused', () => {
   expect(ceiling([[{ text: 'x'.repeat(5000) }], [{ text: 'ab' }]]).prompt_tokens_max).toBe(CONTEXT + 3)
+})
+
+test('a prompt that is truncated counts no more than what is kept of it', () => {
+  const prompts = [[{ text: 'x'.repeat(5000) }], [{ text: 'ab' }]]
+  expect(ceiling(prompts, { truncate_prompt: 10 }).prompt_tokens_max).toBe(10 + 3)
+  expect(ceiling(prompts, { truncate_prompt: 5000 }).prompt_tokens_max).toBe(CONTEXT + 3)
+  expect(ceiling(prompts, { truncate_prompt: 'to_fit' }).prompt_tokens_max).toBe(CONTEXT + 3)
+})
+
+test('a prompt alone has no output', () => {
+  expect(ceiling([[{ text: 'a' }]], { n: 3, max_tokens: 0 }).request_output_tokens_max).toBe(0)
 })
 
 test('output counts every choice of every prompt', () => {

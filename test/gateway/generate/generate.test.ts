@@ -93,6 +93,25 @@ describe('the node is asked', () => {
     expect(await asked('/v1/chat/completions', { ...chat, top_logprobs: 20 })).toMatchObject({ logprobs: 20 })
   })
 
+  test('for a prompt that is given back, scored, truncated, or alone', async () => {
+    const plain = await asked('/v1/completions', completion)
+    for (const name of ['truncate_prompt', 'return_token_ids']) expect(plain).not.toHaveProperty(name) // nodes of the release before
+    const scored = { ...completion, echo: true, logprobs: 1, max_tokens: 0 }
+    expect(await asked('/v1/completions', scored)).toMatchObject({
+      echo: true,
+      logprobs: 1,
+      max_tokens: 0,
+      max_tokens_is_default: false,
+    })
+    expect(gateway.node.accepted.at(-1)!.ticket).toMatchObject({ request_output_tokens_max: 0 })
+    const cut = { ...chatBody, truncate_prompt_tokens: 3, return_token_ids: true }
+    expect(await asked('/v1/chat/completions', cut)).toMatchObject({ truncate_prompt: 3, return_token_ids: true })
+    expect(gateway.node.accepted.at(-1)!.ticket).toMatchObject({ prompt_tokens_max: 3 })
+    expect(await asked('/v1/completions', { ...completion, truncate_prompt_tokens: -1 })).toMatchObject({
+      truncate_prompt: 'to_fit',
+    })
+  })
+
   test('for a chat in the model’s own format', async () => {
     const request = await asked('/v1/chat/completions', { ...chatBody, max_completion_tokens: 4 })
     expect(request).toMatchObject({ shape: 'chat', max_tokens: 4 })

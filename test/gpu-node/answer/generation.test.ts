@@ -3,6 +3,7 @@
 import { describe, expect, test } from 'vitest'
 import { type GenerateRequest, neutralSampling } from '../../../contract/internal/generation.ts'
 import type { ChatLogprobs, CompletionLogprobs } from '../../../contract/public/openai.ts'
+import { expectedScores } from '../../support/fake-engine.ts'
 import { type FakeNode, startFakeNode } from '../../support/fake-node.ts'
 import { framesOf, generate, textOf } from '../../support/generate.ts'
 
@@ -128,6 +129,59 @@ describe('log-probabilities', () => {
     },
   )
 
+  // The prompts of which this holds: whole words, and bytes that are no text, one of which the answer finishes.
+  const prompts = {
+    words: [{ special: '<s>' }, { text: 'Once upon a time, there was a little girl. '.repeat(6) }],
+    ids: [{ tokens: [300, 301, 3 + 0xe4, 3 + 0xbd, 300, 3 + 0xff, 3 + 0xe4, 3 + 0xbd] }],
+    one: [{ tokens: [300] }],
+  }
+
+  test.each(Object.keys(prompts) as (keyof typeof prompts)[])(
+    'of a prompt that is echoed (%s) come first',
+    async (kind) => {
+      const node = await startFakeNode({ ...bytes, config: { batch_tokens_max: 37 } })
+      const prompt = prompts[kind]
+      const changes = { prompts: [prompt], logprobs: 2, max_tokens: 12, return_token_ids: true }
+      const plain = await whole(node, changes)
+      const answer = await both(node, { ...changes, echo: true })
+      const echoed = answer.logprobs as CompletionLogprobs
+      const [ids] = await promptIds(node, changes)
+      expect(echoed.token_logprobs.slice(0, ids!.length)).toEqual([null, ...expectedScores(ids!)])
+      expect(echoed.top_logprobs[0]).toBeNull()
+      expect(echoed.tokens).toHaveLength(ids!.length + plain.tokens)
+      expect(echoed.token_logprobs.slice(ids!.length)).toEqual((plain.logprobs as CompletionLogprobs).token_logprobs)
+      const streamedParts = (await streamed(node, { ...changes, echo: true })).logprobs as CompletionLogprobs[]
+      expect(merged(streamedParts)).toEqual(echoed)
+      const text = [...answer.text]
+      for (const [i, token] of echoed.tokens.entries()) {
+        if (token.startsWith('bytes:') || token.startsWith('<')) continue
+        expect(text.slice(echoed.text_offset[i], echoed.text_offset[i]! + [...token].length).join('')).toBe(token)
+      }
+    },
+  )
+
+  test('of a prompt alone are computed without an answer, and counted as a prompt', async () => {
+    const node = await startFakeNode()
+    const changes = { prompts: [prompts.words, prompts.ids], n: 2, echo: true, logprobs: 0, max_tokens: 0 }
+    const answer = (await (await generate(node.url, changes)).json()) as {
+      choices: { text: string; finish_reason: string; logprobs: CompletionLogprobs }[]
+      usage: object
+    }
+    expect(answer.choices.map(({ finish_reason }) => finish_reason)).toEqual(new Array(4).fill('length'))
+    const ids = await promptIds(node, changes)
+    const lengths = ids.map(({ length }) => length)
+    expect(answer.choices.map(({ logprobs }) => logprobs.tokens.length)).toEqual([
+      lengths[0],
+      lengths[0],
+      lengths[1],
+      lengths[1],
+    ])
+    expect(answer.choices[0]).toMatchObject({ text: 'Once upon a time, there was a little girl. '.repeat(6) })
+    expect(answer.choices[2]!.text.endsWith('\ufffd')).toBe(true)
+    expect(answer.usage).toMatchObject({ prompt_tokens: lengths[0]! + lengths[1]!, completion_tokens: 0 })
+    expect((await both(node, { ...changes, logprobs: null })).text).toBe(answer.choices[0]!.text)
+  })
+
   test('of a chat add up to its bytes', async () => {
     const node = await startFakeNode(bytes)
     for (const seed of ['1', '2', '3', '4', '5']) {
@@ -160,5 +214,83 @@ describe('log-probabilities', () => {
     expect(without.logprobs).toBeNull()
     expect(with_them.text).toBe(without.text)
     expect((with_them.logprobs as CompletionLogprobs).tokens.length).toBeGreaterThan(0)
+  })
+})
+
+interface WithIds {
+  prompt_token_ids?: number[]
+  choices: { index: number; token_ids?: number[]; prompt_token_ids?: number[] }[]
+  usage: { completion_tokens: number; prompt_tokens: number }
+}
+
+/** The tokens of each prompt, as the node tells them. */
+async function promptIds(node: FakeNode, { prompts, n = 1 }: Partial<GenerateRequest>): Promise<number[][]> {
+  const body = await bodyOf(node, { prompts: prompts!, n, max_tokens: 1, return_token_ids: true })
+  return body.choices.filter(({ index }) => index % n === 0).map(({ prompt_token_ids }) => prompt_token_ids!)
+}
+
+async function bodyOf(node: FakeNode, changes: Partial<GenerateRequest>): Promise<WithIds> {
+  return (await (await generate(node.url, changes)).json()) as WithIds
+}
+
+describe('token ids', () => {
+  const prompts = [[{ special: '<s>' }, { text: 'Once upon a time' }]]
+  const chunksOf = (stream: string) => framesOf(stream).filter((frame) => frame !== '[DONE]') as unknown as WithIds[]
+
+  test.each(['completion', 'chat'] as const)(
+    'of a %s are those that were counted, streamed and whole',
+    async (shape) => {
+      const node = await startFakeNode({ engine: { eos_one_in: 30 } })
+      for (const own of [{}, { logprobs: 1 }, { stop: ['e'] }, { n: shape === 'chat' ? 1 : 2 }]) {
+        const changes = { shape, prompts, max_tokens: 40, return_token_ids: true, ...own }
+        const { choices, usage, prompt_token_ids } = await bodyOf(node, changes)
+        const ids = choices.map(({ token_ids }) => token_ids!)
+        expect(ids.flat()).toHaveLength(usage.completion_tokens)
+        expect(prompt_token_ids ?? choices[0]!.prompt_token_ids).toHaveLength(usage.prompt_tokens)
+        const chunks = chunksOf(await (await generate(node.url, { ...changes, stream: true })).text())
+        const streamedIds = ids.map((_, index) =>
+          chunks
+            .flatMap(({ choices }) => choices.filter((choice) => choice.index === index))
+            .flatMap(({ token_ids }) => token_ids ?? []),
+        )
+        expect(streamedIds).toEqual(ids)
+        const told = chunks.flatMap(
+          (chunk) => chunk.prompt_token_ids ?? chunk.choices.flatMap((choice) => choice.prompt_token_ids ?? []),
+        )
+        expect(told).toHaveLength(usage.prompt_tokens * choices.length)
+      }
+    },
+  )
+
+  test('are told where they were asked for, and only there', async () => {
+    const node = await startFakeNode()
+    expect(await (await generate(node.url, { prompts })).text()).not.toContain('token_ids')
+    expect(await (await generate(node.url, { prompts, stream: true })).text()).not.toContain('token_ids')
+  })
+})
+
+describe('a prompt that is truncated', () => {
+  const text = 'Once upon a time there was a little girl who had a red ball. '.repeat(200)
+  const long = [[{ special: '<s>' }, { text }]]
+
+  test('has its last tokens, and they are what is computed and counted', async () => {
+    const node = await startFakeNode({ context_tokens: 256 })
+    const [ids] = await promptIds(node, { prompts: [[{ special: '<s>' }, { text: text.slice(0, 61 * 8) }]] })
+    const body = await bodyOf(node, { prompts: long, truncate_prompt: 50, max_tokens: 4, return_token_ids: true })
+    expect(body.choices[0]!.prompt_token_ids).toEqual(ids!.slice(-50))
+    expect(body.usage.prompt_tokens).toBe(50)
+    const fitted = await bodyOf(node, { prompts: long, truncate_prompt: 'to_fit', max_tokens: 40 })
+    expect(fitted.usage).toMatchObject({ prompt_tokens: 216, completion_tokens: 40 })
+  })
+
+  test('is refused where it still does not fit, and is whole where it is shorter', async () => {
+    const node = await startFakeNode({ context_tokens: 256 })
+    for (const truncate_prompt of [254, 257, 10_000]) {
+      const response = await generate(node.url, { prompts: long, truncate_prompt, max_tokens: 4 })
+      expect(await response.json()).toMatchObject({ error: { code: 'context_length_exceeded' } })
+    }
+    const short = [[{ special: '<s>' }, { text: 'Once' }]]
+    const { usage } = await bodyOf(node, { prompts: short, truncate_prompt: 100 })
+    expect(usage.prompt_tokens).toBe((await bodyOf(node, { prompts: short })).usage.prompt_tokens)
   })
 })

@@ -10,7 +10,7 @@ import { ExcessError, GrammarError } from './grammar-error.ts'
 export type Compiled = { program: Int32Array<ArrayBuffer> } | { refused: string; is_excess: boolean }
 
 export interface Compilation {
-  constraint: Constraint
+  json: string // of the constraint
   share: number // of the budget
 }
 
@@ -21,9 +21,9 @@ parentPort!.on('message', (compilation: Compilation) => {
 
 parentPort!.postMessage('ready')
 
-function compiled({ constraint, share }: Compilation): Compiled {
+function compiled({ json, share }: Compilation): Compiled {
   try {
-    return { program: compileConstraint(constraint, new Budget(share)) }
+    return { program: compileConstraint(JSON.parse(json) as Constraint, new Budget(share)) }
   } catch (error) {
     if (error instanceof GrammarError) return { refused: error.message, is_excess: error instanceof ExcessError }
     if (error instanceof RangeError) return { refused: 'It is nested too deeply.', is_excess: false } // the stack has an end

@@ -1,6 +1,6 @@
-// Compiles constraints off the event loop, each within a deadline. All begin in a queue where each may take only a small share of what is
-// allowed, which most stay below; those that need more go on in another, so that they hold up each other alone. What takes too
-// long, or too much memory, loses its thread and is refused.
+// Compiles constraints off the event loop, each within a deadline. All begin in a lane where each may take only a small share of what is
+// allowed, which most stay below; those that need more go on in another, so that they hold up each other alone. In a lane the accounts
+// take turns: one that sends a thousand delays another's by one. What takes too long, or too much memory, loses its thread and is refused.
 
 import { once } from 'node:events'
 import { Worker } from 'node:worker_threads'
@@ -9,50 +9,88 @@ import { Refusal } from '../../../refusal.ts'
 import type { Compilation, Compiled } from './compile-worker.ts'
 
 const COMPILE_MS_MAX = 3000
-const SMALL_SHARE = 1 / 20
-const QUEUE_MAX = 64
+const SHARES = [1 / 50, 1 / 5, 1] // of the budget, a lane each; about 15 ms, 150 ms, and a second
+const QUEUE_MAX = 16 // of one account, in a lane
+const QUEUES_MAX = 256
 const MEMORY_MB_MAX = 384
 
+/** A constraint, as it is written down: text crosses to a thread at once, which objects nested deeply do not. */
+export interface WrittenConstraint {
+  constraint: Constraint
+  json: string
+}
+
 export class GrammarCompiler {
-  readonly #small: Lane
-  readonly #large: Lane
+  readonly #lanes: readonly Lane[]
 
   constructor({ compile_ms_max = COMPILE_MS_MAX } = {}) {
-    this.#small = new Lane(compile_ms_max)
-    this.#large = new Lane(compile_ms_max)
+    this.#lanes = SHARES.map((share) => new Lane(share, compile_ms_max))
   }
 
   /** The program of a constraint. Refuses one that cannot be held (`invalid_constraint`, `invalid_tools`). */
-  async compile(constraint: Constraint): Promise<Int32Array> {
-    let answer = await this.#small.compile({ constraint, share: SMALL_SHARE })
-    if ('refused' in answer && answer.is_excess) answer = await this.#large.compile({ constraint, share: 1 })
-    if ('program' in answer) return answer.program
+  async compile({ constraint, json }: WrittenConstraint, account: string): Promise<Int32Array> {
+    let answer: Compiled = { refused: '', is_excess: true }
+    for (const lane of this.#lanes) {
+      answer = await lane.compile(json, account)
+      if ('program' in answer) return answer.program
+      if (!answer.is_excess) break
+    }
     throw invalidConstraint(constraint, answer.refused)
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#small.close(), this.#large.close()])
+    await Promise.all(this.#lanes.map((lane) => lane.close()))
   }
 }
 
 /** One thread, and who waits for it. */
 class Lane {
+  readonly #share: number
   readonly #compile_ms_max: number
   #worker: Worker | null = null
-  #last: Promise<unknown> = Promise.resolve()
-  #waiting = 0
+  readonly #waiting = new Map<string, (() => Promise<void>)[]>() // by account, whose turn is next first
+  #last_account = '' // that had a turn
+  #waiting_count = 0
+  #is_running = false
 
-  constructor(compile_ms_max: number) {
+  constructor(share: number, compile_ms_max: number) {
+    this.#share = share
     this.#compile_ms_max = compile_ms_max
   }
 
-  async compile(compilation: Compilation): Promise<Compiled> {
-    if (this.#waiting >= QUEUE_MAX)
+  async compile(json: string, account: string): Promise<Compiled> {
+    const own = this.#waiting.get(account) ?? []
+    if (own.length >= QUEUE_MAX || this.#waiting_count >= QUEUES_MAX)
       throw new Refusal('overloaded', 'Too many response formats wait to be prepared.', { retry_after_s: 1 })
-    this.#waiting++
-    const compiled = this.#last.then(() => this.#ask(compilation)).finally(() => this.#waiting--)
-    this.#last = compiled.catch(() => {})
-    return compiled
+    const { promise, resolve, reject } = Promise.withResolvers<Compiled>()
+    own.push(() => this.#ask({ json, share: this.#share }).then(resolve, reject))
+    this.#waiting.set(account, own)
+    this.#waiting_count++
+    if (!this.#is_running) void this.#run()
+    return promise
+  }
+
+  async #run(): Promise<void> {
+    this.#is_running = true
+    for (let next = this.#takeNext(); next !== null; next = this.#takeNext()) await next()
+    this.#is_running = false
+  }
+
+  #takeNext(): (() => Promise<void>) | null {
+    const had_turn = this.#waiting.get(this.#last_account)
+    if (had_turn) this.#putLast(this.#last_account, had_turn) // it came again before the others came
+    const first = this.#waiting.entries().next().value
+    if (!first) return null
+    const [account, [next, ...more]] = first
+    this.#last_account = account
+    this.#putLast(account, more)
+    this.#waiting_count--
+    return next!
+  }
+
+  #putLast(account: string, waiting: (() => Promise<void>)[]): void {
+    this.#waiting.delete(account)
+    if (waiting.length > 0) this.#waiting.set(account, waiting)
   }
 
   async close(): Promise<void> {

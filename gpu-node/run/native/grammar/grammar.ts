@@ -51,14 +51,16 @@ export class Reading {
   readonly #output: number[] = []
   #state: number
   #epoch: number
-  #scratch: Int32Array<ArrayBuffer>
+  readonly #stop_ids: Int32Array
+  readonly #scratch: Int32Array
 
   constructor(options: ReadingOptions) {
-    const { native, vocabularies } = options.grammar
+    const { native } = options.grammar
     this.#options = options
     this.#state = native.start()
     this.#epoch = options.grammar.epoch
-    this.#scratch = new Int32Array(vocabularies.words)
+    this.#stop_ids = Int32Array.from(options.stop_ids)
+    this.#scratch = new Int32Array(options.grammar.vocabularies.words)
   }
 
   get mask_words(): number {
@@ -101,6 +103,27 @@ export class Reading {
     return vocabularies.spell(native.forced(this.#current(), tokens_max * FORCED_BYTES_A_TOKEN)).slice(0, tokens_max)
   }
 
+  /** Whether its next mask is at hand; else it may take milliseconds to make. */
+  get has_mask(): boolean {
+    return this.#hasMaskAt(this.#current(), this.#output.length)
+  }
+
+  makeMask(): void {
+    this.#maskAt(this.#current(), this.#output.length, this.#scratch)
+  }
+
+  /** So much of a draft has its masks at hand, or gets them: `mayMake` makes one, or says that it may not be made. */
+  masked(draft: readonly number[], mayMake: (make: () => void) => boolean): readonly number[] {
+    let state = this.#current()
+    for (const [i, token] of draft.entries()) {
+      const at = this.#output.length + i
+      state = this.#step(state, token, at)
+      const make = () => this.#maskAt(state, at + 1, this.#scratch)
+      if (!this.#hasMaskAt(state, at + 1) && !mayMake(make)) return draft.slice(0, i)
+    }
+    return draft
+  }
+
   /** Puts into `words` what may be drawn behind the output and these tokens, a bit each. */
   mask(drafted: readonly number[], words: Int32Array): void {
     const at = this.#output.length
@@ -126,6 +149,10 @@ export class Reading {
     return at === 0 && at_start ? grammar.vocabularies.at_start : grammar.vocabularies.plain
   }
 
+  #hasMaskAt(state: number, at: number): boolean {
+    return this.#options.grammar.native.hasMask(state, this.#vocabularyAt(at))
+  }
+
   #maskAt(state: number, at: number, words: Int32Array): void {
     const { grammar, stop_ids } = this.#options
     grammar.native.mask(state, this.#vocabularyAt(at), words)
@@ -137,11 +164,8 @@ export class Reading {
   }
 
   #endAt(state: number, at: number): FinishReason | null {
-    const { grammar, stop_ids } = this.#options
-    const words = this.#scratch
-    grammar.native.mask(state, this.#vocabularyAt(at), words)
-    for (const id of stop_ids) words[id >> 5]! &= ~(1 << (id & 31))
-    if (words.some((word) => word !== 0)) return null
-    return grammar.native.accepts(state) ? 'stop' : 'length'
+    const { native } = this.#options.grammar
+    if (native.goesOn(state, this.#vocabularyAt(at), this.#stop_ids)) return null
+    return native.accepts(state) ? 'stop' : 'length'
   }
 }

@@ -5,7 +5,7 @@ import type { Constraint } from '../../../../contract/internal/generation.ts'
 import { openAddon } from '../engine.ts'
 import type { Model } from '../load/model-folder.ts'
 import { Grammar, type Vocabularies } from './grammar.ts'
-import { GrammarCompiler } from './grammar-compiler.ts'
+import { GrammarCompiler, type WrittenConstraint } from './grammar-compiler.ts'
 import { spelling, type TokenBytes, tokenBytes } from './vocabulary.ts'
 
 const KEPT_MAX = 256
@@ -22,11 +22,12 @@ export class Grammars {
     this.#vocabularies = vocabulariesOf(model)
   }
 
-  /** Refuses what cannot be held. */
-  async prepare(constraint: Constraint): Promise<Grammar> {
-    const key = createHash('sha256').update(JSON.stringify(constraint)).digest('base64')
+  /** Refuses what cannot be held. The accounts take turns. */
+  async prepare(constraint: Constraint, account = ''): Promise<Grammar> {
+    const json = JSON.stringify(constraint)
+    const key = createHash('sha256').update(json).digest('base64')
     const known = this.#kept.get(key)
-    const grammar = known ?? this.#compile(constraint)
+    const grammar = known ?? this.#compile({ constraint, json }, account)
     this.#kept.delete(key)
     this.#kept.set(key, grammar)
     try {
@@ -43,10 +44,10 @@ export class Grammars {
     await this.#compiler.close()
   }
 
-  async #compile(constraint: Constraint): Promise<Grammar> {
-    const program = await this.#compiler.compile(constraint)
+  async #compile(written: WrittenConstraint, account: string): Promise<Grammar> {
+    const program = await this.#compiler.compile(written, account)
     const { NativeGrammar } = openAddon()
-    return new Grammar(new NativeGrammar(program), this.#vocabularies, constraint)
+    return new Grammar(new NativeGrammar(program), this.#vocabularies, written.constraint)
   }
 
   #forget(key: string, grammar: Promise<Grammar>): void {

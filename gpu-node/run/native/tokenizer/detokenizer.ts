@@ -1,6 +1,7 @@
 // Turns token ids back into text, one at a time: never half a code point, and never decoding an id twice. The concatenation of
 // all deltas is SentencePiece's text of the whole, except that broken UTF-8 becomes U+FFFD as Python's 'replace' does it.
 
+import type { Completed } from '../../text/logprobs.ts'
 import type { Piece } from './sentencepiece-file.ts'
 import type { Tokenizer } from './tokenizer.ts'
 
@@ -15,6 +16,7 @@ export interface Surface {
 export class Detokenizer {
   readonly #tokenizer: Tokenizer
   readonly #utf8 = new TextDecoder('utf-8', { ignoreBOM: true })
+  #is_within = false // a code point
   #at_start = true // the dummy space is dropped only at the true start of the whole text
 
   constructor(tokenizer: Tokenizer) {
@@ -34,7 +36,12 @@ export class Detokenizer {
   /** The text of a whole list of ids. */
   static textOf(tokenizer: Tokenizer, ids: readonly number[]): string {
     const detokenizer = new Detokenizer(tokenizer)
-    return ids.map((id) => detokenizer.push(id)).join('') + detokenizer.end()
+    return detokenizer.#pushAll(ids) + detokenizer.end()
+  }
+
+  /** The text of ids that others follow, but for a code point that they leave unfinished: a detokenizer after them goes on with it. */
+  static beginningOf(tokenizer: Tokenizer, ids: readonly number[]): string {
+    return new Detokenizer(tokenizer).#pushAll(ids)
   }
 
   /** Whether nothing was written yet. */
@@ -54,20 +61,42 @@ export class Detokenizer {
 
   /** The text this id completes; empty while a code point is unfinished. */
   push(id: number): string {
+    const { unfinished, text } = this.take(id)
+    return unfinished + text
+  }
+
+  /** The same, by what it is of. */
+  take(id: number): Completed {
     const piece = this.#tokenizer.piece(id)
-    if (piece?.type === 'byte') {
-      this.#at_start = false
-      return this.#utf8.decode(Uint8Array.of(byteOf(piece.text)), { stream: true })
-    }
-    const unfinished = this.#utf8.decode()
-    if (piece === undefined || piece.type === 'control') return unfinished
-    if (piece.type === 'unknown') return unfinished + this.#continueWith(this.#tokenizer.model.unknown_surface)
-    return unfinished + this.#continueWith(this.#spell(spelled(piece)))
+    if (piece?.type === 'byte') return this.#takeByte(byteOf(piece.text))
+    return { unfinished: this.end(), text: this.#textOf(piece) }
   }
 
   /** What is left when no id follows: U+FFFD for an unfinished code point. */
   end(): string {
+    this.#is_within = false
     return this.#utf8.decode()
+  }
+
+  #pushAll(ids: readonly number[]): string {
+    return ids.map((id) => this.push(id)).join('')
+  }
+
+  // A byte that does not continue what is unfinished ends it, and begins anew.
+  #takeByte(byte: number): Completed {
+    this.#at_start = false
+    const completed = [...this.#utf8.decode(Uint8Array.of(byte), { stream: true })]
+    const ended = this.#is_within && (completed.length > 1 || (completed.length === 1 && !isContinuation(byte)))
+    const unfinished = ended ? completed.shift()! : ''
+    this.#is_within = completed.length === 0
+    return { unfinished, text: completed.join('') }
+  }
+
+  #textOf(piece: Piece | undefined): string {
+    if (piece === undefined || piece.type === 'control') return ''
+    return this.#continueWith(
+      piece.type === 'unknown' ? this.#tokenizer.model.unknown_surface : this.#spell(spelled(piece)),
+    )
   }
 
   #spell(piece: string): string {
@@ -91,6 +120,10 @@ export class Detokenizer {
 
 function spelled({ text, found_as }: Piece): string {
   return found_as ?? text
+}
+
+function isContinuation(byte: number): boolean {
+  return (byte & 0xc0) === 0x80
 }
 
 function byteOf(piece: string): number {

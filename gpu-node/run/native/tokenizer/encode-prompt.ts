@@ -14,6 +14,31 @@ export function encodePrompt(parts: PromptPart[], tokenizer: Tokenizer, vocab_si
   })
 }
 
+/**
+ * The last ids of all parts together, as many as are wanted where they have as many. Refuses as above; null where a text is so long
+ * that its end cannot be found.
+ */
+export function encodePromptEnd(
+  parts: PromptPart[],
+  tokenizer: Tokenizer,
+  { vocab_size, tokens_max }: { vocab_size: number; tokens_max: number },
+): number[] | null {
+  const kept: number[][] = []
+  let room = tokens_max
+  for (const part of parts.toReversed()) {
+    const ids = 'text' in part ? endOfText(part.text, tokenizer, room) : encodePrompt([part], tokenizer, vocab_size)
+    if (ids === null) return null
+    const end = room > 0 ? ids.slice(-room) : []
+    kept.unshift(end)
+    room -= end.length
+  }
+  return kept.flat()
+}
+
+function endOfText(text: string, tokenizer: Tokenizer, tokens_max: number): number[] | null {
+  return tokens_max === 0 ? [] : tokenizer.encodeEnd(text, tokens_max)
+}
+
 function specialId(text: string, tokenizer: Tokenizer): number {
   const id = tokenizer.specialId(text)
   if (id === null) throw new Refusal('unknown_special', `The model has no special token ${JSON.stringify(text)}.`)

@@ -13,6 +13,8 @@ import {
 
 const SPACE = '\u2581' // how pieces spell a space
 
+const LOOKED_BACK_MIN = 4096 // UTF-16 units in which a place to cut is looked for, or as many as are kept
+
 export class Tokenizer {
   readonly model: TokenizerModel
   readonly #ids: ReadonlyMap<string, number>
@@ -22,6 +24,7 @@ export class Tokenizer {
   readonly #byte_ids: number[]
   readonly #user_defined: PrefixMatcher
   readonly #added: PrefixMatcher
+  #seams: Seams | null = null // made for the first text that is cut
 
   /** `model` is what a file says, or the bytes of a tokenizer.model. */
   constructor(model: TokenizerModel | Uint8Array) {
@@ -65,24 +68,49 @@ export class Tokenizer {
 
   /** Token ids of one text, without BOS. Lone surrogates count as U+FFFD. */
   encode(text: string): number[] {
+    return this.#encode(text.toWellFormed(), { continues: false })
+  }
+
+  /**
+   * The last ids of one text, as many as are wanted where it has as many. Of a longer text only its end is read, from a place that no
+   * token can lie across; null where there is no such place near.
+   */
+  encodeEnd(text: string, tokens_max: number): number[] | null {
     const whole = text.toWellFormed()
+    const begin = this.#placeToCut(whole, tokens_max * this.#piece_length_max)
+    if (begin === null) return null
+    return this.#encode(whole.slice(begin), { continues: begin > 0 }).slice(-tokens_max)
+  }
+
+  #placeToCut(text: string, length_min: number): number | null {
+    if (text.length <= length_min || this.model.remove_extra_whitespaces) return 0
+    const latest = text.length - length_min
+    const earliest = Math.max(1, latest - Math.max(length_min, LOOKED_BACK_MIN))
+    this.#seams ??= new Seams(this.model.pieces)
+    for (let at = latest; at >= earliest; at--) if (this.#seams.isBetweenTokens(text, at)) return at
+    return earliest === 1 ? 0 : null
+  }
+
+  /** What continues a text has no dummy prefix of its own. */
+  #encode(whole: string, { continues }: { continues: boolean }): number[] {
     const ids: number[] = []
     let begin = 0
+    const append = (end: number) => this.#appendSegment(ids, whole.slice(begin, end), continues && begin === 0)
     for (let at = 0; at < whole.length && !this.#added.is_empty; ) {
       const length = this.#added.matchAt(whole, at)
       if (length > 0) {
-        this.#appendSegment(ids, whole.slice(begin, at))
+        append(at)
         ids.push(this.#ids.get(whole.slice(at, at + length))!)
         begin = at + length
       }
       at += Math.max(1, length)
     }
-    this.#appendSegment(ids, begin > 0 ? whole.slice(begin) : whole)
+    append(whole.length)
     return ids
   }
 
-  #appendSegment(ids: number[], text: string): void {
-    const normalized = this.#normalize(text)
+  #appendSegment(ids: number[], text: string, continues: boolean): void {
+    const normalized = continues ? spelledSpaces(text) : this.#normalize(text)
     const { starts, frozen } = this.#firstSymbols(normalized)
     const merged = mergeSymbols(normalized, starts, frozen, this.#merges)
     for (const [i, start] of merged.entries()) this.#appendIds(ids, normalized.slice(start, merged[i + 1]))
@@ -92,7 +120,7 @@ export class Tokenizer {
   #normalize(text: string): string {
     const kept = this.model.remove_extra_whitespaces ? this.#removeExtraSpaces(text) : text
     if (kept === '') return ''
-    return (this.model.add_dummy_prefix ? SPACE : '') + kept.replaceAll(' ', SPACE)
+    return (this.model.add_dummy_prefix ? SPACE : '') + spelledSpaces(kept)
   }
 
   #removeExtraSpaces(text: string): string {
@@ -116,6 +144,44 @@ export class Tokenizer {
     if (id !== undefined) ids.push(id)
     else for (const byte of Buffer.from(piece, 'utf8')) ids.push(this.#byte_ids[byte]!)
   }
+}
+
+function spelledSpaces(text: string): string {
+  return text.replaceAll(' ', SPACE)
+}
+
+/**
+ * Where a text can be cut without changing its tokens: between two characters that no piece has beside each other, for whatever merges
+ * or is cut out is a piece.
+ */
+class Seams {
+  readonly #neighbours = new Set<number>() // in pieces, as texts are spelled for them
+  readonly #added: readonly string[] // they stand in the text itself, and a dummy prefix behind them
+
+  constructor(pieces: readonly Piece[]) {
+    for (const { text, found_as = text, type } of pieces) if (type !== 'byte') this.#learn(found_as)
+    this.#added = pieces.filter(({ type }) => type === 'added').map(({ text, found_as = text }) => found_as)
+    for (const text of this.#added) this.#learn(spelledSpaces(text))
+  }
+
+  isBetweenTokens(text: string, at: number): boolean {
+    const [before, behind] = [at - 1, at].map((i) => unitOf(text, i)) as [number, number]
+    if (this.#neighbours.has(before * 0x10000 + behind) || isLowSurrogate(behind)) return false
+    return !this.#added.some((added) => text.startsWith(added, at - added.length))
+  }
+
+  #learn(text: string): void {
+    for (let i = 1; i < text.length; i++) this.#neighbours.add(text.charCodeAt(i - 1) * 0x10000 + text.charCodeAt(i))
+  }
+}
+
+function unitOf(text: string, at: number): number {
+  const unit = text.charCodeAt(at)
+  return unit === 0x20 ? SPACE.charCodeAt(0) : unit
+}
+
+function isLowSurrogate(unit: number): boolean {
+  return unit >= 0xdc00 && unit <= 0xdfff
 }
 
 /** Any two neighbours whose text is a piece, the best score first. */

@@ -26,8 +26,8 @@ describe('an addon is refused', () => {
   test('that lacks one of them, or has one more', () => {
     const { block_tokens: _, ...fewer } = CONSTANTS
     expect(() => requireSameConstants(fewer)).toThrow(refused(' block_tokens undefined '))
-    expect(() => requireSameConstants({ ...CONSTANTS, row: { ...row, mirostat: 76 } })).toThrow(
-      refused(' row.mirostat 76 '),
+    expect(() => requireSameConstants({ ...CONSTANTS, row: { ...row, mirostat: 84 } })).toThrow(
+      refused(' row.mirostat 84 '),
     )
   })
 })
@@ -40,6 +40,7 @@ test('rows are read as they were written, and no two fields share their bytes', 
       ...{ logprobs: -1, output_tokens: n + 9, history: { begin: n + 10, count: n + 11 } },
       ...{ bias: { begin: n + 12, count: n + 13 }, banned: { begin: n + 14, count: n + 15 } },
       mask: { begin: n + 16, count: n + 17 },
+      scored: n + 18,
     }),
   )
   const table = new RowTable(rows.length)

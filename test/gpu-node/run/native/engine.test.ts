@@ -13,7 +13,7 @@ import { parseRequest } from '../../../../gpu-node/serve/door.ts'
 import { testData } from '../../../support/data.ts'
 import { generateRequest } from '../../../support/generate.ts'
 import { seededRandom } from '../../../support/random.ts'
-import { greedy, makeSequence, runToEnd } from '../../../support/sequences.ts'
+import { drawnOf, greedy, makeSequence, runToEnd } from '../../../support/sequences.ts'
 
 const LIMITS = { blocks: 64, batch_tokens_max: 64, sequences_max: 16, waiting_max: 100 }
 const golden = JSON.parse(readFileSync(testData('stories260K/golden.json'), 'utf8')) as {
@@ -54,7 +54,7 @@ describe('a sampled row', () => {
     scheduler.submit(makeSequence(own))
     const outputs = []
     for (let step = scheduler.schedule(); step; step = scheduler.schedule()) {
-      outputs.push(...scheduler.apply(step, await engine.step(step.batch)))
+      outputs.push(...drawnOf(scheduler.apply(step, await engine.step(step.batch))))
     }
     return outputs
   }

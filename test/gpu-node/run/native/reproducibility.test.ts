@@ -14,7 +14,7 @@ import { testData } from '../../../support/data.ts'
 import { startFakeNode } from '../../../support/fake-node.ts'
 import { framesOf, generate, generateRequest } from '../../../support/generate.ts'
 import { type Random, seededRandom } from '../../../support/random.ts'
-import { greedy, makeSequence } from '../../../support/sequences.ts'
+import { drawnOf, greedy, makeSequence } from '../../../support/sequences.ts'
 
 const REPEATED = 'Lily had a red ball. She liked to play with the ball. '
 const BEGINNING = 'Once upon a time there was a function that sorted a list of names. '
@@ -28,8 +28,18 @@ describe('over HTTP, with the fake engine', () => {
     n: random.pick([1, 1, 3]),
     max_tokens: 1 + random.below(60),
     logprobs: random.pick([null, 2]),
+    return_token_ids: random.chance(0.3),
     stop: random.pick([[], ['a']]),
     sampling: { ...generateRequest().sampling, temperature: random.pick([0, 1]), seed: String(random.below(1e6)) },
+  })
+
+  // Its prompt is given back, and scored; some have that alone.
+  const drawEchoed = (random: Random): Partial<GenerateRequest> => ({
+    ...drawRequest(random),
+    shape: 'completion',
+    echo: true,
+    logprobs: random.pick([0, 3]),
+    ...(random.chance(0.4) && { max_tokens: 0 }),
   })
 
   // What was cached is told in usage, and only there.
@@ -43,7 +53,7 @@ describe('over HTTP, with the fake engine', () => {
 
   test('a request has the same answer in every history', async () => {
     const random = seededRandom()
-    const requests = Array.from({ length: 12 }, () => drawRequest(random))
+    const requests = Array.from({ length: 14 }, (_, i) => (i < 10 ? drawRequest : drawEchoed)(random))
     const engine = { eos_one_in: 50, period_tokens: 7 }
     const alone: string[] = []
     const plain = { engine, config: { speculation: 'off' as const, lookahead: 'off' as const } }
@@ -154,7 +164,7 @@ describe('with drafts the addon draws the same tokens, as likely', () => {
     for (const sequence of sequences) scheduler.submit(sequence)
     const cost = { step_ms: 1, token_ms: 0 } // every draft pays
     for (let step = scheduler.schedule(cost); step; step = scheduler.schedule(cost)) {
-      const outputs = scheduler.apply(step, await engine.step(step.batch))
+      const outputs = drawnOf(scheduler.apply(step, await engine.step(step.batch)))
       for (const { sequence, token, finish, logprobs } of outputs) drawn.get(sequence)!.push([token, finish, logprobs])
     }
     return { drawn: [...drawn.values()], status: scheduler.status }
@@ -238,7 +248,7 @@ async function play(
     if (!step) continue
     const ahead = looks_ahead ? begin() : null
     if (ahead) steps_ahead++
-    for (const { sequence, token, logprobs } of scheduler.apply(step, await step.result)) {
+    for (const { sequence, token, logprobs } of drawnOf(scheduler.apply(step, await step.result))) {
       drawn.get(sequence)?.tokens.push(token)
       drawn.get(sequence)?.logprobs.push(logprobs!)
     }

@@ -41,7 +41,8 @@ function loopOver(engine: Engine, { looks_ahead = false, limits = {}, journal = 
   return { loop, streams, scheduler }
 }
 
-const silent = { push: () => 'x', end: () => '', surface: () => ({ text: 'x', bytes: null }) }
+const x = { unfinished: '', text: 'x' }
+const silent = { take: () => x, end: () => '', surface: () => ({ text: 'x', bytes: null }) }
 
 /** A generation of one sequence. */
 function generationOf(
@@ -236,13 +237,13 @@ describe.each(aheadOrNot)('many streams of one step: $looks_ahead', ({ looks_ahe
     const { loop, streams } = loopOver(engine, { looks_ahead, limits, journal })
     let moments: Moments = {}
     const generations = Array.from({ length: STREAMS }, (_, i) => {
-      const push = () => {
+      const take = () => {
         now_ms++
         moments.onTake?.(i)
-        return 'x'
+        return x
       }
       const sequence = makeSequence({ prompt: [1, 5 + i], output_tokens_max: TOKENS })
-      const detokenizer = { ...silent, push }
+      const detokenizer = { ...silent, take }
       return generationOf(loop, sequence, { request_id: `${i}`, stream: true }, detokenizer)
     })
     moments = momentsOf(streams, generations)

@@ -274,20 +274,42 @@ describe('held sequences', () => {
 describe('a compiler', () => {
   test('loses its thread to what takes too long, which is refused, and goes on', async () => {
     const hasty = new GrammarCompiler({ compile_ms_max: 0 })
-    const slow: Constraint = { kind: 'regex', regex: '(a|b)*a(a|b){14}' }
-    await expect(hasty.compile(slow)).rejects.toMatchObject({ code: 'invalid_constraint', param: 'response_format' })
-    await expect(hasty.compile(slow)).rejects.toMatchObject({ code: 'invalid_constraint' })
+    const slow = written({ kind: 'regex', regex: '(a|b)*a(a|b){14}' })
+    await expect(hasty.compile(slow, '')).rejects.toMatchObject({
+      code: 'invalid_constraint',
+      param: 'response_format',
+    })
+    await expect(hasty.compile(slow, '')).rejects.toMatchObject({ code: 'invalid_constraint' })
     await hasty.close()
     const patient = new GrammarCompiler({ compile_ms_max: 60_000 })
     const [refused, program] = await Promise.allSettled([
-      patient.compile({ kind: 'json_schema', schema: { not: {} } }),
-      patient.compile({ kind: 'regex', regex: 'a' }),
+      patient.compile(written({ kind: 'json_schema', schema: { not: {} } }), ''),
+      patient.compile(written({ kind: 'regex', regex: 'a' }), ''),
     ])
     expect(refused).toMatchObject({ reason: { code: 'invalid_constraint', message: expect.stringContaining("'not'") } })
     expect(program).toEqual({ status: 'fulfilled', value: compileConstraint({ kind: 'regex', regex: 'a' }) })
     await patient.close()
   })
+
+  test('serves the accounts in turn, and refuses what one has too much of and not what another asks', async () => {
+    const compiler = new GrammarCompiler()
+    const served: string[] = []
+    const ask = (account: string, i: number) =>
+      compiler.compile(written({ kind: 'regex', regex: `${account}${i}` }), account).then(
+        () => served.push(account),
+        ({ code }: { code: string }) => served.push(code),
+      )
+    const asked = Array.from({ length: 20 }, (_, i) => ask('many', i))
+    await Promise.all([...asked, ask('one', 0), ask('other', 0)])
+    const answered = served.filter((account) => account !== 'overloaded')
+    expect(answered.slice(0, 3).toSorted()).toEqual(['many', 'one', 'other'])
+    expect(answered.filter((account) => account === 'many').length).toBeGreaterThanOrEqual(16)
+    expect(served).toContain('overloaded')
+    await compiler.close()
+  })
 })
+
+const written = (constraint: Constraint) => ({ constraint, json: JSON.stringify(constraint) })
 
 describe('the addon', () => {
   const program = compileConstraint({ kind: 'regex', regex: 'a' })

@@ -1,6 +1,8 @@
 // Constraints that were made to hurt are refused or followed, over a vocabulary of 32,000, and neither takes long on the thread that
 // serves everybody. HOSTILE=1000 draws so many, and prints how long that thread was busy at once.
 
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { afterAll, expect, test } from 'vitest'
 import { CONSTRAINT_LENGTH_MAX, type Constraint } from '../../../../../contract/internal/generation.ts'
 import { Refusal } from '../../../../../gpu-node/refusal.ts'
@@ -19,6 +21,9 @@ const tokenizer = new Tokenizer(llamaTokenizerModel())
 const grammars = new Grammars({ tokenizer, shape: { vocab_size: tokenizer.size } as never })
 afterAll(() => grammars.close())
 
+setFlagsFromString('--expose-gc')
+const collectGarbage = runInNewContext('gc') as () => void
+
 /** What this thread has worked, whoever else wanted the machine. */
 function busyMs(): number {
   const { user, system } = process.threadCpuUsage()
@@ -32,6 +37,7 @@ test('they are refused with why, or every step has something to draw', async () 
   let held = 0
   for (let i = 0; i < HOSTILE; i++) {
     const constraint = drawAsked(random)
+    collectGarbage() // of drawing it, and of the steps before
     const before = busyMs()
     const grammar = await grammars.prepare(constraint).catch((error: unknown) => {
       expect(error).toBeInstanceOf(Refusal)

@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest'
 import { Detokenizer } from '../../../../../gpu-node/run/native/tokenizer/detokenizer.ts'
 import { Tokenizer } from '../../../../../gpu-node/run/native/tokenizer/tokenizer.ts'
+import { LogprobQueue } from '../../../../../gpu-node/run/text/logprobs.ts'
 import { llamaTokenizerModel } from '../../../../support/llama-vocabulary.ts'
 import { randomText, seededRandom } from '../../../../support/random.ts'
 import { tokenizerModel } from '../../../../support/tokenizer-model.ts'
@@ -77,5 +78,80 @@ test('no delta ends in half a surrogate pair', () => {
   for (let i = 0; i < 500; i++) {
     const ids = Array.from({ length: 20 }, () => random.below(random.chance(0.5) ? 259 : tokenizer.size))
     for (const delta of deltas(ids)) expect(delta.isWellFormed()).toBe(true)
+  }
+})
+
+/** Each byte's code point in the text that these bytes are, by the standard's table of what is well-formed; broken parts are one U+FFFD. */
+function codePointsOf(bytes: number[]): { text: string; places: number[] } {
+  const places: number[] = []
+  let text = ''
+  let count = 0
+  for (let at = 0; at < bytes.length; count++) {
+    const length = partLength(bytes, at)
+    for (let i = 0; i < length; i++) places.push(count)
+    const part = Buffer.from(bytes.slice(at, at + length))
+    text +=
+      part.toString('latin1') === Buffer.from(part.toString('utf8')).toString('latin1')
+        ? part.toString('utf8')
+        : '\ufffd'
+    at += length
+  }
+  return { text, places }
+}
+
+/** Bytes of the code point that begins there, or of the longest beginning of one; one where none begins. */
+function partLength(bytes: number[], at: number): number {
+  const first = bytes[at]!
+  const within = (low: number, high: number, value: number | undefined) =>
+    value !== undefined && value >= low && value <= high
+  const length = within(0xc2, 0xdf, first) ? 2 : within(0xe0, 0xef, first) ? 3 : within(0xf0, 0xf4, first) ? 4 : 1
+  const low = first === 0xe0 ? 0xa0 : first === 0xf0 ? 0x90 : 0x80
+  const high = first === 0xed ? 0x9f : first === 0xf4 ? 0x8f : 0xbf
+  if (length === 1 || !within(low, high, bytes[at + 1])) return 1
+  let taken = 2
+  while (taken < length && within(0x80, 0xbf, bytes[at + taken])) taken++
+  return taken
+}
+
+test('every token, of whole and of broken UTF-8, lies at the code point that its bytes are of', () => {
+  const random = seededRandom()
+  const likely = [
+    0x41, 0x7f, 0x80, 0x8f, 0x90, 0x9f, 0xa0, 0xbf, 0xc1, 0xc2, 0xe0, 0xe4, 0xed, 0xef, 0xf0, 0xf1, 0xf4, 0xf5, 0xff,
+    0xbd,
+  ]
+  for (let i = 0; i < 3000; i++) {
+    const runs = Array.from({ length: 1 + random.below(4) }, () => {
+      const bytes = Array.from({ length: random.below(9) }, () =>
+        random.chance(0.8) ? random.pick(likely) : random.below(256),
+      )
+      return random.chance(0.3) ? [...Buffer.from(random.pick(['é', '中', '😀', '\ufffd', '\ufeff']))] : bytes
+    })
+    const queue = new LogprobQueue()
+    const detokenizer = new Detokenizer(tokenizer)
+    const told: { offset: number; bytes: number[] | null }[] = []
+    const push = (id: number) => {
+      const surface = detokenizer.surface(id)
+      const completed = detokenizer.take(id)
+      queue.push(completed, { ...surface, logprob: -1, top: [] })
+      const text = completed.unfinished + completed.text
+      told.push(...queue.release(text, { ends: false, stopped: false }))
+      return text
+    }
+    const expected: { offset: number; bytes: number[] | null }[] = []
+    let [text, wanted, offset] = ['', '', 0]
+    for (const run of runs) {
+      const { text: own, places } = codePointsOf(run)
+      for (const byte of run) text += push(3 + byte)
+      expected.push(...run.map((byte, at) => ({ offset: offset + places[at]!, bytes: [byte] })))
+      wanted += `${own}ing`
+      offset += [...own].length
+      text += push(idOf('ing'))
+      expected.push({ offset, bytes: [...Buffer.from('ing')] })
+      offset += 3
+    }
+    text += detokenizer.end()
+    told.push(...queue.release('', { ends: true, stopped: false }))
+    expect(text).toBe(wanted)
+    expect(told.map(({ offset, bytes }) => ({ offset, bytes }))).toEqual(expected)
   }
 })

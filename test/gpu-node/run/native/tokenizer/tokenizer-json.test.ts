@@ -99,6 +99,21 @@ test('only special, added and user-defined tokens are special', () => {
   expect(tokenizer.encode('<human>').filter((id) => id >= 262)).toEqual([])
 })
 
+test('the end of a text has the tokens of the whole, and a dummy space behind a token that is cut out', () => {
+  const random = seededRandom()
+  const added = [
+    addedToken({ id: 262, content: '<cut>', special: false }),
+    addedToken({ id: 263, content: 'two words', special: false, normalized: true }),
+  ]
+  const tokenizer = load(tokenizerJson({ added }))
+  for (let i = 0; i < 500; i++) {
+    const parts = ['a', 'b', 'c', ' ', '<cut>', '<c', 'two words', 'two ', 'words']
+    const text = Array.from({ length: random.below(60) }, () => random.pick(parts)).join('')
+    const count = 1 + random.below(5)
+    expect(tokenizer.encodeEnd(text, count), text).toEqual(tokenizer.encode(text).slice(-count))
+  }
+})
+
 test('random texts come back whole, whatever the merges', () => {
   const random = seededRandom()
   const converted = parseTokenizerModel(tokenizerModels['ziya-coding-mini']())

@@ -60,7 +60,7 @@ function decodeAtOnce(tokenizer: Tokenizer, ids: number[]): string {
   return Buffer.concat(bytes).toString().slice(1)
 }
 
-const TEXTS = draws('TEXTS', { few: 20_000, all: 100_000 })
+const TEXTS = draws('TEXTS', { few: 8000, all: 100_000 })
 
 test(`${TEXTS} random texts come back whole, streamed id by id or decoded at once`, () => {
   const random = seededRandom()
@@ -145,5 +145,41 @@ test('time grows with the text, not with its square', () => {
   for (const text of ['a', ' ', 'ab1 ', '写一段']) {
     const short = Math.max(cpuMilliseconds(text.repeat(20_000 / text.length)), 5)
     expect(cpuMilliseconds(text.repeat(400_000 / text.length))).toBeLessThan(short * 100) // 20 × the text; its square is 400 ×
+  }
+})
+
+describe.each(Object.keys(tokenizerModels) as (keyof typeof tokenizerModels)[])('the end of a text on %s', (model) => {
+  const tokenizer = load(model)
+
+  test('has the tokens that it has in the whole text', () => {
+    const random = seededRandom()
+    for (let i = 0; i < draws('CUT_TEXTS', { few: 60, all: 3000 }); i++) {
+      const text = Array.from({ length: 1 + random.below(60) }, () => noisyText(random)).join(
+        random.pick(['', ' ', '\n', 'a']),
+      )
+      const count = 1 + random.below(random.pick([2, 30]))
+      expect(tokenizer.encodeEnd(text, count), JSON.stringify(text)).toEqual(tokenizer.encode(text).slice(-count))
+    }
+  })
+
+  test('is found without reading all of it, or not at all', () => {
+    const long = 'def sort(names): return sorted(names)\n'.repeat(50_000)
+    expect(tokenizer.encodeEnd(long, 100)).toEqual(tokenizer.encode(long.slice(-37 * 200)).slice(-100))
+    const end = tokenizer.encodeEnd(' '.repeat(2_000_000), 100)
+    if (model === 'stories260k') expect(end).toEqual(tokenizer.encode(' '.repeat(100)).slice(-100))
+    else expect(end).toBeNull() // a piece has two spaces, so a token may begin anywhere
+  })
+})
+
+test('a piece that is cut out of a text, and the space that it puts behind it, stay so in the end of a text', () => {
+  const pieces = [{ text: '▁' }, { text: '▁a' }, { text: 'ab' }, { text: '<x>', type: 4 }]
+  const cutting = new Tokenizer(tokenizerModel({ pieces, add_dummy_prefix: true }))
+  const random = seededRandom()
+  for (let i = 0; i < 300; i++) {
+    const text = Array.from({ length: random.below(80) }, () =>
+      random.pick(['a', 'b', ' ', '<x>', '<', 'x>', 'c']),
+    ).join('')
+    const count = 1 + random.below(4)
+    expect(cutting.encodeEnd(text, count), text).toEqual(cutting.encode(text).slice(-count))
   }
 })
