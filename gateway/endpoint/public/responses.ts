@@ -112,7 +112,7 @@ export const createResponse = endpoint(
     answer,
     also: { 'text/event-stream': responseEvent },
   },
-  (c, caller: Caller) => generate(c, caller, responseForm(c, caller)),
+  (c, caller: Caller) => inOwnNames(() => generate(c, caller, responseForm(c, caller))),
 )
 
 const counting = z.object({ ...conversation, personality: hint() }).catchall(askingNothing())
@@ -167,13 +167,19 @@ function requestOf(fields: Body, own: Own, items: ResponseInputItem[]) {
 /** What a chat calls otherwise. */
 const OWN_NAMES: Record<string, string> = { max_tokens: 'max_output_tokens', response_format: 'text.format' }
 
-async function inOwnNames<T>(make: () => T): Promise<T> {
+async function inOwnNames<T>(make: () => T | Promise<T>): Promise<T> {
   try {
-    return make()
+    return await make()
   } catch (error) {
-    const own = error instanceof ApiError && OWN_NAMES[error.detail.param ?? '']
-    if (!own) throw error
-    throw new ApiError(error.code, { ...error.detail, param: own })
+    const name = error instanceof ApiError ? (error.detail.param ?? '') : ''
+    const own = OWN_NAMES[name]
+    if (!(error instanceof ApiError) || own === undefined || error.code === 'unknown_parameter') throw error
+    const { message, ...detail } = error.detail
+    throw new ApiError(error.code, {
+      ...detail,
+      param: own,
+      ...(message !== undefined && { message: message.replaceAll(name, own) }),
+    })
   }
 }
 
