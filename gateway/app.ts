@@ -22,6 +22,7 @@ import { createAdjustment, createGrant, createRefund, listAccountEntries } from 
 import { operatorsInvoices } from './endpoint/operator/invoices.ts'
 import { operatorsKeys } from './endpoint/operator/keys.ts'
 import { operatorsNodes } from './endpoint/operator/nodes.ts'
+import { retrieveNotifications, updateNotifications } from './endpoint/operator/notifications.ts'
 import {
   createOperatorKey,
   listOperatorKeys,
@@ -51,6 +52,7 @@ import { ownCreditNotes } from './endpoint/public/credit-notes.ts'
 import { document, reference, referenceScript, scalarScript } from './endpoint/public/document.ts'
 import { listEntries } from './endpoint/public/entries.ts'
 import { estimate } from './endpoint/public/estimate.ts'
+import { listEvents } from './endpoint/public/events.ts'
 import { health, ledgerHealthz, live } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
@@ -58,9 +60,26 @@ import { countMessageTokens, createMessage } from './endpoint/public/messages.ts
 import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
+import { countInputTokens, createResponse } from './endpoint/public/responses.ts'
+import { deleteResponse, listInputItems, retrieveResponse } from './endpoint/public/stored-responses.ts'
 import { ticketKeys } from './endpoint/public/ticket-keys.ts'
 import { detokenize, tokenize } from './endpoint/public/tokens.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
+import {
+  listWebhookDeliveries,
+  recoverWebhookDeliveries,
+  resendWebhookDelivery,
+} from './endpoint/public/webhook-deliveries.ts'
+import {
+  createWebhookEndpoint,
+  deleteWebhookEndpoint,
+  listWebhookEndpoints,
+  listWebhookEventTypes,
+  retrieveWebhookEndpoint,
+  rotateWebhookSecret,
+  testWebhookEndpoint,
+  updateWebhookEndpoint,
+} from './endpoint/public/webhook-endpoints.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse, messageErrorResponse } from './error.ts'
 import { countGone } from './gone-clients.ts'
@@ -77,6 +96,7 @@ import {
 } from './limits/sieve.ts'
 import { saysNothingIsAt } from './nearest-path.ts'
 import { needs, type Route, route } from './route.ts'
+import { sendSoon } from './webhook/kick.ts'
 
 /** Each path: who may come in, and what happens there by method. */
 export const routes: Route[] = [
@@ -85,6 +105,11 @@ export const routes: Route[] = [
   route('/v1/chat/completions', key('generate'), { POST: chatCompletions }, { once_by: 'endpoint' }),
   route('/v1/messages', key('generate'), { POST: createMessage }, { once_by: 'endpoint' }),
   route('/v1/messages/count_tokens', key('generate'), { POST: countMessageTokens }, { once_by: 'nature' }),
+  route('/v1/responses', key('generate'), { POST: createResponse }, { once_by: 'endpoint' }),
+  // Its own path before those with an id.
+  route('/v1/responses/input_tokens', key('generate'), { POST: countInputTokens }, { once_by: 'nature' }),
+  route('/v1/responses/:id', key('generate'), { GET: retrieveResponse, DELETE: deleteResponse }),
+  route('/v1/responses/:id/input_items', key('generate'), { GET: listInputItems }),
   route('/v1/tokenize', key('generate'), { POST: tokenize }, { once_by: 'nature' }),
   route('/v1/detokenize', key('generate'), { POST: detokenize }, { once_by: 'nature' }),
   route('/v1/estimate', key('generate'), { POST: estimate }, { once_by: 'nature' }),
@@ -94,11 +119,16 @@ export const routes: Route[] = [
   route('/v1/usage/:request_id', key('usage'), { GET: retrieveUsage }),
   route('/v1/balance', key('usage'), { GET: balance }),
   route('/v1/account', key('usage'), { GET: ownAccount }),
-  route('/v1/keys', key('keys'), { GET: ownKeys.list, POST: ownKeys.create }),
+  route('/v1/keys', key('keys'), { GET: ownKeys.list, POST: ownKeys.create }, { tells: true }),
   // It is the same however often, and for keys that may do nothing else.
-  route('/v1/keys/leak', key(null), { POST: leakKey }, { once_by: 'nature' }),
-  route('/v1/keys/:id', key('keys'), { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke }),
-  route('/v1/keys/:id/rotate', key('keys', { open_to_itself: true }), { POST: ownKeys.rotate }),
+  route('/v1/keys/leak', key(null), { POST: leakKey }, { once_by: 'nature', tells: true }),
+  route(
+    '/v1/keys/:id',
+    key('keys'),
+    { GET: ownKeys.retrieve, PATCH: ownKeys.update, DELETE: ownKeys.revoke },
+    { tells: true },
+  ),
+  route('/v1/keys/:id/rotate', key('keys', { open_to_itself: true }), { POST: ownKeys.rotate }, { tells: true }),
   route('/v1/billing', key('usage'), { GET: ownBilling }),
   route('/v1/entries', key('usage'), { GET: listEntries }),
   route('/v1/invoices', key('usage'), { GET: ownInvoices.list }),
@@ -106,6 +136,25 @@ export const routes: Route[] = [
   route('/v1/credit-notes', key('usage'), { GET: ownCreditNotes.list }),
   route('/v1/credit-notes/:id', key('usage'), { GET: ownCreditNotes.retrieve }),
   route('/v1/top-ups/checkout', key('admin'), { POST: createCheckoutSession }),
+  route('/v1/webhook_endpoints', key('webhooks'), { GET: listWebhookEndpoints, POST: createWebhookEndpoint }),
+  route(
+    '/v1/webhook_endpoints/:id',
+    key('webhooks'),
+    { GET: retrieveWebhookEndpoint, POST: updateWebhookEndpoint, DELETE: deleteWebhookEndpoint },
+    { tells: true },
+  ),
+  route('/v1/webhook_endpoints/:id/rotate_secret', key('webhooks'), { POST: rotateWebhookSecret }),
+  route('/v1/webhook_endpoints/:id/test', key('webhooks'), { POST: testWebhookEndpoint }),
+  route('/v1/webhook_endpoints/:id/deliveries', key('webhooks'), { GET: listWebhookDeliveries }),
+  route(
+    '/v1/webhook_endpoints/:id/deliveries/:delivery_id/resend',
+    key('webhooks'),
+    { POST: resendWebhookDelivery },
+    { tells: true },
+  ),
+  route('/v1/webhook_endpoints/:id/recover', key('webhooks'), { POST: recoverWebhookDeliveries }, { tells: true }),
+  route('/v1/events', key('webhooks'), { GET: listEvents }),
+  route('/v1/webhook_event_types', key('webhooks'), { GET: listWebhookEventTypes }),
   route('/livez', anybody, { GET: live }),
   route('/readyz', anybody, { GET: health }),
   route('/healthz', anybody, { GET: health }),
@@ -118,7 +167,7 @@ export const routes: Route[] = [
   route('/docs/scalar.js', anybody, { GET: scalarScript }),
   route('/metrics', monitor, { GET: metrics }),
   route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
-  route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature' }), // booked once by the event's id
+  route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature', tells: true }), // booked once by the event's id
   route('/admin/me', operator, { GET: needs('read', askingOperator) }),
   route('/admin/me/rotate', operator, { POST: needs('read', rotateOwnKey) }),
   route('/admin/operators', operator, { GET: needs('read', listOperators), POST: needs('owner', createOperator) }),
@@ -138,8 +187,8 @@ export const routes: Route[] = [
     GET: needs('read', retrieveAccount),
     PATCH: needs('support', updateAccount),
   }),
-  route('/admin/accounts/:id/suspend', operator, { POST: needs('support', suspendAccount) }),
-  route('/admin/accounts/:id/resume', operator, { POST: needs('support', resumeAccount) }),
+  route('/admin/accounts/:id/suspend', operator, { POST: needs('support', suspendAccount) }, { tells: true }),
+  route('/admin/accounts/:id/resume', operator, { POST: needs('support', resumeAccount) }, { tells: true }),
   route('/admin/accounts/:id/billing', operator, {
     GET: needs('read', retrieveBilling),
     PATCH: needs('finance', updateBilling),
@@ -148,21 +197,32 @@ export const routes: Route[] = [
     GET: needs('read', retrieveBuyer),
     PATCH: needs('finance', updateBuyer),
   }),
+  route('/admin/accounts/:id/notifications', operator, {
+    GET: needs('read', retrieveNotifications),
+    PATCH: needs('support', updateNotifications),
+  }),
   route('/admin/seller', operator, { GET: needs('read', retrieveSeller), PATCH: needs('finance', updateSeller) }),
   route('/admin/invoices', operator, { GET: needs('read', operatorsInvoices.list) }),
   route('/admin/invoices/:id', operator, { GET: needs('read', operatorsInvoices.retrieve) }),
   route('/admin/credit-notes', operator, { GET: needs('read', operatorsCreditNotes.list) }),
   route('/admin/credit-notes/:id', operator, { GET: needs('read', operatorsCreditNotes.retrieve) }),
-  route('/admin/keys', operator, {
-    GET: needs('read', operatorsKeys.list),
-    POST: needs('support', operatorsKeys.create),
-  }),
-  route('/admin/keys/:id', operator, {
-    GET: needs('read', operatorsKeys.retrieve),
-    PATCH: needs('support', operatorsKeys.update),
-    DELETE: needs('support', operatorsKeys.revoke),
-  }),
-  route('/admin/keys/:id/rotate', operator, { POST: needs('support', operatorsKeys.rotate) }),
+  route(
+    '/admin/keys',
+    operator,
+    { GET: needs('read', operatorsKeys.list), POST: needs('support', operatorsKeys.create) },
+    { tells: true },
+  ),
+  route(
+    '/admin/keys/:id',
+    operator,
+    {
+      GET: needs('read', operatorsKeys.retrieve),
+      PATCH: needs('support', operatorsKeys.update),
+      DELETE: needs('support', operatorsKeys.revoke),
+    },
+    { tells: true },
+  ),
+  route('/admin/keys/:id/rotate', operator, { POST: needs('support', operatorsKeys.rotate) }, { tells: true }),
   route('/admin/nodes', operator, {
     GET: needs('read', operatorsNodes.list),
     POST: needs('owner', operatorsNodes.create),
@@ -173,12 +233,17 @@ export const routes: Route[] = [
     DELETE: needs('owner', operatorsNodes.remove),
   }),
   route('/admin/nodes/:id/rotate', operator, { POST: needs('owner', operatorsNodes.rotate) }),
-  route('/admin/top-ups', operator, { POST: needs('finance', createTopUp) }),
+  route('/admin/top-ups', operator, { POST: needs('finance', createTopUp) }, { tells: true }),
   route('/admin/grants', operator, { POST: needs('finance', createGrant) }),
   route('/admin/refunds', operator, { POST: needs('finance', createRefund) }),
-  route('/admin/adjustments', operator, { POST: needs('finance', createAdjustment) }),
+  route('/admin/adjustments', operator, { POST: needs('finance', createAdjustment) }, { tells: true }),
   route('/admin/entries', operator, { GET: needs('read', listAccountEntries) }),
-  route('/admin/prices', operator, { GET: needs('read', listPrices), POST: needs('finance', publishPrice) }),
+  route(
+    '/admin/prices',
+    operator,
+    { GET: needs('read', listPrices), POST: needs('finance', publishPrice) },
+    { tells: true },
+  ),
   route('/admin/usage', operator, { GET: needs('read', reportAccountUsage) }),
   route('/admin/usage/:request_id', operator, { GET: needs('read', retrieveAnyUsage) }),
   route('/admin/reconcile', operator, { GET: needs('support', reconcileNow) }),
@@ -280,18 +345,27 @@ function isOfMessages(path: string): boolean {
   return /^\/v1\/messages(\/|$)/.test(path)
 }
 
-function serve({ path, scope, methods }: Route): void {
-  for (const { method, carry } of methods)
+function serve({ path, scope, tells, methods }: Route): void {
+  for (const { method, carry } of methods) {
+    const carried = tells && method !== 'GET' ? (c: Call) => telling(c, carry(c)) : carry
     app.on(method, path, (c) =>
       toItsEnd(
         c,
-        namingScopes(c, scope, () => carry(c)),
+        namingScopes(c, scope, () => carried(c)),
       ),
     )
+  }
   const allow = methods.flatMap(({ method }) => (method === 'GET' ? ['GET', 'HEAD'] : [method])).join(', ')
   app.all(path, () => {
     throw new ApiError('method_not_allowed', { headers: { allow } })
   })
+}
+
+/** What it caused is sent when it is answered. */
+async function telling(c: Call, work: Promise<Response>): Promise<Response> {
+  const answer = await work
+  if (answer.ok) sendSoon(c)
+  return answer
 }
 
 // When a client leaves, the runtime drops what was begun for it. What holds money is brought to its end all the same.

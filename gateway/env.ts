@@ -7,6 +7,7 @@ import type { Role } from '../contract/public/operator.ts'
 import { type CatalogModel, catalogWith } from './catalog.ts'
 import type { FunctionName } from './db/functions.ts'
 import type { QueryAnswer, QueryItem, QueryName } from './db/queries.ts'
+import { ipRange } from './field/ip-range.ts'
 import type { Body } from './field/read-body.ts'
 import { templateNames } from './prompt/template.ts'
 
@@ -21,7 +22,7 @@ export interface Env {
   ADMIN_KEY: string
   /** Results that are kept, fingerprints of bodies, prefix caches and, without RECEIPT_SEED, receipts are keyed by it; without it by ADMIN_KEY. */
   DATA_SECRET?: string
-  /** The one before it, for the day that results are kept. */
+  /** The one before it, for the day that results are kept, and the thirty that responses are stored. */
   DATA_SECRET_BEFORE?: string
   /** Opens /metrics and nothing else; without it nobody is let in there. */
   METRICS_TOKEN?: string
@@ -33,8 +34,20 @@ export interface Env {
   REQUESTS_IN_FLIGHT_MAX: string
   OTHER_REQUESTS_PER_MINUTE: string
   KEPT_BYTES_MAX: string
+  STORED_BYTES_MAX: string
   FLOOD: RateLimit
   FAILED_AUTHENTICATION: RateLimit
+  /** The way to endpoints of webhooks, which reaches public addresses only. Without it the runtime's own does no other. */
+  RECEIVERS?: { fetch: typeof fetch }
+  WEBHOOK_MS_MAX: string
+  WEBHOOK_WATCH_MS: string
+  WEBHOOK_ALLOWED_RANGES?: string
+  /** Without these three nobody is written to. */
+  EMAIL_PROVIDER?: EmailProvider
+  EMAIL_API_KEY?: string
+  EMAIL_FROM?: string
+  /** Where the provider's API is, if not where it usually is. */
+  EMAIL_API_URL?: string
   /** Files that are served as they are. */
   ASSETS: { fetch(url: URL): Promise<Response> }
   LOCAL_MODEL?: string
@@ -101,6 +114,16 @@ export interface Settings {
   other_requests_per_minute: number
   /** What an account may have of kept results. */
   kept_bytes_max: number
+  /** What an account may have of stored responses. */
+  stored_bytes_max: number
+  webhooks: {
+    /** The longest an endpoint may take to answer. */
+    ms_max: number
+    /** How long the cron's run waits for what is due later. */
+    watch_ms: number
+    /** Ranges of addresses that are not public, and may be sent to all the same. */
+    allowed: readonly string[]
+  }
 }
 
 const count = z
@@ -112,6 +135,13 @@ const localModel = z.strictObject({
   template: z.enum(templateNames),
   context: z.number().int().positive(),
 })
+const ranges = z
+  .string()
+  .transform((text) => text.split(/[\s,]+/).filter((range) => range !== ''))
+  .pipe(z.array(ipRange))
+/** Providers of e-mail that are known (webhook/email.ts). */
+const EMAIL_PROVIDERS = ['resend', 'postmark', 'sendgrid'] as const
+export type EmailProvider = (typeof EMAIL_PROVIDERS)[number]
 const rateLimit = z.custom((value) => typeof (value as RateLimit | undefined)?.limit === 'function', 'missing')
 const hyperdrive = z.object({ connectionString: z.string().min(1) })
 const bindings = z.object({
@@ -145,6 +175,14 @@ const bindings = z.object({
   REQUESTS_IN_FLIGHT_MAX: count,
   OTHER_REQUESTS_PER_MINUTE: count,
   KEPT_BYTES_MAX: count,
+  STORED_BYTES_MAX: count,
+  WEBHOOK_MS_MAX: count,
+  WEBHOOK_WATCH_MS: count,
+  WEBHOOK_ALLOWED_RANGES: ranges.optional(),
+  EMAIL_PROVIDER: z.enum(EMAIL_PROVIDERS).optional(),
+  EMAIL_API_KEY: z.string().min(1).optional(),
+  EMAIL_FROM: z.email().optional(),
+  EMAIL_API_URL: z.url({ protocol: /^https?$/ }).optional(),
   FLOOD: rateLimit,
   FAILED_AUTHENTICATION: rateLimit,
   ASSETS: z.custom((value) => typeof (value as Env['ASSETS'] | undefined)?.fetch === 'function', 'missing'),
@@ -174,6 +212,11 @@ export function faultOf(vars: Record<string, string>): string | null {
   return issue ? `${issue.path.join('.')}: ${issue.message}` : null
 }
 
+/** Ranges of addresses as a var writes them, with commas between. */
+export function rangesIn(text: string): string[] {
+  return ranges.parse(text)
+}
+
 let checked: Settings | null = null
 
 export function settingsOf(env: Env): Settings {
@@ -201,5 +244,11 @@ function check(env: Env): Settings {
     },
     other_requests_per_minute: parsed.data.OTHER_REQUESTS_PER_MINUTE,
     kept_bytes_max: parsed.data.KEPT_BYTES_MAX,
+    stored_bytes_max: parsed.data.STORED_BYTES_MAX,
+    webhooks: {
+      ms_max: parsed.data.WEBHOOK_MS_MAX,
+      watch_ms: parsed.data.WEBHOOK_WATCH_MS,
+      allowed: parsed.data.WEBHOOK_ALLOWED_RANGES ?? [],
+    },
   }
 }

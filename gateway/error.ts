@@ -23,6 +23,16 @@ const table = {
   missing_required_parameter: { status: 400, message: 'A parameter is missing.' },
   unknown_parameter: { status: 400, message: 'This parameter is not known.' },
   unsupported_parameter: { status: 400, message: 'This parameter is not supported.' },
+  // By this name the clients' own loops know to send the whole conversation instead.
+  thread_unsupported_request: {
+    status: 400,
+    message: 'Conversations are not kept here: send all of it, without a thread.',
+  },
+  flex_not_offered: {
+    status: 400,
+    code: 'unsupported_parameter',
+    message: "This model has no price for the service_tier 'flex'. Leave it out, or say 'default'.",
+  },
   context_length_exceeded: {
     status: 400,
     message: 'The prompt and max_tokens do not fit into the context of this model.',
@@ -57,6 +67,24 @@ const table = {
     message: 'A key that is made by one with limits shares them and what they count: it cannot have others.',
   },
   too_many_keys: { status: 400, message: 'This account has as many keys as it may. Revoke some.' },
+  too_many_webhook_endpoints: {
+    status: 400,
+    message: 'This account has as many webhook endpoints as it may. Delete some.',
+  },
+  webhook_endpoint_disabled: {
+    status: 400,
+    message: 'This webhook endpoint is disabled, so nothing is sent to it. Enable it first.',
+  },
+  email_not_configured: { status: 400, message: 'No provider of e-mail is set up on this server.' },
+  url_not_allowed: { status: 400, message: 'Webhooks cannot be sent to this URL.' },
+  webhook_unreachable: {
+    status: 400,
+    message: 'The endpoint could not be reached: no connection, or no answer in time.',
+  },
+  webhook_secret_lost: {
+    status: 400,
+    message: 'The signing secret of this endpoint cannot be opened any more. Rotate it.',
+  },
   already_revoked: { status: 400, message: 'This key has been revoked or has expired.' },
   rotation_running: {
     status: 400,
@@ -77,6 +105,7 @@ const table = {
   },
   model_not_allowed: { status: 403, type: 'permission_error', message: 'This key may not use this model.' },
   not_found: { status: 404, message: 'There is nothing here.' },
+  previous_response_not_found: { status: 404, message: 'There is no such response that is stored.' },
   model_not_found: { status: 404, message: 'This model does not exist.' },
   method_not_allowed: { status: 405, message: 'This method is not allowed here.' },
   body_too_large: { status: 413, message: 'The body is larger than allowed.' },

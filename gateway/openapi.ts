@@ -16,14 +16,18 @@ import * as invoices from '../contract/public/invoice.ts'
 import * as keys from '../contract/public/key.ts'
 import * as messages from '../contract/public/messages.ts'
 import * as models from '../contract/public/model.ts'
+import * as notifications from '../contract/public/notifications.ts'
 import * as openai from '../contract/public/openai.ts'
 import * as operators from '../contract/public/operator.ts'
 import * as prices from '../contract/public/price.ts'
 import * as receiptKeys from '../contract/public/receipt-key.ts'
 import * as reconciliation from '../contract/public/reconciliation.ts'
+import * as responseBodies from '../contract/public/responses.ts'
 import * as tax from '../contract/public/tax.ts'
 import * as tokens from '../contract/public/tokens.ts'
 import * as usage from '../contract/public/usage.ts'
+import * as webhooks from '../contract/public/webhook.ts'
+import * as webhookEvents from '../contract/public/webhook-event.ts'
 import type { Description } from './endpoint.ts'
 import type { Route, Served } from './route.ts'
 
@@ -190,9 +194,13 @@ const NAMED = [
   prices,
   receiptKeys,
   reconciliation,
+  responseBodies,
   tax,
   tokens,
   usage,
+  webhooks,
+  notifications,
+  webhookEvents,
 ].flatMap((nouns) =>
   Object.entries<unknown>(nouns).filter((named): named is [string, z.ZodType] => named[1] instanceof z.ZodType),
 )

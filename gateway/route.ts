@@ -16,6 +16,7 @@ export interface Route {
   path: string
   who: Who
   scope: Scope | null
+  tells: boolean
   methods: Served[]
 }
 
@@ -41,6 +42,8 @@ type GuardedPath<P extends string, W extends Who> = P extends `/admin/${string}`
 interface Options {
   /** Who sees to it that a POST with an Idempotency-Key is done once: the route, the endpoint itself, or nobody where it is the same however often. */
   once_by?: 'route' | 'endpoint' | 'nature'
+  /** What is done there may be an event for somebody, who is sent it at once. */
+  tells?: boolean
 }
 
 /** An endpoint of operators, and the role that it needs. */
@@ -58,7 +61,7 @@ export function route<P extends string, W extends Who, A>(
   path: P & GuardedPath<P, W>,
   guard: Guard<W, A>,
   endpoints: Partial<Record<Method, EndpointFor<W, A>>>,
-  { once_by = 'route' }: Options = {},
+  { once_by = 'route', tells = false }: Options = {},
 ): Route {
   const methods = METHODS.flatMap((method): Served[] => {
     const declared = endpoints[method]
@@ -70,7 +73,7 @@ export function route<P extends string, W extends Who, A>(
     const carry = async (c: Call) => run(c, await guard.enter(c, role))
     return [{ method, description, takes_idempotency_key, role, carry }]
   })
-  return { path, who: guard.who, scope: guard.scope, methods }
+  return { path, who: guard.who, scope: guard.scope, tells, methods }
 }
 
 /** A POST is done once for an Idempotency-Key; a key without the guard's scope is shown no result that was kept for another. */

@@ -6,8 +6,10 @@ import { closeInvoices } from './billing/close-invoices.ts'
 import { reconcile } from './billing/reconcile.ts'
 import { pushMeter } from './billing/stripe-meter.ts'
 import { ask } from './db/ask.ts'
-import type { Env } from './env.ts'
+import { type Env, settingsOf } from './env.ts'
 import { untilNothing } from './until-nothing.ts'
+import { deliverDue } from './webhook/deliver.ts'
+import { resealSecrets } from './webhook/reseal.ts'
 
 export { Teller } from './db/teller.ts'
 
@@ -27,6 +29,9 @@ const duties = [
   expireGrants,
   addUsageMonths,
   forgetRequests,
+  forgetResponses,
+  forgetEvents,
+  sendWebhooks,
   closeInvoices,
   pushMeter,
   (env: Env) => reconcile(env),
@@ -41,8 +46,26 @@ async function forgetRequests(env: Env): Promise<void> {
   await untilNothing(() => ask(env, 'forget_requests', { count_max: 10_000, bytes_max: 64 << 20 }))
 }
 
+/** Forgets stored responses after their thirty days. */
+async function forgetResponses(env: Env): Promise<void> {
+  await untilNothing(() => ask(env, 'forget_responses', { count_max: 1000 }))
+}
+
 async function expireGrants(env: Env): Promise<void> {
   await untilNothing(() => ask(env, 'expire_due_grants', { count_max: 1000 }))
+}
+
+async function forgetEvents(env: Env): Promise<void> {
+  await untilNothing(() => ask(env, 'forget_events', { count_max: 1000 }))
+}
+
+const SEND_MS_MAX = 50_000 // less than the minute until the next run
+
+/** What is due within the minute, whoever else sends as well. Keys that will end are told of first. */
+async function sendWebhooks(env: Env): Promise<void> {
+  await untilNothing(() => ask(env, 'note_expiring_keys', { count_max: 1000 }))
+  await resealSecrets(env)
+  await deliverDue(env, { send_ms: SEND_MS_MAX, wait_ms: settingsOf(env).webhooks.watch_ms })
 }
 
 async function addUsageMonths(env: Env): Promise<void> {

@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'smol-toml'
 import type { LocalModel } from '../gateway/catalog.ts'
-import { faultOf } from '../gateway/env.ts'
+import { faultOf, rangesIn } from '../gateway/env.ts'
+import { networkRules } from '../gateway/webhook/public-address.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
 import { assets, assetsWorker } from './assets.ts'
 import { bundleWorker } from './bundle.ts'
@@ -98,6 +99,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
 
 interface WorkerConfig {
   compatibility_date: string
+  compatibility_flags: string[]
   durable_objects: { bindings: { name: string; class_name: string }[] }
   hyperdrive: { binding: string }[]
   ratelimits: { name: string; simple: { limit: number; period: number } }[]
@@ -192,8 +194,10 @@ function workerdConfig(config: WorkerConfig, options: Served, database: Database
   const texts = textsOf(config, options)
   const date = quoted(config.compatibility_date)
   const classes = config.durable_objects.bindings
+  const receivers = networkRules(rangesIn(texts.WEBHOOK_ALLOWED_RANGES ?? ''))
   const bindings = [
     '(name = "ASSETS", service = "assets")',
+    '(name = "RECEIVERS", service = "receivers")',
     ...Object.entries(texts).map(([name, text]) => `(name = ${quoted(name)}, text = ${quoted(text)})`),
     ...classes.map(
       ({ name, class_name }) => `(name = ${quoted(name)}, durableObjectNamespace = ${quoted(class_name)})`,
@@ -211,7 +215,7 @@ const config :Workerd.Config = (
   services = [
     (name = "gateway", worker = (
       modules = [(name = "worker.js", esModule = embed "worker.js")],
-      compatibilityDate = ${date},
+      compatibilityDate = ${date}, compatibilityFlags = [${config.compatibility_flags.map(quoted)}],
       bindings = [${bindings.join(',\n        ')}],
       durableObjectNamespaces = [${classes.map(({ class_name }) => `(className = ${quoted(class_name)}, uniqueKey = ${quoted(class_name)})`).join(', ')}],
       durableObjectStorage = (inMemory = void), globalOutbound = "network")),
@@ -223,6 +227,9 @@ const config :Workerd.Config = (
       modules = [${options.asset_modules}],
       compatibilityDate = ${date})),
     (name = "network", network = (allow = ["public", "private"], tlsOptions = (trustBrowserCas = true))),
+    (name = "receivers", network = (
+      allow = [${receivers.allow.map(quoted)}], deny = [${receivers.deny.map(quoted)}],
+      tlsOptions = (trustBrowserCas = true))),
     (name = "database", external = (address = ${quoted(database.address)}, tcp = ())),
   ],
   extensions = [(modules = [(name = "local:rate-limit", esModule = embed "rate-limit.js", internal = true)])],

@@ -100,6 +100,7 @@ describe('inside the gateway', () => {
     'gateway/db/functions.ts',
     'gateway/db/queries.ts',
     'gateway/field/read-body.ts',
+    'gateway/field/ip-range.ts',
   ]
   const isOfSettings = ({ from, to }: Import) =>
     ['gateway/env.ts', 'gateway/catalog.ts'].includes(from) && SETTINGS_KNOW.includes(to)
@@ -130,8 +131,8 @@ describe('inside the gateway', () => {
     expect(lines(sideways)).toEqual([])
   })
 
-  test('only worker, endpoint, auth, limits and billing ask the database, and only the teller connects to it', () => {
-    const askers = ['gateway/db', 'gateway/endpoint', 'gateway/auth', 'gateway/limits', 'gateway/billing']
+  test('only worker, endpoint, auth, limits, billing and webhook ask the database, and only the teller connects to it', () => {
+    const askers = ['db', 'endpoint', 'auth', 'limits', 'billing', 'webhook'].map((name) => `gateway/${name}`)
     const strangers = within.filter(
       ({ from, to }) =>
         /^gateway\/db\/(ask|query)\.ts$/.test(to) && !inFolder(from, ...askers) && from !== 'gateway/worker.ts',

@@ -1,14 +1,16 @@
 // What the gateway asks of a node: one generation, already formatted, checked and paid for.
 // The node knows tokens; it never learns keys, prices or prompt formats.
 
+import type { ResponseAsked } from '../public/responses.ts'
+
 /** A piece of a formatted prompt. User text is only ever `text`, so it can never become a special token. */
 export type PromptPart =
   | { special: string } // the exact piece in the vocabulary, e.g. "<s>"
   | { text: string } // tokenized with SentencePiece's rules, never parsed for special tokens
   | { tokens: number[] } // ids given by the caller (raw completions only)
 
-/** The public shape the node writes: an OpenAI completion or chat completion, or a message of Anthropic's. */
-export type Shape = 'completion' | 'chat' | 'message'
+/** The public shape the node writes: an OpenAI completion, chat completion or response, or a message of Anthropic's. */
+export type Shape = 'completion' | 'chat' | 'message' | 'response'
 
 /** Interactive requests go before those of a batch, which wait a bounded while. */
 export type Priority = 'interactive' | 'batch'
@@ -65,7 +67,7 @@ export interface GenerateRequest {
   request_id: string // UUID; the client sees it as x-request-id
   /** The ledger that it was admitted by; the node hands it back with what was used. */
   ledger_id?: string | undefined
-  response_id: string // "cmpl-…", "chatcmpl-…" or "msg_…"
+  response_id: string // "cmpl-…", "chatcmpl-…", "msg_…" or "resp_…"
   created_unix_s: number
   model: string // the public id, echoed in the answer
   shape: Shape
@@ -95,9 +97,12 @@ export interface GenerateRequest {
   return_token_ids?: boolean | undefined
   sampling: SamplingParameters
   priority: Priority
+  service_tier?: 'default' | 'flex' | undefined // told in the answer, where the request said one
   /** What the caller expects the answer to be: it makes one faster, never another. */
   prediction?: string | undefined
   constraint?: Constraint
+  /** What an answer of the shape `response` says again of its request. */
+  asked?: ResponseAsked
 }
 
 export const LOGPROBS_MAX = 20

@@ -2,11 +2,17 @@
 // so it goes without a ticket; that a gateway of ours asks is signed all the same.
 
 import { type PublicKey, type Signer, verifies } from '../ed25519.ts'
-import type { GenerateRequest, PromptPart } from './generation.ts'
+import type { Constraint, GenerateRequest, NodeError, PromptPart } from './generation.ts'
 
 /** The body of `POST /question` on a node. Its signature travels in the header `x-question`. */
 export type Question =
-  | { prompts: PromptPart[][]; with_ids: boolean; truncated?: Truncation | undefined } // answered by a Count
+  // Answered by a Count. With a constraint it is also asked whether that can be held.
+  | {
+      prompts: PromptPart[][]
+      with_ids: boolean
+      constraint?: Constraint | undefined
+      truncated?: Truncation | undefined
+    }
   | { tokens: number[] } // answered by a Decoding
 
 /** How a generation would truncate them. */
@@ -17,6 +23,8 @@ export interface Count {
   sequence_tokens_max: number
   /** After so many seconds what waits at this node now is likely to be done. */
   queue_s: number
+  /** How a request with this constraint would be refused; missing where it can be held. */
+  refused?: NodeError['error'] | undefined
 }
 
 export interface CountedPrompt {

@@ -4,7 +4,7 @@
 import * as z from 'zod'
 import { count } from './scalar.ts'
 
-const stopReason = z.enum(['end_turn', 'max_tokens', 'stop_sequence'])
+const stopReason = z.enum(['end_turn', 'max_tokens', 'stop_sequence', 'tool_use'])
 
 const counts = {
   input_tokens: count, // without what was read from the cache
@@ -25,6 +25,15 @@ const messageUsage = z.strictObject({
 
 const textBlock = z.strictObject({ type: z.literal('text'), text: z.string(), citations: z.null() })
 
+/** A call of a tool. Of one that `max_tokens` or a stop sequence cut it has the members that came whole. */
+const toolUse = z.strictObject({
+  type: z.literal('tool_use'),
+  id: z.string(),
+  caller: z.strictObject({ type: z.literal('direct') }),
+  name: z.string(),
+  input: z.record(z.string(), z.unknown()),
+})
+
 const ending = {
   container: z.null(),
   stop_details: z.null(),
@@ -37,7 +46,7 @@ export const message = z.strictObject({
   type: z.literal('message'),
   role: z.literal('assistant'),
   model: z.string(),
-  content: z.array(textBlock),
+  content: z.array(z.discriminatedUnion('type', [textBlock, toolUse])),
   diagnostics: z.null(),
   ...ending,
   usage: messageUsage,
@@ -66,16 +75,23 @@ export const messageError = z.strictObject({
   request_id: z.string(),
 })
 
-const index = z.literal(0)
+const index = count // of the block
 
 export const messageEvent = z.discriminatedUnion('type', [
   z.strictObject({ type: z.literal('message_start'), message }),
-  z.strictObject({ type: z.literal('content_block_start'), index, content_block: textBlock }),
+  z.strictObject({
+    type: z.literal('content_block_start'),
+    index,
+    content_block: z.discriminatedUnion('type', [textBlock, toolUse]),
+  }),
   z.strictObject({ type: z.literal('ping') }),
   z.strictObject({
     type: z.literal('content_block_delta'),
     index,
-    delta: z.strictObject({ type: z.literal('text_delta'), text: z.string() }),
+    delta: z.discriminatedUnion('type', [
+      z.strictObject({ type: z.literal('text_delta'), text: z.string() }),
+      z.strictObject({ type: z.literal('input_json_delta'), partial_json: z.string() }),
+    ]),
   }),
   z.strictObject({ type: z.literal('content_block_stop'), index }),
   z.strictObject({ type: z.literal('message_delta'), delta: z.strictObject(ending), usage: z.strictObject(counts) }),
@@ -86,6 +102,7 @@ export const messageEvent = z.discriminatedUnion('type', [
 export const messageTokens = z.strictObject({ input_tokens: count })
 
 export type Message = z.infer<typeof message>
+export type MessageBlock = Message['content'][number]
 export type MessageEvent = z.infer<typeof messageEvent>
 export type MessageError = z.infer<typeof messageError>
 export type MessageErrorType = z.infer<typeof messageErrorType>

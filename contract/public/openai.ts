@@ -1,6 +1,7 @@
 // Completions and chat completions, as OpenAI's clients read them. A node writes them.
 
 import * as z from 'zod'
+import { serviceTier } from './price.ts'
 import { count } from './scalar.ts'
 
 export const tokenUsage = z.strictObject({
@@ -36,6 +37,7 @@ export const chatLogprobs = z.strictObject({
 })
 
 const created = count // Unix seconds
+const service_tier = serviceTier.exactOptional() // told where the request says one
 
 /** With `return_token_ids`: a stream has those of a prompt in a choice's first chunk, those of an answer as they come. */
 const token_ids = z.array(count).exactOptional()
@@ -61,6 +63,7 @@ export const completion = z.strictObject({
   object: z.literal('text_completion'),
   created,
   model: z.string(),
+  service_tier,
   choices: z.array(
     z.strictObject({
       index: count,
@@ -80,6 +83,7 @@ export const chatCompletion = z.strictObject({
   object: z.literal('chat.completion'),
   created,
   model: z.string(),
+  service_tier,
   choices: z.array(
     z.strictObject({
       index: count,
@@ -103,6 +107,7 @@ export const chatCompletionChunk = z.strictObject({
   object: z.literal('chat.completion.chunk'),
   created,
   model: z.string(),
+  service_tier,
   choices: z.array(
     z.strictObject({
       index: count,

@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import { model } from './model.ts'
+import { serviceTier } from './price.ts'
 import { count, nanousd } from './scalar.ts'
 
 export const tokenization = z.strictObject({
@@ -19,7 +20,8 @@ export const estimate = z.strictObject({
   prompt_tokens: count.nullable(), // null where no node can count now
   prompt_tokens_max: count, // what is held for
   completion_tokens_max: count, // over all choices
-  pricing: model.shape.pricing,
+  service_tier: serviceTier,
+  pricing: model.shape.pricing, // of this tier
   cost_nanousd_max: nanousd.nullable(), // with the counted prompt and the longest answers; null without a count or a price
   held_nanousd: nanousd.nullable(), // while it runs
   admitted: z.boolean(), // whether it would run if it were asked now

@@ -2,6 +2,7 @@
 
 import * as z from 'zod'
 import { entryLine } from './entry.ts'
+import { serviceTier } from './price.ts'
 import { receiptSignature } from './receipt-key.ts'
 import { count, day, id, nanousd, uuid } from './scalar.ts'
 
@@ -12,9 +13,11 @@ export const usage = z.strictObject({
   model: z.string(),
   key_id: id,
   state: z.enum(['pending', 'posted', 'voided', 'expired']),
+  metadata: z.record(z.string(), z.string()), // that the request came with
   attempt: z.int().min(1),
   created_unix_s: count,
   reserved_nanousd: nanousd,
+  service_tier: serviceTier, // that it was admitted for, and is charged by
   price_version: z.int().min(1),
   input_nanousd_per_token: nanousd,
   cached_input_nanousd_per_token: nanousd,
@@ -36,12 +39,14 @@ export const usage = z.strictObject({
 /** One request's usage, signed: every field but the signature itself is what was signed. */
 export const receipt = usage.extend({ signed_unix_s: count, signature: receiptSignature })
 
-/** Requests of some days, added up; of day, key, model and tag those that were asked for. */
+/** Requests of some days, added up; of day, key, model, tag and a name of their metadata those that were asked for. */
 export const usageSum = z.strictObject({
   day: day.exactOptional(),
   key_id: id.exactOptional(),
   model: z.string().exactOptional(),
   tag: z.string().exactOptional(), // '' for keys without any
+  // The value of the name that was asked for; null for requests without it, and for those whose value is not kept.
+  metadata: z.record(z.string(), z.string().nullable()).exactOptional(),
   requests: count,
   prompt_tokens: count,
   cached_tokens: count,
@@ -51,7 +56,10 @@ export const usageSum = z.strictObject({
   net_nanousd: nanousd,
 })
 
-export const usageGroup = z.enum(['day', 'key', 'model', 'tag'])
+export const usageGroup = z.union([
+  z.enum(['day', 'key', 'model', 'tag']),
+  z.templateLiteral(['metadata.', z.string().min(1).max(64)]),
+])
 
 export const usageReport = z.strictObject({
   object: z.literal('usage_report'),
@@ -60,8 +68,11 @@ export const usageReport = z.strictObject({
   group_by: z.array(usageGroup),
   data: z.array(usageSum),
   has_more: z.boolean(),
+  // Of a report by metadata: whether the name had more values on a day than are kept.
+  is_limited: z.boolean().exactOptional(),
 })
 
 export type RequestUsage = z.infer<typeof usage>
 export type Receipt = z.infer<typeof receipt>
 export type UsageSum = z.infer<typeof usageSum>
+export type UsageReport = z.infer<typeof usageReport>

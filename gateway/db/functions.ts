@@ -16,7 +16,16 @@ export type Decision<N extends FunctionName> = Answer<N>['decision']
 export type Call = { [N in FunctionName]: { name: N; item: Item<N> } }[FunctionName]
 
 /** A connection each, so that none of these waits for another (teller.ts). */
-export type LaneName = 'admit' | 'settle' | 'give_back' | 'result' | 'change' | 'read' | 'list' | 'background'
+export type LaneName =
+  | 'admit'
+  | 'settle'
+  | 'give_back'
+  | 'result'
+  | 'change'
+  | 'read'
+  | 'list'
+  | 'background'
+  | 'webhook'
 
 interface Row<N extends FunctionName> {
   lane: LaneName
@@ -57,6 +66,9 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   release_request: { lane: 'change', shard: byAccount },
   keep_result: { lane: 'result', shard: byAccount },
   read_result: { lane: 'result', shard: byAccount },
+  keep_response: { lane: 'result', shard: byAccount },
+  read_responses: { lane: 'result', shard: byKey },
+  delete_response: { lane: 'change', shard: byKey },
 
   create_key: { lane: 'change', shard: byAsker },
   read_key: { lane: 'read', shard: byAsker },
@@ -117,6 +129,7 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   expire: { lane: 'background', shard: 'expire' },
   expire_due_grants: { lane: 'background', shard: 'expire' },
   forget_requests: { lane: 'background', shard: 'expire' },
+  forget_responses: { lane: 'background', shard: 'expire' },
   add_usage_months: { lane: 'background', shard: 'expire' },
   cut_invoices: { lane: 'background', shard: 'invoices' },
   sum_invoices: { lane: 'background', shard: 'invoices' },
@@ -127,6 +140,22 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   reconcile_meter_day: { lane: 'background', shard: 'stripe' },
   reconcile: { lane: 'background', shard: 'reconcile' },
   ledger_health: { lane: 'background', shard: 'reconcile' },
+
+  create_webhook_endpoint: { lane: 'change', shard: byKey },
+  read_webhook_endpoint: { lane: 'read', shard: byKey },
+  update_webhook_endpoint: { lane: 'change', shard: byKey },
+  delete_webhook_endpoint: { lane: 'change', shard: byKey },
+  rotate_webhook_secret: { lane: 'change', shard: byKey },
+  resend_webhook_delivery: { lane: 'change', shard: byKey },
+  recover_webhook_deliveries: { lane: 'list', shard: byKey },
+  read_notifications: { lane: 'read', shard: 'admin' },
+  update_notifications: { lane: 'change', shard: 'admin' },
+  list_sealed_secrets: { lane: 'webhook', shard: 'webhooks' },
+  reseal_secret: { lane: 'webhook', shard: 'webhooks' },
+  claim_deliveries: { lane: 'webhook', shard: 'webhooks' },
+  note_attempt: { lane: 'webhook', shard: 'webhooks' },
+  note_expiring_keys: { lane: 'background', shard: 'expire' },
+  forget_events: { lane: 'background', shard: 'expire' },
 }
 
 /** Whose calls these are: the name of their shard, and of the party that they wait as. */

@@ -9,14 +9,17 @@ import { listKeys } from './queries/keys.ts'
 import { listNodeRefusals, listNodes } from './queries/nodes.ts'
 import { listAudit, listOperatorKeys, listOperators } from './queries/operators.ts'
 import { listPrices } from './queries/prices.ts'
-import { sumUsage } from './queries/usage.ts'
+import { findFullMetadata, sumUsage } from './queries/usage.ts'
+import { listEvents, listWebhookDeliveries, listWebhookEndpoints } from './queries/webhooks.ts'
 
 export const queries = {
+  find_full_metadata: findFullMetadata,
   list_accounts: listAccounts,
   list_anomalies: listAnomalies,
   list_audit: listAudit,
   list_credit_notes: listCreditNotes,
   list_entries: listEntries,
+  list_events: listEvents,
   list_invoices: listInvoices,
   list_keys: listKeys,
   list_node_refusals: listNodeRefusals,
@@ -24,6 +27,8 @@ export const queries = {
   list_operator_keys: listOperatorKeys,
   list_operators: listOperators,
   list_prices: listPrices,
+  list_webhook_deliveries: listWebhookDeliveries,
+  list_webhook_endpoints: listWebhookEndpoints,
   sum_usage: sumUsage,
 }
 

@@ -16,6 +16,8 @@ const codes = {
   exceeds_own_key: 'exceeds_own_key',
   limits_are_shared: 'limits_are_shared',
   too_many_keys: 'too_many_keys',
+  too_many_webhook_endpoints: 'too_many_webhook_endpoints',
+  webhook_endpoint_disabled: 'webhook_endpoint_disabled',
   already_revoked: 'already_revoked',
   rotation_running: 'rotation_running',
   name_taken: 'name_taken',
@@ -26,6 +28,7 @@ const codes = {
   unknown_account: 'not_found',
   model_not_allowed: 'model_not_allowed',
   no_price: 'model_unavailable',
+  no_flex_price: 'flex_not_offered',
   no_node: 'model_unavailable',
   insufficient_quota: 'insufficient_quota',
   requests_per_minute: 'rate_limit_requests',
@@ -49,6 +52,8 @@ const codes = {
 
 export type Refusal = keyof typeof codes
 
+const params: Partial<Record<Refusal, string>> = { unknown_account: 'account_id', no_flex_price: 'service_tier' }
+
 interface Refused {
   decision: Refusal
   param?: string
@@ -58,7 +63,7 @@ interface Refused {
 
 export function refusalOf({ decision, param, limits, quota }: Refused): ApiError {
   return new ApiError(codes[decision], {
-    param: param ?? (decision === 'unknown_account' ? 'account_id' : null),
+    param: param ?? params[decision] ?? null,
     headers: headersOf(limits),
     ...(quota && { message: quotaMessage(quota) }),
   })

@@ -60,6 +60,7 @@ export class Teller extends DurableObject<Env> {
       read: lane(),
       list: lane({ batch_max: LARGE_MAX, party_max: LISTS_MAX }),
       background: lane({ ms_max: 2 * BACKGROUND_MS_MAX }),
+      webhook: lane({ ms_max: BACKGROUND_MS_MAX }),
     }
     this.#views = lane({
       connect: () => connectReader(env.HYPERDRIVE_READER.connectionString, database_ms_max / 2),
@@ -89,7 +90,7 @@ export class Teller extends DurableObject<Env> {
 
   /** What a key asks by these lanes is counted here; what it generates, in the database. */
   #mayAsk(name: FunctionName, item: object): boolean {
-    const cost = { read: 1, change: 1, list: 10 }[functions[name].lane as string]
+    const cost = { read: 1, change: 1, result: 1, list: 10 }[functions[name].lane as string]
     return cost === undefined || !('key_hash' in item) || this.#meter.take(String(item.key_hash), cost)
   }
 

@@ -38,15 +38,23 @@ const streamOptions = z
   })
   .catchall(askingNothing())
 
+const METADATA_PAIRS_MAX = 16
+
+export const metadataValue = text.max(512)
+
+/** For the caller's own reports: it is kept with what the request used. */
+export const metadataOf = <V extends z.ZodType>(value: V) =>
+  z.record(text.min(1).max(64), value).refine((pairs) => Object.keys(pairs).length <= METADATA_PAIRS_MAX, {
+    error: `expected at most ${METADATA_PAIRS_MAX} pairs`,
+  })
+
 /** What clients of OpenAI, vLLM and llama.cpp send by default: of caches, of safety, of how an answer is kept or written. */
 const hints = {
-  metadata: hint(),
   moderation: unsupported(),
   prompt_cache_key: hint(),
   prompt_cache_options: hint(),
   prompt_cache_retention: hint(),
   safety_identifier: hint(),
-  service_tier: hint(),
   store: hint(),
   cache_prompt: hint(),
   id_slot: hint(),
@@ -120,13 +128,33 @@ export const generationFields = {
   // A tag for the caller's own end users. It changes nothing in the answer.
   user: z.string().max(512).nullish(),
   prediction: prediction.nullish(),
+  service_tier: z.string().nullish(), // default (auto), or flex; no other is sold
+  metadata: metadataOf(metadataValue).nullish(),
   ...hints,
   ...samplersThatAreOff,
 }
 
+const TIERS = new Map<string, 'default' | 'flex'>([
+  ['auto', 'default'],
+  ['default', 'default'],
+  ['flex', 'flex'],
+])
+
+/** Undefined where none is named, or one that is not sold. */
+export function serviceTierOf({ service_tier }: Pick<GenerationFields, 'service_tier'>) {
+  return TIERS.get(service_tier ?? '')
+}
+
 /** The names of what both endpoints were given and do not use. */
-export function unusedFields(given: { stream_options?: object | null | undefined }, body: z.ZodObject): string[] {
-  return [...unusedIn(given, body), ...unusedIn(given.stream_options ?? {}, streamOptions, 'stream_options.')]
+export function unusedFields(
+  given: { stream_options?: object | null | undefined; service_tier?: string | null | undefined },
+  body: z.ZodObject,
+): string[] {
+  return [
+    ...unusedIn(given, body),
+    ...(given.service_tier == null || serviceTierOf(given) ? [] : ['service_tier']),
+    ...unusedIn(given.stream_options ?? {}, streamOptions, 'stream_options.'),
+  ]
 }
 
 export type GenerationFields = z.infer<z.ZodObject<typeof generationFields>>

@@ -19,6 +19,8 @@ const BODY_BYTES_MAX = 1 << 20
 const DRAINED_BYTES_MAX = 64 << 20
 const DRAINED_MS_MAX = 10_000
 const ECHO_LENGTH_MAX = 100
+// A schema's word for a kind of thing that is not taken; its name follows.
+const NO = 'no '
 
 const LARGE_BYTES_MIN = 16 << 10 // what is smaller is done before another's turn would come
 
@@ -174,22 +176,22 @@ function asApiError(issue: z.core.$ZodIssue): ApiError {
   const own = 'params' in issue ? (issue.params as { code?: ErrorCode } | undefined)?.code : undefined
   const path = issue.code === 'unrecognized_keys' ? [...issue.path, issue.keys[0]!] : issue.path
   const param = printable(paramOf(path))
-  return new ApiError(own ?? codeOf(issue), {
-    param: param || null,
-    message: messageOf(own ?? codeOf(issue), param, issue),
-  })
+  const code = own ?? codeOf(issue)
+  const message = code === 'thread_unsupported_request' ? {} : { message: messageOf(code, param, issue) }
+  return new ApiError(code, { param: param || null, ...message })
 }
 
 function codeOf(issue: z.core.$ZodIssue): ErrorCode {
   if (issue.code === 'unrecognized_keys') return 'unknown_parameter'
+  if (issue.code === 'invalid_union' && issue.message.startsWith(NO)) return 'unsupported_parameter'
   if (issue.code !== 'invalid_type' && issue.code !== 'invalid_union') return 'invalid_value'
   return issue.input === undefined && issue.path.length === 1 ? 'missing_required_parameter' : 'invalid_type'
 }
 
 function messageOf(code: ErrorCode, param: string, issue: z.core.$ZodIssue): string {
   if (code === 'unknown_parameter') return `Unknown parameter: '${param}'.`
-  if (code === 'unsupported_parameter' && issue.message.startsWith('no '))
-    return `Unsupported parameter: '${param}' cannot be '${printable(issue.message.slice(3))}' here.`
+  if (code === 'unsupported_parameter' && issue.message.startsWith(NO))
+    return `Unsupported parameter: '${param}' cannot be '${printable(issue.message.slice(NO.length))}' here.`
   if (code === 'unsupported_parameter') return `Unsupported parameter: '${param}' cannot be used here.`
   if (code === 'missing_required_parameter') return `Missing required parameter: '${param}'.`
   const where = param ? `'${param}'` : 'the body'

@@ -7,16 +7,16 @@ import { text } from './text.ts'
 
 const written = text.min(1).max(CONSTRAINT_LENGTH_MAX)
 
-const schema = z
+export const answerSchema = z
   .record(z.string(), z.unknown())
   .refine((value) => JSON.stringify(value).length <= CONSTRAINT_LENGTH_MAX, {
     error: `expected a schema of at most ${CONSTRAINT_LENGTH_MAX} characters`,
   })
 
-const jsonSchema = z.strictObject({
+export const namedSchema = z.strictObject({
   name: z.string().regex(/^[\w-]{1,64}$/, 'expected up to 64 letters, digits, _ and -'),
   description: z.string().nullish(),
-  schema: schema.nullish(),
+  schema: answerSchema.nullish(),
   strict: z.boolean().nullish(), // a schema is held in any case
 })
 
@@ -25,7 +25,7 @@ export const responseFormat = z.discriminatedUnion(
   [
     z.strictObject({ type: z.literal('text') }),
     z.strictObject({ type: z.literal('json_object') }),
-    z.strictObject({ type: z.literal('json_schema'), json_schema: jsonSchema }),
+    z.strictObject({ type: z.literal('json_schema'), json_schema: namedSchema }),
     z.strictObject({ type: z.literal('regex'), pattern: written }),
     z.strictObject({ type: z.literal('grammar'), grammar: written }),
   ],

@@ -2,13 +2,21 @@
 // model's node says.
 
 import * as z from 'zod'
-import { CONSTRAINT_LENGTH_MAX, TOOLS_MAX, type ToolsConstraint } from '../../contract/internal/generation.ts'
+import {
+  CONSTRAINT_LENGTH_MAX,
+  type Constraint,
+  type TextConstraint,
+  TOOLS_MAX,
+  type ToolsConstraint,
+} from '../../contract/internal/generation.ts'
 import { ApiError } from '../error.ts'
 import { text } from './text.ts'
 import { unusedIn } from './unused.ts'
 
+export const toolName = z.string().regex(/^[\w-]{1,64}$/, 'expected up to 64 letters, digits, _ and -')
+
 const called = z.looseObject({
-  name: z.string().regex(/^[\w-]{1,64}$/, 'expected up to 64 letters, digits, _ and -'),
+  name: toolName,
   description: text.nullish(),
   parameters: z.record(z.string(), z.unknown()).nullish(),
   strict: z.boolean().nullish(), // arguments follow their schema in any case
@@ -16,13 +24,16 @@ const called = z.looseObject({
 
 const tool = z.looseObject({ type: z.literal('function'), function: called })
 
-const tools = z
-  .array(tool)
-  .max(TOOLS_MAX)
-  .refine((value) => JSON.stringify(value).length <= CONSTRAINT_LENGTH_MAX, {
-    error: `expected at most ${CONSTRAINT_LENGTH_MAX} characters`,
-  })
-  .refine((value) => new Set(namesOf(value)).size === value.length, { error: 'expected each name once' })
+/** Tools of either form, as many and as long as a node takes them. */
+export function toolList<T extends z.ZodType>(tool: T, nameOf: (tool: z.infer<T>) => string) {
+  return z
+    .array(tool)
+    .max(TOOLS_MAX)
+    .refine((value) => JSON.stringify(value).length <= CONSTRAINT_LENGTH_MAX, {
+      error: `expected at most ${CONSTRAINT_LENGTH_MAX} characters`,
+    })
+    .refine((value) => new Set(value.map(nameOf)).size === value.length, { error: 'expected each name once' })
+}
 
 const named = z.object({ type: z.literal('function'), function: z.object({ name: z.string() }) })
 
@@ -39,20 +50,26 @@ const toolChoice = z.union(
 )
 
 export const toolFields = {
-  tools: tools.nullish(),
+  tools: toolList(tool, (each) => each.function.name).nullish(),
   tool_choice: toolChoice.nullish(),
   parallel_tool_calls: z.boolean().nullish(),
 }
 
-type ToolFields = z.infer<z.ZodObject<typeof toolFields>>
+export type ToolFields = z.infer<z.ZodObject<typeof toolFields>>
 
 /** Those that are told to the model: none where it may call none. */
 export function toolsTold({ tools, tool_choice }: ToolFields) {
   return tool_choice === 'none' ? [] : (tools ?? []).map((tool) => tool.function)
 }
 
+/** Calls of tools, or what the text is to be; null where it may be any. */
+export function answerConstraint(fields: ToolFields, text: TextConstraint | null): Constraint | null {
+  const tools = toolsConstraint(fields)
+  return tools && text ? { ...tools, text } : (tools ?? text)
+}
+
 /** Null where none may be called. */
-export function toolsConstraint(fields: ToolFields): ToolsConstraint | null {
+function toolsConstraint(fields: ToolFields): ToolsConstraint | null {
   const told = toolsTold(fields)
   const { calls, names, is_one } = choiceOf(fields.tool_choice ?? 'auto')
   const unknown = names?.find((name) => !told.some((tool) => tool.name === name))

@@ -47,6 +47,16 @@ export function askingNothing() {
     .describe('Unknown: refused, except where it is null, false or empty.')
 }
 
+/** Of the types of a union alone; another is refused by its name. `what`: "a block". */
+export function ofTypes(what: string) {
+  return {
+    error: ({ input }: { input?: unknown }) => {
+      const type = (input as { type?: unknown } | null)?.type
+      return typeof type === 'string' ? `no ${type}` : `expected ${what} with a 'type'`
+    },
+  }
+}
+
 /** The names of the fields that were given and are not used, each after `at`: "messages[1]." */
 export function unusedIn(given: object, schema: z.ZodObject, at = ''): string[] {
   return Object.entries(given)

@@ -7,14 +7,20 @@ import type {
   SamplingParameters,
   Shape,
 } from '../../contract/internal/generation.ts'
+import type { ResponseAsked } from '../../contract/public/responses.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { ApiError } from '../error.ts'
-import type { GenerationFields } from '../field/generation.ts'
+import { type GenerationFields, serviceTierOf } from '../field/generation.ts'
 
 const CHOICES_MAX = 128
 
 /** What the id of an answer begins with; the request's own follows (field/id.ts). */
-const RESPONSE_ID: Record<Shape, string> = { chat: 'chatcmpl-', completion: 'cmpl-', message: 'msg_' }
+const RESPONSE_ID: Record<Shape, string> = {
+  chat: 'chatcmpl-',
+  completion: 'cmpl-',
+  message: 'msg_',
+  response: 'resp_',
+}
 
 export function generateRequest(
   fields: GenerationFields,
@@ -26,10 +32,12 @@ export function generateRequest(
     logprobs: number | null
     echo?: boolean
     constraint?: Constraint | null
+    asked?: Omit<ResponseAsked, 'temperature' | 'top_p'>
   },
 ): GenerateRequest {
   const { model, request_id, shape, prompts, logprobs } = own
   const n = fields.n ?? 1
+  const service_tier = serviceTierOf(fields)
   const stream = fields.stream ?? false
   if (fields.stream_options && !stream)
     throw new ApiError('invalid_value', { param: 'stream_options', message: "'stream_options' needs 'stream': true." })
@@ -41,6 +49,7 @@ export function generateRequest(
     })
   if (prompts.length * n > CHOICES_MAX)
     throw new ApiError('invalid_value', { param: 'n', message: `Prompts times n may be at most ${CHOICES_MAX}.` })
+  const drawn = sampling(fields, model)
   return {
     request_id,
     response_id: RESPONSE_ID[shape] + request_id.replaceAll('-', ''),
@@ -64,10 +73,12 @@ export function generateRequest(
     logprobs,
     echo: own.echo ?? false,
     return_token_ids: fields.return_token_ids || undefined,
-    sampling: sampling(fields, model),
-    priority: 'interactive',
+    sampling: drawn,
+    priority: service_tier === 'flex' ? 'batch' : 'interactive',
+    ...(service_tier && { service_tier }),
     prediction: predictionOf(fields),
     ...(own.constraint && { constraint: own.constraint }),
+    ...(own.asked && { asked: { ...own.asked, temperature: drawn.temperature, top_p: drawn.top_p } }),
   }
 }
 

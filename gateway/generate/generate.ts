@@ -21,14 +21,17 @@ import { type Generation, relay } from './relay.ts'
 export interface GenerationBody {
   model: string
   deadline_ms?: number | null | undefined
+  metadata?: Record<string, string> | null | undefined
 }
 
 /** What a public form adds to the path: the body it takes, and how that becomes a prompt. */
 export interface GenerationForm<B extends GenerationBody> {
   schema: z.ZodType<B>
-  format(body: B, context: { model: CatalogModel; request_id: string }): GenerateRequest
+  format(body: B, context: { model: CatalogModel; request_id: string }): GenerateRequest | Promise<GenerateRequest>
   /** Names what a body that follows the schema gives and nobody uses. */
   unused(given: unknown): string[]
+  /** What becomes of an answer beside being passed on. */
+  kept?(answer: Response, of: { account_id: string; request: GenerateRequest }): Response
 }
 
 // A reservation outlives the longest generation by this much, so that only a report that comes very late finds it expired.
@@ -39,7 +42,7 @@ export async function generate<B extends GenerationBody>(
   caller: Caller,
   form: GenerationForm<B>,
 ): Promise<Response> {
-  const asked = formatted(c, form, await readBody(c, form.schema))
+  const asked = await formatted(c, form, await readBody(c, form.schema))
   const unused = unusedHeader(form.unused((await bodyOf(c)).json()))
   c.set('headers', unused)
   const repeatable = await repeatableCall(c)
@@ -49,15 +52,20 @@ export async function generate<B extends GenerationBody>(
   const admission = await admit(c.env, { ...item, ...(idempotency && { idempotency, results_by_id: true }) })
   if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission, idempotency!))
   c.set('headers', { ...unused, ...limitHeaders(admission.limits ?? {}) })
-  const { ledger_id } = admission
+  const { ledger_id, account_id } = admission
   const generation = { ...asked, request: { ...request, ledger_id }, admission, client: c.req.raw.signal }
-  if (!repeatable || !idempotency) return relay(c, generation)
-  const claim = { account_id: admission.account_id, request_id: request.request_id, idempotency }
-  return relayAndKeep(c, generation, repeatable, claim)
+  const run: Run = async (changes) => {
+    const answer = await relay(c, { ...generation, ...changes })
+    return form.kept?.(answer, { account_id, request }) ?? answer
+  }
+  if (!repeatable || !idempotency) return run({})
+  return runAndKeep(run, request, repeatable, { account_id, request_id: request.request_id, idempotency })
 }
 
+type Run = (changes: Partial<Generation>) => Promise<Response>
+
 /** What the ledger is asked about it. */
-export function itemOf(c: Call, caller: Caller, { request, ceiling, duration_ms_max }: Asked) {
+export function itemOf(c: Call, caller: Caller, { request, metadata, ceiling, duration_ms_max }: Asked) {
   return {
     request_id: request.request_id,
     ...caller,
@@ -65,6 +73,8 @@ export function itemOf(c: Call, caller: Caller, { request, ceiling, duration_ms_
     ...ceiling,
     choices: request.n * request.prompts.length,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
+    ...(metadata && { metadata }),
+    ...(request.service_tier === 'flex' && { service_tier: request.service_tier }),
     registered_nodes: true as const,
     limits: settingsOf(c.env).limits,
   }
@@ -72,30 +82,37 @@ export function itemOf(c: Call, caller: Caller, { request, ceiling, duration_ms_
 
 export interface Asked {
   request: GenerateRequest
+  metadata: Record<string, string> | null
   ceiling: CostCeiling
   duration_ms_max: number
 }
 
-export function formatted<B extends GenerationBody>(c: Call, form: GenerationForm<B>, fields: B): Asked {
+export async function formatted<B extends GenerationBody>(c: Call, form: GenerationForm<B>, fields: B): Promise<Asked> {
   const { generation_ms_max } = settingsOf(c.env)
   const model = modelOf(c, fields.model)
-  const request = form.format(fields, { model, request_id: c.get('request_id') })
+  const request = await form.format(fields, { model, request_id: c.get('request_id') })
   return {
     request,
+    metadata: metadataOf(fields),
     ceiling: costCeiling(request, model.context_tokens),
     duration_ms_max: Math.min(fields.deadline_ms ?? generation_ms_max, generation_ms_max),
   }
 }
 
-async function relayAndKeep(
-  c: Call,
-  generation: Generation,
+/** An empty one is none. */
+function metadataOf({ metadata }: GenerationBody): Record<string, string> | null {
+  return metadata && Object.keys(metadata).length > 0 ? metadata : null
+}
+
+async function runAndKeep(
+  run: Run,
+  { stream }: GenerateRequest,
   repeatable: RepeatableCall,
   claim: Claim,
 ): Promise<Response> {
-  if (generation.request.stream) return keepStream(repeatable, claim, await relay(c, generation))
+  if (stream) return keepStream(repeatable, claim, await run({}))
   // Whoever may ask again for the same answer gets it then: the run goes on without them.
-  const answer = await relay(c, { ...generation, client: new AbortController().signal })
+  const answer = await run({ client: new AbortController().signal })
   const whole = wholeAnswer(answer, await answer.text())
   return whole.ok ? keepAnswer(repeatable, claim, whole) : whole
 }

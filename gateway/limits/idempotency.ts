@@ -11,7 +11,7 @@ import { ApiError } from '../error.ts'
 import type { Body } from '../field/read-body.ts'
 import { type Claim, keepAnswer, lost, replay } from './kept-result.ts'
 import type { RepeatableCall, Replay } from './repeatable-call.ts'
-import { secretOf } from './seal.ts'
+import { secretOf } from './result-secret.ts'
 
 const KEY_LENGTH_MAX = 255
 const LEASE_MS = 30_000 // longer than a call that is no generation can take

@@ -4,10 +4,11 @@ import { fromBase64, toBase64 } from '../../contract/base64url.ts'
 import { ask } from '../db/ask.ts'
 import { settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
+import { seal, unseal } from '../seal.ts'
 import { UNBUFFERED } from '../unbuffered.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { RepeatableCall, Replay } from './repeatable-call.ts'
-import { seal, secretOf, unseal } from './seal.ts'
+import { secretOf } from './result-secret.ts'
 
 export const RESULT_BYTES_MAX = 1 << 20
 
@@ -52,9 +53,14 @@ async function keepResult(call: RepeatableCall, claim: Claim, result: Result): P
   }
 }
 
-// How a node ends a stream that came to its end, in either form (gpu-node/answer).
-const WHOLE_STREAM = /data: (\[DONE\]|\{"type":"message_stop"\})\n\n$/
-const ENDING_BYTES_MAX = 40
+// The first line of the event that a node ends a whole stream with, in each form (gpu-node/answer).
+const LAST_EVENT = /^(data: \[DONE\]|event: message_stop|event: response\.(completed|incomplete))\n/
+
+/** Whether a stream came to its end. */
+function isWhole(stream: string): boolean {
+  const before = stream.lastIndexOf('\n\n', stream.length - 3)
+  return stream.endsWith('\n\n') && LAST_EVENT.test(stream.slice(before < 0 ? 0 : before + 2))
+}
 
 /** Passes a stream on and keeps it, if it comes whole to its end: before the client sees that, a repeated request finds it. */
 export function keepStream(call: RepeatableCall, claim: Claim, answer: Response): Response {
@@ -70,7 +76,7 @@ export function keepStream(call: RepeatableCall, claim: Claim, answer: Response)
       if (bytes > RESULT_BYTES_MAX) return
       const whole = new Uint8Array(await new Blob(parts).arrayBuffer())
       const content_type = answer.headers.get('content-type') ?? ''
-      if (WHOLE_STREAM.test(new TextDecoder().decode(whole.slice(-ENDING_BYTES_MAX))))
+      if (isWhole(new TextDecoder().decode(whole)))
         await keepResult(call, claim, { status: answer.status, content_type, bytes: whole })
     },
   })

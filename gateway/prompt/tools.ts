@@ -2,6 +2,7 @@
 // them.
 
 import { CALL_SEPARATOR, CALL_TAIL, callHead } from '../../contract/internal/tool-call.ts'
+import type { Turn } from './template.ts'
 
 interface Told {
   name: string
@@ -9,7 +10,13 @@ interface Told {
   parameters?: object | null | undefined
 }
 
-export function toolsText(tools: readonly Told[]): string {
+/** The turns with the tools told, behind a first system message. */
+export function tellTools(turns: readonly Turn[], tools: readonly Told[]): Turn[] {
+  if (tools.length === 0) return [...turns]
+  return turns.toSpliced(turns[0]!.role === 'system' ? 1 : 0, 0, { role: 'system', text: toolsText(tools) })
+}
+
+function toolsText(tools: readonly Told[]): string {
   const lines = tools.map(({ name, description, parameters }) => JSON.stringify({ name, description, parameters }))
   return [
     'You may call these functions, each given with the JSON schema of its arguments:',
@@ -19,12 +26,15 @@ export function toolsText(tools: readonly Told[]): string {
   ].join('\n')
 }
 
-/** What an assistant said, and then called. */
-export function callsText(text: string, calls: readonly { name: string; arguments: string }[]): string {
-  const lines = calls.map((call) => callHead(call.name) + (call.arguments || '{}') + CALL_TAIL)
-  return [...(text === '' ? [] : [text]), ...lines].join(CALL_SEPARATOR)
+/** What was said, called and answered in one turn, in its order. */
+export function turnText(said: readonly string[]): string {
+  return said.filter((text) => text !== '').join(CALL_SEPARATOR)
 }
 
-export function resultText(name: string, result: string): string {
-  return `<tool_response name="${name}">\n${result}\n</tool_response>`
+export function callText(call: { name: string; arguments: string }): string {
+  return callHead(call.name) + (call.arguments || '{}') + CALL_TAIL
+}
+
+export function resultText(name: string, result: string, { is_error = false } = {}): string {
+  return `<tool_response name="${name}"${is_error ? ' error="true"' : ''}>\n${result}\n</tool_response>`
 }

@@ -9,6 +9,7 @@ import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
 import { messageShape } from './message.ts'
 import type { Ending, Failure, Finish, Piece, PromptTokenIds, PublicShape, WholeChoice } from './public-shape.ts'
+import { responseShape } from './response.ts'
 
 /** Collects the bytes of an answer as its events come. `take` hands out what a step made, for one socket write. */
 export interface Answer {
@@ -25,7 +26,7 @@ export interface Answer {
   take(): string
 }
 
-const shapes = { chat: chatShape, completion: completionShape, message: messageShape }
+const shapes = { chat: chatShape, completion: completionShape, message: messageShape, response: responseShape }
 
 /** `usage` is what was counted when it is asked for. */
 export function answerTo(request: GenerateRequest, usage: () => Usage, prompt_token_ids?: PromptTokenIds): Answer {
@@ -85,16 +86,16 @@ class StreamedAnswer extends Unsent implements Answer {
     this.#open(choice)
     const reader = this.#readers[choice]
     if (reader) this.#say(choice, reader.flush().map(pieceOf), NOTHING_TOLD)
-    this.#frame(this.#shape.finish(choice, finishOf(ending, reader)))
+    this.#frames(this.#shape.finish(choice, finishOf(ending, reader)))
   }
 
   end(usage: Usage): void {
-    for (const data of this.#shape.end(usage)) this.#frame(data)
+    this.#frames(this.#shape.end(usage))
     this.bytes += this.#shape.last_frame
   }
 
   error(why: Failure): void {
-    this.#frame(this.#shape.error(why))
+    this.#frames(this.#shape.failed(why))
   }
 
   // What is told of tokens goes with the first piece; where all text is held back it goes alone.
@@ -103,18 +104,18 @@ class StreamedAnswer extends Unsent implements Answer {
     for (const [i, piece] of said.entries()) {
       const own = i === 0 ? logprobs : []
       const ids = this.#has_token_ids && { token_ids: i === 0 ? token_ids : [] }
-      this.#frame(this.#shape.delta(choice, { ...piece, logprobs: this.#has_logprobs ? own : null, ...ids }))
+      this.#frames(this.#shape.delta(choice, { ...piece, logprobs: this.#has_logprobs ? own : null, ...ids }))
     }
   }
 
   #open(choice: number): void {
     if (this.#opened[choice]) return
     this.#opened[choice] = true
-    for (const data of this.#shape.opening(choice)) this.#frame(data)
+    this.#frames(this.#shape.opening(choice))
   }
 
-  #frame(data: object): void {
-    this.bytes += this.#shape.frame(data)
+  #frames(all: object[]): void {
+    for (const data of all) this.bytes += this.#shape.frame(data)
   }
 }
 

@@ -28,9 +28,9 @@ export class CallReader {
     return parts
   }
 
-  /** What was held back, once it is known that nothing follows. */
+  /** What was held back, once it is known that nothing follows. Behind a call it was the beginning of another, and no text. */
   flush(): Part[] {
-    const is_text = this.#state === 'text' || this.#state === 'head'
+    const is_text = this.#calls === 0
     const held = is_text ? this.#takeSeparator() + this.#take(this.#unread.length) : ''
     return held === '' ? [] : [{ kind: 'text', text: held }]
   }

@@ -1,28 +1,22 @@
 // The shape of OpenAI's `POST /v1/chat/completions`.
 
-import assert from 'node:assert/strict'
-import { hash } from 'node:crypto'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type {
   ChatCompletion,
   ChatCompletionChunk,
   ChatFinishReason,
   ChatLogprobs,
-  ChatTopLogprob,
   Usage,
 } from '../../contract/public/openai.ts'
-import type { Candidate, TokenLogprob } from '../run/runner.ts'
-import { chunkUsage, idsOf, openAiFrames } from './openai-shape.ts'
-import type { Finish, Piece, PromptTokenIds, PublicShape } from './public-shape.ts'
-
-const CALL_ID_LENGTH = 24
+import { candidateOf, chunkUsage, headOf, idsOf, openAiFrames } from './openai-shape.ts'
+import { callId, type Finish, type Piece, type PromptTokenIds, type PublicShape } from './public-shape.ts'
 
 export function chatShape(
   request: GenerateRequest,
   usage: () => Usage,
   prompt_token_ids?: PromptTokenIds,
 ): PublicShape {
-  const head = { id: request.response_id, created: request.created_unix_s, model: request.model }
+  const head = headOf(request)
   const chunk = (
     index: number,
     delta: ChatCompletionChunk['choices'][number]['delta'],
@@ -42,9 +36,7 @@ export function chatShape(
     ...chunkUsage(request, usage),
   })
   const promptIds = prompt_token_ids ? { prompt_token_ids: [...prompt_token_ids[0]!] } : {}
-  // Derived from the request, so that an answer that is asked for again has the same.
-  const idOf = (choice: number, call: number) =>
-    `call_${hash('sha256', `${request.request_id} ${choice} ${call}`, 'hex').slice(0, CALL_ID_LENGTH)}`
+  const idOf = (choice: number, call: number) => `call_${callId(request.request_id, { choice, call })}`
   const callDelta = (choice: number, { index, name, arguments: text }: NonNullable<Piece['call']>) =>
     name === undefined
       ? { index, function: { arguments: text } }
@@ -52,9 +44,10 @@ export function chatShape(
   return {
     ...openAiFrames,
     opening: (choice) => [{ ...chunk(choice, { role: 'assistant', content: '' }), ...promptIds }],
-    delta: (choice, { text, call, ...tokens }) =>
+    delta: (choice, { text, call, ...tokens }) => [
       chunk(choice, call ? { tool_calls: [callDelta(choice, call)] } : { content: text }, tokens),
-    finish: (choice, finish) => chunk(choice, {}, { finish_reason: finishReason(finish) }),
+    ],
+    finish: (choice, finish) => [chunk(choice, {}, { finish_reason: finishReason(finish) })],
     end: (usage): ChatCompletionChunk[] =>
       request.include_usage ? [{ ...head, object: 'chat.completion.chunk', choices: [], usage }] : [],
     whole: (choices, usage): ChatCompletion => ({
@@ -87,12 +80,7 @@ function finishReason({ reason, has_called }: Finish): ChatFinishReason {
 function chatLogprobs(tokens: Piece['logprobs']): ChatLogprobs | null {
   if (tokens === null) return null
   return {
-    content: tokens.map((token) => ({ ...candidate(token), top_logprobs: token.top.map(candidate) })),
+    content: tokens.map((token) => ({ ...candidateOf(token), top_logprobs: token.top.map(candidateOf) })),
     refusal: null,
   }
-}
-
-function candidate({ text, bytes, logprob }: Candidate | TokenLogprob): ChatTopLogprob {
-  assert(logprob !== null, 'only of a prompt that is echoed is there a token that nothing comes before')
-  return { token: text, logprob, bytes }
 }

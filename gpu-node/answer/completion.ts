@@ -3,7 +3,7 @@
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { CompletionBody, CompletionLogprobs, Usage } from '../../contract/public/openai.ts'
 import type { Candidate, TokenLogprob } from '../run/runner.ts'
-import { chunkUsage, idsOf, openAiFrames } from './openai-shape.ts'
+import { chunkUsage, headOf, idsOf, openAiFrames } from './openai-shape.ts'
 import type { Piece, PromptTokenIds, PublicShape } from './public-shape.ts'
 
 type CompletionChoice = CompletionBody['choices'][number]
@@ -14,10 +14,8 @@ export function completionShape(
   prompt_token_ids?: PromptTokenIds,
 ): PublicShape {
   const body = (choices: CompletionBody['choices']): CompletionBody => ({
-    id: request.response_id,
+    ...headOf(request),
     object: 'text_completion',
-    created: request.created_unix_s,
-    model: request.model,
     choices,
   })
   const chunk = (choice: CompletionChoice) => ({ ...body([choice]), ...chunkUsage(request, usage) })
@@ -27,9 +25,10 @@ export function completionShape(
     ...openAiFrames,
     opening: (index) =>
       prompt_token_ids ? [chunk({ index, text: '', logprobs: null, finish_reason: null, ...promptIds(index) })] : [],
-    delta: (index, { text, logprobs, token_ids }) =>
+    delta: (index, { text, logprobs, token_ids }) => [
       chunk({ index, text, logprobs: completionLogprobs(logprobs), finish_reason: null, ...idsOf(token_ids) }),
-    finish: (index, { reason }) => chunk({ index, text: '', logprobs: null, finish_reason: reason }),
+    ],
+    finish: (index, { reason }) => [chunk({ index, text: '', logprobs: null, finish_reason: reason })],
     end: (usage) => (request.include_usage ? [{ ...body([]), usage }] : []),
     whole: (choices, usage) => ({
       ...body(

@@ -1,5 +1,6 @@
 // What the public shapes have in common: how each spells the events of an answer.
 
+import { hash } from 'node:crypto'
 import type { FinishReason } from '../../contract/internal/generation.ts'
 import type { Usage } from '../../contract/public/openai.ts'
 import type { TokenLogprob } from '../run/runner.ts'
@@ -39,14 +40,24 @@ export type Failure = 'error' | 'revoked'
 export interface PublicShape {
   /** What of a stream comes before a choice's first text. */
   opening(choice: number): object[]
-  delta(choice: number, piece: Piece): object
-  finish(choice: number, finish: Finish): object
+  delta(choice: number, piece: Piece): object[]
+  finish(choice: number, finish: Finish): object[]
   /** What of a stream follows its last choice. */
   end(usage: Usage): object[]
   whole(choices: WholeChoice[], usage: Usage): object
+  /** What an answer is that failed before anything of it was sent. */
   error(why: Failure): object
+  /** What a stream that failed ends with. */
+  failed(why: Failure): object[]
   /** One of these as it stands in a stream. */
   frame(data: object): string
   /** What a stream that came to its end ends with. */
   readonly last_frame: string
+}
+
+const CALL_ID_LENGTH = 24
+
+/** Derived from the request, so that an answer that is asked for again has the same. */
+export function callId(request_id: string, { choice, call }: { choice: number; call: number }): string {
+  return hash('sha256', `${request_id} ${choice} ${call}`, 'hex').slice(0, CALL_ID_LENGTH)
 }

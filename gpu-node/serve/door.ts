@@ -15,6 +15,7 @@ import {
 } from '../../contract/internal/generation.ts'
 import { type Question, verifyQuestion } from '../../contract/internal/question.ts'
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
+import type { ResponseAsked } from '../../contract/public/responses.ts'
 import { Generation } from '../answer/generation.ts'
 import { Refusal } from '../refusal.ts'
 import type { HeldConstraint, Runner } from '../run/runner.ts'
@@ -57,7 +58,7 @@ const requestSchema = z.strictObject({
   response_id: z.string().min(1).max(200),
   created_unix_s: z.int().nonnegative(),
   model: z.string().min(1).max(200),
-  shape: z.enum(['completion', 'chat', 'message']),
+  shape: z.enum(['completion', 'chat', 'message', 'response']),
   stream: z.boolean(),
   include_usage: z.boolean(),
   continuous_usage: z.boolean().optional(),
@@ -88,12 +89,19 @@ const requestSchema = z.strictObject({
     seed: z.string().regex(/^\d{1,20}$/),
   }),
   priority: z.enum(['interactive', 'batch']),
+  service_tier: z.enum(['default', 'flex']).optional(),
   prediction: z.string().min(1).optional(),
   constraint: z.union([constraint, tools]).exactOptional(),
+  asked: z.custom<ResponseAsked>((value) => typeof value === 'object' && value !== null).exactOptional(), // written as it came
 })
 
 const questionSchema = z.union([
-  z.strictObject({ prompts, with_ids: z.boolean(), truncated: z.strictObject(truncation).optional() }),
+  z.strictObject({
+    prompts,
+    with_ids: z.boolean(),
+    constraint: z.union([constraint, tools]).optional(),
+    truncated: z.strictObject(truncation).optional(),
+  }),
   z.strictObject({ tokens: z.array(token_id) }),
 ])
 

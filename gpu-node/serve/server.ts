@@ -7,7 +7,12 @@ import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { HTTPException } from 'hono/http-exception'
 import type { Logger } from 'pino'
-import { type GenerateRequest, TICKET_HEADER } from '../../contract/internal/generation.ts'
+import {
+  type Constraint,
+  type GenerateRequest,
+  type NodeError,
+  TICKET_HEADER,
+} from '../../contract/internal/generation.ts'
 import { type Count, type Decoding, QUESTION_HEADER, type Question } from '../../contract/internal/question.ts'
 import type { NodeStatus } from '../../contract/internal/sync.ts'
 import type { Ticket } from '../../contract/internal/ticket.ts'
@@ -96,26 +101,44 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
   app.post('/question', bodyLimit({ maxSize: BODY_BYTES_MAX, onError: refuseSize }), async (c) => {
     const asked = { signature: c.req.header(QUESTION_HEADER), body: await c.req.text() }
     const question = await acceptQuestion(asked, door)
-    await turns.take('questions') // they name no account: together they have the turns of one
+    await turns.take(QUESTIONS)
     refuseUnlessServing(state)
-    return c.json('tokens' in question ? decoding(options, question.tokens) : count(options, question))
+    return c.json('tokens' in question ? decoding(options, question.tokens) : await count(options, question))
   })
   return app
 }
+
+// They name no account: together they have the turns of one.
+const QUESTIONS = 'questions'
 
 function decoding({ runner }: ServerOptions, tokens: number[]): Decoding {
   return { text: runner.decode(tokens).text }
 }
 
-function count(
+async function count(
   { runner }: ServerOptions,
-  { prompts, with_ids, truncated }: Extract<Question, { prompts: unknown }>,
-): Count {
+  { prompts, with_ids, constraint, truncated }: Extract<Question, { prompts: unknown }>,
+): Promise<Count> {
+  const refused = constraint && (await refusalToHold(runner, constraint))
   const counted = runner.encode(prompts, truncated).map((tokens) => ({
     count: tokens.length,
     ids: with_ids ? { tokens, pieces: runner.decode(tokens).pieces } : undefined,
   }))
-  return { prompts: counted, sequence_tokens_max: runner.sequence_tokens_max, queue_s: runner.load.queue_s }
+  return { prompts: counted, sequence_tokens_max: runner.sequence_tokens_max, queue_s: runner.load.queue_s, refused }
+}
+
+/** Undefined where it can be held; what keeps the node from finding out is thrown. */
+async function refusalToHold(
+  runner: ServerOptions['runner'],
+  constraint: Constraint,
+): Promise<NodeError['error'] | undefined> {
+  try {
+    await runner.hold(constraint, QUESTIONS)
+    return undefined
+  } catch (error) {
+    if (!(error instanceof Refusal) || !['invalid_constraint', 'invalid_tools'].includes(error.code)) throw error
+    return refusalAnswer(error).body.error
+  }
 }
 
 function refuseSize(): never {

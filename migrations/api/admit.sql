@@ -2,7 +2,7 @@
 -- reservation. Items come in the order of their keys, so an account and a key are written once a call.
 
 -- Items: {request_id, key_hash, address, model, prompt_tokens_max, request_output_tokens_max, ttl_ms, limits, idempotency,
--- results_by_id,
+-- results_by_id, metadata: {name: value}, service_tier: 'flex',
 -- lock_ms_max: the answer is `locked` where somebody else holds the account for longer; the whole call fails if one has it not;
 -- registered_nodes: true (a gateway of the release before does not say so, and asks those that report to it)}.
 -- The commit need not reach the disk: what a crash forgets, settle rebuilds from the signed ticket. That somebody asked not to be

@@ -35,6 +35,7 @@ begin
     select jsonb_build_object('decision', 'estimated', 'verdict', answers[place],
       'price', case when price.version is not null then price_report(price) end)
     from generate_subscripts(answers, 1) as place,
-      price_at(items -> (place - 1) ->> 'model', owners[place], moment) as price
+      price_at(items -> (place - 1) ->> 'model', owners[place], moment,
+        coalesce(items -> (place - 1) ->> 'service_tier', 'default')) as price
     order by place;
 end $$;

@@ -3,17 +3,20 @@
 -- The items of a call, each with the rows that decide it, in the order of their accounts and meters.
 create function ledger.candidates_of(items jsonb, owners bigint[], moment timestamptz) returns setof ledger.candidate language sql stable as $$
   with models as materialized (
-    select name, registered, price_at(name, null, moment) as list_price,
+    select name, registered, tier, price_at(name, null, moment, tier) as list_price,
       case when registered then live_nodes(name) else live_unregistered_nodes(name) end as nodes,
       exists (select from prices where model = name and account_id = any (owners)) as is_agreed -- with one of these accounts
-    from (select distinct i ->> 'model' as name, i ? 'registered_nodes' as registered from jsonb_array_elements(items) as i) as named)
+    from (
+      select distinct i ->> 'model' as name, i ? 'registered_nodes' as registered, coalesce(i ->> 'service_tier', 'default') as tier
+      from jsonb_array_elements(items) as i) as named)
   select
     place::int, item, (item ->> 'request_id')::uuid, item ->> 'model',
     (item ->> 'prompt_tokens_max')::bigint, (item ->> 'request_output_tokens_max')::bigint,
     k.key, a.account, o.own, w.whole,
-    case when is_agreed then price_at(name, (k.key).account_id, moment) else list_price end, nodes, r.held
+    case when is_agreed then price_at(name, (k.key).account_id, moment, tier) else list_price end, nodes, r.held
   from jsonb_array_elements(items) with ordinality as listed (item, place)
   join models on name = item ->> 'model' and registered = (item ? 'registered_nodes')
+    and tier = coalesce(item ->> 'service_tier', 'default')
   left join lateral (select k as key from keys k where hash = decode(item ->> 'key_hash', 'hex') limit 1) as k on true
   left join lateral (select r as held from reservations r where request_id = (item ->> 'request_id')::uuid limit 1) as r on true
   left join lateral (select a as account from accounts a where id = (k.key).account_id limit 1) as a on true
@@ -78,6 +81,7 @@ begin
       limited := decide_limits(key, account, own, whole, row(asked.item -> 'limits',
         asked.prompt_tokens_max + asked.request_output_tokens_max, amount, moment_us)::ledger.demand);
       answer := obstacle(limited, asked, account, own, whole, amount);
+      perform tell_spend_cap(key, answer -> 'quota') where answer ->> 'decision' = 'spend_cap_reached';
     end if;
     if answer is null then
       held := pending(asked, key, amount::bigint);
@@ -98,9 +102,7 @@ begin
     end if;
     answers[asked.place] := answer;
   end loop;
-  if taken_from <> '{}' then
-    perform save_takings(made, taken_from, moment);
-  end if;
+  perform save_takings(made, taken_from, moment) where taken_from <> '{}';
   return answers;
 end $$;
 
@@ -120,6 +122,7 @@ create function ledger.obstacle(
   limited ledger.limit_decision, asked ledger.candidate, account accounts, own meters, whole meters, amount numeric
 ) returns jsonb language sql stable as $$
   select case
+    when (asked.price).version is null and asked.item ->> 'service_tier' = 'flex' then '{"decision": "no_flex_price"}'
     when (asked.price).version is null then '{"decision": "no_price"}'
     when limited.refusal = 'spend_cap_reached' then
       jsonb_build_object('decision', limited.refusal, 'limits', limited.shown) || quota(limited.refusal, asked, account, own, whole, amount)
@@ -144,6 +147,7 @@ begin
   held.amount_nanousd := amount;
   held.state := 'pending';
   held.charged_tokens_max := asked.prompt_tokens_max + asked.request_output_tokens_max;
+  held.metadata := asked.item -> 'metadata';
   held.expires_at := clock_timestamp() + (asked.item ->> 'ttl_ms')::bigint * interval '1 millisecond';
   return held;
 end $$;
@@ -182,8 +186,9 @@ begin
   from unnest(taken_from) as taken
   where m.account_id = taken.account_id and m.key_id = taken.key_id;
   insert into reservations
-    (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, created_at, expires_at, charged_tokens_max)
-  select request_id, account_id, key_id, model, price_version, amount_nanousd, 1, state, moment, expires_at, charged_tokens_max
+    (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, created_at, expires_at, charged_tokens_max,
+     metadata)
+  select request_id, account_id, key_id, model, price_version, amount_nanousd, 1, state, moment, expires_at, charged_tokens_max, metadata
   from unnest(made);
 end $$;
 

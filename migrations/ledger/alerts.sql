@@ -20,16 +20,14 @@ $$;
 -- Warns of a debit that is in the account's row already: an event for each threshold.
 create function ledger.alert_debit(owner bigint, debit_nanousd bigint) returns void language plpgsql as $$
 begin
-  insert into outbox (account_id, kind, payload)
-  select a.id, 'balance.low', low_balance(a, c)
+  perform emit(a.id, 'balance.low', low_balance(a, c))
   from accounts a, crossed_thresholds(a, debit_nanousd) as c where a.id = owner;
 end $$;
 
 -- The same for the charges of a settled set, each account's as one debit.
 create function ledger.alert_debits(settled settlement[]) returns void language plpgsql as $$
 begin
-  insert into outbox (account_id, kind, payload)
-  select a.id, 'balance.low', low_balance(a, c)
+  perform emit(a.id, 'balance.low', low_balance(a, c))
   from (
     select account_id, sum(charge_nanousd)::bigint as debit_nanousd
     from unnest(settled) where decision in ('posted', 'late') group by account_id) as debits
@@ -38,7 +36,7 @@ end $$;
 
 create function ledger.low_balance(account accounts, crossed threshold) returns jsonb language sql stable as $$
   select jsonb_build_object(
-    'threshold_percent', crossed.percent, 'threshold_nanousd', crossed.nanousd::text, 'left_nanousd', left_nanousd(account)::text)
+    'id', account.id::text, 'threshold_percent', crossed.percent, 'threshold_nanousd', crossed.nanousd::text, 'left_nanousd', left_nanousd(account)::text)
 $$;
 
 create function ledger.billing_report(account accounts) returns jsonb language sql stable as $$

@@ -27,9 +27,17 @@ begin
   returning * into line;
   if not is_credit then
     perform alert_debit(line.account_id, line.amount_nanousd);
+  elsif line.kind = 'top_up' then
+    perform emit(line.account_id, 'balance.topped_up', topped_up(line));
   end if;
   return line;
 end $$;
+
+create function ledger.topped_up(line entries) returns jsonb language sql stable as $$
+  select jsonb_build_object(
+    'id', line.id::text, 'amount_nanousd', line.amount_nanousd::text, 'left_nanousd', left_nanousd(a)::text, 'reference', line.reference)
+  from accounts a where id = line.account_id
+$$;
 
 create function ledger.new_entry(item jsonb, kind text) returns entries language sql stable as $$
   select jsonb_populate_record(null::entries, item - array['id', 'sequence', 'created_at'] || jsonb_build_object('kind', kind))

@@ -104,9 +104,8 @@ create function ledger.close_invoice(draft invoices) returns void language sql a
   from (select coalesce((
     select closing_nanousd from invoices where account_id = draft.account_id and number = draft.number - 1), 0) as opening) as before
   where i.account_id = draft.account_id and i.number = draft.number;
-  insert into outbox (account_id, kind, payload)
-  select account_id, 'invoice.closed', jsonb_build_object(
-    'invoice_id', invoice_id(i), 'opening_nanousd', opening_nanousd::text, 'closing_nanousd', closing_nanousd::text)
+  select emit(account_id, 'invoice.closed', jsonb_build_object(
+    'id', invoice_id(i), 'opening_nanousd', opening_nanousd::text, 'closing_nanousd', closing_nanousd::text))
   from invoices i where account_id = draft.account_id and number = draft.number;
 $$;
 

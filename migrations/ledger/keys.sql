@@ -78,7 +78,8 @@ create function ledger.other_limit(a keys, b keys) returns text language sql imm
   end
 $$;
 
-create function ledger.insert_key(key keys) returns keys language sql as $$
+create function ledger.insert_key(key keys) returns keys language plpgsql as $$
+begin
   insert into keys
     (account_id, name, hash, prefix, last_four, scopes, models, expires_at, tags, allowed_ips, requests_per_minute,
      tokens_per_minute, requests_in_flight_max, monthly_spend_cap_nanousd, rotated_from, metered_as)
@@ -86,11 +87,13 @@ create function ledger.insert_key(key keys) returns keys language sql as $$
     key.account_id, key.name, key.hash, key.prefix, key.last_four, key.scopes, key.models, key.expires_at, key.tags,
     key.allowed_ips, key.requests_per_minute, key.tokens_per_minute, key.requests_in_flight_max,
     key.monthly_spend_cap_nanousd, key.rotated_from, key.metered_as)
-  returning *
-$$;
+  returning * into key;
+  perform emit(key.account_id, 'key.created', key_notice(key));
+  return key;
+end $$;
 
 -- Expects the account to be locked: what was admitted before is seen here and stopped, what comes later is refused there.
-create function ledger.revoke(revoked keys) returns keys language plpgsql as $$
+create function ledger.revoke(revoked keys, told_as text) returns keys language plpgsql as $$
 declare
   key keys;
 begin
@@ -98,6 +101,9 @@ begin
   update reservations set stopped_at = clock_timestamp()
   where account_id = key.account_id and key_id = key.id and state = 'pending' and stopped_at is null
     and created_at > clock_timestamp() - interval '1 day'; -- none is pending so long: the index is of times
+  if revoked.revoked_at is null then
+    perform emit(key.account_id, told_as, key_notice(key));
+  end if;
   return key;
 end $$;
 
@@ -209,7 +215,7 @@ declare
   revoked keys;
 begin
   if asked.refusal is null then
-    revoked := revoke(key);
+    revoked := revoke(key, 'key.revoked');
     perform audit(item, 'revoke_key', key.account_id, 'key ' || key.id, key_report(key), key_report(revoked));
   end if;
   return jsonb_build_object('decision', coalesce(asked.refusal, 'revoked'), 'key', key_report(revoked));
@@ -224,9 +230,7 @@ begin
     return jsonb_build_object('decision', 'unknown_key');
   else
     if key.revoked_at is null then
-      key := revoke(key);
-      insert into outbox (account_id, kind, payload)
-      values (key.account_id, 'key.leaked', jsonb_build_object('key_id', key.id::text, 'name', key.name, 'last_four', key.last_four));
+      key := revoke(key, 'key.leaked');
     end if;
     return jsonb_build_object('decision', 'revoked', 'key_id', key.id::text, 'revoked_at', iso(key.revoked_at));
   end if;

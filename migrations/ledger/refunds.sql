@@ -14,6 +14,7 @@ begin
     update usage_daily set refunded_nanousd = refunded_nanousd + line.amount_nanousd
     where account_id = charge.account_id and day = (used.settled_at at time zone 'UTC')::date and key_id = used.key_id
       and model = used.model and price_version = used.price_version;
+    perform refund_metadata(used, line.amount_nanousd);
     -- A month that is over has no cap any more.
     if date_trunc('month', charge.created_at at time zone 'UTC') = this_month() then
       perform correct_limits(array[row(charge.account_id, used.key_id, false, 0, - line.amount_nanousd, 0, null)::ended]);

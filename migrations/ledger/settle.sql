@@ -47,7 +47,7 @@ begin
       i.request_id, i.account_id, r.key_id, r.model, r.price_version, i.attempt, r.amount_nanousd,
       least(cost_nanousd(p, i.prompt_tokens, i.cached_tokens, i.completion_tokens), r.amount_nanousd)::bigint,
       i.prompt_tokens, i.cached_tokens, i.completion_tokens, (i.counted).prompt_tokens + (i.counted).completion_tokens,
-      r.created_at, r.charged_tokens_max)::settlement order by i.place)
+      r.created_at, r.charged_tokens_max, r.metadata)::settlement order by i.place)
     from settle_items(items) as i
     left join lateral (
       select * from reservations r where r.request_id = i.request_id and r.account_id = i.account_id limit 1) as r on true
@@ -150,6 +150,9 @@ begin
   end if;
   perform book_usage(settled, items, moment);
   perform add_up_usage(settled, moment);
+  if exists (select from unnest(settled) where metadata is not null) then
+    perform add_up_metadata(settled, moment);
+  end if;
   perform alert_debits(settled);
   perform spend_grants_on_usage(settled);
   perform correct_limits(ends_of(settled));

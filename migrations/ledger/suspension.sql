@@ -25,8 +25,8 @@ begin
       and created_at > clock_timestamp() - interval '1 day'; -- none is pending so long: the index is of times
   end if;
   if before.suspended_at is distinct from account.suspended_at then
-    insert into outbox (account_id, kind, payload)
-    values (account.id, case when is_wanted then 'account.suspended' else 'account.resumed' end, '{}');
+    perform emit(account.id, case when is_wanted then 'account.suspended' else 'account.resumed' end,
+      jsonb_build_object('id', account.id::text, 'name', account.name));
     perform audit(item, case when is_wanted then 'suspend_account' else 'resume_account' end, account.id, 'account ' || account.id,
       jsonb_build_object('suspended_at', iso(before.suspended_at)), jsonb_build_object('suspended_at', iso(account.suspended_at)));
   end if;

@@ -16,5 +16,6 @@ create type ledger.settlement as (
   completion_tokens bigint,
   computed_tokens bigint, -- prompt and answer, whether or not they are charged
   created_at timestamptz, -- the reservation's, as is:
-  charged_tokens_max bigint
+  charged_tokens_max bigint,
+  metadata jsonb -- null where it has none
 );

@@ -32,7 +32,8 @@ from keys k join meters m on m.account_id = k.account_id and m.key_id = coalesce
 -- The price book.
 create view read.prices as
 select
-  model, version, account_id, input_nanousd_per_token, cached_input_nanousd_per_token, output_nanousd_per_token, valid_from, valid_until
+  model, version, account_id, input_nanousd_per_token, cached_input_nanousd_per_token, output_nanousd_per_token, valid_from, valid_until,
+  service_tier
 from prices;
 
 -- The lines of the ledger. An operator's notes are not shown to customers.
@@ -59,6 +60,17 @@ create view read.usage_by_day as
 select
   account_id, day, key_id, model, request_count, prompt_tokens, cached_tokens, completion_tokens, cost_nanousd, refunded_nanousd
 from usage_daily;
+
+-- The same by the metadata of requests: each in a row of every name that it has, where there was room for its value.
+create view read.usage_by_metadata as
+select
+  account_id, name, day, value, key_id, model, request_count, prompt_tokens, cached_tokens, completion_tokens, cost_nanousd,
+  refunded_nanousd
+from usage_metadata_daily;
+
+-- Days on which there was no room for a value of a name, or for a name ('').
+create view read.full_metadata as
+select account_id, day, name from usage_metadata_names where is_full;
 
 -- The tags of each key, and '' for a key without any: its usage counts under each of them.
 create view read.key_tags as
@@ -91,6 +103,22 @@ select id, operator_id, prefix, last_four, created_at, expires_at, revoked_at, l
 create view read.audit as
 select id, created_at, operator_id, operator_name, operator_key_id, address, request_id, action, account_id, subject, before, after
 from audit;
+
+-- Endpoints of webhooks, without their secrets.
+create view read.webhook_endpoints as
+select
+  id, account_id, name, url, event_types, signature_type, hint, public_key, both_until,
+  created_at, updated_at, disabled_at, disabled_reason, failing_since
+from webhook_endpoints where kind = 'webhook';
+
+-- What was sent to them, and what is still to be sent.
+create view read.webhook_deliveries as
+select
+  d.id, d.account_id, d.endpoint_id, d.state, case when d.state = 'pending' then d.due_at end as due_at, d.attempts, d.answer, d.created_at, o.body as event
+from webhook_deliveries d join outbox o on o.id = d.event_id;
+
+-- What an account is told.
+create view read.events as select id, account_id, type, body as event from outbox;
 
 -- A reader logs in as a member of ziya_reader.
 --   create role my_reader login password '…' in role ziya_reader;

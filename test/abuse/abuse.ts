@@ -62,14 +62,17 @@ export async function abused(gateway: TestGateway, name: AbuseName, random: Rand
   const before = await timed(neighbour, size.requests)
   const attack: Attack = { name, url: gateway.url, keys, model, seed: random.below(2 ** 31), scale: size.scale }
   const attacker = new Worker(new URL('attacker.ts', import.meta.url), { workerData: attack })
-  const messages = messagesOf(attacker)
-  await messages.next()
-  const during = await timed(neighbour, size.requests)
-  attacker.postMessage('over')
-  const after = await timed(neighbour, size.requests)
-  const { statuses } = (await messages.next()) as Result
-  await attacker.terminate()
-  return { before, during, after, statuses }
+  try {
+    const messages = messagesOf(attacker)
+    await messages.next()
+    const during = await timed(neighbour, size.requests)
+    attacker.postMessage('over')
+    const after = await timed(neighbour, size.requests)
+    const { statuses } = (await messages.next()) as Result
+    return { before, during, after, statuses }
+  } finally {
+    await attacker.terminate() // also where the neighbour was refused: what comes next is no longer abused by this one
+  }
 }
 
 function messagesOf(worker: Worker): { next: () => Promise<unknown> } {

@@ -3,6 +3,7 @@
 import { once } from 'node:events'
 import { Agent, request } from 'node:http'
 import { connect } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { parentPort, workerData } from 'node:worker_threads'
 import { createKey } from '../../gateway/auth/key.ts'
 import { type Random, randomFrom } from '../support/random.ts'
@@ -85,6 +86,15 @@ async function loops(at_once: number, run: (i: number) => Promise<unknown>): Pro
       while (!is_over) await run(i)
     }),
   )
+}
+
+/** Lets so many pass a second. More new connections than a machine can accept wait before any server has seen whose they are. */
+function pace(per_second: number): () => Promise<void> {
+  let next_ms = performance.now()
+  return async () => {
+    next_ms = Math.max(next_ms, performance.now()) + 1000 / per_second
+    await sleep(next_ms - performance.now())
+  }
 }
 
 const sized = (random: Random, low: number, high: number) =>
@@ -201,16 +211,18 @@ export const abuses = {
 
   async 'clients leave at every point'(random: Random, ready: () => void) {
     const body = JSON.stringify({ model, prompt: 'x'.repeat(100_000), max_tokens: 500, stream: true })
+    const turn = pace(sized(random, 100, 500))
     ready()
-    await loops(sized(random, 32, 128), () =>
-      ask(COMPLETIONS, {
+    await loops(sized(random, 32, 128), async () => {
+      await turn()
+      await ask(COMPLETIONS, {
         method: 'POST',
         key: keys[0]!,
         body,
         leave_ms: random.below(60),
         ...(random.chance(0.5) && { part: random.below(100) / 100 }),
-      }),
-    )
+      })
+    })
   },
 
   async 'as much is kept as may be'(random: Random, ready: () => void) {

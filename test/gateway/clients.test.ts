@@ -19,6 +19,7 @@ afterAll(() => gateway?.stop())
 
 const CHAT = '/v1/chat/completions'
 const COMPLETIONS = '/v1/completions'
+const RESPONSES = '/v1/responses'
 const completion = { model, prompt: 'def f():' }
 
 const ignored = (response: Response) => response.headers.get('x-ignored-parameters')?.split(', ') ?? []
@@ -39,21 +40,30 @@ function fieldsOf(file: string, name: string): string[] {
 }
 
 describe('every field of the OpenAI types is known: taken, used, or refused by its name', () => {
-  const own = new Set(['model', 'messages', 'prompt'])
+  const bodies: Record<string, object> = {
+    [CHAT]: chatBody,
+    [COMPLETIONS]: completion,
+    [RESPONSES]: { model, input: 'q' },
+  }
   const chat = fieldsOf('resources/chat/completions/completions.d.ts', 'ChatCompletionCreateParamsBase')
   const raw = fieldsOf('resources/completions.d.ts', 'CompletionCreateParamsBase')
+  const responses = fieldsOf('resources/responses/responses.d.ts', 'ResponseCreateParamsBase')
 
   test('there are some', () => {
     expect(chat).toContain('prompt_cache_key')
     expect(raw).toContain('best_of')
+    expect(responses).toContain('previous_response_id')
   })
 
   // A value that no field takes: what is known is refused by its name or taken, never called unknown.
-  test.each([
-    ...chat.filter((name) => !own.has(name)).map((name) => [CHAT, name] as const),
-    ...raw.filter((name) => !own.has(name)).map((name) => [COMPLETIONS, name] as const),
-  ])('%s %s', async (path, name) => {
-    const response = await caller.post(path, { ...(path === CHAT ? chatBody : completion), [name]: [[0.5]] })
+  test.each(
+    [
+      ...chat.map((name) => [CHAT, name] as const),
+      ...raw.map((name) => [COMPLETIONS, name] as const),
+      ...responses.map((name) => [RESPONSES, name] as const),
+    ].filter(([path, name]) => !(name in bodies[path]!)),
+  )('%s %s', async (path, name) => {
+    const response = await caller.post(path, { ...bodies[path], [name]: [[0.5]] })
     if (response.status === 200) expect(ignored(response)).toContain(name)
     else {
       const param = expect.stringMatching(new RegExp(`^${name}(?:$|[.[])`))
@@ -65,7 +75,7 @@ describe('every field of the OpenAI types is known: taken, used, or refused by i
 describe('what cannot change an answer is taken, and named', () => {
   test.each<[string, string, object, string[]]>([
     ['hints of caches and of safety', CHAT, { prompt_cache_key: 'ses_1', safety_identifier: 'u' }, []],
-    ['how it is kept', CHAT, { store: true, metadata: { a: 'b' }, service_tier: 'flex' }, []],
+    ['how it is kept', CHAT, { store: true, service_tier: 'priority' }, []],
     ['switches of tools without tools', CHAT, { tool_choice: 'auto', parallel_tool_calls: false }, []],
     ['the older switch', CHAT, { function_call: 'auto' }, []],
     ['no reasoning', CHAT, { reasoning_effort: 'none', verbosity: 'medium' }, []],

@@ -141,6 +141,19 @@ describe('an estimate', () => {
     })
   })
 
+  test('says whether what the answer has to be can be held, behind what an admission says', async () => {
+    const format = { response_format: { type: 'regex', pattern: 'a' } }
+    expect((await estimated({ ...chatBody, ...format, max_tokens: 4 })).admitted).toBe(true)
+    expect(question()).toMatchObject({ constraint: { kind: 'regex', regex: 'a' } })
+    gateway.node.options.cannot_hold = { code: 'invalid_constraint', message: 'No a.', param: 'response_format' }
+    const held = await estimated({ ...chatBody, ...format, max_tokens: 4 })
+    expect(held).toMatchObject({ admitted: false, refusal: { code: 'invalid_response_format', message: 'No a.' } })
+    expect(held.prompt_tokens).toBe(5)
+    expect((await estimated({ ...chatBody, max_tokens: 4 })).admitted).toBe(true) // asks for nothing to be held
+    const poor = await gateway.newCaller('1')
+    expect(await estimated({ ...chatBody, ...format }, poor)).toMatchObject({ refusal: { code: 'insufficient_quota' } })
+  })
+
   test('of a model that no node serves has no count', async () => {
     expect(await estimated({ ...chatBody, model: 'Ziya-Coding-34B-v1.0', max_tokens: 4 })).toMatchObject({
       prompt_tokens: null,

@@ -11,11 +11,15 @@ const MISSING: Record<string, string> = {
   request: '00000000-0000-4000-8000-000000000000',
   invoice: 'inv_999999_1',
   note: 'cn_999999_1',
+  response: `resp_${'0'.repeat(32)}`,
 }
 
 /** Each endpoint of accounts with an id in its path: what the id names, and a body where it takes one. */
-const OWNED: Record<string, { names: 'key' | 'request' | 'invoice' | 'note'; body?: object }> = {
+const OWNED: Record<string, { names: 'key' | 'request' | 'invoice' | 'note' | 'response'; body?: object }> = {
   'GET /v1/usage/:request_id': { names: 'request' },
+  'GET /v1/responses/:id': { names: 'response' },
+  'GET /v1/responses/:id/input_items': { names: 'response' },
+  'DELETE /v1/responses/:id': { names: 'response' },
   'GET /v1/keys/:id': { names: 'key' },
   'PATCH /v1/keys/:id': { names: 'key', body: { name: 'taken' } },
   'DELETE /v1/keys/:id': { names: 'key' },
@@ -39,7 +43,8 @@ beforeAll(async () => {
   gateway = await startTestGateway()
   owner = await gateway.newCaller()
   const answer = await owner.post('/v1/completions', { model, prompt: 'x', max_tokens: 1 })
-  ids = { key: owner.key_id, request: answer.headers.get('x-request-id')!, ...(await documentsOf(owner)) }
+  const { id: response } = (await (await owner.post('/v1/responses', { model, input: 'x' })).json()) as { id: string }
+  ids = { key: owner.key_id, request: answer.headers.get('x-request-id')!, response, ...(await documentsOf(owner)) }
   const { account_id } = await gateway.newCaller()
   for (const scope of SCOPES) {
     const made = await gateway.admin('/admin/keys', { account_id, name: scope, scopes: [scope] })
@@ -94,6 +99,8 @@ test('each of them is there for its owner', async () => {
     `/v1/usage/${ids.request}`,
     `/v1/invoices/${ids.invoice}`,
     `/v1/credit-notes/${ids.note}`,
+    `/v1/responses/${ids.response}`,
+    `/v1/responses/${ids.response}/input_items`,
   ])
     expect([path, (await own.get(path)).status]).toEqual([path, 200])
 })
@@ -127,6 +134,11 @@ const ASKED: Record<string, string> = {
   'POST /v1/chat/completions': 'generate',
   'POST /v1/messages': 'generate',
   'POST /v1/messages/count_tokens': 'generate',
+  'POST /v1/responses': 'generate',
+  'POST /v1/responses/input_tokens': 'generate',
+  'GET /v1/responses/:id': 'generate',
+  'GET /v1/responses/:id/input_items': 'generate',
+  'DELETE /v1/responses/:id': 'generate',
   'POST /v1/tokenize': 'generate',
   'POST /v1/detokenize': 'generate',
   'POST /v1/estimate': 'generate',
@@ -156,6 +168,8 @@ const BODIES: Record<string, object> = {
   '/v1/chat/completions': { model, messages: [{ role: 'user', content: 'x' }], max_tokens: 1 },
   '/v1/messages': { model, messages: [{ role: 'user', content: 'x' }], max_tokens: 1 },
   '/v1/messages/count_tokens': { model, messages: [{ role: 'user', content: 'x' }] },
+  '/v1/responses': { model, input: 'x' },
+  '/v1/responses/input_tokens': { model, input: 'x' },
   '/v1/tokenize': { model, prompt: 'x' },
   '/v1/detokenize': { model, tokens: [1] },
   '/v1/estimate': { model, prompt: 'x', max_tokens: 1, endpoint: '/v1/completions' },

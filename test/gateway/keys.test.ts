@@ -450,7 +450,7 @@ describe('a key that is revoked', () => {
     expect(answer).toMatchObject({ object: 'key', id: found.key_id, revoked_at: expect.any(String) })
     expect(await (await leak()).json()).toEqual(answer)
     const told = await gateway.db
-      .sql`select payload from outbox where kind = 'key.leaked' and payload ->> 'key_id' = ${found.key_id}`
+      .sql`select body from outbox where type = 'key.leaked' and body::jsonb -> 'data' ->> 'id' = ${found.key_id}`
     expect(told).toHaveLength(1)
     expect(JSON.stringify(told)).not.toContain(found.api_key)
   })

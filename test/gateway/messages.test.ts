@@ -22,6 +22,11 @@ const MESSAGES = '/v1/messages'
 const COUNT = '/v1/messages/count_tokens'
 const q = { role: 'user', content: 'q' }
 const body = { model, max_tokens: 16, messages: [q] }
+const schema = { type: 'object', properties: { place: { type: 'string' } }, required: ['place'] }
+const tool = { name: 't', description: 'T', input_schema: schema }
+const call = { type: 'tool_use', id: 'toolu_1', name: 't', input: { place: 'x' } }
+const result = { type: 'tool_result', tool_use_id: 'toolu_1' }
+const said = (...content: object[]) => ({ role: 'assistant', content })
 
 const ignored = (response: Response) => response.headers.get('x-ignored-parameters')?.split(', ') ?? []
 
@@ -99,6 +104,92 @@ describe('a message', () => {
   })
 })
 
+describe('tools', () => {
+  const constraintOf = async (changes: object) => (await asked({ tools: [tool], ...changes })).request.constraint
+  const held = { kind: 'tools', tools: [{ name: 't', parameters: schema }], calls: 'allowed', is_parallel: true }
+
+  test.each<[string, object, object | undefined]>([
+    ['no choice', {}, held],
+    ['auto', { tool_choice: { type: 'auto' } }, held],
+    ['auto, once', { tool_choice: { type: 'auto', disable_parallel_tool_use: true } }, { ...held, is_parallel: false }],
+    ['any', { tool_choice: { type: 'any' } }, { ...held, calls: 'required' }],
+    [
+      'one',
+      { tool_choice: { type: 'tool', name: 't' }, tools: [tool, { ...tool, name: 'other' }] },
+      { ...held, calls: 'required', is_parallel: false },
+    ],
+    ['none', { tool_choice: { type: 'none' } }, undefined],
+    [
+      'beside a format',
+      { output_config: { format: { type: 'json_schema', schema } } },
+      { ...held, text: { kind: 'json_schema', schema } },
+    ],
+  ])('are held as a chat holds them: %s', async (_, changes, expected) => {
+    expect(await constraintOf(changes)).toEqual(expected)
+  })
+
+  test('are told, with calls and results where they stand in the conversation', async () => {
+    const messages = [
+      q,
+      said({ type: 'text', text: 'I ' }, { type: 'text', text: 'look.' }, call, { ...call, id: 'toolu_2' }),
+      {
+        role: 'user',
+        content: [
+          { ...result, content: [{ type: 'text', text: 'rain' }] },
+          { ...result, tool_use_id: 'toolu_2', content: 'failed', is_error: true },
+          { type: 'text', text: 'and now?' },
+        ],
+      },
+    ]
+    const { request, ignored } = await asked({ system: 'S', tools: [tool], messages })
+    const [system, rest] = promptOf(request).split('\n<human>: \nq')
+    expect(system).toMatch(/^S\nYou may call these functions/)
+    const told = { name: 't', description: 'T', parameters: schema }
+    expect(system).toContain(JSON.stringify(told))
+    const written = '<tool_call>{"name": "t", "arguments": {"place":"x"}}</tool_call>'
+    expect(rest).toBe(
+      [
+        '\n<bot>: \nI look.',
+        written,
+        written,
+        '<human>: \n<tool_response name="t">\nrain\n</tool_response>',
+        '<tool_response name="t" error="true">\nfailed\n</tool_response>',
+        'and now?\n<bot>: \n',
+      ].join('\n'),
+    )
+    expect(ignored).toEqual([])
+  })
+
+  test('that come back as they were answered are taken, and what no template writes is named', async () => {
+    const answered = { ...call, caller: { type: 'direct' } }
+    const { request, ignored } = await asked({
+      tools: [{ ...tool, cache_control: { type: 'ephemeral' } }],
+      messages: [q, said(answered), { role: 'user', content: [{ ...result, cache_control: null }] }],
+    })
+    expect(promptOf(request)).toContain('<tool_response name="t">\n\n</tool_response>\n<bot>: \n')
+    expect(ignored.toSorted()).toEqual([
+      'messages[1].content[0].caller',
+      'messages[2].content[0].cache_control',
+      'tools[0].cache_control',
+    ])
+  })
+
+  test('a call at the end is not continued: an answer begins', async () => {
+    expect(promptOf((await asked({ messages: [q, said(call)] })).request)).toMatch(/<\/tool_call>\n<bot>: \n$/)
+  })
+
+  test('are counted with the tokens', async () => {
+    const { max_tokens: _, ...counted } = body
+    expect((await caller.post(COUNT, { ...counted, tools: [tool] })).status).toBe(200)
+    expect(JSON.stringify(gateway.node.questions.at(-1))).toContain('You may call these functions')
+  })
+})
+
+test('a format is held as a schema', async () => {
+  const format = { type: 'json_schema', schema }
+  expect((await asked({ output_config: { format } })).request.constraint).toEqual({ kind: 'json_schema', schema })
+})
+
 describe('a key', () => {
   const ask = (headers: Record<string, string>) =>
     fetch(gateway.url + MESSAGES, {
@@ -132,7 +223,7 @@ describe('a key', () => {
 
 describe('fields', () => {
   test.each<[string, object, string[]]>([
-    ['of caches', { cache_control: { type: 'ephemeral' }, metadata: { user_id: 'u' } }, ['cache_control', 'metadata']],
+    ['of caches', { cache_control: { type: 'ephemeral' } }, ['cache_control']],
     [
       'of blocks',
       { system: [{ type: 'text', text: 's', cache_control: { type: 'ephemeral' } }] },
@@ -145,6 +236,11 @@ describe('fields', () => {
       ['tool_choice'],
     ],
     ['of effort', { output_config: { effort: 'low' } }, ['output_config.effort']],
+    [
+      'of thoughts that are cleared',
+      { context_management: { edits: [{ type: 'clear_thinking_20251015', keep: 'all' }] } },
+      ['context_management'],
+    ],
     ['of the tier', { service_tier: 'auto' }, ['service_tier']],
     ['of messages', { messages: [{ ...q, id: 'm1' }] }, ['messages[0].id']],
     ['unknown and empty', { a1: null, b2: [] }, ['a1', 'b2']],
@@ -163,11 +259,18 @@ describe('fields', () => {
   })
 
   test.each<[string, object, string]>([
-    ['tools', { tools: [{ name: 't', input_schema: {} }] }, 'tools'],
-    ['a tool that has to be called', { tool_choice: { type: 'any' } }, 'tool_choice'],
+    ['a tool of a type of its own', { tools: [{ type: 'bash_20250124', name: 'bash' }] }, 'tools[0].type'],
+    ['a tool without a schema', { tools: [{ name: 't' }] }, 'tools[0].input_schema'],
+    ['a name that is none', { tools: [{ name: 't t', input_schema: {} }] }, 'tools[0].name'],
+    ['two tools of a name', { tools: [tool, tool] }, 'tools'],
+    ['a tool that has to be called, of none', { tool_choice: { type: 'any' } }, 'tool_choice'],
+    ['a tool that is not there', { tools: [tool], tool_choice: { type: 'tool', name: 'w' } }, 'tool_choice'],
+    ['another choice', { tools: [tool], tool_choice: { type: 'required' } }, 'tool_choice.type'],
     ['thinking', { thinking: { type: 'enabled', budget_tokens: 1024 } }, 'thinking'],
-    ['a format', { output_config: { format: { type: 'json_schema', schema: {} } } }, 'output_config.format'],
+    ['another format', { output_config: { format: { type: 'text' } } }, 'output_config.format.type'],
     ['a container', { container: 'c' }, 'container'],
+    ['edits', { context_management: { edits: [{ type: 'clear_tool_uses_20250919' }] } }, 'context_management'],
+    ['a thread', { thread: { type: 'create' } }, 'thread'],
     ['an unknown field', { top_x: 1 }, 'top_x'],
     ['no limit', { max_tokens: undefined }, 'max_tokens'],
     ['no tokens', { max_tokens: 0 }, 'max_tokens'],
@@ -178,15 +281,14 @@ describe('fields', () => {
       { messages: [{ role: 'user', content: [{ type: 'image', source: {} }] }] },
       'messages[0].content[0].type',
     ],
+    ['a call of the user', { messages: [{ role: 'user', content: [call] }] }, 'messages[0].content[0].type'],
+    ['a call without input', { messages: [q, said({ ...call, input: undefined })] }, 'messages[1].content[0].input'],
+    ['a result of no call', { messages: [{ role: 'user', content: [result] }] }, 'messages[0].content[0].tool_use_id'],
+    ['a result of the assistant', { messages: [q, said(call), said(result)] }, 'messages[2].content[0].type'],
     [
-      'a call',
-      { messages: [q, { role: 'assistant', content: [{ type: 'tool_use', id: 't', name: 'n', input: {} }] }] },
-      'messages[1].content[0].type',
-    ],
-    [
-      'a result',
-      { messages: [{ role: 'user', content: [{ type: 'tool_result', tool_use_id: 't' }] }] },
-      'messages[0].content[0].type',
+      'an image in a result',
+      { messages: [q, said(call), { role: 'user', content: [{ ...result, content: [{ type: 'image' }] }] }] },
+      'messages[2].content[0].content[0].type',
     ],
     [
       'a block without text',
@@ -203,30 +305,34 @@ describe('fields', () => {
   })
 
   test('a block that is refused is told of by its type', async () => {
-    const messages = [{ role: 'user', content: [{ type: 'tool_result', tool_use_id: 't' }] }]
-    expect((await refused(await caller.post(MESSAGES, { ...body, messages }))).message).toContain("'tool_result'")
+    const messages = [{ role: 'user', content: [{ type: 'search_result', title: 't' }] }]
+    expect((await refused(await caller.post(MESSAGES, { ...body, messages }))).message).toContain("'search_result'")
   })
 
   // A value that no field takes: what is known is refused by its name or taken, never called unknown.
   const own = new Set(['model', 'messages'])
-  test.each(['MessageCreateParamsBase', 'MessageCountTokensParams'])('of %s are all known', async (name) => {
+  test.each([
+    ['messages', 'MessageCreateParamsBase'],
+    ['messages', 'MessageCountTokensParams'],
+    ['beta/messages', 'MessageCreateParamsBase'],
+  ])('of %s, %s, are all known', async (resource, name) => {
     const path = name === 'MessageCountTokensParams' ? COUNT : MESSAGES
-    const fields = fieldsOf(name).filter((field) => !own.has(field))
+    const fields = fieldsOf(resource, name).filter((field) => !own.has(field) && field !== 'betas') // a header
     expect(fields.length).toBeGreaterThan(5)
     const { max_tokens, ...rest } = body
     for (const field of fields) {
       const given = { ...rest, ...(path === MESSAGES && { max_tokens }), [field]: [[0.5]] }
       const response = await caller.post(path, given)
       if (response.status === 200) expect(ignored(response), field).toContain(field)
-      else expect(await refused(response)).toMatchObject({ status: 400, error_code: /^(invalid|unsupported)_/ })
+      else expect((await refused(response)).error_code, field).toMatch(/^(thread_un|un|in)(valid|supported)_/)
     }
   })
 })
 
 /** The names of the fields of an interface of the installed package. */
-function fieldsOf(name: string): string[] {
+function fieldsOf(resource: string, name: string): string[] {
   const root = dirname(createRequire(import.meta.url).resolve('@anthropic-ai/sdk'))
-  const source = readFileSync(join(root, 'resources/messages/messages.d.ts'), 'utf8')
+  const source = readFileSync(join(root, `resources/${resource}/messages.d.ts`), 'utf8')
   const start = source.indexOf(`export interface ${name} `)
   return Array.from(source.slice(start, source.indexOf('\n}', start)).matchAll(/^ {4}([a-z_]+)\??:/gm), ([, f]) => f!)
 }

@@ -555,7 +555,7 @@ const answered: Row[] = (
     [['--version'], /^\d+\.\d+\.\d+$/m, 0],
     [['--port', 'abc'], /^✗ --port abc is not a port/m, 2],
     [['--ports', '1'], /^✗ .*--ports/m, 2],
-    [['--database', 'mysql://x'], /^✗ --database must be a postgres:\/\/ URL/m, 2],
+    [['--database', 'mysql://x'], /^✗ the database must be a postgres:\/\/ URL/m, 2],
   ] as const
 ).map(([args, line, exit_code]) => ({
   name: `${args.join(' ')} is answered in a fresh clone, before anything is installed`,

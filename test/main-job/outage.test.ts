@@ -105,7 +105,10 @@ test(`a database that is away for ${OUTAGE_S} s costs no stream and no money`, a
     )
 
     const during = streams.filter(({ asked_at, answered_at }) => asked_at > gone_at && answered_at < started_at)
-    const overlapping = before.filter(({ asked_at, ended_at }) => asked_at < gone_at && ended_at > gone_at)
+    // One that ends only when the database is back has run on, too: how long they take is the machine's.
+    const overlapping = streams.filter(
+      ({ status, asked_at, ended_at }) => status === 200 && asked_at < gone_at && ended_at > gone_at,
+    )
     const slowest_ms = Math.max(...during.map(({ asked_at, answered_at }) => answered_at - asked_at))
     console.log(
       `${OUTAGE_S} s: ${streams.length} requests; ${overlapping.length} streams ran on, ${during.length} refused within ${slowest_ms.toFixed(0)} ms; ${before.length} records settled in ${settled.ms.toFixed(0)} ms`,

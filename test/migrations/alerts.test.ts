@@ -37,10 +37,8 @@ async function charge(payer: Payer, amounts: number[]): Promise<void> {
 
 async function warnings(account_id: string): Promise<string[]> {
   const rows =
-    await db.sql`select payload from outbox where account_id = ${account_id} and kind = 'balance.low' order by id`
-  return rows.map(
-    ({ payload }) => `${payload.threshold_percent ?? 'amount'} ${payload.threshold_nanousd} ${payload.left_nanousd}`,
-  )
+    await db.sql`select body::jsonb -> 'data' as data from outbox where account_id = ${account_id} and type = 'balance.low' order by id`
+  return rows.map(({ data }) => `${data.threshold_percent ?? 'amount'} ${data.threshold_nanousd} ${data.left_nanousd}`)
 }
 
 async function leftOf(account_id: string): Promise<bigint> {

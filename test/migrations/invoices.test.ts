@@ -186,9 +186,9 @@ describe('an invoice', () => {
     await closeInvoices()
     await closeInvoices()
     const rows =
-      await db.sql`select payload from outbox where account_id = ${payer.account_id} and kind = 'invoice.closed'`
-    expect(rows.map(({ payload }) => payload)).toEqual([
-      { invoice_id: `inv_${payer.account_id}_1`, opening_nanousd: '0', closing_nanousd: String(CREDIT) },
+      await db.sql`select body::jsonb -> 'data' as data from outbox where account_id = ${payer.account_id} and type = 'invoice.closed'`
+    expect(rows.map(({ data }) => data)).toEqual([
+      { id: `inv_${payer.account_id}_1`, opening_nanousd: '0', closing_nanousd: String(CREDIT) },
     ])
   })
 })

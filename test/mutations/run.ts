@@ -21,6 +21,7 @@ const root = join(import.meta.dirname, '../..')
 const parts = [
   'bench',
   'contract',
+  'docs',
   'gateway',
   'gpu-node',
   'local',

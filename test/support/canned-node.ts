@@ -9,6 +9,7 @@ import type { Signer } from '../../contract/ed25519.ts'
 import {
   ACCEPTED_HEADER,
   type GenerateRequest,
+  type NodeError,
   type NodeErrorCode,
   TICKET_HEADER,
 } from '../../contract/internal/generation.ts'
@@ -25,6 +26,8 @@ import {
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import { usageOf } from '../../contract/public/openai.ts'
 import { messageShape } from '../../gpu-node/answer/message.ts'
+import { headOf } from '../../gpu-node/answer/openai-shape.ts'
+import { responseShape } from '../../gpu-node/answer/response.ts'
 import { issuer, newSigner } from './keys.ts'
 
 export interface CannedNodeOptions {
@@ -47,6 +50,8 @@ export interface CannedNodeOptions {
   before_report?: (request_id: string) => Promise<unknown>
   /** Refuse every generation with this. */
   refuse?: NodeErrorCode
+  /** How it answers where it is asked whether a constraint can be held. */
+  cannot_hold?: NodeError['error']
   /** What its refusals say of when to come back. */
   retry_after?: string
   /** False: reports nothing by itself. */
@@ -212,6 +217,7 @@ export class CannedNode {
       prompts: question.prompts.map(() => counted),
       sequence_tokens_max: CONTEXT_TOKENS,
       queue_s: 2,
+      refused: question.constraint && this.options.cannot_hold,
     }
     res.writeHead(200, { 'content-type': 'application/json' })
     res.end(JSON.stringify(count || { text: 'decoded' }))
@@ -245,8 +251,8 @@ export class CannedNode {
   async #stream(res: ServerResponse, request: GenerateRequest, tokens: number): Promise<number> {
     res.writeHead(200, { [ACCEPTED_HEADER]: '1', 'content-type': 'text/event-stream; charset=utf-8' })
     const choices = Array.from({ length: choicesOf(request) }, (_, index) => index)
-    const message = request.shape === 'message' ? messageShape(request, () => usageFor(0)) : null
-    for (const data of message?.opening(0) ?? []) res.write(message!.frame(data))
+    const shape = eventShape(request)
+    for (const data of shape?.opening(0) ?? []) res.write(shape!.frame(data))
     for (let token = 0; token < tokens; token += 1) {
       if (res.destroyed) return token * choices.length
       if (this.revoked.has(request.request_id)) {
@@ -255,14 +261,14 @@ export class CannedNode {
         )
         return token * choices.length
       }
-      if (message) res.write(message.frame(message.delta(0, { text: ' token', logprobs: null })))
+      if (shape) res.write(shape.delta(0, { text: ' token', logprobs: null }).map(shape.frame).join(''))
       else res.write(choices.map((index) => event(chunk(request, index, ' token'))).join(''))
       if (this.options.chunk_ms) await sleep(this.options.chunk_ms)
       await this.#keptAlive(res, this.options.after_chunk)
     }
-    if (message) {
-      const ending = [message.finish(0, ENDED), ...message.end(usageFor(tokens))]
-      res.end(ending.map(message.frame).join('') + message.last_frame)
+    if (shape) {
+      const ending = [...shape.finish(0, ENDED), ...shape.end(usageFor(tokens))]
+      res.end(ending.map(shape.frame).join('') + shape.last_frame)
       return tokens
     }
     const last = choices.map((index) => event(chunk(request, index, '', 'stop'))).join('')
@@ -306,13 +312,16 @@ function choicesOf(request: GenerateRequest): number {
   return request.n * request.prompts.length
 }
 
+/** The shapes whose streams are named events. */
+function eventShape(request: GenerateRequest) {
+  if (request.shape === 'response') return responseShape(request)
+  return request.shape === 'message' ? messageShape(request, () => usageFor(0)) : null
+}
+
 function wholeAnswer(request: GenerateRequest, tokens: number) {
   const text = ' token'.repeat(tokens)
-  if (request.shape === 'message')
-    return messageShape(request, () => usageFor(0)).whole(
-      [{ text, logprobs: null, calls: [], finish: ENDED }],
-      usageFor(tokens),
-    )
+  const shape = eventShape(request)
+  if (shape) return shape.whole([{ text, logprobs: null, calls: [], finish: ENDED }], usageFor(tokens))
   const choices = Array.from({ length: choicesOf(request) }, (_, index) =>
     request.shape === 'chat'
       ? { index, message: { role: 'assistant', content: text, refusal: null }, logprobs: null, finish_reason: 'stop' }
@@ -332,7 +341,7 @@ function chunk(request: GenerateRequest, index: number, content: string, finish_
 }
 
 function frame(request: GenerateRequest, object: string) {
-  return { id: request.response_id, object, created: request.created_unix_s, model: request.model }
+  return { ...headOf(request), object }
 }
 
 function usageFor(completion: number) {

@@ -56,7 +56,7 @@ export async function startTestGateway(
   vars: Record<string, string> = {},
   prepare?: (database_url: string) => Promise<void>,
   rate_limits: Record<string, number> = NO_SIEVE,
-  own_node: { sync?: boolean } = {},
+  own_node: { sync?: boolean; model?: string } = {},
 ): Promise<TestGateway> {
   const db = await startTestPostgres(prepare)
   await bePatientWithNodes(db)

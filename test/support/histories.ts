@@ -42,6 +42,8 @@ interface Plan {
   delay_ms: number
   /** What part of the charge is refunded afterwards, in percent; null: nothing is. */
   refund_percent: number | null
+  metadata: Record<string, string> | null
+  service_tier: 'default' | 'flex'
 }
 
 type Admitted = Told<'admit'>
@@ -76,7 +78,9 @@ export class Histories {
 
   /** A price to begin with, and a node that never falls silent. */
   async prepare(): Promise<void> {
-    await this.#ask('publish_price', { model: 'm', input_nanousd_per_token: '3', output_nanousd_per_token: '7' })
+    const price = { model: 'm', input_nanousd_per_token: '3', output_nanousd_per_token: '7' }
+    await this.#ask('publish_price', price)
+    await this.#ask('publish_price', { ...price, service_tier: 'flex', output_nanousd_per_token: '2' })
     await this.#sql`select ledger.heartbeat(${JSON.stringify(node)}::text::jsonb)`
     await this.#sql`update nodes set last_seen_at = 'infinity'`
   }
@@ -276,14 +280,15 @@ export class Histories {
     return findings
   }
 
-  async #reservedAtItsPrice({ prompt_tokens, ceiling }: Plan, admitted: Admitted): Promise<string[]> {
+  async #reservedAtItsPrice({ prompt_tokens, ceiling, service_tier }: Plan, admitted: Admitted): Promise<string[]> {
     const [price] = await this.#query(
       (sql) => sql`select * from prices where model = 'm' and version = ${admitted.price_version}`,
     )
     const amount =
       BigInt(price!.input_nanousd_per_token) * BigInt(prompt_tokens) +
       BigInt(price!.output_nanousd_per_token) * BigInt(ceiling)
-    return String(amount) === admitted.reserved_nanousd ? [] : ['reserved otherwise than at its price']
+    const is_right = String(amount) === admitted.reserved_nanousd && price!.service_tier === service_tier
+    return is_right ? [] : ['reserved otherwise than at its price']
   }
 
   /** Asked again, a request that was admitted stays admitted; a refused one may be admitted when a top-up came in between. */
@@ -334,6 +339,7 @@ export class Histories {
       input_nanousd_per_token: String(input),
       cached_input_nanousd_per_token: String(random.below(input + 1)),
       output_nanousd_per_token: String(random.below(12)),
+      service_tier: random.pick(['default', 'flex']),
     }
     const delay_ms = random.below(40)
     return async () => {
@@ -434,13 +440,16 @@ function plan(random: Random, payers: Payer[]): Plan {
     ceiling: random.chance(0.1) ? Math.floor(completion_tokens / 2) : completion_tokens + random.below(100),
     delay_ms: random.below(30),
     refund_percent: random.chance(0.3) ? 1 + random.below(100) : null,
+    metadata: random.chance(0.4) ? { team: random.pick(['a', 'b']), [random.pick(['env', "it's"])]: '' } : null,
+    service_tier: random.chance(0.3) ? 'flex' : 'default',
   }
 }
 
 function admitItem(plan: Plan) {
-  const { request_id, payer, ttl_ms } = plan
+  const { request_id, payer, ttl_ms, metadata, service_tier } = plan
+  const flex = service_tier === 'flex' && { service_tier }
   const tokens = { prompt_tokens_max: plan.prompt_tokens, request_output_tokens_max: plan.ceiling }
-  return { request_id, key_hash: payer.key_hash, model: 'm', ...tokens, ttl_ms }
+  return { request_id, key_hash: payer.key_hash, model: 'm', ...tokens, ttl_ms, ...(metadata && { metadata }), ...flex }
 }
 
 function ticketOf(

@@ -137,6 +137,15 @@ export async function ledgerFindings(sql: postgres.Sql, account_ids: string[]): 
     union all select id, 'what was charged is not what was used' from books where charged <> used
     union all select id, 'the days are not the sum of what was used' from books where (used_daily, requests_daily) <> (used, requests)
     union all select id, 'the days are not the sum of what was refunded' from books where refunded_daily <> refunded
+    union all select coalesce(made.account_id, summed.account_id), 'the days by metadata are not the sum of what was used' from (
+        select r.account_id, name, value, count(*) as requests, sum(cost_nanousd) as cost, sum((
+          select coalesce(sum(amount_nanousd), 0) from lines e where e.request_id = r.request_id and kind = 'refund')) as refunded
+        from held r join used u using (request_id) cross join jsonb_each_text(metadata) as pair (name, value) group by 1, 2, 3) as made
+      full join (
+        select account_id, name, value, sum(request_count) as requests, sum(cost_nanousd) as cost, sum(refunded_nanousd) as refunded
+        from usage_metadata_daily where account_id = any (${ids}::bigint[]) group by 1, 2, 3) as summed
+      on (made.account_id, made.name, made.value) = (summed.account_id, summed.name, summed.value)
+      where (made.requests, made.cost, made.refunded) is distinct from (summed.requests, summed.cost, summed.refunded)
     union all select m.account_id, 'a cap does not count what was charged this month, less what came back of it' from meters m
       where m.account_id = any (${ids}::bigint[]) and m.month = ledger.this_month() and m.charged_nanousd <> (
         select coalesce(sum(case kind when 'refund' then - e.amount_nanousd else e.amount_nanousd end), 0)

@@ -27,6 +27,20 @@ export async function use(
   return request_id
 }
 
+/** Several that are admitted in one call, and settled in one, each with more of what its admission says. Returns their ids. */
+export async function useTogether(db: TestPostgres, payer: Payer, model: string, more: object[]): Promise<string[]> {
+  await db.ask('settle', { node: nodeOf(model) })
+  const tokens = { prompt_tokens_max: 10, request_output_tokens_max: 5, ttl_ms: 60_000 }
+  const items = more.map((own) => ({ request_id: randomUUID(), key_hash: payer.key_hash, model, ...tokens, ...own }))
+  const admissions = await db.ask('admit', ...items)
+  const settling = admissions.map((admitted, i) => {
+    if (admitted.decision !== 'admitted') throw new Error(`admit answered ${admitted.decision}`)
+    return { ...payer, ...admitted, request_id: items[i]!.request_id, model, attempt: 1, ...counts(10, 5) }
+  })
+  await db.ask('settle', ...settling)
+  return items.map(({ request_id }) => request_id)
+}
+
 function counts(prompt_tokens: number, completion_tokens: number) {
   const tokens = { prompt_tokens, cached_tokens: Math.floor(prompt_tokens / 2), completion_tokens }
   const rest = { outcome: 'stop', started_unix_ms: 0, first_token_ms: null, duration_ms: 1 }

@@ -58,13 +58,17 @@ export const admit = {
       .strictObject({ requests_per_minute: count, tokens_per_minute: count, requests_in_flight_max: count })
       .partial()
       .optional(),
+    service_tier: z.literal('flex').optional(),
+    metadata: z.record(z.string(), z.string()).optional(), // that the request came with
     idempotency: wish.optional(),
     ...byId,
     ...lockable,
   }),
   answer: z.discriminatedUnion('decision', [
     admitted,
-    z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'closed', 'locked']) }),
+    z.strictObject({
+      decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'no_flex_price', 'closed', 'locked']),
+    }),
     z.strictObject({
       decision: z.enum([
         'requests_per_minute',

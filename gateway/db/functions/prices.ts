@@ -25,6 +25,7 @@ export const publish_price = {
     ...z.object(operator).partial().shape,
     model: z.string(),
     account_id: id.nullable().optional(),
+    service_tier: shown.serviceTier.optional(),
     input_nanousd_per_token: nanousd,
     cached_input_nanousd_per_token: nanousd.nullable().optional(),
     output_nanousd_per_token: nanousd,

@@ -16,6 +16,9 @@ export const prices = pgTable(
     account_id: int8().references(() => accounts.id), // null: the list price
     valid_until: moment(),
     published_at: writtenAt(),
+    service_tier: text({ enum: ['default', 'flex'] })
+      .notNull()
+      .default('default'),
   },
   (table) => [primaryKey({ columns: [table.model, table.version] })],
 )

@@ -8,6 +8,9 @@ import type { EntryKind } from '../../../contract/public/entry.ts'
 import type { Scope } from '../../../contract/public/key.ts'
 import type { Node } from '../../../contract/public/node.ts'
 import type { Role } from '../../../contract/public/operator.ts'
+import type { Price } from '../../../contract/public/price.ts'
+import type { WebhookDelivery, WebhookEndpoint } from '../../../contract/public/webhook.ts'
+import type { EventType } from '../../../contract/public/webhook-event.ts'
 import { int8, moment } from './column.ts'
 
 const read = pgSchema('read')
@@ -71,6 +74,7 @@ export const pricesView = read
     output_nanousd_per_token: int8().notNull(),
     valid_from: moment().notNull(),
     valid_until: moment(),
+    service_tier: text().$type<Price['service_tier']>().notNull(),
   })
   .existing()
 
@@ -130,6 +134,26 @@ export const usageByDayView = read
     key_id: int8().notNull(),
     model: text().notNull(),
     ...usageSums,
+  })
+  .existing()
+
+export const usageByMetadataView = read
+  .view('usage_by_metadata', {
+    account_id: int8().notNull(),
+    name: text().notNull(),
+    day: date().notNull(), // of UTC
+    value: text().notNull(),
+    key_id: int8().notNull(),
+    model: text().notNull(),
+    ...usageSums,
+  })
+  .existing()
+
+export const fullMetadataView = read
+  .view('full_metadata', {
+    account_id: int8().notNull(),
+    day: date().notNull(),
+    name: text().notNull(), // '' for names beyond the most of a day
   })
   .existing()
 
@@ -220,5 +244,47 @@ export const auditView = read
     subject: text().notNull(),
     before: jsonb().$type<Record<string, unknown>>(),
     after: jsonb().$type<Record<string, unknown>>(),
+  })
+  .existing()
+
+export const webhookEndpointsView = read
+  .view('webhook_endpoints', {
+    id: int8().notNull(),
+    account_id: int8().notNull(),
+    name: text().notNull(),
+    url: text().notNull(),
+    event_types: text().array().$type<EventType[]>().notNull(),
+    signature_type: text().$type<WebhookEndpoint['secret_type']>().notNull(),
+    hint: text(),
+    public_key: text(),
+    both_until: moment(),
+    created_at: moment().notNull(),
+    updated_at: moment().notNull(),
+    disabled_at: moment(),
+    disabled_reason: text().$type<WebhookEndpoint['disabled_reason']>(),
+    failing_since: moment(),
+  })
+  .existing()
+
+export const webhookDeliveriesView = read
+  .view('webhook_deliveries', {
+    id: int8().notNull(),
+    account_id: int8().notNull(),
+    endpoint_id: int8().notNull(),
+    state: text().$type<WebhookDelivery['state']>().notNull(),
+    due_at: moment(), // null where nothing is to be sent
+    attempts: jsonb().$type<WebhookDelivery['attempts']>().notNull(),
+    answer: text(),
+    created_at: moment().notNull(),
+    event: text().notNull(),
+  })
+  .existing()
+
+export const eventsView = read
+  .view('events', {
+    id: int8().notNull(),
+    account_id: int8().notNull(),
+    type: text().$type<EventType>().notNull(),
+    event: text().notNull(),
   })
   .existing()

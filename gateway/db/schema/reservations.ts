@@ -1,6 +1,6 @@
 // Held money: pending, then posted, voided or expired, once.
 
-import { integer, pgTable, text, uuid } from 'drizzle-orm/pg-core'
+import { integer, jsonb, pgTable, text, uuid } from 'drizzle-orm/pg-core'
 import { int8, moment, writtenAt } from './column.ts'
 
 export const reservations = pgTable('reservations', {
@@ -19,4 +19,5 @@ export const reservations = pgTable('reservations', {
   stopped_at: moment(), // its key was revoked while it ran
   settled_at: moment(),
   restored_at: moment(), // made again from its ticket
+  metadata: jsonb().$type<Record<string, string>>(), // that its caller gave it
 })

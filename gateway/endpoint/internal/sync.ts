@@ -22,6 +22,7 @@ import { condition, ended, journalPosition } from '../../field/report.ts'
 import { text } from '../../field/text.ts'
 import type { SignedReport } from '../../guard.ts'
 import { ticketIssuerOf } from '../../ticket-issuer.ts'
+import { sendSoon } from '../../webhook/kick.ts'
 
 const TICKET_LENGTH_MAX = 4096
 const UNIX_MS_MAX = 1e14 // in a few thousand years
@@ -64,6 +65,7 @@ export const internalSync = endpoint(
     })
     const issuer = await ticketIssuerOf(c.env)
     const { settled, counted } = await settleRecords(c.env, issuer, { node_id: node.node_id, journal, records })
+    if (settled.length > 0) sendSoon(c)
     const mark = furthest([...(heard.journal ? [heard.journal] : []), ...counted])
     const body = JSON.stringify({
       ...{ settled, stop: heard.stop, ledger_id: heard.ledger_id, ticket_keys: issuer.keys },

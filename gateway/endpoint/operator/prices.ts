@@ -23,6 +23,7 @@ const publication = z
   .strictObject({
     model: text.min(1).max(200),
     account_id: rowId.nullable().default(null),
+    service_tier: shown.serviceTier.default('default'),
     input_nanousd_per_token: nanousd,
     cached_input_nanousd_per_token: nanousd.nullable().default(null),
     output_nanousd_per_token: nanousd,

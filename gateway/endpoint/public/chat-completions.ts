@@ -1,7 +1,7 @@
 // POST /v1/chat/completions: messages, put into the model's own template.
 
 import * as z from 'zod'
-import { type Constraint, LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
+import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
 import { chatCompletion, chatCompletionChunk } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
@@ -9,12 +9,12 @@ import { ApiError } from '../../error.ts'
 import { generationFields, unusedFields } from '../../field/generation.ts'
 import { responseFormat, textConstraint } from '../../field/response-format.ts'
 import { text } from '../../field/text.ts'
-import { toolFields, toolsConstraint, toolsTold, unusedOfTools } from '../../field/tools.ts'
+import { answerConstraint, toolFields, toolName, toolsTold, unusedOfTools } from '../../field/tools.ts'
 import { askingNothing, hint, unsupported, unusedIn } from '../../field/unused.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
 import { type Chat, chatPrompt, type Turn, turnsOf } from '../../prompt/template.ts'
-import { callsText, resultText, toolsText } from '../../prompt/tools.ts'
+import { callText, resultText, tellTools, turnText } from '../../prompt/tools.ts'
 
 const MESSAGES_MAX = 256
 const TOOL_CALLS_MAX = 128 // of one message
@@ -31,7 +31,7 @@ const content = z
 const toolCall = z.looseObject({
   id: z.string().min(1).max(CALL_ID_LENGTH_MAX),
   type: z.literal('function'),
-  function: z.looseObject({ name: z.string().regex(/^[\w-]{1,64}$/), arguments: text }),
+  function: z.looseObject({ name: toolName, arguments: text }),
 })
 
 const history = {
@@ -122,7 +122,7 @@ export const chatForm: GenerationForm<Body> = {
         shape: 'chat',
         prompts: [chatPrompt(own.model.template, chatOf(fields))],
         logprobs: logprobsOf(fields),
-        constraint: constraintOf(fields),
+        constraint: answerConstraint(fields, textConstraint(fields.response_format)),
       },
     ),
   unused: (given) => unusedOf(given as Given),
@@ -159,19 +159,10 @@ function logprobsOf({ logprobs, top_logprobs }: Body): number | null {
   throw new ApiError('invalid_value', { param: 'top_logprobs', message: "'top_logprobs' needs 'logprobs': true." })
 }
 
-/** Calls of tools, and beside them what the text is to be. */
-function constraintOf(fields: Body): Constraint | null {
-  const text = textConstraint(fields.response_format)
-  const tools = toolsConstraint(fields)
-  return tools && text ? { ...tools, text } : (tools ?? text)
-}
-
 /** The last word of an assistant is continued, unless the caller wants another answer after it. */
 export function chatOf(fields: Conversation): Chat {
   const { messages, continue_final_message, add_generation_prompt } = fields
-  const turns = messageTurns(messages)
-  const tools = toolsTold(fields)
-  if (tools.length > 0) turns.splice(turns[0]!.role === 'system' ? 1 : 0, 0, { role: 'system', text: toolsText(tools) })
+  const turns = tellTools(messageTurns(messages), toolsTold(fields))
   const ends_with_answer = turns.at(-1)!.role === 'assistant' && !messages.at(-1)!.tool_calls?.length
   if (continue_final_message && (add_generation_prompt || !ends_with_answer))
     throw new ApiError('invalid_value', {
@@ -190,14 +181,7 @@ function messageTurns(messages: readonly Message[]): Turn[] {
     const calls = tool_calls ?? []
     for (const call of calls) names.set(call.id, call.function.name)
     if (role === 'tool') return { role: 'user', text: resultText(names.get(tool_call_id!)!, text) }
-    if (role === 'assistant')
-      return {
-        role,
-        text: callsText(
-          text,
-          calls.map((call) => call.function),
-        ),
-      }
+    if (role === 'assistant') return { role, text: turnText([text, ...calls.map((call) => callText(call.function))]) }
     return { role: role === 'developer' ? 'system' : role, text }
   })
 }

@@ -14,14 +14,17 @@ import { ApiError, messageOf } from '../../error.ts'
 import { checked, readBody } from '../../field/read-body.ts'
 import { askModel } from '../../generate/ask-model.ts'
 import { type Asked, formatted, type GenerationBody, type GenerationForm, itemOf } from '../../generate/generate.ts'
+import { refusal } from '../../generate/relay.ts'
 import { chatForm } from './chat-completions.ts'
 import { completionForm } from './completions.ts'
 import { messageForm } from './messages.ts'
+import { responseForm } from './responses.ts'
 
 const forms = {
   '/v1/chat/completions': (c: Call, given: object) => asked(c, chatForm, given),
   '/v1/completions': (c: Call, given: object) => asked(c, completionForm, given),
   '/v1/messages': (c: Call, given: object) => asked(c, messageForm, given),
+  '/v1/responses': (c: Call, given: object, caller: Caller) => asked(c, responseForm(c, caller), given),
 }
 type FormName = keyof typeof forms
 
@@ -42,23 +45,33 @@ export const estimate = endpoint(
   },
   async (c, caller: Caller) => {
     const { endpoint, ...given } = await readBody(c, body)
-    const would = forms[endpoint ?? ('prompt' in given ? '/v1/completions' : '/v1/chat/completions')](c, given)
+    const would = await forms[endpoint ?? ('prompt' in given ? '/v1/completions' : '/v1/chat/completions')](
+      c,
+      given,
+      caller,
+    )
     const counted = await countOf(c, caller, would.request)
     const { verdict, price } = await ask(c.env, 'estimate', itemOf(c, caller, would))
     return c.json(estimateOf(would, { verdict, price, counted }))
   },
 )
 
-function asked<B extends GenerationBody>(c: Call, form: GenerationForm<B>, given: object): Asked {
+function asked<B extends GenerationBody>(c: Call, form: GenerationForm<B>, given: object): Promise<Asked> {
   return formatted(c, form, checked(given, form.schema))
 }
 
 type Counted = Awaited<ReturnType<typeof countOf>>
 
 /** Of prompts as they are computed; null where no node can count now. */
-async function countOf(c: Call, caller: Caller, { model, prompts, max_tokens, truncate_prompt }: GenerateRequest) {
-  const truncated = truncate_prompt && { truncated: { truncate_prompt, max_tokens } }
-  return askModel(c, caller, model, { prompts, with_ids: false, ...truncated }).catch((error: unknown) => {
+async function countOf(c: Call, caller: Caller, request: GenerateRequest) {
+  const { model, prompts, constraint, max_tokens, truncate_prompt } = request
+  const question = {
+    prompts,
+    with_ids: false,
+    ...(constraint && { constraint }),
+    ...(truncate_prompt && { truncated: { truncate_prompt, max_tokens } }),
+  }
+  return askModel(c, caller, model, question).catch((error: unknown) => {
     if (error instanceof ApiError && error.code === 'model_unavailable') return null
     throw error
   })
@@ -71,20 +84,27 @@ function estimateOf(
   const longest = longestOf(request, counted)
   const prompt_tokens = counted ? counted.prompts.reduce((sum, { count }) => sum + count, 0) : null
   const completion_tokens_max = longest.tokens * request.n * request.prompts.length
-  const refusal = longest.fits ? refusalBy(verdict) : new ApiError('context_length_exceeded')
+  const refused =
+    refusalBy(verdict) ?? heldBy(counted) ?? (longest.fits ? null : new ApiError('context_length_exceeded'))
   return {
     object: 'estimate',
     model: request.model,
     prompt_tokens,
     prompt_tokens_max: ceiling.prompt_tokens_max,
     completion_tokens_max,
+    service_tier: request.service_tier ?? 'default',
     pricing: shownPrice(price),
     cost_nanousd_max: prompt_tokens === null ? null : costOf(price, prompt_tokens, completion_tokens_max),
     held_nanousd: costOf(price, ceiling.prompt_tokens_max, ceiling.request_output_tokens_max),
-    admitted: refusal === null,
-    refusal: refusal ? messageOf(refusal) : null,
+    admitted: refused === null,
+    refusal: refused ? messageOf(refused) : null,
     wait_s: counted ? counted.queue_s : null,
   }
+}
+
+/** Why its node would not hold the answer to what it has to be. */
+function heldBy(counted: Counted): ApiError | null {
+  return counted?.refused ? refusal({ refused: counted.refused, retry_after_s: null }) : null
 }
 
 /** The longest that a choice can become beside the longest prompt, and whether that is what was asked for. */

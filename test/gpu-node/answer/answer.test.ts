@@ -190,6 +190,88 @@ describe('a message', () => {
     })
   })
 
+  describe('that calls tools', () => {
+    const tools = ['weather', 'now'].map((name) => ({ name, parameters: null }))
+    const asking = (stream: boolean): Answer => {
+      const constraint = { kind: 'tools' as const, tools, calls: 'allowed' as const, is_parallel: true }
+      return answerTo({ ...request(stream), constraint }, () => counted)
+    }
+    const texts = ['I look.', '\n<tool_call>{"name": "weather", "argu', 'ments": {"place": "x', '"}}</tool_call>']
+    const second = ['\n<tool_call>', '{"name": "now", "arguments": {}}</tool_call>']
+    const call = (id: string, name: string, input: object) => ({
+      ...{ type: 'tool_use', id, caller: { type: 'direct' }, name },
+      input,
+    })
+    const id = expect.stringMatching(/^toolu_[0-9a-f]{24}$/)
+
+    function tell(stream: boolean, said: readonly string[], finish: Ending): string {
+      const to = asking(stream)
+      for (const text of said) to.text(0, text)
+      to.finish(0, finish)
+      to.end(counted)
+      return to.take()
+    }
+    type Content = Record<string, unknown>[]
+    const whole = (said: readonly string[], finish: Ending) =>
+      JSON.parse(tell(false, said, finish)) as { content: Content; stop_reason: string }
+    const events = (said: readonly string[], finish: Ending) =>
+      Array.from(tell(true, said, finish).matchAll(/^data: (.*)$/gm), ([, data]) => JSON.parse(data!) as never)
+
+    test('has a block of each, and its stop reason', () => {
+      const { content, stop_reason } = whole([...texts, ...second], ended)
+      expect(content).toEqual([block('I look.'), call(id, 'weather', { place: 'x' }), call(id, 'now', {})])
+      expect(content[1]!.id).not.toBe(content[2]!.id)
+      expect(stop_reason).toBe('tool_use')
+    })
+
+    test('streams one block after the other, arguments in pieces', () => {
+      const streamed = events([...texts, ...second], ended) as { type: string; index: number }[]
+      const { content } = whole([...texts, ...second], ended)
+      const start = (index: number, content_block: object) => ({ type: 'content_block_start', index, content_block })
+      const delta = (index: number, delta: object) => ({ type: 'content_block_delta', index, delta })
+      const stop = (index: number) => ({ type: 'content_block_stop', index })
+      expect(streamed.slice(1, -1)).toEqual([
+        start(0, block('')),
+        { type: 'ping' },
+        delta(0, { type: 'text_delta', text: 'I look.' }),
+        stop(0),
+        start(1, { ...content[1], input: {} }),
+        delta(1, { type: 'input_json_delta', partial_json: '{"place": "x' }),
+        delta(1, { type: 'input_json_delta', partial_json: '"}' }),
+        stop(1),
+        start(2, { ...content[2], input: {} }),
+        delta(2, { type: 'input_json_delta', partial_json: '{}' }),
+        stop(2),
+        {
+          type: 'message_delta',
+          delta: expect.objectContaining({ stop_reason: 'tool_use' }),
+          usage: expect.anything(),
+        },
+      ])
+    })
+
+    test('without a text has no block of it', () => {
+      expect(whole(texts.slice(1), ended).content.map(({ type }) => type)).toEqual(['tool_use'])
+      const types = (events(texts.slice(1), ended) as { content_block?: { type: string } }[]).flatMap(
+        ({ content_block }) => content_block?.type ?? [],
+      )
+      expect(types).toEqual(['tool_use'])
+    })
+
+    test.each<[string, string[], Ending, string, object]>([
+      ['at its limit', texts.slice(0, 3), full, 'max_tokens', {}],
+      ['at a stop sequence', texts.slice(0, 3), { reason: 'stop', stop: 'x' }, 'stop_sequence', {}],
+      ['before another', [...texts, '\n<tool_'], full, 'max_tokens', { place: 'x' }],
+    ])('that is cut %s has what came whole of its input', (_, said, finish, stop_reason, input) => {
+      expect(whole(said, finish)).toMatchObject({
+        content: [block('I look.'), call(id, 'weather', input)],
+        stop_reason,
+      })
+      const blocks = (events(said, finish) as { type: string }[]).filter(({ type }) => type === 'content_block_start')
+      expect(blocks).toHaveLength(2)
+    })
+  })
+
   test('that fails says so in its own shape', () => {
     const to = answerTo(request(true), () => counted)
     to.error('error')

@@ -5,7 +5,13 @@ import { QUESTION_HEADER, type Question, signQuestion } from '../../../contract/
 import { acceptQuestion } from '../../../gpu-node/serve/door.ts'
 import { NODE_ID } from '../../support/generate.ts'
 import { newSigner, ticketSigner } from '../../support/keys.ts'
-import { startTestStack, type TestStack } from '../../support/stack.ts'
+import { newCustomer, startTestStack, type TestStack } from '../../support/stack.ts'
+
+interface Answer {
+  error?: { code: string; message: string }
+  refusal?: { code: string; message: string } | null
+  admitted?: boolean
+}
 
 const NOW = 1_000_000
 const body = JSON.stringify({ tokens: [1, 2] } satisfies Question)
@@ -55,6 +61,26 @@ describe('a node', () => {
     stack = await startTestStack()
   })
   afterAll(() => stack?.stop())
+
+  test('says by an estimate what it would say to the request', async () => {
+    const customer = await newCustomer(stack)
+    const ask = async (path: string, body: object) =>
+      (await (await customer.fetch(path, { method: 'POST', body: JSON.stringify(body) })).json()) as Answer
+    const base = { model: 'ziya-coding-mini', messages: [{ role: 'user', content: 'x' }], max_tokens: 4 }
+    const tool = (parameters: object) => [{ type: 'function', function: { name: 't', parameters } }]
+    const format = (schema: object) => ({ type: 'json_schema', json_schema: { name: 's', schema } })
+    for (const asked of [
+      { response_format: format({ minProperties: 1 }) },
+      { response_format: { type: 'regex', pattern: '(?=a)' } },
+      { tools: tool({ type: 'object', minProperties: 1 }) },
+    ]) {
+      const { error } = await ask('/v1/chat/completions', { ...base, ...asked })
+      const { refusal, admitted } = await ask('/v1/estimate', { ...base, ...asked })
+      expect([admitted, refusal]).toEqual([false, { code: error!.code, message: error!.message }])
+    }
+    for (const asked of [{ response_format: format({ type: 'object' }) }, { tools: tool({ type: 'object' }) }])
+      expect((await ask('/v1/estimate', { ...base, ...asked })).admitted).toBe(true)
+  })
 
   test('tells nobody else', async () => {
     const answer = await fetch(`${stack.node_url}/question`, {

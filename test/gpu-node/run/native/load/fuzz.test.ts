@@ -13,7 +13,7 @@ import { addedToken, tokenizerJson } from '../../../../support/tokenizer-json.ts
 import { tokenizerModel } from '../../../../support/tokenizer-model.ts'
 import { stateDictPickle, torchFile, zeroTensors } from '../../../../support/torch-file.ts'
 
-const RUNS = draws('FUZZ_RUNS', { few: 1500, all: 30_000 })
+const RUNS = draws('FUZZ_RUNS', { few: 4000, all: 30_000 })
 const { seed } = seededRandom()
 
 /** What a program prints; one that hangs is killed, and its errors are the failure's text. */

@@ -1,18 +1,10 @@
-// Seals a result so that only the caller's own Idempotency-Key opens it again (AES-GCM, the random IV in front).
+// Seals what is kept with a secret that the database does not have (AES-GCM, the random IV in front).
 
-import { fromBase64Url } from '../../contract/base64url.ts'
-import { hmac } from '../../contract/hmac.ts'
-import { dataSecretOf } from '../env.ts'
-import type { RepeatableCall } from './repeatable-call.ts'
+import { fromBase64Url } from '../contract/base64url.ts'
 
 const IV_BYTES = 12
 
-/** Derived from the caller's Idempotency-Key, which is stored nowhere. */
-export function secretOf(call: RepeatableCall, account_id: string, data_secret?: string): Promise<string> {
-  const { env, endpoint, idempotency_key } = call
-  return hmac(`idempotency of ${account_id}, ${endpoint}: ${idempotency_key}`, data_secret ?? dataSecretOf(env))
-}
-
+/** `secret`: 32 bytes, base64url. */
 export async function seal(bytes: Uint8Array<ArrayBuffer>, secret: string): Promise<Uint8Array<ArrayBuffer>> {
   const iv = crypto.getRandomValues(new Uint8Array(IV_BYTES))
   const sealed = await crypto.subtle.encrypt({ name: 'AES-GCM', iv }, await keyOf(secret), bytes)

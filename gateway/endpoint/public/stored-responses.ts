@@ -1,0 +1,250 @@
+// Responses that are stored: kept when they have ended, and read again, by keys of their account alone. Each is sealed with a key that is
+// made of its account, its id and a secret that the database does not have.
+
+import * as z from 'zod'
+import { fromBase64, toBase64 } from '../../../contract/base64url.ts'
+import { hmac } from '../../../contract/hmac.ts'
+import {
+  type ResponseBody,
+  type ResponseEvent,
+  type ResponseInputItem,
+  response as responseBody,
+  responseDeleted,
+  responseInputItems,
+} from '../../../contract/public/responses.ts'
+import type { Caller } from '../../auth/authenticate.ts'
+import { ask, obtain } from '../../db/ask.ts'
+import { refusalOf } from '../../db/refusal.ts'
+import { endpoint } from '../../endpoint.ts'
+import { type Call, dataSecretOf, type Env, settingsOf } from '../../env.ts'
+import { ApiError } from '../../error.ts'
+import { pathId, responseId } from '../../field/id.ts'
+import { pageQuery } from '../../field/page.ts'
+import { readQuery } from '../../field/query.ts'
+import { unsupported } from '../../field/unused.ts'
+import { seal, unseal } from '../../seal.ts'
+
+/** A stored response, and what it was made from. */
+export interface Stored {
+  response: ResponseBody
+  input: ResponseInputItem[]
+}
+
+const READ_MAX = 16 // at a time
+
+/** Those that are there, by their requests' ids. */
+export async function storedResponses(
+  c: Call,
+  caller: Caller,
+  request_ids: readonly string[],
+  { with_input }: { with_input: boolean },
+): Promise<Map<string, Stored>> {
+  const found = new Map<string, Stored>()
+  for (let at = 0; at < request_ids.length; at += READ_MAX) {
+    const item = { ...caller, request_ids: request_ids.slice(at, at + READ_MAX), with_input }
+    const { account_id, responses } = await obtain(c.env, 'read_responses', item, 'allowed')
+    for (const { request_id, response, input } of responses) {
+      const of = { account_id, request_id }
+      const body = await opened<ResponseBody>(c.env, response, { ...of, part: 'response' })
+      const items = input === null ? [] : await opened<ResponseInputItem[]>(c.env, input, { ...of, part: 'input' })
+      if (body && items) found.set(request_id, { response: body, input: items })
+    }
+  }
+  return found
+}
+
+interface Owned {
+  account_id: string
+  request_id: string
+}
+
+/** An answer that is stored before its client sees it end; where it could not be, it says `store: false`. */
+export function storing(c: Call, owned: Owned & { input: ResponseInputItem[] }, answer: Response): Response {
+  if (answer.status !== 200 || !answer.body) return answer
+  const decoder = new TextDecoder()
+  const encoder = new TextEncoder()
+  const ending = new Ending(answer.headers.get('content-type')?.startsWith('text/event-stream') ?? false)
+  const keeper = new TransformStream<Uint8Array, Uint8Array>({
+    transform(part, controller) {
+      const passed = ending.hold(decoder.decode(part, { stream: true }))
+      if (passed !== '') controller.enqueue(encoder.encode(passed))
+    },
+    async flush(controller) {
+      const told = ending.response
+      const kept = told && keep(c.env, owned, told)
+      if (kept) c.executionCtx.waitUntil(kept) // also where the client leaves meanwhile
+      controller.enqueue(encoder.encode(ending.text({ is_stored: (await kept) ?? true })))
+    },
+  })
+  return new Response(answer.body.pipeThrough(keeper), answer)
+}
+
+/** The end of an answer: the event that ends a stream, or all of a whole one; held back until it is stored. */
+class Ending {
+  readonly #begin: RegExp
+  #unread = ''
+
+  constructor(is_stream: boolean) {
+    this.#begin = is_stream ? /^event: response\.(?:completed|incomplete)\n/m : /\S/
+  }
+
+  /** What of the answer comes before its end: whole lines. */
+  hold(text: string): string {
+    this.#unread += text
+    const begin = this.#unread.search(this.#begin)
+    const length = begin >= 0 ? begin : this.#unread.lastIndexOf('\n') + 1
+    const passed = this.#unread.slice(0, length)
+    this.#unread = this.#unread.slice(length)
+    return passed
+  }
+
+  /** Null where it ended otherwise. */
+  get response(): ResponseBody | null {
+    const told = this.#told
+    return told && told.response.status !== 'failed' ? told.response : null
+  }
+
+  text({ is_stored }: { is_stored: boolean }): string {
+    const told = this.#told
+    if (is_stored || !told) return this.#unread
+    told.response.store = false
+    return this.#unread.slice(0, told.begin) + JSON.stringify(told.json) + (told.begin > 0 ? '\n\n' : '')
+  }
+
+  get #told(): { begin: number; json: object; response: ResponseBody } | null {
+    const begin = this.#unread.indexOf('{')
+    const json = parsed(this.#unread.slice(Math.max(0, begin))) as
+      | ResponseBody
+      | ResponseEvent
+      | { error: object }
+      | null
+    if (json === null) return null
+    if ('response' in json) return { begin, json, response: json.response }
+    return 'object' in json ? { begin, json, response: json } : null
+  }
+}
+
+/** Null for what was cut. */
+function parsed(text: string): object | null {
+  try {
+    return JSON.parse(text) as object
+  } catch {
+    return null
+  }
+}
+
+/** Whether it is stored. Nothing that goes wrong here takes the answer from its client. */
+async function keep(
+  env: Env,
+  { input, ...owned }: Owned & { input: ResponseInputItem[] },
+  response: ResponseBody,
+): Promise<boolean> {
+  try {
+    const item = {
+      ...owned,
+      input: await sealed(env, input, { ...owned, part: 'input' }),
+      response: await sealed(env, response, { ...owned, part: 'response' }),
+      account_bytes_max: settingsOf(env).stored_bytes_max,
+    }
+    return (await ask(env, 'keep_response', item)).decision === 'kept'
+  } catch (error) {
+    console.error(`${owned.request_id}: the response was not stored: ${error instanceof ApiError ? error.code : error}`)
+    return false
+  }
+}
+
+interface Part extends Owned {
+  part: 'input' | 'response'
+}
+
+async function sealed(env: Env, value: object, part: Part): Promise<string> {
+  return toBase64(await seal(await deflated(JSON.stringify(value)), await secretOf(dataSecretOf(env), part)))
+}
+
+/** Null where it was sealed with another secret. */
+async function opened<T>(env: Env, text: string, part: Part): Promise<T | null> {
+  const bytes = fromBase64(text)!
+  const { DATA_SECRET_BEFORE: before } = env
+  const plain =
+    (await unseal(bytes, await secretOf(dataSecretOf(env), part))) ??
+    (before ? await unseal(bytes, await secretOf(before, part)) : null)
+  return plain && (JSON.parse(await inflated(plain)) as T)
+}
+
+function secretOf(secret: string, { account_id, request_id, part }: Part): Promise<string> {
+  return hmac(`stored ${part} of ${account_id}: ${request_id}`, secret)
+}
+
+async function deflated(text: string): Promise<Uint8Array<ArrayBuffer>> {
+  const stream = new Blob([text]).stream().pipeThrough(new CompressionStream('deflate-raw'))
+  return new Uint8Array(await new Response(stream).arrayBuffer())
+}
+
+async function inflated(bytes: ArrayBuffer): Promise<string> {
+  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'))).text()
+}
+
+/** The one in the path. */
+async function storedOf(c: Call, caller: Caller, with_input: boolean): Promise<Stored> {
+  const id = pathId(c, 'id', responseId)
+  const stored = (await storedResponses(c, caller, [id], { with_input })).get(id)
+  if (!stored) throw missing(c.req.param('id')!)
+  return stored
+}
+
+function missing(id: string): ApiError {
+  return new ApiError('not_found', { message: `There is no response with the id '${id}' that is stored.` })
+}
+
+const includes = {
+  include: z.unknown().optional(),
+  'include[]': z.unknown().optional(),
+}
+
+const retrieving = z.strictObject({
+  ...includes,
+  stream: unsupported('false'),
+  starting_after: unsupported(),
+  include_obfuscation: z.unknown().optional(),
+})
+
+export const retrieveResponse = endpoint(
+  { says: 'Reads a stored response again.', query: retrieving, answer: responseBody },
+  async (c, caller: Caller) => {
+    readQuery(c, retrieving)
+    return c.json((await storedOf(c, caller, false)).response)
+  },
+)
+
+export const deleteResponse = endpoint(
+  { says: 'Deletes a stored response.', answer: responseDeleted },
+  async (c, caller: Caller) => {
+    const id = c.req.param('id')!
+    const item = { ...caller, request_id: pathId(c, 'id', responseId) }
+    const { decision } = await ask(c.env, 'delete_response', item)
+    if (decision === 'not_found') throw missing(id)
+    if (decision !== 'deleted') throw refusalOf({ decision })
+    return c.json({ id, object: 'response', deleted: true })
+  },
+)
+
+const listing = pageQuery({
+  ...includes,
+  after: z.string().max(200).optional(),
+  order: z.enum(['asc', 'desc']).default('desc'),
+})
+
+export const listInputItems = endpoint(
+  { says: 'Lists what a stored response was made from, the last first.', query: listing, answer: responseInputItems },
+  async (c, caller: Caller) => {
+    const { limit, after, order } = readQuery(c, listing)
+    const { input } = await storedOf(c, caller, true)
+    const ordered = order === 'asc' ? input : input.toReversed()
+    const begin = after === undefined ? 0 : ordered.findIndex(({ id }) => id === after) + 1
+    if (after !== undefined && begin === 0)
+      throw new ApiError('invalid_value', { param: 'after', message: `There is no item with the id '${after}'.` })
+    const data = ordered.slice(begin, begin + limit)
+    const [first, last] = [data.at(0)?.id ?? null, data.at(-1)?.id ?? null]
+    return c.json({ object: 'list', data, first_id: first, last_id: last, has_more: begin + limit < ordered.length })
+  },
+)
