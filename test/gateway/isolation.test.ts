@@ -11,11 +11,15 @@ const MISSING: Record<string, string> = {
   request: '00000000-0000-4000-8000-000000000000',
   invoice: 'inv_999999_1',
   note: 'cn_999999_1',
+  endpoint: 'whe_999999',
   response: `resp_${'0'.repeat(32)}`,
 }
 
 /** Each endpoint of accounts with an id in its path: what the id names, and a body where it takes one. */
-const OWNED: Record<string, { names: 'key' | 'request' | 'invoice' | 'note' | 'response'; body?: object }> = {
+const OWNED: Record<
+  string,
+  { names: 'key' | 'request' | 'invoice' | 'note' | 'response' | 'endpoint'; body?: object }
+> = {
   'GET /v1/usage/:request_id': { names: 'request' },
   'GET /v1/responses/:id': { names: 'response' },
   'GET /v1/responses/:id/input_items': { names: 'response' },
@@ -26,6 +30,14 @@ const OWNED: Record<string, { names: 'key' | 'request' | 'invoice' | 'note' | 'r
   'POST /v1/keys/:id/rotate': { names: 'key', body: {} },
   'GET /v1/invoices/:id': { names: 'invoice' },
   'GET /v1/credit-notes/:id': { names: 'note' },
+  'GET /v1/webhook_endpoints/:id': { names: 'endpoint' },
+  'POST /v1/webhook_endpoints/:id': { names: 'endpoint', body: { name: 'taken' } },
+  'DELETE /v1/webhook_endpoints/:id': { names: 'endpoint' },
+  'POST /v1/webhook_endpoints/:id/rotate_secret': { names: 'endpoint', body: {} },
+  'POST /v1/webhook_endpoints/:id/test': { names: 'endpoint', body: { event_type: 'key.created' } },
+  'GET /v1/webhook_endpoints/:id/deliveries': { names: 'endpoint' },
+  'POST /v1/webhook_endpoints/:id/deliveries/:delivery_id/resend': { names: 'endpoint', body: {} },
+  'POST /v1/webhook_endpoints/:id/recover': { names: 'endpoint', body: { since: 0 } },
 }
 /** Ids that belong to nobody. */
 const SHARED = ['GET /v1/models/:id']
@@ -44,7 +56,13 @@ beforeAll(async () => {
   owner = await gateway.newCaller()
   const answer = await owner.post('/v1/completions', { model, prompt: 'x', max_tokens: 1 })
   const { id: response } = (await (await owner.post('/v1/responses', { model, input: 'x' })).json()) as { id: string }
-  ids = { key: owner.key_id, request: answer.headers.get('x-request-id')!, response, ...(await documentsOf(owner)) }
+  ids = {
+    key: owner.key_id,
+    request: answer.headers.get('x-request-id')!,
+    response,
+    ...(await documentsOf(owner)),
+    endpoint: await endpointOf(owner),
+  }
   const { account_id } = await gateway.newCaller()
   for (const scope of SCOPES) {
     const made = await gateway.admin('/admin/keys', { account_id, name: scope, scopes: [scope] })
@@ -69,6 +87,16 @@ async function documentsOf({ account_id }: Caller): Promise<{ invoice: string; n
   return { invoice: `inv_${account_id}_1`, note: `cn_${account_id}_1` }
 }
 
+/** A webhook endpoint of the owner's, with a delivery of the id 1. */
+async function endpointOf({ account_id }: Caller): Promise<string> {
+  const { sql } = gateway.db
+  const [made] = await sql`
+    insert into webhook_endpoints (account_id, created_by, name, url, event_types)
+    values (${account_id}, gen_random_uuid(), 'x', 'https://customer.com/', '{key.created}') returning id`
+  await sql`insert into webhook_deliveries (account_id, endpoint_id, event_id, due_at) values (${account_id}, ${made!.id}, 1, 'infinity')`
+  return `whe_${made!.id}`
+}
+
 test('every endpoint with an id is listed', () => {
   expect(routes.toSorted()).toEqual([...Object.keys(OWNED), ...SHARED].toSorted())
 })
@@ -79,9 +107,13 @@ describe.each(Object.entries(OWNED))('%s', (route, { names, body }) => {
     const ask = async (id: string) => {
       const answer = await strangers
         .get(scope)!
-        .post(path.replace(/:\w+/, id), body ?? '', { method, ...(!body && { body: null }) })
+        .post(path.replace(/:id|:request_id/, id).replace(':delivery_id', 'whd_1'), body ?? '', {
+          method,
+          ...(!body && { body: null }),
+        })
       const headers = [...answer.headers].filter(([name]) => name !== 'x-request-id' && name !== 'date')
-      return { status: answer.status, headers, body: await answer.text() }
+      const text = await answer.text()
+      return { status: answer.status, headers, body: text.replaceAll(id, 'the id that was asked for') }
     }
     const theirs = await ask(ids[names]!)
     expect(theirs).toEqual(await ask(MISSING[names]!))
@@ -99,6 +131,7 @@ test('each of them is there for its owner', async () => {
     `/v1/usage/${ids.request}`,
     `/v1/invoices/${ids.invoice}`,
     `/v1/credit-notes/${ids.note}`,
+    `/v1/webhook_endpoints/${ids.endpoint}`,
     `/v1/responses/${ids.response}`,
     `/v1/responses/${ids.response}/input_items`,
   ])
@@ -160,6 +193,18 @@ const ASKED: Record<string, string> = {
   'PATCH /v1/keys/:id': 'keys',
   'DELETE /v1/keys/:id': 'keys',
   'POST /v1/keys/:id/rotate': 'keys',
+  'GET /v1/webhook_endpoints': 'webhooks',
+  'POST /v1/webhook_endpoints': 'webhooks',
+  'GET /v1/webhook_endpoints/:id': 'webhooks',
+  'POST /v1/webhook_endpoints/:id': 'webhooks',
+  'DELETE /v1/webhook_endpoints/:id': 'webhooks',
+  'POST /v1/webhook_endpoints/:id/rotate_secret': 'webhooks',
+  'POST /v1/webhook_endpoints/:id/test': 'webhooks',
+  'GET /v1/webhook_endpoints/:id/deliveries': 'webhooks',
+  'POST /v1/webhook_endpoints/:id/deliveries/:delivery_id/resend': 'webhooks',
+  'POST /v1/webhook_endpoints/:id/recover': 'webhooks',
+  'GET /v1/webhook_event_types': 'webhooks',
+  'GET /v1/events': 'webhooks',
 }
 /** Any key may give itself up, and what is bought is for the tests of Stripe. */
 const ASKED_ELSEWHERE = ['POST /v1/keys/leak', 'POST /v1/top-ups/checkout']
@@ -174,6 +219,7 @@ const BODIES: Record<string, object> = {
   '/v1/detokenize': { model, tokens: [1] },
   '/v1/estimate': { model, prompt: 'x', max_tokens: 1, endpoint: '/v1/completions' },
   '/v1/keys': { name: 'k', scopes: ['keys'] },
+  '/v1/webhook_endpoints': { name: 'x', url: 'https://customer.com/', event_types: ['key.created'] },
 }
 
 test('the scope of every endpoint of accounts is listed', () => {
@@ -197,7 +243,10 @@ test.each(Object.entries(ASKED))('%s is for keys with the scope %s or admin, and
   for (const scope of SCOPES) {
     const answer = await strangers
       .get(scope)!
-      .post(path.replace(/:\w+/, id), body ?? '', { method, ...(!body && { body: null }) })
+      .post(path.replace(/:\w+/, id).replace(':delivery_id', 'whd_1'), body ?? '', {
+        method,
+        ...(!body && { body: null }),
+      })
     const { error } = (await answer.json()) as { error?: { message: string; code?: string; details?: object } }
     const code = error?.code ?? (error?.details as { error_code?: string } | undefined)?.error_code
     const is_refused = answer.status === 403 && code === 'missing_scope'

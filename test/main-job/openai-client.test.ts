@@ -394,6 +394,31 @@ describe('completions', () => {
   })
 })
 
+test('what can wait is charged by its own price, and its metadata stand on its receipt', async () => {
+  const price = { model, service_tier: 'flex', input_nanousd_per_token: '3', output_nanousd_per_token: '5' }
+  const headers = { authorization: `Bearer ${stack.admin_key}`, 'content-type': 'application/json' }
+  const published = { method: 'POST', headers, body: JSON.stringify(price) }
+  expect((await fetch(`${stack.gateway_url}/admin/prices`, published)).status).toBe(201)
+  const body = { ...greedy, messages, service_tier: 'flex', metadata: { team: 'a' } } as const
+  const { data, response } = await customer.client.chat.completions.create(body).withResponse()
+  expect(data.service_tier).toBe('flex')
+  const plain = await customer.client.chat.completions.create({ ...greedy, messages })
+  expect(data.choices[0]!.message).toEqual(plain.choices[0]!.message)
+  const { value: bill } = await eventually(async () => {
+    const answer = (await (await customer.fetch(`/v1/usage/${response.headers.get('x-request-id')}`)).json()) as Bill
+    return answer.state === 'posted' ? answer : null
+  })
+  const { prompt_tokens, completion_tokens } = data.usage!
+  expect(bill).toMatchObject({ service_tier: 'flex', metadata: { team: 'a' } })
+  const cost = 3 * prompt_tokens + 5 * completion_tokens
+  expect(bill.cost_nanousd).toBe(String(cost))
+})
+
+interface Bill {
+  state: string
+  cost_nanousd: string
+}
+
 test('usage is the same in the answer, at /v1/usage, in the ledger and in the journal', async () => {
   const { data, response } = await customer.client.chat.completions.create({ ...greedy, messages }).withResponse()
   const request_id = response.headers.get('x-request-id')!

@@ -76,7 +76,9 @@ test('a threshold warns once when a debit crosses it, and again only after a cre
       if (dice === 9) base = after
       const thresholds = [
         ...settings.amounts.map((nanousd) => ['amount', nanousd] as const),
-        ...settings.percents.map((percent) => [String(percent), (base * BigInt(percent)) / 100n] as const),
+        ...(base > 0n ? settings.percents : []).map(
+          (percent) => [String(percent), (base * BigInt(percent)) / 100n] as const,
+        ),
       ]
       const crossed = thresholds.filter(([, nanousd]) => after <= nanousd && before > nanousd)
       expected.push(crossed.map(([name, nanousd]) => `${name} ${nanousd} ${after}`).sort())

@@ -56,3 +56,18 @@ test('both in one call, in any order', async () => {
   expect(rows[0]!.held).toBe(4)
   expect(await ledgerFindings(db.sql, [payer.account_id])).toEqual([])
 })
+
+test('a price that is published again is known again, among those of its tier', async () => {
+  const price = { model: 'again', input_nanousd_per_token: '4', output_nanousd_per_token: '6' }
+  const published = async (more: object) =>
+    ((await db.ask('publish_price', { ...price, ...more }))[0] as Published).version
+  expect(await published({})).toBe(1)
+  expect(await published(flex)).toBe(2) // the same rates, of another tier
+  expect(await published({})).toBe(1)
+  expect(await published({ ...flex, output_nanousd_per_token: '5' })).toBe(3)
+  expect(await published({ only_first: true, output_nanousd_per_token: '9' })).toBe(1)
+})
+
+interface Published {
+  version: number
+}

@@ -65,7 +65,7 @@ function checkOf({ types = false, tests = TESTS }: Mutation): string[] {
 function run(mutation: Mutation | null, [program, ...args]: string[]): 'passes' | 'fails' | 'does not end' {
   const copy = mkdtempSync(join(tmpdir(), 'ziya-mutation-'))
   for (const part of parts) cpSync(join(root, part), join(copy, part), { recursive: true })
-  symlinkSync(join(root, 'node_modules'), join(copy, 'node_modules'))
+  for (const folder of ['node_modules', 'native']) symlinkSync(join(root, folder), join(copy, folder))
   if (mutation) mutate(join(copy, mutation.file), mutation)
   const { status } = spawnSync(process.execPath, [join(root, 'node_modules', program!), ...args], {
     cwd: copy,

@@ -1,8 +1,8 @@
 // Time for the masks of grammars. Most are at hand, or made in a fraction of a millisecond; one that was made to hurt takes ten. So all that
 // are made get a share of the time that passes, and what is left over waits while there is anybody else to compute for.
 
-const SHARE = 0.2
-const SAVED_MS_MAX = 4
+const SHARE = 1 / 3
+const SAVED_MS_MAX = 8 // as long as one takes at most: so no step is held up by more than two
 
 export class MaskTime {
   readonly #now: () => number

@@ -352,6 +352,22 @@ test.each(['completion', 'chat'] as const)('a streamed %s with usage has null in
   expect(chunks.at(-2)).toMatchObject({ choices: [], usage })
 })
 
+test.each(['completion', 'chat'] as const)(
+  'a %s names its tier where the request names one, in every chunk',
+  (shape) => {
+    const told = (stream: boolean, service_tier?: 'flex') => {
+      const given = { shape, stream, n: 2, ...(service_tier && { service_tier }) }
+      const text = play(answerTo(generateRequest(given), () => usage))
+      const all = stream ? frames(text).slice(0, -1) : [JSON.parse(text) as unknown]
+      return new Set((all as { service_tier?: string }[]).map(({ service_tier }) => service_tier))
+    }
+    for (const stream of [true, false]) {
+      expect(told(stream, 'flex')).toEqual(new Set(['flex']))
+      expect(told(stream)).toEqual(new Set([undefined]))
+    }
+  },
+)
+
 test('with continuous usage every chunk has what was counted by then', () => {
   let completion_tokens = 0
   const counted = () => ({ ...usage, completion_tokens })

@@ -54,13 +54,13 @@ const sequence = (reading: Reading | null) =>
   makeSequence({ prompt: [1, 5], output_tokens_max: 1000, stop_ids: new Set(), reading })
 
 describe('beside a stream', () => {
-  test('eight with masks of 8 ms delay a step by one mask, and all of them by a share of the time', () => {
+  test('eight with masks of 8 ms delay a step by no more than two, and all of them by a share of the time', () => {
     const clock = { now_ms: 0 }
     const slow = Array.from({ length: 8 }, () => sequence(slowReading(clock, 8)))
     const { step_ms, tokens } = run(clock, [sequence(null), ...slow], 400)
-    expect(Math.max(...step_ms)).toBeLessThanOrEqual(8 + STEP_MS)
+    expect(Math.max(...step_ms)).toBeLessThanOrEqual(2 * 8 + STEP_MS)
     expect(tokens[0]).toBe(400)
-    expect(clock.now_ms).toBeLessThan(400 * STEP_MS * 1.3)
+    expect(clock.now_ms).toBeLessThan(400 * STEP_MS * 1.6)
     const [least, most] = [Math.min(...tokens.slice(1)), Math.max(...tokens.slice(1))]
     expect(least).toBeGreaterThan(0)
     expect(most - least).toBeLessThanOrEqual(1) // those that went without for longest go first
