@@ -148,6 +148,8 @@ describe('fields', () => {
   })
 
   test('of the tier, of what is cut and of reports are used, and said again', async () => {
+    const price = { input_nanousd_per_token: '1', cached_input_nanousd_per_token: '1', output_nanousd_per_token: '2' }
+    expect((await gateway.admin('/admin/prices', { model, service_tier: 'flex', ...price })).status).toBe(201)
     const used = { service_tier: 'flex', truncation: 'auto', metadata: { team: 'a' } }
     const { request, answer, ignored } = await asked(used)
     expect(request).toMatchObject({ priority: 'batch', truncate_prompt: 'to_fit' })
