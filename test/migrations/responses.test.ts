@@ -64,7 +64,7 @@ describe('a response', () => {
   test('that needs room takes that of the oldest, and no more; one too large takes none', async () => {
     const payer = await newPayer(db, 0n)
     const [first, second, third] = [await keep(payer, 40), await keep(payer, 40), await keep(payer, 20)]
-    const fourth = await keep(payer, 10)
+    const fourth = await keep(payer, 40)
     expect(await idsOf(payer)).toEqual([second, third, fourth].map(({ request_id }) => request_id))
     expect((await read(payer, first.request_id)).responses).toEqual([])
     expect((await keep(payer, 101)).decision).toBe('no_room')
