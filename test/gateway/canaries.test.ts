@@ -21,6 +21,9 @@ function canary(): string {
   return planted.at(-1)!
 }
 
+// Of a request's metadata, which is the only thing of it that a customer asks us to keep.
+const kept = `kept${randomUUID().replaceAll('-', '')}`
+
 const C = '/v1/completions'
 const body = (own: object = {}) => ({ model, prompt: 'x', max_tokens: 2, ...own })
 const bearer = (key: string) => ({ headers: { authorization: `Bearer ${key}` } })
@@ -53,7 +56,7 @@ test('thirty canaries are planted and none is found', async () => {
         { role: 'user', content: canary() },
       ],
     }),
-    caller.post('/v1/responses', { model, input: canary(), instructions: canary(), metadata: { said: canary() } }),
+    caller.post('/v1/responses', { model, input: canary(), instructions: canary(), metadata: { said: kept } }),
     caller.post('/v1/responses', { model, input: [{ role: 'user', content: canary() }], user: canary(), stream: true }),
     caller.post(C, body({ stop: canary() })),
     caller.post(C, body({ user: canary() })),
@@ -87,6 +90,8 @@ test('thirty canaries are planted and none is found', async () => {
   expect(Object.keys(places).length).toBeGreaterThan(12)
   // What is looked for would be found: names that are there, are.
   expect(places.accounts).toContain('caller')
+  expect(places.reservations).toContain(kept)
+  for (const place of ['log', 'metrics']) expect(places[place]).not.toContain(kept)
   for (const [place, text] of Object.entries(places))
     for (const secret of [...planted, caller.api_key])
       expect(text.includes(secret), `${secret} in ${place}`).toBe(false)
