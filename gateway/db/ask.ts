@@ -3,7 +3,8 @@
 
 import { type Env, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
-import { type Answer, type Decision, type FunctionName, type Item, shardName } from './functions.ts'
+import { type Answer, type Decision, type FunctionName, functions, type Item, shardName } from './functions.ts'
+import { RecentRefusals } from './recent-refusals.ts'
 import { type Refusal, refusalOf } from './refusal.ts'
 
 /** The database answered with an error: nothing of the call happened, and asking again would end the same way. */
@@ -50,11 +51,25 @@ export async function askAll<N extends FunctionName>(
   name: N,
   items: Item<N>[],
 ): Promise<(Answer<N> | Failed)[]> {
+  const asker = askerOf(name, items[0]!)
+  if (refusals.has(asker)) throw limited()
   const answers = await callTeller(env, shardName(name, items[0]!), (teller) => teller.ask(name, items))
   if (answers === 'busy') throw new ApiError('overloaded')
   if (answers === 'unavailable') throw new ApiError('database_unavailable')
-  if (answers === 'limited') throw limited()
+  if (answers === 'limited') {
+    refusals.add(asker)
+    throw limited()
+  }
   return answers as (Answer<N> | Failed)[]
+}
+
+// A flood of refusals costs the teller as much as so many answers: it is asked once in this time for a key and a kind of call.
+const REFUSED_MS = 100
+const refusals = new RecentRefusals(REFUSED_MS)
+
+/** Whose limit in the teller this call is under; null where there is none. */
+function askerOf<N extends FunctionName>(name: N, item: Item<N>): string | null {
+  return 'key_hash' in item ? `${functions[name].lane} ${item.key_hash}` : null
 }
 
 export function limited(): ApiError {
