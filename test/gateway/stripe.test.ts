@@ -13,7 +13,7 @@ import { type Failure, type StripeServer, startStripeServer } from '../support/s
 import { publish, use } from '../support/use.ts'
 
 const NANOUSD_PER_CENT = 10_000_000n
-const HISTORIES = draws('HISTORIES', { few: 2, all: 20 })
+const HISTORIES = draws('HISTORIES', { few: 4, all: 20 })
 
 let stripe: StripeServer
 let gateway: TestGateway

@@ -17,7 +17,7 @@ beforeAll(async () => {
 })
 afterAll(() => db?.stop())
 
-const HISTORIES = draws('HISTORIES', { few: 5, all: 25 })
+const HISTORIES = draws('HISTORIES', { few: 10, all: 25 })
 const STEPS = 60
 
 const one = async <N extends FunctionName>(name: N, item: object) => (await db.ask(name, item))[0]!

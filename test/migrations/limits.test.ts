@@ -7,7 +7,7 @@ import { draws } from '../support/draws.ts'
 import { newKey, newPayer, type Payer, startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 import { type Random, seededRandom } from '../support/random.ts'
 
-const ARRIVALS = draws('ARRIVALS', { few: 100_000, all: 1_000_000 })
+const ARRIVALS = draws('ARRIVALS', { few: 200_000, all: 1_000_000 })
 const OF_ONE_BUCKET = 5000
 const UNIT = 60_000_000n
 

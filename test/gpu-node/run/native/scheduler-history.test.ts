@@ -12,7 +12,7 @@ import { seededRandom } from '../../../support/random.ts'
 import { type Mutation, mutations } from '../../../support/scheduler-mutations.ts'
 
 const root = join(import.meta.dirname, '../../../..')
-const OPERATIONS = draws('OPERATIONS', { few: 12_000, all: 100_000 })
+const OPERATIONS = draws('OPERATIONS', { few: 30_000, all: 100_000 })
 const MUTATED_OPERATIONS_MAX = 20_000
 const random = seededRandom()
 
