@@ -268,6 +268,8 @@ interface ExpectedNode {
   signal: AbortSignal | undefined
 }
 
+const REPORT_MS_MAX = 30_000 // a second on a quiet machine
+
 /** Waits until this very node has reported: another one may serve the same model from the same database. */
 async function nodeIsKnown({ gateway_url, database_url, node_url, model_id, signal }: ExpectedNode): Promise<void> {
   const sql = openDatabase(database_url)
@@ -282,10 +284,12 @@ async function nodeIsKnown({ gateway_url, database_url, node_url, model_id, sign
     return !!nodes[model_id]
   }
   try {
-    for (const deadline = performance.now() + 15_000; ; await sleep(50)) {
+    for (const deadline = performance.now() + REPORT_MS_MAX; ; await sleep(50)) {
       if ((await orAborted(isListed(), signal, STATEMENT_MS_MAX)) && (await isServed())) return
       if (performance.now() > deadline)
-        throw new Error('the node did not report to the gateway within 15 s; gateway.log and node.log say more')
+        throw new Error(
+          `the node did not report to the gateway within ${REPORT_MS_MAX / 1000} s; gateway.log and node.log say more`,
+        )
     }
   } finally {
     await sql.end({ timeout: 1 })
