@@ -51,37 +51,47 @@ export async function askAll<N extends FunctionName>(
   name: N,
   items: Item<N>[],
 ): Promise<(Answer<N> | Failed)[]> {
-  const asker = askerOf(name, items[0]!)
-  if (refusals.has(asker)) throw limited()
-  const answers = await callTeller(env, shardName(name, items[0]!), (teller) => teller.ask(name, items))
+  const { key_hash } = items[0] as { key_hash?: string }
+  const asker = key_hash === undefined ? null : `${functions[name].lane} ${key_hash}`
+  const answers = await callTeller(env, { shard_by: shardName(name, items[0]!), asker }, (teller) =>
+    teller.ask(name, items),
+  )
   if (answers === 'busy') throw new ApiError('overloaded')
   if (answers === 'unavailable') throw new ApiError('database_unavailable')
-  if (answers === 'limited') {
-    refusals.add(asker)
-    throw limited()
-  }
   return answers as (Answer<N> | Failed)[]
 }
 
-// A flood of refusals costs the teller as much as so many answers: it is asked once in this time for a key and a kind of call.
+// A flood of refusals costs the teller as much as so many answers: it is asked once in this time for an asker.
 const REFUSED_MS = 100
 const refusals = new RecentRefusals(REFUSED_MS)
 
-/** Whose limit in the teller this call is under; null where there is none. */
-function askerOf<N extends FunctionName>(name: N, item: Item<N>): string | null {
-  return 'key_hash' in item ? `${functions[name].lane} ${item.key_hash}` : null
+interface Shard {
+  shard_by: string
+  /** Whose limit in the teller the call is under, and of what kind; null where there is none. */
+  asker: string | null
 }
 
-export function limited(): ApiError {
+/**
+ * Calls the teller of a shard; refuses an asker of too much. A stub is broken for good once its object has thrown or moved: a new one
+ * is asked, once.
+ */
+export async function callTeller<A>(
+  env: Env,
+  { shard_by, asker }: Shard,
+  call: (teller: TellerStub) => Promise<A>,
+): Promise<Exclude<A, 'limited'>> {
+  if (refusals.has(asker)) throw limited()
+  const once = () => call(env.TELLER.get(env.TELLER.idFromName(shardOf(env, shard_by))))
+  const answer = await once().catch(once) // all calls may be repeated
+  if (answer !== 'limited') return answer as Exclude<A, 'limited'>
+  refusals.add(asker)
+  throw limited()
+}
+
+function limited(): ApiError {
   return new ApiError('rate_limit_requests', {
     message: 'Too much is asked for beside generations, or too much of it at a time.',
   })
-}
-
-/** Calls the teller of a shard. A stub is broken for good once its object has thrown or moved: a new one is asked, once. */
-export function callTeller<A>(env: Env, shard_by: string, call: (teller: TellerStub) => Promise<A>): Promise<A> {
-  const once = () => call(env.TELLER.get(env.TELLER.idFromName(shardOf(env, shard_by))))
-  return once().catch(once) // all calls may be repeated
 }
 
 type TellerStub = ReturnType<Env['TELLER']['get']>

@@ -2,16 +2,15 @@
 
 import type { Env } from '../env.ts'
 import { ApiError } from '../error.ts'
-import { callTeller, limited, obtain } from './ask.ts'
+import { callTeller, obtain } from './ask.ts'
 import type { Item } from './functions.ts'
 import type { QueryItem, QueryName, QueryRow } from './queries.ts'
 
 /** The rows, in order. Refuses with 503 where they cannot be read now, whatever the reason is. */
 export async function rowsOf<N extends QueryName>(env: Env, name: N, item: QueryItem<N>): Promise<QueryRow<N>[]> {
   const shard_by = 'account_id' in item ? (item.account_id ?? 'admin') : 'admin'
-  const rows = await callTeller(env, shard_by, (teller) => teller.query(name, item))
+  const rows = await callTeller(env, { shard_by, asker: `views ${shard_by}` }, (teller) => teller.query(name, item))
   if (rows === 'busy') throw new ApiError('overloaded')
-  if (rows === 'limited') throw limited()
   if (!Array.isArray(rows)) throw new ApiError('database_unavailable')
   return rows
 }
