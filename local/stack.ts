@@ -268,7 +268,7 @@ interface ExpectedNode {
   signal: AbortSignal | undefined
 }
 
-const REPORT_MS_MAX = 30_000 // a second on a quiet machine
+const REPORT_MS_MAX = 30_000 // on a quiet machine it takes a second
 
 /** Waits until this very node has reported: another one may serve the same model from the same database. */
 async function nodeIsKnown({ gateway_url, database_url, node_url, model_id, signal }: ExpectedNode): Promise<void> {
