@@ -16,13 +16,14 @@ import type { Engine } from './engine.ts'
 import { Grammar } from './grammar/grammar.ts'
 import { Grammars } from './grammar/grammars.ts'
 import type { Model } from './load/model-folder.ts'
-import { encodePrompts, prepareChoices, refuseStrangeIds } from './prepare.ts'
+import { encodePrompts, prepareChoices, undrawableIds } from './prepare.ts'
 import { NativeRun } from './run.ts'
 import { biasOf } from './sampling.ts'
 import { Scheduler, type SchedulerLimits } from './scheduler.ts'
 import { Sequence } from './sequence.ts'
 import { StepLoop } from './step-loop.ts'
 import { Detokenizer } from './tokenizer/detokenizer.ts'
+import { refuseStrangeIds } from './tokenizer/encode-prompt.ts'
 
 export interface NativeRunnerOptions {
   model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
@@ -37,12 +38,14 @@ export class NativeRunner implements Runner {
   readonly #scheduler: Scheduler
   readonly #loop: StepLoop
   readonly #grammars: Grammars
+  readonly #undrawable_ids: readonly number[]
 
   constructor(options: NativeRunnerOptions) {
     const { model, engine, limits, lookahead } = options
     const looks_ahead = lookahead === 'auto' ? engine.info.device.startsWith('cuda') : lookahead === 'on'
     this.#options = options
     this.#grammars = new Grammars(model)
+    this.#undrawable_ids = undrawableIds(model)
     this.#scheduler = new Scheduler(limits)
     this.#loop = new StepLoop({ engine, scheduler: this.#scheduler, looks_ahead })
     this.sequence_tokens_max = Math.min(model.shape.context_tokens, this.#scheduler.sequence_tokens_max)
@@ -73,7 +76,9 @@ export class NativeRunner implements Runner {
 
   prepare(request: RunRequest, cache_salt: string, held: HeldConstraint | null = null): Run {
     assert(held === null || held instanceof Grammar, 'a constraint is held by the runner that is to follow it')
-    const room = { model: this.#options.model, sequence_tokens_max: this.sequence_tokens_max, grammar: held }
+    const { model } = this.#options
+    const limits = { sequence_tokens_max: this.sequence_tokens_max, undrawable_ids: this.#undrawable_ids }
+    const room = { model, ...limits, grammar: held }
     return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop)
   }
 
@@ -82,8 +87,8 @@ export class NativeRunner implements Runner {
   }
 
   decode(tokens: readonly number[]): { text: string; pieces: string[] } {
-    const { tokenizer, shape } = this.#options.model
-    refuseStrangeIds('tokens', tokens, shape.vocab_size)
+    const { tokenizer } = this.#options.model
+    refuseStrangeIds('tokens', tokens, tokenizer)
     return {
       text: Detokenizer.textOf(tokenizer, tokens),
       pieces: tokens.map((id) => tokenizer.piece(id)?.text ?? ''),

@@ -46,11 +46,15 @@ export interface TokenLogprobs {
 const TOP_STRIDE = LOGPROBS_MAX // the engine's rows of alternatives are this long, whatever was asked for
 
 /** The log-probabilities of one row, or null where its sequence wants none. */
-export function logprobsOf({ sampling }: Sequence, result: StepResult, row: number): TokenLogprobs | null {
+export function logprobsOf(
+  { sampling, undrawable_ids }: Sequence,
+  result: StepResult,
+  row: number,
+): TokenLogprobs | null {
   if (sampling.logprobs === null) return null
   const top = Array.from({ length: sampling.logprobs }, (_, k) => row * TOP_STRIDE + k)
     .map((at) => ({ id: result.top_ids[at]!, logprob: result.top_logprobs[at]! }))
-    .filter(({ id }) => id >= 0) // fewer where the vocabulary is smaller
+    .filter(({ id }) => id >= 0 && !undrawable_ids.includes(id)) // fewer where the vocabulary is smaller
   return { logprob: result.logprobs[row]!, top }
 }
 
@@ -90,9 +94,19 @@ export function packRows(rows: readonly Row[]): PackedRows {
     history: histories(drawn, ends.history),
     bias_ids: Int32Array.from(biases.flatMap(({ ids }) => ids)),
     bias_values: Float32Array.from(biases.flatMap(({ values }) => values)),
-    banned_ids: Int32Array.from(banned.filter((ids) => ids.length > 0).flat()),
+    banned_ids: joined(banned, ends.banned),
     mask_words: masks(drawn, ends.mask),
   }
+}
+
+function joined(lists: readonly (readonly number[])[], length: number): Int32Array {
+  const all = new Int32Array(length)
+  let at = 0
+  for (const list of lists) {
+    all.set(list, at)
+    at += list.length
+  }
+  return all
 }
 
 function isDrawn(row: Row): row is DrawnRow {
