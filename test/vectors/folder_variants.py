@@ -135,8 +135,6 @@ def fill(maker):
     variant("a text ends with the end", tokenizer=dict(add_eos_token=True), refused="tokenizer_unsupported")
     variant("no space before a text", tokenizer=dict(add_prefix_space=False))
     variant("a space before a text, said", tokenizer=dict(add_prefix_space=True))
-    # Without a class to go by, AutoTokenizer of transformers 5 makes one that begins with nothing; LlamaTokenizer is what it was for.
-    variant("no tokenizer_config.json", None, {"tokenizer_config.json": None}, reader=maker.LlamaTokenizer)
 
     # ── tokenizer.json
     v5 = saved()

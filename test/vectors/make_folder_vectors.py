@@ -22,7 +22,7 @@ import torch
 import transformers
 from make_llama_vectors import values
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 from transformers.convert_slow_tokenizer import import_protobuf
 
 transformers.logging.set_verbosity_error()
@@ -106,7 +106,7 @@ VARIANTS = []
 
 
 def variant(name, config=None, files=None, rows=None, extra=(), omit=(), head_is_embedding=False, options=None, refused=None,
-            texts=None, tokenizer=None, reader=AutoTokenizer):
+            texts=None, tokenizer=None):
     """`config` and `tokenizer` change keys of the base's config.json and tokenizer_config.json; None takes a key away."""
     changed = {**CONFIG, **(config or {})}
     changed = {key: value for key, value in changed.items() if value is not None or (config or {}).get(key, 0) == "null"}
@@ -117,7 +117,7 @@ def variant(name, config=None, files=None, rows=None, extra=(), omit=(), head_is
     all_files |= files or {}
     VARIANTS.append(dict(name=name, files={k: v for k, v in all_files.items() if v is not None}, rows=rows or changed.get("vocab_size", 512),
                          extra=[[n, list(s)] for n, s in extra], omit=list(omit), head_is_embedding=head_is_embedding,
-                         options=options or {}, refused=refused, texts=texts, reader=reader))
+                         options=options or {}, refused=refused, texts=texts))
 
 
 def oracle(one):
@@ -129,7 +129,7 @@ def oracle(one):
         shape = {**CONFIG, "num_key_value_heads": None, **config}
         made = tensors_of(shape, one["rows"], one["extra"], one["omit"], one["head_is_embedding"])
         save_file({name: tensor.contiguous() for name, tensor in made.items()}, os.path.join(folder, "model.safetensors"), {"format": "pt"})
-        tokenizer = one["reader"].from_pretrained(folder)
+        tokenizer = AutoTokenizer.from_pretrained(folder)
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
         return continued(model, tokenizer, one["texts"] or TEXTS)
 
@@ -168,7 +168,7 @@ def main():
             expects, error = oracle(one), None
         except Exception as exception:  # whatever it raises is its refusal
             expects, error = None, f"{type(exception).__name__}: {str(exception).splitlines()[0][:100]}" if str(exception) else type(exception).__name__
-        out = {key: value for key, value in one.items() if value not in (None, [], {}, False) and key not in ("texts", "reader")}
+        out = {key: value for key, value in one.items() if value not in (None, [], {}, False) and key != "texts"}
         if one["refused"]:
             out["transformers"] = error or "loads it"
         else:

@@ -10,9 +10,9 @@ import { DIMENSION_MAX, HEAD_SIZE_MAX, HEADS_MAX, LAYERS_MAX } from './bounds.ts
 const theta = z.number().gt(1).nullish()
 const positions = z.looseObject({
   rope_theta: theta,
-  rope_type: z.string().nullish(),
-  type: z.string().nullish(), // the older name
-  factor: z.number().nullish(),
+  rope_type: z.unknown().optional(),
+  type: z.unknown().optional(), // the older name
+  factor: z.unknown().optional(),
   partial_rotary_factor: z.number().nullish(),
 })
 
@@ -114,8 +114,7 @@ function headsOf({ num_attention_heads: heads, num_key_value_heads, head_dim, hi
   const kv_heads = num_key_value_heads ?? heads
   const head_size = head_dim ?? hidden_size / heads
   if (heads % kv_heads !== 0) throw invalid(`${heads} heads over ${kv_heads} kv heads`)
-  if (head_size % 2 !== 0 || head_size > HEAD_SIZE_MAX)
-    throw invalid(`a head of ${head_size} values cannot be rotated`)
+  if (head_size % 2 !== 0 || head_size > HEAD_SIZE_MAX) throw invalid(`a head of ${head_size} values cannot be rotated`)
   if ((heads + 2 * kv_heads) * head_size > DIMENSION_MAX)
     throw invalid(`${heads} heads of ${head_size} values are too many`)
   return { heads, kv_heads, head_size }
@@ -150,7 +149,7 @@ function ropeScalingFactor(scaling: Positions): number {
   const kind = onlyOne('rope_type', [scaling.rope_type, scaling.type]) ?? (factor == null ? 'default' : 'none')
   const is_whole = scaling.partial_rotary_factor == null || scaling.partial_rotary_factor === 1
   if (kind === 'default' && is_whole) return 1
-  if (kind === 'linear' && is_whole && factor != null && factor >= 1 && factor <= FACTOR_MAX) return factor
+  if (kind === 'linear' && is_whole && typeof factor === 'number' && factor >= 1 && factor <= FACTOR_MAX) return factor
   throw new ModelError(
     'config_unsupported_rope_scaling',
     `config.json: rope_scaling ${JSON.stringify(scaling)} is not supported, only linear with a factor`,

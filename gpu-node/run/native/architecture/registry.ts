@@ -25,7 +25,9 @@ export function architectureOf(config: unknown, known: readonly Architecture[]):
     'config.json',
   )
   const found = known.find((one) =>
-    architectures?.length ? one.config_names.some((name) => architectures.includes(name)) : one.model_type === model_type,
+    architectures?.length
+      ? one.config_names.some((name) => architectures.includes(name))
+      : one.model_type === model_type,
   )
   if (!found) throw unsupported(`architectures is ${JSON.stringify(architectures ?? model_type)}`, known)
   if (model_type != null && model_type !== found.model_type)

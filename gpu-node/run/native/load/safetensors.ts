@@ -74,9 +74,17 @@ function tensorSource(path: string, name: string, entry: unknown, data_start: nu
     value_bytes === undefined
       ? new ModelError('weights_dtype', `${path}: ${name} is ${dtype}, not F16, BF16 or F32`)
       : undefined
-  if (!unusable && bytes !== expected_bytes)
+  if (bytes < 0 || (!unusable && bytes !== expected_bytes))
     throw new ModelError('weights_size_mismatch', `${path}: ${name} [${shape}] of ${dtype} is given ${bytes} bytes`)
-  return { name, path, dtype: dtype as FileTensor['dtype'], offset: data_start + data_offsets[0], bytes, shape, unusable }
+  return {
+    name,
+    path,
+    dtype: dtype as FileTensor['dtype'],
+    offset: data_start + data_offsets[0],
+    bytes,
+    shape,
+    unusable,
+  }
 }
 
 // The format has neither gaps nor overlaps: tensors follow one another to the end of the file.

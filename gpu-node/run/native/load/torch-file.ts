@@ -16,7 +16,7 @@ interface StorageType extends PickleObject {
   kind: 'storage type'
   name: string
   dtype: FileTensor['dtype'] | null // null: one we cannot use
-  value_bytes: number
+  value_bytes: number // 0 of those
 }
 
 interface Storage extends PickleObject {
@@ -30,18 +30,15 @@ interface Tensor extends PickleObject, Omit<FoundTensor, 'name' | 'path'> {
   kind: 'tensor'
 }
 
-const storageType = (name: string, value_bytes: number, dtype: StorageType['dtype'] = null): [string, StorageType] => [
-  `torch ${name}Storage`,
-  { kind: 'storage type', name: `${name}Storage`, dtype, value_bytes },
+const storageType = (name: string, dtype: StorageType['dtype'] = null, value_bytes = 0): [string, StorageType] => [
+  `torch ${name}`,
+  { kind: 'storage type', name, dtype, value_bytes },
 ]
 const STORAGE_TYPES = [
-  storageType('Half', 2, 'F16'),
-  storageType('BFloat16', 2, 'BF16'),
-  storageType('Float', 4, 'F32'),
-  ...['Double', 'Long'].map((name) => storageType(name, 8)),
-  storageType('Int', 4),
-  storageType('Short', 2),
-  ...['Char', 'Byte', 'Bool'].map((name) => storageType(name, 1)),
+  storageType('HalfStorage', 'F16', 2),
+  storageType('BFloat16Storage', 'BF16', 2),
+  storageType('FloatStorage', 'F32', 4),
+  ...['Double', 'Long', 'Int', 'Short', 'Char', 'Byte', 'Bool'].map((name) => storageType(`${name}Storage`)),
 ]
 
 /** The tensors of one file. */
@@ -120,7 +117,7 @@ function storageOf({ path, prefix, entries }: Archive, id: PickleValue): Storage
     throw broken(path, 'a storage is not described as torch does')
   const entry = entries.get(`${prefix}data/${key}`)
   if (!entry) throw new ModelError('weights_storage_missing', `${path} has no entry ${prefix}data/${key}`)
-  if (entry.bytes !== values * type.value_bytes)
+  if (type.dtype !== null && entry.bytes !== values * type.value_bytes)
     throw new ModelError(
       'weights_size_mismatch',
       `${path}: ${entry.name} has ${entry.bytes} bytes for ${values} values`,

@@ -95,7 +95,8 @@ export function withAdded(model: TokenizerModel, files: readonly AddedTokens[]):
     const known = ids.get(content)
     if (known === undefined ? (pieces[id] ?? UNUSED) !== UNUSED : known !== id)
       throw invalid(`${file}: ${JSON.stringify(content)} cannot have the id ${id}`)
-    if (id >= pieces.length + GAP_MAX) throw invalid(`${file}: ${JSON.stringify(content)} has the id ${id}, out of range`)
+    if (id >= pieces.length + GAP_MAX)
+      throw invalid(`${file}: ${JSON.stringify(content)} has the id ${id}, out of range`)
     ids.set(content, id)
     while (pieces.length < id) pieces.push(UNUSED)
     pieces[id] = pieceOf(token, known === undefined ? undefined : pieces[id], model)
@@ -118,7 +119,7 @@ function agreed(files: readonly AddedTokens[]): Told[] {
     for (const token of tokens) {
       const before = told.get(token.content)
       if (before) refuseContradiction(before, { token, file })
-      if (!before || !before.token.is_flagged) told.set(token.content, { token, file })
+      if (!before?.token.is_flagged) told.set(token.content, { token, file })
     }
   }
   return [...told.values()].sort((a, b) => a.token.id - b.token.id)
@@ -136,7 +137,10 @@ function refuseContradiction(a: Told, b: Told): void {
 function refuseTwoPasses(files: readonly AddedTokens[]): void {
   const plain = files.flatMap(({ tokens }) => tokens).filter(({ special }) => !special)
   if (new Set(plain.map(({ normalized }) => normalized)).size < 2) return
-  throw new ModelError('tokenizer_unsupported', 'added tokens of both kinds, normalized and not, are not supported here')
+  throw new ModelError(
+    'tokenizer_unsupported',
+    'added tokens of both kinds, normalized and not, are not supported here',
+  )
 }
 
 function pieceOf(token: AddedToken, known: Piece | undefined, model: TokenizerModel): Piece {

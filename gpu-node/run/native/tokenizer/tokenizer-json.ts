@@ -36,10 +36,9 @@ export function parseTokenizerJson(json: string): TokenizerModel {
   if (model.unk_token != null && !vocabulary.includes(model.unk_token as string))
     throw invalid(`unk_token ${brief(model.unk_token)} is no piece`)
   const spelling = { unspelled: unspelledOf(model, pieces), unknown_surface: '', remove_extra_whitespaces: false }
-  if (spelling.unspelled === 'bytes' && isMetaspace(decoder, prefix)) throw unsupported('a decoder without ByteFallback')
-  const whole = withAdded({ pieces, ...spelling, ...prefix, merges: null }, [
-    { file: 'tokenizer.json', tokens: added },
-  ])
+  if (spelling.unspelled === 'bytes' && isMetaspace(decoder, prefix))
+    throw unsupported('a decoder without ByteFallback')
+  const whole = withAdded({ pieces, ...spelling, ...prefix, merges: null }, [{ file: 'tokenizer.json', tokens: added }])
   if (spelling.unspelled === 'dropped' && whole.pieces.some(({ type }) => type === 'user_defined'))
     throw unsupported('a normalized added token beside a model that drops what it cannot spell')
   return { ...whole, merges: mergesOf(model.merges, whole.pieces) }
