@@ -30,7 +30,13 @@ const part = z.union([
   z.strictObject({ tokens: z.array(token_id) }),
 ])
 
-const prompts = z.array(z.array(part)).min(1).max(2048)
+const turn = z.strictObject({ role: z.enum(['system', 'user', 'assistant']), text: z.string() })
+const chat = z.strictObject({ chat: z.array(turn).min(1), is_continued: z.boolean() })
+
+const prompts = z
+  .array(z.union([z.array(part), z.tuple([chat])]))
+  .min(1)
+  .max(2048)
 
 const constraint = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('json') }),
@@ -162,7 +168,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** A generation that is ready to start. Refuses what does not fit the ticket or the model. */
+/** A generation that is ready to start, of a request whose chats are formatted. Refuses what does not fit the ticket or the model. */
 export function acceptRequest(
   request: GenerateRequest,
   { ticket, text, held }: { ticket: Ticket; text: string; held: HeldConstraint | null },

@@ -1,8 +1,14 @@
 // Our own engine as a runner: a model, the scheduler of its steps, and the loop that runs them.
 
 import assert from 'node:assert/strict'
-import { type Constraint, neutralSampling, type PromptPart } from '../../../contract/internal/generation.ts'
+import {
+  type Constraint,
+  neutralSampling,
+  type PlainPart,
+  type PromptPart,
+} from '../../../contract/internal/generation.ts'
 import type { Truncation } from '../../../contract/internal/question.ts'
+import { Refusal } from '../../refusal.ts'
 import type {
   HeldConstraint,
   Run,
@@ -12,6 +18,7 @@ import type {
   RunnerStatistics,
   RunRequest,
 } from '../runner.ts'
+import { ChatTemplate } from './chat/chat-template.ts'
 import type { Engine } from './engine.ts'
 import { Grammar } from './grammar/grammar.ts'
 import { Grammars } from './grammar/grammars.ts'
@@ -26,7 +33,7 @@ import { Detokenizer } from './tokenizer/detokenizer.ts'
 import { refuseStrangeIds } from './tokenizer/encode-prompt.ts'
 
 export interface NativeRunnerOptions {
-  model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
+  model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'> & Partial<Pick<Model, 'chat_template'>>
   engine: Engine
   limits: SchedulerLimits
   lookahead: 'auto' | 'on' | 'off' // auto: on a GPU
@@ -38,6 +45,7 @@ export class NativeRunner implements Runner {
   readonly #scheduler: Scheduler
   readonly #loop: StepLoop
   readonly #grammars: Grammars
+  readonly #chat_template: ChatTemplate | null
   readonly #undrawable_ids: readonly number[]
 
   constructor(options: NativeRunnerOptions) {
@@ -45,6 +53,7 @@ export class NativeRunner implements Runner {
     const looks_ahead = lookahead === 'auto' ? engine.info.device.startsWith('cuda') : lookahead === 'on'
     this.#options = options
     this.#grammars = new Grammars(model)
+    this.#chat_template = chatTemplateOf(model)
     this.#undrawable_ids = undrawableIds(model)
     this.#scheduler = new Scheduler(limits)
     this.#loop = new StepLoop({ engine, scheduler: this.#scheduler, looks_ahead })
@@ -74,6 +83,10 @@ export class NativeRunner implements Runner {
     return this.#grammars.prepare(constraint, account)
   }
 
+  async format(prompts: PromptPart[][]): Promise<PlainPart[][]> {
+    return Promise.all(prompts.map((parts) => this.#formatted(parts)))
+  }
+
   prepare(request: RunRequest, cache_salt: string, held: HeldConstraint | null = null): Run {
     assert(held === null || held instanceof Grammar, 'a constraint is held by the runner that is to follow it')
     const { model } = this.#options
@@ -97,7 +110,19 @@ export class NativeRunner implements Runner {
 
   async close(): Promise<void> {
     await this.#grammars.close()
+    await this.#chat_template?.close()
     await this.#options.engine.close()
+  }
+
+  async #formatted(parts: PromptPart[]): Promise<PlainPart[]> {
+    const plain: PlainPart[] = []
+    for (const part of parts) {
+      if (!('chat' in part)) plain.push(part)
+      else if (this.#chat_template) plain.push(...(await this.#chat_template.parts(part)))
+      else
+        throw new Refusal('invalid_messages', 'The folder of this model has no chat template.', { param: 'messages' })
+    }
+    return plain
   }
 
   // Ready means that a token was really computed, not that a port is open.
@@ -108,4 +133,8 @@ export class NativeRunner implements Runner {
     const step = this.#scheduler.schedule()!
     this.#scheduler.apply(step, await this.#options.engine.step(step.batch))
   }
+}
+
+function chatTemplateOf({ chat_template, tokenizer }: NativeRunnerOptions['model']): ChatTemplate | null {
+  return chat_template ? new ChatTemplate({ ...chat_template, pieces: tokenizer.model.pieces }) : null
 }

@@ -6,6 +6,7 @@ import type { Architecture, ToldConfig } from '../architecture/architecture.ts'
 import type { TensorSource } from '../engine.ts'
 import { ModelError } from '../model-error.ts'
 import type { Tokenizer } from '../tokenizer/tokenizer.ts'
+import { readChatTemplate } from './chat-template-file.ts'
 import { type ModelConfig, modelConfig } from './model-config.ts'
 import { readJson } from './model-file.ts'
 import { readTokenizer } from './tokenizer-files.ts'
@@ -14,6 +15,8 @@ import { findWeights } from './weights.ts'
 export interface Model extends ModelConfig {
   tokenizer: Tokenizer
   tensors: TensorSource[]
+  /** How the folder writes a chat, and the tokens that its template names; null where it does not say. */
+  chat_template: { source: string; tokens: Record<string, string> } | null
 }
 
 /** `told` is what the operator says where the folder lacks it. */
@@ -27,9 +30,19 @@ export function readModelFolder(
     { ...(known && { known }), ...(told && { told }) },
   )
   refuseAdapter(folder)
-  const { tokenizer, notes } = readTokenizer(folder, config.shape.vocab_size)
-  return { ...config, notes: [...config.notes, ...notes], tokenizer, tensors: findWeights(folder, config) }
+  const { tokenizer, named, notes } = readTokenizer(folder, config.shape.vocab_size)
+  const source = readChatTemplate(folder)
+  return {
+    ...config,
+    notes: [...config.notes, ...notes],
+    tokenizer,
+    tensors: findWeights(folder, config),
+    chat_template: source === null ? null : { source, tokens: { ...DEFAULT_TOKENS, ...Object.fromEntries(named) } },
+  }
 }
+
+// Those of LlamaTokenizer, which a folder need not say.
+const DEFAULT_TOKENS = { bos_token: '<s>', eos_token: '</s>', unk_token: '<unk>' }
 
 function refuseAdapter(folder: string): void {
   const file = 'adapter_config.json'

@@ -10,6 +10,8 @@ export interface AddedToken {
   content: string
   special: boolean
   normalized: boolean // looked for behind the normalizer
+  lstrip?: boolean
+  rstrip?: boolean
   is_flagged: boolean // its file says what it is; else it is taken as special
 }
 
@@ -69,9 +71,7 @@ function inOrder(file: string, tokens: Flagged[]): AddedToken[] {
       'tokenizer_unsupported',
       `${file}: ${JSON.stringify(strips.content)} has single_word, lstrip or rstrip, which are not supported`,
     )
-  return tokens
-    .map(({ id, content, special, normalized }) => ({ id, content, special, normalized, is_flagged: true }))
-    .sort((a, b) => a.id - b.id)
+  return tokens.map(({ single_word: _, ...token }) => ({ ...token, is_flagged: true })).sort((a, b) => a.id - b.id)
 }
 
 const UNUSED: Piece = { text: '', score: 0, type: 'unused' }
@@ -144,10 +144,11 @@ function refuseTwoPasses(files: readonly AddedTokens[]): void {
 }
 
 function pieceOf(token: AddedToken, known: Piece | undefined, model: TokenizerModel): Piece {
+  const { content, special, normalized, lstrip = false, rstrip = false } = token
+  if (known?.type === 'control' && special) return { ...known, takes_left: lstrip, takes_right: rstrip }
   if (known && known.type !== 'normal') return known
-  const { content, special, normalized } = token
   const piece = { text: content, score: known?.score ?? 0 }
-  if (special) return { ...piece, type: 'control' }
+  if (special) return { ...piece, type: 'control', takes_left: lstrip, takes_right: rstrip }
   if (!normalized || model.is_metaspace) return { ...piece, type: 'added' }
   const prefix = model.add_dummy_prefix ? '\u2581' : ''
   return { ...piece, type: 'user_defined', found_as: prefix + content.replaceAll(' ', '\u2581') }

@@ -1,6 +1,7 @@
 // Turns a formatted prompt into token ids. Every text part is encoded by itself, with its own dummy prefix, as the slow
 // LlamaTokenizer of Hugging Face (legacy behaviour) does between special tokens.
 
+import assert from 'node:assert/strict'
 import type { PromptPart } from '../../../../contract/internal/generation.ts'
 import { Refusal } from '../../../refusal.ts'
 import { BEGIN, type Tokenizer } from './tokenizer.ts'
@@ -16,6 +17,7 @@ export function encodePrompt(parts: PromptPart[], tokenizer: Tokenizer): number[
 function encodePart(parts: PromptPart[], i: number, tokenizer: Tokenizer): number[] {
   const part = parts[i]!
   if ('text' in part) return tokenizer.encode(part.text, { is_first: isFirstText(parts, i) })
+  assert(!('chat' in part), 'a chat is formatted before it is encoded')
   if ('tokens' in part) return part.tokens.map((id) => checkedId(id, tokenizer))
   if (i === 0 && isBegin(part)) return tokenizer.begin_id === null ? [] : [tokenizer.begin_id]
   return [specialId(part.special, tokenizer)]

@@ -12,6 +12,8 @@ export interface Piece {
   score: number
   type: PieceType
   found_as?: string // how a user-defined piece stands in normalized text, where that is not its own text
+  takes_left?: boolean // a special one takes the spaces before it along, where a template writes it
+  takes_right?: boolean
 }
 
 export interface TokenizerModel {
