@@ -2,12 +2,7 @@
 // of each choice: text, tokens, log-probabilities, its end. Whoever serves, counts and answers stands on one side and knows
 // nothing of how it is done; our own engine (native/), or somebody else's behind an address, stands on the other.
 
-import type {
-  Constraint,
-  FinishReason,
-  GenerateRequest,
-  PromptPart,
-} from '../../contract/internal/generation.ts'
+import type { Constraint, FinishReason, GenerateRequest, PromptPart } from '../../contract/internal/generation.ts'
 import type { Truncation } from '../../contract/internal/question.ts'
 
 export interface Runner {

@@ -24,7 +24,7 @@ export interface Room {
 /** The choices of a request, in order, none of them submitted. */
 export function prepareChoices(request: RunRequest, cache_salt: string, room: Room): NativeChoiceParts[] {
   const prompts = promptsOf(request, room)
-  const stop_ids = new Set([...(request.ignore_eos ? [] : room.model.eos_ids), ...request.stop_token_ids])
+  const stop_ids = stopIds(request, room)
   const own = {
     output_tokens_max: outputTokensMax(request, prompts, room.sequence_tokens_max),
     output_tokens_min: request.min_tokens,
@@ -63,6 +63,12 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
       scored_echo,
     }))
   })
+}
+
+/** A special token has no text that a stop string could be found in: one that is spelled as it ends a choice by its id. */
+function stopIds({ ignore_eos, stop_token_ids, stop }: RunRequest, { model }: Room): Set<number> {
+  const spelled = stop.flatMap((text) => model.tokenizer.controlId(text) ?? [])
+  return new Set([...(ignore_eos ? [] : model.eos_ids), ...stop_token_ids, ...spelled])
 }
 
 /** Ids that the network has rows for and no piece has: its padding, which was never trained. */

@@ -131,7 +131,9 @@ export class NativeRunner implements Runner {
     const limits = { output_tokens_max: 1, output_tokens_min: 0, stop_ids: new Set<number>(), cache_salt: '' }
     this.#scheduler.submit(new Sequence({ prompt: [0], ...limits, priority: 'interactive', sampling }))
     const step = this.#scheduler.schedule()!
-    this.#scheduler.apply(step, await this.#options.engine.step(step.batch))
+    const [output] = this.#scheduler.apply(step, await this.#options.engine.step(step.batch))
+    if (output && 'is_broken' in output)
+      throw Object.assign(new Error('the model computed a logit that is not finite'), { code: 'logits_not_finite' })
   }
 }
 

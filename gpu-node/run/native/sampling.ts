@@ -23,14 +23,27 @@ export interface RowSampling extends DrawParameters {
 // The engine counts in 32 bits, where what is smaller may become 0: and a top_p of 0 keeps no token, a penalty of 0 divides.
 const FLOAT_MIN = 2 ** -126
 
-/** Every choice draws from a seed of its own: the request's plus its index. */
+/** Every choice draws from a seed of its own: the first from the request's. */
 export function samplingOfChoice(parameters: SamplingParameters, choice: number): DrawParameters {
   return {
     ...parameters,
     top_p: Math.max(parameters.top_p, FLOAT_MIN),
     repetition_penalty: Math.max(parameters.repetition_penalty, FLOAT_MIN),
-    seed: BigInt.asUintN(64, BigInt(parameters.seed) + BigInt(choice)),
+    seed: seedOfChoice(BigInt.asUintN(64, BigInt(parameters.seed)), choice),
   }
+}
+
+// Callers count their seeds up, so that the choices of one may not be those of the next: each is a hash of both.
+function seedOfChoice(seed: bigint, choice: number): bigint {
+  return choice === 0 ? seed : mixed(mixed(seed) + BigInt(choice) * 0x9e3779b97f4a7c15n)
+}
+
+/** The finalizer of SplitMix64 (Steele, Lea and Flood), which is a bijection. */
+function mixed(value: bigint): bigint {
+  let x = BigInt.asUintN(64, value)
+  x = BigInt.asUintN(64, (x ^ (x >> 30n)) * 0xbf58476d1ce4e5b9n)
+  x = BigInt.asUintN(64, (x ^ (x >> 27n)) * 0x94d049bb133111ebn)
+  return x ^ (x >> 31n)
 }
 
 export function biasOf(logit_bias: GenerateRequest['logit_bias']): RowSampling['bias'] {

@@ -70,6 +70,12 @@ export class Tokenizer {
     return type === 'control' || type === 'user_defined' || type === 'added' ? id : null
   }
 
+  /** The id of a control piece: one without text of its own. */
+  controlId(text: string): number | null {
+    const id = this.#ids.get(text)
+    return id !== undefined && this.model.pieces[id]!.type === 'control' ? id : null
+  }
+
   /** Fewer tokens than this no text of this length has: a bound that costs nothing, for texts far too long. */
   tokensMin(text: string): number {
     if (this.model.remove_extra_whitespaces) return 0 // it may be all spaces
