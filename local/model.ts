@@ -53,7 +53,8 @@ function guess(id: string, dir: string): { template: TemplateName; reason: strin
 
 function contextOf(config_file: string): number {
   try {
-    return JSON.parse(readFileSync(config_file, 'utf8')).max_position_embeddings
+    const { max_position_embeddings, max_sequence_length } = JSON.parse(readFileSync(config_file, 'utf8'))
+    return max_position_embeddings ?? max_sequence_length
   } catch {
     throw new Error(`${config_file} is not JSON; if Git LFS holds the folder's files, run "git lfs pull" in it`)
   }

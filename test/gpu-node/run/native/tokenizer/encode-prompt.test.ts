@@ -21,3 +21,27 @@ test('an id outside the vocabulary is refused', () => {
     expect.objectContaining({ code: 'invalid_token_id', param: 'prompt' }),
   )
 })
+
+test('ids of padding and of holes are outside the vocabulary', () => {
+  const { model } = tokenizer
+  const holed = new Tokenizer({ ...model, pieces: model.pieces.with(31_000, { text: '', score: 0, type: 'unused' }) })
+  for (const id of [31_000, 32_000])
+    expect(() => encodePrompt([{ tokens: [id] }], holed)).toThrow(expect.objectContaining({ code: 'invalid_token_id' }))
+  expect(encodePrompt([{ tokens: [30_999] }], holed)).toEqual([30_999])
+})
+
+test('a sequence begins with what its folder says, and a prompt of nothing begins all the same', () => {
+  const without = new Tokenizer(tokenizer.model, null)
+  const other = new Tokenizer(tokenizer.model, 2)
+  const prompt = [{ special: '<s>' }, { text: 'ing' }]
+  expect(encodePrompt(prompt, without)).toEqual(tokenizer.encode('ing'))
+  expect(encodePrompt(prompt, other)).toEqual([2, ...tokenizer.encode('ing')])
+  expect(encodePrompt([{ special: '<s>' }, { text: '' }], without)).toEqual([1])
+})
+
+test('where only the first text has a prefix, what follows another part has none', () => {
+  const first = new Tokenizer({ ...tokenizer.model, prefixes: 'first_text' })
+  const [, ...rest] = encodePrompt([{ special: '<s>' }, { text: 'ing' }, { text: 'ing' }], first)
+  expect(rest).toEqual([...tokenizer.encode('ing'), ...first.encode('ing', { is_first: false })])
+  expect(first.encode('ing', { is_first: false })).not.toEqual(tokenizer.encode('ing'))
+})
