@@ -33,7 +33,7 @@ const config = {
   rms_norm_eps: 1e-5,
 }
 
-/** The first number of the stream is that of "q" alone, and the norm of the first MLP makes it overflow. */
+/** The first number of the stream is that of "q" alone, and the norm of the first MLP makes it overflow. What follows a "q" reads saturated keys. */
 function plantedFolder(): string {
   const planted: Record<string, (values: Float32Array) => void> = {
     'model.embed_tokens.weight': (values) => {
@@ -131,11 +131,11 @@ test('the runner goes on, and the texts of 15 neighbours are the same without it
     const beside: Run[] = []
     let broken: Run | null = null
     for (const [i, text] of prompts.entries()) {
-      if (i === at) broken = start(`${drawText()}q${drawText()}`, { n: 1 + random.below(3) })
+      if (i === at) broken = start(`${drawText()}q`, { n: 1 + random.below(3) })
       beside.push(start(text))
     }
     await whenIdle()
-    expect([...failed]).toEqual([broken])
+    expect([...failed].map((run) => run === broken)).toEqual([true])
     expect(beside.map((run) => texts.get(run))).toEqual(alone.map((run) => texts.get(run)))
     expect(texts.get(broken!)).toBeUndefined()
     expect(runner.load).toMatchObject({ running: 0, waiting: 0, blocks_free: LIMITS.blocks })
