@@ -24,19 +24,15 @@ const token_id = z
   .int()
   .min(0)
   .max(2 ** 31 - 1)
+const turn = z.strictObject({ role: z.enum(['system', 'user', 'assistant']), text: z.string() })
 const part = z.union([
   z.strictObject({ special: z.string() }),
   z.strictObject({ text: z.string() }),
   z.strictObject({ tokens: z.array(token_id) }),
+  z.strictObject({ chat: z.array(turn).min(1), is_continued: z.boolean() }),
 ])
 
-const turn = z.strictObject({ role: z.enum(['system', 'user', 'assistant']), text: z.string() })
-const chat = z.strictObject({ chat: z.array(turn).min(1), is_continued: z.boolean() })
-
-const prompts = z
-  .array(z.union([z.array(part), z.tuple([chat])]))
-  .min(1)
-  .max(2048)
+const prompts = z.array(z.array(part)).min(1).max(2048)
 
 const constraint = z.discriminatedUnion('kind', [
   z.strictObject({ kind: z.literal('json') }),
