@@ -46,13 +46,40 @@ struct RingPlace {
 // Rows of a tile neighbour each other in memory; the XOR keeps the lanes of a store in different banks.
 __device__ __forceinline__ int staged(int token, int row) { return token * tile_rows + (row ^ token / 2 % 4 * 8); }
 
+__device__ __forceinline__ float4 plus(const float4& a, const float4& b) { return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w); }
+
+// Stores up to four rows of a token. A row of outputs begins at 16 bytes; what pads it stays zero.
+__device__ __forceinline__ void store_quad(float* to, const float4& values, int rows) {
+  if (rows >= 4) {
+    *reinterpret_cast<float4*>(to) = values;
+    return;
+  }
+  to[0] = values.x;
+  if (rows > 1) to[1] = values.y;
+  if (rows > 2) to[2] = values.z;
+}
+
+// Several loads are on their way before the first is added to: one after the other, each waits for the L2 cache.
 __device__ void store_rows(const Product& product, const float* values, int first_token, int tokens, int tile) {
-  for (int i = threadIdx.x % warpgroup; i < tokens * tile_rows; i += warpgroup) {
-    const int token = i / tile_rows, row = i % tile_rows;
-    if (tile * tile_rows + row >= product.weight.outputs) continue;
-    float* to = product.out.row(first_token + token) + tile * tile_rows + row;
-    const float value = values[staged(token, row)];
-    *to = product.epilogue == Epilogue::add ? *to + value : value;
+  constexpr int quads = tile_rows / 4, together = 4;
+  const bool adds = product.epilogue == Epilogue::add;
+  const int rows = min(product.weight.outputs - tile * tile_rows, tile_rows);
+  const auto place = [&](int token, int row) { return product.out.row(first_token + token) + tile * tile_rows + row; };
+  for (int first = threadIdx.x % warpgroup; first < tokens * quads; first += together * warpgroup) {
+    float4 before[together];
+#pragma unroll
+    for (int j = 0; j < together; j++) {
+      const int i = first + j * warpgroup, token = i / quads, row = i % quads * 4;
+      before[j] = make_float4(0, 0, 0, 0);
+      if (adds && token < tokens && row < rows) before[j] = *reinterpret_cast<const float4*>(place(token, row));
+    }
+#pragma unroll
+    for (int j = 0; j < together; j++) {
+      const int i = first + j * warpgroup, token = i / quads, row = i % quads * 4;
+      if (token >= tokens || row >= rows) continue;
+      const float4 own = *reinterpret_cast<const float4*>(values + staged(token, row));
+      store_quad(place(token, row), adds ? plus(before[j], own) : own, rows - row);
+    }
   }
 }
 

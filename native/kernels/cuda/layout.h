@@ -50,6 +50,14 @@ __host__ __device__ inline int64_t weight_offset(int row, int k, int k_tiles) {
   return tile * tile_halves + row % tile_rows * tile_inputs + unit * unit_halves;
 }
 
+// Eight neighbouring inputs of a row. Their alignment lets one instruction store them.
+struct alignas(unit_halves * sizeof(half)) Unit {
+  half halves[unit_halves];
+};
+__host__ __device__ inline void store_unit(const WeightView& to, int packed_row, int k, const Unit& unit) {
+  *reinterpret_cast<Unit*>(const_cast<half*>(to.tiles) + weight_offset(packed_row, k, to.k_tiles())) = unit;
+}
+
 // Rows of fp32, or of fp16 in tiles. Columns are padded with zeros, which stay so, and rows to what one product may read.
 struct ActivationView {
   void* data;

@@ -76,17 +76,21 @@ __device__ __forceinline__ void release(Shared& shared, int stage) {
   if (threadIdx.x % warp_size == 0) mbarrier_arrive(&shared.empty[stage]);
 }
 
-// k_tiles of a part of K, from the ring.
+// k_tiles of a part of K, from the ring. The sums begin at zero and each product adds to them, because the assembler lets none of the
+// products overlap where the first may leave out what was there.
 __device__ __forceinline__ void multiply_part(Shared& shared, int group, int k_tiles, RingPlace& place,
                                               float (&sums)[sums_a_thread]) {
   int before = 0;
+#pragma unroll
+  for (int i = 0; i < sums_a_thread; i++) sums[i] = 0;
+#pragma unroll 1
   for (int k = 0; k < k_tiles; k++) {
     const Stage& stage = shared.ring[place.stage];
     mbarrier_wait(&shared.full[place.stage], place.phase);
     wgmma_fence();
 #pragma unroll
     for (int i = 0; i < tile_inputs; i += wgmma_inputs)
-      wgmma<tile_tokens>(sums, matrix_descriptor(stage.weights[group] + i), matrix_descriptor(stage.inputs + i), k > 0 || i > 0);
+      wgmma<tile_tokens>(sums, matrix_descriptor(stage.weights[group] + i), matrix_descriptor(stage.inputs + i), true);
     wgmma_commit();
     if (k > 0) {
       wgmma_wait<1>();
@@ -100,8 +104,8 @@ __device__ __forceinline__ void multiply_part(Shared& shared, int group, int k_t
 }
 
 // Adds a part to those before it. `parts` are this thread's own places in device memory.
-template <bool is_last>
-__device__ __forceinline__ void add_part(float* parts, bool is_first, float (&sums)[sums_a_thread]) {
+template <bool is_last, bool is_first>
+__device__ __forceinline__ void add_part(float* parts, float (&sums)[sums_a_thread]) {
 #pragma unroll
   for (int i = 0; i < sums_a_thread; i++) {
     if (i % loads_in_flight == 0) keep_memory_order();
@@ -124,9 +128,13 @@ __device__ __forceinline__ void multiply_tile(const Product& product, Shared& sh
   for (int block = first; block <= last; block++) {
     const int units = min(stripes.begin(block + 1), end) - max(stripes.begin(block), begin);
     multiply_part(shared, group, units * stage_tiles, place, sums);
-    if (block < last) add_part<false>(parts, block == first, sums);
+    if (block == last) break;
+    if (block == first)
+      add_part<false, true>(parts, sums);
+    else
+      add_part<false, false>(parts, sums);
   }
-  if (last > first) add_part<true>(parts, false, sums);
+  if (last > first) add_part<true, false>(parts, sums);
 }
 
 __device__ __forceinline__ void store_tile(const Product& product, float* stored, int row_tile, int group, int first_token,
