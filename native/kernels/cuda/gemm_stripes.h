@@ -7,9 +7,12 @@ namespace ziya::ZIYA_DEVICE {
 namespace {
 
 constexpr int warpgroup = 128;
+constexpr int groups = 2;  // that multiply, a row tile each; a third one's first thread copies
+constexpr int threads = (groups + 1) * warpgroup;
+constexpr int producer_registers = 24, consumer_registers = 240;
 constexpr int wgmma_inputs = 16;
 
-// A block's stripe of the units (row tile, stage of K), counted tile after tile: of the weight's shape and the GPU alone.
+// A block's stripe of the units (pair of row tiles, stage of K), counted pair after pair: of the weight's shape and the GPU alone.
 struct Stripes {
   int units, blocks, tile_units;
 
@@ -18,7 +21,7 @@ struct Stripes {
 };
 
 inline Stripes stripes_of(const WeightView& weight, int multiprocessors) {
-  const int tile_units = weight.k_tiles() / stage_tiles, units = weight.row_tiles() * tile_units;
+  const int tile_units = weight.k_tiles() / stage_tiles, units = ceil_div(weight.row_tiles(), groups) * tile_units;
   return {units, units < multiprocessors ? units : multiprocessors, tile_units};
 }
 
@@ -91,6 +94,27 @@ __device__ void store_features(const Product& product, const float* values, int 
     if (tile * features + feature >= product.weight.outputs / 2) continue;
     store(product.out.at(first_token + token, tile * features + feature),
           silu(values[staged(token, row)]) * values[staged(token, row + 8)]);
+  }
+}
+
+// A warpgroup's tile, some tokens at once: through shared memory, so that the loop before needs no registers beside the sums and
+// neighbouring lanes write neighbouring rows.
+template <int stored, int sums_count>
+__device__ __forceinline__ void store_in_parts(const Product& product, float* values, int barrier, int row_tile, int first_token, int rows,
+                                               const float (&sums)[sums_count]) {
+  const int thread = threadIdx.x % warpgroup, lane = thread % warp_size, row = thread / warp_size * 16 + lane / 4;
+#pragma unroll
+  for (int begin = 0; begin < sums_count * 2; begin += stored) {
+#pragma unroll
+    for (int i = 0; i < stored / 2; i++)
+      values[staged(i / 4 * 8 + lane % 4 * 2 + i % 2, row + i % 4 / 2 * 8)] = sums[begin / 2 + i];
+    named_barrier_sync(barrier, warpgroup);
+    const int tokens = min(stored, rows - begin);
+    if (product.epilogue == Epilogue::swiglu)
+      store_features(product, values, first_token + begin, tokens, row_tile);
+    else
+      store_rows(product, values, first_token + begin, tokens, row_tile);
+    named_barrier_sync(barrier, warpgroup);
   }
 }
 

@@ -78,11 +78,12 @@ struct ActivationView {
   }
 };
 
-// The rows that the product of `rows` rows is computed with.
+// The rows that the product of `rows` rows is computed with: 8, 16, 32, and then in steps of 32, since inputs pass through the L2 cache for
+// each pair of row tiles.
 __host__ __device__ constexpr int gemm_rows(int rows) {
-  int n = 8;
-  while (n < rows && n < gemm_rows_max) n *= 2;
-  return n;
+  constexpr int step = 32;
+  if (rows >= gemm_rows_max) return gemm_rows_max;
+  return rows > 16 ? round_up(rows, step) : rows > 8 ? 16 : 8;
 }
 inline int padded_rows(int rows_max) { return round_up(rows_max, gemm_rows(rows_max)); }
 

@@ -8,15 +8,11 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int groups = 2;  // that multiply
-constexpr int threads = (groups + 1) * warpgroup;
 constexpr int tile_tokens = gemm_rows_max;
 constexpr int sums_a_thread = tile_tokens / 2;
 constexpr int stages = 4;
 constexpr int stored_tokens = 32;  // at once, through shared memory
-constexpr int stored_sums = stored_tokens / 2;
 constexpr int group_barrier = 1;
-constexpr int producer_registers = 40, consumer_registers = 232;
 constexpr int loads_in_flight = 16;  // more would spill beside the sums
 
 struct alignas(1024) Stage {
@@ -122,7 +118,7 @@ __device__ __forceinline__ void add_part(float* parts, float (&sums)[sums_a_thre
 __device__ __forceinline__ void multiply_tile(const Product& product, Shared& shared, int row_tile, int group, RingPlace& place,
                                               float (&sums)[sums_a_thread]) {
   const Stripes& stripes = product.stripes;
-  const int begin = row_tile * stripes.tile_units, end = begin + stripes.tile_units;
+  const int begin = row_tile / groups * stripes.tile_units, end = begin + stripes.tile_units;
   const int first = stripes.owner(begin), last = stripes.owner(end - 1);
   float* parts = product.partials + int64_t(blockIdx.x) * sums_a_thread * groups * warpgroup + threadIdx.x;
   for (int block = first; block <= last; block++) {
@@ -137,24 +133,6 @@ __device__ __forceinline__ void multiply_tile(const Product& product, Shared& sh
   if (last > first) add_part<true, false>(parts, sums);
 }
 
-__device__ __forceinline__ void store_tile(const Product& product, float* stored, int row_tile, int group, int first_token,
-                                           const float (&sums)[sums_a_thread]) {
-  const int lane = threadIdx.x % warp_size, row = threadIdx.x % warpgroup / warp_size * 16 + lane / 4;
-#pragma unroll
-  for (int begin = 0; begin < tile_tokens; begin += stored_tokens) {
-#pragma unroll
-    for (int i = 0; i < stored_sums; i++)
-      stored[staged(i / 4 * 8 + lane % 4 * 2 + i % 2, row + i % 4 / 2 * 8)] = sums[begin / 2 + i];
-    named_barrier_sync(group_barrier + group, warpgroup);
-    const int tokens = min(stored_tokens, product.rows - first_token - begin);
-    if (product.epilogue == Epilogue::swiglu)
-      store_features(product, stored, first_token + begin, tokens, row_tile);
-    else
-      store_rows(product, stored, first_token + begin, tokens, row_tile);
-    named_barrier_sync(group_barrier + group, warpgroup);
-  }
-}
-
 __device__ void consume(const Product& product, Shared& shared, int group) {
   wait_for_previous_kernel();
   const Tiles tiles = tiles_of(product);
@@ -163,7 +141,9 @@ __device__ void consume(const Product& product, Shared& shared, int group) {
   for (int tile = blockIdx.x; tile < tiles.count(); tile += gridDim.x) {
     const int row_tile = tiles.row_tile(tile, group);
     multiply_tile(product, shared, min(row_tile, tiles.row_tiles - 1), group, place, sums);
-    if (row_tile < tiles.row_tiles) store_tile(product, shared.stored[group], row_tile, group, tiles.first_token(tile), sums);
+    const int first_token = tiles.first_token(tile);
+    if (row_tile < tiles.row_tiles)
+      store_in_parts<stored_tokens>(product, shared.stored[group], group_barrier + group, row_tile, first_token, product.rows - first_token, sums);
   }
 }
 
