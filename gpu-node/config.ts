@@ -33,6 +33,7 @@ const configSchema = z
       .string()
       .regex(/^(auto|cpu|cuda:\d+(,\d+)*)$/, 'must be auto, cpu, cuda:N, or cuda:N,M,… for ranges of layers')
       .default('auto'),
+    rope_theta: z.coerce.number().gt(1).optional(), // of a model whose config.json has none
     threads: z.coerce.number().int().nonnegative().default(0), // 0 = physical cores
     blocks: z.literal('auto').or(count).default('auto'),
     batch_tokens_max: count.default(512),

@@ -20,12 +20,13 @@ try {
 }
 
 async function start(config: NodeConfig): Promise<Service> {
-  const model = readModelFolder(config.model_dir)
+  // Standard output is the ready line's; the log goes to standard error, and never holds a prompt.
+  const log = pino({ level: config.log_level, base: { node_id: config.node_id } }, pino.destination(2))
+  const model = readModelFolder(config.model_dir, { told: { rope_theta: config.rope_theta } })
+  for (const note of model.notes) log.warn(note)
   const engine = await loadEngine(model.shape, model.tensors, engineOptions(config), progressPrinter())
   const limits = { ...config, blocks: engine.info.blocks }
   const runner = new NativeRunner({ model, engine, limits, lookahead: config.lookahead })
-  // Standard output is the ready line's; the log goes to standard error, and never holds a prompt.
-  const log = pino({ level: config.log_level, base: { node_id: config.node_id } }, pino.destination(2))
   const service = await startService({ config, runner, log })
   log.info({ ...engine.info, url: service.url, public_key: service.public_key }, 'ready')
   const { url, node_id, public_key } = service

@@ -5,6 +5,7 @@ import { existsSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
 import { type TemplateName, templateNames } from '../gateway/prompt/template.ts'
+import { readChatTemplate } from '../gpu-node/run/native/load/chat-template-file.ts'
 
 export interface FolderModel {
   id: string
@@ -21,7 +22,7 @@ export function readModel(dir: string, template: string | null): FolderModel {
   const id = basename(dir)
   const context = contextOf(file)
   const row = catalogWith(null).get(id)
-  if (!row) return { id, ...unlisted(id, context, template) }
+  if (!row) return { id, ...unlisted(dir, context, template) }
   if (template && template !== row.template)
     throw new Error(`--template ${template} does not fit: the catalog serves ${id} with the template ${row.template}`)
   const explanation = `template ${row.template}, as the catalog says`
@@ -29,8 +30,9 @@ export function readModel(dir: string, template: string | null): FolderModel {
   return { id, local_model: { id, template: row.template, context }, explanation }
 }
 
-function unlisted(id: string, context: number, wanted: string | null): Omit<FolderModel, 'id'> {
-  const { template, reason } = wanted ? { template: known(wanted), reason: 'as --template says' } : guess(id)
+function unlisted(dir: string, context: number, wanted: string | null): Omit<FolderModel, 'id'> {
+  const id = basename(dir)
+  const { template, reason } = wanted ? { template: known(wanted), reason: 'as --template says' } : guess(id, dir)
   return { local_model: { id, template, context }, explanation: `template ${template}, ${reason}` }
 }
 
@@ -40,16 +42,19 @@ function known(name: string): TemplateName {
   return found
 }
 
-function guess(id: string): { template: TemplateName; reason: string } {
+function guess(id: string, dir: string): { template: TemplateName; reason: string } {
   const reason = "because of the folder's name; --template chooses another"
   if (/ziya-coding/i.test(id)) return { template: 'ziya-coding', reason }
   if (/ziya-llama/i.test(id)) return { template: 'ziya-llama', reason }
+  if (readChatTemplate(dir) !== null)
+    return { template: 'folder', reason: 'the one that the folder has; --template chooses another' }
   return { template: 'plain', reason: `because ${id} is not in the catalog; --template chooses another` }
 }
 
 function contextOf(config_file: string): number {
   try {
-    return JSON.parse(readFileSync(config_file, 'utf8')).max_position_embeddings
+    const { max_position_embeddings, max_sequence_length } = JSON.parse(readFileSync(config_file, 'utf8'))
+    return max_position_embeddings ?? max_sequence_length
   } catch {
     throw new Error(`${config_file} is not JSON; if Git LFS holds the folder's files, run "git lfs pull" in it`)
   }

@@ -26,6 +26,8 @@ export interface StackOptions {
   model_dir: string
   /** The prompt format of a model that is not in the catalog. */
   template?: string | null
+  /** What its config.json lacks. */
+  rope_theta?: number | null
   database_url: string | null // null = an embedded Postgres under data_dir
   data_dir: string
   /** Overrides of the vars of wrangler.toml. */
@@ -122,6 +124,7 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
       model_id: model.id,
       port: settings.node_port,
       data_dir: join(data_dir, 'node'),
+      flags: settings.rope_theta ? { rope_theta: settings.rope_theta } : {},
       gateway_url: `http://127.0.0.1:${settings.gateway_port}`,
       ticket_keys: (await ticketIssuer(ticket_seeds.split(','))).keys.map(({ x }) => x).join(),
       log: node_log.write,

@@ -2,6 +2,7 @@ export interface StartOptions {
   port: number
   model_dir: string
   template: string | null
+  rope_theta: number | null
   database_url: string | null
   data_dir: string
   once: boolean

@@ -9,10 +9,12 @@ import { readDatabaseUrl } from './database-url.mjs'
 
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
-export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [--database URL] [--data DIR] [--once]
+export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [--rope-theta N]
+                [--database URL] [--data DIR] [--once]
   --port N         the gateway's port (8787)
   --model DIR      a Hugging Face folder to serve instead of models/ziya-coding-mini
   --template NAME  the prompt format of a model that is not in the catalog
+  --rope-theta N   of a model whose config.json has none; that of LLaMA 1 is 10000
   --database URL   a Postgres to use instead of the embedded one
   --data DIR       where the database, the journal, the logs and ready.json are kept (.local)
   --once           ask the demo question, print the bill, stop
@@ -23,6 +25,7 @@ const flags = {
   port: { type: 'string', default: '8787' },
   model: { type: 'string', default: join(root, 'models', 'ziya-coding-mini') },
   template: { type: 'string' },
+  'rope-theta': { type: 'string' },
   database: { type: 'string' },
   data: { type: 'string', default: join(root, '.local') },
   once: { type: 'boolean', default: false },
@@ -42,7 +45,7 @@ export function readStartOptions(args) {
   }
 }
 
-function checked({ port, model, template, database, data, once }) {
+function checked({ port, model, template, 'rope-theta': rope_theta, database, data, once }) {
   const number = Number(port)
   if (!Number.isInteger(number) || number < 1 || number > 65_535) throw new Error(`--port ${port} is not a port`)
   if (database !== undefined) readDatabaseUrl(database)
@@ -50,10 +53,17 @@ function checked({ port, model, template, database, data, once }) {
     port: number,
     model_dir: resolve(model),
     template: template ?? null,
+    rope_theta: checkedTheta(rope_theta),
     database_url: database ?? null,
     data_dir: resolve(data),
     once,
   }
+}
+
+function checkedTheta(text) {
+  if (text === undefined) return null
+  if (!(Number(text) > 1)) throw new Error(`--rope-theta ${text} is not a number above 1`)
+  return Number(text)
 }
 
 function version() {

@@ -3,11 +3,20 @@
 
 import type { ResponseAsked } from '../public/responses.ts'
 
+/** A piece of a prompt: formatted, or a chat that the node is to format. */
+export type PromptPart = PlainPart | ChatPart
+
 /** A piece of a formatted prompt. User text is only ever `text`, so it can never become a special token. */
-export type PromptPart =
+export type PlainPart =
   | { special: string } // the exact piece in the vocabulary, e.g. "<s>"
   | { text: string } // tokenized with SentencePiece's rules, never parsed for special tokens
   | { tokens: number[] } // ids given by the caller (raw completions only)
+
+/** A whole prompt of a model whose format only its folder has. What is said is text here, too. */
+export interface ChatPart {
+  chat: { role: 'system' | 'user' | 'assistant'; text: string }[]
+  is_continued: boolean // the last turn is the assistant's and is left open
+}
 
 /** The public shape the node writes: an OpenAI completion, chat completion or response, or a message of Anthropic's. */
 export type Shape = 'completion' | 'chat' | 'message' | 'response'
@@ -124,6 +133,7 @@ export type NodeErrorCode =
   | 'context_length_exceeded'
   | 'ceiling_exceeded' // exact counts are above what the ticket paid for
   | 'unknown_special'
+  | 'invalid_messages' // the template of the model's folder does not take them
   | 'invalid_token_id'
   | 'invalid_constraint' // it is none, nothing follows it, or a part of it cannot be held
   | 'invalid_tools' // as much of the parameters of a tool

@@ -19,6 +19,7 @@ export function costCeiling(request: GenerateRequest, context_tokens: number): C
 function promptTokensMax(parts: PromptPart[]): number {
   let count = 0
   for (const part of parts) {
+    if ('chat' in part) return Number.POSITIVE_INFINITY // what its format adds only the node knows
     if ('tokens' in part) count += part.tokens.length
     else if ('text' in part) count += utf8Bytes(part.text) + 1
     else count += 1

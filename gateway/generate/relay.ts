@@ -138,6 +138,7 @@ function passOn(c: Call, answer: Response): Response {
 const refusals: Record<NodeErrorCode, ErrorCode> = {
   context_length_exceeded: 'context_length_exceeded',
   invalid_token_id: 'invalid_token_id',
+  invalid_messages: 'invalid_value',
   invalid_constraint: 'invalid_response_format',
   invalid_tools: 'invalid_function_parameters',
   overloaded: 'overloaded',
@@ -153,6 +154,7 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
 const MENDABLE: ReadonlySet<ErrorCode> = new Set([
   'context_length_exceeded',
   'invalid_token_id',
+  'invalid_value',
   'invalid_response_format',
   'invalid_function_parameters',
 ])

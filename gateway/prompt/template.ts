@@ -31,15 +31,17 @@ export function turnsOf(said: readonly Turn[]): Turn[] {
   return turns
 }
 
-/** What follows the beginning-of-sequence piece. */
+/** What follows the beginning-of-sequence piece, where the format does not say it itself. */
 export type Template = (chat: Chat) => PromptPart[]
 
+// `folder` is the format of a model's own folder, which its node has.
 const templates = {
   'ziya-coding': ziyaCoding,
   'ziya-llama': ziyaLlama,
   plain,
   phind,
   wizardcoder,
+  folder: ({ turns, is_continued }) => [{ chat: turns, is_continued }],
 } satisfies Record<string, Template>
 
 export type TemplateName = keyof typeof templates
@@ -49,7 +51,8 @@ export const templateNames = Object.keys(templates) as [TemplateName, ...Templat
 const BEGIN: PromptPart = { special: '<s>' }
 
 export function chatPrompt(template: TemplateName, chat: Chat): PromptPart[] {
-  return [BEGIN, ...templates[template](chat)]
+  const parts = templates[template](chat)
+  return template === 'folder' ? parts : [BEGIN, ...parts]
 }
 
 /** A raw prompt: text is continued as it stands; token ids are taken exactly as given, the beginning included. */

@@ -26,6 +26,12 @@ export interface Runner {
   hold(constraint: Constraint, account: string): Promise<HeldConstraint>
 
   /**
+   * Puts chats into the format that the model's folder has. Rejects with a `Refusal` (`invalid_messages`) where it has none, or that
+   * does not take one.
+   */
+  format(prompts: PromptPart[][]): Promise<PromptPart[][]>
+
+  /**
    * Makes a run of a request, which costs nothing before it starts. Throws a `Refusal` for what could never be run: for the
    * context (`context_length_exceeded`), the vocabulary (`unknown_special`, `invalid_token_id`) or without any token
    * (`bad_request`). The salt names whose cached prompts it may use; what `hold` gave, what every text of it must be.
@@ -47,7 +53,7 @@ export interface Runner {
 /** A constraint that a runner has made ready; only that runner knows what it is. */
 export type HeldConstraint = object
 
-/** What a runner is told of a request: everything but how its answer is written, and what was made ready before. */
+/** What a runner is told of a request: everything but how its answer is written, and what was made ready before. No prompt is a chat. */
 export type RunRequest = Omit<
   GenerateRequest,
   'response_id' | 'created_unix_s' | 'shape' | 'stream' | 'include_usage' | 'continuous_usage' | 'constraint'

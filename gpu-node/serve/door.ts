@@ -24,10 +24,12 @@ const token_id = z
   .int()
   .min(0)
   .max(2 ** 31 - 1)
+const turn = z.strictObject({ role: z.enum(['system', 'user', 'assistant']), text: z.string() })
 const part = z.union([
   z.strictObject({ special: z.string() }),
   z.strictObject({ text: z.string() }),
   z.strictObject({ tokens: z.array(token_id) }),
+  z.strictObject({ chat: z.array(turn).min(1), is_continued: z.boolean() }),
 ])
 
 const prompts = z.array(z.array(part)).min(1).max(2048)
@@ -162,7 +164,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-/** A generation that is ready to start. Refuses what does not fit the ticket or the model. */
+/** A generation that is ready to start, of a request whose chats are formatted. Refuses what does not fit the ticket or the model. */
 export function acceptRequest(
   request: GenerateRequest,
   { ticket, text, held }: { ticket: Ticket; text: string; held: HeldConstraint | null },

@@ -43,7 +43,10 @@ export interface ServerSettings {
 
 export interface ServerOptions {
   config: ServerSettings
-  runner: Pick<Runner, 'hasRoomFor' | 'hold' | 'prepare' | 'load' | 'encode' | 'decode' | 'sequence_tokens_max'>
+  runner: Pick<
+    Runner,
+    'hasRoomFor' | 'hold' | 'prepare' | 'load' | 'encode' | 'decode' | 'format' | 'sequence_tokens_max'
+  >
   streams: Streams
   journal: Journal
   ticket_keys: DoorSettings['ticket_keys']
@@ -90,10 +93,11 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
     await turns.take(ticket.cache_salt)
     const request = parseRequest(body)
     const held = await holdConstraint(options, request, ticket.cache_salt)
+    const formatted = { ...request, prompts: await options.runner.format(request.prompts) }
     // From here to the start nothing is awaited: one ticket, one start; what has room now has it then.
     refuseUnlessServing(state)
     refuseUnlessRoom(options, request)
-    const generation = acceptRequest(request, { ticket, text: ticket_text!, held }, options.runner)
+    const generation = acceptRequest(formatted, { ticket, text: ticket_text!, held }, options.runner)
     takeIn(options, { ticket, text: ticket_text!, ledger_id: request.ledger_id })
     start(options, generation, ticket, { outgoing: c.env.outgoing, is_streamed: request.stream })
     return RESPONSE_ALREADY_SENT
@@ -120,7 +124,7 @@ async function count(
   { prompts, with_ids, constraint, truncated }: Extract<Question, { prompts: unknown }>,
 ): Promise<Count> {
   const refused = constraint && (await refusalToHold(runner, constraint))
-  const counted = runner.encode(prompts, truncated).map((tokens) => ({
+  const counted = runner.encode(await runner.format(prompts), truncated).map((tokens) => ({
     count: tokens.length,
     ids: with_ids ? { tokens, pieces: runner.decode(tokens).pieces } : undefined,
   }))

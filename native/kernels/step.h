@@ -15,6 +15,9 @@ constexpr bool is_reference(int32_t token) { return token < 0; }
 constexpr int32_t reference_to(int32_t row) { return -1 - row; }
 constexpr int32_t referenced_row(int32_t token) { return -1 - token; }
 
+// Stands for the token of a row that drew none, for want of finite logits or of memory: its sequence is broken, and no other.
+constexpr int32_t nothing_drawn = -1;
+
 constexpr int unfinished_steps_max = 2;  // that are ended: one runs, one waits behind it
 
 struct StepBatch {
@@ -41,7 +44,7 @@ struct StepBatch {
 };
 
 struct StepResult {
-  std::vector<int32_t> tokens;      // (rows)
+  std::vector<int32_t> tokens;      // (rows) or nothing_drawn
   std::vector<float> logprobs;      // (rows) of the drawn or scored token, under the raw logits
   std::vector<int32_t> top_ids;     // (rows, top_logprobs_max) padded with -1; empty when no row asks
   std::vector<float> top_logprobs;  // same shape, padded with -1

@@ -39,6 +39,13 @@ test('any other folder says which template was guessed and why, and --template c
   expect(readModel(modelFolder('Ziya-Coding-15B', 2048), null).local_model).toMatchObject({ template: 'ziya-coding' })
 })
 
+test('a folder that writes chats itself is taken at its word, where its name says nothing', () => {
+  const dir = modelFolder('chatty', 2048)
+  writeFileSync(join(dir, 'tokenizer_config.json'), JSON.stringify({ chat_template: '{{ messages[0].content }}' }))
+  expect(readModel(dir, null)).toMatchObject({ local_model: { template: 'folder' } })
+  expect(readModel(dir, 'plain').local_model).toMatchObject({ template: 'plain' })
+})
+
 test('a template that is none, or not the catalog’s, is refused by name', () => {
   expect(() => readModel(modelFolder('my-model', 2048), 'chatml')).toThrow(/--template chatml is not one of .*plain/)
   expect(() => readModel(modelFolder('CodeLlama-34b', 16_384), 'phind')).toThrow(

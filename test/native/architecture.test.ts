@@ -46,7 +46,7 @@ const folderOf = (tensors: typeof weights | object) =>
 const known = [...ARCHITECTURES, identity]
 
 test('a folder of another architecture is loaded and generated with, by two files more', async () => {
-  const model = readModelFolder(folderOf(weights), known)
+  const model = readModelFolder(folderOf(weights), { known })
   const addon = openAddon(join(import.meta.dirname, '../../native/build/ziya-test.node'))
   const engine = await addon.NativeEngine.load(model.shape, model.tensors, options, () => {})
   expect(engine.info).toMatchObject({ parameters: 2 * VOCAB * VOCAB + VOCAB, kv_bytes: 0 })
@@ -62,7 +62,7 @@ test('a folder of another architecture is loaded and generated with, by two file
 test('without those two files it is refused by name, on both sides', async () => {
   const refusal = { name: 'ModelError', code: 'config_unsupported_architecture' }
   expect(() => readModelFolder(folderOf(weights))).toThrow(expect.objectContaining(refusal))
-  const { shape, tensors } = readModelFolder(folderOf(weights), known)
+  const { shape, tensors } = readModelFolder(folderOf(weights), { known })
   await expect(loadEngine(shape, tensors, options, () => {})).rejects.toMatchObject({
     code: 'unsupported_architecture',
   })
@@ -72,7 +72,7 @@ test('its tensors are held to its own list', () => {
   const { 'norm.weight': norm, ...rest } = weights
   const refusalOf = (tensors: object) => {
     try {
-      readModelFolder(folderOf(tensors), known)
+      readModelFolder(folderOf(tensors), { known })
       return null
     } catch (error) {
       return (error as Error).message

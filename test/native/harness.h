@@ -64,6 +64,7 @@ std::string error_text(const std::function<void()>& function);
 
 // Each file's tests.
 std::vector<Test> half_tests();
+std::vector<Test> memory_tests();
 std::vector<Test> architecture_tests();
 std::vector<Test> attention_tests(const Device& device);
 std::vector<Test> kernel_tests(const Device& device);

@@ -14,7 +14,9 @@ const configSchema = z.object({
 const nothing = { intermediate_size: 0, heads: 0, kv_heads: 0, head_size: 0, rope_theta: 0, rope_scaling_factor: 1 }
 
 export const identity: Architecture = {
-  config_name: 'IdentityForCausalLM',
+  config_names: ['IdentityForCausalLM'],
+  model_type: 'identity',
+  tied: [],
   title: 'model of identities',
   shapeOf(config) {
     const read = parsed(configSchema, config, 'config_invalid', 'config.json')

@@ -63,6 +63,7 @@ std::vector<Test> all_tests() {
   std::vector<Test> tests;
   const auto take = [&](std::vector<Test> more) { tests.insert(tests.end(), more.begin(), more.end()); };
   take(half_tests());
+  take(memory_tests());
   take(architecture_tests());
   take(check_tests());
   take(weights_tests());

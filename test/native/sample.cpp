@@ -339,12 +339,26 @@ void extreme_parameters_still_draw(const Device& device, Random& random) {
   }
 }
 
-void logits_that_are_not_finite_are_an_error(const Device& device, Random& random) {
-  Sampling sampling(device, 20);
-  sampling.set_rows(3);
-  auto rows = random_logits(60, random);
-  rows[31] = NAN;
-  expect(error_code([&] { sampling.draw(rows); }) == "logits_not_finite", "logits_not_finite");
+void a_row_without_finite_logits_draws_nothing_alone(const Device& device, Random& random) {
+  const int vocab = 20, rows = 16;
+  Sampling sampling(device, vocab);
+  sampling.set_rows(rows);
+  for (Row& row : sampling.batch.rows) row.logprobs = 3;
+  auto logits = random_logits(rows * vocab, random);
+  const StepResult whole = sampling.draw(logits);
+  for (const float bad : {NAN, INFINITY, -INFINITY}) {
+    const int broken = random.between(0, rows - 1);
+    auto planted = logits;
+    planted[broken * vocab + random.between(0, vocab - 1)] = bad;
+    const StepResult result = sampling.draw(planted);
+    for (int row = 0; row < rows; row++) {
+      expect(result.tokens[row] == (row == broken ? nothing_drawn : whole.tokens[row]), "the tokens of the others");
+      if (row == broken) continue;
+      expect(result.logprobs[row] == whole.logprobs[row], "their log-probabilities");
+      for (int i = row * top_logprobs_max; i < (row + 1) * top_logprobs_max; i++)
+        expect(result.top_ids[i] == whole.top_ids[i], "their alternatives");
+    }
+  }
 }
 
 }  // namespace
@@ -366,7 +380,7 @@ std::vector<Test> sample_tests(const Device& device) {
            for (int round = 0; round < 4; round++) the_latest_token_may_be_a_reference(tested, random);
          }),
       on("extreme parameters still draw a token", extreme_parameters_still_draw),
-      on("logits that are not finite are an error", logits_that_are_not_finite_are_an_error)};
+      on("a row without finite logits draws nothing, and no other row notices", a_row_without_finite_logits_draws_nothing_alone)};
 }
 
 }  // namespace ziya::test

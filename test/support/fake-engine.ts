@@ -4,7 +4,13 @@
 import assert from 'node:assert/strict'
 import { LOGPROBS_MAX } from '../../contract/internal/generation.ts'
 import { BLOCK_TOKENS } from '../../gpu-node/run/native/block-pool.ts'
-import type { Engine, EngineInfo, StepBatch, StepResult } from '../../gpu-node/run/native/engine.ts'
+import {
+  type Engine,
+  type EngineInfo,
+  NOTHING_DRAWN,
+  type StepBatch,
+  type StepResult,
+} from '../../gpu-node/run/native/engine.ts'
 import { type PackedRow, unpackRows } from '../../gpu-node/run/native/row-table.ts'
 import type { RowSampling } from '../../gpu-node/run/native/sampling.ts'
 import type { Sequence } from '../../gpu-node/run/native/sequence.ts'
@@ -15,6 +21,7 @@ export interface FakeEngineOptions {
   eos_id?: number
   eos_one_in?: number // how often a draw is the eos; never by default
   step_ms?: number
+  breaks_at?: number // a sequence that has this id is broken: it draws nothing any more
   period_tokens?: number // three of four draws repeat what stands so far back: something for prompt lookup to find
 }
 
@@ -71,14 +78,14 @@ export class FakeEngine implements Engine {
     this.#scores = new Map()
     let token_at = 0
     let block_at = 0
-    const idOf = (token: number) => (token < 0 ? this.#drawn[-1 - token] : token)
+    const idOf = (token: number) => (token < 0 ? Math.max(this.#drawn[-1 - token] ?? Number.NaN, 0) : token)
     for (const [i, count] of batch.token_counts.entries()) {
       const table = batch.block_tables.subarray(block_at, block_at + batch.block_counts[i]!)
       block_at += table.length
       for (let k = 0; k < count; k++, token_at++) {
         const slot = this.#slot(table, batch.starts[i]! + k)
         const id = idOf(batch.tokens[token_at]!)
-        assert(id !== undefined, 'a reference is to a row of the step before')
+        assert(!Number.isNaN(id), 'a reference is to a row of the step before')
         this.#kv[slot] = mix(id, batch.starts[i]! + k)
         this.#ids[slot] = id
         const row = rows[drawn.length]
@@ -105,6 +112,7 @@ export class FakeEngine implements Engine {
   #draw(batch: StepBatch, row: PackedRow, table: Int32Array, position: number): number {
     const hash = this.#hash(firstHash(row, row.counter), table, position)
     const idAt = (p: number) => this.#ids[this.#slot(table, p)]!
+    for (let p = 0; p <= position; p++) if (idAt(p) === this.#options.breaks_at) return NOTHING_DRAWN
     return this.#afterBiasAndBans(batch, row, nextToken(hash, position + 1, idAt, this.#options))
   }
 

@@ -1,6 +1,7 @@
 // A runner without a model: each choice says one word a step, for as long as it may. What it counts and says follows from the
 // request alone, so that a test knows every byte and every token of the bill.
 
+import type { PromptPart } from '../../contract/internal/generation.ts'
 import { Refusal } from '../../gpu-node/refusal.ts'
 import type {
   Run,
@@ -61,6 +62,12 @@ export class FakeRunner implements Runner {
 
   async hold(): Promise<object> {
     throw new Refusal('invalid_constraint', 'This runner holds nothing.')
+  }
+
+  async format(prompts: PromptPart[][]): Promise<PromptPart[][]> {
+    return prompts.map((parts) =>
+      parts.flatMap((part) => ('chat' in part ? part.chat.map(({ text }) => ({ text })) : [part])),
+    )
   }
 
   prepare(request: RunRequest): Run {

@@ -46,7 +46,8 @@ export function llamaFiles({
   }
 }
 
-function tensorValues(key: string, shape: number[]): Float32Array {
+/** Those of one tensor, by its name. */
+export function tensorValues(key: string, shape: number[]): Float32Array {
   const raw = hashes(
     shape.reduce((product, length) => product * length, 1),
     fnv1a(key),

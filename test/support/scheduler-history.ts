@@ -194,6 +194,7 @@ export class RandomHistory {
     const over = step.parts.filter(({ sequence, samples }) => samples && sequence.state === 'finished')
     this.tokens_dropped += over.length
     for (const output of this.#scheduler.apply(step, result)) {
+      assert(!('is_broken' in output), 'this engine breaks nothing')
       const { sequence, finish } = output
       assert(this.#live.has(sequence), 'only what lives has output, and it ends once')
       if ('scores' in output) this.#takeScores(output)

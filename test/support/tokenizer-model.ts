@@ -61,3 +61,42 @@ export function varint(value: number): Buffer {
   for (; value > 127; value = Math.floor(value / 128)) bytes.push((value % 128) + 128)
   return Buffer.from([...bytes, value])
 }
+
+const BYTE_TYPE = 6
+
+/** The same model without its pieces of bytes, and without byte fallback. Fields that say nothing of either are kept as they are. */
+export function withoutBytes(model: Buffer): Buffer {
+  const kept = fieldsOf(model).filter(({ number, bytes }) => number !== 1 || !isByte(bytes))
+  return Buffer.concat(
+    kept.map(({ number, bytes }) =>
+      bytesField(number, number === 2 ? Buffer.concat([bytes, varintField(35, 0)]) : bytes),
+    ),
+  )
+}
+
+function isByte(piece: Buffer): boolean {
+  return piece.includes(varintField(3, BYTE_TYPE)) && /^<0x[0-9A-F]{2}>$/.test(fieldsOf(piece)[0]!.bytes.toString())
+}
+
+/** Up to the first that is not of bytes: those of a model all are. */
+function fieldsOf(message: Buffer): { number: number; bytes: Buffer }[] {
+  const fields: { number: number; bytes: Buffer }[] = []
+  for (let at = 0; at < message.length; ) {
+    const key = readVarint(message, at)
+    if (key.value % 8 !== 2) break
+    const length = readVarint(message, key.end)
+    fields.push({ number: Math.floor(key.value / 8), bytes: message.subarray(length.end, length.end + length.value) })
+    at = length.end + length.value
+  }
+  return fields
+}
+
+function readVarint(bytes: Buffer, start: number): { value: number; end: number } {
+  let value = 0
+  let at = start
+  for (let shift = 1; ; shift *= 128) {
+    const byte = bytes[at++]!
+    value += (byte % 128) * shift
+    if (byte < 128) return { value, end: at }
+  }
+}

@@ -67,13 +67,16 @@ export interface StepBatch {
   want_logits: boolean // for tests
 }
 
+/** In place of the token of a row that drew none, for want of finite logits or of memory: its sequence is broken, and no other. */
+export const NOTHING_DRAWN = -1
+
 /** Stands for the token that this row of the step before draws, in a step that is submitted before that one has resolved. */
 export function referenceTo(row: number): number {
   return -1 - row
 }
 
 export interface StepResult {
-  tokens: Int32Array // (rows)
+  tokens: Int32Array // (rows) or NOTHING_DRAWN
   logprobs: Float32Array // (rows)
   top_ids: Int32Array
   top_logprobs: Float32Array

@@ -69,6 +69,11 @@ export class KvMemory {
     sequence.path = []
   }
 
+  /** The cache keeps nothing of a sequence but what others use, too. Its blocks are its own again until it leaves. */
+  forget(sequence: Sequence): void {
+    sequence.path = sequence.path.slice(0, this.#cache.forget(sequence.path))
+  }
+
   assertAddsUp(running: readonly Sequence[]): void {
     const held = running.reduce((sum, { blocks, path }) => sum + blocks.length - path.length, 0)
     assert.equal(this.#pool.free + this.#cache.size + held, this.#pool.total, 'free + cached + held = total')

@@ -102,11 +102,28 @@ export class PrefixCache {
     const oldest = this.#oldest
     assert(oldest && oldest.children.size === 0, 'the oldest of the unused is a leaf')
     this.#unlink(oldest)
-    this.#size--
-    const { parent } = oldest
-    parent.children.delete(oldest.tokens)
-    if ('salt' in parent && parent.children.size === 0) this.#roots.delete(parent.salt)
+    this.#remove(oldest)
     return oldest.block
+  }
+
+  /**
+   * Forgets the end of a path that its caller uses, as far as nobody else has it or goes on from it; those blocks are the caller's again.
+   * Returns how many of its beginning are left.
+   */
+  forget(path: readonly CachedBlock[]): number {
+    let left = path.length
+    for (; left > 0; left--) {
+      const cached = path[left - 1]!
+      if (cached.users > 1 || cached.children.size > 0) break
+      this.#remove(cached)
+    }
+    return left
+  }
+
+  #remove({ parent, tokens }: CachedBlock): void {
+    this.#size--
+    parent.children.delete(tokens)
+    if ('salt' in parent && parent.children.size === 0) this.#roots.delete(parent.salt)
   }
 
   #root(salt: string): Root {

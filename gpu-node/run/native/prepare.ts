@@ -12,22 +12,24 @@ import type { NativeChoiceParts } from './run.ts'
 import { biasOf, samplingOfChoice } from './sampling.ts'
 import { Sequence } from './sequence.ts'
 import { Detokenizer } from './tokenizer/detokenizer.ts'
-import { encodePrompt, encodePromptEnd } from './tokenizer/encode-prompt.ts'
+import { encodePrompt, encodePromptEnd, refuseStrangeIds } from './tokenizer/encode-prompt.ts'
 
 export interface Room {
   model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
   sequence_tokens_max: number // what the context and all blocks hold
+  undrawable_ids: readonly number[]
   grammar: Grammar | null // what every output is to be a text of
 }
 
 /** The choices of a request, in order, none of them submitted. */
 export function prepareChoices(request: RunRequest, cache_salt: string, room: Room): NativeChoiceParts[] {
   const prompts = promptsOf(request, room)
-  const stop_ids = new Set([...(request.ignore_eos ? [] : room.model.eos_ids), ...request.stop_token_ids])
+  const stop_ids = stopIds(request, room)
   const own = {
     output_tokens_max: outputTokensMax(request, prompts, room.sequence_tokens_max),
     output_tokens_min: request.min_tokens,
     stop_ids,
+    undrawable_ids: room.undrawable_ids,
     priority: request.priority,
     cache_salt,
     predicted: predictedOf(request, room),
@@ -63,6 +65,17 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
   })
 }
 
+/** A special token has no text that a stop string could be found in: one that is spelled as it ends a choice by its id. */
+function stopIds({ ignore_eos, stop_token_ids, stop }: RunRequest, { model }: Room): Set<number> {
+  const spelled = stop.flatMap((text) => model.tokenizer.controlId(text) ?? [])
+  return new Set([...(ignore_eos ? [] : model.eos_ids), ...stop_token_ids, ...spelled])
+}
+
+/** Ids that the network has rows for and no piece has: its padding, which was never trained. */
+export function undrawableIds({ shape, tokenizer, eos_ids }: Room['model']): number[] {
+  return Array.from({ length: shape.vocab_size }, (_, id) => id).filter((id) => !tokenizer.has(id) && !eos_ids.has(id))
+}
+
 // A prediction longer than any answer can be is no better for it. A token has 16 characters at most, nearly always.
 function predictedOf({ prediction }: RunRequest, { model: { tokenizer }, sequence_tokens_max }: Room) {
   if (!prediction) return undefined
@@ -80,26 +93,26 @@ function readingAfter(prompt: number[], stop_ids: ReadonlySet<number>, { model, 
 
 function promptsOf(request: RunRequest, room: Room): number[][] {
   const prompts = encodePrompts(request, room)
-  const { vocab_size } = room.model.shape
-  refuseStrangeIds('stop_token_ids', request.stop_token_ids, vocab_size)
+  const { tokenizer } = room.model
+  refuseStrangeIds('stop_token_ids', request.stop_token_ids, tokenizer)
   refuseStrangeIds(
     'logit_bias',
     request.logit_bias.map(([id]) => id),
-    vocab_size,
+    tokenizer,
   )
   return prompts
 }
 
 type PromptRequest = Pick<RunRequest, 'prompts' | 'truncate_prompt' | 'max_tokens'>
-type PromptRoom = Omit<Room, 'grammar'>
+type PromptRoom = Omit<Room, 'grammar' | 'undrawable_ids'>
 
 /** The tokens of each prompt, truncated where that is wanted. */
 export function encodePrompts(request: PromptRequest, room: PromptRoom): number[][] {
-  const { shape, tokenizer } = room.model
+  const { tokenizer } = room.model
   const kept_max = keptMax(request, room)
   if (kept_max !== null) return request.prompts.map((parts) => truncated(parts, kept_max, room))
   refuseHopeless(request, tokenizer, room.sequence_tokens_max)
-  return request.prompts.map((parts) => encodePrompt(parts, tokenizer, shape.vocab_size))
+  return request.prompts.map((parts) => encodePrompt(parts, tokenizer))
 }
 
 /** Null where nothing is cut of a prompt that fits. */
@@ -109,7 +122,7 @@ function keptMax({ truncate_prompt, max_tokens }: PromptRequest, { sequence_toke
 }
 
 function truncated(parts: PromptPart[], tokens_max: number, { model }: PromptRoom): number[] {
-  const ids = encodePromptEnd(parts, model.tokenizer, { vocab_size: model.shape.vocab_size, tokens_max })
+  const ids = encodePromptEnd(parts, model.tokenizer, { tokens_max })
   if (ids !== null) return ids
   throw new Refusal(
     'context_length_exceeded',
@@ -122,13 +135,6 @@ function truncated(parts: PromptPart[], tokens_max: number, { model }: PromptRoo
 function fork(n: number, make: (copy: number, leader?: Sequence) => Sequence): Sequence[] {
   const leader = make(0)
   return [leader, ...Array.from({ length: n - 1 }, (_, i) => make(i + 1, leader))]
-}
-
-// An id that the network has no row for would be written beside the scores of this sequence's row.
-export function refuseStrangeIds(param: string, ids: readonly number[], vocab_size: number): void {
-  const strange = ids.find((id) => id >= vocab_size)
-  if (strange === undefined) return
-  throw new Refusal('invalid_token_id', `Token id ${strange} is outside the vocabulary of ${vocab_size}.`, { param })
 }
 
 // A text that cannot fit, however its tokens fall, is not worth the milliseconds of finding them.

@@ -3,7 +3,7 @@
 import type { Run, RunChoice, RunEvent, RunRequest } from '../runner.ts'
 import { ChoiceText, type Delivery } from '../text/choice-text.ts'
 import { type EchoedPrompt, EchoReader } from './echoed-prompt.ts'
-import type { DrawnOutput, PromptOutput, SequenceOutput } from './scheduler.ts'
+import type { DrawnOutput, PromptOutput } from './scheduler.ts'
 import type { Sequence } from './sequence.ts'
 import { spelling } from './spelling.ts'
 import type { LoopChoice, StepLoop } from './step-loop.ts'
@@ -76,7 +76,7 @@ export class NativeRun implements Run {
 
 class NativeChoice implements RunChoice, LoopChoice {
   readonly sequence: Sequence
-  readonly #run: NativeRun
+  readonly run: NativeRun
   readonly #index: number
   readonly #detokenizer: NativeChoiceParts['detokenizer']
   readonly #text: ChoiceText
@@ -87,7 +87,7 @@ class NativeChoice implements RunChoice, LoopChoice {
 
   constructor(parts: NativeChoiceParts & { run: NativeRun; index: number; request: TextRequest }) {
     this.sequence = parts.sequence
-    this.#run = parts.run
+    this.run = parts.run
     this.#index = parts.index
     this.#detokenizer = parts.detokenizer
     this.#text = new ChoiceText(parts.request, parts.echo)
@@ -112,7 +112,7 @@ class NativeChoice implements RunChoice, LoopChoice {
     return this.#text.tokens
   }
 
-  take(output: SequenceOutput): Iterable<RunEvent> {
+  take(output: DrawnOutput | PromptOutput): Iterable<RunEvent> {
     if ('scores' in output) return this.#takePrompt(output)
     return this.#echo && !this.#echo.is_over ? this.#echoBefore(output) : [this.#drawn(output)]
   }
@@ -137,7 +137,7 @@ class NativeChoice implements RunChoice, LoopChoice {
   *#takePrompt({ scores, finish }: PromptOutput): Generator<RunEvent> {
     const prompt = this.#echo?.prompt
     prompt?.score(scores)
-    for (const choice of this.#run.choices) if (prompt && choice.#echo?.prompt === prompt) yield* choice.#echoed()
+    for (const choice of this.run.choices) if (prompt && choice.#echo?.prompt === prompt) yield* choice.#echoed()
     if (finish !== null) yield this.cut()
   }
 
@@ -153,7 +153,7 @@ class NativeChoice implements RunChoice, LoopChoice {
 
   #event(tokens: number, { text, logprobs, finish, stop }: Delivery): RunEvent {
     this.is_over = finish !== null
-    return { run: this.#run, choice: this.#index, text, tokens, logprobs, finish, stop }
+    return { run: this.run, choice: this.#index, text, tokens, logprobs, finish, stop }
   }
 }
 

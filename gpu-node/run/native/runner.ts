@@ -1,8 +1,14 @@
 // Our own engine as a runner: a model, the scheduler of its steps, and the loop that runs them.
 
 import assert from 'node:assert/strict'
-import { type Constraint, neutralSampling, type PromptPart } from '../../../contract/internal/generation.ts'
+import {
+  type Constraint,
+  neutralSampling,
+  type PlainPart,
+  type PromptPart,
+} from '../../../contract/internal/generation.ts'
 import type { Truncation } from '../../../contract/internal/question.ts'
+import { Refusal } from '../../refusal.ts'
 import type {
   HeldConstraint,
   Run,
@@ -12,20 +18,22 @@ import type {
   RunnerStatistics,
   RunRequest,
 } from '../runner.ts'
+import { ChatTemplate } from './chat/chat-template.ts'
 import type { Engine } from './engine.ts'
 import { Grammar } from './grammar/grammar.ts'
 import { Grammars } from './grammar/grammars.ts'
 import type { Model } from './load/model-folder.ts'
-import { encodePrompts, prepareChoices, refuseStrangeIds } from './prepare.ts'
+import { encodePrompts, prepareChoices, undrawableIds } from './prepare.ts'
 import { NativeRun } from './run.ts'
 import { biasOf } from './sampling.ts'
 import { Scheduler, type SchedulerLimits } from './scheduler.ts'
 import { Sequence } from './sequence.ts'
 import { StepLoop } from './step-loop.ts'
 import { Detokenizer } from './tokenizer/detokenizer.ts'
+import { refuseStrangeIds } from './tokenizer/encode-prompt.ts'
 
 export interface NativeRunnerOptions {
-  model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'>
+  model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'> & Partial<Pick<Model, 'chat_template'>>
   engine: Engine
   limits: SchedulerLimits
   lookahead: 'auto' | 'on' | 'off' // auto: on a GPU
@@ -37,12 +45,16 @@ export class NativeRunner implements Runner {
   readonly #scheduler: Scheduler
   readonly #loop: StepLoop
   readonly #grammars: Grammars
+  readonly #chat_template: ChatTemplate | null
+  readonly #undrawable_ids: readonly number[]
 
   constructor(options: NativeRunnerOptions) {
     const { model, engine, limits, lookahead } = options
     const looks_ahead = lookahead === 'auto' ? engine.info.device.startsWith('cuda') : lookahead === 'on'
     this.#options = options
     this.#grammars = new Grammars(model)
+    this.#chat_template = chatTemplateOf(model)
+    this.#undrawable_ids = undrawableIds(model)
     this.#scheduler = new Scheduler(limits)
     this.#loop = new StepLoop({ engine, scheduler: this.#scheduler, looks_ahead })
     this.sequence_tokens_max = Math.min(model.shape.context_tokens, this.#scheduler.sequence_tokens_max)
@@ -71,9 +83,15 @@ export class NativeRunner implements Runner {
     return this.#grammars.prepare(constraint, account)
   }
 
+  async format(prompts: PromptPart[][]): Promise<PlainPart[][]> {
+    return Promise.all(prompts.map((parts) => this.#formatted(parts)))
+  }
+
   prepare(request: RunRequest, cache_salt: string, held: HeldConstraint | null = null): Run {
     assert(held === null || held instanceof Grammar, 'a constraint is held by the runner that is to follow it')
-    const room = { model: this.#options.model, sequence_tokens_max: this.sequence_tokens_max, grammar: held }
+    const { model } = this.#options
+    const limits = { sequence_tokens_max: this.sequence_tokens_max, undrawable_ids: this.#undrawable_ids }
+    const room = { model, ...limits, grammar: held }
     return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop)
   }
 
@@ -82,8 +100,8 @@ export class NativeRunner implements Runner {
   }
 
   decode(tokens: readonly number[]): { text: string; pieces: string[] } {
-    const { tokenizer, shape } = this.#options.model
-    refuseStrangeIds('tokens', tokens, shape.vocab_size)
+    const { tokenizer } = this.#options.model
+    refuseStrangeIds('tokens', tokens, tokenizer)
     return {
       text: Detokenizer.textOf(tokenizer, tokens),
       pieces: tokens.map((id) => tokenizer.piece(id)?.text ?? ''),
@@ -92,7 +110,19 @@ export class NativeRunner implements Runner {
 
   async close(): Promise<void> {
     await this.#grammars.close()
+    await this.#chat_template?.close()
     await this.#options.engine.close()
+  }
+
+  async #formatted(parts: PromptPart[]): Promise<PlainPart[]> {
+    const plain: PlainPart[] = []
+    for (const part of parts) {
+      if (!('chat' in part)) plain.push(part)
+      else if (this.#chat_template) plain.push(...(await this.#chat_template.parts(part)))
+      else
+        throw new Refusal('invalid_messages', 'The folder of this model has no chat template.', { param: 'messages' })
+    }
+    return plain
   }
 
   // Ready means that a token was really computed, not that a port is open.
@@ -101,6 +131,12 @@ export class NativeRunner implements Runner {
     const limits = { output_tokens_max: 1, output_tokens_min: 0, stop_ids: new Set<number>(), cache_salt: '' }
     this.#scheduler.submit(new Sequence({ prompt: [0], ...limits, priority: 'interactive', sampling }))
     const step = this.#scheduler.schedule()!
-    this.#scheduler.apply(step, await this.#options.engine.step(step.batch))
+    const [output] = this.#scheduler.apply(step, await this.#options.engine.step(step.batch))
+    if (output && 'is_broken' in output)
+      throw Object.assign(new Error('the model computed a logit that is not finite'), { code: 'logits_not_finite' })
   }
+}
+
+function chatTemplateOf({ chat_template, tokenizer }: NativeRunnerOptions['model']): ChatTemplate | null {
+  return chat_template ? new ChatTemplate({ ...chat_template, pieces: tokenizer.model.pieces }) : null
 }

@@ -23,14 +23,27 @@ export interface RowSampling extends DrawParameters {
 // The engine counts in 32 bits, where what is smaller may become 0: and a top_p of 0 keeps no token, a penalty of 0 divides.
 const FLOAT_MIN = 2 ** -126
 
-/** Every choice draws from a seed of its own: the request's plus its index. */
+/** Every choice draws from a seed of its own: the first from the request's. */
 export function samplingOfChoice(parameters: SamplingParameters, choice: number): DrawParameters {
   return {
     ...parameters,
     top_p: Math.max(parameters.top_p, FLOAT_MIN),
     repetition_penalty: Math.max(parameters.repetition_penalty, FLOAT_MIN),
-    seed: BigInt.asUintN(64, BigInt(parameters.seed) + BigInt(choice)),
+    seed: seedOfChoice(BigInt.asUintN(64, BigInt(parameters.seed)), choice),
   }
+}
+
+// Callers count their seeds up, so that the choices of one may not be those of the next: each is a hash of both.
+function seedOfChoice(seed: bigint, choice: number): bigint {
+  return choice === 0 ? seed : mixed(mixed(seed) + BigInt(choice) * 0x9e3779b97f4a7c15n)
+}
+
+/** The finalizer of SplitMix64 (Steele, Lea and Flood), which is a bijection. */
+function mixed(value: bigint): bigint {
+  let x = BigInt.asUintN(64, value)
+  x = BigInt.asUintN(64, (x ^ (x >> 30n)) * 0xbf58476d1ce4e5b9n)
+  x = BigInt.asUintN(64, (x ^ (x >> 27n)) * 0x94d049bb133111ebn)
+  return x ^ (x >> 31n)
 }
 
 export function biasOf(logit_bias: GenerateRequest['logit_bias']): RowSampling['bias'] {
@@ -46,11 +59,15 @@ export interface TokenLogprobs {
 const TOP_STRIDE = LOGPROBS_MAX // the engine's rows of alternatives are this long, whatever was asked for
 
 /** The log-probabilities of one row, or null where its sequence wants none. */
-export function logprobsOf({ sampling }: Sequence, result: StepResult, row: number): TokenLogprobs | null {
+export function logprobsOf(
+  { sampling, undrawable_ids }: Sequence,
+  result: StepResult,
+  row: number,
+): TokenLogprobs | null {
   if (sampling.logprobs === null) return null
   const top = Array.from({ length: sampling.logprobs }, (_, k) => row * TOP_STRIDE + k)
     .map((at) => ({ id: result.top_ids[at]!, logprob: result.top_logprobs[at]! }))
-    .filter(({ id }) => id >= 0) // fewer where the vocabulary is smaller
+    .filter(({ id }) => id >= 0 && !undrawable_ids.includes(id)) // fewer where the vocabulary is smaller
   return { logprob: result.logprobs[row]!, top }
 }
 
@@ -90,9 +107,19 @@ export function packRows(rows: readonly Row[]): PackedRows {
     history: histories(drawn, ends.history),
     bias_ids: Int32Array.from(biases.flatMap(({ ids }) => ids)),
     bias_values: Float32Array.from(biases.flatMap(({ values }) => values)),
-    banned_ids: Int32Array.from(banned.filter((ids) => ids.length > 0).flat()),
+    banned_ids: joined(banned, ends.banned),
     mask_words: masks(drawn, ends.mask),
   }
+}
+
+function joined(lists: readonly (readonly number[])[], length: number): Int32Array {
+  const all = new Int32Array(length)
+  let at = 0
+  for (const list of lists) {
+    all.set(list, at)
+    at += list.length
+  }
+  return all
 }
 
 function isDrawn(row: Row): row is DrawnRow {

@@ -15,7 +15,7 @@ import assert from 'node:assert/strict'
 import type { FinishReason } from '../../../contract/internal/generation.ts'
 import { BlockTables, buildBatch, rowCount, type StepPart } from './batch.ts'
 import { BLOCK_TOKENS, blocksFor } from './block-pool.ts'
-import { STEPS_UNDER_WAY_MAX, type StepBatch, type StepResult } from './engine.ts'
+import { NOTHING_DRAWN, STEPS_UNDER_WAY_MAX, type StepBatch, type StepResult } from './engine.ts'
 import { KvMemory } from './kv-memory.ts'
 import { MaskTime } from './mask-time.ts'
 import type { CachedBlock } from './prefix-cache.ts'
@@ -44,7 +44,7 @@ export interface Step {
   batch: StepBatch
 }
 
-export type SequenceOutput = DrawnOutput | PromptOutput
+export type SequenceOutput = DrawnOutput | PromptOutput | BrokenOutput
 
 export interface DrawnOutput {
   sequence: Sequence
@@ -58,6 +58,12 @@ export interface PromptOutput {
   sequence: Sequence
   scores: readonly TokenLogprobs[] // of its next tokens that are scored
   finish: 'length' | null
+}
+
+/** A sequence that no step goes on with: the model has no numbers for it. */
+export interface BrokenOutput {
+  sequence: Sequence
+  is_broken: true
 }
 
 /** The step being put together. */
@@ -175,9 +181,13 @@ export class Scheduler {
       row += rowCount(part)
       if (sequence.state !== 'running') continue
       sequence.leaveStep(part.tokens, { drew: samples })
+      if (isBroken(part, result, first_row)) {
+        this.#break(sequence, outputs)
+        continue
+      }
       const has_ended = takePrompt(part, result, first_row, outputs)
       const ends = has_ended || (samples && this.#append(part, result, first_row + scores, outputs))
-      this.#memory.cacheFullBlocks(sequence)
+      if (sequence.state === 'running') this.#memory.cacheFullBlocks(sequence)
       if (ends) this.#finish(sequence)
     }
     this.#memory.assertAddsUp(this.#running)
@@ -189,6 +199,10 @@ export class Scheduler {
   #append({ sequence, draft }: StepPart, result: StepResult, first_row: number, outputs: SequenceOutput[]): boolean {
     for (let i = 0; ; i++) {
       const token = result.tokens[first_row + i]!
+      if (token === NOTHING_DRAWN) {
+        this.#break(sequence, outputs)
+        return false
+      }
       const finish = sequence.append(token)
       outputs.push({ sequence, token, finish, logprobs: logprobsOf(sequence, result, first_row + i) })
       if (finish !== null) return true
@@ -196,6 +210,13 @@ export class Scheduler {
       sequence.keepDraft()
       this.#drafts_accepted++
     }
+  }
+
+  // Its numbers may have been wrong for a while: what only it has in the cache nobody is to go on with.
+  #break(sequence: Sequence, outputs: SequenceOutput[]): void {
+    outputs.push({ sequence, is_broken: true })
+    this.#memory.forget(sequence)
+    this.#finish(sequence)
   }
 
   // Each stream gets its one token first, so that no long prompt stalls them. Only a stream can be short of a block, since a
@@ -406,6 +427,11 @@ function bookAsUnderWay(parts: readonly StepPart[]): void {
     sequence.enterStep(tokens, samples ? row + scores : null)
     row += rowCount(part)
   }
+}
+
+/** Whether a row that its sequence cannot do without drew nothing: one of its prompt's scores, or its next token. */
+function isBroken({ samples, scores }: StepPart, { tokens }: StepResult, first_row: number): boolean {
+  return tokens.subarray(first_row, first_row + scores + (samples ? 1 : 0)).includes(NOTHING_DRAWN)
 }
 
 /** Says whether the sequence ends with its prompt, and that was all. */

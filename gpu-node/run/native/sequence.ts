@@ -29,6 +29,7 @@ export interface SequenceOptions {
   output_tokens_max: number
   output_tokens_min: number // before so many, none of stop_ids is drawn
   stop_ids: ReadonlySet<number> // each ends the sequence
+  undrawable_ids?: readonly number[] // rows of the network that no piece has
   sampling: RowSampling
   priority: Priority
   /** Whose cached blocks it may use. */
@@ -48,6 +49,7 @@ export class Sequence {
   readonly output_tokens_max: number
   readonly output_tokens_min: number
   readonly stop_ids: ReadonlySet<number>
+  readonly undrawable_ids: readonly number[]
   readonly sampling: RowSampling
   readonly priority: Priority
   readonly cache_salt: string
@@ -78,6 +80,7 @@ export class Sequence {
     this.output_tokens_max = options.output_tokens_max
     this.output_tokens_min = options.output_tokens_min
     this.stop_ids = options.stop_ids
+    this.undrawable_ids = options.undrawable_ids ?? NONE
     this.sampling = options.sampling
     this.priority = options.priority
     this.cache_salt = options.cache_salt
@@ -199,7 +202,8 @@ export class Sequence {
 
   /** What the token behind its target and so many more may not be. */
   bannedIds(more: number): readonly number[] {
-    return this.output_tokens + this.awaited + more < this.output_tokens_min ? [...this.stop_ids] : NONE
+    const ends_too_early = this.output_tokens + this.awaited + more < this.output_tokens_min
+    return ends_too_early ? [...this.undrawable_ids, ...this.stop_ids] : this.undrawable_ids
   }
 
   /** Guesses at what comes after its tokens: as it is predicted, or else as it was before, or what its grammar forces; none beyond its end. */

@@ -2,10 +2,10 @@
 // that next step is in the engine's hands before the last one is read, so that the engine never waits for this thread. One
 // wake-up a step.
 
-import type { RunEvent, RunnerListener } from '../runner.ts'
+import type { Run, RunEvent, RunnerListener } from '../runner.ts'
 import { DrainRate } from './drain-rate.ts'
 import type { Engine, StepResult } from './engine.ts'
-import type { Scheduler, SequenceOutput, Step } from './scheduler.ts'
+import type { BrokenOutput, Scheduler, SequenceOutput, Step } from './scheduler.ts'
 import type { Sequence } from './sequence.ts'
 import { StepCostEstimate } from './step-cost.ts'
 
@@ -18,10 +18,11 @@ export interface StepLoopOptions {
 /** Whose sequence it is that the loop runs. */
 export interface LoopChoice {
   readonly sequence: Sequence
+  readonly run: Run
   /** Tokens that were taken. */
   readonly output_tokens: number
   /** Turns what a step made of it into events, of which the last may end the choice. */
-  take(output: SequenceOutput): Iterable<RunEvent>
+  take(output: Exclude<SequenceOutput, BrokenOutput>): Iterable<RunEvent>
 }
 
 type StepInFlight = Step & { result: Promise<StepResult>; submitted_at_ms: number }
@@ -133,14 +134,23 @@ export class StepLoop {
     return this.#listener!.onStep({
       at_ms: this.#last_step_ended_ms,
       computed_tokens: batch.tokens.length,
+      failed: this.#endBroken(outputs),
       events: this.#eventsOf(outputs),
     })
+  }
+
+  /** Ends the runs that have a broken sequence, all of their choices: one answer has them all. */
+  #endBroken(outputs: SequenceOutput[]): Run[] {
+    const broken = outputs.filter((output) => 'is_broken' in output)
+    const runs = new Set(broken.flatMap(({ sequence }) => this.#choices.get(sequence)?.run ?? []))
+    if (runs.size > 0) for (const choice of [...this.#choices.values()]) if (runs.has(choice.run)) this.#forget(choice)
+    return [...runs]
   }
 
   *#eventsOf(outputs: SequenceOutput[]): Generator<RunEvent> {
     for (const output of outputs) {
       const choice = this.#choices.get(output.sequence)
-      if (!choice) continue // a stop string ended it, in the same step; or somebody else, since
+      if (!choice || 'is_broken' in output) continue // a stop string ended it, in the same step; or somebody else, since
       for (const event of choice.take(output)) {
         if (event.finish !== null) {
           this.#forget(choice)

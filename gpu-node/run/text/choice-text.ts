@@ -75,6 +75,7 @@ export class ChoiceText {
   }
 
   #upToStop(text: string): StopResult {
-    return this.#tokens <= this.#min_tokens ? { text, stop: null } : this.#stops.push(text)
+    const may_stop = this.#tokens > this.#min_tokens
+    return may_stop ? this.#stops.push(text) : { text: this.#stops.pass(text), stop: null }
   }
 }

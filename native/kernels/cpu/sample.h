@@ -31,7 +31,7 @@ struct Drawn {
 class Sampler {
  public:
   Sampler(const Bodies& bodies, int vocab_size);
-  // Throws EngineError logits_not_finite.
+  // nothing_drawn where a logit is not finite.
   Drawn draw(const float* logits, const SamplingRow& row);
 
  private:
@@ -39,7 +39,7 @@ class Sampler {
     float probability;
     int id;
   };
-  void load_scores(const float* logits);
+  bool load_scores(const float* logits);
   void log_probabilities(int top_count, Drawn& drawn);
   void keep_highest(int count, std::vector<int32_t>& ids) const;
   int choose(const SamplingRow& row);

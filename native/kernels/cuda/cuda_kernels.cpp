@@ -428,8 +428,7 @@ void CudaKernels::finish_step(StepResult& result) {
   step.arrived.synchronize();
   const auto* drawn = step.drawn.as<DrawnToken>();
   for (int row = 0; row < step.rows; row++) {
-    if (!drawn[row].is_finite) throw EngineError("logits_not_finite", "the model computed a logit that is not finite");
-    result.tokens.push_back(drawn[row].token);
+    result.tokens.push_back(drawn[row].is_finite ? drawn[row].token : nothing_drawn);
     result.logprobs.push_back(drawn[row].logprob);
   }
   if (step.has_top) copy_top_logprobs(drawn, step.rows, result);

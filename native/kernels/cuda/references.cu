@@ -7,7 +7,7 @@ namespace {
 
 constexpr int references_threads = 128;
 
-// A row whose logits were not finite may have drawn nothing: its own step is refused when it is read.
+// A row whose logits were not finite drew nothing: what its broken sequence goes on with is read by nobody.
 __device__ __forceinline__ int32_t id_for(int32_t reference, const DrawnToken* drawn, int vocab_size) {
   return min(max(drawn[-1 - reference].token, 0), vocab_size - 1);
 }

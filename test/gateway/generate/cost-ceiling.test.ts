@@ -21,6 +21,12 @@ test('a prompt never counts more than the context, for a longer one is refused',
   expect(ceiling([[{ text: 'x'.repeat(5000) }], [{ text: 'ab' }]]).prompt_tokens_max).toBe(CONTEXT + 3)
 })
 
+test('a chat that its node is to format counts the context, for what its format adds is not known', () => {
+  const chat = [{ chat: [{ role: 'user' as const, text: 'a' }], is_continued: false }]
+  expect(ceiling([chat]).prompt_tokens_max).toBe(CONTEXT)
+  expect(ceiling([chat], { truncate_prompt: 10 }).prompt_tokens_max).toBe(10)
+})
+
 test('a prompt that is truncated counts no more than what is kept of it', () => {
   const prompts = [[{ text: 'x'.repeat(5000) }], [{ text: 'ab' }]]
   expect(ceiling(prompts, { truncate_prompt: 10 }).prompt_tokens_max).toBe(10 + 3)

@@ -7,16 +7,25 @@ import { ModelError, type ModelErrorCode } from '../model-error.ts'
 import { DIMENSION_MAX } from './bounds.ts'
 
 export interface Architecture {
-  /** The name that config.json has in `architectures`. */
-  config_name: string
+  /** The names that config.json may have in `architectures`. */
+  config_names: readonly string[]
+  /** What it has as `model_type`, where it has that. */
+  model_type: string
   /** What a refusal calls a model of it. */
   title: string
   /** Throws a ModelError where a config is not one of this architecture, or of a kind that the engine does not compute. */
-  shapeOf(config: unknown): ModelShape
+  shapeOf(config: unknown, told?: ToldConfig): ModelShape
   /** All that such a model has, in the order of the network. */
   tensorsOf(shape: ModelShape): SlotTensor[]
+  /** The two tensors that are one where a config ties the embeddings: the embedding, and the head. */
+  tied: readonly string[]
   /** Says whether the files may have this tensor, too, though nothing is computed with it. */
   isHarmless(name: string, shape: ModelShape): boolean
+}
+
+/** What an operator says where a config.json lacks it. */
+export interface ToldConfig {
+  rope_theta?: number | undefined
 }
 
 /** A tensor as it is published, and the rows of the slot that it is. */

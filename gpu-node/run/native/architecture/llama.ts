@@ -4,13 +4,19 @@
 import * as z from 'zod'
 import type { ModelShape } from '../engine.ts'
 import { ModelError } from '../model-error.ts'
-import { type Architecture, dimension, parsed, type SlotTensor } from './architecture.ts'
+import { type Architecture, dimension, parsed, type SlotTensor, type ToldConfig } from './architecture.ts'
 import { DIMENSION_MAX, HEAD_SIZE_MAX, HEADS_MAX, LAYERS_MAX } from './bounds.ts'
 
-const FACTOR_MAX = 1 << 20
-const rope_theta = z.number().gt(1).nullish()
+const theta = z.number().gt(1).nullish()
+const positions = z.looseObject({
+  rope_theta: theta,
+  rope_type: z.unknown().optional(),
+  type: z.unknown().optional(), // the older name
+  factor: z.unknown().optional(),
+  partial_rotary_factor: z.number().nullish(),
+})
 
-const configSchema = z.object({
+const configSchema = z.looseObject({
   vocab_size: dimension,
   hidden_size: dimension,
   intermediate_size: dimension,
@@ -18,36 +24,66 @@ const configSchema = z.object({
   num_attention_heads: dimension.max(HEADS_MAX),
   num_key_value_heads: dimension.nullish(),
   head_dim: dimension.max(HEAD_SIZE_MAX).nullish(),
-  max_position_embeddings: dimension,
-  rope_theta,
-  rope_scaling: z.record(z.string(), z.unknown()).nullish(),
-  rope_parameters: z.looseObject({ rope_theta }).nullish(), // both of these in one, as transformers 5 writes them
+  max_position_embeddings: dimension.nullish(),
+  max_sequence_length: dimension.nullish(), // as the first conversions have it
+  rope_theta: theta,
+  rope_scaling: positions.nullish(),
+  rope_parameters: positions.nullish(), // both of these in one, as transformers 5 writes them
   rms_norm_eps: z.number().positive().lt(1),
   tie_word_embeddings: z.boolean().nullish(),
-  hidden_act: z.literal('silu').nullish(),
-  attention_bias: z.literal(false).nullish(),
-  mlp_bias: z.literal(false).nullish(),
+  hidden_act: z.string().nullish(),
 })
 
 type Config = z.infer<typeof configSchema>
+type Positions = z.infer<typeof positions>
 
-export const llama: Architecture = {
-  config_name: 'LlamaForCausalLM',
-  title: 'LLaMA',
-  shapeOf: (config) => shapeOf(parsed(configSchema, config, 'config_invalid', 'config.json')),
-  tensorsOf,
-  isHarmless: (name, shape) =>
-    name.endsWith('.rotary_emb.inv_freq') || (shape.tied_embeddings && name === 'lm_head.weight'),
+/**
+ * What else a config may say that would change the numbers, here or in a model of the same names, and what it may say of it: nothing, or
+ * what makes no difference.
+ */
+const NEUTRAL: Record<string, readonly unknown[]> = {
+  hidden_act: ['silu', 'swish'],
+  attention_bias: [false],
+  mlp_bias: [false],
+  bias: [false],
+  use_bias: [false],
+  qkv_bias: [false],
+  partial_rotary_factor: [1],
+  rotary_pct: [1],
+  sliding_window: [false],
+  attention_chunk_size: [],
+  attn_logit_softcapping: [],
+  final_logit_softcapping: [],
+  query_pre_attn_scalar: [],
+  attention_multiplier: [],
+  embedding_multiplier: [1],
+  residual_multiplier: [1],
+  logits_scaling: [1],
+  logit_scale: [1],
+  scale_emb: [1],
+  clip_qkv: [],
+  use_qk_norm: [false],
+  qk_layernorm: [false],
+  alibi: [false],
+  use_parallel_residual: [false],
+  num_local_experts: [],
 }
 
-function shapeOf(config: Config): ModelShape {
-  const rope = ropeOf(config)
-  if (rope.theta == null) {
-    throw new ModelError(
-      'config_missing_rope_theta',
-      'config.json has no rope_theta; add the value the model was trained with',
-    )
-  }
+export const llama: Architecture = {
+  config_names: ['LlamaForCausalLM', 'LLaMAForCausalLM'],
+  model_type: 'llama',
+  title: 'LLaMA',
+  shapeOf: (config, told = {}) => shapeOf(parsed(configSchema, config, 'config_invalid', 'config.json'), told),
+  tensorsOf,
+  tied: ['model.embed_tokens.weight', 'lm_head.weight'],
+  isHarmless: (name, shape) => BUFFER.test(name) || (shape.tied_embeddings && name === 'lm_head.weight'),
+}
+
+// What is computed anew in every process, and older exporters wrote all the same; and what judged answers in training.
+const BUFFER = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$|\.self_attn\.(bias|masked_bias)$|^v_head\./
+
+function shapeOf(config: Config, told: ToldConfig): ModelShape {
+  refuseUnlessNeutral(config)
   return {
     architecture: 'llama',
     vocab_size: config.vocab_size,
@@ -55,43 +91,81 @@ function shapeOf(config: Config): ModelShape {
     intermediate_size: config.intermediate_size,
     layers: config.num_hidden_layers,
     ...headsOf(config),
-    context_tokens: config.max_position_embeddings,
-    rope_theta: rope.theta,
-    rope_scaling_factor: ropeScalingFactor(rope.scaling),
+    context_tokens: contextOf(config),
+    ...ropeOf(config, told),
     rms_norm_eps: config.rms_norm_eps,
     tied_embeddings: config.tie_word_embeddings ?? false,
   }
 }
 
+function refuseUnlessNeutral(config: Config): void {
+  for (const [key, values] of Object.entries(NEUTRAL)) {
+    const value = config[key] ?? null
+    if (value === null || values.includes(value)) continue
+    const known = values.length > 0 ? `, only ${values.map((one) => JSON.stringify(one)).join(' and ')}` : ''
+    throw invalid(`${key} is ${JSON.stringify(value)}, which is not computed here${known}`)
+  }
+  const { layer_types } = config
+  if (Array.isArray(layer_types) && layer_types.some((type) => type !== 'full_attention'))
+    throw invalid('layer_types has others than full_attention, which are not computed here')
+}
+
 function headsOf({ num_attention_heads: heads, num_key_value_heads, head_dim, hidden_size }: Config) {
   const kv_heads = num_key_value_heads ?? heads
   const head_size = head_dim ?? hidden_size / heads
-  const refuse = (what: string) => new ModelError('config_invalid', `config.json: ${what}`)
-  if (heads % kv_heads !== 0) throw refuse(`${heads} heads over ${kv_heads} kv heads`)
-  if (head_size % 2 !== 0 || head_size > HEAD_SIZE_MAX) throw refuse(`a head of ${head_size} values cannot be rotated`)
+  if (heads % kv_heads !== 0) throw invalid(`${heads} heads over ${kv_heads} kv heads`)
+  if (head_size % 2 !== 0 || head_size > HEAD_SIZE_MAX) throw invalid(`a head of ${head_size} values cannot be rotated`)
   if ((heads + 2 * kv_heads) * head_size > DIMENSION_MAX)
-    throw refuse(`${heads} heads of ${head_size} values are too many`)
+    throw invalid(`${heads} heads of ${head_size} values are too many`)
   return { heads, kv_heads, head_size }
 }
 
-function ropeOf(config: Config) {
-  const { rope_parameters: both, rope_theta, rope_scaling } = config
-  if (both == null) return { theta: rope_theta, scaling: rope_scaling ?? null }
-  if (rope_theta != null && both.rope_theta != null && rope_theta !== both.rope_theta)
-    throw new ModelError('config_invalid', `config.json: rope_theta is ${rope_theta} and ${both.rope_theta}`)
-  return { theta: both.rope_theta ?? rope_theta, scaling: both }
+function contextOf({ max_position_embeddings, max_sequence_length }: Config): number {
+  const context = max_position_embeddings ?? max_sequence_length
+  if (context == null) throw invalid('it has no max_position_embeddings, the tokens of a context')
+  return context
 }
 
-function ropeScalingFactor(scaling: Record<string, unknown> | null): number {
-  if (scaling === null) return 1
-  const { rope_type, type, factor } = scaling
-  const kind = rope_type ?? type // the older name
-  if (kind === 'default') return 1
-  if (kind === 'linear' && typeof factor === 'number' && factor >= 1 && factor <= FACTOR_MAX) return factor
+// ── positions
+
+function ropeOf(config: Config, told: ToldConfig): Pick<ModelShape, 'rope_theta' | 'rope_scaling_factor'> {
+  const written = [config.rope_scaling, config.rope_parameters].filter((one) => one != null)
+  const thetas = [config.rope_theta, ...written.map(({ rope_theta }) => rope_theta)]
+  const rope_theta = onlyOne('rope_theta', [...thetas, told.rope_theta])
+  if (rope_theta === null)
+    throw new ModelError(
+      'config_missing_rope_theta',
+      'config.json has no rope_theta; a conversion of LLaMA 1 was trained with 10000: say --rope-theta 10000 for one, ' +
+        'or add the value that the model was trained with',
+    )
+  const factors = written.filter((one) => Object.keys(one).length > 0).map(ropeScalingFactor)
+  return { rope_theta, rope_scaling_factor: onlyOne('the factor that positions are divided by', factors) ?? 1 }
+}
+
+const FACTOR_MAX = 1 << 20
+
+function ropeScalingFactor(scaling: Positions): number {
+  const { factor } = scaling
+  const kind = onlyOne('rope_type', [scaling.rope_type, scaling.type]) ?? (factor == null ? 'default' : 'none')
+  const is_whole = scaling.partial_rotary_factor == null || scaling.partial_rotary_factor === 1
+  if (kind === 'default' && is_whole) return 1
+  if (kind === 'linear' && is_whole && typeof factor === 'number' && factor >= 1 && factor <= FACTOR_MAX) return factor
   throw new ModelError(
     'config_unsupported_rope_scaling',
     `config.json: rope_scaling ${JSON.stringify(scaling)} is not supported, only linear with a factor`,
   )
+}
+
+/** What is said of one thing in several places; null where nothing is. */
+function onlyOne<T>(what: string, said: readonly (T | null | undefined)[]): T | null {
+  const different = [...new Set(said.filter((one): one is T => one != null))]
+  if (different.length > 1)
+    throw new ModelError('config_contradicts_itself', `config.json: ${what} is ${different.join(' and ')}`)
+  return different[0] ?? null
+}
+
+function invalid(what: string): ModelError {
+  return new ModelError('config_invalid', `config.json: ${what}`)
 }
 
 function tensorsOf(shape: ModelShape): SlotTensor[] {

@@ -1,8 +1,10 @@
 // Reading the files of a model folder: only regular ones (a pipe would never end), each small one whole and bounded, each
 // large one in ranges that lie inside it.
 
-import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs'
-import { ModelError } from '../model-error.ts'
+import { closeSync, constants, existsSync, fstatSync, openSync, readSync } from 'node:fs'
+import { join } from 'node:path'
+import type { FileTensor } from '../engine.ts'
+import { ModelError, type ModelErrorCode } from '../model-error.ts'
 
 const SMALL_FILE_BYTES_MAX = 64 << 20
 
@@ -11,6 +13,11 @@ export interface ModelFile {
   bytes: number
   /** Exactly `length` bytes from `at`, else `weights_truncated`. */
   read(at: number, length: number): Buffer
+}
+
+/** A tensor as a file has it. What keeps the engine from taking it matters only where it is wanted. */
+export interface FoundTensor extends FileTensor {
+  unusable?: ModelError | undefined
 }
 
 /** Opens, uses and closes. */
@@ -51,6 +58,26 @@ export function readSmallFile(path: string): Buffer {
       throw new ModelError('model_file_too_large', `${path} has ${file.bytes} bytes, more than ${SMALL_FILE_BYTES_MAX}`)
     return file.read(0, file.bytes)
   })
+}
+
+/** The JSON in a file of a folder. */
+export function readJson(
+  folder: string,
+  name: string,
+  code: ModelErrorCode,
+  { if_missing }: { if_missing?: unknown } = {},
+): unknown {
+  const path = join(folder, name)
+  if (!existsSync(path)) {
+    if (if_missing !== undefined) return if_missing
+    throw new ModelError('model_file_missing', `${folder} has no ${name}`)
+  }
+  const text = readSmallFile(path).toString('utf8')
+  try {
+    return JSON.parse(text) as unknown
+  } catch {
+    throw new ModelError(code, `${path} is not JSON`)
+  }
 }
 
 function open(path: string): number {

@@ -5,7 +5,7 @@ import * as z from 'zod'
 import type { FileTensor } from '../engine.ts'
 import { repeatedKey } from '../json-keys.ts'
 import { ModelError } from '../model-error.ts'
-import { type ModelFile, withModelFile } from './model-file.ts'
+import { type FoundTensor, type ModelFile, withModelFile } from './model-file.ts'
 
 const HEADER_BYTES_MAX = 16 << 20
 const DTYPE_BYTES = new Map([
@@ -22,7 +22,7 @@ const tensorSchema = z.object({
 })
 
 /** The tensors of one file, in the order of their bytes. */
-export function readSafetensors(path: string): FileTensor[] {
+export function readSafetensors(path: string): FoundTensor[] {
   return withModelFile(path, (file) => {
     const { header, data_start } = readHeader(file)
     const tensors = Object.keys(header)
@@ -63,18 +63,28 @@ function parseJson(path: string, bytes: Buffer): { text: string; header: Record<
   throw new ModelError('weights_header_invalid', `${path}: the header is not a JSON object`)
 }
 
-function tensorSource(path: string, name: string, entry: unknown, data_start: number): FileTensor {
+function tensorSource(path: string, name: string, entry: unknown, data_start: number): FoundTensor {
   const parsed = tensorSchema.safeParse(entry)
   if (!parsed.success) throw new ModelError('weights_header_invalid', `${path}: the entry of ${name} is broken`)
   const { dtype, shape, data_offsets } = parsed.data
   const value_bytes = DTYPE_BYTES.get(dtype)
-  if (value_bytes === undefined)
-    throw new ModelError('weights_dtype', `${path}: ${name} is ${dtype}, not F16, BF16 or F32`)
   const bytes = data_offsets[1] - data_offsets[0]
-  if (bytes !== shape.reduce((product, length) => product * length, value_bytes)) {
+  const expected_bytes = shape.reduce((product, length) => product * length, value_bytes ?? 1)
+  const unusable =
+    value_bytes === undefined
+      ? new ModelError('weights_dtype', `${path}: ${name} is ${dtype}, not F16, BF16 or F32`)
+      : undefined
+  if (bytes < 0 || (!unusable && bytes !== expected_bytes))
     throw new ModelError('weights_size_mismatch', `${path}: ${name} [${shape}] of ${dtype} is given ${bytes} bytes`)
+  return {
+    name,
+    path,
+    dtype: dtype as FileTensor['dtype'],
+    offset: data_start + data_offsets[0],
+    bytes,
+    shape,
+    unusable,
   }
-  return { name, path, dtype: dtype as FileTensor['dtype'], offset: data_start + data_offsets[0], bytes, shape }
 }
 
 // The format has neither gaps nor overlaps: tensors follow one another to the end of the file.

@@ -4,7 +4,7 @@
 import { crc32 } from 'node:zlib'
 import type { FileTensor } from '../engine.ts'
 import { ModelError } from '../model-error.ts'
-import { type ModelFile, withModelFile } from './model-file.ts'
+import { type FoundTensor, type ModelFile, withModelFile } from './model-file.ts'
 import { isObject, type PickleFunction, type PickleObject, type PickleValue, readPickle } from './pickle.ts'
 import { storedEntries, type ZipEntry } from './zip.ts'
 
@@ -12,38 +12,37 @@ const PICKLE_BYTES_MAX = 16 << 20
 const DIMENSIONS_MAX = 8
 const PICKLE_PROTOCOL = 0x80 // a file without a zip around it begins so
 
-const VALUE_BYTES = { F16: 2, BF16: 2, F32: 4 }
-
 interface StorageType extends PickleObject {
   kind: 'storage type'
   name: string
   dtype: FileTensor['dtype'] | null // null: one we cannot use
+  value_bytes: number // 0 of those
 }
 
 interface Storage extends PickleObject {
   kind: 'storage'
-  dtype: FileTensor['dtype']
+  type: StorageType
   offset: number
   values: number
 }
 
-interface Tensor extends PickleObject, Omit<FileTensor, 'name' | 'path'> {
+interface Tensor extends PickleObject, Omit<FoundTensor, 'name' | 'path'> {
   kind: 'tensor'
 }
 
-const storageType = (name: string, dtype: StorageType['dtype'] = null): [string, StorageType] => [
+const storageType = (name: string, dtype: StorageType['dtype'] = null, value_bytes = 0): [string, StorageType] => [
   `torch ${name}`,
-  { kind: 'storage type', name, dtype },
+  { kind: 'storage type', name, dtype, value_bytes },
 ]
 const STORAGE_TYPES = [
-  storageType('HalfStorage', 'F16'),
-  storageType('BFloat16Storage', 'BF16'),
-  storageType('FloatStorage', 'F32'),
+  storageType('HalfStorage', 'F16', 2),
+  storageType('BFloat16Storage', 'BF16', 2),
+  storageType('FloatStorage', 'F32', 4),
   ...['Double', 'Long', 'Int', 'Short', 'Char', 'Byte', 'Bool'].map((name) => storageType(`${name}Storage`)),
 ]
 
 /** The tensors of one file. */
-export function readTorchFile(path: string): FileTensor[] {
+export function readTorchFile(path: string): FoundTensor[] {
   return withModelFile(path, (file) => {
     refuseLegacy(file)
     const archive = readArchive(file)
@@ -57,8 +56,8 @@ export function readTorchFile(path: string): FileTensor[] {
     const value = readPickle(archive.pickle, { path, globals, persistent })
     if (!(value instanceof Map)) throw broken(path, 'it is not a dictionary of tensors')
     return [...value].map(([name, entry]) => {
-      const { dtype, offset, bytes, shape } = tensorOf(path, entry, name)
-      return { name, path, dtype, offset, bytes, shape }
+      const { dtype, offset, bytes, shape, unusable } = tensorOf(path, entry, name)
+      return { name, path, dtype, offset, bytes, shape, unusable }
     })
   })
 }
@@ -116,16 +115,14 @@ function storageOf({ path, prefix, entries }: Archive, id: PickleValue): Storage
   const [tag, type, key, , values] = Array.isArray(id) && id.length === 5 ? (id as PickleValue[]) : []
   if (tag !== 'storage' || !isStorageType(type) || typeof key !== 'string' || !isCount(values))
     throw broken(path, 'a storage is not described as torch does')
-  if (type.dtype === null)
-    throw new ModelError('weights_dtype', `${path} has a ${type.name}, not Half, BFloat16 or Float`)
   const entry = entries.get(`${prefix}data/${key}`)
   if (!entry) throw new ModelError('weights_storage_missing', `${path} has no entry ${prefix}data/${key}`)
-  if (entry.bytes !== values * VALUE_BYTES[type.dtype])
+  if (type.dtype !== null && entry.bytes !== values * type.value_bytes)
     throw new ModelError(
       'weights_size_mismatch',
       `${path}: ${entry.name} has ${entry.bytes} bytes for ${values} values`,
     )
-  return { kind: 'storage', dtype: type.dtype, offset: entry.offset, values }
+  return { kind: 'storage', type, offset: entry.offset, values }
 }
 
 /** (storage, offset, shape, strides, requires_grad, hooks[, metadata]), offset and strides in values */
@@ -142,33 +139,38 @@ function rebuildTensor(path: string, args: readonly PickleValue[]): Tensor {
     throw broken(path, 'a tensor is not described as torch does')
   if (shape.length !== strides.length || shape.length > DIMENSIONS_MAX)
     throw broken(path, 'a tensor has strange dimensions')
-  refuseStrided(path, shape, strides)
   const values = shape.reduce((product, length) => product * length, 1)
   if (first + values > storage.values)
     throw new ModelError(
       'weights_out_of_range',
       `${path}: a tensor [${shape}] from value ${first} exceeds its storage of ${storage.values} values`,
     )
-  const value_bytes = VALUE_BYTES[storage.dtype]
+  const { name, dtype, value_bytes } = storage.type
+  const unusable =
+    dtype === null
+      ? new ModelError('weights_dtype', `${path} has a ${name}, not Half, BFloat16 or Float`)
+      : strided(path, shape, strides)
   return {
     kind: 'tensor',
-    dtype: storage.dtype,
+    dtype: dtype ?? 'F32', // one that is unusable has none
     offset: storage.offset + first * value_bytes,
     bytes: values * value_bytes,
     shape: [...shape],
+    unusable,
   }
 }
 
-function refuseStrided(path: string, shape: readonly number[], strides: readonly number[]): void {
+function strided(path: string, shape: readonly number[], strides: readonly number[]): ModelError | undefined {
   let expected = 1
   for (const [i, length] of [...shape.entries()].reverse()) {
     if (length !== 1 && strides[i] !== expected && !shape.includes(0))
-      throw new ModelError(
+      return new ModelError(
         'weights_not_contiguous',
         `${path}: a tensor [${shape}] has strides [${strides}]; save it again after .contiguous()`,
       )
     expected *= length
   }
+  return undefined
 }
 
 function tensorOf(path: string, value: PickleValue | undefined, name = 'a parameter'): Tensor {

@@ -4,10 +4,10 @@ import { existsSync } from 'node:fs'
 import { basename, join } from 'node:path'
 import * as z from 'zod'
 import type { SlotTensor } from '../architecture/architecture.ts'
-import type { FileTensor, TensorSource } from '../engine.ts'
+import type { TensorSource } from '../engine.ts'
 import { ModelError } from '../model-error.ts'
 import type { ModelConfig } from './model-config.ts'
-import { readSmallFile } from './model-file.ts'
+import { type FoundTensor, readSmallFile, withModelFile } from './model-file.ts'
 import { readSafetensors } from './safetensors.ts'
 import { readTorchFile } from './torch-file.ts'
 
@@ -23,7 +23,7 @@ type Network = Pick<ModelConfig, 'architecture' | 'shape'>
 
 /** Every tensor the engine needs, from the one file of weights or from the shards that its index names. */
 export function findWeights(folder: string, network: Network): TensorSource[] {
-  const found = new Map<string, FileTensor>()
+  const found = new Map<string, FoundTensor>()
   const { files, read } = weightFiles(folder)
   for (const file of files) {
     for (const tensor of read(join(folder, file))) {
@@ -35,10 +35,11 @@ export function findWeights(folder: string, network: Network): TensorSource[] {
   }
   const wanted = network.architecture.tensorsOf(network.shape)
   refuseUnknown(found, wanted, network)
+  refuseUntied(found, network)
   return wanted.map((tensor) => placed(found.get(tensor.name), tensor))
 }
 
-function weightFiles(folder: string): { files: string[]; read: (path: string) => FileTensor[] } {
+function weightFiles(folder: string): { files: string[]; read: (path: string) => FoundTensor[] } {
   for (const { whole, read } of FORMATS) {
     if (existsSync(join(folder, whole))) return { files: [whole], read }
     const index = `${whole}.index.json`
@@ -68,19 +69,50 @@ function readIndex(path: string): Record<string, string> {
   }
 }
 
-function refuseUnknown(found: Map<string, FileTensor>, wanted: SlotTensor[], { architecture, shape }: Network): void {
+function refuseUnknown(found: Map<string, FoundTensor>, wanted: SlotTensor[], { architecture, shape }: Network): void {
   const names = new Set(wanted.map(({ name }) => name))
   for (const name of found.keys()) {
-    if (!names.has(name) && !architecture.isHarmless(name, shape)) {
-      throw new ModelError('weights_unknown_tensor', `${name} is not a tensor of a ${architecture.title} of this shape`)
-    }
+    if (names.has(name) || architecture.isHarmless(name, shape)) continue
+    const hint = /lora/i.test(name) ? ': merge the adapter into the model first' : ''
+    throw new ModelError(
+      'weights_unknown_tensor',
+      `${name} is not a tensor of a ${architecture.title} of this shape${hint}`,
+    )
   }
 }
 
-function placed(tensor: FileTensor | undefined, { name, shape, slot, first_row }: SlotTensor): TensorSource {
+const COMPARED_BYTES = 1 << 20
+
+// Loaders differ in which of the two they take where a config ties what the files do not.
+function refuseUntied(found: Map<string, FoundTensor>, { architecture: { tied }, shape }: Network): void {
+  const [embedding, head] = tied.map((name) => found.get(name))
+  if (!shape.tied_embeddings || !embedding || !head || haveSameBytes(embedding, head)) return
+  throw new ModelError(
+    'weights_contradict_config',
+    `config.json: tie_word_embeddings is true, but ${head.name} is not ${embedding.name}; set it to false if it was trained`,
+  )
+}
+
+function haveSameBytes(a: FoundTensor, b: FoundTensor): boolean {
+  if (a.dtype !== b.dtype || a.bytes !== b.bytes) return false
+  if (a.path === b.path && a.offset === b.offset) return true
+  return withModelFile(a.path, (one) =>
+    withModelFile(b.path, (other) => {
+      for (let at = 0; at < a.bytes; at += COMPARED_BYTES) {
+        const length = Math.min(COMPARED_BYTES, a.bytes - at)
+        if (!one.read(a.offset + at, length).equals(other.read(b.offset + at, length))) return false
+      }
+      return true
+    }),
+  )
+}
+
+function placed(tensor: FoundTensor | undefined, { name, shape, slot, first_row }: SlotTensor): TensorSource {
   if (!tensor) throw new ModelError('weights_missing_tensor', `the weights lack ${name}`)
+  const { unusable, ...source } = tensor
+  if (unusable) throw unusable
   if (tensor.shape.join() !== shape.join()) {
     throw new ModelError('weights_shape', `${name} is [${tensor.shape}], not [${shape}]`)
   }
-  return { ...tensor, slot, first_row }
+  return { ...source, slot, first_row }
 }

@@ -4,20 +4,28 @@
 import { ModelError } from '../model-error.ts'
 import type { MergeTable } from './merge.ts'
 
-/** `added` ones are cut out of a text before it is normalized, `user_defined` ones after. */
-export type PieceType = 'normal' | 'unknown' | 'control' | 'user_defined' | 'added' | 'byte'
+/** `added` ones are cut out of a text before it is normalized, `user_defined` ones after; `unused` is an id that no piece has. */
+export type PieceType = 'normal' | 'unknown' | 'control' | 'user_defined' | 'added' | 'byte' | 'unused'
 
 export interface Piece {
   text: string
   score: number
   type: PieceType
   found_as?: string // how a user-defined piece stands in normalized text, where that is not its own text
+  takes_left?: boolean // a special one takes the spaces before it along, where a template writes it
+  takes_right?: boolean
 }
 
 export interface TokenizerModel {
   pieces: Piece[]
   unknown_surface: string // what an unknown id decodes to
+  /** What no piece spells: its bytes; else an unknown piece for each run or each character; or nothing at all. */
+  unspelled: 'bytes' | 'unknown_run' | 'unknown_characters' | 'dropped'
   add_dummy_prefix: boolean
+  /** Which texts get it: each, or only one that begins the whole. */
+  prefixes: 'each_text' | 'first_text'
+  /** Spaces are spelled behind all added tokens, and a text that begins with one gets no other. */
+  is_metaspace: boolean
   remove_extra_whitespaces: boolean
   merges: MergeTable | null // null: any neighbours whose text is a piece merge, by its score
 }
@@ -33,18 +41,21 @@ export function parseTokenizerModel(bytes: Uint8Array): TokenizerModel {
   const normalizer = readMessage(bytesOf(fields, 3))
   const denormalizer = readMessage(bytesOf(fields, 5))
   refuseWhat(numberOf(trainer, 3, 1) !== 2, 'only BPE models are supported')
-  refuseWhat(numberOf(trainer, 35, 0) === 0, 'a model without byte fallback cannot spell every text')
   refuseWhat(numberOf(trainer, 24, 0) !== 0, 'treat_whitespace_as_suffix is not supported')
   refuseWhat(numberOf(normalizer, 5, 1) === 0, 'a model that does not escape whitespace is not supported')
   const rule = textOf(normalizer, 1) ?? 'identity'
   refuseWhat(bytesOf(normalizer, 2).length > 0, `the normalizer "${rule}" is not supported, only "identity"`)
   refuseWhat(bytesOf(denormalizer, 2).length > 0, 'a denormalizer is not supported')
   const pieces = fields.filter((field) => field.number === 1).map((field) => pieceOf(field.value))
-  refuseBadPieces(pieces)
+  const has_bytes = numberOf(trainer, 35, 0) !== 0
+  refuseBadPieces(pieces, has_bytes)
   return {
     pieces,
     unknown_surface: textOf(trainer, 44) ?? ' \u2047 ',
+    unspelled: has_bytes ? 'bytes' : 'unknown_run',
     add_dummy_prefix: numberOf(normalizer, 3, 1) !== 0,
+    prefixes: 'each_text',
+    is_metaspace: false,
     remove_extra_whitespaces: numberOf(normalizer, 4, 1) !== 0,
     merges: null,
   }
@@ -66,16 +77,17 @@ function pieceType(value: number): PieceType {
   return type
 }
 
-function refuseBadPieces(pieces: Piece[]): void {
+function refuseBadPieces(pieces: Piece[], has_bytes: boolean): void {
   const types = new Map(pieces.map((piece) => [piece.text, piece.type]))
   const refuse = (what: string) => new ModelError('tokenizer_invalid', `tokenizer.model ${what}`)
   if (types.size !== pieces.length) throw refuse('lists a piece twice')
   if (pieces.some(({ score }) => !Number.isFinite(score))) throw refuse('has a score that is not finite')
   if (pieces.filter(({ type }) => type === 'unknown').length !== 1) throw refuse('has not one unknown piece')
-  for (let byte = 0; byte < 256; byte++) {
+  const bytes = has_bytes ? 256 : 0
+  for (let byte = 0; byte < bytes; byte++) {
     if (types.get(bytePiece(byte)) !== 'byte') throw refuse(`lacks ${bytePiece(byte)}`)
   }
-  if (pieces.filter(({ type }) => type === 'byte').length !== 256) throw refuse('has a byte that is none')
+  if (pieces.filter(({ type }) => type === 'byte').length !== bytes) throw refuse('has a byte that is none')
 }
 
 /** How SentencePiece names the piece of one byte. */

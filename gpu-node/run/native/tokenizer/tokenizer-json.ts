@@ -28,20 +28,19 @@ export function parseTokenizerJson(json: string): TokenizerModel {
   if (!file.success) throw invalid('it has no model')
   const { model, normalizer, pre_tokenizer, decoder } = file.data
   refuseOtherModels(model)
-  const add_dummy_prefix = prependsSpace(normalizer)
-  if (pre_tokenizer != null) throw unsupported(`the pre_tokenizer ${brief(pre_tokenizer)}`)
-  refuseOtherDecoder(decoder, add_dummy_prefix)
+  const prefix = prefixOf(normalizer, pre_tokenizer)
+  if (!isMetaspace(decoder, prefix)) refuseOtherDecoder(decoder, prefix.add_dummy_prefix)
   const added = addedTokensOf(file.data.added_tokens ?? [])
   const vocabulary = vocabularyOf(model.vocab, added)
   const pieces = vocabulary.map((text): Piece => ({ text, score: 0, type: typeOf(text, model.unk_token) }))
   if (model.unk_token != null && !vocabulary.includes(model.unk_token as string))
     throw invalid(`unk_token ${brief(model.unk_token)} is no piece`)
-  refuseMissingBytes(pieces)
-  const whole = withAdded(
-    { pieces, unknown_surface: '', add_dummy_prefix, remove_extra_whitespaces: false, merges: null },
-    added,
-    'tokenizer.json',
-  )
+  const spelling = { unspelled: unspelledOf(model, pieces), unknown_surface: '', remove_extra_whitespaces: false }
+  if (spelling.unspelled === 'bytes' && isMetaspace(decoder, prefix))
+    throw unsupported('a decoder without ByteFallback')
+  const whole = withAdded({ pieces, ...spelling, ...prefix, merges: null }, [{ file: 'tokenizer.json', tokens: added }])
+  if (spelling.unspelled === 'dropped' && whole.pieces.some(({ type }) => type === 'user_defined'))
+    throw unsupported('a normalized added token beside a model that drops what it cannot spell')
   return { ...whole, merges: mergesOf(model.merges, whole.pieces) }
 }
 
@@ -59,9 +58,35 @@ function parsed(json: string): unknown {
 
 function refuseOtherModels(model: Record<string, unknown>): void {
   if (model.type !== 'BPE') throw unsupported(`a model of type ${brief(model.type)}`)
-  if (model.byte_fallback !== true) throw unsupported('a model without byte_fallback')
   for (const field of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix', 'ignore_merges'])
     if (model[field]) throw unsupported(`${field} ${brief(model[field])}`)
+}
+
+/** What becomes of text that no piece spells. Where only some bytes have pieces, what needs another byte would be unknown. */
+function unspelledOf(model: Record<string, unknown>, pieces: readonly Piece[]): TokenizerModel['unspelled'] {
+  const has_bytes = pieces.some(({ type }) => type === 'byte')
+  if (model.byte_fallback === true && has_bytes) {
+    refuseMissingBytes(pieces)
+    return 'bytes'
+  }
+  if (has_bytes) throw unsupported('pieces of bytes without byte_fallback')
+  if (model.unk_token == null) return 'dropped'
+  return model.fuse_unk === true ? 'unknown_run' : 'unknown_characters'
+}
+
+type Prefix = Pick<TokenizerModel, 'add_dummy_prefix' | 'prefixes' | 'is_metaspace'>
+
+/** Who spells spaces as U+2581, and puts one before a text: a normalizer, or the splitter that transformers 5 writes. */
+function prefixOf(normalizer: unknown, pre_tokenizer: unknown): Prefix {
+  if (pre_tokenizer == null)
+    return { add_dummy_prefix: prependsSpace(normalizer), prefixes: 'each_text', is_metaspace: false }
+  const { type, replacement, prepend_scheme: scheme, split } = Object(pre_tokenizer) as Record<string, unknown>
+  const is_whole = type === 'Metaspace' && replacement === SPACE && split === false
+  if (!is_whole || typeof scheme !== 'string' || !['always', 'first', 'never'].includes(scheme))
+    throw unsupported(`the pre_tokenizer ${brief(pre_tokenizer)}`)
+  if (normalizer != null) throw unsupported(`the normalizer ${brief(normalizer)} beside a Metaspace`)
+  const prefixes = scheme === 'first' ? 'first_text' : 'each_text'
+  return { add_dummy_prefix: scheme !== 'never', prefixes, is_metaspace: true }
 }
 
 /** Whether the normalizer puts a space before the text. Its other half, spaces to U+2581, must be there. */
@@ -72,6 +97,12 @@ function prependsSpace(normalizer: unknown): boolean {
   const replaces = isStep(second, { type: 'Replace', pattern: { String: ' ' }, content: SPACE })
   if (!replaces || steps.length > 2 || (first && !prepends)) throw unsupported(`the normalizer ${brief(normalizer)}`)
   return prepends
+}
+
+/** It does the same as the steps below, but for bytes. */
+function isMetaspace(decoder: unknown, { add_dummy_prefix }: Prefix): boolean {
+  const { type, replacement, prepend_scheme } = Object(decoder) as Record<string, unknown>
+  return type === 'Metaspace' && replacement === SPACE && (prepend_scheme !== 'never') === add_dummy_prefix
 }
 
 function refuseOtherDecoder(decoder: unknown, strips: boolean): void {

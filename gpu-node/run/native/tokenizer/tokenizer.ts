@@ -13,21 +13,27 @@ import {
 
 const SPACE = '\u2581' // how pieces spell a space
 
+/** How a prompt says that a sequence begins. Which piece that is, and whether there is one, the folder of the model says. */
+export const BEGIN = '<s>'
+
 const LOOKED_BACK_MIN = 4096 // UTF-16 units in which a place to cut is looked for, or as many as are kept
 
 export class Tokenizer {
   readonly model: TokenizerModel
+  /** What a sequence begins with; null where that is nothing. */
+  readonly begin_id: number | null
   readonly #ids: ReadonlyMap<string, number>
   readonly #spellable: ReadonlyMap<string, number> // what text can become: normal and user-defined pieces
   readonly #merges: MergeTable
   readonly #piece_length_max: number // of what a token may stand for in a text, in UTF-16 units
   readonly #byte_ids: number[]
+  readonly #unknown_id: number | undefined
   readonly #user_defined: PrefixMatcher
   readonly #added: PrefixMatcher
   #seams: Seams | null = null // made for the first text that is cut
 
-  /** `model` is what a file says, or the bytes of a tokenizer.model. */
-  constructor(model: TokenizerModel | Uint8Array) {
+  /** `model` is what a file says, or the bytes of a tokenizer.model. A sequence begins with LLaMA's own piece where nothing else is said. */
+  constructor(model: TokenizerModel | Uint8Array, begin_id?: number | null) {
     this.model = model instanceof Uint8Array ? parseTokenizerModel(model) : model
     const pieces = [...this.model.pieces.entries()]
     const spellable = pieces.filter(([, { type }]) => type === 'normal' || type === 'user_defined')
@@ -35,12 +41,16 @@ export class Tokenizer {
     this.#spellable = new Map(spellable.map(([id, { text, found_as = text }]) => [found_as, id]))
     this.#merges = this.model.merges ?? byScore(spellable.map(([, piece]) => piece))
     this.#byte_ids = Array.from({ length: 256 }, (_, byte) => this.#ids.get(bytePiece(byte))!)
+    this.begin_id = begin_id === undefined ? (this.#ids.get(BEGIN) ?? null) : begin_id
+    this.#unknown_id = pieces.find(([, { type }]) => type === 'unknown')?.[0]
     const textsOf = (wanted: PieceType) =>
       this.model.pieces.filter(({ type }) => type === wanted).map(({ text, found_as = text }) => found_as)
     const added = textsOf('added')
     this.#user_defined = new PrefixMatcher(textsOf('user_defined'))
     this.#added = new PrefixMatcher(added)
-    this.#piece_length_max = added.reduce((most, { length }) => Math.max(most, length), this.#merges.piece_length_max)
+    const longest = added.reduce((most, { length }) => Math.max(most, length), this.#merges.piece_length_max)
+    const is_bounded = this.model.unspelled === 'bytes' || this.model.unspelled === 'unknown_characters'
+    this.#piece_length_max = is_bounded ? longest : Number.POSITIVE_INFINITY
   }
 
   /** Pieces in the model. A network may have a few more rows, as padding. */
@@ -60,26 +70,45 @@ export class Tokenizer {
     return type === 'control' || type === 'user_defined' || type === 'added' ? id : null
   }
 
+  /** The id of a control piece: one without text of its own. */
+  controlId(text: string): number | null {
+    const id = this.#ids.get(text)
+    return id !== undefined && this.model.pieces[id]!.type === 'control' ? id : null
+  }
+
   /** Fewer tokens than this no text of this length has: a bound that costs nothing, for texts far too long. */
   tokensMin(text: string): number {
     if (this.model.remove_extra_whitespaces) return 0 // it may be all spaces
     return Math.ceil(text.length / Math.max(1, this.#piece_length_max))
   }
 
-  /** Token ids of one text, without BOS. Lone surrogates count as U+FFFD. */
-  encode(text: string): number[] {
-    return this.#encode(text.toWellFormed(), { continues: false })
+  /** Whether this id is one that the vocabulary has a piece for: no padding, and no hole in it. */
+  has(id: number): boolean {
+    const piece = this.model.pieces[id]
+    return piece !== undefined && piece.type !== 'unused'
+  }
+
+  /**
+   * Token ids of one text, without BOS. Lone surrogates count as U+FFFD. Something may come before it: where only the first text of a
+   * prompt has a dummy prefix, this one then has none.
+   */
+  encode(text: string, { is_first = true } = {}): number[] {
+    return this.#encode(text.toWellFormed(), this.#hasPrefix(is_first))
+  }
+
+  #hasPrefix(is_first: boolean): boolean {
+    return is_first || this.model.prefixes === 'each_text'
   }
 
   /**
    * The last ids of one text, as many as are wanted where it has as many. Of a longer text only its end is read, from a place that no
    * token can lie across; null where there is no such place near.
    */
-  encodeEnd(text: string, tokens_max: number): number[] | null {
+  encodeEnd(text: string, tokens_max: number, { is_first = true } = {}): number[] | null {
     const whole = text.toWellFormed()
     const begin = this.#placeToCut(whole, tokens_max * this.#piece_length_max)
     if (begin === null) return null
-    return this.#encode(whole.slice(begin), { continues: begin > 0 }).slice(-tokens_max)
+    return this.#encode(whole.slice(begin), begin === 0 && this.#hasPrefix(is_first)).slice(-tokens_max)
   }
 
   #placeToCut(text: string, length_min: number): number | null {
@@ -91,11 +120,11 @@ export class Tokenizer {
     return earliest === 1 ? 0 : null
   }
 
-  /** What continues a text has no dummy prefix of its own. */
-  #encode(whole: string, { continues }: { continues: boolean }): number[] {
+  #encode(whole: string, has_prefix: boolean): number[] {
     const ids: number[] = []
     let begin = 0
-    const append = (end: number) => this.#appendSegment(ids, whole.slice(begin, end), continues && begin === 0)
+    const append = (end: number) =>
+      this.#appendSegment(ids, whole.slice(begin, end), begin === 0 ? has_prefix : this.#hasPrefix(false))
     for (let at = 0; at < whole.length && !this.#added.is_empty; ) {
       const length = this.#added.matchAt(whole, at)
       if (length > 0) {
@@ -109,18 +138,30 @@ export class Tokenizer {
     return ids
   }
 
-  #appendSegment(ids: number[], text: string, continues: boolean): void {
-    const normalized = continues ? spelledSpaces(text) : this.#normalize(text)
+  #appendSegment(ids: number[], text: string, has_prefix: boolean): void {
+    const normalized = this.#normalize(text, has_prefix)
     const { starts, frozen } = this.#firstSymbols(normalized)
     const merged = mergeSymbols(normalized, starts, frozen, this.#merges)
-    for (const [i, start] of merged.entries()) this.#appendIds(ids, normalized.slice(start, merged[i + 1]))
+    let follows_unknown = false // what one unknown piece stands for is a run of characters, in one segment
+    for (const [i, start] of merged.entries()) {
+      const id = this.#appendIds(ids, normalized.slice(start, merged[i + 1]), follows_unknown)
+      follows_unknown = id === null
+    }
   }
 
   // This is Normalizer::Normalize with the identity rule. Extra whitespace is only ever U+0020 there.
-  #normalize(text: string): string {
+  #normalize(text: string, has_prefix: boolean): string {
     const kept = this.model.remove_extra_whitespaces ? this.#removeExtraSpaces(text) : text
     if (kept === '') return ''
-    return (this.model.add_dummy_prefix ? SPACE : '') + spelledSpaces(kept)
+    const { add_dummy_prefix, is_metaspace } = this.model
+    const spelled = this.#withoutDropped(spelledSpaces(kept))
+    return has_prefix && add_dummy_prefix && !(is_metaspace && spelled.startsWith(SPACE)) ? SPACE + spelled : spelled
+  }
+
+  // They are gone before anything merges, so that what stood around one may merge.
+  #withoutDropped(text: string): string {
+    if (this.model.unspelled !== 'dropped') return text
+    return [...text].filter((character) => this.#spellable.has(character)).join('')
   }
 
   #removeExtraSpaces(text: string): string {
@@ -139,10 +180,19 @@ export class Tokenizer {
     return { starts, frozen }
   }
 
-  #appendIds(ids: number[], piece: string): void {
+  /** Returns the id, or null where no piece spells it. */
+  #appendIds(ids: number[], piece: string, follows_unknown: boolean): number | null {
     const id = this.#spellable.get(piece)
     if (id !== undefined) ids.push(id)
-    else for (const byte of Buffer.from(piece, 'utf8')) ids.push(this.#byte_ids[byte]!)
+    else if (this.model.unspelled === 'bytes')
+      for (const byte of Buffer.from(piece, 'utf8')) ids.push(this.#byte_ids[byte]!)
+    else if (this.#unknown_id !== undefined && this.#countsUnknown(follows_unknown)) ids.push(this.#unknown_id)
+    return id ?? null
+  }
+
+  #countsUnknown(follows_unknown: boolean): boolean {
+    const { unspelled } = this.model
+    return unspelled === 'unknown_characters' || (unspelled === 'unknown_run' && !follows_unknown)
   }
 }
 

@@ -108,7 +108,7 @@ describe('the engine takes what the door lets in:', () => {
         const request = parseRequest(
           JSON.stringify(generateRequest({ sampling: all, logit_bias, max_tokens: 6, n: 2 })),
         )
-        const room = { model, grammar: null, sequence_tokens_max: model.shape.context_tokens }
+        const room = { model, grammar: null, sequence_tokens_max: model.shape.context_tokens, undrawable_ids: [] }
         const sequences = prepareChoices(request, 'salt', room).map(({ sequence }) => sequence)
         for (const ids of await runToEnd(engine, new Scheduler(LIMITS), sequences)) {
           expect(ids.length).toBeGreaterThan(0)

@@ -41,7 +41,7 @@ async function scoresOf(scheduler: Scheduler, sequences: Sequence[], { cancel = 
     for (const output of scheduler.apply(step, await engine.step(step.batch))) {
       const own = found.get(output.sequence)
       if ('scores' in output) own?.scores.push(...output.scores)
-      else own?.drawn.push(output.token)
+      else if ('token' in output) own?.drawn.push(output.token)
     }
   }
   return sequences.map((sequence) => found.get(sequence)!)

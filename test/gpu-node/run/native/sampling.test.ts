@@ -26,12 +26,19 @@ const rowsOf = (...sequences: Sequence[]) =>
 
 const parameters = { ...greedy, seed: '5' }
 
-test('every choice draws from its own seed', () => {
-  expect([0, 1, 2].map((choice) => samplingOfChoice(parameters, choice).seed)).toEqual([5n, 6n, 7n])
+test('every choice draws from a seed of its own, which no choice of another seed has', () => {
+  expect(samplingOfChoice(parameters, 0).seed).toBe(5n)
+  const seeds = Array.from({ length: 64 }, (_, i) => i).flatMap((seed) =>
+    Array.from({ length: 128 }, (_, choice) => samplingOfChoice({ ...parameters, seed: String(seed) }, choice).seed),
+  )
+  expect(new Set(seeds).size).toBe(64 * 128)
+  expect(seeds.every((seed) => seed === BigInt.asUintN(64, seed))).toBe(true)
 })
 
 test('a seed wraps at 64 bits', () => {
-  expect(samplingOfChoice({ ...parameters, seed: '18446744073709551615' }, 1).seed).toBe(0n)
+  expect(samplingOfChoice({ ...parameters, seed: '18446744073709551621' }, 3).seed).toBe(
+    samplingOfChoice(parameters, 3).seed,
+  )
 })
 
 test('rows carry their own parameters, and a history only where a penalty needs it', () => {

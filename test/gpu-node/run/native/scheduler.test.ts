@@ -7,7 +7,7 @@ import { unpackRows } from '../../../../gpu-node/run/native/row-table.ts'
 import { Scheduler, type SchedulerLimits, type Step } from '../../../../gpu-node/run/native/scheduler.ts'
 import type { Sequence } from '../../../../gpu-node/run/native/sequence.ts'
 import { expectedOutput, FakeEngine } from '../../../support/fake-engine.ts'
-import { greedy, makeSequence, runToEnd } from '../../../support/sequences.ts'
+import { drawnOf, greedy, makeSequence, runToEnd } from '../../../support/sequences.ts'
 
 const LIMITS: SchedulerLimits = { blocks: 64, batch_tokens_max: 32, sequences_max: 8, waiting_max: 100 }
 const VOCABULARY = 500
@@ -95,7 +95,7 @@ describe('a sequence ends', () => {
   test('at its last token', () => {
     const { scheduler, step, submit } = setUp()
     submit(makeSequence({ prompt: ids(3), output_tokens_max: 2 }))
-    expect([step(), step()].map((s) => s!.outputs[0]!.finish)).toEqual([null, 'length'])
+    expect([step(), step()].map((s) => drawnOf(s!.outputs)[0]!.finish)).toEqual([null, 'length'])
     expect(scheduler.status).toMatchObject({ running: 0, blocks_free: LIMITS.blocks })
   })
 
@@ -226,7 +226,7 @@ describe('priority', () => {
       expect(overtaken).toBeLessThanOrEqual(128)
       while (scheduler.status.running + scheduler.status.waiting < 12) submit(interactive(i % 300))
       const before = waits!.state
-      const ended = step()!.outputs.filter(
+      const ended = drawnOf(step()!.outputs).filter(
         ({ finish, sequence }) => finish !== null && sequence.arrival > waits!.arrival,
       )
       if (before === 'waiting') overtaken += ended.length

@@ -1,4 +1,4 @@
-import { expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import { StopMatcher } from '../../../../gpu-node/run/text/stop.ts'
 import { seededRandom } from '../../../support/random.ts'
 
@@ -61,3 +61,46 @@ test('however the text is cut, the delivered text is the same', () => {
     expect(stops.some((stop) => whole.delivered.join('').includes(stop))).toBe(false)
   }
 })
+
+describe('text that no stop may end in', () => {
+  test('may begin one', () => {
+    const matcher = new StopMatcher([' r'])
+    expect(matcher.pass('    ')).toBe('   ')
+    expect(matcher.push('return')).toEqual({ text: '', stop: ' r' })
+  })
+  test('holds whole ones that count for nothing', () => {
+    const matcher = new StopMatcher(['ab', 'xaby'])
+    expect(matcher.pass('ab-xab')).toBe('ab-')
+    expect(matcher.push('z')).toEqual({ text: 'xabz', stop: null })
+    expect(matcher.push('ab')).toEqual({ text: '', stop: 'ab' })
+  })
+  test('is as if each stop were looked for behind it alone, however it is cut', () => {
+    const random = seededRandom()
+    const draw = (length: number) => Array.from({ length }, () => random.pick(['a', 'b', 'x'])).join('')
+    for (let round = 0; round < 2000; round++) {
+      const stops = Array.from({ length: 1 + random.below(3) }, () => draw(1 + random.below(4)))
+      const [passed, text] = [draw(random.below(8)), draw(random.below(8))]
+      const matcher = new StopMatcher(stops)
+      let said = [...passed].map((character) => matcher.pass(character)).join('')
+      let stop: string | null = null
+      for (const character of text) {
+        if (stop !== null) break
+        const found = matcher.push(character)
+        said += found.text
+        stop = found.stop
+      }
+      if (stop === null) said += matcher.flush()
+      expect(said).toBe(cutAt(passed, text, stops))
+    }
+  })
+})
+
+/** The text up to the stop that ends first behind what was passed; of several the longest. */
+function cutAt(passed: string, text: string, stops: string[]): string {
+  const whole = passed + text
+  for (let end = passed.length + 1; end <= whole.length; end++) {
+    const lengths = stops.filter((stop) => whole.slice(0, end).endsWith(stop)).map(({ length }) => length)
+    if (lengths.length > 0) return whole.slice(0, end - Math.max(...lengths))
+  }
+  return whole
+}

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest'
 import { readModelFolder } from '../../../../../gpu-node/run/native/load/model-folder.ts'
+import { undrawableIds } from '../../../../../gpu-node/run/native/prepare.ts'
 import { Detokenizer } from '../../../../../gpu-node/run/native/tokenizer/detokenizer.ts'
 import { layOut, modelFolder, safetensorsBytes, tinyConfig, tinyTensors } from '../../../../support/safetensors.ts'
 import { smallPieces, tokenizerJson } from '../../../../support/tokenizer-json.ts'
@@ -85,6 +86,38 @@ test('a piece that added_tokens_decoder calls special is found in no text', () =
   expect(tokenizer.encode('a')).toEqual([3 + 0x61])
 })
 
+test('what is beyond the network is left out, and said; a gap is padding', () => {
+  const added = JSON.stringify({ '<pad>': 260, '<im_end>': 275 })
+  const model = readModelFolder(modelFolder({ 'added_tokens.json': added }))
+  expect([model.tokenizer.size, model.notes.length]).toEqual([260, 2])
+  expect(model.notes[0]).toContain('"<pad>" is beyond')
+  const rows = { 'model.embed_tokens.weight': [300, 8], 'lm_head.weight': [300, 8] }
+  const wide = readModelFolder(
+    modelFolder({
+      'added_tokens.json': added,
+      'config.json': JSON.stringify({ ...tinyConfig, vocab_size: 300 }),
+      'model.safetensors': weights({ ...tinyTensors, ...rows }),
+    }),
+  )
+  expect([260, 261, 275, 276, 299].filter((id) => wide.tokenizer.has(id))).toEqual([260, 275])
+  expect(undrawableIds(wide)).toHaveLength(40 - 2)
+  expect(wide.notes).toEqual([])
+})
+
+test('an end that a network has a row for may be drawn, though no piece has it', () => {
+  const config = JSON.stringify({ ...tinyConfig, vocab_size: 262 })
+  const file = weights({ ...tinyTensors, 'model.embed_tokens.weight': [262, 8], 'lm_head.weight': [262, 8] })
+  const generation = JSON.stringify({ eos_token_id: [2, 261, 999, -1] })
+  const model = readModelFolder(
+    modelFolder({ 'config.json': config, 'model.safetensors': file, 'generation_config.json': generation }),
+  )
+  expect([[...model.eos_ids], undrawableIds(model), model.notes.length]).toEqual([[2, 261], [260], 2])
+})
+
+test('a sequence begins with LLaMA’s own piece where no file says anything', () => {
+  expect(readModelFolder(modelFolder()).tokenizer.begin_id).toBe(1)
+})
+
 test('the inverse frequencies that old exporters wrote are ignored', () => {
   const file = weights({ ...tinyTensors, 'model.layers.0.self_attn.rotary_emb.inv_freq': [2] })
   expect(readModelFolder(modelFolder({ 'model.safetensors': file })).tensors).toHaveLength(12)
@@ -115,7 +148,7 @@ describe('refused by name:', () => {
     ],
     [
       'a vocabulary far above the pieces',
-      { 'config.json': JSON.stringify({ ...tinyConfig, vocab_size: 260 + 128 }) },
+      { 'config.json': JSON.stringify({ ...tinyConfig, vocab_size: 260 + 1024 }) },
       'tokenizer_vocabulary_mismatch',
     ],
     [

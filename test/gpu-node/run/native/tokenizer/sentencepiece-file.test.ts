@@ -14,7 +14,6 @@ test('a model is read back', () => {
 
 const unsupported: [string, TokenizerModelOptions][] = [
   ['a unigram model', { model_type: 1 }],
-  ['a model without byte fallback', { byte_fallback: false }],
   ['a normalizer with a character map', { charsmap: Uint8Array.of(1) }],
   ['whitespace as suffix', { treat_whitespace_as_suffix: true }],
   ['unescaped whitespace', { escape_whitespaces: false }],
