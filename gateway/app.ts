@@ -53,6 +53,7 @@ import { document, reference, referenceScript, scalarScript } from './endpoint/p
 import { listEntries } from './endpoint/public/entries.ts'
 import { estimate } from './endpoint/public/estimate.ts'
 import { listEvents } from './endpoint/public/events.ts'
+import { createFile, deleteFile, listFiles, readFileContent, retrieveFile } from './endpoint/public/files.ts'
 import { health, ledgerHealthz, live } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
@@ -110,6 +111,10 @@ export const routes: Route[] = [
   route('/v1/responses/input_tokens', key('generate'), { POST: countInputTokens }, { once_by: 'nature' }),
   route('/v1/responses/:id', key('generate'), { GET: retrieveResponse, DELETE: deleteResponse }),
   route('/v1/responses/:id/input_items', key('generate'), { GET: listInputItems }),
+  // A form is not read twice, so an upload that is asked again is another file.
+  route('/v1/files', key('generate'), { GET: listFiles, POST: createFile }, { once_by: 'nature' }),
+  route('/v1/files/:id', key('generate'), { GET: retrieveFile, DELETE: deleteFile }),
+  route('/v1/files/:id/content', key('generate'), { GET: readFileContent }),
   route('/v1/tokenize', key('generate'), { POST: tokenize }, { once_by: 'nature' }),
   route('/v1/detokenize', key('generate'), { POST: detokenize }, { once_by: 'nature' }),
   route('/v1/estimate', key('generate'), { POST: estimate }, { once_by: 'nature' }),

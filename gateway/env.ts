@@ -9,6 +9,7 @@ import type { FunctionName } from './db/functions.ts'
 import type { QueryAnswer, QueryItem, QueryName } from './db/queries.ts'
 import { ipRange } from './field/ip-range.ts'
 import type { Body } from './field/read-body.ts'
+import type { Bucket } from './files/bucket.ts'
 import { templateNames } from './prompt/template.ts'
 
 export interface Env {
@@ -35,6 +36,9 @@ export interface Env {
   OTHER_REQUESTS_PER_MINUTE: string
   KEPT_BYTES_MAX: string
   STORED_BYTES_MAX: string
+  FILE_BYTES_MAX: string
+  /** Where files lie; without it none are taken. */
+  FILES?: Bucket
   FLOOD: RateLimit
   FAILED_AUTHENTICATION: RateLimit
   /** The way to endpoints of webhooks, which reaches public addresses only. Without it the runtime's own does no other. */
@@ -116,6 +120,8 @@ export interface Settings {
   kept_bytes_max: number
   /** What an account may have of stored responses. */
   stored_bytes_max: number
+  /** What an account may have of files. */
+  file_bytes_max: number
   webhooks: {
     /** The longest an endpoint may take to answer. */
     ms_max: number
@@ -129,6 +135,10 @@ export interface Settings {
 const count = z
   .string()
   .regex(/^[1-9]\d{0,8}$/)
+  .transform(Number)
+const bytes = z
+  .string()
+  .regex(/^[1-9]\d{0,14}$/)
   .transform(Number)
 const localModel = z.strictObject({
   id: z.string().min(1),
@@ -176,6 +186,7 @@ const bindings = z.object({
   OTHER_REQUESTS_PER_MINUTE: count,
   KEPT_BYTES_MAX: count,
   STORED_BYTES_MAX: count,
+  FILE_BYTES_MAX: bytes,
   WEBHOOK_MS_MAX: count,
   WEBHOOK_WATCH_MS: count,
   WEBHOOK_ALLOWED_RANGES: ranges.optional(),
@@ -245,6 +256,7 @@ function check(env: Env): Settings {
     other_requests_per_minute: parsed.data.OTHER_REQUESTS_PER_MINUTE,
     kept_bytes_max: parsed.data.KEPT_BYTES_MAX,
     stored_bytes_max: parsed.data.STORED_BYTES_MAX,
+    file_bytes_max: parsed.data.FILE_BYTES_MAX,
     webhooks: {
       ms_max: parsed.data.WEBHOOK_MS_MAX,
       watch_ms: parsed.data.WEBHOOK_WATCH_MS,

@@ -5,7 +5,7 @@ import type { ErrorBody, ErrorType } from '../contract/public/error.ts'
 import type { MessageError, MessageErrorType } from '../contract/public/messages.ts'
 
 interface Refusal {
-  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 499 | 500 | 503
+  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 416 | 422 | 429 | 499 | 500 | 503
   /** Where it is not that of a request that is wrong in itself. */
   type?: ErrorType
   /** The code that the client is told, where it is not the name itself. */
@@ -18,6 +18,12 @@ interface Refusal {
 
 const table = {
   invalid_json: { status: 400, message: 'The body is not valid JSON.' },
+  invalid_form: { status: 400, message: 'The form cannot be read.' },
+  not_a_form: {
+    status: 415,
+    code: 'unsupported_media_type',
+    message: 'The body must be a form with a file: multipart/form-data.',
+  },
   invalid_type: { status: 400, message: 'A parameter has the wrong type.' },
   invalid_value: { status: 400, message: 'A parameter has a value out of its range.' },
   missing_required_parameter: { status: 400, message: 'A parameter is missing.' },
@@ -71,6 +77,24 @@ const table = {
     status: 400,
     message: 'This account has as many webhook endpoints as it may. Delete some.',
   },
+  too_many_files: { status: 400, message: 'This account has as many files as it may. Delete some.' },
+  too_many_uploads: {
+    status: 429,
+    type: 'requests',
+    code: 'concurrency_limit_exceeded',
+    message: 'As many files are being uploaded as may at a time. Try again when one has ended.',
+    retry_after_s: 1,
+  },
+  no_room_for_file: { status: 400, message: 'The files of this account have no room for this one. Delete some.' },
+  file_in_use: { status: 400, message: 'A batch reads this file. It can be deleted when that has ended.' },
+  files_not_configured: { status: 404, message: 'Files are not set up on this server.' },
+  files_unavailable: {
+    status: 503,
+    type: 'server_error',
+    message: 'Files cannot be written or read now. Try again.',
+    retry_after_s: 2,
+  },
+  file_lost: { status: 400, message: 'This file could not be written to its end in time. Upload it again.' },
   webhook_endpoint_disabled: {
     status: 400,
     message: 'This webhook endpoint is disabled, so nothing is sent to it. Enable it first.',
@@ -113,6 +137,7 @@ const table = {
     status: 415,
     message: 'The body must be JSON (content-type: application/json), without content-encoding.',
   },
+  range_not_satisfiable: { status: 416, message: 'The file has no such bytes.' },
   unknown_node: {
     status: 401,
     message: 'This node is not registered. An operator registers it: npm run admin -- nodes create.',

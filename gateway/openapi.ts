@@ -11,6 +11,7 @@ import * as checkout from '../contract/public/checkout.ts'
 import * as creditNotes from '../contract/public/credit-note.ts'
 import * as entries from '../contract/public/entry.ts'
 import * as errors from '../contract/public/error.ts'
+import * as files from '../contract/public/file.ts'
 import * as health from '../contract/public/health.ts'
 import * as invoices from '../contract/public/invoice.ts'
 import * as keys from '../contract/public/key.ts'
@@ -73,7 +74,7 @@ function pathItem(route: Route, components: Components): Json {
 }
 
 function operation({ path, who, scope }: Route, served: Served, components: Components): Json {
-  const { says, query, body, example } = served.description
+  const { says, query, body, form, example } = served.description
   const parameters = [
     ...Array.from(path.matchAll(/:(\w+)/g), ([, name]) => ({ name, in: 'path', required: true, schema: TEXT })),
     ...(query ? queryParameters(components.schemaOf(query, 'input')) : []),
@@ -91,6 +92,12 @@ function operation({ path, who, scope }: Route, served: Served, components: Comp
       requestBody: {
         required: true,
         content: { 'application/json': { schema: components.schemaOf(body, 'input'), ...(example && { example }) } },
+      },
+    }),
+    ...(form && {
+      requestBody: {
+        required: true,
+        content: { 'multipart/form-data': { schema: components.schemaOf(form, 'input') } },
       },
     }),
     responses: { ...responses(served.description, components), default: refusal(served.description, components) },
@@ -123,7 +130,7 @@ function refusal({ error }: Description, components: Components): Json {
   }
 }
 
-const DESCRIPTIONS = { 200: 'Done.', 201: 'Made.', 503: 'Something is not well.' }
+const DESCRIPTIONS = { 200: 'Done.', 201: 'Made.', 206: 'A range of it.', 503: 'Something is not well.' }
 
 /** The parameters of a query; of a union, those of any member. */
 function queryParameters({ anyOf, properties = {}, required = [] }: JsonObject): Json[] {
@@ -184,6 +191,7 @@ const NAMED = [
   creditNotes,
   entries,
   errors,
+  files,
   health,
   invoices,
   keys,

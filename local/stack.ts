@@ -10,6 +10,7 @@ import { signer } from '../contract/ed25519.ts'
 import { ticketIssuer } from '../contract/internal/ticket.ts'
 import { defaultNodeId, keptNodeKey } from '../gpu-node/identity.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
+import { bucketIn } from './bucket.ts'
 import { openDatabase } from './database.ts'
 import { type RunningGateway, requireSettings, startGateway } from './gateway.ts'
 import { type LogFile, openLog } from './log-file.ts'
@@ -110,6 +111,7 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
       admin_key,
       data_secret,
       metrics_token,
+      files: bucketIn(process.env) ?? { folder: join(data_dir, 'files') },
       vars: settings.vars ?? {},
       ...(model.local_model && { local_model: model.local_model }),
       log: (line) => gateway_log.write(`${new Date().toISOString()} ${line}`),

@@ -70,6 +70,15 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   read_responses: { lane: 'result', shard: byKey },
   delete_response: { lane: 'change', shard: byKey },
 
+  begin_file: { lane: 'change', shard: byKey },
+  write_part: { lane: 'change', shard: byAccount },
+  finish_file: { lane: 'change', shard: byAccount },
+  abandon_file: { lane: 'change', shard: byAccount },
+  read_file: { lane: 'read', shard: byKey },
+  delete_file: { lane: 'change', shard: byKey },
+  due_parts: { lane: 'background', shard: 'expire' },
+  forget_parts: { lane: 'background', shard: 'expire' },
+
   create_key: { lane: 'change', shard: byAsker },
   read_key: { lane: 'read', shard: byAsker },
   update_key: { lane: 'change', shard: byAsker },
