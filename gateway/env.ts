@@ -37,6 +37,7 @@ export interface Env {
   KEPT_BYTES_MAX: string
   STORED_BYTES_MAX: string
   FILE_BYTES_MAX: string
+  ACCOUNT_FILE_BYTES_MAX: string
   /** Where files lie; without it none are taken. */
   FILES?: Bucket
   FLOOD: RateLimit
@@ -120,8 +121,9 @@ export interface Settings {
   kept_bytes_max: number
   /** What an account may have of stored responses. */
   stored_bytes_max: number
-  /** What an account may have of files. */
   file_bytes_max: number
+  /** What an account may have of files. */
+  account_file_bytes_max: number
   webhooks: {
     /** The longest an endpoint may take to answer. */
     ms_max: number
@@ -186,7 +188,8 @@ const bindings = z.object({
   OTHER_REQUESTS_PER_MINUTE: count,
   KEPT_BYTES_MAX: count,
   STORED_BYTES_MAX: count,
-  FILE_BYTES_MAX: bytes,
+  FILE_BYTES_MAX: count,
+  ACCOUNT_FILE_BYTES_MAX: bytes,
   WEBHOOK_MS_MAX: count,
   WEBHOOK_WATCH_MS: count,
   WEBHOOK_ALLOWED_RANGES: ranges.optional(),
@@ -257,6 +260,7 @@ function check(env: Env): Settings {
     kept_bytes_max: parsed.data.KEPT_BYTES_MAX,
     stored_bytes_max: parsed.data.STORED_BYTES_MAX,
     file_bytes_max: parsed.data.FILE_BYTES_MAX,
+    account_file_bytes_max: parsed.data.ACCOUNT_FILE_BYTES_MAX,
     webhooks: {
       ms_max: parsed.data.WEBHOOK_MS_MAX,
       watch_ms: parsed.data.WEBHOOK_WATCH_MS,

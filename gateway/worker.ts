@@ -7,6 +7,7 @@ import { reconcile } from './billing/reconcile.ts'
 import { pushMeter } from './billing/stripe-meter.ts'
 import { ask } from './db/ask.ts'
 import { type Env, settingsOf } from './env.ts'
+import { deleteParts } from './files/part.ts'
 import { untilNothing } from './until-nothing.ts'
 import { deliverDue } from './webhook/deliver.ts'
 import { resealSecrets } from './webhook/reseal.ts'
@@ -31,6 +32,7 @@ const duties = [
   forgetRequests,
   forgetResponses,
   forgetEvents,
+  forgetFiles,
   sendWebhooks,
   closeInvoices,
   pushMeter,
@@ -57,6 +59,17 @@ async function expireGrants(env: Env): Promise<void> {
 
 async function forgetEvents(env: Env): Promise<void> {
   await untilNothing(() => ask(env, 'forget_events', { count_max: 1000 }))
+}
+
+/** Deletes what lies of files that are over. An object goes before the row that names it. */
+async function forgetFiles(env: Env): Promise<void> {
+  await untilNothing(async () => {
+    const { part_ids, count } = await ask(env, 'due_parts', { count_max: 200 })
+    if (part_ids.length === 0) return { count }
+    await deleteParts(env, part_ids)
+    await ask(env, 'forget_parts', { part_ids })
+    return { count }
+  })
 }
 
 const SEND_MS_MAX = 50_000 // less than the minute until the next run

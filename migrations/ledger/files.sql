@@ -112,15 +112,14 @@ end $$;
 
 create function ledger.read_file(item jsonb) returns jsonb language plpgsql as $$
 declare
-  file files;
-  refusal text;
+  asked record;
 begin
-  select * into file, refusal from asked_file(item);
-  if refusal is not null then
-    return jsonb_build_object('decision', refusal);
+  select * into asked from asked_file(item);
+  if asked.refusal is not null then
+    return jsonb_build_object('decision', asked.refusal);
   end if;
-  return jsonb_build_object('decision', 'allowed', 'file', file_report(file), 'account_id', file.account_id::text)
-    || case when item -> 'with_parts' = 'true' then jsonb_build_object('parts', parts_of(file.id)) else '{}' end;
+  return jsonb_build_object('decision', 'allowed', 'file', file_report(asked.file), 'account_id', (asked.file).account_id::text)
+    || case when item -> 'with_parts' = 'true' then jsonb_build_object('parts', parts_of((asked.file).id)) else '{}' end;
 end $$;
 
 create function ledger.parts_of(of_file bigint) returns jsonb language sql stable as $$
@@ -130,16 +129,15 @@ $$;
 
 create function ledger.delete_file(item jsonb) returns jsonb language plpgsql as $$
 declare
-  file files;
-  refusal text;
+  asked record;
 begin
-  select * into file, refusal from asked_file(item);
-  if refusal is not null then
-    return jsonb_build_object('decision', refusal);
-  elsif file.kept_until > clock_timestamp() then
+  select * into asked from asked_file(item);
+  if asked.refusal is not null then
+    return jsonb_build_object('decision', asked.refusal);
+  elsif (asked.file).kept_until > clock_timestamp() then
     return '{"decision": "file_in_use"}';
   end if;
-  update files set state = 'deleted', expires_at = clock_timestamp() where id = file.id;
+  update files set state = 'deleted', expires_at = clock_timestamp() where id = (asked.file).id;
   return '{"decision": "deleted"}';
 end $$;
 

@@ -22,7 +22,7 @@ import { type Form, readForm } from '../../files/form.ts'
 import { Gathering } from '../../files/gathering.ts'
 import { bucketOf, putPart } from '../../files/part.ts'
 
-const FILE_BYTES_MAX = 200_000_000
+const DRAINED_BYTES_MAX = 1 << 30
 const FORM_BYTES_MAX = 100_000 // of a form beside its file
 const DAY_S = 86_400
 const EXPIRES_AFTER_S = 30 * DAY_S
@@ -34,7 +34,9 @@ const seconds = z
   .pipe(z.int().min(3600).max(EXPIRES_AFTER_S))
 const fields = z.strictObject({
   filename: name,
-  purpose: z.literal('batch', { error: "files are taken for the purpose 'batch' alone" }),
+  purpose: z
+    .string()
+    .refine((purpose) => purpose === 'batch', { error: "files are taken for the purpose 'batch' alone" }),
   'expires_after[anchor]': z.literal('created_at').optional(),
   'expires_after[seconds]': seconds.optional(),
 })
@@ -49,7 +51,7 @@ export const createFile = endpoint(
     try {
       return await received(c, caller)
     } catch (error) {
-      await drain(c.req.raw, 4 * FILE_BYTES_MAX).catch(() => {}) // who is still sending would not read why it is refused
+      await drain(c.req.raw, DRAINED_BYTES_MAX).catch(() => {}) // who is still sending would not read why it is refused
       throw error
     }
   },
@@ -57,6 +59,7 @@ export const createFile = endpoint(
 
 async function received(c: Call, caller: Caller): Promise<Response> {
   bucketOf(c.env)
+  const { file_bytes_max } = settingsOf(c.env)
   const begun = await begin(c, caller)
   try {
     const part = { id: begun.part_id, bytes: 0 }
@@ -66,7 +69,7 @@ async function received(c: Call, caller: Caller): Promise<Response> {
       await obtain(c.env, 'write_part', { ...begun.file, part: { ...part, bytes: bytes.length }, next_id }, 'written')
       part.id = next_id
     })
-    const form = await readForm(c.req.raw, { bytes_max: FILE_BYTES_MAX, take: (bytes) => gathering.add(bytes) })
+    const form = await readForm(c.req.raw, { bytes_max: file_bytes_max, take: (bytes) => gathering.add(bytes) })
     const { rest } = gathering
     const asked = askedOf(form)
     if (rest.length > 0) await putPart(c.env, { ...begun, id: part.id }, rest)
@@ -79,21 +82,22 @@ async function received(c: Call, caller: Caller): Promise<Response> {
 }
 
 async function begin(c: Call, caller: Caller) {
+  const { file_bytes_max, account_file_bytes_max } = settingsOf(c.env)
   const announced = c.req.header('content-length')
-  const bytes_max = announced === undefined ? FILE_BYTES_MAX : Number(announced)
-  if (bytes_max > FILE_BYTES_MAX + FORM_BYTES_MAX)
-    throw new ApiError('body_too_large', { message: `A file has at most ${FILE_BYTES_MAX} bytes.` })
+  const bytes_max = announced === undefined ? file_bytes_max : Number(announced)
+  if (bytes_max > file_bytes_max + FORM_BYTES_MAX)
+    throw new ApiError('body_too_large', { message: `A file has at most ${file_bytes_max} bytes.` })
   const part_id = crypto.randomUUID()
-  const item = { ...caller, created_by: c.get('request_id'), bytes_max, part_id }
-  const room = { account_bytes_max: settingsOf(c.env).file_bytes_max }
-  const { account_id, file_id } = await obtain(c.env, 'begin_file', { ...item, ...room }, 'begun')
+  const room = { bytes_max, account_bytes_max: account_file_bytes_max }
+  const item = { ...caller, created_by: c.get('request_id'), part_id, ...room }
+  const { account_id, file_id } = await obtain(c.env, 'begin_file', item, 'begun')
   return { account_id, part_id, file: { account_id, file_id } }
 }
 
 function askedOf({ filename, fields: given }: Form) {
   const asked = checked({ ...Object.fromEntries(given), filename }, fields)
   const expires_after_s = asked['expires_after[seconds]'] ?? EXPIRES_AFTER_S
-  return { filename: asked.filename, purpose: asked.purpose, expires_after_s }
+  return { filename: asked.filename, purpose: 'batch' as const, expires_after_s }
 }
 
 const listing = pageQuery({
