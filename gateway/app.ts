@@ -4,6 +4,7 @@ import { Hono } from 'hono'
 import { cors } from 'hono/cors'
 import { authenticate, givenHash } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
+import { reportJob, takeJob } from './endpoint/internal/jobs.ts'
 import { stripeWebhook } from './endpoint/internal/stripe-webhook.ts'
 import { internalSync } from './endpoint/internal/sync.ts'
 import {
@@ -84,7 +85,7 @@ import {
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse, messageErrorResponse } from './error.ts'
 import { countGone } from './gone-clients.ts'
-import { anybody, key, monitor, node, operator, stripe } from './guard.ts'
+import { anybody, key, monitor, node, nodeWithJob, operator, stripe } from './guard.ts'
 import { noteRefusal } from './limits/refusals.ts'
 import {
   refuseFlood,
@@ -172,6 +173,8 @@ export const routes: Route[] = [
   route('/docs/scalar.js', anybody, { GET: scalarScript }),
   route('/metrics', monitor, { GET: metrics }),
   route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
+  route('/internal/jobs/take', node, { POST: takeJob }, { once_by: 'nature' }), // the same for the same take
+  route('/internal/jobs/report', nodeWithJob, { POST: reportJob }, { once_by: 'nature' }),
   route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature', tells: true }), // booked once by the event's id
   route('/admin/me', operator, { GET: needs('read', askingOperator) }),
   route('/admin/me/rotate', operator, { POST: needs('read', rotateOwnKey) }),

@@ -73,6 +73,16 @@ const table = {
     message: 'A key that is made by one with limits shares them and what they count: it cannot have others.',
   },
   too_many_keys: { status: 400, message: 'This account has as many keys as it may. Revoke some.' },
+  request_revoked: {
+    status: 403,
+    message: 'The permission for this request was taken back while it ran.',
+  },
+  too_many_jobs: {
+    status: 429,
+    type: 'requests',
+    message: 'As many responses of this account wait in the background as may, or as many bytes of them.',
+    retry_after_s: 10,
+  },
   too_many_webhook_endpoints: {
     status: 400,
     message: 'This account has as many webhook endpoints as it may. Delete some.',
@@ -270,10 +280,14 @@ export class ApiError extends Error {
 }
 
 export function errorResponse(error: ApiError): Response {
-  const { status, type = 'invalid_request_error', code = error.code } = refusalOf(error)
-  const { message, param, headers } = toldBy(error)
-  const body: ErrorBody = { error: { message, type, param, code } }
-  return Response.json(body, { status, headers })
+  return Response.json(errorBodyOf(error), { status: error.status, headers: toldBy(error).headers })
+}
+
+/** A refusal as OpenAI's clients read it. */
+export function errorBodyOf(error: ApiError): ErrorBody {
+  const { type = 'invalid_request_error', code = error.code } = refusalOf(error)
+  const { message, param } = toldBy(error)
+  return { error: { message, type, param, code } }
 }
 
 /** The same refusal in Anthropic's form, with its statuses where it has others. */

@@ -31,6 +31,7 @@ const duties = [
   addUsageMonths,
   forgetRequests,
   forgetResponses,
+  tendJobs,
   forgetEvents,
   forgetFiles,
   sendWebhooks,
@@ -51,6 +52,10 @@ async function forgetRequests(env: Env): Promise<void> {
 /** Forgets stored responses after their thirty days. */
 async function forgetResponses(env: Env): Promise<void> {
   await untilNothing(() => ask(env, 'forget_responses', { count_max: 1000 }))
+}
+
+async function tendJobs(env: Env): Promise<void> {
+  await untilNothing(() => ask(env, 'tend_jobs', { count_max: 1000 }))
 }
 
 async function expireGrants(env: Env): Promise<void> {

@@ -1,7 +1,7 @@
 // What the gateway asks of a node: one generation, already formatted, checked and paid for.
 // The node knows tokens; it never learns keys, prices or prompt formats.
 
-import type { ResponseAsked } from '../public/responses.ts'
+import type { ResponseAsked, ResponseBody } from '../public/responses.ts'
 
 /** A piece of a formatted prompt. User text is only ever `text`, so it can never become a special token. */
 export type PromptPart =
@@ -139,3 +139,24 @@ export interface NodeError {
 export const TICKET_HEADER = 'x-ticket'
 /** Sent by a node with every answer of `POST /generate`: "1" once the generation was accepted and will be journaled. */
 export const ACCEPTED_HEADER = 'x-accepted'
+
+/** A response to a request, as it is before anything is known of its answer. */
+export function responseBody(
+  { response_id, created_unix_s, model, asked }: GenerateRequest,
+  told: Partial<ResponseBody> & Pick<ResponseBody, 'status'>,
+): ResponseBody {
+  return {
+    id: response_id,
+    object: 'response',
+    created_at: created_unix_s,
+    completed_at: null,
+    error: null,
+    incomplete_details: null,
+    model,
+    output: [],
+    usage: null,
+    access_programs: null,
+    ...asked!,
+    ...told,
+  }
+}

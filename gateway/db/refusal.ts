@@ -16,6 +16,7 @@ const codes = {
   exceeds_own_key: 'exceeds_own_key',
   limits_are_shared: 'limits_are_shared',
   too_many_keys: 'too_many_keys',
+  too_many_jobs: 'too_many_jobs',
   too_many_webhook_endpoints: 'too_many_webhook_endpoints',
   webhook_endpoint_disabled: 'webhook_endpoint_disabled',
   too_many_files: 'too_many_files',

@@ -35,7 +35,7 @@ export interface GenerationForm<B extends GenerationBody> {
 }
 
 // A reservation outlives the longest generation by this much, so that only a report that comes very late finds it expired.
-const SETTLE_MS_MAX = 60_000
+export const SETTLE_MS_MAX = 60_000
 
 export async function generate<B extends GenerationBody>(
   c: Call,

@@ -7,6 +7,7 @@ import type { TokenLogprob } from '../run/runner.ts'
 import { CallReader, type Part } from './call-reader.ts'
 import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
+import { EvenAnswer } from './even-answer.ts'
 import { messageShape } from './message.ts'
 import type { Ending, Failure, Finish, Piece, PromptTokenIds, PublicShape, WholeChoice } from './public-shape.ts'
 import { responseShape } from './response.ts'
@@ -32,7 +33,9 @@ const shapes = { chat: chatShape, completion: completionShape, message: messageS
 export function answerTo(request: GenerateRequest, usage: () => Usage, prompt_token_ids?: PromptTokenIds): Answer {
   const shape = shapes[request.shape](request, usage, prompt_token_ids)
   const choices = request.prompts.length * request.n
-  return request.stream ? new StreamedAnswer(shape, choices, request) : new WholeAnswer(shape, choices, request)
+  if (!request.stream) return new WholeAnswer(shape, choices, request)
+  const streamed = new StreamedAnswer(shape, choices, request)
+  return request.asked?.background ? new EvenAnswer(streamed, request) : streamed
 }
 
 export const KEEP_ALIVE = ': keep-alive\n\n'

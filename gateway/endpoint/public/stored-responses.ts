@@ -2,8 +2,6 @@
 // made of its account, its id and a secret that the database does not have.
 
 import * as z from 'zod'
-import { fromBase64, toBase64 } from '../../../contract/base64url.ts'
-import { hmac } from '../../../contract/hmac.ts'
 import {
   type ResponseBody,
   type ResponseEvent,
@@ -16,13 +14,13 @@ import type { Caller } from '../../auth/authenticate.ts'
 import { ask, obtain } from '../../db/ask.ts'
 import { refusalOf } from '../../db/refusal.ts'
 import { endpoint } from '../../endpoint.ts'
-import { type Call, dataSecretOf, type Env, settingsOf } from '../../env.ts'
+import { type Call, type Env, settingsOf } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { pathId, responseId } from '../../field/id.ts'
 import { pageQuery } from '../../field/page.ts'
 import { readQuery } from '../../field/query.ts'
 import { unsupported } from '../../field/unused.ts'
-import { seal, unseal } from '../../seal.ts'
+import { openedPart, sealedPart } from '../../sealed-part.ts'
 
 /** A stored response, and what it was made from. */
 export interface Stored {
@@ -44,9 +42,9 @@ export async function storedResponses(
     const item = { ...caller, request_ids: request_ids.slice(at, at + READ_MAX), with_input }
     const { account_id, responses } = await obtain(c.env, 'read_responses', item, 'allowed')
     for (const { request_id, response, input } of responses) {
-      const of = { account_id, request_id }
-      const body = await opened<ResponseBody>(c.env, response, { ...of, part: 'response' })
-      const items = input === null ? [] : await opened<ResponseInputItem[]>(c.env, input, { ...of, part: 'input' })
+      const of = { account_id, id: request_id }
+      const body = await openedPart<ResponseBody>(c.env, response, { ...of, name: 'response' })
+      const items = input === null ? [] : await openedPart<ResponseInputItem[]>(c.env, input, { ...of, name: 'input' })
       if (body && items) found.set(request_id, { response: body, input: items })
     }
   }
@@ -140,10 +138,11 @@ async function keep(
   response: ResponseBody,
 ): Promise<boolean> {
   try {
+    const of = { account_id: owned.account_id, id: owned.request_id }
     const item = {
       ...owned,
-      input: await sealed(env, input, { ...owned, part: 'input' }),
-      response: await sealed(env, response, { ...owned, part: 'response' }),
+      input: await sealedPart(env, input, { ...of, name: 'input' }),
+      response: await sealedPart(env, response, { ...of, name: 'response' }),
       account_bytes_max: settingsOf(env).stored_bytes_max,
     }
     return (await ask(env, 'keep_response', item)).decision === 'kept'
@@ -151,37 +150,6 @@ async function keep(
     console.error(`${owned.request_id}: the response was not stored: ${error instanceof ApiError ? error.code : error}`)
     return false
   }
-}
-
-interface Part extends Owned {
-  part: 'input' | 'response'
-}
-
-async function sealed(env: Env, value: object, part: Part): Promise<string> {
-  return toBase64(await seal(await deflated(JSON.stringify(value)), await secretOf(dataSecretOf(env), part)))
-}
-
-/** Null where it was sealed with another secret. */
-async function opened<T>(env: Env, text: string, part: Part): Promise<T | null> {
-  const bytes = fromBase64(text)!
-  const { DATA_SECRET_BEFORE: before } = env
-  const plain =
-    (await unseal(bytes, await secretOf(dataSecretOf(env), part))) ??
-    (before ? await unseal(bytes, await secretOf(before, part)) : null)
-  return plain && (JSON.parse(await inflated(plain)) as T)
-}
-
-function secretOf(secret: string, { account_id, request_id, part }: Part): Promise<string> {
-  return hmac(`stored ${part} of ${account_id}: ${request_id}`, secret)
-}
-
-async function deflated(text: string): Promise<Uint8Array<ArrayBuffer>> {
-  const stream = new Blob([text]).stream().pipeThrough(new CompressionStream('deflate-raw'))
-  return new Uint8Array(await new Response(stream).arrayBuffer())
-}
-
-async function inflated(bytes: ArrayBuffer): Promise<string> {
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'))).text()
 }
 
 /** The one in the path. */
