@@ -15,7 +15,8 @@ end $$;
 -- Keeps the next piece of a job's stream. Items: {node_id, key, job_id, request_id, number, event_count, text, length, sha256}.
 create function api.keep_job_chunk(items jsonb) returns setof jsonb language sql as $$ select keep_job_chunk(i) from jsonb_array_elements(items) as i $$;
 
--- Ends a job with its answer. Items: {node_id, key, job_id, request_id, state, status_code, usage, result, account_bytes_max}.
+-- Ends a job with its answer, and the last piece of its stream. Items: {node_id, key, job_id, request_id, chunk, state, status_code, usage,
+-- result, account_bytes_max}.
 create function api.end_job(items jsonb) returns setof jsonb language sql as $$ select end_job(i) from jsonb_array_elements(items) as i $$;
 
 -- Takes an attempt back that its node, or the ledger, did not carry out: nothing is charged for it. With an error the job fails, else it
@@ -25,7 +26,7 @@ create function api.return_job(items jsonb) returns setof jsonb language sql as 
 -- What is known of a job of the asker's. Items: {key_hash, address, knows_suspension, job_id}.
 create function api.read_job(items jsonb) returns setof jsonb language sql as $$ select read_job(i) from jsonb_array_elements(items) as i $$;
 
--- What came to a job's stream after so many chunks, and how the job is. Items: {account_id, job_id, after, bytes_max}.
+-- What came to a job's stream after so many chunks and events, and how the job is. Items: {account_id, job_id, after, seen, bytes_max}.
 create function api.follow_job(items jsonb) returns setof jsonb language sql as $$ select follow_job(i) from jsonb_array_elements(items) as i $$;
 
 -- Ends a job of the asker's that has not ended. Items: {key_hash, address, knows_suspension, job_id}.

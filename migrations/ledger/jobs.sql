@@ -149,7 +149,7 @@ create function ledger.end_job(item jsonb) returns jsonb language plpgsql as $$
 declare
   job jobs := attempted_job(item);
 begin
-  if job.id is null then
+  if job.id is null or item ? 'chunk' and keep_job_chunk(item || (item -> 'chunk')) ->> 'decision' = 'lost' then
     return '{"decision": "lost"}';
   end if;
   job.usage := item -> 'usage';
@@ -313,8 +313,11 @@ begin
   return jsonb_build_object('decision', 'followed', 'job', job_report(job), 'chunks', coalesce((
     select jsonb_agg(jsonb_build_object('number', number, 'event_count', event_count, 'text', encode(text, 'base64')) order by number)
     from (
-      select *, sum(octet_length(text)) over (order by number) - octet_length(text) as before from job_chunks
-      where job_id = job.id and number >= (item ->> 'after')::int and number < (item ->> 'after')::int + 100) as next
+      select *, sum(octet_length(text)) over (order by number) - octet_length(text) as before
+      from (
+        select * from job_chunks
+        where job_id = job.id and number >= (item ->> 'after')::int and event_count > (item ->> 'seen')::int
+        order by number limit 100) as first) as next
     where before < (item ->> 'bytes_max')::int), '[]'));
 end $$;
 

@@ -81,21 +81,23 @@ export const take_job = {
 
 const attempt = { ...speaking, job_id: uuid, request_id: uuid }
 
+const chunk = {
+  number: count,
+  event_count: count,
+  text: sealed,
+  length: count, // of all that is stored with it
+  sha256: z.string(),
+}
+
 export const keep_job_chunk = {
-  item: z.strictObject({
-    ...attempt,
-    number: count,
-    event_count: count,
-    text: sealed,
-    length: count, // of all that is stored with it
-    sha256: z.string(),
-  }),
+  item: z.strictObject({ ...attempt, ...chunk }),
   answer: z.strictObject({ decision: z.enum(['kept', 'lost']) }),
 }
 
 export const end_job = {
   item: z.strictObject({
     ...attempt,
+    chunk: z.strictObject(chunk).optional(),
     state: z.enum(['completed', 'incomplete']),
     status_code: z.int(),
     usage,
@@ -142,7 +144,7 @@ export const read_job = { item: z.strictObject({ ...caller, job_id: uuid }), ans
 export const cancel_job = { item: z.strictObject({ ...caller, job_id: uuid }), answer: found }
 
 export const follow_job = {
-  item: z.strictObject({ account_id: id, job_id: uuid, after: count, bytes_max: count }),
+  item: z.strictObject({ account_id: id, job_id: uuid, after: count, seen: count, bytes_max: count }),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({
       decision: z.literal('followed'),

@@ -73,37 +73,42 @@ export const reportJob = endpoint(
     const { account_id, request_id } = ticket
     const of = { account_id, id: said.job_id }
     const attempt = { node_id: said.node_id, key: signed.key, job_id: said.job_id, request_id }
-    const kept = chunk ? await keepChunk(c.env, attempt, chunk, of) : 'kept'
-    const ended = end && kept === 'kept' ? await endJob(c.env, attempt, end, of) : kept
+    const piece = chunk && (await sealedChunk(c.env, chunk, of))
+    const decision = end
+      ? await endJob(c.env, attempt, { end, piece, of })
+      : piece && (await ask(c.env, 'keep_job_chunk', { ...attempt, ...piece })).decision
     if (end) sendSoon(c)
-    return signedAnswer(c.env, signed, JSON.stringify({ decision: ended } satisfies JobAnswer))
+    return signedAnswer(c.env, signed, JSON.stringify({ decision: decision ?? 'kept' } satisfies JobAnswer))
   },
 )
 
 type Attempt = Pick<Item<'end_job'>, 'node_id' | 'key' | 'job_id' | 'request_id'>
 type Of = Omit<Part, 'name'>
 
-async function keepChunk(env: Env, attempt: Attempt, chunk: JobChunk, of: Of): Promise<JobAnswer['decision']> {
-  const { chunk_count: number, text, ...after } = chunk
-  const sealed = await sealedPart(env, text, { ...of, name: `chunk ${number}` })
-  return (await ask(env, 'keep_job_chunk', { ...attempt, number, ...after, text: sealed })).decision
+async function sealedChunk(env: Env, { chunk_count: number, text, ...after }: JobChunk, of: Of) {
+  return { number, ...after, text: await sealedPart(env, text, { ...of, name: `chunk ${number}` }) }
 }
 
-async function endJob(env: Env, attempt: Attempt, end: JobEnd, of: Of): Promise<JobAnswer['decision']> {
+interface Ended {
+  end: JobEnd
+  piece: Item<'end_job'>['chunk'] | undefined
+  of: Of
+}
+
+async function endJob(env: Env, attempt: Attempt, { end, piece, of }: Ended): Promise<JobAnswer['decision']> {
   const { decision } = await (end.kind === 'answered'
-    ? ask(env, 'end_job', await answerItem(env, attempt, end, of))
+    ? ask(env, 'end_job', { ...attempt, ...(piece && { chunk: piece }), ...(await answered(env, end, of)) })
     : returnJob(env, attempt, end))
   return decision === 'lost' ? 'lost' : 'kept'
 }
 
-async function answerItem(env: Env, attempt: Attempt, end: Extract<JobEnd, { kind: 'answered' }>, of: Of) {
-  const answer = JSON.parse(end.answer) as { object?: string; status?: string }
+async function answered(env: Env, { answer: text, usage }: Extract<JobEnd, { kind: 'answered' }>, of: Of) {
+  const answer = JSON.parse(text) as { object?: string; status?: string }
   const is_cut = answer.object === 'response' && answer.status === 'incomplete'
   return {
-    ...attempt,
     state: is_cut ? ('incomplete' as const) : ('completed' as const),
     status_code: 200,
-    usage: end.usage,
+    usage,
     result: await sealedPart(env, answer, { ...of, name: 'response' }),
     account_bytes_max: settingsOf(env).stored_bytes_max,
   }

@@ -21,6 +21,7 @@ import { pageQuery } from '../../field/page.ts'
 import { readQuery } from '../../field/query.ts'
 import { unsupported } from '../../field/unused.ts'
 import { openedPart, sealedPart } from '../../sealed-part.ts'
+import { findBackground, unansweredBody } from './background.ts'
 
 /** A stored response, and what it was made from. */
 export interface Stored {
@@ -181,9 +182,21 @@ export const retrieveResponse = endpoint(
   { says: 'Reads a stored response again.', query: retrieving, answer: responseBody },
   async (c, caller: Caller) => {
     readQuery(c, retrieving)
-    return c.json((await storedOf(c, caller, false)).response)
+    return c.json(await currentBody(c, caller, pathId(c, 'id', responseId)))
   },
 )
+
+/** Answered, or as it is in the background. It may have been answered between the two looks. */
+async function currentBody(c: Call, caller: Caller, id: string): Promise<ResponseBody> {
+  const stored = async () => (await storedResponses(c, caller, [id], { with_input: false })).get(id)?.response
+  const response = await stored()
+  if (response) return response
+  const background = await findBackground(c, caller, id)
+  const current = background && unansweredBody(background)
+  const found = current ?? (background && (await stored()))
+  if (!found) throw missing()
+  return found
+}
 
 export const deleteResponse = endpoint(
   { says: 'Deletes a stored response.', answer: responseDeleted },
