@@ -45,6 +45,8 @@ import { createTopUp } from './endpoint/operator/top-ups.ts'
 import { reportAccountUsage, retrieveAnyUsage } from './endpoint/operator/usage.ts'
 import { ownAccount } from './endpoint/public/account.ts'
 import { balance } from './endpoint/public/balance.ts'
+import { advanceSoon } from './endpoint/public/batch-steps.ts'
+import { cancelBatch, createBatch, listBatches, retrieveBatch } from './endpoint/public/batches.ts'
 import { ownBilling } from './endpoint/public/billing.ts'
 import { chatCompletions } from './endpoint/public/chat-completions.ts'
 import { createCheckoutSession } from './endpoint/public/checkout.ts'
@@ -116,6 +118,9 @@ export const routes: Route[] = [
   route('/v1/files', key('generate'), { GET: listFiles, POST: createFile }, { once_by: 'nature' }),
   route('/v1/files/:id', key('generate'), { GET: retrieveFile, DELETE: deleteFile }),
   route('/v1/files/:id/content', key('generate'), { GET: readFileContent }),
+  route('/v1/batches', key('generate'), { GET: listBatches, POST: createBatch }),
+  route('/v1/batches/:id', key('generate'), { GET: retrieveBatch }),
+  route('/v1/batches/:id/cancel', key('generate'), { POST: cancelBatch }),
   route('/v1/tokenize', key('generate'), { POST: tokenize }, { once_by: 'nature' }),
   route('/v1/detokenize', key('generate'), { POST: detokenize }, { once_by: 'nature' }),
   route('/v1/estimate', key('generate'), { POST: estimate }, { once_by: 'nature' }),
@@ -311,6 +316,7 @@ app.use('/internal/*', async (c, next) => {
   await refuseForgeries(c)
   await next()
   await rememberNode(c)
+  advanceSoon(c) // nodes are heard all the time, and what they report brings batches on
 })
 app.use('/v1/*', async (c, next) => {
   await refuseGuessing(c, () => authenticate(c.req.raw))

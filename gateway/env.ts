@@ -68,6 +68,13 @@ export interface Env {
 
 /** One request on its way through the worker. (On the hot path `c.get(name)`: `c.var` makes an object of all of them each time.) */
 export type Call = Context<App>
+/** What a request is formatted with: a call, or what stands in for one where nobody calls. */
+export interface Asking {
+  env: Env
+  get(name: 'request_id'): string
+  executionCtx: { waitUntil(work: Promise<unknown>): void }
+}
+
 export interface App {
   Bindings: Env
   Variables: {

@@ -87,6 +87,9 @@ const table = {
     status: 400,
     message: 'This account has as many webhook endpoints as it may. Delete some.',
   },
+  too_many_batches: { status: 400, message: 'This account has as many batches as may run at a time.' },
+  unknown_file: { status: 400, message: 'There is no file of this id that is for a batch.' },
+  batch_has_ended: { status: 400, message: 'This batch has ended, or is just ending.' },
   too_many_files: { status: 400, message: 'This account has as many files as it may. Delete some.' },
   too_many_uploads: {
     status: 429,

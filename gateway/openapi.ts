@@ -6,6 +6,7 @@ import * as accounts from '../contract/public/account.ts'
 import * as anomalies from '../contract/public/anomaly.ts'
 import * as audit from '../contract/public/audit.ts'
 import * as balances from '../contract/public/balance.ts'
+import * as batches from '../contract/public/batch.ts'
 import * as billing from '../contract/public/billing.ts'
 import * as checkout from '../contract/public/checkout.ts'
 import * as creditNotes from '../contract/public/credit-note.ts'
@@ -186,6 +187,7 @@ const NAMED = [
   anomalies,
   audit,
   balances,
+  batches,
   billing,
   checkout,
   creditNotes,

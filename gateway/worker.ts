@@ -6,6 +6,7 @@ import { closeInvoices } from './billing/close-invoices.ts'
 import { reconcile } from './billing/reconcile.ts'
 import { pushMeter } from './billing/stripe-meter.ts'
 import { ask } from './db/ask.ts'
+import { advanceBatches } from './endpoint/public/batch-steps.ts'
 import { type Env, settingsOf } from './env.ts'
 import { deleteParts } from './files/part.ts'
 import { untilNothing } from './until-nothing.ts'
@@ -34,6 +35,8 @@ const duties = [
   tendJobs,
   forgetEvents,
   forgetFiles,
+  (env: Env) => advanceBatches(env, BATCH_MS_MAX),
+  forgetBatches,
   sendWebhooks,
   closeInvoices,
   pushMeter,
@@ -75,6 +78,12 @@ async function forgetFiles(env: Env): Promise<void> {
     await ask(env, 'forget_parts', { part_ids })
     return { count }
   })
+}
+
+const BATCH_MS_MAX = 40_000 // less than the minute until the next run
+
+async function forgetBatches(env: Env): Promise<void> {
+  await untilNothing(() => ask(env, 'forget_batches', { count_max: 5000 }))
 }
 
 const SEND_MS_MAX = 50_000 // less than the minute until the next run

@@ -93,6 +93,7 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   create_batch: { lane: 'change', shard: byKey },
   read_batch: { lane: 'read', shard: byKey },
   cancel_batch: { lane: 'change', shard: byKey },
+  list_batches: { lane: 'list', shard: byKey },
   claim_batch: { lane: 'job', shard: 'batches' },
   note_lines: { lane: 'job', shard: 'batches' },
   note_offers: { lane: 'job', shard: 'batches' },

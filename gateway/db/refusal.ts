@@ -19,6 +19,9 @@ const codes = {
   too_many_jobs: 'too_many_jobs',
   too_many_webhook_endpoints: 'too_many_webhook_endpoints',
   webhook_endpoint_disabled: 'webhook_endpoint_disabled',
+  too_many_batches: 'too_many_batches',
+  unknown_file: 'unknown_file',
+  batch_has_ended: 'batch_has_ended',
   too_many_files: 'too_many_files',
   too_many_uploads: 'too_many_uploads',
   no_room_for_file: 'no_room_for_file',
@@ -58,7 +61,11 @@ const codes = {
 
 export type Refusal = keyof typeof codes
 
-const params: Partial<Record<Refusal, string>> = { unknown_account: 'account_id', no_flex_price: 'service_tier' }
+const params: Partial<Record<Refusal, string>> = {
+  unknown_account: 'account_id',
+  no_flex_price: 'service_tier',
+  unknown_file: 'input_file_id',
+}
 
 interface Refused {
   decision: Refusal

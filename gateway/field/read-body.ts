@@ -157,7 +157,7 @@ function decode(bytes: ArrayBuffer): string {
   }
 }
 
-function parseJson(text: string): unknown {
+export function parseJson(text: string): unknown {
   const excess = excessOf(text)
   if (excess === 'depth') throw new ApiError('invalid_json', { message: 'The body is nested too deeply.' })
   if (excess)

@@ -6,6 +6,9 @@ create function api.create_batch(items jsonb) returns setof jsonb language sql a
 -- Items: {key_hash, address, knows_suspension, batch_id}.
 create function api.read_batch(items jsonb) returns setof jsonb language sql as $$ select read_batch(i) from jsonb_array_elements(items) as i $$;
 
+-- The newest first. Items: {key_hash, address, knows_suspension, limit, after}.
+create function api.list_batches(items jsonb) returns setof jsonb language sql as $$ select list_batches(i) from jsonb_array_elements(items) as i $$;
+
 -- Begins nothing more of a batch; what runs is finished. Items: {key_hash, address, knows_suspension, batch_id}.
 create function api.cancel_batch(items jsonb) returns setof jsonb language sql as $$ select cancel_batch(i) from jsonb_array_elements(items) as i $$;
 

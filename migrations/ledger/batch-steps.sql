@@ -50,6 +50,9 @@ begin
   if batch.state = 'validating' then
     return jsonb_build_object('step', 'validate', 'read_bytes', batch.read_bytes, 'read_lines', batch.read_lines, 'model', batch.model)
       || batch_asker(batch);
+  elsif batch.in_progress_at is null then -- it was never checked to its end, and nothing of it began
+    perform end_batch(batch, case when batch.cancelling_at is null then 'expired' else 'cancelled' end);
+    return null;
   elsif batch.state <> 'in_progress' then
     perform close_lines(batch);
     has_waiting := exists (select from batch_lines where batch_id = batch.id and state = 'waiting');
@@ -157,7 +160,7 @@ $$;
 create function ledger.note_lines(item jsonb) returns jsonb language plpgsql as $$
 declare
   batch batches := leased_batch(item);
-  errors jsonb;
+  faults jsonb;
 begin
   if batch.id is null then
     return '{"decision": "lost"}';
@@ -165,7 +168,7 @@ begin
   insert into batch_lines (batch_id, number, begins_at, bytes, custom_id_hash)
   select batch.id, (l ->> 'number')::int, (l ->> 'begins_at')::bigint, (l ->> 'bytes')::int, decode(l ->> 'custom_id_hash', 'hex')
   from jsonb_array_elements(item -> 'lines') as l on conflict do nothing;
-  errors := batch.errors || (item -> 'errors') || repeated_lines(batch, item -> 'lines') || case
+  faults := batch.errors || (item -> 'errors') || repeated_lines(batch, item -> 'lines') || case
     when (item ->> 'read_lines')::int > batch_lines_max() then batch_error(null, 'too_many_requests', format(
       'A batch has at most %s requests.', batch_lines_max()))
     when item -> 'is_end' = 'true' and (item ->> 'read_lines')::int = 0 and item -> 'errors' = '[]' and batch.errors = '[]' then
@@ -174,10 +177,10 @@ begin
   end;
   update batches set
     read_bytes = (item ->> 'read_bytes')::bigint, read_lines = (item ->> 'read_lines')::int, model = item ->> 'model', has_lines = true,
-    errors = (select coalesce(jsonb_agg(e order by at), '[]') from jsonb_array_elements(errors) with ordinality as t (e, at) where at <= batch_errors_max())
+    errors = (select coalesce(jsonb_agg(e order by at), '[]') from jsonb_array_elements(faults) with ordinality as t (e, at) where at <= batch_errors_max())
   where id = batch.id returning * into batch;
   perform release_batch(batch);
-  if jsonb_array_length(errors) >= batch_errors_max() or (item -> 'is_end' = 'true' and errors <> '[]')
+  if jsonb_array_length(faults) >= batch_errors_max() or (item -> 'is_end' = 'true' and faults <> '[]')
     or batch.read_lines > batch_lines_max() then
     perform end_batch(batch, 'failed');
   elsif item -> 'is_end' = 'true' then

@@ -22,12 +22,16 @@ create function ledger.batch_report(batch batches) returns jsonb language sql st
   select jsonb_build_object(
     'id', batch.id::text, 'endpoint', batch.endpoint, 'model', batch.model, 'errors', batch.errors,
     'input_file_id', batch.input_file_id::text, 'state', batch.state, 'metadata', batch.metadata,
-    'output_file_id', case when not is_open(batch) then batch.output_file_id::text end,
-    'error_file_id', case when not is_open(batch) then batch.error_file_id::text end,
+    'output_file_id', result_file_of(batch, batch.output_file_id), 'error_file_id', result_file_of(batch, batch.error_file_id),
     'request_counts', batch_counts(batch),
     'usage', jsonb_build_object(
       'prompt_tokens', batch.prompt_tokens, 'cached_tokens', batch.cached_tokens, 'completion_tokens', batch.completion_tokens))
     || batch_moments(batch)
+$$;
+
+-- A file that is written; one in which nothing is, is none.
+create function ledger.result_file_of(batch batches, file_id bigint) returns text language sql stable as $$
+  select f.id::text from files f where f.id = file_id and f.bytes > 0 and not is_open(batch)
 $$;
 
 create function ledger.batch_moments(batch batches) returns jsonb language sql immutable as $$
@@ -87,6 +91,21 @@ create function ledger.read_batch(item jsonb) returns jsonb language sql as $$
   from asked_batch(item)
 $$;
 
+create function ledger.list_batches(item jsonb) returns jsonb language plpgsql as $$
+declare
+  asker keys := asker_of(item);
+  refusal text := asker_refusal(asker, item, 'generate');
+begin
+  if refusal is not null then
+    return jsonb_build_object('decision', refusal);
+  end if;
+  return jsonb_build_object('decision', 'allowed', 'batches', coalesce((
+    select jsonb_agg(batch_report(b) order by b.id desc) from (
+      select * from batches
+      where account_id = asker.account_id and id < coalesce((item ->> 'after')::bigint, 9223372036854775807)
+      order by id desc limit (item ->> 'limit')::int + 1) as b), '[]'));
+end $$;
+
 create function ledger.cancel_batch(item jsonb) returns jsonb language plpgsql as $$
 declare
   asked record := asked_batch(item);
@@ -115,7 +134,9 @@ begin
     completed_at = case ended when 'completed' then moment end, failed_at = case ended when 'failed' then moment end,
     expired_at = case ended when 'expired' then moment end, cancelled_at = case ended when 'cancelled' then moment end
   where id = batch.id;
-  update files set state = 'ready', expires_at = moment + batch.output_expires_after_s * interval '1 second'
+  update files set
+    state = case when bytes > 0 then 'ready' else 'deleted' end,
+    expires_at = moment + case when bytes > 0 then batch.output_expires_after_s else 0 end * interval '1 second'
   where id in (batch.output_file_id, batch.error_file_id) and state = 'writing';
   update files set kept_until = null
   where id = batch.input_file_id and not exists (select from batches b where b.input_file_id = files.id and is_open(b));

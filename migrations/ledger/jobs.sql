@@ -177,7 +177,9 @@ end $$;
 -- Tells whoever a job is of that it has ended, in the commit of its end. A kind of owner has its row here.
 create function ledger.job_ended(job jobs) returns void language plpgsql as $$
 begin
-  if job.kind = 'response' then
+  if job.kind = 'batch' then
+    perform end_line(job);
+  elsif job.kind = 'response' then
     perform emit(job.account_id, 'response.' || job.state, jsonb_build_object('id', 'resp_' || replace(job.id::text, '-', '')));
   end if;
 end $$;

@@ -71,7 +71,7 @@ export const cancel_batch = {
 }
 
 /** Why a line has no answer; without a status nothing was asked. */
-export const lineRefusal = z.strictObject({
+const lineRefusal = z.strictObject({
   status_code: z.int().nullable(),
   error: z.looseObject({ code: z.string().nullable(), message: z.string() }),
 })

@@ -18,16 +18,7 @@ export const batches = pgTable('batches', {
   metadata: jsonb(),
   output_expires_after_s: integer().notNull(),
   state: text({
-    enum: [
-      'validating',
-      'failed',
-      'in_progress',
-      'finalizing',
-      'completed',
-      'expired',
-      'cancelling',
-      'cancelled',
-    ],
+    enum: ['validating', 'failed', 'in_progress', 'finalizing', 'completed', 'expired', 'cancelling', 'cancelled'],
   })
     .notNull()
     .default('validating'),

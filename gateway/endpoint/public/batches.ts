@@ -9,7 +9,6 @@ import { obtain } from '../../db/ask.ts'
 import type { Answer } from '../../db/functions.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Call } from '../../env.ts'
-import { ApiError } from '../../error.ts'
 import { generationFields } from '../../field/generation.ts'
 import { batchId, fileId, pathId } from '../../field/id.ts'
 import { pageOf, pageQuery } from '../../field/page.ts'
@@ -80,7 +79,10 @@ export const retrieveBatch = endpoint({ says: 'Shows a batch.', answer: shown.ba
 )
 
 export const cancelBatch = endpoint(
-  { says: 'Begins nothing more of a batch. What runs is finished, and what was answered can be read.', answer: shown.batch },
+  {
+    says: 'Begins nothing more of a batch. What runs is finished, and what was answered can be read.',
+    answer: shown.batch,
+  },
   async (c, caller: Caller) => {
     const { batch } = await obtain(c.env, 'cancel_batch', named(c, caller), 'allowed')
     advanceSoon(c)

@@ -17,7 +17,8 @@ import { publicRow } from '../../field/public-row.ts'
 import { readQuery } from '../../field/query.ts'
 import { checked, drain } from '../../field/read-body.ts'
 import { name } from '../../field/text.ts'
-import { bytesOf, streamOf } from '../../files/content.ts'
+import { unixSeconds } from '../../field/time.ts'
+import { bytesOf, partsOf, streamOf } from '../../files/content.ts'
 import { type Form, readForm } from '../../files/form.ts'
 import { Gathering } from '../../files/gathering.ts'
 import { bucketOf, putPart } from '../../files/part.ts'
@@ -146,7 +147,7 @@ export const readFileContent = endpoint(
     const { file, account_id, parts } = await obtain(c.env, 'read_file', item, 'allowed')
     const range = rangeIn(c.req.header('range'), file.bytes)
     const { begin, end } = range ?? { begin: 0, end: file.bytes }
-    const bytes = bytesOf(c.env, { account_id, parts: parts! }, { begin, end })
+    const bytes = bytesOf(partsOf(c.env), { account_id, parts: parts! }, { begin, end })
     return new Response(streamOf(bytes), {
       status: range ? 206 : 200,
       headers: {
@@ -189,8 +190,4 @@ function publicFile({ id, bytes, created_at, expires_at, filename, purpose }: Ke
     status: 'processed',
     status_details: null,
   }
-}
-
-function unixSeconds(moment: string): number {
-  return Math.floor(Date.parse(moment) / 1000)
 }

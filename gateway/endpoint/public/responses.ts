@@ -10,7 +10,7 @@ import {
 } from '../../../contract/public/responses.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
-import type { Call } from '../../env.ts'
+import type { Asking, Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { generationFields, serviceTierOf } from '../../field/generation.ts'
 import { itemId, responseId } from '../../field/id.ts'
@@ -97,7 +97,7 @@ const body = z
 type Body = z.infer<typeof body>
 type Conversation = z.infer<z.ZodObject<typeof conversation>>
 
-export function responseForm(c: Call, caller: Caller): GenerationForm<Body> & { input: () => ResponseInputItem[] } {
+export function responseForm(c: Asking, caller: Caller): GenerationForm<Body> & { input: () => ResponseInputItem[] } {
   let items: ResponseInputItem[] = []
   return {
     schema: body,
@@ -216,13 +216,13 @@ async function inOwnNames<T>(make: () => T | Promise<T>): Promise<T> {
 }
 
 /** All that a response is made from: what the one before it was, what it answered, and what is given now. */
-async function itemsFor(c: Call, caller: Caller, fields: Conversation): Promise<ResponseInputItem[]> {
+async function itemsFor(c: Asking, caller: Caller, fields: Conversation): Promise<ResponseInputItem[]> {
   const earlier = fields.previous_response_id ? await itemsBefore(c, caller, fields.previous_response_id) : []
   const referred = await referredItems(c, caller, fields.input, earlier)
   return itemsOf(fields.input, { earlier, referred, request_id: c.get('request_id') })
 }
 
-async function itemsBefore(c: Call, caller: Caller, id: string): Promise<ResponseInputItem[]> {
+async function itemsBefore(c: Asking, caller: Caller, id: string): Promise<ResponseInputItem[]> {
   const request_id = responseId.safeParse(id).data
   const stored = request_id && (await storedResponses(c, caller, [request_id], { with_input: true })).get(request_id)
   if (stored) return [...stored.input, ...stored.response.output]
@@ -234,7 +234,7 @@ async function itemsBefore(c: Call, caller: Caller, id: string): Promise<Respons
 
 /** An id of an item names the response that it is of. */
 async function referredItems(
-  c: Call,
+  c: Asking,
   caller: Caller,
   input: ResponseInput,
   earlier: ResponseInputItem[],

@@ -14,7 +14,7 @@ import type { Caller } from '../../auth/authenticate.ts'
 import { ask, obtain } from '../../db/ask.ts'
 import { refusalOf } from '../../db/refusal.ts'
 import { endpoint } from '../../endpoint.ts'
-import { type Call, type Env, settingsOf } from '../../env.ts'
+import { type Asking, type Call, type Env, settingsOf } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { pathId, responseId } from '../../field/id.ts'
 import { pageQuery } from '../../field/page.ts'
@@ -33,7 +33,7 @@ const READ_MAX = 16 // at a time
 
 /** Those that are there, by their requests' ids. */
 export async function storedResponses(
-  c: Call,
+  c: Asking,
   caller: Caller,
   request_ids: readonly string[],
   { with_input }: { with_input: boolean },
@@ -58,7 +58,7 @@ interface Owned {
 }
 
 /** An answer that is stored before its client sees it end; where it could not be, it says `store: false`. */
-export function storing(c: Call, owned: Owned & { input: ResponseInputItem[] }, answer: Response): Response {
+export function storing(c: Asking, owned: Owned & { input: ResponseInputItem[] }, answer: Response): Response {
   if (answer.status !== 200 || !answer.body) return answer
   const decoder = new TextDecoder()
   const encoder = new TextEncoder()
