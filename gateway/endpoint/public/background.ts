@@ -88,12 +88,10 @@ async function foundBackground(
   return head && { account_id, job_id, job, head, result }
 }
 
-/** As it is now, where it has not been answered. */
-export function unansweredBody({
-  head,
-  job,
-  result,
-}: Pick<BackgroundResponse, 'head' | 'job' | 'result'>): ResponseBody {
+type Told = Pick<BackgroundResponse, 'head' | 'job' | 'result'>
+
+/** As it is now; null where it is answered, and stored. */
+export function unansweredBody({ head, job, result }: Told): ResponseBody | null {
   if (result) return result
   switch (job.state) {
     case 'queued':
@@ -102,13 +100,15 @@ export function unansweredBody({
       return { ...head, status: 'in_progress' }
     case 'cancelled':
       return { ...head, status: 'cancelled' }
-    default:
+    case 'failed':
       return { ...head, status: 'failed', error: errorOf(job) }
+    default:
+      return null
   }
 }
 
 function errorOf({ error }: Report): ResponseBody['error'] {
-  const { type = 'server_error', message = 'The answer is not there any more.' } = error ?? {}
+  const { type, message } = error!
   if (type === 'invalid_request_error') return { code: 'invalid_prompt', message }
   return { code: type === 'server_error' ? 'server_error' : 'rate_limit_exceeded', message }
 }
