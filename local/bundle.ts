@@ -8,10 +8,16 @@ import { writeAssets } from './assets.ts'
 const root = fileURLToPath(new URL('../', import.meta.url))
 
 // Stripe's client makes an object of every API it knows, so no bundler can tell which are used: two thirds of it are of APIs that
-// the gateway never asks, or for events of a kind that it does not take. Those keep their classes and lose their methods. A call of
-// one is a TypeError that names it.
-const STRIPE_USED = ['Customers', 'Checkout/Sessions', 'Billing/Meters', 'Billing/MeterEvents']
+// the gateway never asks, or for events of a kind that it does not take. Those keep their classes and lose their methods, all but
+// these. A call of one is a TypeError that names it.
+const STRIPE_USED: Record<string, string> = {
+  Customers: 'create',
+  'Checkout/Sessions': 'create',
+  'Billing/Meters': 'listEventSummaries',
+  'Billing/MeterEvents': 'create',
+}
 const UNUSED_CLASS = /^export class (\w+) extends (?:StripeResource|BaseEventNotificationHandler)\b/m
+const METHOD = /^ {4}(\w+)\(.*\) \{\n(?: {8}.*\n)+ {4}\}\n/gm
 
 const stripeUsed: Plugin = {
   name: 'stripe-used',
@@ -20,8 +26,10 @@ const stripeUsed: Plugin = {
       { filter: /[\\/]stripe[\\/]esm[\\/](resources[\\/].*|StripeEventNotificationHandler)\.js$/ },
       async ({ path }) => {
         const [, name] = /[\\/]esm[\\/](?:resources[\\/])?(.*)\.js$/.exec(path)!
-        if (STRIPE_USED.includes(name!.replaceAll('\\', '/'))) return null
-        const [, unused] = UNUSED_CLASS.exec(await readFile(path, 'utf8')) ?? []
+        const source = await readFile(path, 'utf8')
+        const used = STRIPE_USED[name!.replaceAll('\\', '/')]
+        if (used) return { contents: source.replace(METHOD, (method, called) => (called === used ? method : '')) }
+        const [, unused] = UNUSED_CLASS.exec(source) ?? []
         return unused ? { contents: `export class ${unused} {}` } : null
       },
     ),
@@ -63,18 +71,30 @@ const notAskedFor: Plugin = {
     }),
 }
 
-// Schemas become JSON Schema where the document of the API is written (local/openapi.ts), never in the worker. What the schemas of zod
-// name of it keeps its names.
+// Schemas become JSON Schema where the document of the API is written (local/openapi.ts), never in the worker, and drizzle makes a list
+// of every type of column it knows. What names these keeps the names: a table with a column of such a type is a TypeError when it loads.
+const NAMES_ALONE = [
+  /[\\/]zod[\\/]v4[\\/]core[\\/](json-schema-processors|json-schema-generator|to-json-schema)\.js$/,
+  /[\\/]pg-core[\\/]columns[\\/](bigserial|char|interval|line|macaddr8?|point|real|serial|smallint|smallserial|varchar|inet)\.js$/,
+  /[\\/]pg-core[\\/]columns[\\/](postgis_extension[\\/]geometry|vector_extension[\\/](bit|halfvec|sparsevec|vector))\.js$/,
+]
+
+const EXPORTED = /^export (?:const|function|class) (\w+)|^ {2}(\w+),?(?=\n(?: {2}\w+,?\n)*\};)/gm
+
 const namesAlone: Plugin = {
   name: 'names-alone',
-  setup: ({ onLoad }) =>
-    onLoad(
-      { filter: /[\\/]zod[\\/]v4[\\/]core[\\/](json-schema-processors|json-schema-generator|to-json-schema)\.js$/ },
-      async ({ path }) => {
-        const exported = (await readFile(path, 'utf8')).matchAll(/^export (?:const|function|class) (\w+)/gm)
-        return { contents: Array.from(exported, ([, name]) => `export const ${name} = undefined`).join('\n') }
-      },
-    ),
+  setup: ({ onLoad }) => {
+    for (const filter of NAMES_ALONE)
+      onLoad({ filter }, async ({ path }) => {
+        const exported = (await readFile(path, 'utf8')).matchAll(EXPORTED)
+        return {
+          contents: Array.from(
+            exported,
+            ([, declared, listed]) => `export const ${declared ?? listed} = undefined`,
+          ).join('\n'),
+        }
+      })
+  },
 }
 
 const options = {

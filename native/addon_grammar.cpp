@@ -129,7 +129,8 @@ class NativeGrammar : public Napi::ObjectWrap<NativeGrammar> {
 
   // hasMask(state, vocabulary): whether it is remembered.
   Napi::Value has_mask(const Napi::CallbackInfo& info) {
-    return Napi::Boolean::New(info.Env(), grammar_->has_mask(state_of(info[0]), NativeVocabulary::of(info[1]).number()));
+    const NativeVocabulary& vocabulary = NativeVocabulary::of(info[1]);
+    return Napi::Boolean::New(info.Env(), grammar_->has_mask(state_of(info[0]), vocabulary.tree(), vocabulary.number()));
   }
 
   // trim(bytes_max)

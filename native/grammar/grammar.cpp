@@ -113,13 +113,19 @@ void Grammar::parse(std::span<const int32_t> words) {
   }
   first_edge_.push_back(int32_t(edges_.size()));
   first_call_.push_back(int32_t(calls_.size()));
+  alike_bytes_ = reader.next(0, INT32_MAX);
+  for (int32_t node = 0; node < nodes_; node++) alike_node_.push_back(reader.next(0, nodes_));
+  for (const int32_t first : alike_node_)
+    if (alike_node_[size_t(first)] != first) refuse("the grammar likens a node to one that is like another");
   if (!reader.is_at_end()) refuse("the grammar goes on behind its end");
 }
 
 void Grammar::forget() {
   frames_.assign(1, {dead, 0});
   frame_ids_.clear();
+  alike_frame_.assign(1, 0);
   states_.clear();
+  alike_state_.clear();
   steps_.clear();
   walked_.clear();
   state_ids_.clear();
@@ -186,15 +192,20 @@ int32_t Grammar::close_and_intern() {
   seen_.clear();
   if (overflows_ || (configs.empty() && !accepts_)) return dead;
   std::sort(configs.begin(), configs.end());
-  uint64_t hash = accepts_ ? 1469598103934665603u : 88172645463325252u;
+  return intern(std::move(configs), accepts_);
+}
+
+int32_t Grammar::intern(std::vector<Config> configs, bool accepts) {
+  uint64_t hash = accepts ? 1469598103934665603u : 88172645463325252u;
   for (const Config& config : configs) hash = (hash ^ pair(config.node, config.stack)) * 1099511628211u, hash ^= hash >> 29;
   for (auto [at, end] = state_ids_.equal_range(hash); at != end; ++at) {
     const State& same = states_[size_t(at->second)];
-    if (same.accepts == accepts_ && same.configs == configs) return at->second;
+    if (same.accepts == accepts && same.configs == configs) return at->second;
   }
   const auto id = int32_t(states_.size());
   config_count_ += int64_t(configs.size());
-  states_.push_back({std::move(configs), accepts_});
+  states_.push_back({std::move(configs), accepts});
+  alike_state_.push_back(unknown);
   steps_.resize(steps_.size() + size_t(classes_), unknown);
   walked_.resize(steps_.size());
   state_ids_.emplace(hash, id);
@@ -249,7 +260,34 @@ int32_t Grammar::forced_byte(int32_t state) const {
   return forced;
 }
 
-bool Grammar::has_mask(int32_t state, int32_t tree_number) const { return masks_.contains(pair(state, tree_number)); }
+// The frame whose nodes are those that its own are like. Each stands behind the one it returns to.
+int32_t Grammar::alike_frame(int32_t frame) {
+  while (alike_frame_.size() <= size_t(frame)) {
+    const auto [node, parent] = frames_[alike_frame_.size()];
+    const Frame alike{alike_node_[size_t(node)], alike_frame_[size_t(parent)]};
+    const auto [at, is_new] = frame_ids_.try_emplace(pair(alike.node, alike.parent), int32_t(frames_.size()));
+    if (is_new) frames_.push_back(alike);
+    alike_frame_.push_back(at->second);
+  }
+  return alike_frame_[size_t(frame)];
+}
+
+// The state that stands for all that no token tells from it, and so follows from what it is alone.
+int32_t Grammar::alike_state(int32_t state, const TokenTree& tree) {
+  if (tree.depth_max() > alike_bytes_) return state;
+  if (alike_state_[size_t(state)] != unknown) return alike_state_[size_t(state)];
+  std::vector<Config> configs;
+  for (const auto& [node, stack] : states_[size_t(state)].configs)
+    configs.push_back({alike_node_[size_t(node)], alike_frame(stack)});
+  std::sort(configs.begin(), configs.end());
+  configs.erase(std::unique(configs.begin(), configs.end()), configs.end());
+  const int32_t alike = intern(std::move(configs), accepts(state));
+  return alike_state_[size_t(state)] = alike;
+}
+
+bool Grammar::has_mask(int32_t state, const TokenTree& tree, int32_t tree_number) {
+  return masks_.contains(pair(alike_state(state, tree), tree_number));
+}
 
 // Visits the tokens that may come next, until a visit says false.
 template <class Visit>
@@ -281,6 +319,7 @@ void Grammar::walk(int32_t state, const TokenTree& tree, const Visit& visit) {
 bool Grammar::goes_on(int32_t state, const TokenTree& tree, int32_t tree_number, std::span<const int32_t> except) {
   const auto counts = [&](int32_t token) { return std::find(except.begin(), except.end(), token) == except.end(); };
   bool found = false;
+  state = alike_state(state, tree);
   const auto known = masks_.find(pair(state, tree_number));
   if (known == masks_.end()) {
     walk(state, tree, [&](int32_t token) { return !(found = counts(token)); });
@@ -293,6 +332,7 @@ bool Grammar::goes_on(int32_t state, const TokenTree& tree, int32_t tree_number,
 }
 
 const std::vector<int32_t>& Grammar::mask(int32_t state, const TokenTree& tree, int32_t tree_number) {
+  state = alike_state(state, tree);
   const uint64_t key = pair(state, tree_number);
   const auto known = masks_.find(key);
   if (known != masks_.end()) return known->second;

@@ -1,6 +1,7 @@
 // From rules to the words that native/grammar/grammar.h reads. What can never end is left out; a grammar that reads nothing at
 // all, or calls itself before it has read a byte, is refused.
 
+import { ALIKE_BYTES, alikeNodes } from './alike.ts'
 import { type Automaton, automatonOf, type Budget, endingStates, trimmed } from './automaton.ts'
 import type { Rules } from './expr.ts'
 import { GrammarError } from './grammar-error.ts'
@@ -131,7 +132,8 @@ function wordsOf(automata: Automata, root: string): Int32Array<ArrayBuffer> {
     }
   }
   if (words.length > WORDS_MAX) throw new GrammarError('It is too large: it needs too many states.')
-  return Int32Array.from(words)
+  const program = Int32Array.from(words)
+  return Int32Array.from([...program, ALIKE_BYTES, ...alikeNodes(program)])
 }
 
 /** Bytes that no edge tells apart are of one class. */

@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import type { Constraint } from '../../../../../contract/internal/generation.ts'
 import { type Engine, loadEngine, openAddon } from '../../../../../gpu-node/run/native/engine.ts'
+import { ALIKE_BYTES } from '../../../../../gpu-node/run/native/grammar/alike.ts'
 import { compileConstraint } from '../../../../../gpu-node/run/native/grammar/compile.ts'
 import { Grammar, Reading, type Vocabularies } from '../../../../../gpu-node/run/native/grammar/grammar.ts'
 import { GrammarCompiler } from '../../../../../gpu-node/run/native/grammar/grammar-compiler.ts'
@@ -56,6 +57,23 @@ function drawProgram(random: Random): { schema: JsonSchema; program: Int32Array 
   }
 }
 
+/** Lists of lists of strings, all of them counted, and the counts so small that a walk comes to an end of some. */
+function drawCountedProgram(random: Random): Int32Array {
+  const count = () => {
+    const least = random.below(6)
+    return [least, least + random.below(60)] as const
+  }
+  const counted = (depth: number): JsonSchema => {
+    const [least, most] = count()
+    if (depth === 0) return { type: 'string', minLength: least, maxLength: most }
+    return { type: 'array', items: counted(depth - 1), minItems: least, maxItems: most }
+  }
+  if (random.chance(0.7)) return compileConstraint({ kind: 'json_schema', schema: counted(random.below(3)) })
+  const [least, most] = count()
+  const grammar = `root ::= ("a" | item){${least},${most}} "."?\nitem ::= "b" root? "c"`
+  return compileConstraint({ kind: 'grammar', grammar })
+}
+
 function idsIn(words: Int32Array): number[] {
   return Array.from({ length: tokenizer.size }, (_, id) => id).filter((id) => (words[id >> 5]! >> (id & 31)) & 1)
 }
@@ -94,6 +112,34 @@ describe('a mask', () => {
       }
     }
   }, 600_000)
+
+  test('of states that look alike is what each would have alone', () => {
+    const random = seededRandom()
+    for (let i = 0; i < SCHEMAS; i++) {
+      const program = drawCountedProgram(random)
+      const nodes = program[1]!
+      const one_by_one = Int32Array.from([...program.slice(0, -nodes), ...Array(nodes).keys()])
+      const readings = [program, one_by_one].map(
+        (program) => new Reading({ grammar: grammarOf(program), at_start: false, stop_ids }),
+      )
+      const masks = readings.map(() => new Int32Array(vocabularies.words))
+      for (let length = 0; length < 40; length++) {
+        for (const [k, reading] of readings.entries()) reading.mask([], masks[k]!)
+        expect(masks[0], `after ${length} tokens`).toEqual(masks[1])
+        const token = random.pick(idsIn(masks[1]!))
+        const [reason, expected] = readings.map((reading) => reading.append(token))
+        expect(reason).toBe(expected)
+        if (reason !== null || token === EOS) break
+      }
+    }
+  })
+
+  test('is shared by all the counts that no token reaches the end from', () => {
+    const program = compileConstraint({ kind: 'regex', regex: 'a{300,900}' })
+    const alike = new Set(program.slice(-program[1]!))
+    expect(alike.size).toBeLessThan(2 * (2 * ALIKE_BYTES + 2))
+    expect(alike.size).toBeGreaterThan(2 * ALIKE_BYTES)
+  })
 
   // The embedded model's texts begin without a space.
   test.skipIf(folder === embedded_model)('of a first token leaves out the space that is not written', () => {
