@@ -65,7 +65,7 @@ import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
 import { countInputTokens, createResponse } from './endpoint/public/responses.ts'
-import { deleteResponse, listInputItems, retrieveResponse } from './endpoint/public/stored-responses.ts'
+import { cancelResponse, deleteResponse, listInputItems, retrieveResponse } from './endpoint/public/stored-responses.ts'
 import { ticketKeys } from './endpoint/public/ticket-keys.ts'
 import { detokenize, tokenize } from './endpoint/public/tokens.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
@@ -113,6 +113,7 @@ export const routes: Route[] = [
   // Its own path before those with an id.
   route('/v1/responses/input_tokens', key('generate'), { POST: countInputTokens }, { once_by: 'nature' }),
   route('/v1/responses/:id', key('generate'), { GET: retrieveResponse, DELETE: deleteResponse }),
+  route('/v1/responses/:id/cancel', key('generate'), { POST: cancelResponse }, { once_by: 'nature', tells: true }),
   route('/v1/responses/:id/input_items', key('generate'), { GET: listInputItems }),
   // A form is not read twice, so an upload that is asked again is another file.
   route('/v1/files', key('generate'), { GET: listFiles, POST: createFile }, { once_by: 'nature' }),

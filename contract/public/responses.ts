@@ -133,6 +133,13 @@ export const responseEvent = z.discriminatedUnion('type', [
     sequence_number,
   }),
   z.strictObject({
+    type: z.literal('error'),
+    code: z.string(),
+    message: z.string(),
+    param: z.null(),
+    sequence_number,
+  }),
+  z.strictObject({
     type: z.enum(['response.output_item.added', 'response.output_item.done']),
     output_index: count,
     item: responseOutputItem,

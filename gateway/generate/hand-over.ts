@@ -4,11 +4,10 @@ import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { TakenJob } from '../../contract/internal/job.ts'
 import { bodyHash } from '../../contract/internal/ticket.ts'
 import { admit } from '../billing/ledger.ts'
-import { ask } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
 import { type Env, settingsOf } from '../env.ts'
 import { ApiError, type ErrorCode, errorBodyOf } from '../error.ts'
-import type { SealedRequest } from '../jobs/job.ts'
+import { returnJob, type SealedRequest } from '../jobs/job.ts'
 import { openedPart } from '../sealed-part.ts'
 import { SETTLE_MS_MAX } from './generate.ts'
 import { signedTicket } from './relay.ts'
@@ -82,7 +81,7 @@ export async function giveJobBack(
   refused: ApiError,
 ): Promise<Answer<'return_job'>> {
   const is_final = !PASSING.has(refused.code)
-  return ask(env, 'return_job', {
+  return returnJob(env, {
     ...attempt,
     delay_ms: AGAIN_MS,
     counts: false,

@@ -2,8 +2,8 @@
 // here, and is told of their end by the ledger (migrations/ledger/jobs.sql, job_ended).
 
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
-import { obtain } from '../db/ask.ts'
-import type { Item } from '../db/functions.ts'
+import { ask, obtain } from '../db/ask.ts'
+import type { Answer, Item } from '../db/functions.ts'
 import { type Env, settingsOf } from '../env.ts'
 import { openedPart, sealedPart } from '../sealed-part.ts'
 
@@ -64,6 +64,11 @@ export async function jobItem(env: Env, job: NewJob): Promise<Item<'create_job'>
     window_s,
     account_bytes_max: settingsOf(env).stored_bytes_max,
   }
+}
+
+/** Nothing is charged for the attempt; the job waits for another, or fails with an error. */
+export function returnJob(env: Env, item: Item<'return_job'>): Promise<Answer<'return_job'>> {
+  return ask(env, 'return_job', item)
 }
 
 /** The whole answer of a job that has one (`jobs.result`): the JSON that a caller who waited would have got. */

@@ -7,8 +7,8 @@ create function api.keep_response(items jsonb) returns setof jsonb language sql 
 -- Those of these requests that are there, to a key of their account. Items: {key_hash, address, knows_suspension, request_ids, with_input}.
 create function api.read_responses(items jsonb) returns setof jsonb language sql as $$ select read_responses(i) from jsonb_array_elements(items) as i $$;
 
--- Takes one away. Items: {key_hash, address, knows_suspension, request_id}.
-create function api.delete_response(items jsonb) returns setof jsonb language sql as $$ select delete_response(i) from jsonb_array_elements(items) as i $$;
+-- Takes one away; one in the background ends with it. Items: {key_hash, address, knows_suspension, request_id}.
+create function api.delete_response(items jsonb) returns setof jsonb language sql as $$ select delete_response(i) from locking_askers(items) as i $$;
 
 -- After their thirty days nothing of them is left. Items: {count_max}.
 create function api.forget_responses(items jsonb) returns setof jsonb language sql as $$ select forget_responses(i) from jsonb_array_elements(items) as i $$;

@@ -345,6 +345,20 @@ begin
     'head', encode(job.head, 'base64'), 'result', encode(job.result, 'base64'));
 end $$;
 
+-- Takes a response in the background away, whether or not it has ended; whether there was one. Expects its account to be locked.
+create function ledger.drop_job(owner bigint, wanted uuid) returns boolean language plpgsql as $$
+declare
+  job jobs;
+begin
+  select * into job from jobs where id = wanted and account_id = owner and kind = 'response' for update;
+  if job.state = 'running' then
+    perform stop_attempt(job);
+  end if;
+  delete from job_chunks where job_id = job.id;
+  delete from jobs where id = job.id;
+  return job.id is not null;
+end $$;
+
 create function ledger.stop_attempt(job jobs) returns void language plpgsql as $$
 begin
   update reservations set stopped_at = coalesce(stopped_at, clock_timestamp()) where request_id = job.request_id and state = 'pending';

@@ -63,17 +63,19 @@ create function ledger.delete_response(item jsonb) returns jsonb language plpgsq
 declare
   asker keys := asker_of(item);
   refusal text := asker_refusal(asker, item, 'generate');
+  was_job boolean;
   freed bigint;
 begin
   if refusal is not null then
     return jsonb_build_object('decision', refusal);
   end if;
+  was_job := drop_job(asker.account_id, (item ->> 'request_id')::uuid);
   perform from stored_response_bytes where account_id = asker.account_id for update;
   delete from stored_responses
   where account_id = asker.account_id and request_id = (item ->> 'request_id')::uuid and expires_at > clock_timestamp()
   returning octet_length(input) + octet_length(response) into freed;
   update stored_response_bytes set bytes = bytes - freed where account_id = asker.account_id and freed > 0;
-  return jsonb_build_object('decision', case when freed is null then 'not_found' else 'deleted' end);
+  return jsonb_build_object('decision', case when freed is null and not was_job then 'not_found' else 'deleted' end);
 end $$;
 
 create function ledger.forget_responses(item jsonb) returns jsonb language plpgsql as $$

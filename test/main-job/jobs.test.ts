@@ -1,80 +1,167 @@
-// Jobs on the whole service: what is queued is run by a node that has room, ends once, is paid once, and outlives whoever dies.
+// Jobs on the whole service: what is queued is run by a node that has room, ends once, is paid once, and says the same to every reader,
+// whoever is killed meanwhile.
 
+import type OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
-import type { ResponseBody } from '../../contract/public/responses.ts'
-import {
-  type Customer,
-  embeddedModel,
-  eventually,
-  newCustomer,
-  startTestStack,
-  type TestStack,
-} from '../support/stack.ts'
+import { expectDocumentedEvent } from '../support/openapi.ts'
+import { type Customer, eventually, newCustomer, startTestStack, type TestStack } from '../support/stack.ts'
+
+type Response = OpenAI.Responses.Response
+type Event = OpenAI.Responses.ResponseStreamEvent
 
 const model = 'ziya-coding-mini'
 let stack: TestStack
 let customer: Customer
+let responses: OpenAI.Responses
 
 beforeAll(async () => {
-  stack = await startTestStack(embeddedModel, { ZIYA_NODE_JOB_PACE_MS: '20' })
+  stack = await startTestStack()
   customer = await newCustomer(stack)
+  responses = customer.client.responses
 })
 afterAll(() => stack?.stop())
 
 const body = { model, input: 'def quicksort(', max_output_tokens: 48, seed: 7, temperature: 0.8, background: true }
+const asked = (changes: object = {}) => ({ ...body, ...changes }) as OpenAI.Responses.ResponseCreateParamsNonStreaming
 
-async function create(changes: object = {}): Promise<ResponseBody> {
-  const answer = await customer.fetch('/v1/responses', {
-    method: 'POST',
-    body: JSON.stringify({ ...body, ...changes }),
-  })
-  const text = await answer.text()
-  expect(answer.status, text).toBe(200)
-  return JSON.parse(text) as ResponseBody
-}
+const OPEN = ['queued', 'in_progress']
 
-const read = async (id: string) => (await (await customer.fetch(`/v1/responses/${id}`)).json()) as ResponseBody
-
-async function ended(id: string): Promise<ResponseBody> {
-  const open = ['queued', 'in_progress']
+async function ended(id: string): Promise<Response> {
   const { value } = await eventually(async () => {
-    const response = await read(id)
-    return open.includes(response.status) ? null : response
+    const response = await responses.retrieve(id)
+    return OPEN.includes(response.status!) ? null : response
   })
   return value
 }
 
 const requestIdOf = (id: string) => id.replace(/resp_(.{8})(.{4})(.{4})(.{4})(.{12})/, '$1-$2-$3-$4-$5')
 
+async function jobOf(id: string) {
+  const [job] = await stack.sql`select * from jobs where id = ${requestIdOf(id)}`
+  return job!
+}
+
+const bytesOf = async (id: string, query = '') =>
+  (await customer.fetch(`/v1/responses/${id}?stream=true${query}`)).text()
+
+/** What its stream is, with nothing said for its own sake. */
+const framesOf = (text: string) => text.split(/(?<=\n\n)/).filter((frame) => frame.startsWith('event: '))
+
 describe('a response in the background', () => {
-  test('is queued, run, stored and billed once', async () => {
-    const queued = await create()
+  test('is queued, run, stored and billed once, and says what one that is waited for says', async () => {
+    const queued = await responses.create(asked())
     expect(queued).toMatchObject({ status: 'queued', background: true, output: [] })
     const response = await ended(queued.id)
-    expect(
-      response.error,
-      JSON.stringify(
-        await stack.sql`select state, attempts, error, chunk_count, request_id, leased_until - now() as lease from jobs`,
-      ),
-    ).toBeNull()
-    expect(response).toMatchObject({
-      status: 'incomplete',
-      background: true,
-      store: true,
-      created_at: queued.created_at,
-    })
+    expect(response).toMatchObject({ error: null, status: 'incomplete', store: true, created_at: queued.created_at })
     expect(response.usage!.output_tokens).toBe(48)
     const usage = await stack.sql`select * from usage where request_id = ${requestIdOf(queued.id)}`
     expect(usage).toMatchObject([{ completion_tokens: '48', outcome: 'length' }])
-    expect(await stack.sql`select type from outbox where type like 'response.%'`).toMatchObject([
-      { type: 'response.incomplete' },
+    const events = await stack.sql`select type, body from outbox where type like 'response.%'`
+    expect(events.map(({ type, body }) => [type, JSON.parse(body).data])).toEqual([
+      ['response.incomplete', { id: queued.id }],
     ])
-    // What waited says what who asks directly is told.
-    const { background: _, ...asked } = body
-    const direct = await customer.fetch('/v1/responses', { method: 'POST', body: JSON.stringify(asked) })
-    const { output } = (await direct.json()) as ResponseBody
-    expect(output[0]).toMatchObject({
-      content: [{ text: (response.output[0] as { content: { text: string }[] }).content[0]!.text }],
-    })
+    const direct = await responses.create(asked({ background: false }))
+    expect(response.output_text).toBe(direct.output_text)
+    const next = await responses.create(asked({ background: false, previous_response_id: queued.id, input: 'go on' }))
+    expect(next.previous_response_id).toBe(queued.id)
+  })
+
+  test('streams in the order that clients need, and anew from any event, the same bytes', async () => {
+    const events: Event[] = []
+    for await (const event of await responses.create({ ...asked(), stream: true })) events.push(event)
+    expect(events.map(({ sequence_number }) => sequence_number)).toEqual(events.map((_, place) => place))
+    for (const event of events) {
+      const { response, ...rest } = { response: null, ...event }
+      const { output_text: _, ...told } = { ...(response as Response | null) }
+      expectDocumentedEvent('/v1/responses', response ? { ...rest, response: told } : rest)
+    }
+    expect(events.slice(0, 3).map(({ type }) => type)).toEqual([
+      'response.created',
+      'response.queued',
+      'response.in_progress',
+    ])
+    const { id } = (events[0] as OpenAI.Responses.ResponseCreatedEvent).response
+    const whole = framesOf(await bytesOf(id))
+    expect(whole).toHaveLength(events.length)
+    for (const after of [
+      0,
+      1,
+      2,
+      Math.floor(events.length / 2),
+      events.length - 2,
+      events.length - 1,
+      events.length + 5,
+    ])
+      expect(framesOf(await bytesOf(id, `&starting_after=${after}`))).toEqual(whole.slice(after + 1))
+    const again: Event[] = []
+    for await (const event of await responses.retrieve(id, { stream: true, starting_after: 2 })) again.push(event)
+    expect(again).toEqual(events.slice(3))
+    const helped = await responses.stream({ response_id: id, starting_after: 4 }).finalResponse()
+    expect(helped.output_text).toBe((await responses.retrieve(id)).output_text)
+  })
+
+  test('that was not streamed has a stream of its beginning and its end', async () => {
+    const { id } = await responses.create(asked())
+    const types = framesOf(await bytesOf(id)).map((frame) => /^event: (\S+)/.exec(frame)![1])
+    expect(types).toEqual(['response.created', 'response.queued', 'response.incomplete'])
+  })
+
+  test('is cancelled, once: nothing runs on, its stream has an end, and what was stored of it is what it costs', async () => {
+    const { id } = await responses
+      .create(asked({ max_output_tokens: 900, stream: true, ignore_eos: true }) as never)
+      .then(async (stream: unknown) => {
+        for await (const event of stream as AsyncIterable<Event>)
+          if (event.type === 'response.output_text.delta')
+            return (await stack.sql`select id from jobs where state = 'running'`)[0] as { id: string }
+        throw new Error('it ended')
+      })
+    const name = `resp_${id.replaceAll('-', '')}`
+    const cancelled = await responses.cancel(name)
+    expect(cancelled).toMatchObject({ status: 'cancelled', background: true })
+    expect(await responses.cancel(name)).toEqual(cancelled)
+    const frames = framesOf(await bytesOf(name))
+    expect(frames.at(-1)).toContain('event: response.incomplete\n')
+    expect(frames.at(-1)).toContain('"status":"cancelled"')
+    const { value: used } = await eventually(
+      async () => (await stack.sql`select * from usage where request_id = ${id}`)[0] ?? null,
+    )
+    expect(used.outcome).toBe('revoked')
+    expect(Number(used.completion_tokens)).toBeLessThanOrEqual(Number(used.delivered_tokens) + 8)
+    const told = await stack.sql`select type from outbox where body like ${`%${name}%`}`
+    expect(told.map(({ type }) => type)).toEqual(['response.cancelled'])
+    await responses.delete(name)
+    await expect(responses.retrieve(name)).rejects.toMatchObject({ status: 404 })
+  })
+
+  test('outlives its node: it is paid once, and every reader sees the same bytes', async () => {
+    const { id } = await responses
+      .create(asked({ max_output_tokens: 700, ignore_eos: true, stream: true }) as never)
+      .then(async (stream: unknown) => {
+        for await (const event of stream as AsyncIterable<Event>)
+          if (event.type === 'response.created') return event.response
+        throw new Error('nothing was created')
+      })
+    const reader = bytesOf(id)
+    await eventually(async () => ((await jobOf(id)).chunk_count > 2 ? true : null))
+    stack.node.kill('SIGKILL')
+    await stack.restartNode()
+    const response = await ended(id)
+    const job = await jobOf(id)
+    expect(response).toMatchObject({ error: null, status: 'incomplete' })
+    expect(job).toMatchObject({ attempts: 2, status_code: 200 })
+    const whole = framesOf(await bytesOf(id))
+    expect(framesOf(await reader)).toEqual(whole)
+    const direct = await responses.create(asked({ max_output_tokens: 700, ignore_eos: true, background: false }))
+    expect(response.output_text).toBe(direct.output_text)
+    const booked = await stack.sql`
+      select e.kind, e.amount_nanousd from entries e where request_id in (${requestIdOf(id)}, ${job.request_id}) order by e.id`
+    const charged = booked.filter(({ kind }) => kind === 'usage').map(({ amount_nanousd }) => BigInt(amount_nanousd))
+    const given_back = booked
+      .filter(({ kind }) => kind === 'refund')
+      .map(({ amount_nanousd }) => BigInt(amount_nanousd))
+    const sum = (amounts: bigint[]) => amounts.reduce((a, b) => a + b, 0n)
+    const [{ cost_nanousd }] = await stack.sql`select cost_nanousd from usage where request_id = ${job.request_id}`
+    expect(sum(charged) - sum(given_back)).toBe(BigInt(cost_nanousd))
+    expect(BigInt(cost_nanousd)).toBeGreaterThan(0n)
   })
 })

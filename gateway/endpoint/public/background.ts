@@ -8,6 +8,8 @@ import { ask, obtain } from '../../db/ask.ts'
 import type { Answer } from '../../db/functions.ts'
 import { refusalOf } from '../../db/refusal.ts'
 import type { Call, Env } from '../../env.ts'
+import { responseId } from '../../field/id.ts'
+import { bodyOf } from '../../field/read-body.ts'
 import type { Asked } from '../../generate/generate.ts'
 import { createJob } from '../../jobs/job.ts'
 import { once } from '../../limits/idempotency.ts'
@@ -26,7 +28,9 @@ export async function createInBackground(
   c: Call,
   caller: Caller,
   make: () => Promise<InBackground>,
+  stream: (job_id: string) => Promise<Response>,
 ): Promise<Response> {
+  const wants_stream = ((await bodyOf(c)).json() as { stream?: unknown }).stream === true
   const run = async () => c.json(await enqueue(c, caller, await make()))
   const repeatable = await repeatableCall(c)
   const asker = { ...caller, scope: 'generate' }
@@ -37,7 +41,9 @@ export async function createInBackground(
       })
     : await run()
   const answer = created instanceof Response ? created : answerAgain(c, created)
-  return answer
+  if (!wants_stream || !answer.ok) return answer
+  const { id } = (await answer.json()) as ResponseBody
+  return stream(responseId.parse(id))
 }
 
 async function enqueue(c: Call, caller: Caller, { asked, input, window_s }: InBackground): Promise<ResponseBody> {
@@ -88,12 +94,10 @@ async function foundBackground(
   return head && { account_id, job_id, job, head, result }
 }
 
-/** As it is now, where it has not been answered. */
-export function unansweredBody({
-  head,
-  job,
-  result,
-}: Pick<BackgroundResponse, 'head' | 'job' | 'result'>): ResponseBody {
+type Told = Pick<BackgroundResponse, 'head' | 'job' | 'result'>
+
+/** As it is now; null where it is answered, and stored. */
+export function unansweredBody({ head, job, result }: Told): ResponseBody | null {
   if (result) return result
   switch (job.state) {
     case 'queued':
@@ -102,13 +106,15 @@ export function unansweredBody({
       return { ...head, status: 'in_progress' }
     case 'cancelled':
       return { ...head, status: 'cancelled' }
-    default:
+    case 'failed':
       return { ...head, status: 'failed', error: errorOf(job) }
+    default:
+      return null
   }
 }
 
 function errorOf({ error }: Report): ResponseBody['error'] {
-  const { type = 'server_error', message = 'The answer is not there any more.' } = error ?? {}
+  const { type, message } = error!
   if (type === 'invalid_request_error') return { code: 'invalid_prompt', message }
   return { code: type === 'server_error' ? 'server_error' : 'rate_limit_exceeded', message }
 }

@@ -34,7 +34,7 @@ import { generateRequest } from '../../generate/generate-request.ts'
 import { type Chat, chatPrompt, type Turn, turnsOf } from '../../prompt/template.ts'
 import { callText, resultText, tellTools } from '../../prompt/tools.ts'
 import { createInBackground, type InBackground } from './background.ts'
-import { storedResponses, storing } from './stored-responses.ts'
+import { storedResponses, storing, streamResponse } from './stored-responses.ts'
 
 const LOGPROBS = 'message.output_text.logprobs'
 // Of tools and of thoughts, which no answer here has.
@@ -125,7 +125,12 @@ export const createResponse = endpoint(
       const form = responseForm(c, caller)
       const fields = (await bodyOf(c)).json() as Given | null
       if (fields?.background !== true) return generate(c, caller, form)
-      return createInBackground(c, caller, () => inBackground(c, form))
+      return createInBackground(
+        c,
+        caller,
+        () => inBackground(c, form),
+        (job_id) => streamResponse(c, caller, { job_id, first: 0 }),
+      )
     }),
 )
 

@@ -8,6 +8,7 @@ import {
   type ResponseInputItem,
   response as responseBody,
   responseDeleted,
+  responseEvent,
   responseInputItems,
 } from '../../../contract/public/responses.ts'
 import type { Caller } from '../../auth/authenticate.ts'
@@ -19,9 +20,9 @@ import { ApiError } from '../../error.ts'
 import { pathId, responseId } from '../../field/id.ts'
 import { pageQuery } from '../../field/page.ts'
 import { readQuery } from '../../field/query.ts'
-import { unsupported } from '../../field/unused.ts'
 import { openedPart, sealedPart } from '../../sealed-part.ts'
-import { findBackground, unansweredBody } from './background.ts'
+import { cancelBackground, findBackground, unansweredBody } from './background.ts'
+import { streamFrom } from './background-stream.ts'
 
 /** A stored response, and what it was made from. */
 export interface Stored {
@@ -173,15 +174,34 @@ const includes = {
 
 const retrieving = z.strictObject({
   ...includes,
-  stream: unsupported('false'),
-  starting_after: unsupported(),
+  stream: z.enum(['true', 'false']).default('false'),
+  starting_after: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1)
+    .optional(),
   include_obfuscation: z.unknown().optional(),
 })
 
 export const retrieveResponse = endpoint(
-  { says: 'Reads a stored response again.', query: retrieving, answer: responseBody },
+  {
+    says: 'Reads a stored response again, or one in the background as it is, or its stream from any event on.',
+    query: retrieving,
+    answer: responseBody,
+    also: { 'text/event-stream': responseEvent },
+  },
   async (c, caller: Caller) => {
-    readQuery(c, retrieving)
+    const { stream, starting_after } = readQuery(c, retrieving)
+    if (stream === 'true') {
+      const first = starting_after === undefined ? 0 : starting_after + 1
+      return streamResponse(c, caller, { job_id: pathId(c, 'id', responseId), first })
+    }
+    if (starting_after !== undefined)
+      throw new ApiError('invalid_value', {
+        param: 'starting_after',
+        message: "'starting_after' needs 'stream': true.",
+      })
     return c.json(await currentBody(c, caller, pathId(c, 'id', responseId)))
   },
 )
@@ -197,6 +217,36 @@ async function currentBody(c: Call, caller: Caller, id: string): Promise<Respons
   if (!found) throw missing()
   return found
 }
+
+/** From that event on. Only what is made in the background has a stream that is kept, for a day. */
+export async function streamResponse(
+  c: Call,
+  caller: Caller,
+  { job_id, first }: { job_id: string; first: number },
+): Promise<Response> {
+  const stored = async () => (await storedResponses(c, caller, [job_id], { with_input: false })).get(job_id)?.response
+  const background = await findBackground(c, caller, job_id)
+  if (background) return streamFrom(c.env, { ...background, stored }, first)
+  if (!(await stored())) throw missing()
+  throw new ApiError('invalid_value', {
+    param: 'stream',
+    message: 'Only a response that was made in the background has a stream that can be read again.',
+  })
+}
+
+export const cancelResponse = endpoint(
+  { says: 'Ends a response in the background, where it has not ended.', answer: responseBody },
+  async (c, caller: Caller) => {
+    const id = pathId(c, 'id', responseId)
+    const background = await cancelBackground(c, caller, id)
+    const current = background ? unansweredBody(background) : null
+    const response = current ?? (await storedOf(c, caller, false)).response
+    if (background) return c.json(response)
+    throw new ApiError('invalid_value', {
+      message: 'Only a response that was made in the background can be cancelled.',
+    })
+  },
+)
 
 export const deleteResponse = endpoint(
   { says: 'Deletes a stored response.', answer: responseDeleted },
