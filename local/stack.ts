@@ -46,6 +46,9 @@ export interface Stack {
   /** What tickets are signed with. */
   ticket_seeds: string
   readonly node: LocalNode
+  readonly gateway: RunningGateway
+  /** Null where the database is another's. */
+  readonly postgres: RunningPostgres | null
   /** Starts a node again after it was killed, on the same journal and URL. */
   restartNode: () => Promise<void>
   /** From now on whatever ends by itself is started again; `say` hears of it. */
@@ -173,6 +176,12 @@ async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack,
     ticket_seeds: settings.ticket_seeds,
     get node() {
       return parts.node.current
+    },
+    get gateway() {
+      return parts.gateway.current
+    },
+    get postgres() {
+      return parts.postgres?.current ?? null
     },
     restartNode: async () => {
       await parts.node.start()

@@ -25,7 +25,7 @@ export async function handOver(env: Env, speaker: Speaker, taken: Taken): Promis
     return await admitted(env, speaker, taken, sealed)
   } catch (error) {
     if (!(error instanceof ApiError)) throw error
-    await giveJobBack(env, { ...speaker, job_id, request_id }, error)
+    await giveJobBack(env, { ...speaker, job_id, request_id }, error, taken.kind)
     return null
   }
 }
@@ -73,17 +73,22 @@ const PASSING: ReadonlySet<ErrorCode> = new Set([
   'database_unavailable',
 ])
 const AGAIN_MS = 2000
+/** A line of a batch waits for money, too, as long as its batch does. */
+const SHORT: ReadonlySet<ErrorCode> = new Set(['insufficient_quota', 'spend_cap_reached'])
+const SHORT_MS = 30_000
 
 /** Nothing is charged for an attempt that was refused: the job is offered again later, or fails with the refusal. */
 export async function giveJobBack(
   env: Env,
   attempt: Pick<Item<'return_job'>, 'node_id' | 'key' | 'job_id' | 'request_id'>,
   refused: ApiError,
+  kind?: Taken['kind'],
 ): Promise<Answer<'return_job'>> {
-  const is_final = !PASSING.has(refused.code)
+  const is_short = kind === 'batch' && SHORT.has(refused.code)
+  const is_final = !is_short && !PASSING.has(refused.code)
   return returnJob(env, {
     ...attempt,
-    delay_ms: AGAIN_MS,
+    delay_ms: is_short ? SHORT_MS : AGAIN_MS,
     counts: false,
     error: is_final ? errorBodyOf(refused).error : null,
     status_code: is_final ? refused.status : null,

@@ -80,6 +80,7 @@ $$;
 
 create function ledger.offer_step(batch batches) returns jsonb language sql stable as $$
   select jsonb_build_object('step', 'offer',
+    'is_flex', (select version is not null from price_at(batch.model, batch.account_id, clock_timestamp(), 'flex')),
     'window_s', greatest(1, extract(epoch from batch.expires_at - clock_timestamp())::int),
     'lines', coalesce(jsonb_agg(jsonb_build_object(
       'number', number, 'begins_at', begins_at, 'bytes', bytes, 'job_id', job_id) order by number), '[]')) || batch_asker(batch)

@@ -103,6 +103,7 @@ export const claim_batch = {
       ...asker,
       step: z.literal('offer'),
       window_s: z.int(),
+      is_flex: z.boolean(), // the model has a price for what can wait
       lines: z.array(z.strictObject({ ...place, job_id: uuid })),
     }),
     z.strictObject({

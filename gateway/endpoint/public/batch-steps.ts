@@ -115,10 +115,15 @@ function faultOf(error: unknown, line: number): Fault {
   return { line, code: code ?? error.code, message, param }
 }
 
-type Read = Pick<Step<'validate'>, 'endpoint' | 'key_hash' | 'address'>
+type Read = Pick<Step<'validate'>, 'endpoint' | 'key_hash' | 'address'> & { is_flex?: boolean }
 
 /** What a line asks, as its endpoint would read it; throws what is wrong with it. */
-async function read(env: Env, { endpoint, key_hash, address }: Read, line: Line, job_id: string = crypto.randomUUID()) {
+async function read(
+  env: Env,
+  { endpoint, key_hash, address, is_flex }: Read,
+  line: Line,
+  job_id: string = crypto.randomUUID(),
+) {
   if (line.bytes === null)
     throw new ApiError('body_too_large', { message: `The line is larger than ${LINE_BYTES_MAX} bytes.` })
   const { custom_id, url, body } = checked(parseJson(utf8(line.bytes)), lineSchema)
@@ -134,8 +139,8 @@ async function read(env: Env, { endpoint, key_hash, address }: Read, line: Line,
     })
   const c: Asking = { env, get: () => job_id, executionCtx: { waitUntil: () => {} } }
   const caller = { key_hash, address, knows_suspension: true as const }
-  const flex = { ...body, service_tier: 'flex' }
-  return { custom_id, asked: await inBody(() => forms[endpoint](c, flex, caller)) }
+  const asked = is_flex ? { ...body, service_tier: 'flex' } : body
+  return { custom_id, asked: await inBody(() => forms[endpoint](c, asked, caller)) }
 }
 
 /** A refusal of the body names where in the line it is. */
@@ -163,14 +168,15 @@ async function offer(env: Env, step: Step<'offer'>): Promise<void> {
   const made =
     items.length === 0
       ? []
-      : await create(
+      : await askAll(
           env,
+          'create_job',
           items.map(({ item }) => item),
         )
   const offered: number[] = []
   let is_short = false
   for (const [at, { number }] of items.entries()) {
-    const decision = made[at]!
+    const { decision } = made[at]!
     if (decision === 'created') offered.push(number)
     else if (decision === 'insufficient_quota') is_short = true
     else
@@ -195,19 +201,6 @@ async function itemOf(
   const { asked } = await read(env, step, await lineAt(step, place), job_id)
   const caller = { key_hash, address, knows_suspension: true as const }
   return jobItem(env, { job_id, account_id, caller, kind: 'batch', owner: batch_id, asked, window_s })
-}
-
-/** What became of each. Where the book has no price for what can wait, the model's own is what it costs. */
-async function create(env: Env, items: Item<'create_job'>[]) {
-  const answers = await askAll(env, 'create_job', items)
-  const unsold = items.filter((_, at) => answers[at]!.decision === 'no_flex_price')
-  if (unsold.length === 0) return answers.map(({ decision }) => decision)
-  const again = await askAll(
-    env,
-    'create_job',
-    unsold.map(({ admission: { service_tier: _, ...admission }, ...item }) => ({ ...item, admission })),
-  )
-  return answers.map(({ decision }) => (decision === 'no_flex_price' ? again.shift()!.decision : decision))
 }
 
 function refusalBy(error: unknown): Item<'note_offers'>['refused'][number]['refusal'] {
