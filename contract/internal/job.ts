@@ -44,7 +44,7 @@ export interface JobChunk extends Omit<StoredStream, 'sha256'> {
 }
 
 export type JobEnd =
-  | { kind: 'answered'; answer: string; usage: JobUsage } // the JSON that a caller who waited would have got
+  | { kind: 'answered'; answer: string; usage: JobUsage; delivered_tokens: number } // the JSON that a caller who waited would have got
   | { kind: 'refused'; refused: NodeError['error'] } // before it began
   | { kind: 'stopped' } // its key was revoked, or its account suspended
   | { kind: 'returned' } // the node could not bring it to its end

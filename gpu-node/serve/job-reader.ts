@@ -73,13 +73,18 @@ export class JobReader implements Reader {
     const text = this.#unsent.slice(0, chunkLength(this.#unsent))
     const is_last = text.length === this.#unsent.length && this.#end !== null
     const chunk = text === '' ? undefined : this.#chunkOf(text)
-    const decision = await this.#options.report({ chunk, end: is_last ? this.#end! : undefined })
+    const decision = await this.#options.report({ chunk, end: is_last ? this.#endNow() : undefined })
     if (decision === 'lost') return true
     if (chunk) this.#at = { ...chunk, chunk_count: chunk.chunk_count + 1 }
     this.#hash.update(text)
     this.#unsent = this.#unsent.slice(text.length)
     if (this.#unsent === '') this.#delivered_tokens = tokens
     return is_last
+  }
+
+  #endNow(): JobEnd | undefined {
+    const end = this.#end ?? undefined
+    return end?.kind === 'answered' ? { ...end, delivered_tokens: this.#delivered_tokens } : end
   }
 
   #chunkOf(text: string): JobChunk {
@@ -108,11 +113,12 @@ export class JobReader implements Reader {
   #endOf(bytes: string, status: number): JobEnd {
     if (status === 403) return { kind: 'stopped' }
     if (status !== 200) return { kind: 'returned' }
-    if (!this.#options.is_streamed) return { kind: 'answered', answer: bytes, usage: this.#options.usage() }
+    if (!this.#options.is_streamed)
+      return { kind: 'answered', answer: bytes, usage: this.#options.usage(), delivered_tokens: 0 }
     this.#add(bytes)
     if (this.#end) return this.#end
     if (this.#length < this.#options.stored.length) return { kind: 'diverged' }
-    return { kind: 'answered', answer: lastResponse(bytes), usage: this.#options.usage() }
+    return { kind: 'answered', answer: lastResponse(bytes), usage: this.#options.usage(), delivered_tokens: 0 }
   }
 }
 

@@ -16,8 +16,8 @@ end $$;
 create function api.keep_job_chunk(items jsonb) returns setof jsonb language sql as $$ select keep_job_chunk(i) from jsonb_array_elements(items) as i $$;
 
 -- Ends a job with its answer, and the last piece of its stream. Items: {node_id, key, job_id, request_id, chunk, state, status_code, usage,
--- result, account_bytes_max}.
-create function api.end_job(items jsonb) returns setof jsonb language sql as $$ select end_job(i) from jsonb_array_elements(items) as i $$;
+-- delivered_tokens: before this piece, result, account_bytes_max}.
+create function api.end_job(items jsonb) returns setof jsonb language sql as $$ select end_job(i) from locking_jobs(items) as i $$;
 
 -- Takes an attempt back that its node, or the ledger, did not carry out: nothing is charged for it. With an error the job fails, else it
 -- is offered again. Items: {node_id, key, job_id, request_id, delay_ms, counts: whether it was an attempt, error, status_code}.

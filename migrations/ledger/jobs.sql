@@ -145,11 +145,32 @@ begin
   return '{"decision": "kept"}';
 end $$;
 
+-- Gives back what was charged for the part of an answer that was cancelled before it was stored. Expects its account to be locked.
+create function ledger.refund_unseen(job jobs, seen_tokens bigint) returns void language plpgsql as $$
+declare
+  used usage;
+  unseen_nanousd bigint;
+begin
+  select u.* into used from usage u join reservations r on r.request_id = u.request_id and r.settled_at = u.settled_at
+  where u.request_id = job.request_id;
+  select used.cost_nanousd - case when seen_tokens = 0 then 0
+    else least(used.cost_nanousd, cost_nanousd(p, used.prompt_tokens, used.cached_tokens, least(seen_tokens, used.completion_tokens))) end
+  into unseen_nanousd
+  from reservations r join prices p on p.model = r.model and p.version = r.price_version where r.request_id = job.request_id;
+  if unseen_nanousd > 0 then
+    perform refund(jsonb_build_object(
+      'account_id', job.account_id, 'request_id', job.request_id, 'amount_nanousd', unseen_nanousd::text,
+      'reference', void_reference(job.request_id), 'note', 'it was cancelled'));
+  end if;
+end $$;
+
 create function ledger.end_job(item jsonb) returns jsonb language plpgsql as $$
 declare
   job jobs := attempted_job(item);
 begin
   if job.id is null or item ? 'chunk' and keep_job_chunk(item || (item -> 'chunk')) ->> 'decision' = 'lost' then
+    perform refund_unseen(j, (item ->> 'delivered_tokens')::bigint) from jobs j
+    where id = (item ->> 'job_id')::uuid and request_id = (item ->> 'request_id')::uuid and j.state = 'cancelled' and speaks(item);
     return '{"decision": "lost"}';
   end if;
   job.usage := item -> 'usage';
@@ -323,7 +344,7 @@ begin
     where before < (item ->> 'bytes_max')::int), '[]'));
 end $$;
 
--- Whoever runs it is told to stop, and charged is what was stored of it; what was charged for an answer that nobody will see is given back.
+-- Whoever runs it is told to stop, and charged is what was stored of it.
 create function ledger.cancel_job(item jsonb) returns jsonb language plpgsql as $$
 declare
   asked record := asked_job(item);
@@ -346,11 +367,11 @@ begin
 end $$;
 
 -- Takes a response in the background away, whether or not it has ended; whether there was one. Expects its account to be locked.
-create function ledger.drop_job(owner bigint, wanted uuid) returns boolean language plpgsql as $$
+create function ledger.drop_job(payer bigint, wanted uuid) returns boolean language plpgsql as $$
 declare
   job jobs;
 begin
-  select * into job from jobs where id = wanted and account_id = owner and kind = 'response' for update;
+  select * into job from jobs where id = wanted and account_id = payer and kind = 'response' for update;
   if job.state = 'running' then
     perform stop_attempt(job);
   end if;
@@ -359,10 +380,11 @@ begin
   return job.id is not null;
 end $$;
 
+-- One that has ended on its node is charged whole by now, or will be: what was not stored is given back when the node tells its end.
 create function ledger.stop_attempt(job jobs) returns void language plpgsql as $$
 begin
-  update reservations set stopped_at = coalesce(stopped_at, clock_timestamp()) where request_id = job.request_id and state = 'pending';
-  if not found then
+  update reservations set stopped_at = clock_timestamp() where request_id = job.request_id and state = 'pending' and stopped_at is null;
+  if not exists (select from reservations where request_id = job.request_id) then
     perform give_attempt_back(job);
   end if;
 end $$;

@@ -101,6 +101,7 @@ export const end_job = {
     state: z.enum(['completed', 'incomplete']),
     status_code: z.int(),
     usage,
+    delivered_tokens: count, // of it, acknowledged before
     result: sealed,
     account_bytes_max: count, // that the stored responses of one account may have together
   }),

@@ -54,7 +54,7 @@ const report = z.object({
   chunk: z.object({ chunk_count: count, event_count: count, length: count, sha256, text: z.string() }).optional(),
   end: z
     .discriminatedUnion('kind', [
-      z.object({ kind: z.literal('answered'), answer: z.string(), usage }),
+      z.object({ kind: z.literal('answered'), answer: z.string(), usage, delivered_tokens: count }),
       z.object({
         kind: z.literal('refused'),
         refused: z.object({ code: nodeErrorCode, message: z.string(), param: z.string().nullable() }),
@@ -102,13 +102,18 @@ async function endJob(env: Env, attempt: Attempt, { end, piece, of }: Ended): Pr
   return decision === 'lost' ? 'lost' : 'kept'
 }
 
-async function answered(env: Env, { answer: text, usage }: Extract<JobEnd, { kind: 'answered' }>, of: Of) {
+async function answered(
+  env: Env,
+  { answer: text, usage, delivered_tokens }: Extract<JobEnd, { kind: 'answered' }>,
+  of: Of,
+) {
   const answer = JSON.parse(text) as { object?: string; status?: string }
   const is_cut = answer.object === 'response' && answer.status === 'incomplete'
   return {
     state: is_cut ? ('incomplete' as const) : ('completed' as const),
     status_code: 200,
     usage,
+    delivered_tokens,
     result: await sealedPart(env, answer, { ...of, name: 'response' }),
     account_bytes_max: settingsOf(env).stored_bytes_max,
   }
