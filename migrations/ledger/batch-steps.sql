@@ -144,10 +144,16 @@ create function ledger.closed_line(why text) returns jsonb language sql immutabl
     end))
 $$;
 
--- The job of a line has ended, in the commit of its end.
-create function ledger.end_line(job jobs) returns void language sql as $$
-  update batch_lines set state = 'done' where job_id = job.id and state in ('waiting', 'offered')
-$$;
+-- The job of a line has ended, in the commit of its end. When it was the last of those that run, its batch need not wait.
+create function ledger.end_line(job jobs) returns void language plpgsql as $$
+declare
+  of_batch bigint := job.owner::bigint;
+begin
+  update batch_lines set state = 'done' where job_id = job.id and state in ('waiting', 'offered');
+  if not exists (select from batch_lines where batch_id = of_batch and state = 'offered') then
+    update batches set due_at = clock_timestamp() where id = of_batch and due_at > clock_timestamp() and lease is null;
+  end if;
+end $$;
 
 -- The batch of a step, locked, where the step is still whose it was; else null.
 create function ledger.leased_batch(item jsonb) returns batches language sql as $$

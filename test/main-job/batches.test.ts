@@ -16,8 +16,8 @@ import {
 } from '../support/stack.ts'
 
 const model = 'ziya-coding-mini'
-const LINES = draws('BATCH_LINES', { few: 24, all: 2000 })
-const KILLS = draws('BATCH_KILLS', { few: 2, all: 10 })
+const LINES = draws('BATCH_LINES', { few: 16, all: 2000 })
+const KILLS = draws('BATCH_KILLS', { few: 1, all: 10 })
 const random = seededRandom()
 
 let stack: TestStack
@@ -229,16 +229,22 @@ describe('a batch that is held in its middle', () => {
     expect(answered.every(({ response }) => response?.status_code === 200)).toBe(true)
     expect(refused).toMatchObject(refused.map(() => ({ response: null, error: { code } })))
     expect(batch.request_counts).toEqual({ total: count, completed: answered.length, failed: refused.length })
-    expect([answered.length > 0, refused.length > 0]).toEqual([true, true])
+    expect([answered.length > 0, refused.length > 0]).toEqual([code === 'batch_cancelled', true])
   }
 
   test('is cancelled, or expires: what runs is finished, and what was not begun is told', async () => {
-    const [left, late] = [await held(60), await held(60)]
+    const left = await held(60)
+    const late = await create(numbers(60).map((n) => lineOf(n))) // all that the node has room for is of the other
+    await eventually(async () =>
+      (await customer.client.batches.retrieve(late.id)).status === 'in_progress' ? true : null,
+    )
     const ended_of = { cancelled: left, expired: late }
     await expect(customer.client.files.delete(left.input_file_id)).rejects.toMatchObject({ code: 'file_in_use' })
     expect((await customer.client.batches.cancel(left.id)).status).toBe('cancelling')
     await stack.sql`update batches set expires_at = clock_timestamp() where id = ${late.id.slice(6)}`
-    await eventually(async () => ((await customer.client.batches.retrieve(late.id)).status === 'finalizing' ? true : null))
+    await eventually(async () =>
+      (await customer.client.batches.retrieve(late.id)).status === 'finalizing' ? true : null,
+    )
     steps.letGo()
     for (const [status, batch] of Object.entries(ended_of)) {
       const done = await ended(batch)
@@ -319,8 +325,8 @@ test(`a batch of ${LINES} lines whose processes are killed ${KILLS} times answer
   await eventually(async () => {
     const [billed] = await stack.sql`
       select pending_nanousd as pending,
-        (select count(*)::int from usage where request_id = any (${ids}::uuid[])) as requests,
-        (select sum(cost_nanousd) from usage where request_id = any (${ids}::uuid[])) as costs,
+        (select count(*)::int from usage where request_id = any (string_to_array(${ids.join()}, ',')::uuid[])) as requests,
+        (select sum(cost_nanousd) from usage where request_id = any (string_to_array(${ids.join()}, ',')::uuid[])) as costs,
         (select sum(case kind when 'usage' then amount_nanousd when 'refund' then -amount_nanousd end) from entries e
           where e.account_id = a.id) as booked
       from accounts a where id = ${own.account_id}`

@@ -25,7 +25,7 @@ interface Ids {
   error_part_id: string
 }
 
-const SOON_MS = 500 // between two looks of one worker
+const SOON_MS = 200 // between two looks of one worker
 const SOON_MS_MAX = 10_000 // less than a request may outlive its answer
 
 let looked_at_ms = Number.NEGATIVE_INFINITY
