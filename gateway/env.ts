@@ -9,7 +9,6 @@ import type { FunctionName } from './db/functions.ts'
 import type { QueryAnswer, QueryItem, QueryName } from './db/queries.ts'
 import { ipRange } from './field/ip-range.ts'
 import type { Body } from './field/read-body.ts'
-import type { Bucket } from './files/bucket.ts'
 import { templateNames } from './prompt/template.ts'
 
 export interface Env {
@@ -97,6 +96,17 @@ export interface Operation {
   id: string
   /** A secret of this call is made from it, so that it is the same when the call is repeated; where it is null, it is random. */
   seed: string | null
+}
+
+/**
+ * Where the bytes of files lie: what is used of a bucket. Deployed it is R2's binding; on a machine of one's own local/bucket.ts binds a
+ * folder, or a service that speaks S3, in the same form.
+ */
+export interface Bucket {
+  put(key: string, bytes: Uint8Array): Promise<unknown>
+  get(key: string): Promise<{ arrayBuffer(): Promise<ArrayBuffer> } | null>
+  /** Those that are not there are gone already. */
+  delete(keys: string[]): Promise<unknown>
 }
 
 /** Cloudflare's rate limiting: per place and only roughly, but before anything is asked. */

@@ -15,12 +15,12 @@ export interface PartName {
 
 export async function putPart(env: Env, name: PartName, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
   const sealed = await seal(bytes, await secretOf(dataSecretOf(env), name))
-  await bucketOf(env).put(keyOf(name.id), sealed)
+  await reached(bucketOf(env).put(keyOf(name.id), sealed))
 }
 
 export async function getPart(env: Env, name: PartName): Promise<Uint8Array<ArrayBuffer>> {
-  const object = await bucketOf(env).get(keyOf(name.id))
-  const sealed = object && new Uint8Array(await object.arrayBuffer())
+  const object = await reached(bucketOf(env).get(keyOf(name.id)))
+  const sealed = object && new Uint8Array(await reached(object.arrayBuffer()))
   const { DATA_SECRET_BEFORE: before } = env
   const plain =
     sealed &&
@@ -37,6 +37,15 @@ export async function deleteParts(env: Env, ids: readonly string[]): Promise<voi
 export function bucketOf({ FILES }: Env) {
   if (FILES) return FILES
   throw new ApiError('files_not_configured')
+}
+
+async function reached<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work
+  } catch (error) {
+    console.error('files:', error)
+    throw new ApiError('files_unavailable')
+  }
 }
 
 function keyOf(id: string): string {

@@ -1,7 +1,7 @@
 // The bucket of files as a folder of this machine: workerd's own service for a folder writes an object whole or not at all, and deletes it.
 // Runs in workerd, bound in the form of R2's binding.
 
-import type { Bucket } from '../../gateway/files/bucket.ts'
+import type { Bucket } from '../../gateway/env.ts'
 
 interface Bindings {
   folder: { fetch: typeof fetch }

@@ -1,7 +1,7 @@
 // The bucket of files at a service that speaks S3. Runs in workerd, bound in the form of R2's binding.
 
 import { AwsClient } from 'aws4fetch'
-import type { Bucket } from '../../gateway/files/bucket.ts'
+import type { Bucket } from '../../gateway/env.ts'
 
 export interface S3 {
   /** Of the bucket: https://HOST/BUCKET, or https://BUCKET.HOST. */

@@ -109,8 +109,13 @@ async function validate(env: Env, step: Step<'validate'>): Promise<void> {
   await ask(env, 'note_lines', { batch_id, lease, read_bytes, read_lines, model, lines, errors, is_end })
 }
 
+/** Whatever else went wrong ends the step, which is done again. */
+function isOfTheLine(error: unknown): error is ApiError {
+  return error instanceof ApiError && error.status < 500
+}
+
 function faultOf(error: unknown, line: number): Fault {
-  if (!(error instanceof ApiError)) throw error
+  if (!isOfTheLine(error)) throw error
   const { message, code, param } = errorBodyOf(error).error
   return { line, code: code ?? error.code, message, param }
 }
@@ -174,22 +179,18 @@ async function offer(env: Env, step: Step<'offer'>): Promise<void> {
           items.map(({ item }) => item),
         )
   const offered: number[] = []
-  let is_short = false
+  let is_waiting = false
   for (const [at, { number }] of items.entries()) {
     const { decision } = made[at]!
     if (decision === 'created') offered.push(number)
-    else if (decision === 'insufficient_quota') is_short = true
-    else
-      refused.push({
-        number,
-        refusal: refusalBy(decision === 'failed' ? new ApiError('internal_error') : refusalOf({ decision })),
-      })
+    else if (decision === 'insufficient_quota' || decision === 'failed') is_waiting = true
+    else refused.push({ number, refusal: refusalBy(refusalOf({ decision })) })
   }
   const { batch_id, lease } = step
-  await ask(env, 'note_offers', { batch_id, lease, offered, refused, wait_ms: is_short ? SHORT_MS : 0 })
+  await ask(env, 'note_offers', { batch_id, lease, offered, refused, wait_ms: is_waiting ? WAIT_MS : 0 })
 }
 
-const SHORT_MS = 30_000 // until it is asked again whether there is money for what waits
+const WAIT_MS = 30_000 // until it is asked again whether there is money for what waits
 
 async function itemOf(
   env: Env,
@@ -204,7 +205,7 @@ async function itemOf(
 }
 
 function refusalBy(error: unknown): Item<'note_offers'>['refused'][number]['refusal'] {
-  if (!(error instanceof ApiError)) throw error
+  if (!isOfTheLine(error)) throw error
   return { status_code: error.status, error: { ...errorBodyOf(error).error } }
 }
 
