@@ -51,6 +51,8 @@ export interface Stack {
   readonly postgres: RunningPostgres | null
   /** Starts a node again after it was killed, on the same journal and URL. */
   restartNode: () => Promise<void>
+  /** Kills the gateway, with all that goes through it, and starts it again. */
+  restartGateway: () => Promise<void>
   /** From now on whatever ends by itself is started again; `say` hears of it. */
   keepUp: (say: (line: string) => void) => void
   stop: () => Promise<void>
@@ -185,6 +187,12 @@ async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack,
     },
     restartNode: async () => {
       await parts.node.start()
+    },
+    restartGateway: async () => {
+      const { pid, exited } = parts.gateway.current
+      process.kill(pid, 'SIGKILL')
+      await exited
+      await parts.gateway.start()
     },
     keepUp: (say) => {
       for (const part of inOrder(parts)) part.keepUp(say)

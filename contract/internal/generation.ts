@@ -101,9 +101,14 @@ export interface GenerateRequest {
   /** What the caller expects the answer to be: it makes one faster, never another. */
   prediction?: string | undefined
   constraint?: Constraint
+  /** A stream ends with a comment that says all of it as one who waits is told (WHOLE_ANSWER). */
+  whole_at_end?: true | undefined
   /** What an answer of the shape `response` says again of its request. */
   asked?: ResponseAsked
 }
+
+/** What that comment begins with; the JSON follows on its line. */
+export const WHOLE_ANSWER = ': whole '
 
 export const LOGPROBS_MAX = 20
 export const CONSTRAINT_LENGTH_MAX = 262_144 // UTF-16 units of it in writing

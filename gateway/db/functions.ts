@@ -70,6 +70,8 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   read_result: { lane: 'result', shard: byAccount },
   keep_response: { lane: 'result', shard: byAccount },
   read_responses: { lane: 'result', shard: byKey },
+  list_chats: { lane: 'list', shard: byKey },
+  update_chat: { lane: 'change', shard: byKey },
   delete_response: { lane: 'change', shard: byKey },
 
   begin_file: { lane: 'change', shard: byKey },

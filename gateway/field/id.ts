@@ -43,6 +43,12 @@ export function pathId(c: Call, name = 'id', schema: z.ZodType<string> = rowId):
   return id.data
 }
 
+/** chatcmpl-…: the request's id, from that of its chat completion. */
+export const chatId = z
+  .string()
+  .regex(/^chatcmpl-[0-9a-f]{32}$/, 'expected the id of a chat completion')
+  .pipe(requestId)
+
 /** resp_…: the request's id, from that of its response. */
 export const responseId = z
   .string()

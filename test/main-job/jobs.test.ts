@@ -1,10 +1,13 @@
 // Jobs on the whole service: what is queued is run by a node that has room, ends once, is paid once, and says the same to every reader,
 // whoever is killed meanwhile.
 
+import { setTimeout as sleep } from 'node:timers/promises'
 import type OpenAI from 'openai'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { draws } from '../support/draws.ts'
 import { expectDocumentedEvent } from '../support/openapi.ts'
 import { ledgerFindings } from '../support/postgres.ts'
+import { type Random, seededRandom } from '../support/random.ts'
 import { type Customer, eventually, newCustomer, startTestStack, type TestStack } from '../support/stack.ts'
 
 type Response = OpenAI.Responses.Response
@@ -152,6 +155,79 @@ describe('a response in the background', () => {
     expect(await ledgerFindings(stack.sql, [customer.account_id])).toEqual([])
   })
 })
+
+const RESUMES = draws('RESUMED_STREAMS', { few: 6, all: 500 })
+const AT_ONCE = 6
+
+describe('streams in the background', () => {
+  test('that are cut and resumed anywhere, over restarts of the gateway, end with the same bytes for every reader', async () => {
+    const random = seededRandom()
+    let left = RESUMES
+    const restarting = restartNowAndThen(random, () => left > 0)
+    const readers = Array.from({ length: AT_ONCE }, async () => {
+      while (left > 0) {
+        left -= 1
+        const id = await insisting(() =>
+          createdStream({ max_output_tokens: 60 + random.below(400), ignore_eos: true, seed: random.below(99) }),
+        )
+        const frames = await readInCuts(id, random)
+        await insisting(async () => expect(frames).toEqual(framesOf(await bytesOf(id))))
+        expect(frames.at(-1)).toMatch(/^event: response\.incomplete\n/)
+      }
+    })
+    await Promise.all(readers)
+    await restarting
+    const jobs =
+      await stack.sql`select state, attempts from jobs where state not in ('incomplete', 'completed', 'cancelled')`
+    expect(jobs).toEqual([])
+    expect(await ledgerFindings(stack.sql, [customer.account_id])).toEqual([])
+  })
+})
+
+/** All events of a stream, read in pieces: each connection is left after some events, by a client that counts what it has. */
+async function readInCuts(id: string, random: Random): Promise<string[]> {
+  const frames: string[] = []
+  while (!/^event: (response\.(completed|incomplete|failed)|error)\n/.test(frames.at(-1) ?? '')) {
+    const wanted = 1 + random.below(12)
+    await readSome(id, frames, wanted).catch(() => sleep(20)) // the gateway was away
+  }
+  return frames
+}
+
+async function readSome(id: string, frames: string[], wanted: number): Promise<void> {
+  const after = frames.length === 0 ? '' : `&starting_after=${frames.length - 1}`
+  const cut = new AbortController()
+  const answer = await customer.fetch(`/v1/responses/${id}?stream=true${after}`, { signal: cut.signal })
+  if (!answer.ok) throw new Error(String(answer.status))
+  const until = frames.length + wanted
+  let text = ''
+  for await (const part of answer.body!.pipeThrough(new TextDecoderStream())) {
+    const pieces = (text + part).split(/(?<=\n\n)/)
+    text = pieces.at(-1)!.endsWith('\n\n') ? '' : pieces.pop()!
+    frames.push(...framesOf(pieces.join('')).slice(0, until - frames.length))
+    if (frames.length === until) return cut.abort()
+  }
+}
+
+async function restartNowAndThen(random: Random, goesOn: () => boolean): Promise<void> {
+  for (let restarts = 0; restarts === 0 || goesOn(); restarts += 1) {
+    await sleep(200 + random.below(800))
+    await stack.restartGateway()
+  }
+}
+
+/** Asked again while the gateway is away. */
+async function insisting<T>(ask: () => Promise<T>): Promise<T> {
+  for (let tries = 0; ; tries += 1) {
+    try {
+      return await ask()
+    } catch (error) {
+      const { status } = error as { status?: number }
+      if ((error as Error).name === 'AssertionError' || (status && status < 500) || tries > 500) throw error
+      await sleep(50)
+    }
+  }
+}
 
 /** The id of a response whose stream is begun, and left. */
 async function createdStream(changes: object): Promise<string> {

@@ -60,42 +60,43 @@ interface Owned {
 
 /** An answer that is stored before its client sees it end; where it could not be, it says `store: false`. */
 export function storing(c: Asking, owned: Owned & { input: ResponseInputItem[] }, answer: Response): Response {
+  return holdingEnd(answer, /^event: response\.(?:completed|incomplete)\n/m, async (held) => {
+    const ending = new Ending(held)
+    const told = ending.response
+    const { input, account_id, request_id } = owned
+    const kept = told && keepStored(c, { account_id, request_id }, { input, response: told })
+    return ending.text({ is_stored: (await kept) ?? true })
+  })
+}
+
+/** Holds the end of an answer back, all of a whole one, until `finish` has made of it what is sent. */
+export function holdingEnd(answer: Response, begin: RegExp, finish: (held: string) => Promise<string>): Response {
   if (answer.status !== 200 || !answer.body) return answer
+  const begins = answer.headers.get('content-type')?.startsWith('text/event-stream') ? begin : /\S/
   const decoder = new TextDecoder()
   const encoder = new TextEncoder()
-  const ending = new Ending(answer.headers.get('content-type')?.startsWith('text/event-stream') ?? false)
+  let held = ''
   const keeper = new TransformStream<Uint8Array, Uint8Array>({
     transform(part, controller) {
-      const passed = ending.hold(decoder.decode(part, { stream: true }))
-      if (passed !== '') controller.enqueue(encoder.encode(passed))
+      held += decoder.decode(part, { stream: true })
+      const at = held.search(begins)
+      const length = at >= 0 ? at : held.lastIndexOf('\n') + 1 // whole lines
+      if (length > 0) controller.enqueue(encoder.encode(held.slice(0, length)))
+      held = held.slice(length)
     },
     async flush(controller) {
-      const told = ending.response
-      const kept = told && keep(c.env, owned, told)
-      if (kept) c.executionCtx.waitUntil(kept) // also where the client leaves meanwhile
-      controller.enqueue(encoder.encode(ending.text({ is_stored: (await kept) ?? true })))
+      controller.enqueue(encoder.encode(await finish(held)))
     },
   })
   return new Response(answer.body.pipeThrough(keeper), answer)
 }
 
-/** The end of an answer: the event that ends a stream, or all of a whole one; held back until it is stored. */
+/** The end of an answer: the event that ends a stream, or all of a whole one. */
 class Ending {
-  readonly #begin: RegExp
-  #unread = ''
+  readonly #unread: string
 
-  constructor(is_stream: boolean) {
-    this.#begin = is_stream ? /^event: response\.(?:completed|incomplete)\n/m : /\S/
-  }
-
-  /** What of the answer comes before its end: whole lines. */
-  hold(text: string): string {
-    this.#unread += text
-    const begin = this.#unread.search(this.#begin)
-    const length = begin >= 0 ? begin : this.#unread.lastIndexOf('\n') + 1
-    const passed = this.#unread.slice(0, length)
-    this.#unread = this.#unread.slice(length)
-    return passed
+  constructor(held: string) {
+    this.#unread = held
   }
 
   /** Null where it ended otherwise. */
@@ -133,11 +134,26 @@ function parsed(text: string): object | null {
   }
 }
 
-/** Whether it is stored. Nothing that goes wrong here takes the answer from its client. */
+/** What of a chat can be found without opening it. */
+export type ChatLabels = { kind: 'chat'; model: string; metadata: Record<string, string> | null }
+
+/** Whether it is stored. Nothing that goes wrong here takes the answer from its client, and none that leaves meanwhile the storing. */
+export function keepStored(
+  c: Asking,
+  owned: Owned,
+  said: { input: object[]; response: object },
+  labels?: ChatLabels,
+): Promise<boolean> {
+  const kept = keep(c.env, owned, said, labels)
+  c.executionCtx.waitUntil(kept)
+  return kept
+}
+
 async function keep(
   env: Env,
-  { input, ...owned }: Owned & { input: ResponseInputItem[] },
-  response: ResponseBody,
+  owned: Owned,
+  { input, response }: { input: object[]; response: object },
+  labels: ChatLabels | undefined,
 ): Promise<boolean> {
   try {
     const of = { account_id: owned.account_id, id: owned.request_id }
@@ -146,6 +162,7 @@ async function keep(
       input: await sealedPart(env, input, { ...of, name: 'input' }),
       response: await sealedPart(env, response, { ...of, name: 'response' }),
       account_bytes_max: settingsOf(env).stored_bytes_max,
+      ...labels,
     }
     return (await ask(env, 'keep_response', item)).decision === 'kept'
   } catch (error) {
