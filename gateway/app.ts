@@ -4,6 +4,7 @@ import { Hono } from 'hono'
 import { cors } from 'hono/cors'
 import { authenticate, givenHash } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
+import { reportJob, takeJob } from './endpoint/internal/jobs.ts'
 import { stripeWebhook } from './endpoint/internal/stripe-webhook.ts'
 import { internalSync } from './endpoint/internal/sync.ts'
 import {
@@ -44,6 +45,8 @@ import { createTopUp } from './endpoint/operator/top-ups.ts'
 import { reportAccountUsage, retrieveAnyUsage } from './endpoint/operator/usage.ts'
 import { ownAccount } from './endpoint/public/account.ts'
 import { balance } from './endpoint/public/balance.ts'
+import { advanceSoon } from './endpoint/public/batch-steps.ts'
+import { cancelBatch, createBatch, listBatches, retrieveBatch } from './endpoint/public/batches.ts'
 import { ownBilling } from './endpoint/public/billing.ts'
 import { chatCompletions } from './endpoint/public/chat-completions.ts'
 import { createCheckoutSession } from './endpoint/public/checkout.ts'
@@ -53,6 +56,7 @@ import { document, reference, referenceScript, scalarScript } from './endpoint/p
 import { listEntries } from './endpoint/public/entries.ts'
 import { estimate } from './endpoint/public/estimate.ts'
 import { listEvents } from './endpoint/public/events.ts'
+import { createFile, deleteFile, listFiles, readFileContent, retrieveFile } from './endpoint/public/files.ts'
 import { health, ledgerHealthz, live } from './endpoint/public/health.ts'
 import { ownInvoices } from './endpoint/public/invoices.ts'
 import { leakKey, ownKeys } from './endpoint/public/keys.ts'
@@ -61,7 +65,8 @@ import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
 import { countInputTokens, createResponse } from './endpoint/public/responses.ts'
-import { deleteResponse, listInputItems, retrieveResponse } from './endpoint/public/stored-responses.ts'
+import { deleteChat, listChatMessages, listChats, retrieveChat, updateChat } from './endpoint/public/stored-chats.ts'
+import { cancelResponse, deleteResponse, listInputItems, retrieveResponse } from './endpoint/public/stored-responses.ts'
 import { ticketKeys } from './endpoint/public/ticket-keys.ts'
 import { detokenize, tokenize } from './endpoint/public/tokens.ts'
 import { listUsage, retrieveUsage } from './endpoint/public/usage.ts'
@@ -83,7 +88,7 @@ import {
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse, messageErrorResponse } from './error.ts'
 import { countGone } from './gone-clients.ts'
-import { anybody, key, monitor, node, operator, stripe } from './guard.ts'
+import { anybody, key, monitor, node, nodeWithJob, operator, stripe } from './guard.ts'
 import { noteRefusal } from './limits/refusals.ts'
 import {
   refuseFlood,
@@ -102,14 +107,24 @@ import { sendSoon } from './webhook/kick.ts'
 export const routes: Route[] = [
   // A generation decides its Idempotency-Key with the admission, in the same call.
   route('/v1/completions', key('generate'), { POST: completions }, { once_by: 'endpoint' }),
-  route('/v1/chat/completions', key('generate'), { POST: chatCompletions }, { once_by: 'endpoint' }),
+  route('/v1/chat/completions', key('generate'), { GET: listChats, POST: chatCompletions }, { once_by: 'endpoint' }),
+  route('/v1/chat/completions/:id', key('generate'), { GET: retrieveChat, POST: updateChat, DELETE: deleteChat }),
+  route('/v1/chat/completions/:id/messages', key('generate'), { GET: listChatMessages }),
   route('/v1/messages', key('generate'), { POST: createMessage }, { once_by: 'endpoint' }),
   route('/v1/messages/count_tokens', key('generate'), { POST: countMessageTokens }, { once_by: 'nature' }),
   route('/v1/responses', key('generate'), { POST: createResponse }, { once_by: 'endpoint' }),
   // Its own path before those with an id.
   route('/v1/responses/input_tokens', key('generate'), { POST: countInputTokens }, { once_by: 'nature' }),
   route('/v1/responses/:id', key('generate'), { GET: retrieveResponse, DELETE: deleteResponse }),
+  route('/v1/responses/:id/cancel', key('generate'), { POST: cancelResponse }, { once_by: 'nature', tells: true }),
   route('/v1/responses/:id/input_items', key('generate'), { GET: listInputItems }),
+  // A form is not read twice, so an upload that is asked again is another file.
+  route('/v1/files', key('generate'), { GET: listFiles, POST: createFile }, { once_by: 'nature' }),
+  route('/v1/files/:id', key('generate'), { GET: retrieveFile, DELETE: deleteFile }),
+  route('/v1/files/:id/content', key('generate'), { GET: readFileContent }),
+  route('/v1/batches', key('generate'), { GET: listBatches, POST: createBatch }),
+  route('/v1/batches/:id', key('generate'), { GET: retrieveBatch }),
+  route('/v1/batches/:id/cancel', key('generate'), { POST: cancelBatch }),
   route('/v1/tokenize', key('generate'), { POST: tokenize }, { once_by: 'nature' }),
   route('/v1/detokenize', key('generate'), { POST: detokenize }, { once_by: 'nature' }),
   route('/v1/estimate', key('generate'), { POST: estimate }, { once_by: 'nature' }),
@@ -167,6 +182,8 @@ export const routes: Route[] = [
   route('/docs/scalar.js', anybody, { GET: scalarScript }),
   route('/metrics', monitor, { GET: metrics }),
   route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
+  route('/internal/jobs/take', node, { POST: takeJob }, { once_by: 'nature' }), // the same for the same take
+  route('/internal/jobs/report', nodeWithJob, { POST: reportJob }, { once_by: 'nature' }),
   route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature', tells: true }), // booked once by the event's id
   route('/admin/me', operator, { GET: needs('read', askingOperator) }),
   route('/admin/me/rotate', operator, { POST: needs('read', rotateOwnKey) }),
@@ -303,6 +320,7 @@ app.use('/internal/*', async (c, next) => {
   await refuseForgeries(c)
   await next()
   await rememberNode(c)
+  advanceSoon(c) // nodes are heard all the time, and what they report brings batches on
 })
 app.use('/v1/*', async (c, next) => {
   await refuseGuessing(c, () => authenticate(c.req.raw))

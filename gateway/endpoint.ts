@@ -12,16 +12,18 @@ export interface Description {
   says: string
   query?: z.ZodType
   body?: z.ZodType
+  /** A body that is a form, multipart/form-data. */
+  form?: z.ZodType
   /** A body to try it with. */
   example?: object
   /** The JSON of its answer; null where it gives none. */
   answer: z.ZodType | null
   /** The statuses that come with this answer; by default 200. */
-  statuses?: readonly (200 | 201 | 503)[]
+  statuses?: readonly (200 | 201 | 206 | 503)[]
   /** What a refusal of it is, where it has a form of its own. */
   error?: z.ZodType
   /** Other forms of the answer; a schema says what each event of a stream is. */
-  also?: Record<`text/${string}`, z.ZodType | null>
+  also?: Record<`text/${string}` | `application/octet-${string}`, z.ZodType | null>
 }
 
 export interface Endpoint<A> extends Description {

@@ -35,6 +35,10 @@ export interface Env {
   OTHER_REQUESTS_PER_MINUTE: string
   KEPT_BYTES_MAX: string
   STORED_BYTES_MAX: string
+  FILE_BYTES_MAX: string
+  ACCOUNT_FILE_BYTES_MAX: string
+  /** Where files lie; without it none are taken. */
+  FILES?: Bucket
   FLOOD: RateLimit
   FAILED_AUTHENTICATION: RateLimit
   /** The way to endpoints of webhooks, which reaches public addresses only. Without it the runtime's own does no other. */
@@ -63,6 +67,13 @@ export interface Env {
 
 /** One request on its way through the worker. (On the hot path `c.get(name)`: `c.var` makes an object of all of them each time.) */
 export type Call = Context<App>
+/** What a request is formatted with: a call, or what stands in for one where nobody calls. */
+export interface Asking {
+  env: Env
+  get(name: 'request_id'): string
+  executionCtx: { waitUntil(work: Promise<unknown>): void }
+}
+
 export interface App {
   Bindings: Env
   Variables: {
@@ -85,6 +96,17 @@ export interface Operation {
   id: string
   /** A secret of this call is made from it, so that it is the same when the call is repeated; where it is null, it is random. */
   seed: string | null
+}
+
+/**
+ * Where the bytes of files lie: what is used of a bucket. Deployed it is R2's binding; on a machine of one's own local/bucket.ts binds a
+ * folder, or a service that speaks S3, in the same form.
+ */
+export interface Bucket {
+  put(key: string, bytes: Uint8Array): Promise<unknown>
+  get(key: string): Promise<{ arrayBuffer(): Promise<ArrayBuffer> } | null>
+  /** Those that are not there are gone already. */
+  delete(keys: string[]): Promise<unknown>
 }
 
 /** Cloudflare's rate limiting: per place and only roughly, but before anything is asked. */
@@ -116,6 +138,9 @@ export interface Settings {
   kept_bytes_max: number
   /** What an account may have of stored responses. */
   stored_bytes_max: number
+  file_bytes_max: number
+  /** What an account may have of files. */
+  account_file_bytes_max: number
   webhooks: {
     /** The longest an endpoint may take to answer. */
     ms_max: number
@@ -129,6 +154,10 @@ export interface Settings {
 const count = z
   .string()
   .regex(/^[1-9]\d{0,8}$/)
+  .transform(Number)
+const bytes = z
+  .string()
+  .regex(/^[1-9]\d{0,14}$/)
   .transform(Number)
 const localModel = z.strictObject({
   id: z.string().min(1),
@@ -176,6 +205,8 @@ const bindings = z.object({
   OTHER_REQUESTS_PER_MINUTE: count,
   KEPT_BYTES_MAX: count,
   STORED_BYTES_MAX: count,
+  FILE_BYTES_MAX: count,
+  ACCOUNT_FILE_BYTES_MAX: bytes,
   WEBHOOK_MS_MAX: count,
   WEBHOOK_WATCH_MS: count,
   WEBHOOK_ALLOWED_RANGES: ranges.optional(),
@@ -245,6 +276,8 @@ function check(env: Env): Settings {
     other_requests_per_minute: parsed.data.OTHER_REQUESTS_PER_MINUTE,
     kept_bytes_max: parsed.data.KEPT_BYTES_MAX,
     stored_bytes_max: parsed.data.STORED_BYTES_MAX,
+    file_bytes_max: parsed.data.FILE_BYTES_MAX,
+    account_file_bytes_max: parsed.data.ACCOUNT_FILE_BYTES_MAX,
     webhooks: {
       ms_max: parsed.data.WEBHOOK_MS_MAX,
       watch_ms: parsed.data.WEBHOOK_WATCH_MS,

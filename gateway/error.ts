@@ -5,7 +5,7 @@ import type { ErrorBody, ErrorType } from '../contract/public/error.ts'
 import type { MessageError, MessageErrorType } from '../contract/public/messages.ts'
 
 interface Refusal {
-  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 422 | 429 | 499 | 500 | 503
+  status: 400 | 401 | 403 | 404 | 405 | 409 | 413 | 415 | 416 | 422 | 429 | 499 | 500 | 503
   /** Where it is not that of a request that is wrong in itself. */
   type?: ErrorType
   /** The code that the client is told, where it is not the name itself. */
@@ -18,6 +18,12 @@ interface Refusal {
 
 const table = {
   invalid_json: { status: 400, message: 'The body is not valid JSON.' },
+  invalid_form: { status: 400, message: 'The form cannot be read.' },
+  not_a_form: {
+    status: 415,
+    code: 'unsupported_media_type',
+    message: 'The body must be a form with a file: multipart/form-data.',
+  },
   invalid_type: { status: 400, message: 'A parameter has the wrong type.' },
   invalid_value: { status: 400, message: 'A parameter has a value out of its range.' },
   missing_required_parameter: { status: 400, message: 'A parameter is missing.' },
@@ -67,10 +73,41 @@ const table = {
     message: 'A key that is made by one with limits shares them and what they count: it cannot have others.',
   },
   too_many_keys: { status: 400, message: 'This account has as many keys as it may. Revoke some.' },
+  request_revoked: {
+    status: 403,
+    message: 'The permission for this request was taken back while it ran.',
+  },
+  too_many_jobs: {
+    status: 429,
+    type: 'requests',
+    message: 'As many responses of this account wait in the background as may, or as many bytes of them.',
+    retry_after_s: 10,
+  },
   too_many_webhook_endpoints: {
     status: 400,
     message: 'This account has as many webhook endpoints as it may. Delete some.',
   },
+  too_many_batches: { status: 400, message: 'This account has as many batches as may run at a time.' },
+  unknown_file: { status: 400, message: 'There is no file of this id that is for a batch.' },
+  batch_has_ended: { status: 400, message: 'This batch has ended, or is just ending.' },
+  too_many_files: { status: 400, message: 'This account has as many files as it may. Delete some.' },
+  too_many_uploads: {
+    status: 429,
+    type: 'requests',
+    code: 'concurrency_limit_exceeded',
+    message: 'As many files are being uploaded as may at a time. Try again when one has ended.',
+    retry_after_s: 1,
+  },
+  no_room_for_file: { status: 400, message: 'The files of this account have no room for this one. Delete some.' },
+  file_in_use: { status: 400, message: 'A batch reads this file. It can be deleted when that has ended.' },
+  files_not_configured: { status: 404, message: 'Files are not set up on this server.' },
+  files_unavailable: {
+    status: 503,
+    type: 'server_error',
+    message: 'Files cannot be written or read now. Try again.',
+    retry_after_s: 2,
+  },
+  file_lost: { status: 400, message: 'This file could not be written to its end in time. Upload it again.' },
   webhook_endpoint_disabled: {
     status: 400,
     message: 'This webhook endpoint is disabled, so nothing is sent to it. Enable it first.',
@@ -113,6 +150,7 @@ const table = {
     status: 415,
     message: 'The body must be JSON (content-type: application/json), without content-encoding.',
   },
+  range_not_satisfiable: { status: 416, message: 'The file has no such bytes.' },
   unknown_node: {
     status: 401,
     message: 'This node is not registered. An operator registers it: npm run admin -- nodes create.',
@@ -245,10 +283,14 @@ export class ApiError extends Error {
 }
 
 export function errorResponse(error: ApiError): Response {
-  const { status, type = 'invalid_request_error', code = error.code } = refusalOf(error)
-  const { message, param, headers } = toldBy(error)
-  const body: ErrorBody = { error: { message, type, param, code } }
-  return Response.json(body, { status, headers })
+  return Response.json(errorBodyOf(error), { status: error.status, headers: toldBy(error).headers })
+}
+
+/** A refusal as OpenAI's clients read it. */
+export function errorBodyOf(error: ApiError): ErrorBody {
+  const { type = 'invalid_request_error', code = error.code } = refusalOf(error)
+  const { message, param } = toldBy(error)
+  return { error: { message, type, param, code } }
 }
 
 /** The same refusal in Anthropic's form, with its statuses where it has others. */

@@ -3,6 +3,7 @@
 
 import type Stripe from 'stripe'
 import { isKeyText, verifies } from '../contract/ed25519.ts'
+import { JOB_REPORT_BYTES_MAX } from '../contract/internal/job.ts'
 import { NODE_KEY_HEADER, NODE_SIGNATURE_HEADER } from '../contract/internal/sync.ts'
 import type { Scope } from '../contract/public/key.ts'
 import type { Role } from '../contract/public/operator.ts'
@@ -61,18 +62,24 @@ export interface SignedReport {
 }
 
 /** A node, by its signature over the report. */
-export const node: Guard<'node', SignedReport> = {
-  who: 'node',
-  scope: null,
-  enter: async (c) => {
-    const signature = c.req.header(NODE_SIGNATURE_HEADER) ?? ''
-    const key = c.req.header(NODE_KEY_HEADER) ?? ''
-    if (signature === '' || !isKeyText(key)) throw new ApiError('invalid_api_key', { message: NOT_SIGNED }) // and not read
-    const text = await readText(c.req.raw, SYNC_BYTES_MAX)
-    if (!(await verifies({ x: key }, 'report', text, signature)))
-      throw new ApiError('invalid_api_key', { message: NOT_SIGNED })
-    return { text, key, signature }
-  },
+export const node = signedBy(SYNC_BYTES_MAX)
+/** The same with what a job said. */
+export const nodeWithJob = signedBy(JOB_REPORT_BYTES_MAX)
+
+function signedBy(bytes_max: number): Guard<'node', SignedReport> {
+  return {
+    who: 'node',
+    scope: null,
+    enter: async (c) => {
+      const signature = c.req.header(NODE_SIGNATURE_HEADER) ?? ''
+      const key = c.req.header(NODE_KEY_HEADER) ?? ''
+      if (signature === '' || !isKeyText(key)) throw new ApiError('invalid_api_key', { message: NOT_SIGNED }) // and not read
+      const text = await readText(c.req.raw, bytes_max)
+      if (!(await verifies({ x: key }, 'report', text, signature)))
+        throw new ApiError('invalid_api_key', { message: NOT_SIGNED })
+      return { text, key, signature }
+    },
+  }
 }
 
 const EVENT_BYTES_MAX = 1 << 20

@@ -6,11 +6,13 @@ import * as accounts from '../contract/public/account.ts'
 import * as anomalies from '../contract/public/anomaly.ts'
 import * as audit from '../contract/public/audit.ts'
 import * as balances from '../contract/public/balance.ts'
+import * as batches from '../contract/public/batch.ts'
 import * as billing from '../contract/public/billing.ts'
 import * as checkout from '../contract/public/checkout.ts'
 import * as creditNotes from '../contract/public/credit-note.ts'
 import * as entries from '../contract/public/entry.ts'
 import * as errors from '../contract/public/error.ts'
+import * as files from '../contract/public/file.ts'
 import * as health from '../contract/public/health.ts'
 import * as invoices from '../contract/public/invoice.ts'
 import * as keys from '../contract/public/key.ts'
@@ -73,7 +75,7 @@ function pathItem(route: Route, components: Components): Json {
 }
 
 function operation({ path, who, scope }: Route, served: Served, components: Components): Json {
-  const { says, query, body, example } = served.description
+  const { says, query, body, form, example } = served.description
   const parameters = [
     ...Array.from(path.matchAll(/:(\w+)/g), ([, name]) => ({ name, in: 'path', required: true, schema: TEXT })),
     ...(query ? queryParameters(components.schemaOf(query, 'input')) : []),
@@ -91,6 +93,12 @@ function operation({ path, who, scope }: Route, served: Served, components: Comp
       requestBody: {
         required: true,
         content: { 'application/json': { schema: components.schemaOf(body, 'input'), ...(example && { example }) } },
+      },
+    }),
+    ...(form && {
+      requestBody: {
+        required: true,
+        content: { 'multipart/form-data': { schema: components.schemaOf(form, 'input') } },
       },
     }),
     responses: { ...responses(served.description, components), default: refusal(served.description, components) },
@@ -123,7 +131,7 @@ function refusal({ error }: Description, components: Components): Json {
   }
 }
 
-const DESCRIPTIONS = { 200: 'Done.', 201: 'Made.', 503: 'Something is not well.' }
+const DESCRIPTIONS = { 200: 'Done.', 201: 'Made.', 206: 'A range of it.', 503: 'Something is not well.' }
 
 /** The parameters of a query; of a union, those of any member. */
 function queryParameters({ anyOf, properties = {}, required = [] }: JsonObject): Json[] {
@@ -179,11 +187,13 @@ const NAMED = [
   anomalies,
   audit,
   balances,
+  batches,
   billing,
   checkout,
   creditNotes,
   entries,
   errors,
+  files,
   health,
   invoices,
   keys,

@@ -6,7 +6,9 @@ import { closeInvoices } from './billing/close-invoices.ts'
 import { reconcile } from './billing/reconcile.ts'
 import { pushMeter } from './billing/stripe-meter.ts'
 import { ask } from './db/ask.ts'
+import { advanceBatches } from './endpoint/public/batch-steps.ts'
 import { type Env, settingsOf } from './env.ts'
+import { deleteParts } from './files/part.ts'
 import { untilNothing } from './until-nothing.ts'
 import { deliverDue } from './webhook/deliver.ts'
 import { resealSecrets } from './webhook/reseal.ts'
@@ -30,7 +32,11 @@ const duties = [
   addUsageMonths,
   forgetRequests,
   forgetResponses,
+  tendJobs,
   forgetEvents,
+  forgetFiles,
+  (env: Env) => advanceBatches(env, BATCH_MS_MAX),
+  forgetBatches,
   sendWebhooks,
   closeInvoices,
   pushMeter,
@@ -51,12 +57,33 @@ async function forgetResponses(env: Env): Promise<void> {
   await untilNothing(() => ask(env, 'forget_responses', { count_max: 1000 }))
 }
 
+async function tendJobs(env: Env): Promise<void> {
+  await untilNothing(() => ask(env, 'tend_jobs', { count_max: 1000 }))
+}
+
 async function expireGrants(env: Env): Promise<void> {
   await untilNothing(() => ask(env, 'expire_due_grants', { count_max: 1000 }))
 }
 
 async function forgetEvents(env: Env): Promise<void> {
   await untilNothing(() => ask(env, 'forget_events', { count_max: 1000 }))
+}
+
+/** Deletes what lies of files that are over. An object goes before the row that names it. */
+async function forgetFiles(env: Env): Promise<void> {
+  await untilNothing(async () => {
+    const { part_ids, count } = await ask(env, 'due_parts', { count_max: 200 })
+    if (part_ids.length === 0) return { count }
+    await deleteParts(env, part_ids)
+    await ask(env, 'forget_parts', { part_ids })
+    return { count }
+  })
+}
+
+const BATCH_MS_MAX = 40_000 // less than the minute until the next run
+
+async function forgetBatches(env: Env): Promise<void> {
+  await untilNothing(() => ask(env, 'forget_batches', { count_max: 5000 }))
 }
 
 const SEND_MS_MAX = 50_000 // less than the minute until the next run

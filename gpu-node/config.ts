@@ -44,6 +44,8 @@ const configSchema = z
     keep_alive_ms: count.default(1000),
     buffer_bytes_max: count.default(256 << 10),
     slow_ms_max: count.default(30_000),
+    jobs_max: count.or(z.literal('0').transform(Number)).default(8), // that run here at once, where nothing else waits; 0: none
+    job_pace_ms: count.default(250), // between two pieces of a job's stream that the gateway is given
     drain_ms_max: count.max(86_400_000).default(60_000), // what runs may go on for so long after SIGTERM; then it ends as it is
     step_ms_max: count.default(30_000), // a step in flight for longer makes /healthz say so
     log_level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),

@@ -10,14 +10,17 @@ import { type Boot, type NodeStatus, SYNC_RUNNING_MAX } from '../contract/intern
 import type { NodeConfig } from './config.ts'
 import { keptNodeKey } from './identity.ts'
 import { countBoot } from './meter/boot.ts'
+import { GatewayCalls } from './meter/gateway-calls.ts'
 import { Journal } from './meter/journal.ts'
 import { lockFolder } from './meter/lock.ts'
 import { Sync } from './meter/sync.ts'
 import { TicketKeys } from './meter/ticket-keys.ts'
 import type { Runner } from './run/runner.ts'
+import { Jobs } from './serve/jobs.ts'
 import { Metrics } from './serve/metrics.ts'
 import { nodeApp, type ServerOptions } from './serve/server.ts'
 import { Streams } from './serve/streams.ts'
+import { Turns } from './serve/turns.ts'
 
 export interface Service {
   url: string
@@ -81,10 +84,14 @@ function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
     log.error('the database is older than what it had acknowledged; the last day is reported again')
   const on_elsewhere = (records: number) =>
     log.warn({ records }, 'usage of another database is kept until the gateway is on that one again')
-  const running_ids = () => streams.takeRunningIds(SYNC_RUNNING_MAX)
+  const running_ids = () => {
+    const of_jobs = jobs.request_ids.slice(0, SYNC_RUNNING_MAX)
+    return [...new Set([...of_jobs, ...streams.takeRunningIds(SYNC_RUNNING_MAX - of_jobs.length)])]
+  }
   const { gateway_url } = config
   const told = { on_failure, on_stop, on_behind, on_elsewhere }
-  const sync = new Sync({ gateway_url, ...identity, journal, status, running_ids, ...told })
+  const jobs_here = { job_slots: () => jobs.slots, on_jobs: (count: number) => jobs.offer(count) }
+  const sync = new Sync({ gateway_url, ...identity, journal, status, running_ids, ...told, ...jobs_here })
   const failed = Promise.withResolvers<unknown>()
   const on_failed = (error: unknown) => {
     state.engine_failed = true
@@ -98,6 +105,19 @@ function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
     on_finished: () => sync.poke(),
     whenSettled: (record) => sync.whenSettled(record),
     on_failed,
+  })
+  const turns = new Turns()
+  const calls = new GatewayCalls({ gateway_url, ...identity })
+  const jobs = new Jobs({
+    config,
+    ticket_keys: identity.ticket_keys,
+    runner,
+    journal,
+    turns,
+    state,
+    streams,
+    calls,
+    log,
   })
   const answers: ServerOptions['answers'] = new Set()
   const { ticket_keys } = identity
@@ -113,6 +133,8 @@ function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
     report_failure: () => sync.failure,
     state,
     answers,
+    turns,
+    jobs,
     log,
     failed: failed.promise,
   }
@@ -143,11 +165,14 @@ function statusOf(config: NodeConfig, state: ServerOptions['state'], runner: Run
 // Readers have the rest of the time, or this where less is left.
 const READ_MS_MIN = 1000
 
-async function drain({ config, state, streams, sync, journal, answers }: Parts, server: Server): Promise<void> {
+const RELEASE_MS_MAX = 8000
+
+async function drain({ config, state, streams, jobs, sync, journal, answers }: Parts, server: Server): Promise<void> {
   const until = performance.now() + config.drain_ms_max
   state.draining = true
   sync.poke()
   const time_is_up = setTimeout(() => streams.stopAll('deadline'), config.drain_ms_max)
+  await jobs.release(RELEASE_MS_MAX)
   await streams.whenIdle()
   clearTimeout(time_is_up)
   await sync.stop()

@@ -10,6 +10,8 @@ import { faultOf, rangesIn } from '../gateway/env.ts'
 import { networkRules } from '../gateway/webhook/public-address.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
 import { assets, assetsWorker } from './assets.ts'
+import type { S3 } from './bucket/s3.ts'
+import { type BoundBucket, bindBucket, type FolderBucket } from './bucket.ts'
 import { bundleWorker } from './bundle.ts'
 import type { RunningServer } from './children.ts'
 import { isEncrypted, openDatabase } from './database.ts'
@@ -34,6 +36,8 @@ export interface GatewayOptions {
   vars?: Record<string, string>
   /** Overrides of the limits of the rate limit bindings. */
   rate_limits?: Record<string, number>
+  /** Where files lie; by default in a folder that goes when the gateway stops. */
+  files?: S3 | FolderBucket
   /** Where the gateway's own log lines go; by default this process's stderr. */
   log?: (line: string) => void
   /** The worker's script, where it is made already. */
@@ -61,21 +65,24 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     STATEMENT_MS_MAX,
   )
   const held = assetsWorker(options.assets ?? assets())
+  const bucket = await bindBucket(options.files)
   const way = await wayTo(readDatabaseUrl(options.database_url), log)
   const files = {
     'worker.js': script,
     'cron.js': CRON_WORKER,
     'rate-limit.js': RATE_LIMIT,
+    'bucket.js': bucket.script,
     ...held.files,
     'workerd.capnp': workerdConfig(
       config,
-      { ...options, addresses: await addressesOf(options), asset_modules: held.modules },
+      { ...options, addresses: await addressesOf(options), asset_modules: held.modules, bucket },
       { urls: database_urls, address: way.address },
     ),
   }
   const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log, signal: options.signal }).catch(
     (error) => {
       way.close()
+      bucket.close()
       throw error
     },
   )
@@ -92,7 +99,10 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     runScheduled,
     stop: () => {
       clearInterval(cron)
-      return server.stop().finally(way.close)
+      return server.stop().finally(() => {
+        way.close()
+        bucket.close()
+      })
     },
   }
 }
@@ -165,7 +175,7 @@ async function addressesOf({ port }: GatewayOptions): Promise<string[]> {
   return (await loopbacks()).map((address) => (address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`))
 }
 
-type Served = GatewayOptions & { addresses: string[]; asset_modules: string }
+type Served = GatewayOptions & { addresses: string[]; asset_modules: string; bucket: BoundBucket }
 
 /** Names a var or a secret that the gateway would not serve with: what it says itself stands in its log, at the first request. */
 export function requireSettings(options: GatewaySettings): void {
@@ -198,6 +208,7 @@ function workerdConfig(config: WorkerConfig, options: Served, database: Database
   const bindings = [
     '(name = "ASSETS", service = "assets")',
     '(name = "RECEIVERS", service = "receivers")',
+    `(name = "FILES", wrapped = (moduleName = "local:bucket", innerBindings = [${options.bucket.bindings}]))`,
     ...Object.entries(texts).map(([name, text]) => `(name = ${quoted(name)}, text = ${quoted(text)})`),
     ...classes.map(
       ({ name, class_name }) => `(name = ${quoted(name)}, durableObjectNamespace = ${quoted(class_name)})`,
@@ -230,9 +241,11 @@ const config :Workerd.Config = (
     (name = "receivers", network = (
       allow = [${receivers.allow.map(quoted)}], deny = [${receivers.deny.map(quoted)}],
       tlsOptions = (trustBrowserCas = true))),
+    ${options.bucket.services}
     (name = "database", external = (address = ${quoted(database.address)}, tcp = ())),
   ],
-  extensions = [(modules = [(name = "local:rate-limit", esModule = embed "rate-limit.js", internal = true)])],
+  extensions = [(modules = [(name = "local:rate-limit", esModule = embed "rate-limit.js", internal = true)]),
+    (modules = [(name = "local:bucket", esModule = embed "bucket.js", internal = true)])],
   sockets = [
     ${options.addresses.map((address, index) => `(name = "http${index || ''}", address = "${address}", http = (), service = "gateway"),`).join('\n    ')}
     (name = "cron", address = "127.0.0.1:0", http = (), service = "cron"),

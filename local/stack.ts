@@ -10,6 +10,7 @@ import { signer } from '../contract/ed25519.ts'
 import { ticketIssuer } from '../contract/internal/ticket.ts'
 import { defaultNodeId, keptNodeKey } from '../gpu-node/identity.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
+import { bucketIn } from './bucket.ts'
 import { openDatabase } from './database.ts'
 import { type RunningGateway, requireSettings, startGateway } from './gateway.ts'
 import { type LogFile, openLog } from './log-file.ts'
@@ -47,8 +48,13 @@ export interface Stack {
   /** What tickets are signed with. */
   ticket_seeds: string
   readonly node: LocalNode
+  readonly gateway: RunningGateway
+  /** Null where the database is another's. */
+  readonly postgres: RunningPostgres | null
   /** Starts a node again after it was killed, on the same journal and URL. */
   restartNode: () => Promise<void>
+  /** Kills the gateway, with all that goes through it, and starts it again. */
+  restartGateway: () => Promise<void>
   /** From now on whatever ends by itself is started again; `say` hears of it. */
   keepUp: (say: (line: string) => void) => void
   stop: () => Promise<void>
@@ -112,6 +118,7 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
       admin_key,
       data_secret,
       metrics_token,
+      files: bucketIn(process.env) ?? { folder: join(data_dir, 'files') },
       vars: settings.vars ?? {},
       ...(model.local_model && { local_model: model.local_model }),
       log: (line) => gateway_log.write(`${new Date().toISOString()} ${line}`),
@@ -175,8 +182,20 @@ async function startParts(settings: Settings, parts: Parts): Promise<Omit<Stack,
     get node() {
       return parts.node.current
     },
+    get gateway() {
+      return parts.gateway.current
+    },
+    get postgres() {
+      return parts.postgres?.current ?? null
+    },
     restartNode: async () => {
       await parts.node.start()
+    },
+    restartGateway: async () => {
+      const { pid, exited } = parts.gateway.current
+      process.kill(pid, 'SIGKILL')
+      await exited
+      await parts.gateway.start()
     },
     keepUp: (say) => {
       for (const part of inOrder(parts)) part.keepUp(say)

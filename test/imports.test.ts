@@ -131,8 +131,8 @@ describe('inside the gateway', () => {
     expect(lines(sideways)).toEqual([])
   })
 
-  test('only worker, endpoint, auth, limits, billing and webhook ask the database, and only the teller connects to it', () => {
-    const askers = ['db', 'endpoint', 'auth', 'limits', 'billing', 'webhook'].map((name) => `gateway/${name}`)
+  test('only worker, endpoint, auth, limits, billing, webhook and jobs ask the database, and only the teller connects to it', () => {
+    const askers = ['db', 'endpoint', 'auth', 'limits', 'billing', 'webhook', 'jobs'].map((name) => `gateway/${name}`)
     const strangers = within.filter(
       ({ from, to }) =>
         /^gateway\/db\/(ask|query)\.ts$/.test(to) && !inFolder(from, ...askers) && from !== 'gateway/worker.ts',

@@ -1,7 +1,7 @@
 // What the gateway asks of a node: one generation, already formatted, checked and paid for.
 // The node knows tokens; it never learns keys, prices or prompt formats.
 
-import type { ResponseAsked } from '../public/responses.ts'
+import type { ResponseAsked, ResponseBody } from '../public/responses.ts'
 
 /** A piece of a prompt: formatted, or a chat that the node is to format. */
 export type PromptPart = PlainPart | ChatPart
@@ -110,9 +110,14 @@ export interface GenerateRequest {
   /** What the caller expects the answer to be: it makes one faster, never another. */
   prediction?: string | undefined
   constraint?: Constraint
+  /** A stream ends with a comment that says all of it as one who waits is told (WHOLE_ANSWER). */
+  whole_at_end?: true | undefined
   /** What an answer of the shape `response` says again of its request. */
   asked?: ResponseAsked
 }
+
+/** What that comment begins with; the JSON follows on its line. */
+export const WHOLE_ANSWER = ': whole '
 
 export const LOGPROBS_MAX = 20
 export const CONSTRAINT_LENGTH_MAX = 262_144 // UTF-16 units of it in writing
@@ -149,3 +154,24 @@ export interface NodeError {
 export const TICKET_HEADER = 'x-ticket'
 /** Sent by a node with every answer of `POST /generate`: "1" once the generation was accepted and will be journaled. */
 export const ACCEPTED_HEADER = 'x-accepted'
+
+/** A response to a request, as it is before anything is known of its answer. */
+export function responseBody(
+  { response_id, created_unix_s, model, asked }: GenerateRequest,
+  told: Partial<ResponseBody> & Pick<ResponseBody, 'status'>,
+): ResponseBody {
+  return {
+    id: response_id,
+    object: 'response',
+    created_at: created_unix_s,
+    completed_at: null,
+    error: null,
+    incomplete_details: null,
+    model,
+    output: [],
+    usage: null,
+    access_programs: null,
+    ...asked!,
+    ...told,
+  }
+}

@@ -57,6 +57,8 @@ export interface SyncRequest {
   running_ids: string[]
   records: UsageRecord[] // at most SYNC_RECORDS_MAX
   journal?: JournalPosition
+  /** How many jobs it has room for now. */
+  job_slots?: number | undefined
 }
 
 export const SYNC_RECORDS_MAX = 500
@@ -84,6 +86,8 @@ export interface SyncResponse {
   stop: string[]
   /** How far the journal is counted now; `is_behind`: not as far as was acknowledged, so the last day has to be told again. */
   journal?: { mark: number; is_behind: boolean }
+  /** How many jobs wait for this node, at most as many as it has room for; missing where there is none. */
+  jobs?: number | undefined
   /** The ledger that the gateway is on. */
   ledger_id: string
   /** The gateway's public keys: the one that signs tickets now, and those that will or did. */

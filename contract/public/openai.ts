@@ -102,6 +102,41 @@ export const chatCompletion = z.strictObject({
   prompt_token_ids: token_ids,
 })
 
+const metadata = z.record(z.string(), z.string())
+
+/** One that is stored. */
+export const storedChat = chatCompletion.extend({ metadata })
+
+const listed = {
+  object: z.literal('list'),
+  first_id: z.string().nullable(),
+  last_id: z.string().nullable(),
+  has_more: z.boolean(),
+}
+
+export const storedChats = z.strictObject({ ...listed, data: z.array(storedChat) })
+
+const storedMessage = z.strictObject({
+  id: z.string(),
+  role: z.enum(['system', 'developer', 'user', 'assistant', 'tool']),
+  content: z.string().nullable(),
+  content_parts: z.array(z.strictObject({ type: z.literal('text'), text: z.string() })).nullable(),
+  refusal: z.null(),
+  tool_calls: z.array(z.unknown()).exactOptional(), // as they were given
+  tool_call_id: z.string().exactOptional(),
+  name: z.string().exactOptional(),
+})
+
+export const storedChatMessages = z.strictObject({ ...listed, data: z.array(storedMessage) })
+
+export const storedChatDeleted = z.strictObject({
+  object: z.literal('chat.completion.deleted'),
+  id: z.string(),
+  deleted: z.literal(true),
+})
+
+export type StoredMessage = z.infer<typeof storedMessage>
+
 export const chatCompletionChunk = z.strictObject({
   id: z.string(),
   object: z.literal('chat.completion.chunk'),

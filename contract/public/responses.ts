@@ -77,7 +77,7 @@ const toolChoice = z.union([
 
 /** What of a response its request said. */
 const asked = {
-  background: z.literal(false),
+  background: z.boolean(),
   instructions: z.string().nullable(),
   max_output_tokens: count.nullable(),
   max_tool_calls: z.null(),
@@ -102,8 +102,10 @@ export const response = z.strictObject({
   object: z.literal('response'),
   created_at: count, // Unix seconds
   completed_at: count.nullable(),
-  status: z.enum(['in_progress', 'completed', 'incomplete', 'failed']),
-  error: z.strictObject({ code: z.literal('server_error'), message: z.string() }).nullable(),
+  status: z.enum(['queued', 'in_progress', 'completed', 'incomplete', 'failed', 'cancelled']),
+  error: z
+    .strictObject({ code: z.enum(['server_error', 'rate_limit_exceeded', 'invalid_prompt']), message: z.string() })
+    .nullable(),
   incomplete_details: z.strictObject({ reason: z.literal('max_output_tokens') }).nullable(),
   model: z.string(),
   output: z.array(responseOutputItem),
@@ -121,12 +123,20 @@ export const responseEvent = z.discriminatedUnion('type', [
   z.strictObject({
     type: z.enum([
       'response.created',
+      'response.queued',
       'response.in_progress',
       'response.completed',
       'response.incomplete',
       'response.failed',
     ]),
     response,
+    sequence_number,
+  }),
+  z.strictObject({
+    type: z.literal('error'),
+    code: z.string(),
+    message: z.string(),
+    param: z.null(),
     sequence_number,
   }),
   z.strictObject({

@@ -62,7 +62,7 @@ export async function giveBack(env: Env, reservation: Reservation): Promise<void
 export async function hearNode(
   env: Env,
   said: Item<'hear_node'>,
-): Promise<{ stop: string[]; ledger_id: string; journal?: Counted | undefined }> {
+): Promise<{ stop: string[]; ledger_id: string; journal?: Counted | undefined; jobs?: number | undefined }> {
   const answer = await ask(env, 'hear_node', said)
   if (answer.decision === 'seen') return answer
   if (answer.decision === 'stale_report') throw new ApiError('stale_report', { message: ageOf(answer.skew_ms) })

@@ -25,6 +25,7 @@ export type LaneName =
   | 'read'
   | 'list'
   | 'background'
+  | 'job'
   | 'webhook'
 
 interface Row<N extends FunctionName> {
@@ -42,6 +43,7 @@ interface Row<N extends FunctionName> {
 const byAsker = (item: { key_hash: string } | { operator: true }) => ('key_hash' in item ? item.key_hash : 'admin')
 const byKey = (item: { key_hash: string }) => item.key_hash
 const byAccount = (item: { account_id: string }) => item.account_id
+const byJob = (item: { job_id: string }) => item.job_id
 const byPayment = (item: { payment: string }) => item.payment
 const byReporter = (item: Item<'settle'>) => ('node' in item ? item.node.node_id : item.account_id)
 
@@ -68,7 +70,37 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   read_result: { lane: 'result', shard: byAccount },
   keep_response: { lane: 'result', shard: byAccount },
   read_responses: { lane: 'result', shard: byKey },
+  list_chats: { lane: 'list', shard: byKey },
+  update_chat: { lane: 'change', shard: byKey },
   delete_response: { lane: 'change', shard: byKey },
+
+  begin_file: { lane: 'change', shard: byKey },
+  write_part: { lane: 'change', shard: byAccount },
+  finish_file: { lane: 'change', shard: byAccount },
+  abandon_file: { lane: 'change', shard: byAccount },
+  read_file: { lane: 'read', shard: byKey },
+  delete_file: { lane: 'change', shard: byKey },
+  due_parts: { lane: 'background', shard: 'expire' },
+  forget_parts: { lane: 'background', shard: 'expire' },
+
+  create_job: { lane: 'change', shard: byKey },
+  take_job: { lane: 'job', shard: ({ node_id }) => node_id },
+  keep_job_chunk: { lane: 'job', shard: byJob },
+  end_job: { lane: 'job', shard: byJob },
+  return_job: { lane: 'job', shard: byJob },
+  read_job: { lane: 'read', shard: byKey },
+  follow_job: { lane: 'job', shard: byJob },
+  cancel_job: { lane: 'change', shard: byKey },
+
+  create_batch: { lane: 'change', shard: byKey },
+  read_batch: { lane: 'read', shard: byKey },
+  cancel_batch: { lane: 'change', shard: byKey },
+  list_batches: { lane: 'list', shard: byKey },
+  claim_batch: { lane: 'job', shard: 'batches' },
+  note_lines: { lane: 'job', shard: 'batches' },
+  note_offers: { lane: 'job', shard: 'batches' },
+  note_results: { lane: 'job', shard: 'batches' },
+  forget_batches: { lane: 'background', shard: 'expire' },
 
   create_key: { lane: 'change', shard: byAsker },
   read_key: { lane: 'read', shard: byAsker },
@@ -130,6 +162,7 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   expire_due_grants: { lane: 'background', shard: 'expire' },
   forget_requests: { lane: 'background', shard: 'expire' },
   forget_responses: { lane: 'background', shard: 'expire' },
+  tend_jobs: { lane: 'background', shard: 'expire' },
   add_usage_months: { lane: 'background', shard: 'expire' },
   cut_invoices: { lane: 'background', shard: 'invoices' },
   sum_invoices: { lane: 'background', shard: 'invoices' },

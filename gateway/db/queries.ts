@@ -4,6 +4,7 @@
 import { listAccounts } from './queries/accounts.ts'
 import { listAnomalies } from './queries/anomalies.ts'
 import { listEntries } from './queries/entries.ts'
+import { listFiles } from './queries/files.ts'
 import { listCreditNotes, listInvoices } from './queries/invoices.ts'
 import { listKeys } from './queries/keys.ts'
 import { listNodeRefusals, listNodes } from './queries/nodes.ts'
@@ -20,6 +21,7 @@ export const queries = {
   list_credit_notes: listCreditNotes,
   list_entries: listEntries,
   list_events: listEvents,
+  list_files: listFiles,
   list_invoices: listInvoices,
   list_keys: listKeys,
   list_node_refusals: listNodeRefusals,

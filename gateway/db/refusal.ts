@@ -16,8 +16,17 @@ const codes = {
   exceeds_own_key: 'exceeds_own_key',
   limits_are_shared: 'limits_are_shared',
   too_many_keys: 'too_many_keys',
+  too_many_jobs: 'too_many_jobs',
   too_many_webhook_endpoints: 'too_many_webhook_endpoints',
   webhook_endpoint_disabled: 'webhook_endpoint_disabled',
+  too_many_batches: 'too_many_batches',
+  unknown_file: 'unknown_file',
+  batch_has_ended: 'batch_has_ended',
+  too_many_files: 'too_many_files',
+  too_many_uploads: 'too_many_uploads',
+  no_room_for_file: 'no_room_for_file',
+  file_in_use: 'file_in_use',
+  file_closed: 'file_lost',
   already_revoked: 'already_revoked',
   rotation_running: 'rotation_running',
   name_taken: 'name_taken',
@@ -52,7 +61,11 @@ const codes = {
 
 export type Refusal = keyof typeof codes
 
-const params: Partial<Record<Refusal, string>> = { unknown_account: 'account_id', no_flex_price: 'service_tier' }
+const params: Partial<Record<Refusal, string>> = {
+  unknown_account: 'account_id',
+  no_flex_price: 'service_tier',
+  unknown_file: 'input_file_id',
+}
 
 interface Refused {
   decision: Refusal

@@ -30,6 +30,8 @@ const BACKGROUND_MS_MAX = 10_000
 // wait for.
 const LARGE_MAX = 4
 const LISTS_MAX = 8
+// Pieces of a few hundred kilobytes at most, and often much less.
+const JOBS_MAX = 16
 
 export class Teller extends DurableObject<Env> {
   readonly #lanes: Record<LaneName, Lane>
@@ -61,6 +63,7 @@ export class Teller extends DurableObject<Env> {
       list: lane({ batch_max: LARGE_MAX, party_max: LISTS_MAX }),
       background: lane({ ms_max: 2 * BACKGROUND_MS_MAX }),
       webhook: lane({ ms_max: BACKGROUND_MS_MAX }),
+      job: lane({ batch_max: JOBS_MAX }),
     }
     this.#views = lane({
       connect: () => connectReader(env.HYPERDRIVE_READER.connectionString, database_ms_max / 2),

@@ -24,6 +24,8 @@ export const creditNoteId = z.string().regex(/^cn_[1-9]\d{0,17}_[1-9]\d{0,8}$/, 
 /** whe_12, whd_12, evt_12: with a prefix that says what it is of. */
 export const endpointId = prefixed('whe_', 'expected the id of a webhook endpoint')
 export const deliveryId = prefixed('whd_', 'expected the id of a delivery')
+export const batchId = prefixed('batch_', 'expected the id of a batch')
+export const fileId = prefixed('file-', 'expected the id of a file')
 export const eventId = prefixed('evt_', 'expected the id of an event')
 
 /** It is passed on without its prefix. */
@@ -40,6 +42,12 @@ export function pathId(c: Call, name = 'id', schema: z.ZodType<string> = rowId):
   if (!id.success) throw new ApiError('not_found')
   return id.data
 }
+
+/** chatcmpl-…: the request's id, from that of its chat completion. */
+export const chatId = z
+  .string()
+  .regex(/^chatcmpl-[0-9a-f]{32}$/, 'expected the id of a chat completion')
+  .pipe(requestId)
 
 /** resp_…: the request's id, from that of its response. */
 export const responseId = z

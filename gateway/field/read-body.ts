@@ -128,12 +128,12 @@ async function readParts(request: Request, bytes_max: number): Promise<ArrayBuff
 }
 
 /** Reads on and forgets: a client that is still sending would find its connection broken, and not the refusal. Not for ever, though. */
-async function drain({ body }: Request): Promise<void> {
+export async function drain({ body }: Request, bytes_max = DRAINED_BYTES_MAX): Promise<void> {
   const end = Date.now() + DRAINED_MS_MAX
   let bytes = 0
   for await (const part of body ?? []) {
     bytes += part.length
-    if (bytes > DRAINED_BYTES_MAX || Date.now() > end) return
+    if (bytes > bytes_max || Date.now() > end) return
   }
 }
 
@@ -157,7 +157,7 @@ function decode(bytes: ArrayBuffer): string {
   }
 }
 
-function parseJson(text: string): unknown {
+export function parseJson(text: string): unknown {
   const excess = excessOf(text)
   if (excess === 'depth') throw new ApiError('invalid_json', { message: 'The body is nested too deeply.' })
   if (excess)

@@ -2,7 +2,7 @@
 // whoever sends it, and only then it is asked whether they are a node of ours.
 
 import * as z from 'zod'
-import type { Outcome } from '../../contract/internal/generation.ts'
+import type { NodeErrorCode, Outcome } from '../../contract/internal/generation.ts'
 import { count } from '../../contract/public/scalar.ts'
 
 const smallCount = count.max(2 ** 31 - 1)
@@ -24,6 +24,11 @@ export const journalPosition = z.strictObject({ id: z.guid(), mark: count, is_re
 export const journalCounted = z.strictObject({ mark: count, is_behind: z.boolean() })
 
 const outcomes: [Outcome, ...Outcome[]] = ['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']
+
+export const TICKET_LENGTH_MAX = 4096
+
+/** Why a node refuses; the table of refusals (generate/relay.ts) has each. */
+export const nodeErrorCode = z.custom<NodeErrorCode>((value) => typeof value === 'string' && value.length < 100)
 
 /** How a generation ended, and what it took. */
 export const ended = {

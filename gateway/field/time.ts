@@ -13,3 +13,8 @@ export const moment = z.iso
   .max(LENGTH_MAX)
   .refine((value) => Date.parse(value) >= 0 && Date.parse(value) <= LAST_MS, { error })
   .transform((value) => new Date(value).toISOString())
+
+/** As OpenAI's clients read moments. */
+export function unixSeconds(moment: string): number {
+  return Math.floor(Date.parse(moment) / 1000)
+}

@@ -6,13 +6,13 @@ import { findNodes, type LiveNode } from '../billing/ledger.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { askQuestion, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
-import { type Call, settingsOf } from '../env.ts'
+import { type Asking, type Call, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { ticketIssuerOf } from '../ticket-issuer.ts'
 import { refusal } from './relay.ts'
 
 /** The model of this id in the catalog; throws where there is none. */
-export function modelOf(c: Call, id: string): CatalogModel {
+export function modelOf(c: Asking, id: string): CatalogModel {
   const model = settingsOf(c.env).catalog.get(id)
   if (!model) throw new ApiError('model_not_found', { param: 'model' })
   return model

@@ -32,6 +32,7 @@ export function generateRequest(
     logprobs: number | null
     echo?: boolean
     constraint?: Constraint | null
+    whole_at_end?: true | undefined
     asked?: Omit<ResponseAsked, 'temperature' | 'top_p'>
   },
 ): GenerateRequest {
@@ -77,6 +78,7 @@ export function generateRequest(
     priority: service_tier === 'flex' ? 'batch' : 'interactive',
     ...(service_tier && { service_tier }),
     prediction: predictionOf(fields),
+    whole_at_end: own.whole_at_end,
     ...(own.constraint && { constraint: own.constraint }),
     ...(own.asked && { asked: { ...own.asked, temperature: drawn.temperature, top_p: drawn.top_p } }),
   }

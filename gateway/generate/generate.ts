@@ -7,7 +7,7 @@ import type { MessageError } from '../../contract/public/messages.ts'
 import type { Caller } from '../auth/authenticate.ts'
 import { admit } from '../billing/ledger.ts'
 import type { CatalogModel } from '../catalog.ts'
-import { type Call, settingsOf } from '../env.ts'
+import { type Asking, type Call, settingsOf } from '../env.ts'
 import { bodyOf, readBody } from '../field/read-body.ts'
 import { unusedHeader } from '../field/unused.ts'
 import { limitHeaders } from '../limit-headers.ts'
@@ -35,7 +35,7 @@ export interface GenerationForm<B extends GenerationBody> {
 }
 
 // A reservation outlives the longest generation by this much, so that only a report that comes very late finds it expired.
-const SETTLE_MS_MAX = 60_000
+export const SETTLE_MS_MAX = 60_000
 
 export async function generate<B extends GenerationBody>(
   c: Call,
@@ -87,7 +87,11 @@ export interface Asked {
   duration_ms_max: number
 }
 
-export async function formatted<B extends GenerationBody>(c: Call, form: GenerationForm<B>, fields: B): Promise<Asked> {
+export async function formatted<B extends GenerationBody>(
+  c: Asking,
+  form: GenerationForm<B>,
+  fields: B,
+): Promise<Asked> {
   const { generation_ms_max } = settingsOf(c.env)
   const model = modelOf(c, fields.model)
   const request = await form.format(fields, { model, request_id: c.get('request_id') })

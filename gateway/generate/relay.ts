@@ -7,7 +7,7 @@ import { bodyHash } from '../../contract/internal/ticket.ts'
 import { type Admission, fence, giveBack, type LiveNode, type Reservation } from '../billing/ledger.ts'
 import { askNode, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
-import { type Call, dataSecretOf } from '../env.ts'
+import { type Call, dataSecretOf, type Env } from '../env.ts'
 import { ApiError, type ErrorCode } from '../error.ts'
 import { turnAt } from '../field/read-body.ts'
 import { ticketIssuerOf } from '../ticket-issuer.ts'
@@ -80,34 +80,37 @@ const GRACE_MS = 5_000
 
 async function attempt(c: Call, node: LiveNode, asked: Asked): Promise<NodeAnswer> {
   const duration_ms_max = Math.max(1, msLeft(c, asked))
-  const ticket = await signedTicket(c, node, asked, duration_ms_max)
+  const ticket = await signedTicket(c.env, { ...asked, node_id: node.id, duration_ms_max })
   return askNode(node.url, { ticket, body: asked.body, client: asked.client, ms_max: duration_ms_max + GRACE_MS })
+}
+
+interface Permitted extends Pick<Asked, 'reservation' | 'body_sha256' | 'ceiling' | 'duration_ms_max'> {
+  node_id: string
 }
 
 // A node takes a ticket when it comes, a moment after it was signed. This is for clocks that differ; a node whose clock is further off
 // is not heard, and so not asked (migrations/ledger/nodes.sql, report_age_ms_max).
 const TICKET_MS_MAX = 60_000
 
-async function signedTicket(
-  c: Call,
-  node: LiveNode,
-  { reservation, body_sha256, ceiling }: Asked,
-  duration_ms_max: number,
+/** A ticket for one node and this very body. */
+export async function signedTicket(
+  env: Env,
+  { node_id, reservation, body_sha256, ceiling, duration_ms_max }: Permitted,
 ): Promise<string> {
   const { request_id, attempt, model, account_id, key_id, price_version, reserved_nanousd } = reservation
   const issued_unix_ms = Date.now()
   const permission = {
     request_id,
     attempt,
-    node_id: node.id,
+    node_id,
     body_sha256,
     expires_unix_ms: issued_unix_ms + TICKET_MS_MAX,
-    cache_salt: await cacheSalt(account_id, dataSecretOf(c.env)),
+    cache_salt: await cacheSalt(account_id, dataSecretOf(env)),
     model,
     ...ceiling,
     duration_ms_max,
   }
-  const issuer = await ticketIssuerOf(c.env)
+  const issuer = await ticketIssuerOf(env)
   return issuer.issue(permission, { account_id, key_id, price_version, reserved_nanousd, issued_unix_ms })
 }
 

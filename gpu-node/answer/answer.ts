@@ -1,12 +1,13 @@
 // Turns the events of a generation into public bytes. Streamed or whole, of whichever shape, it takes the same events through
 // one interface, so that a streamed answer and an unstreamed one cannot drift apart.
 
-import type { GenerateRequest } from '../../contract/internal/generation.ts'
+import { type GenerateRequest, WHOLE_ANSWER } from '../../contract/internal/generation.ts'
 import type { Usage } from '../../contract/public/openai.ts'
 import type { TokenLogprob } from '../run/runner.ts'
 import { CallReader, type Part } from './call-reader.ts'
 import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
+import { EvenAnswer } from './even-answer.ts'
 import { messageShape } from './message.ts'
 import type { Ending, Failure, Finish, Piece, PromptTokenIds, PublicShape, WholeChoice } from './public-shape.ts'
 import { responseShape } from './response.ts'
@@ -32,7 +33,12 @@ const shapes = { chat: chatShape, completion: completionShape, message: messageS
 export function answerTo(request: GenerateRequest, usage: () => Usage, prompt_token_ids?: PromptTokenIds): Answer {
   const shape = shapes[request.shape](request, usage, prompt_token_ids)
   const choices = request.prompts.length * request.n
-  return request.stream ? new StreamedAnswer(shape, choices, request) : new WholeAnswer(shape, choices, request)
+  if (!request.stream) return new WholeAnswer(shape, choices, request)
+  const whole = request.whole_at_end
+    ? new WholeAnswer(shapes[request.shape](request, usage, prompt_token_ids), choices, request)
+    : null
+  const streamed = new StreamedAnswer(shape, choices, request, whole)
+  return request.asked?.background ? new EvenAnswer(streamed, request) : streamed
 }
 
 export const KEEP_ALIVE = ': keep-alive\n\n'
@@ -65,10 +71,12 @@ class StreamedAnswer extends Unsent implements Answer {
   readonly #readers: (CallReader | null)[]
   readonly #has_logprobs: boolean
   readonly #has_token_ids: boolean
+  readonly #whole: WholeAnswer | null // that it ends with
 
-  constructor(shape: PublicShape, choices: number, request: GenerateRequest) {
+  constructor(shape: PublicShape, choices: number, request: GenerateRequest, whole: WholeAnswer | null) {
     super()
     this.#shape = shape
+    this.#whole = whole
     this.#opened = new Array<boolean>(choices).fill(false)
     this.#readers = callReaders(choices, request)
     this.#has_logprobs = request.logprobs !== null
@@ -76,6 +84,7 @@ class StreamedAnswer extends Unsent implements Answer {
   }
 
   text(choice: number, text: string, logprobs: readonly TokenLogprob[] = [], token_ids: readonly number[] = []): void {
+    this.#whole?.text(choice, text, logprobs, token_ids)
     this.#open(choice)
     const reader = this.#readers[choice]
     const pieces = reader ? reader.push(text).map(pieceOf) : text === '' ? [] : [{ text }]
@@ -83,6 +92,7 @@ class StreamedAnswer extends Unsent implements Answer {
   }
 
   finish(choice: number, ending: Ending): void {
+    this.#whole?.finish(choice, ending)
     this.#open(choice)
     const reader = this.#readers[choice]
     if (reader) this.#say(choice, reader.flush().map(pieceOf), NOTHING_TOLD)
@@ -91,6 +101,8 @@ class StreamedAnswer extends Unsent implements Answer {
 
   end(usage: Usage): void {
     this.#frames(this.#shape.end(usage))
+    this.#whole?.end(usage)
+    if (this.#whole) this.bytes += `${WHOLE_ANSWER}${this.#whole.take()}\n\n`
     this.bytes += this.#shape.last_frame
   }
 

@@ -98,6 +98,11 @@ export class Generation {
     this.answer.end(this.#spelledUsage())
   }
 
+  /** What is billed so far. */
+  get usage(): { prompt_tokens: number; cached_tokens: number; completion_tokens: number } {
+    return { ...this.#usageNow(), completion_tokens: this.#completion_tokens }
+  }
+
   /** Counted so far, over all choices. */
   get completion_tokens(): number {
     return this.#completion_tokens

@@ -2,7 +2,7 @@
 // clients follow the events strictly: a response is created, an item and its part are added before they grow, and each is done before the
 // one terminal event, without which a stream that was cut looks whole to them.
 
-import type { GenerateRequest } from '../../contract/internal/generation.ts'
+import { type GenerateRequest, responseBody } from '../../contract/internal/generation.ts'
 import type { Usage } from '../../contract/public/openai.ts'
 import type {
   ResponseBody,
@@ -24,7 +24,7 @@ export function responseShape(request: GenerateRequest): PublicShape {
     end: (usage) => stream.end(usage),
     whole: ([choice], usage) => {
       const { text, calls, finish } = choice!
-      const output = new Output(request.request_id)
+      const output = new Output(request)
       if (text !== '' || calls.length === 0) output.add({ text, logprobs: saidLogprobs(choice!) })
       for (const [index, call] of calls.entries()) output.add({ text: '', logprobs: null, call: { index, ...call } })
       output.close(finish)
@@ -43,10 +43,10 @@ type Call = Extract<ResponseOutputItem, { type: 'function_call' }>
 /** The items of an answer as they grow: one at a time, each whole before the next begins, but perhaps the last. */
 class Output {
   readonly items: ResponseOutputItem[] = []
-  readonly #request_id: string
+  readonly #id: string
 
-  constructor(request_id: string) {
-    this.#request_id = request_id
+  constructor({ response_id }: GenerateRequest) {
+    this.#id = response_id.replace('resp_', '')
   }
 
   get open(): ResponseOutputItem | undefined {
@@ -81,15 +81,15 @@ class Output {
     open.status = is_cut ? 'incomplete' : 'completed'
   }
 
-  // Ids are made of the request's, so that an answer that is asked for again has the same, and an item names its response.
+  // Ids are made of the response's, so that an answer that is asked for again has the same, and an item names its response.
   #newMessage(): Message {
-    const id = `msg_${this.#request_id.replaceAll('-', '')}`
+    const id = `msg_${this.#id}`
     return { id, type: 'message', status: 'in_progress', role: 'assistant', content: [outputText('', [])] }
   }
 
   #newCall({ index, name = '' }: NonNullable<Piece['call']>): Call {
-    const id = `fc_${this.#request_id.replaceAll('-', '')}_${index}`
-    const call_id = `call_${callId(this.#request_id, { choice: 0, call: index })}`
+    const id = `fc_${this.#id}_${index}`
+    const call_id = `call_${callId(this.#id, { choice: 0, call: index })}`
     return { id, type: 'function_call', status: 'in_progress', call_id, name, arguments: '' }
   }
 }
@@ -100,19 +100,23 @@ class ResponseStream {
   readonly #request: GenerateRequest
   readonly #output: Output
   #count = 0 // of events
+  #is_open = false
   #held: readonly TokenLogprob[] = []
   #finish: Finish = { reason: 'length', stop: null, has_called: false } // where it is ended before it ends by itself
 
   constructor(request: GenerateRequest) {
     this.#request = request
-    this.#output = new Output(request.request_id)
+    this.#output = new Output(request)
+    // Of one in the background it was told that it is created and queued before any node had it.
+    if (request.asked?.background) this.#count = 2
   }
 
   open(): ResponseEvent[] {
-    if (this.#count > 0) return []
-    const response = bodyOf(this.#request, { status: 'in_progress' })
+    if (this.#is_open) return []
+    this.#is_open = true
+    const response = responseBody(this.#request, { status: 'in_progress' })
     return this.#numbered([
-      { type: 'response.created', response },
+      ...(this.#count === 0 ? [{ type: 'response.created' as const, response }] : []),
       { type: 'response.in_progress', response },
     ])
   }
@@ -152,7 +156,7 @@ class ResponseStream {
 
   fail(why: Failure): ResponseEvent[] {
     const opened = this.open()
-    const response = bodyOf(this.#request, {
+    const response = responseBody(this.#request, {
       status: 'failed',
       error: { code: 'server_error', message: FAILURE_MESSAGES[why] },
       output: this.#output.items,
@@ -223,33 +227,13 @@ function endedBody(
   { output, finish, usage }: { output: ResponseOutputItem[]; finish: Finish; usage: Usage },
 ): ResponseBody {
   const is_whole = finish.reason === 'stop'
-  return bodyOf(request, {
+  return responseBody(request, {
     status: is_whole ? 'completed' : 'incomplete',
     completed_at: is_whole ? Math.floor(Date.now() / 1000) : null,
     incomplete_details: is_whole ? null : { reason: 'max_output_tokens' },
     output,
     usage: usageOf(usage),
   })
-}
-
-function bodyOf(
-  { response_id, created_unix_s, model, asked }: GenerateRequest,
-  told: Partial<ResponseBody> & Pick<ResponseBody, 'status'>,
-): ResponseBody {
-  return {
-    id: response_id,
-    object: 'response',
-    created_at: created_unix_s,
-    completed_at: null,
-    error: null,
-    incomplete_details: null,
-    model,
-    output: [],
-    usage: null,
-    access_programs: null,
-    ...asked!,
-    ...told,
-  }
 }
 
 function usageOf({ prompt_tokens, completion_tokens, total_tokens, prompt_tokens_details }: Usage) {

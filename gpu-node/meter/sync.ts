@@ -2,31 +2,25 @@
 // report is on its way, and each second as the heartbeat that says this node lives. One call at a time, each with a deadline; failures
 // are retried for ever. An answer's end waits for its record to be settled, so that what it held is free when its client asks again.
 
-import type { Signer } from '../../contract/ed25519.ts'
 import {
-  ANSWER_SIGNATURE_HEADER,
   type Boot,
-  NODE_KEY_HEADER,
-  NODE_SIGNATURE_HEADER,
   type NodeStatus,
   SYNC_RECORDS_MAX,
   type SyncRequest,
   type SyncResponse,
 } from '../../contract/internal/sync.ts'
-import { verifyAnswer } from '../../contract/internal/ticket.ts'
+import { CallRefused, GatewayCalls, type GatewayCallsOptions } from './gateway-calls.ts'
 import type { Journal } from './journal.ts'
-import type { TicketKeys } from './ticket-keys.ts'
 
-export interface SyncOptions {
-  gateway_url: string
-  node_key: Signer // signs the reports
-  ticket_keys: Pick<TicketKeys, 'known' | 'learn'> // whoever signs the answers
+export interface SyncOptions extends GatewayCallsOptions {
   boot: Boot
   journal: Journal
   status: () => NodeStatus
   running_ids?: () => string[] // some of what runs here, to be told what of it must stop
   on_failure: (reason: string) => void // said when it begins or changes, and each minute while it lasts
   on_stop?: (request_ids: string[]) => void // what the gateway no longer wants to run
+  job_slots?: () => number // how many jobs there is room for
+  on_jobs?: (count: number) => void // so many jobs wait at the gateway, at most as many as there is room for
   on_behind?: () => void // the database came back older than what it had acknowledged
   on_elsewhere?: (count: number) => void // so many records are kept for another ledger than the gateway's; said when they become more
   heartbeat_ms?: number
@@ -47,14 +41,9 @@ export interface ReportFailure {
   is_refused: boolean
 }
 
-class ReportRefused extends Error {
-  constructor(status: number, text: string) {
-    super(`the gateway answered ${status} to a report${reasonIn(text)}`)
-  }
-}
-
 export class Sync {
   readonly #options: Required<SyncOptions>
+  readonly #calls: GatewayCalls
   #loop: Promise<void> | null = null
   #is_stopping = false
   #is_stopped = false
@@ -80,8 +69,11 @@ export class Sync {
       on_behind: () => {},
       on_elsewhere: () => {},
       running_ids: () => [],
+      job_slots: () => 0,
+      on_jobs: () => {},
       ...options,
     }
+    this.#calls = new GatewayCalls(options)
   }
 
   /** Null while reports are taken. */
@@ -155,9 +147,12 @@ export class Sync {
       running_ids: this.#runningIds(),
       records: journal.unacknowledged(SYNC_RECORDS_MAX, this.#ledger_id),
       journal: journal.position,
+      job_slots: last ? 0 : this.#options.job_slots(),
     }
     try {
-      const { settled, stop, ledger_id, ticket_keys, journal: counted } = await this.#post(request)
+      const { call_ms_max } = this.#options
+      const answer = await this.#calls.post<SyncResponse>('/internal/sync', request, call_ms_max)
+      const { settled, stop, ledger_id, ticket_keys, journal: counted, jobs = 0 } = answer
       this.#options.ticket_keys.learn(ticket_keys)
       this.#options.on_stop(stop)
       this.#noteMark(counted)
@@ -167,12 +162,13 @@ export class Sync {
       )
       journal.skip(settled.filter(({ outcome }) => outcome === 'elsewhere'))
       this.#follow(ledger_id)
+      if (jobs > 0) this.#options.on_jobs(jobs)
       const is_done = are_kept && settled.every(({ outcome }) => outcome !== 'retry')
       this.#failures = is_done ? 0 : this.#failures + 1
       this.#failure = null
     } catch (error) {
       this.#failures++
-      this.#fail({ reason: String(error), is_refused: error instanceof ReportRefused })
+      this.#fail({ reason: String(error), is_refused: isRefused(error) })
     }
     this.#release(...(this.#failures > 0 ? this.#waiting.keys() : request.records.map(({ request_id }) => request_id)))
     return request.records.length < SYNC_RECORDS_MAX
@@ -209,30 +205,6 @@ export class Sync {
     return this.#options.running_ids()
   }
 
-  async #post(request: SyncRequest): Promise<SyncResponse> {
-    const body = JSON.stringify(request)
-    const { gateway_url, node_key, ticket_keys } = this.#options
-    const report_signature = await node_key.sign('report', body)
-    const response = await fetch(`${gateway_url}/internal/sync`, {
-      method: 'POST',
-      headers: {
-        'content-type': 'application/json',
-        [NODE_KEY_HEADER]: node_key.x,
-        [NODE_SIGNATURE_HEADER]: report_signature,
-      },
-      body,
-      signal: AbortSignal.timeout(this.#options.call_ms_max),
-    })
-    const text = await response.text()
-    if (response.status === 401 || response.status === 403) throw new ReportRefused(response.status, text)
-    if (!response.ok) throw new Error(`the gateway answered ${response.status} to a report${reasonIn(text)}`)
-    const signatures = response.headers.get(ANSWER_SIGNATURE_HEADER) ?? ''
-    // What it says is settled is forgotten here: so nobody else may say it.
-    if (!(await verifyAnswer({ report_signature, body: text, signatures }, ticket_keys.known)))
-      throw new Error('an answer to a report was signed by no key of the gateway that this node knows')
-    return JSON.parse(text) as SyncResponse
-  }
-
   // The jitter is full, so that many nodes do not return to a gateway in step.
   #backoff(): number {
     const { backoff_ms_max } = this.#options
@@ -250,12 +222,6 @@ export class Sync {
   }
 }
 
-/** What the gateway says of why, in its own words. */
-function reasonIn(text: string): string {
-  try {
-    const { error } = JSON.parse(text) as { error?: { code: string; message: string } }
-    return error ? ` (${error.code}): ${error.message}` : ''
-  } catch {
-    return ''
-  }
+function isRefused(error: unknown): boolean {
+  return error instanceof CallRefused && (error.status === 401 || error.status === 403)
 }

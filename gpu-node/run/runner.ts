@@ -56,7 +56,14 @@ export type HeldConstraint = object
 /** What a runner is told of a request: everything but how its answer is written, and what was made ready before. No prompt is a chat. */
 export type RunRequest = Omit<
   GenerateRequest,
-  'response_id' | 'created_unix_s' | 'shape' | 'stream' | 'include_usage' | 'continuous_usage' | 'constraint'
+  | 'response_id'
+  | 'created_unix_s'
+  | 'shape'
+  | 'stream'
+  | 'include_usage'
+  | 'continuous_usage'
+  | 'constraint'
+  | 'whole_at_end'
 >
 
 /** A request that a runner has taken in: its choices, each at the index prompt * n + copy. */

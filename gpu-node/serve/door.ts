@@ -94,6 +94,7 @@ const requestSchema = z.strictObject({
   service_tier: z.enum(['default', 'flex']).optional(),
   prediction: z.string().min(1).optional(),
   constraint: z.union([constraint, tools]).exactOptional(),
+  whole_at_end: z.literal(true).optional(),
   asked: z.custom<ResponseAsked>((value) => typeof value === 'object' && value !== null).exactOptional(), // written as it came
 })
 

@@ -7,29 +7,22 @@ import { Hono } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import { HTTPException } from 'hono/http-exception'
 import type { Logger } from 'pino'
-import {
-  type Constraint,
-  type GenerateRequest,
-  type NodeError,
-  TICKET_HEADER,
-} from '../../contract/internal/generation.ts'
+import { type Constraint, type NodeError, TICKET_HEADER } from '../../contract/internal/generation.ts'
 import { type Count, type Decoding, QUESTION_HEADER, type Question } from '../../contract/internal/question.ts'
 import type { NodeStatus } from '../../contract/internal/sync.ts'
-import type { Ticket } from '../../contract/internal/ticket.ts'
-import type { Generation } from '../answer/generation.ts'
 import type { Journal } from '../meter/journal.ts'
 import { Refusal } from '../refusal.ts'
-import type { HeldConstraint, Runner } from '../run/runner.ts'
+import type { Runner } from '../run/runner.ts'
+import { type Accepted, accept, endInTime, refuseUnlessServing } from './acceptance.ts'
 import { Client } from './client.ts'
-import { acceptBody, acceptQuestion, acceptRequest, acceptTicket, type DoorSettings, parseRequest } from './door.ts'
+import { acceptQuestion, type DoorSettings } from './door.ts'
 import { guardMetrics } from './guard-metrics.ts'
 import type { Metrics } from './metrics.ts'
 import { refusalAnswer } from './refusal-answer.ts'
 import type { Streams } from './streams.ts'
-import { Turns } from './turns.ts'
+import type { Turns } from './turns.ts'
 
 const BODY_BYTES_MAX = 8 << 20
-const TIMER_MS_MAX = 2 ** 31 - 1 // setTimeout takes a longer time for none at all
 
 export interface ServerSettings {
   node_id: string
@@ -57,14 +50,14 @@ export interface ServerOptions {
   state: { draining: boolean; engine_failed: boolean; url: string }
   answers: Set<HttpBindings['outgoing']> // begun and not yet taken by their readers
   log: Logger
+  turns: Turns
 }
 
 export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }> {
-  const { state, log } = options
+  const { state, log, turns } = options
   const { metrics_token } = options.config
   const door = { ...options.config, ticket_keys: options.ticket_keys }
   const app = new Hono<{ Bindings: HttpBindings }>()
-  const turns = new Turns()
 
   app.onError((error, c) => {
     if (error instanceof HTTPException) return error.getResponse()
@@ -86,20 +79,11 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
   )
 
   app.post('/generate', bodyLimit({ maxSize: BODY_BYTES_MAX, onError: refuseSize }), async (c) => {
-    refuseUnlessServing(state)
-    const ticket_text = c.req.header(TICKET_HEADER)
-    const ticket = await acceptTicket(ticket_text, door)
-    const body = acceptBody(new Uint8Array(await c.req.arrayBuffer()), ticket)
-    await turns.take(ticket.cache_salt)
-    const request = parseRequest(body)
-    const held = await holdConstraint(options, request, ticket.cache_salt)
-    const formatted = { ...request, prompts: await options.runner.format(request.prompts) }
-    // From here to the start nothing is awaited: one ticket, one start; what has room now has it then.
-    refuseUnlessServing(state)
-    refuseUnlessRoom(options, request)
-    const generation = acceptRequest(formatted, { ticket, text: ticket_text!, held }, options.runner)
-    takeIn(options, { ticket, text: ticket_text!, ledger_id: request.ledger_id })
-    start(options, generation, ticket, { outgoing: c.env.outgoing, is_streamed: request.stream })
+    const asked = {
+      ticket_text: c.req.header(TICKET_HEADER),
+      bytes: async () => new Uint8Array(await c.req.arrayBuffer()),
+    }
+    await accept(options, asked, (accepted) => start(options, accepted, c.env.outgoing))
     return RESPONSE_ALREADY_SENT
   })
   app.post('/question', bodyLimit({ maxSize: BODY_BYTES_MAX, onError: refuseSize }), async (c) => {
@@ -149,50 +133,12 @@ function refuseSize(): never {
   throw new Refusal('bad_request', `The body has more than ${BODY_BYTES_MAX} bytes.`)
 }
 
-function refuseUnlessServing(state: ServerOptions['state']): void {
-  if (state.engine_failed) throw new Refusal('engine_failed', 'The engine of this node has failed.')
-  if (state.draining) throw new Refusal('draining', 'This node is shutting down.')
-}
-
-// This comes before its prompt is read: what is refused should cost little.
-function refuseUnlessRoom({ runner }: ServerOptions, { prompts, n }: GenerateRequest): void {
-  if (runner.hasRoomFor(prompts.length * n)) return
-  throw new Refusal('overloaded', 'The queue is full.', { retry_after_s: runner.load.queue_s })
-}
-
-// It may take a while, so that room is looked for before and after.
-async function holdConstraint(
-  options: ServerOptions,
-  request: GenerateRequest,
-  account: string,
-): Promise<HeldConstraint | null> {
-  if (!request.constraint) return null
-  refuseUnlessServing(options.state)
-  refuseUnlessRoom(options, request)
-  return options.runner.hold(request.constraint, account)
-}
-
-function takeIn(
-  { journal }: ServerOptions,
-  { ticket, text, ledger_id }: { ticket: Ticket; text: string; ledger_id: string | undefined },
-): void {
-  const { request_id, attempt, duration_ms_max } = ticket
-  if (journal.wasUsed(request_id, attempt)) throw new Refusal('bad_ticket', 'The ticket was already used.')
-  if (!journal.accept({ ticket: text, request_id, attempt, ledger_id, duration_ms_max })) {
-    throw new Refusal('no_room', 'The journal of this node has no room.')
-  }
-}
-
 function start(
   { config, streams, answers }: ServerOptions,
-  generation: Generation,
-  ticket: Ticket,
-  { outgoing, is_streamed }: { outgoing: HttpBindings['outgoing']; is_streamed: boolean },
+  { generation, ticket, request }: Accepted,
+  outgoing: HttpBindings['outgoing'],
 ): void {
-  const deadline = setTimeout(
-    () => streams.stop(generation, 'deadline'),
-    Math.min(ticket.duration_ms_max, TIMER_MS_MAX),
-  )
+  const deadline = endInTime(streams, generation, ticket)
   const leave = () => {
     clearTimeout(deadline)
     answers.delete(outgoing)
@@ -202,7 +148,7 @@ function start(
   if (outgoing.destroyed) leave() // it left before anyone listened
   const client = new Client(outgoing, {
     content_type: generation.answer.content_type,
-    streams: is_streamed,
+    streams: request.stream,
     keep_alive_ms: config.keep_alive_ms,
     buffer_bytes_max: config.buffer_bytes_max,
     slow_ms_max: config.slow_ms_max,

@@ -67,6 +67,7 @@ declare
   moment timestamptz := clock_timestamp();
   known registered_nodes;
   refusal text;
+  jobs int;
 begin
   perform life_began_at(); -- each second, so that after a crash it is soon known when it was
   select * into known from registered_nodes where id = said ->> 'node_id' for update;
@@ -78,6 +79,7 @@ begin
     perform note_refusal(case when known.id is null then '' else known.id end, refusal, said - 'running_ids');
     return jsonb_build_object('decision', refusal, 'skew_ms', skew_ms(said, moment));
   end if;
+  jobs := jobs_for(known, said);
   update registered_nodes set
     state = said ->> 'state', context_tokens = (said ->> 'context_tokens')::int, running = (said ->> 'running')::int,
     waiting = (said ->> 'waiting')::int, blocks_total = (said ->> 'blocks_total')::int,
@@ -86,13 +88,14 @@ begin
     sequence = (said ->> 'sequence')::bigint, report_id = (said ->> 'report_id')::uuid,
     sent_at = to_timestamp((said ->> 'sent_unix_ms')::double precision / 1000)
   where id = known.id;
-  return heard(said);
+  return heard(said) || case when jobs > 0 then jsonb_build_object('jobs', jobs) else '{}' end;
 end $$;
 
--- Of the requests that a node says it runs, those that may not any longer. It is told of no other, so that no other hides one.
+-- Of the requests that a node says it runs, those that may not any longer: they were stopped, or what they held was given back. It is
+-- told of no other, so that no other hides one.
 create function ledger.ids_to_stop(running_ids jsonb) returns jsonb language sql stable as $$
   select coalesce(jsonb_agg(request_id), '[]') from reservations
-  where state = 'pending' and stopped_at is not null
+  where (state = 'pending' and stopped_at is not null or state = 'voided')
     and request_id = any (array(select id::uuid from jsonb_array_elements_text(running_ids) as id))
 $$;
 

@@ -120,6 +120,11 @@ from webhook_deliveries d join outbox o on o.id = d.event_id;
 -- What an account is told.
 create view read.events as select id, account_id, type, body as event from outbox;
 
+-- Files that are whole.
+create view read.files as
+select id, account_id, purpose, filename, bytes, created_at, expires_at
+from files where state = 'ready' and expires_at > clock_timestamp();
+
 -- A reader logs in as a member of ziya_reader.
 --   create role my_reader login password '…' in role ziya_reader;
 select make_role('ziya_reader', 'read as the owner of the tables');

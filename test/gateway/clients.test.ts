@@ -75,7 +75,7 @@ describe('every field of the OpenAI types is known: taken, used, or refused by i
 describe('what cannot change an answer is taken, and named', () => {
   test.each<[string, string, object, string[]]>([
     ['hints of caches and of safety', CHAT, { prompt_cache_key: 'ses_1', safety_identifier: 'u' }, []],
-    ['how it is kept', CHAT, { store: true, service_tier: 'priority' }, []],
+    ['another price than is sold', CHAT, { service_tier: 'priority' }, []],
     ['switches of tools without tools', CHAT, { tool_choice: 'auto', parallel_tool_calls: false }, []],
     ['the older switch', CHAT, { function_call: 'auto' }, []],
     ['no reasoning', CHAT, { reasoning_effort: 'none', verbosity: 'medium' }, []],

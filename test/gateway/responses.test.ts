@@ -166,7 +166,13 @@ describe('fields', () => {
   })
 
   test.each<[object, string, string]>([
-    [{ background: true }, 'unsupported_parameter', 'background'],
+    [{ background: true, store: false }, 'invalid_value', 'store'],
+    [{ background_options: { completion_window: '2h' } }, 'invalid_value', 'background_options'],
+    [
+      { background: true, background_options: { continuation_id: 'x' } },
+      'unsupported_parameter',
+      'background_options.continuation_id',
+    ],
     [{ conversation: 'conv_1' }, 'unsupported_parameter', 'conversation'],
     [{ prompt: { id: 'pmpt_1' } }, 'unsupported_parameter', 'prompt'],
     [{ truncation: 'first' }, 'invalid_value', 'truncation'],

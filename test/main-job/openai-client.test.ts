@@ -49,6 +49,47 @@ describe('chat completions', () => {
     expect(usage).toEqual(whole.usage)
   })
 
+  test('that are stored are read again, found, changed and deleted, streamed or not', async () => {
+    const { completions } = customer.client.chat
+    const stored = { ...greedy, max_tokens: 24, messages, store: true }
+    const whole = await completions.create({ ...stored, metadata: { of: 'whole' } })
+    let text = ''
+    let id = ''
+    for await (const chunk of await completions.create({ ...stored, metadata: { of: 'stream' }, stream: true })) {
+      text += chunk.choices[0]?.delta.content ?? ''
+      id = chunk.id
+    }
+    const { metadata, ...read } = (await completions.retrieve(whole.id)) as typeof whole & { metadata: object }
+    expect([read, metadata]).toEqual([whole, { of: 'whole' }])
+    const streamed = await completions.retrieve(id)
+    expect(streamed.choices[0]!.message.content).toBe(text)
+    expect(streamed.usage).toEqual(whole.usage)
+    const idsOf = async (query: OpenAI.ChatCompletionListParams) =>
+      (await completions.list(query)).data.map(({ id }) => id)
+    expect(await idsOf({})).toEqual([whole.id, id])
+    expect(await idsOf({ order: 'desc', limit: 1 })).toEqual([id])
+    expect(await idsOf({ after: whole.id, model })).toEqual([id])
+    expect(await idsOf({ metadata: { of: 'whole' } })).toEqual([whole.id])
+    expect(await idsOf({ model: 'other' })).toEqual([])
+    expect(await completions.update(id, { metadata: { of: 'whole' } })).toMatchObject({ id, metadata: { of: 'whole' } })
+    expect(await idsOf({ metadata: { of: 'whole' } })).toEqual([whole.id, id])
+    const asked = await completions.messages.list(id)
+    expect(asked.data).toMatchObject([
+      { id: `${id}-0`, role: 'user', content: messages[0]!.content, content_parts: null },
+    ])
+    expect(await completions.delete(id)).toEqual({ object: 'chat.completion.deleted', id, deleted: true })
+    await expect(completions.retrieve(id)).rejects.toMatchObject({ status: 404 })
+    const { client: stranger } = await newCustomer(stack)
+    await expect(stranger.chat.completions.retrieve(whole.id)).rejects.toMatchObject({ status: 404 })
+    expect((await stranger.chat.completions.list()).data).toEqual([])
+    // What is a chat is no response, and what did not ask for it is not stored.
+    await expect(customer.client.responses.retrieve(whole.id.replace('chatcmpl-', 'resp_'))).rejects.toMatchObject({
+      status: 404,
+    })
+    const { id: unstored } = await completions.create({ ...stored, store: false })
+    await expect(completions.retrieve(unstored)).rejects.toMatchObject({ status: 404 })
+  })
+
   test('the same seed gives the same text, and another seed another', async () => {
     const ask = async (seed: number) => {
       const body = { model, messages, seed, temperature: 1.5, top_p: 1, max_tokens: 40 }

@@ -3,7 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { bundleWorker } from '../../local/bundle.ts'
 import { createFundedKey } from '../../local/demo-account.ts'
-import { type RunningGateway, startGateway } from '../../local/gateway.ts'
+import { type GatewayOptions, type RunningGateway, startGateway } from '../../local/gateway.ts'
 import { DOCUMENT } from '../../local/openapi.ts'
 import { type CannedNode, type CannedNodeOptions, startCannedNode } from './canned-node.ts'
 import { TICKET_SEED } from './keys.ts'
@@ -56,7 +56,7 @@ export async function startTestGateway(
   vars: Record<string, string> = {},
   prepare?: (database_url: string) => Promise<void>,
   rate_limits: Record<string, number> = NO_SIEVE,
-  own_node: { sync?: boolean; model?: string } = {},
+  { files, ...own_node }: { sync?: boolean; model?: string; files?: GatewayOptions['files'] } = {},
 ): Promise<TestGateway> {
   const db = await startTestPostgres(prepare)
   await bePatientWithNodes(db)
@@ -70,6 +70,7 @@ export async function startTestGateway(
     ...secrets,
     vars: { ...PATIENT, ...vars },
     rate_limits,
+    ...(files && { files }),
     log: (line) => {
       log.push(line)
       if (process.env.GATEWAY_LOG) console.log(line)

@@ -18,6 +18,7 @@ export interface TestStack extends Stack {
   sql: postgres.Sql
   /** The node's journal as it lies on the disk. */
   readJournal: () => string
+  gatewayLog: () => string
 }
 
 /** `environment` is of its node, and of the nodes that it starts again. */
@@ -34,6 +35,7 @@ export async function startTestStack(
   return Object.assign(stack, {
     sql,
     readJournal: () => readFileSync(join(data_dir, 'node', 'journal.jsonl'), 'utf8'),
+    gatewayLog: () => readFileSync(join(data_dir, 'gateway.log'), 'utf8'),
     stop: async () => {
       await sql.end({ timeout: 5 })
       await stopStack()

@@ -37,6 +37,7 @@ export const hear_node = {
     sent_unix_ms: z.int(),
     running_ids: z.array(uuid),
     journal: journalPosition.optional(),
+    job_slots: count.optional(), // how many jobs it has room for
   }),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({
@@ -44,6 +45,7 @@ export const hear_node = {
       stop: z.array(uuid),
       ledger_id: uuid,
       journal: journalCounted.exactOptional(),
+      jobs: count.exactOptional(), // that wait for it
     }),
     z.strictObject({ decision: z.enum(refusals), skew_ms: z.int() }),
   ]),

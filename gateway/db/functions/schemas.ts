@@ -3,10 +3,13 @@
 
 export * from './accounts.ts'
 export * from './admission.ts'
+export * from './batches.ts'
 export * from './documents.ts'
 export * from './entries.ts'
+export * from './files.ts'
 export * from './idempotency.ts'
 export * from './invoices.ts'
+export * from './jobs.ts'
 export * from './keys.ts'
 export * from './nodes.ts'
 export * from './operators.ts'

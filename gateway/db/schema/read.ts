@@ -280,6 +280,18 @@ export const webhookDeliveriesView = read
   })
   .existing()
 
+export const filesView = read
+  .view('files', {
+    id: int8().notNull(),
+    account_id: int8().notNull(),
+    purpose: text().$type<'batch' | 'batch_output'>().notNull(),
+    filename: text().notNull(),
+    bytes: int8().notNull(),
+    created_at: moment().notNull(),
+    expires_at: moment().notNull(),
+  })
+  .existing()
+
 export const eventsView = read
   .view('events', {
     id: int8().notNull(),

@@ -1,6 +1,6 @@
 // Responses that can be read again. What was asked and answered is sealed with keys that are not here.
 
-import { pgTable, primaryKey, uuid } from 'drizzle-orm/pg-core'
+import { jsonb, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
 import { bytea, int8, moment, writtenAt } from './column.ts'
 
 export const storedResponses = pgTable(
@@ -12,6 +12,11 @@ export const storedResponses = pgTable(
     response: bytea().notNull(),
     created_at: writtenAt(),
     expires_at: moment().notNull(),
+    kind: text({ enum: ['response', 'chat'] })
+      .notNull()
+      .default('response'),
+    model: text(), // of a chat
+    metadata: jsonb().$type<Record<string, string>>(), // of a chat
   },
   (table) => [primaryKey({ columns: [table.account_id, table.request_id] })],
 )

@@ -4,7 +4,6 @@
 
 import * as z from 'zod'
 import {
-  ANSWER_SIGNATURE_HEADER,
   type JournalPosition,
   SYNC_RECORDS_MAX,
   SYNC_RUNNING_MAX,
@@ -16,15 +15,14 @@ import type { OpenedTicket, TicketIssuer } from '../../../contract/internal/tick
 import { type Counted, furthest, hearNode, keepUnsettled, settle } from '../../billing/ledger.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Env } from '../../env.ts'
-import { ApiError } from '../../error.ts'
 import { nodeId, nodeModel, nodeUrl } from '../../field/node.ts'
-import { condition, ended, journalPosition } from '../../field/report.ts'
+import { condition, ended, journalPosition, TICKET_LENGTH_MAX } from '../../field/report.ts'
 import { text } from '../../field/text.ts'
 import type { SignedReport } from '../../guard.ts'
 import { ticketIssuerOf } from '../../ticket-issuer.ts'
 import { sendSoon } from '../../webhook/kick.ts'
+import { parsedReport, signedAnswer } from './signed-report.ts'
 
-const TICKET_LENGTH_MAX = 4096
 const UNIX_MS_MAX = 1e14 // in a few thousand years
 
 const report: z.ZodType<SyncRequest> = z.object({
@@ -45,12 +43,16 @@ const report: z.ZodType<SyncRequest> = z.object({
     )
     .max(SYNC_RECORDS_MAX),
   journal: journalPosition.exactOptional(),
+  job_slots: z.int().min(0).max(10_000).optional(),
 })
 
 export const internalSync = endpoint(
   { says: 'Takes a node’s report.', body: report, answer: null },
   async (c, signed: SignedReport) => {
-    const { node, boot, sequence, sent_unix_ms, running_ids, records, journal } = parsed(signed.text)
+    const { node, boot, sequence, sent_unix_ms, running_ids, records, journal, job_slots } = parsedReport(
+      signed,
+      report,
+    )
     const heard = await hearNode(c.env, {
       report_id: c.get('request_id'),
       key: signed.key,
@@ -62,6 +64,7 @@ export const internalSync = endpoint(
       sent_unix_ms,
       running_ids,
       journal,
+      job_slots,
     })
     const issuer = await ticketIssuerOf(c.env)
     const { settled, counted } = await settleRecords(c.env, issuer, { node_id: node.node_id, journal, records })
@@ -70,29 +73,11 @@ export const internalSync = endpoint(
     const body = JSON.stringify({
       ...{ settled, stop: heard.stop, ledger_id: heard.ledger_id, ticket_keys: issuer.keys },
       ...(mark && { journal: mark }),
+      jobs: heard.jobs,
     } satisfies SyncResponse)
-    return new Response(body, {
-      headers: {
-        'content-type': 'application/json',
-        [ANSWER_SIGNATURE_HEADER]: await issuer.signAnswer(signed.signature, body),
-      },
-    })
+    return signedAnswer(c.env, signed, body)
   },
 )
-
-function parsed(body: string): SyncRequest {
-  const result = report.safeParse(parseJson(body))
-  if (!result.success) throw new ApiError('invalid_value', { message: z.prettifyError(result.error).slice(0, 500) })
-  return result.data
-}
-
-function parseJson(body: string): unknown {
-  try {
-    return JSON.parse(body)
-  } catch {
-    throw new ApiError('invalid_json')
-  }
-}
 
 interface Reported {
   node_id: string

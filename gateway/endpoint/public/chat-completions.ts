@@ -5,8 +5,10 @@ import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
 import { chatCompletion, chatCompletionChunk } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
+import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { generationFields, unusedFields } from '../../field/generation.ts'
+import { bodyOf } from '../../field/read-body.ts'
 import { responseFormat, textConstraint } from '../../field/response-format.ts'
 import { text } from '../../field/text.ts'
 import { answerConstraint, toolFields, toolName, toolsTold, unusedOfTools } from '../../field/tools.ts'
@@ -15,6 +17,7 @@ import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
 import { type Chat, chatPrompt, type Turn, turnsOf } from '../../prompt/template.ts'
 import { callText, resultText, tellTools, turnText } from '../../prompt/tools.ts'
+import { storingChat } from './stored-chats.ts'
 
 const MESSAGES_MAX = 256
 const TOOL_CALLS_MAX = 128 // of one message
@@ -93,6 +96,7 @@ export const conversation = {
 const body = z
   .object({
     ...generationFields,
+    store: z.boolean().nullish(), // whether it can be read again
     ...conversation,
     max_completion_tokens: generationFields.max_tokens,
     ...toolFields,
@@ -123,6 +127,7 @@ export const chatForm: GenerationForm<Body> = {
         prompts: [chatPrompt(own.model.template, chatOf(fields))],
         logprobs: logprobsOf(fields),
         constraint: answerConstraint(fields, textConstraint(fields.response_format)),
+        whole_at_end: (fields.store && fields.stream) || undefined,
       },
     ),
   unused: (given) => unusedOf(given as Given),
@@ -141,8 +146,22 @@ export const chatCompletions = endpoint(
     answer: chatCompletion,
     also: { 'text/event-stream': chatCompletionChunk },
   },
-  (c, caller: Caller) => generate(c, caller, chatForm),
+  async (c, caller: Caller) => {
+    const given = (await bodyOf(c)).json() as Partial<Given> | null
+    return generate(c, caller, given?.store === true ? storedForm(c, given) : chatForm)
+  },
 )
+
+/** The same of one that is stored, with its messages as they were given. */
+function storedForm(c: Call, given: Partial<Given>): GenerationForm<Body> {
+  return {
+    ...chatForm,
+    kept: (answer, { account_id, request: { request_id, model } }) => {
+      const labels = { kind: 'chat' as const, model, metadata: given.metadata ?? null }
+      return storingChat(c, { account_id, request_id }, { messages: given.messages ?? [], labels }, answer)
+    },
+  }
+}
 
 function maxTokens({ max_tokens, max_completion_tokens }: Body): number | null | undefined {
   if (max_tokens != null && max_completion_tokens != null && max_tokens !== max_completion_tokens)
@@ -189,6 +208,8 @@ function messageTurns(messages: readonly Message[]): Turn[] {
 interface Given extends Partial<z.infer<z.ZodObject<typeof toolFields>>> {
   stream_options?: object | null | undefined
   messages: { role: string; content: unknown }[]
+  store?: boolean | null
+  metadata?: Record<string, string> | null
 }
 
 /** What no template writes: fields of the body, of its messages, and of the parts of their contents. */

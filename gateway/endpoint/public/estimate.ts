@@ -11,21 +11,12 @@ import { refusalOf } from '../../db/refusal.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Call } from '../../env.ts'
 import { ApiError, messageOf } from '../../error.ts'
-import { checked, readBody } from '../../field/read-body.ts'
+import { readBody } from '../../field/read-body.ts'
 import { askModel } from '../../generate/ask-model.ts'
-import { type Asked, formatted, type GenerationBody, type GenerationForm, itemOf } from '../../generate/generate.ts'
+import { type Asked, itemOf } from '../../generate/generate.ts'
 import { refusal } from '../../generate/relay.ts'
-import { chatForm } from './chat-completions.ts'
-import { completionForm } from './completions.ts'
-import { messageForm } from './messages.ts'
-import { responseForm } from './responses.ts'
+import { forms } from './forms.ts'
 
-const forms = {
-  '/v1/chat/completions': (c: Call, given: object) => asked(c, chatForm, given),
-  '/v1/completions': (c: Call, given: object) => asked(c, completionForm, given),
-  '/v1/messages': (c: Call, given: object) => asked(c, messageForm, given),
-  '/v1/responses': (c: Call, given: object, caller: Caller) => asked(c, responseForm(c, caller), given),
-}
 type FormName = keyof typeof forms
 
 const body = z.looseObject({
@@ -55,10 +46,6 @@ export const estimate = endpoint(
     return c.json(estimateOf(would, { verdict, price, counted }))
   },
 )
-
-function asked<B extends GenerationBody>(c: Call, form: GenerationForm<B>, given: object): Promise<Asked> {
-  return formatted(c, form, checked(given, form.schema))
-}
 
 type Counted = Awaited<ReturnType<typeof countOf>>
 

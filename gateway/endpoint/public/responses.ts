@@ -10,7 +10,7 @@ import {
 } from '../../../contract/public/responses.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
-import type { Call } from '../../env.ts'
+import type { Asking, Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { generationFields, serviceTierOf } from '../../field/generation.ts'
 import { itemId, responseId } from '../../field/id.ts'
@@ -29,11 +29,12 @@ import { text } from '../../field/text.ts'
 import { answerConstraint, toolsTold } from '../../field/tools.ts'
 import { askingNothing, hint, unsupported, unusedHeader, unusedIn } from '../../field/unused.ts'
 import { askModel, modelOf } from '../../generate/ask-model.ts'
-import { type GenerationForm, generate } from '../../generate/generate.ts'
+import { formatted, type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
 import { type Chat, chatPrompt, type Turn, turnsOf } from '../../prompt/template.ts'
 import { callText, resultText, tellTools } from '../../prompt/tools.ts'
-import { storedResponses, storing } from './stored-responses.ts'
+import { createInBackground, type InBackground } from './background.ts'
+import { storedResponses, storing, streamResponse } from './stored-responses.ts'
 
 const LOGPROBS = 'message.output_text.logprobs'
 // Of tools and of thoughts, which no answer here has.
@@ -65,6 +66,16 @@ const conversation = {
 // A response has one choice, and no ids of tokens.
 const { n, max_tokens, return_token_ids, stream_options, store, ...fields } = generationFields
 
+/** How long it may take to begin, in seconds; who can wait pays less. */
+const WINDOWS = { soonest: 86_400, '2h': 7200, '8h': 28_800 } as const
+
+const backgroundOptions = z
+  .object({
+    completion_window: z.enum(Object.keys(WINDOWS) as (keyof typeof WINDOWS)[]).nullish(),
+    continuation_id: unsupported(),
+  })
+  .catchall(askingNothing())
+
 const body = z
   .object({
     ...fields,
@@ -74,8 +85,8 @@ const body = z
     include: z.array(INCLUDED).nullish(),
     top_logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
     access_programs: unsupported(),
-    background: unsupported(false),
-    background_options: unsupported({}),
+    background: z.boolean().nullish(),
+    background_options: backgroundOptions.nullish(),
     context_management: unsupported([]),
     image: unsupported(),
     max_tool_calls: hint(), // of tools that OpenAI runs
@@ -86,7 +97,7 @@ const body = z
 type Body = z.infer<typeof body>
 type Conversation = z.infer<z.ZodObject<typeof conversation>>
 
-export function responseForm(c: Call, caller: Caller): GenerationForm<Body> {
+export function responseForm(c: Asking, caller: Caller): GenerationForm<Body> & { input: () => ResponseInputItem[] } {
   let items: ResponseInputItem[] = []
   return {
     schema: body,
@@ -95,6 +106,7 @@ export function responseForm(c: Call, caller: Caller): GenerationForm<Body> {
       return inOwnNames(() => requestOf(fields, own, items))
     },
     unused: (given) => unusedOf(given as Given),
+    input: () => items,
     kept: (answer, { account_id, request: { request_id, asked } }) =>
       asked!.store ? storing(c, { account_id, request_id, input: items }, answer) : answer,
   }
@@ -108,8 +120,32 @@ export const createResponse = endpoint(
     answer,
     also: { 'text/event-stream': responseEvent },
   },
-  (c, caller: Caller) => inOwnNames(() => generate(c, caller, responseForm(c, caller))),
+  (c, caller: Caller) =>
+    inOwnNames(async () => {
+      const form = responseForm(c, caller)
+      const fields = (await bodyOf(c)).json() as Given | null
+      if (fields?.background !== true) return generate(c, caller, form)
+      return createInBackground(
+        c,
+        caller,
+        () => inBackground(c, form),
+        (job_id) => streamResponse(c, caller, { job_id, first: 0 }),
+      )
+    }),
 )
+
+async function inBackground(c: Call, form: ReturnType<typeof responseForm>): Promise<InBackground> {
+  const given = await readBody(c, form.schema)
+  if (given.store === false)
+    throw new ApiError('invalid_value', {
+      param: 'store',
+      message: "A response in the background is stored: 'store' cannot be false.",
+    })
+  c.set('headers', unusedHeader(form.unused((await bodyOf(c)).json())))
+  const window = given.background_options?.completion_window ?? 'soonest'
+  const asked = await formatted(c, form, window === 'soonest' ? given : { ...given, service_tier: 'flex' })
+  return { asked, input: form.input(), window_s: WINDOWS[window] }
+}
 
 const counting = z.object({ ...conversation, personality: hint() }).catchall(askingNothing())
 
@@ -130,6 +166,11 @@ export const countInputTokens = endpoint(
 type Own = Parameters<GenerationForm<Body>['format']>[1]
 
 function requestOf(fields: Body, own: Own, items: ResponseInputItem[]) {
+  if (fields.background_options?.completion_window && !fields.background)
+    throw new ApiError('invalid_value', {
+      param: 'background_options',
+      message: "'background_options' needs 'background': true.",
+    })
   const { max_output_tokens: max_tokens, stream_options, top_logprobs, include, store, ...rest } = fields
   const logprobs = top_logprobs || include?.includes(LOGPROBS) ? (top_logprobs ?? 0) : null
   return generateRequest(
@@ -141,7 +182,7 @@ function requestOf(fields: Body, own: Own, items: ResponseInputItem[]) {
       logprobs,
       constraint: answerConstraint(chatTools(fields), responseConstraint(fields.text)),
       asked: {
-        background: false,
+        background: fields.background ?? false,
         instructions: fields.instructions ?? null,
         max_output_tokens: max_tokens == null || max_tokens === -1 ? null : max_tokens,
         max_tool_calls: null,
@@ -180,13 +221,13 @@ async function inOwnNames<T>(make: () => T | Promise<T>): Promise<T> {
 }
 
 /** All that a response is made from: what the one before it was, what it answered, and what is given now. */
-async function itemsFor(c: Call, caller: Caller, fields: Conversation): Promise<ResponseInputItem[]> {
+async function itemsFor(c: Asking, caller: Caller, fields: Conversation): Promise<ResponseInputItem[]> {
   const earlier = fields.previous_response_id ? await itemsBefore(c, caller, fields.previous_response_id) : []
   const referred = await referredItems(c, caller, fields.input, earlier)
   return itemsOf(fields.input, { earlier, referred, request_id: c.get('request_id') })
 }
 
-async function itemsBefore(c: Call, caller: Caller, id: string): Promise<ResponseInputItem[]> {
+async function itemsBefore(c: Asking, caller: Caller, id: string): Promise<ResponseInputItem[]> {
   const request_id = responseId.safeParse(id).data
   const stored = request_id && (await storedResponses(c, caller, [request_id], { with_input: true })).get(request_id)
   if (stored) return [...stored.input, ...stored.response.output]
@@ -198,7 +239,7 @@ async function itemsBefore(c: Call, caller: Caller, id: string): Promise<Respons
 
 /** An id of an item names the response that it is of. */
 async function referredItems(
-  c: Call,
+  c: Asking,
   caller: Caller,
   input: ResponseInput,
   earlier: ResponseInputItem[],

@@ -2,27 +2,27 @@
 // made of its account, its id and a secret that the database does not have.
 
 import * as z from 'zod'
-import { fromBase64, toBase64 } from '../../../contract/base64url.ts'
-import { hmac } from '../../../contract/hmac.ts'
 import {
   type ResponseBody,
   type ResponseEvent,
   type ResponseInputItem,
   response as responseBody,
   responseDeleted,
+  responseEvent,
   responseInputItems,
 } from '../../../contract/public/responses.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { ask, obtain } from '../../db/ask.ts'
 import { refusalOf } from '../../db/refusal.ts'
 import { endpoint } from '../../endpoint.ts'
-import { type Call, dataSecretOf, type Env, settingsOf } from '../../env.ts'
+import { type Asking, type Call, type Env, settingsOf } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { pathId, responseId } from '../../field/id.ts'
 import { pageQuery } from '../../field/page.ts'
 import { readQuery } from '../../field/query.ts'
-import { unsupported } from '../../field/unused.ts'
-import { seal, unseal } from '../../seal.ts'
+import { openedPart, sealedPart } from '../../sealed-part.ts'
+import { cancelBackground, findBackground, unansweredBody } from './background.ts'
+import { streamFrom } from './background-stream.ts'
 
 /** A stored response, and what it was made from. */
 export interface Stored {
@@ -34,7 +34,7 @@ const READ_MAX = 16 // at a time
 
 /** Those that are there, by their requests' ids. */
 export async function storedResponses(
-  c: Call,
+  c: Asking,
   caller: Caller,
   request_ids: readonly string[],
   { with_input }: { with_input: boolean },
@@ -44,9 +44,9 @@ export async function storedResponses(
     const item = { ...caller, request_ids: request_ids.slice(at, at + READ_MAX), with_input }
     const { account_id, responses } = await obtain(c.env, 'read_responses', item, 'allowed')
     for (const { request_id, response, input } of responses) {
-      const of = { account_id, request_id }
-      const body = await opened<ResponseBody>(c.env, response, { ...of, part: 'response' })
-      const items = input === null ? [] : await opened<ResponseInputItem[]>(c.env, input, { ...of, part: 'input' })
+      const of = { account_id, id: request_id }
+      const body = await openedPart<ResponseBody>(c.env, response, { ...of, name: 'response' })
+      const items = input === null ? [] : await openedPart<ResponseInputItem[]>(c.env, input, { ...of, name: 'input' })
       if (body && items) found.set(request_id, { response: body, input: items })
     }
   }
@@ -59,43 +59,44 @@ interface Owned {
 }
 
 /** An answer that is stored before its client sees it end; where it could not be, it says `store: false`. */
-export function storing(c: Call, owned: Owned & { input: ResponseInputItem[] }, answer: Response): Response {
+export function storing(c: Asking, owned: Owned & { input: ResponseInputItem[] }, answer: Response): Response {
+  return holdingEnd(answer, /^event: response\.(?:completed|incomplete)\n/m, async (held) => {
+    const ending = new Ending(held)
+    const told = ending.response
+    const { input, account_id, request_id } = owned
+    const kept = told && keepStored(c, { account_id, request_id }, { input, response: told })
+    return ending.text({ is_stored: (await kept) ?? true })
+  })
+}
+
+/** Holds the end of an answer back, all of a whole one, until `finish` has made of it what is sent. */
+export function holdingEnd(answer: Response, begin: RegExp, finish: (held: string) => Promise<string>): Response {
   if (answer.status !== 200 || !answer.body) return answer
+  const begins = answer.headers.get('content-type')?.startsWith('text/event-stream') ? begin : /\S/
   const decoder = new TextDecoder()
   const encoder = new TextEncoder()
-  const ending = new Ending(answer.headers.get('content-type')?.startsWith('text/event-stream') ?? false)
+  let held = ''
   const keeper = new TransformStream<Uint8Array, Uint8Array>({
     transform(part, controller) {
-      const passed = ending.hold(decoder.decode(part, { stream: true }))
-      if (passed !== '') controller.enqueue(encoder.encode(passed))
+      held += decoder.decode(part, { stream: true })
+      const at = held.search(begins)
+      const length = at >= 0 ? at : held.lastIndexOf('\n') + 1 // whole lines
+      if (length > 0) controller.enqueue(encoder.encode(held.slice(0, length)))
+      held = held.slice(length)
     },
     async flush(controller) {
-      const told = ending.response
-      const kept = told && keep(c.env, owned, told)
-      if (kept) c.executionCtx.waitUntil(kept) // also where the client leaves meanwhile
-      controller.enqueue(encoder.encode(ending.text({ is_stored: (await kept) ?? true })))
+      controller.enqueue(encoder.encode(await finish(held)))
     },
   })
   return new Response(answer.body.pipeThrough(keeper), answer)
 }
 
-/** The end of an answer: the event that ends a stream, or all of a whole one; held back until it is stored. */
+/** The end of an answer: the event that ends a stream, or all of a whole one. */
 class Ending {
-  readonly #begin: RegExp
-  #unread = ''
+  readonly #unread: string
 
-  constructor(is_stream: boolean) {
-    this.#begin = is_stream ? /^event: response\.(?:completed|incomplete)\n/m : /\S/
-  }
-
-  /** What of the answer comes before its end: whole lines. */
-  hold(text: string): string {
-    this.#unread += text
-    const begin = this.#unread.search(this.#begin)
-    const length = begin >= 0 ? begin : this.#unread.lastIndexOf('\n') + 1
-    const passed = this.#unread.slice(0, length)
-    this.#unread = this.#unread.slice(length)
-    return passed
+  constructor(held: string) {
+    this.#unread = held
   }
 
   /** Null where it ended otherwise. */
@@ -133,55 +134,41 @@ function parsed(text: string): object | null {
   }
 }
 
-/** Whether it is stored. Nothing that goes wrong here takes the answer from its client. */
+/** What of a chat can be found without opening it. */
+export type ChatLabels = { kind: 'chat'; model: string; metadata: Record<string, string> | null }
+
+/** Whether it is stored. Nothing that goes wrong here takes the answer from its client, and none that leaves meanwhile the storing. */
+export function keepStored(
+  c: Asking,
+  owned: Owned,
+  said: { input: object[]; response: object },
+  labels?: ChatLabels,
+): Promise<boolean> {
+  const kept = keep(c.env, owned, said, labels)
+  c.executionCtx.waitUntil(kept)
+  return kept
+}
+
 async function keep(
   env: Env,
-  { input, ...owned }: Owned & { input: ResponseInputItem[] },
-  response: ResponseBody,
+  owned: Owned,
+  { input, response }: { input: object[]; response: object },
+  labels: ChatLabels | undefined,
 ): Promise<boolean> {
   try {
+    const of = { account_id: owned.account_id, id: owned.request_id }
     const item = {
       ...owned,
-      input: await sealed(env, input, { ...owned, part: 'input' }),
-      response: await sealed(env, response, { ...owned, part: 'response' }),
+      input: await sealedPart(env, input, { ...of, name: 'input' }),
+      response: await sealedPart(env, response, { ...of, name: 'response' }),
       account_bytes_max: settingsOf(env).stored_bytes_max,
+      ...labels,
     }
     return (await ask(env, 'keep_response', item)).decision === 'kept'
   } catch (error) {
     console.error(`${owned.request_id}: the response was not stored: ${error instanceof ApiError ? error.code : error}`)
     return false
   }
-}
-
-interface Part extends Owned {
-  part: 'input' | 'response'
-}
-
-async function sealed(env: Env, value: object, part: Part): Promise<string> {
-  return toBase64(await seal(await deflated(JSON.stringify(value)), await secretOf(dataSecretOf(env), part)))
-}
-
-/** Null where it was sealed with another secret. */
-async function opened<T>(env: Env, text: string, part: Part): Promise<T | null> {
-  const bytes = fromBase64(text)!
-  const { DATA_SECRET_BEFORE: before } = env
-  const plain =
-    (await unseal(bytes, await secretOf(dataSecretOf(env), part))) ??
-    (before ? await unseal(bytes, await secretOf(before, part)) : null)
-  return plain && (JSON.parse(await inflated(plain)) as T)
-}
-
-function secretOf(secret: string, { account_id, request_id, part }: Part): Promise<string> {
-  return hmac(`stored ${part} of ${account_id}: ${request_id}`, secret)
-}
-
-async function deflated(text: string): Promise<Uint8Array<ArrayBuffer>> {
-  const stream = new Blob([text]).stream().pipeThrough(new CompressionStream('deflate-raw'))
-  return new Uint8Array(await new Response(stream).arrayBuffer())
-}
-
-async function inflated(bytes: ArrayBuffer): Promise<string> {
-  return new Response(new Blob([bytes]).stream().pipeThrough(new DecompressionStream('deflate-raw'))).text()
 }
 
 /** The one in the path. */
@@ -204,16 +191,77 @@ const includes = {
 
 const retrieving = z.strictObject({
   ...includes,
-  stream: unsupported('false'),
-  starting_after: unsupported(),
+  stream: z.enum(['true', 'false']).default('false'),
+  starting_after: z.coerce
+    .number()
+    .int()
+    .min(0)
+    .max(2 ** 31 - 1)
+    .optional(),
   include_obfuscation: z.unknown().optional(),
 })
 
 export const retrieveResponse = endpoint(
-  { says: 'Reads a stored response again.', query: retrieving, answer: responseBody },
+  {
+    says: 'Reads a stored response again, or one in the background as it is, or its stream from any event on.',
+    query: retrieving,
+    answer: responseBody,
+    also: { 'text/event-stream': responseEvent },
+  },
   async (c, caller: Caller) => {
-    readQuery(c, retrieving)
-    return c.json((await storedOf(c, caller, false)).response)
+    const { stream, starting_after } = readQuery(c, retrieving)
+    if (stream === 'true') {
+      const first = starting_after === undefined ? 0 : starting_after + 1
+      return streamResponse(c, caller, { job_id: pathId(c, 'id', responseId), first })
+    }
+    if (starting_after !== undefined)
+      throw new ApiError('invalid_value', {
+        param: 'starting_after',
+        message: "'starting_after' needs 'stream': true.",
+      })
+    return c.json(await currentBody(c, caller, pathId(c, 'id', responseId)))
+  },
+)
+
+/** Answered, or as it is in the background. It may have been answered between the two looks. */
+async function currentBody(c: Call, caller: Caller, id: string): Promise<ResponseBody> {
+  const stored = async () => (await storedResponses(c, caller, [id], { with_input: false })).get(id)?.response
+  const response = await stored()
+  if (response) return response
+  const background = await findBackground(c, caller, id)
+  const current = background && unansweredBody(background)
+  const found = current ?? (background && (await stored()))
+  if (!found) throw missing()
+  return found
+}
+
+/** From that event on. Only what is made in the background has a stream that is kept, for a day. */
+export async function streamResponse(
+  c: Call,
+  caller: Caller,
+  { job_id, first }: { job_id: string; first: number },
+): Promise<Response> {
+  const stored = async () => (await storedResponses(c, caller, [job_id], { with_input: false })).get(job_id)?.response
+  const background = await findBackground(c, caller, job_id)
+  if (background) return streamFrom(c.env, { ...background, stored }, first)
+  if (!(await stored())) throw missing()
+  throw new ApiError('invalid_value', {
+    param: 'stream',
+    message: 'Only a response that was made in the background has a stream that can be read again.',
+  })
+}
+
+export const cancelResponse = endpoint(
+  { says: 'Ends a response in the background, where it has not ended.', answer: responseBody },
+  async (c, caller: Caller) => {
+    const id = pathId(c, 'id', responseId)
+    const background = await cancelBackground(c, caller, id)
+    const current = background ? unansweredBody(background) : null
+    const response = current ?? (await storedOf(c, caller, false)).response
+    if (background) return c.json(response)
+    throw new ApiError('invalid_value', {
+      message: 'Only a response that was made in the background can be cancelled.',
+    })
   },
 )
 

@@ -81,7 +81,7 @@ async function setUp(options: Partial<SyncOptions> = {}) {
 test('a node that does nothing still says that it lives', async () => {
   const { gateway } = await setUp()
   while (gateway.reports.length < 3) await sleep(5)
-  const head = { node: status, boot, sent_unix_ms: expect.any(Number), running_ids: [], records: [] }
+  const head = { node: status, boot, sent_unix_ms: expect.any(Number), running_ids: [], records: [], job_slots: 0 }
   const journal = { id: expect.any(String), mark: 0, is_resending: false }
   expect(gateway.reports.slice(0, 3)).toEqual([1, 2, 3].map((sequence) => ({ ...head, sequence, journal })))
 })

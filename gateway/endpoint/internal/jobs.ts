@@ -1,0 +1,136 @@
+// POST /internal/jobs/take and /internal/jobs/report: a node that has room takes a job, and tells what became of it. What it is told is
+// kept it forgets, so it is kept on the disk by then, and the answer is signed.
+
+import * as z from 'zod'
+import type { JobAnswer, JobChunk, JobEnd, JobReport, JobTaking, TakenJob } from '../../../contract/internal/job.ts'
+import { count } from '../../../contract/public/scalar.ts'
+import { ask } from '../../db/ask.ts'
+import type { Answer, Item } from '../../db/functions.ts'
+import { refusalOf } from '../../db/refusal.ts'
+import { endpoint } from '../../endpoint.ts'
+import { type Env, settingsOf } from '../../env.ts'
+import { ApiError } from '../../error.ts'
+import { nodeId } from '../../field/node.ts'
+import { nodeErrorCode, TICKET_LENGTH_MAX } from '../../field/report.ts'
+import { giveJobBack, handOver, type Speaker } from '../../generate/hand-over.ts'
+import { refusal } from '../../generate/relay.ts'
+import type { SignedReport } from '../../guard.ts'
+import { type Part, sealedPart } from '../../sealed-part.ts'
+import { ticketIssuerOf } from '../../ticket-issuer.ts'
+import { sendSoon } from '../../webhook/kick.ts'
+import { parsedReport, signedAnswer } from './signed-report.ts'
+
+const taking: z.ZodType<JobTaking> = z.object({ node_id: nodeId, take_id: z.guid(), sent_unix_ms: count })
+
+export const takeJob = endpoint(
+  { says: 'Gives a node a job.', body: taking, answer: null },
+  async (c, signed: SignedReport) => {
+    const said = parsedReport(signed, taking)
+    const { key } = signed
+    const taken = await ask(c.env, 'take_job', { ...said, key })
+    const job = await jobIn(c.env, { node_id: said.node_id, key }, taken)
+    return signedAnswer(c.env, signed, JSON.stringify({ job } satisfies { job: TakenJob | null }))
+  },
+)
+
+async function jobIn(env: Env, speaker: Speaker, taken: Answer<'take_job'>): Promise<TakenJob | null> {
+  switch (taken.decision) {
+    case 'taken':
+      return handOver(env, speaker, taken)
+    case 'none':
+      return null
+    default:
+      throw refusalOf(taken)
+  }
+}
+
+const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
+const usage = z.object({ prompt_tokens: count, cached_tokens: count, completion_tokens: count })
+
+const report = z.object({
+  node_id: nodeId,
+  job_id: z.guid(),
+  ticket: z.string().max(TICKET_LENGTH_MAX),
+  chunk: z.object({ chunk_count: count, event_count: count, length: count, sha256, text: z.string() }).optional(),
+  end: z
+    .discriminatedUnion('kind', [
+      z.object({ kind: z.literal('answered'), answer: z.string(), usage, delivered_tokens: count }),
+      z.object({
+        kind: z.literal('refused'),
+        refused: z.object({ code: nodeErrorCode, message: z.string(), param: z.string().nullable() }),
+      }),
+      z.object({ kind: z.enum(['stopped', 'returned', 'diverged']) }),
+    ])
+    .optional(),
+}) satisfies z.ZodType<JobReport>
+
+export const reportJob = endpoint(
+  { says: 'Takes what became of a job.', body: report, answer: null },
+  async (c, signed: SignedReport) => {
+    const { chunk, end, ...said } = parsedReport(signed, report)
+    const ticket = await (await ticketIssuerOf(c.env)).open(said.ticket)
+    if (ticket?.node_id !== said.node_id) throw new ApiError('invalid_api_key', { message: 'The ticket is another’s.' })
+    const { account_id, request_id } = ticket
+    const of = { account_id, id: said.job_id }
+    const attempt = { node_id: said.node_id, key: signed.key, job_id: said.job_id, request_id }
+    const piece = chunk && (await sealedChunk(c.env, chunk, of))
+    const decision = end
+      ? await endJob(c.env, attempt, { end, piece, of })
+      : piece && (await ask(c.env, 'keep_job_chunk', { ...attempt, ...piece })).decision
+    if (end) sendSoon(c)
+    return signedAnswer(c.env, signed, JSON.stringify({ decision: decision ?? 'kept' } satisfies JobAnswer))
+  },
+)
+
+type Attempt = Pick<Item<'end_job'>, 'node_id' | 'key' | 'job_id' | 'request_id'>
+type Of = Omit<Part, 'name'>
+
+async function sealedChunk(env: Env, { chunk_count: number, text, ...after }: JobChunk, of: Of) {
+  return { number, ...after, text: await sealedPart(env, text, { ...of, name: `chunk ${number}` }) }
+}
+
+interface Ended {
+  end: JobEnd
+  piece: Item<'end_job'>['chunk'] | undefined
+  of: Of
+}
+
+async function endJob(env: Env, attempt: Attempt, { end, piece, of }: Ended): Promise<JobAnswer['decision']> {
+  const { decision } = await (end.kind === 'answered'
+    ? ask(env, 'end_job', { ...attempt, ...(piece && { chunk: piece }), ...(await answered(env, end, of)) })
+    : returnJob(env, attempt, end))
+  return decision === 'lost' ? 'lost' : 'kept'
+}
+
+async function answered(
+  env: Env,
+  { answer: text, usage, delivered_tokens }: Extract<JobEnd, { kind: 'answered' }>,
+  of: Of,
+) {
+  const answer = JSON.parse(text) as { object?: string; status?: string }
+  const is_cut = answer.object === 'response' && answer.status === 'incomplete'
+  return {
+    state: is_cut ? ('incomplete' as const) : ('completed' as const),
+    status_code: 200,
+    usage,
+    delivered_tokens,
+    result: await sealedPart(env, answer, { ...of, name: 'response' }),
+    account_bytes_max: settingsOf(env).stored_bytes_max,
+  }
+}
+
+/** Nothing was answered: it waits for another attempt, or fails for what its caller can mend, or for what nobody can. */
+function returnJob(env: Env, attempt: Attempt, end: Exclude<JobEnd, { kind: 'answered' }>) {
+  switch (end.kind) {
+    case 'refused':
+      return giveJobBack(env, attempt, refusal({ refused: end.refused, retry_after_s: null }))
+    case 'stopped':
+      return giveJobBack(env, attempt, new ApiError('request_revoked'))
+    case 'diverged':
+      return giveJobBack(env, attempt, new ApiError('internal_error', { message: DIVERGED }))
+    case 'returned':
+      return ask(env, 'return_job', { ...attempt, delay_ms: 0, counts: true, error: null, status_code: null })
+  }
+}
+
+const DIVERGED = 'It was begun anew, and would have gone on otherwise than what had been streamed of it.'

@@ -1,0 +1,163 @@
+// The jobs that run here. While the node has room it takes what waits at its gateway, one after the other; each runs as what is asked by
+// HTTP does, and its reader is the gateway.
+
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import type { JobAnswer, JobReport, JobTaking, TakenJob } from '../../contract/internal/job.ts'
+import type { Generation } from '../answer/generation.ts'
+import { CallRefused, type GatewayCalls } from '../meter/gateway-calls.ts'
+import { Refusal } from '../refusal.ts'
+import { type AcceptanceOptions, type Accepted, accept, endInTime } from './acceptance.ts'
+import { JobReader } from './job-reader.ts'
+import type { Streams } from './streams.ts'
+
+export interface JobsOptions extends AcceptanceOptions {
+  config: AcceptanceOptions['config'] & { jobs_max: number; job_pace_ms: number }
+  streams: Streams
+  calls: GatewayCalls
+  log: Logger
+}
+
+interface RunningJob {
+  taken: TakenJob
+  generation: Generation | null // before it is taken in
+}
+
+const CALL_MS_MAX = 10_000
+const TAKE_TRIES = 3
+const BACKOFF_MS_MIN = 50
+const BACKOFF_MS_MAX = 5000
+
+export class Jobs {
+  readonly #options: JobsOptions
+  readonly #running = new Set<RunningJob>()
+  #taking = false
+  #is_released = false
+
+  constructor(options: JobsOptions) {
+    this.#options = options
+  }
+
+  /** How many more there is room for: none while anything waits for its turn here. */
+  get slots(): number {
+    const { state, runner, config } = this.#options
+    if (this.#is_released || this.#taking || state.draining || state.engine_failed || runner.load.waiting > 0) return 0
+    return Math.max(0, config.jobs_max - this.#running.size)
+  }
+
+  /** The attempts that are this node's, for as long as the gateway is to know that. */
+  get request_ids(): string[] {
+    return [...this.#running].map(({ taken }) => taken.request_id)
+  }
+
+  /** So many wait at the gateway. */
+  offer(count: number): void {
+    if (!this.#taking) void this.#takeSome(Math.min(count, this.slots))
+  }
+
+  /** Gives back what runs, for another node. Resolves when the gateway has it, or does not answer. */
+  async release(ms_max: number): Promise<void> {
+    this.#is_released = true
+    for (const { generation } of this.#running) if (generation) this.#options.streams.stop(generation, 'error')
+    const until = performance.now() + ms_max
+    while ((this.#running.size > 0 || this.#taking) && performance.now() < until) await sleep(BACKOFF_MS_MIN)
+  }
+
+  async #takeSome(count: number): Promise<void> {
+    this.#taking = true
+    try {
+      for (let i = 0; i < count && !this.#is_released; i += 1) {
+        const taken = await this.#take()
+        if (!taken) return
+        void this.#run(taken)
+      }
+    } finally {
+      this.#taking = false
+    }
+  }
+
+  /** Null where there is none, or nobody says. What was leased to a call that was never answered is offered again when its lease ends. */
+  async #take(): Promise<TakenJob | null> {
+    const { calls, config } = this.#options
+    const take_id = randomUUID()
+    for (let tries = 1; tries <= TAKE_TRIES; tries += 1) {
+      const taking: JobTaking = { node_id: config.node_id, take_id, sent_unix_ms: Date.now() }
+      const answer = await calls
+        .post<{ job: TakenJob | null }>('/internal/jobs/take', taking, CALL_MS_MAX)
+        .catch((error: unknown) => (error instanceof CallRefused && error.status < 500 ? { job: null } : null))
+      if (answer) return answer.job
+      await sleep(backoffMs(tries))
+    }
+    return null
+  }
+
+  async #run(taken: TakenJob): Promise<void> {
+    const job: RunningJob = { taken, generation: null }
+    this.#running.add(job)
+    try {
+      await this.#carryOut(job)
+    } catch (error) {
+      this.#options.log.error({ err: error, job: taken.job_id }, 'a job failed')
+    } finally {
+      this.#running.delete(job)
+    }
+  }
+
+  async #carryOut(job: RunningJob): Promise<void> {
+    const { taken } = job
+    const asked = { ticket_text: taken.ticket, bytes: async () => Buffer.from(taken.body) }
+    const read = Promise.withResolvers<void>()
+    try {
+      await accept(this.#options, asked, (accepted) => this.#start(job, accepted).then(read.resolve, read.reject))
+    } catch (error) {
+      if (!(error instanceof Refusal)) throw error
+      const { code, message, param } = error
+      const end =
+        code === 'engine_failed'
+          ? ({ kind: 'returned' } as const)
+          : ({ kind: 'refused', refused: { code, message, param } } as const)
+      await this.#report(taken, { end })
+      return
+    }
+    await read.promise
+  }
+
+  async #start(job: RunningJob, { generation, ticket, request }: Accepted): Promise<void> {
+    const { streams, config } = this.#options
+    job.generation = generation
+    const reader = new JobReader({
+      stored: job.taken.stored,
+      is_streamed: request.stream,
+      usage: () => generation.usage,
+      report: (told) => this.#report(job.taken, told),
+      pace_ms: config.job_pace_ms,
+    })
+    const deadline = endInTime(streams, generation, ticket)
+    streams.start(generation, reader)
+    await reader.run().finally(() => clearTimeout(deadline))
+    streams.stop(generation, 'revoked') // where it was lost, or diverged, and still runs
+  }
+
+  /** Until it is answered: what is told has nobody else to tell it. */
+  async #report({ job_id, ticket }: TakenJob, told: Pick<JobReport, 'chunk' | 'end'>): Promise<JobAnswer['decision']> {
+    const { calls, config, log } = this.#options
+    for (let tries = 1; ; tries += 1) {
+      const report: JobReport = { node_id: config.node_id, job_id, ticket, ...told }
+      try {
+        return (await calls.post<JobAnswer>('/internal/jobs/report', report, CALL_MS_MAX)).decision
+      } catch (error) {
+        if (!(error instanceof CallRefused) || ![400, 413].includes(error.status)) await sleep(backoffMs(tries))
+        else {
+          log.error({ err: error, job: job_id }, 'the gateway cannot take what a job said')
+          return 'lost'
+        }
+      }
+    }
+  }
+}
+
+// The jitter is full, so that many nodes do not return to a gateway in step.
+function backoffMs(tries: number): number {
+  return Math.min(BACKOFF_MS_MAX, BACKOFF_MS_MIN * 2 ** Math.min(tries, 10)) * (0.5 + Math.random() / 2)
+}
