@@ -17,6 +17,10 @@ export const eventType = z.enum([
   'key.leaked',
   'key.revoked',
   'price.announced',
+  'response.cancelled',
+  'response.completed',
+  'response.failed',
+  'response.incomplete',
   'spend_cap.reached',
   'webhook_endpoint.disabled',
 ])

@@ -77,6 +77,10 @@ const SUBJECTS: Record<EventType, string> = {
   'key.leaked': 'An API key was reported as leaked, and is revoked',
   'key.revoked': 'An API key was revoked',
   'price.announced': 'A price changes',
+  'response.cancelled': 'A response was cancelled',
+  'response.completed': 'A response is complete',
+  'response.failed': 'A response failed',
+  'response.incomplete': 'A response is incomplete',
   'spend_cap.reached': 'A monthly spending cap is reached',
   'webhook_endpoint.disabled': 'A webhook endpoint was disabled',
 }

@@ -79,12 +79,17 @@ test('what others than accounts and operators may ask is known', () => {
     '/docs/reference.js',
     '/docs/scalar.js',
   ])
-  expect(named('node').map(([, path]) => path)).toEqual(['/internal/sync'])
+  expect(named('node').map(([, path]) => path)).toEqual([
+    '/internal/sync',
+    '/internal/jobs/take',
+    '/internal/jobs/report',
+  ])
   expect(named('stripe').map(([, path]) => path)).toEqual(['/stripe/webhook'])
 })
 
 test('a report that no node signed is refused', async () => {
-  expect(await statusOf('POST', '/internal/sync', ADMIN_KEY)).toBe(401)
+  for (const path of ['sync', 'jobs/take', 'jobs/report'])
+    expect(await statusOf('POST', `/internal/${path}`, ADMIN_KEY)).toBe(401)
 })
 
 test('what is open to others than it should be does not compile', () => {

@@ -3,7 +3,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { app, routes as table } from '../../gateway/app.ts'
-import { type Caller, callerOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
+import { type Caller, callerOf, chatBody, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
 
 const SCOPES = ['generate', 'usage', 'keys', 'webhooks', 'admin']
 const MISSING: Record<string, string> = {
@@ -13,17 +13,23 @@ const MISSING: Record<string, string> = {
   note: 'cn_999999_1',
   endpoint: 'whe_999999',
   response: `resp_${'0'.repeat(32)}`,
+  chat: `chatcmpl-${'0'.repeat(32)}`,
 }
 
 /** Each endpoint of accounts with an id in its path: what the id names, and a body where it takes one. */
 const OWNED: Record<
   string,
-  { names: 'key' | 'request' | 'invoice' | 'note' | 'response' | 'endpoint'; body?: object }
+  { names: 'key' | 'request' | 'invoice' | 'note' | 'response' | 'chat' | 'endpoint'; body?: object }
 > = {
   'GET /v1/usage/:request_id': { names: 'request' },
   'GET /v1/responses/:id': { names: 'response' },
   'GET /v1/responses/:id/input_items': { names: 'response' },
   'DELETE /v1/responses/:id': { names: 'response' },
+  'POST /v1/responses/:id/cancel': { names: 'response', body: {} },
+  'GET /v1/chat/completions/:id': { names: 'chat' },
+  'POST /v1/chat/completions/:id': { names: 'chat', body: { metadata: {} } },
+  'DELETE /v1/chat/completions/:id': { names: 'chat' },
+  'GET /v1/chat/completions/:id/messages': { names: 'chat' },
   'GET /v1/keys/:id': { names: 'key' },
   'PATCH /v1/keys/:id': { names: 'key', body: { name: 'taken' } },
   'DELETE /v1/keys/:id': { names: 'key' },
@@ -56,7 +62,10 @@ beforeAll(async () => {
   owner = await gateway.newCaller()
   const answer = await owner.post('/v1/completions', { model, prompt: 'x', max_tokens: 1 })
   const { id: response } = (await (await owner.post('/v1/responses', { model, input: 'x' })).json()) as { id: string }
+  const stored = await owner.post('/v1/chat/completions', { ...chatBody, store: true })
+  const { id: chat } = (await stored.json()) as { id: string }
   ids = {
+    chat,
     key: owner.key_id,
     request: answer.headers.get('x-request-id')!,
     response,
@@ -172,6 +181,12 @@ const ASKED: Record<string, string> = {
   'GET /v1/responses/:id': 'generate',
   'GET /v1/responses/:id/input_items': 'generate',
   'DELETE /v1/responses/:id': 'generate',
+  'POST /v1/responses/:id/cancel': 'generate',
+  'GET /v1/chat/completions': 'generate',
+  'GET /v1/chat/completions/:id': 'generate',
+  'POST /v1/chat/completions/:id': 'generate',
+  'DELETE /v1/chat/completions/:id': 'generate',
+  'GET /v1/chat/completions/:id/messages': 'generate',
   'POST /v1/tokenize': 'generate',
   'POST /v1/detokenize': 'generate',
   'POST /v1/estimate': 'generate',

@@ -175,8 +175,7 @@ describe('streams in the background', () => {
         expect(frames.at(-1)).toMatch(/^event: response\.incomplete\n/)
       }
     })
-    await Promise.all(readers)
-    await restarting
+    await Promise.all([restarting, ...readers])
     const jobs =
       await stack.sql`select state, attempts from jobs where state not in ('incomplete', 'completed', 'cancelled')`
     expect(jobs).toEqual([])
@@ -189,7 +188,7 @@ async function readInCuts(id: string, random: Random): Promise<string[]> {
   const frames: string[] = []
   while (!/^event: (response\.(completed|incomplete|failed)|error)\n/.test(frames.at(-1) ?? '')) {
     const wanted = 1 + random.below(12)
-    await readSome(id, frames, wanted).catch(() => sleep(20)) // the gateway was away
+    await insisting(() => readSome(id, frames, wanted))
   }
   return frames
 }
