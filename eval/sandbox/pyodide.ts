@@ -1,0 +1,2 @@
+import type { Sandbox } from './sandbox.ts'
+export function pyodideSandbox(): Sandbox { throw new Error('x') }
