@@ -3,14 +3,15 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { bwrap, type Confinement, startConfined } from './confined.ts'
-import type { Limits, Sandbox, Task } from './sandbox.ts'
+import { judge_limits, type Limits, type Sandbox, type Task } from './sandbox.ts'
 import { findPython, type Python, systemLibraries } from './toolchain.ts'
 import { judgeApart, type Pair } from './two-processes.ts'
 
 const python_sources = join(import.meta.dirname, 'python')
-const judge_limits: Limits = { cpu_s: 60, wall_s: 600, memory_bytes: 2 ** 31 }
 
-export async function bubblewrapSandbox(): Promise<{ sandbox: Sandbox; reason: null } | { sandbox: null; reason: string }> {
+export async function bubblewrapSandbox(): Promise<
+  { sandbox: Sandbox; reason: null } | { sandbox: null; reason: string }
+> {
   if (!existsSync(bwrap())) return { sandbox: null, reason: 'bubblewrap is not installed' }
   const python = findPython()
   if (!python) return { sandbox: null, reason: 'there is no python3 for bubblewrap to confine' }

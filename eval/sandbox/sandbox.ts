@@ -45,10 +45,15 @@ export interface Sandbox {
 export const limits_default: Limits = { cpu_s: 5, wall_s: 30, memory_bytes: 1 << 30 }
 
 /** The strongest sandbox this machine has, or the one that is named; `reason` says why bubblewrap is not it. */
-export async function openSandbox(kind: Sandbox['name'] | 'any' = 'any'): Promise<{ sandbox: Sandbox; reason: string | null }> {
+export async function openSandbox(
+  kind: Sandbox['name'] | 'any' = 'any',
+): Promise<{ sandbox: Sandbox; reason: string | null }> {
   if (kind === 'pyodide') return { sandbox: pyodideSandbox(), reason: null }
   const { sandbox, reason } = await bubblewrapSandbox()
   if (sandbox) return { sandbox, reason: null }
   if (kind === 'bubblewrap') throw new Error(reason)
   return { sandbox: pyodideSandbox(), reason }
 }
+
+/** A judge is trusted; what it decodes is not. */
+export const judge_limits: Limits = { cpu_s: 60, wall_s: 600, memory_bytes: 2 ** 31 }

@@ -13,8 +13,7 @@ export function seccompFilter({ may_fork }: FilterOptions): Buffer | null {
   if (!machine) return null
   const { column, audit_arch } = machine
   const refused = Object.values(refused_calls).flatMap((numbers) => numbers[column] ?? [])
-  const forks = [fork_calls.fork, fork_calls.vfork].flatMap((numbers) => numbers[column] ?? [])
-  const clone = fork_calls.clone[column]
+  const forks = fork_calls.flatMap((numbers) => numbers[column] ?? [])
   return assemble([
     load(ARCH),
     ...unless(audit_arch, result(KILL_PROCESS)),
@@ -23,7 +22,7 @@ export function seccompFilter({ may_fork }: FilterOptions): Buffer | null {
     result(ERRNO | ENOSYS),
     ...[clone3, ...(may_fork ? [] : forks)].flatMap((number) => when(number, result(ERRNO | ENOSYS))),
     ...refused.flatMap((number) => when(number, result(ERRNO | EPERM))),
-    ...whenArgument(clone, 0, may_fork ? noNamespaces() : onlyThreads()),
+    ...whenArgument(clone[column], 0, may_fork ? noNamespaces() : onlyThreads()),
     ...whenArgument(ioctl[column], 1, noTerminalInput()),
     result(ALLOW),
   ])
@@ -59,7 +58,8 @@ const CLONE_NEW_ANY = 0x7e020000 // user, mount, pid, network, ipc, uts and cgro
 const newest_known_call = 462 // mseal, Linux 6.10
 const clone3 = 435 // its flags lie in memory, where a filter cannot read: libc falls back to clone
 
-const fork_calls = { fork: [57], vfork: [58], clone: [56, 220] } as const
+const fork_calls: [number, number?][] = [[57], [58]] // fork and vfork, which arm64 never had
+const clone = [56, 220] as const
 const ioctl = [16, 29] as const
 
 /** Numbers on x86-64 and on arm64; a call that arm64 never had stands alone. */
@@ -150,11 +150,7 @@ const onlyThreads = (): Instruction[] => [
   result(ERRNO | EPERM),
 ]
 
-const noNamespaces = (): Instruction[] => [
-  [JUMP_IF_SET, 0, 1, CLONE_NEW_ANY],
-  result(ERRNO | EPERM),
-  result(ALLOW),
-]
+const noNamespaces = (): Instruction[] => [[JUMP_IF_SET, 0, 1, CLONE_NEW_ANY], result(ERRNO | EPERM), result(ALLOW)]
 
 /** TIOCSTI types into the terminal, TIOCLINUX pastes into a console. */
 const noTerminalInput = (): Instruction[] => [
