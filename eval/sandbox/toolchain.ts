@@ -43,3 +43,10 @@ function answerOf(command: string, args: string[]): string | null {
     return null
   }
 }
+
+/** The programs and libraries of the system, for interpreters and compilers whose parts lie all over it, and `more`. */
+export function machineReads(more: [string, string][]): [string, string][] {
+  const links = ['/bin', '/lib', '/lib64', '/etc/alternatives', '/etc/java-17-openjdk'].filter((path) => existsSync(path))
+  const own = more.filter(([path]) => !path.startsWith('/usr/'))
+  return [['/usr', '/usr'], ...links.map((path): [string, string] => [realpathSync(path), path]), ...own]
+}

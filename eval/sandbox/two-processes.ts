@@ -12,6 +12,8 @@ export interface Pair {
   candidate: ChildProcess
   /** Reads its job from standard input; frames come on descriptor 3 and go on 4. */
   judge: ChildProcess
+  /** How this language's judge reads its job; JSON unless said. */
+  job?: (task: Task, nonce: string) => string
 }
 
 const said_bytes_max = 1 << 16
@@ -21,7 +23,7 @@ const candidate_ended = "the candidate's process: it ended"
 export async function judgeApart(task: Task, start: (limits: Limits) => Pair): Promise<Verdict> {
   const limits = { ...limits_default, ...task.limits }
   const began = performance.now()
-  const { candidate, judge } = start(limits)
+  const { candidate, judge, job = jobOf } = start(limits)
   const ended = Promise.all([endOf(candidate), endOf(judge)])
   let over_wall = false
   const stop = () => {
@@ -38,22 +40,24 @@ export async function judgeApart(task: Task, start: (limits: Limits) => Pair): P
   const complaint = firstBytes(judge.stderr!)
   const nonce = randomBytes(16).toString('hex')
   const said = firstBytes(judge.stdout!)
-  judge.stdin!.on('error', () => {}).end(`${JSON.stringify(jobOf(task, nonce))}\n`)
+  judge.stdin!.on('error', () => {}).end(`${job(task, nonce)}\n`)
   await endOf(judge)
   const verdict = verdictIn(await said, nonce)
-  const code = verdict?.failure?.includes(candidate_ended) ? await exitCodeOf(candidate) : null
+  const complained = verdict ? '' : await complaint
+  const code = (verdict?.failure ?? complained).includes(candidate_ended) ? await exitCodeOf(candidate) : null
   stop()
   clearTimeout(wall)
   await ended
   const seconds = (performance.now() - began) / 1000
   if (over_wall) return { passed: false, failure: `no end within ${limits.wall_s} s`, seconds }
-  if (!verdict) return { passed: false, failure: oneLine(`no verdict: ${lastLine(await complaint)}`), seconds }
+  if (!verdict) return { passed: false, failure: oneLine(explained(lastLine(complained), code, limits)), seconds }
   const failure = verdict.failure === null ? null : oneLine(explained(verdict.failure, code, limits))
   return { passed: verdict.passed, failure, seconds }
 }
 
-function jobOf({ candidate, tests, context, names }: Task, nonce: string) {
-  return { nonce, candidate, tests, context: context ?? '', names: names ?? [] }
+function jobOf({ language, candidate, tests, context, names }: Task, nonce: string): string {
+  const is_typescript = language === 'typescript'
+  return JSON.stringify({ nonce, candidate, tests, context: context ?? '', names: names ?? [], is_typescript })
 }
 
 function verdictIn(said: string, nonce: string): { passed: boolean; failure: string | null } | null {
