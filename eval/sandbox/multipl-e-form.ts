@@ -29,7 +29,8 @@ export function endOfBrackets(source: string, start: number): number {
   for (let i = start; i < source.length; i++) {
     const character = source[i]!
     if (character === '"') i = endOfText(source, i)
-    else if (character === "'" && isCharacter(source, i)) i = source.indexOf("'", source[i + 1] === '\\' ? i + 3 : i + 2)
+    else if (character === "'" && isCharacter(source, i))
+      i = source.indexOf("'", source[i + 1] === '\\' ? i + 3 : i + 2)
     else if ('([{'.includes(character)) depth++
     else if (')]}'.includes(character) && --depth === 0) return i
   }

@@ -11,7 +11,12 @@ export function judgeJavaScript(given: Task): Promise<Verdict> {
   const task = closed(given)
   return judgeApart({ ...task, names: [calledFunction(task.tests)] }, (limits) =>
     pair(limits, {
-      candidate: [process.execPath, '--stack-size=50000', `--max-old-space-size=${limits.memory_bytes >> 21}`, '/judge/candidate.mjs'],
+      candidate: [
+        process.execPath,
+        '--stack-size=50000',
+        `--max-old-space-size=${limits.memory_bytes >> 21}`,
+        '/judge/candidate.mjs',
+      ],
       judge: [process.execPath, '--max-old-space-size=512', '/judge/judge.mjs'],
       folder: 'javascript',
       own: { reserves_memory: true, needs_proc: true },
@@ -25,7 +30,12 @@ export function judgeShell(given: Task): Promise<Verdict> {
   const base64 = (text: string) => Buffer.from(text).toString('base64')
   const job = ({ tests, candidate }: Task, nonce: string) => [nonce, name, base64(tests), base64(candidate)].join('\n')
   const bash = (file: string) => ['/usr/bin/bash', '--noprofile', '--norc', `/judge/${file}`]
-  const programs = { candidate: bash('candidate.sh'), judge: bash('judge.sh'), folder: 'shell', own: { may_fork: true } }
+  const programs = {
+    candidate: bash('candidate.sh'),
+    judge: bash('judge.sh'),
+    folder: 'shell',
+    own: { may_fork: true },
+  }
   return judgeApart(task, (limits) => ({ ...pair(limits, programs), job }))
 }
 
@@ -37,7 +47,10 @@ interface Programs {
 }
 
 function pair(limits: Limits, { candidate, judge, folder, own }: Programs): Pair {
-  const reads = machineReads([[join(import.meta.dirname, folder), '/judge'], [process.execPath, process.execPath]])
+  const reads = machineReads([
+    [join(import.meta.dirname, folder), '/judge'],
+    [process.execPath, process.execPath],
+  ])
   const start = (command: string[], more: Partial<Confinement>) =>
     startConfined({ command, reads, limits, may_fork: false, ...own, ...more })
   return { candidate: start(candidate, {}), judge: start(judge, { limits: judge_limits, pipes: 2 }) }

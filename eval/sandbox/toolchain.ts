@@ -46,7 +46,21 @@ function answerOf(command: string, args: string[]): string | null {
 
 /** The programs and libraries of the system, for interpreters and compilers whose parts lie all over it, and `more`. */
 export function machineReads(more: [string, string][]): [string, string][] {
-  const links = ['/bin', '/lib', '/lib64', '/etc/alternatives', '/etc/java-17-openjdk'].filter((path) => existsSync(path))
+  const links = ['/bin', '/lib', '/lib64', '/etc/alternatives', '/etc/java-17-openjdk'].filter((path) =>
+    existsSync(path),
+  )
   const own = more.filter(([path]) => !path.startsWith('/usr/'))
   return [['/usr', '/usr'], ...links.map((path): [string, string] => [realpathSync(path), path]), ...own]
+}
+
+export type CompiledLanguage = 'cpp' | 'java' | 'go' | 'rust'
+
+/** What a compiled language reads beside /usr, or null where its compiler is not here. */
+export function findToolchain(language: CompiledLanguage): [string, string][] | null {
+  if (language === 'cpp') return existsSync('/usr/bin/g++') ? [] : null
+  if (language === 'java') return existsSync('/usr/bin/javac') ? [] : null
+  if (language === 'go') return existsSync('/usr/bin/go') || existsSync('/usr/local/go/bin/go') ? [] : null
+  if (existsSync('/usr/bin/rustc')) return []
+  const root = answerOf('rustc', ['--print', 'sysroot'])?.trim()
+  return root ? [[root, '/toolchain']] : null
 }

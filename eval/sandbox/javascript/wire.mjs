@@ -36,7 +36,10 @@ function readAll(descriptor, size) {
 
 export function encode(value) {
   if (value === null || typeof value === 'boolean' || typeof value === 'string') return value
-  if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0) ? value : ['number', Object.is(value, -0) ? '-0' : String(value)]
+  if (typeof value === 'number')
+    return Number.isFinite(value) && !Object.is(value, -0)
+      ? value
+      : ['number', Object.is(value, -0) ? '-0' : String(value)]
   if (value === undefined) return ['undefined']
   if (typeof value === 'bigint') return ['bigint', String(value)]
   if (typeof value !== 'object') return ['opaque', typeof value]
@@ -61,7 +64,12 @@ const decoders = {
   object: (pairs) => {
     const made = {}
     for (const [key, item] of pairs) {
-      Object.defineProperty(made, String(key), { value: decode(item), enumerable: true, writable: true, configurable: true })
+      Object.defineProperty(made, String(key), {
+        value: decode(item),
+        enumerable: true,
+        writable: true,
+        configurable: true,
+      })
     }
     return made
   },
