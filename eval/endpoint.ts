@@ -4,8 +4,6 @@
 import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join, resolve } from 'node:path'
-import { openDemoAccount } from '../local/demo-account.ts'
-import { startStack } from '../local/stack.ts'
 import type { Endpoint } from './ask-model.ts'
 import type { Options } from './options.ts'
 
@@ -37,6 +35,9 @@ async function runningService(): Promise<{ base_url: string; api_key: string } |
 }
 
 async function ownService(signal: AbortSignal) {
+  // Whoever asks another address needs nothing of these.
+  const { openDemoAccount } = await import('../local/demo-account.ts')
+  const { startStack } = await import('../local/stack.ts')
   const data_dir = mkdtempSync(join(tmpdir(), 'ziya-eval-'))
   const model_dir = join(root, 'models', embedded_model)
   const stack = await startStack({ port: 0, model_dir, database_url: null, data_dir, signal })

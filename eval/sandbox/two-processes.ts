@@ -24,7 +24,7 @@ export async function judgeApart(task: Task, start: (limits: Limits) => Pair): P
   const limits = { ...limits_default, ...task.limits }
   const began = performance.now()
   const { candidate, judge, job = jobOf } = start(limits)
-  const ended = Promise.all([endOf(candidate), endOf(judge)])
+  const gone = Promise.all([allGone(candidate), allGone(judge)])
   let over_wall = false
   const stop = () => {
     candidate.kill('SIGKILL')
@@ -47,7 +47,8 @@ export async function judgeApart(task: Task, start: (limits: Limits) => Pair): P
   const code = (verdict?.failure ?? complained).includes(candidate_ended) ? await exitCodeOf(candidate) : null
   stop()
   clearTimeout(wall)
-  await ended
+  candidate.stdout!.unpipe().resume()
+  await gone
   const seconds = (performance.now() - began) / 1000
   if (over_wall) return { passed: false, failure: `no end within ${limits.wall_s} s`, seconds }
   if (!verdict) return { passed: false, failure: oneLine(explained(lastLine(complained), code, limits)), seconds }
@@ -82,6 +83,14 @@ const endOf = (child: ChildProcess): Promise<void> =>
   child.exitCode !== null || child.signalCode !== null
     ? Promise.resolve()
     : new Promise((resolve) => child.once('exit', () => resolve()).once('error', () => resolve()))
+
+/** The first of a sandbox's processes ends a moment before the others, which hold its pipes until they end. */
+const allGone = ({ stdout, stderr }: ChildProcess) =>
+  Promise.all(
+    [stdout!, stderr!].map((stream) =>
+      stream.closed ? null : new Promise((resolve) => stream.once('close', resolve)),
+    ),
+  )
 
 const lastLine = (text: string) => text.trim().split('\n').at(-1) || 'the judge ended'
 

@@ -26,13 +26,12 @@ export async function openHost() {
   const host: Host = { secret_file, folder, port, pid: victim.pid! }
   return {
     ...host,
-    /** Everything that is not as it was, and every confined process that is left. */
+    /** Everything that is not as it was. */
     effects: () => [
       ...(connections > 0 ? [`${connections} connections`] : []),
       ...readdirSync(folder).filter((name) => name !== 'secret'),
       ...(readFileSync(secret_file, 'utf8') === secret ? [] : ['the secret changed']),
       ...(victim.exitCode === null && victim.signalCode === null ? [] : ['a process of the host ended']),
-      ...confinedProcesses(),
     ],
     close: () => {
       delete process.env.ATTACKED_SECRET

@@ -7,11 +7,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { import_preamble } from '../../../eval/run.ts'
 import { type Limits, openSandbox, type Sandbox, type Task } from '../../../eval/sandbox/sandbox.ts'
 import { draws } from '../../support/draws.ts'
+import { eventually } from '../../support/patience.ts'
 import { sampled } from '../drawn.ts'
 import { codefuse_failures, codefuse_samples, humanEval } from '../humaneval.ts'
 import { attacks } from './attacks.ts'
 import { cheats } from './cheats.ts'
-import { openHost, secret } from './host.ts'
+import { confinedProcesses, openHost, secret } from './host.ts'
 
 const { sandbox: strongest, reason } = await openSandbox()
 if (reason) console.warn(`bubblewrap's part is skipped: ${reason}`)
@@ -89,6 +90,7 @@ describe.each(kinds)('%s', (kind) => {
       if (!passed && (failure!.includes(' # got ') || failure!.includes(secret))) reached.push(`${name}: ${failure}`)
       if (failure && /[\p{Cc}\p{Cf}]/u.test(failure)) reached.push(`${name}: control characters`)
       reached.push(...host.effects().map((effect) => `${name}: ${effect}`))
+      await eventually(async () => confinedProcesses().length === 0 || null)
     }
     host.close()
     expect(reached).toEqual([])
