@@ -7,7 +7,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { judge_limits, type Limits, type Sandbox, type Task } from './sandbox.ts'
+import { judge_limits, type Limits, limits_default, type Sandbox, type Task } from './sandbox.ts'
 import { judgeApart, type Pair } from './two-processes.ts'
 
 const host = join(import.meta.dirname, 'pyodide-host.ts')
@@ -22,7 +22,8 @@ export function pyodideSandbox(): Sandbox {
   const judge = async (task: Task) => {
     making ??= makeSnapshot(snapshot)
     await making
-    return judgeApart(task, (limits) => pyodidePair(snapshot, limits))
+    const wall_s = (task.limits?.wall_s ?? limits_default.wall_s) + start_wall_s
+    return judgeApart({ ...task, limits: { ...task.limits, wall_s } }, (limits) => pyodidePair(snapshot, limits))
   }
   const close = async () => {
     process.off('exit', remove)
@@ -66,5 +67,7 @@ function limited({ cpu_s, memory_bytes }: Limits): string[] {
   ]
 }
 
-const start_cpu_s = 5 // what Node and the interpreter may need before the candidate begins
+// What Node and the interpreter may need before the candidate begins, on a machine that does other work.
+const start_cpu_s = 8
+const start_wall_s = 90
 const node_bytes = 2 ** 31

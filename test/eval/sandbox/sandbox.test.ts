@@ -35,11 +35,12 @@ describe.each(kinds)('%s', (kind) => {
   })
   afterAll(() => sandbox.close())
   // A process of Pyodide takes seconds to start: where there is bubblewrap, one case and one cheat stand for the others.
-  const few = (bubblewrap: number, pyodide = 0) => (kind === strongest.name ? bubblewrap : pyodide)
+  const alone = strongest.name === 'pyodide' ? 1 : 0
+  const few = (bubblewrap: number, pyodide = alone) => (kind === 'bubblewrap' ? bubblewrap : pyodide)
 
   test('canonical solutions pass', async () => {
     const failed = await filtered(
-      sampled(problems, draws('CANONICAL', { few: few(3, 1), all: 164 })),
+      sampled(problems, draws('CANONICAL', { few: few(2, 1), all: 164 })),
       async (problem) => {
         const { passed, failure } = await sandbox.judge(problem.task(problem.canonical!))
         return passed ? null : `${problem.id}: ${failure}`
@@ -54,7 +55,7 @@ describe.each(kinds)('%s', (kind) => {
       .trim()
       .split('\n')
       .map((line) => JSON.parse(line))
-    const drawn = sampled([...samples.entries()], draws('CODEFUSE', { few: few(2), all: 164 }))
+    const drawn = sampled([...samples.entries()], draws('CODEFUSE', { few: few(1), all: 164 }))
     const wrong = await filtered(drawn, async ([i, { generation }]) => {
       const task = problems[i]!.task(generation)
       const plain = await sandbox.judge(task)
@@ -67,10 +68,28 @@ describe.each(kinds)('%s', (kind) => {
     expect(wrong).toEqual([])
   })
 
+  test('the doors that everything else stands on are shut', async () => {
+    const secret_file = import.meta.filename
+    const doors: [name: string, body: string][] = [
+      ['equality', 'class Equal:\n    __eq__ = lambda *rest: True\nreturn Equal()'],
+      ['equality of a list', 'class Equal(list):\n    __eq__ = lambda *rest: True\nreturn Equal()'],
+      ['exit', 'import os\nos._exit(0)'],
+      ['files', `return open(${JSON.stringify(secret_file)}).read() and 7`],
+      ['sockets', 'import socket\nsocket.socket(socket.AF_UNIX).bind("\\0name")\nreturn 7'],
+      ['processes', 'import os\nif os.fork() == 0: os._exit(0)\nreturn 7'],
+      ['the environment', 'import os\nreturn 7 if "PATH" in os.environ else 0'],
+    ]
+    const open = await filtered(doors.slice(0, few(doors.length, 2 * alone)), async ([name, body]) => {
+      const verdict = await sandbox.judge(python(`def f():\n${indent(body)}\n`, 'assert f() == 7'))
+      return verdict.passed ? name : null
+    })
+    expect(open).toEqual([])
+  })
+
   test('no cheat passes', async () => {
     const pairs = problems.flatMap((problem) => cheats.map((cheat) => ({ problem, cheat })))
     const passed = await filtered(
-      sampled(pairs, draws('CHEATS', { few: few(4, 1), all: pairs.length })),
+      sampled(pairs, draws('CHEATS', { few: few(2, 1), all: pairs.length })),
       async ({ problem, cheat }) => {
         const candidate = cheat.program(problem.prompt, problem.entry_point!)
         const verdict = await sandbox.judge({ ...problem.task(''), candidate, limits: { cpu_s: 2, wall_s: 10 } })
@@ -83,7 +102,7 @@ describe.each(kinds)('%s', (kind) => {
   test('no attack has an effect, and no process is left', async () => {
     const host = await openHost()
     const reached: string[] = []
-    for (const { name, body } of sampled(attacks, draws('ATTACKS', { few: few(5), all: attacks.length }))) {
+    for (const { name, body } of sampled(attacks, draws('ATTACKS', { few: few(3), all: attacks.length }))) {
       const candidate = `def attack():\n${indent(body(host))}\n`
       const tests = 'found = attack()\nassert not found, "REACHED"\n'
       const { passed, failure } = await sandbox.judge(python(candidate, tests, { cpu_s: 1, wall_s: 6 }))
