@@ -3,12 +3,17 @@
 import type * as z from 'zod'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
+import { isText } from './text.ts'
 
 const ECHO_LENGTH_MAX = 100
 
 export function readQuery<Q>(c: Call, schema: z.ZodType<Q>): Q {
-  const parsed = schema.safeParse(c.req.query())
-  if (parsed.success) return parsed.data
+  const query = c.req.query()
+  const parsed = schema.safeParse(query)
+  const odd = Object.keys(query).find((name) => !isText(query[name]))
+  if (parsed.success && odd === undefined) return parsed.data
+  if (parsed.success)
+    throw new ApiError('invalid_value', { param: odd!, message: `'${odd}' may not contain NUL, which is no text.` })
   const [issue] = parsed.error.issues
   if (issue?.code === 'unrecognized_keys')
     throw new ApiError('unknown_parameter', { param: issue.keys[0]!.slice(0, ECHO_LENGTH_MAX) })

@@ -1,4 +1,5 @@
-// Whatever is sent: no answer of 500 and more, none that never comes, every refusal in its shape and as the document has it.
+// Whatever is sent: no answer of 500 and more, none that never comes, every refusal in its shape and as the document has it. Of many the
+// gateway's memory is told as they go, and does not grow with their number.
 //   DRAWN_REQUESTS=100000 npm test -- test/gateway/drawn-requests.test.ts
 
 import { readFileSync } from 'node:fs'
@@ -27,6 +28,7 @@ test(`${REQUESTS} drawn requests are answered, each in its shape`, {
   const random = seededRandom()
   const document = JSON.parse(readFileSync(DOCUMENT, 'utf8')) as ApiDocument
   const statuses: Record<string, number> = {}
+  const megabytes: number[] = [] // of the gateway, a tenth of the requests after the other
   for (let left = REQUESTS; left > 0; left -= REQUESTS_A_CALLER) {
     const { api_key, ...known } = await newKnown()
     const drawer = new RequestDrawer(document, random, known)
@@ -34,11 +36,16 @@ test(`${REQUESTS} drawn requests are answered, each in its shape`, {
       random.chance(0.02) ? null : path.startsWith('/admin') ? gateway.admin_key : api_key
     const some = await sendDrawn(gateway.url, drawer, Math.min(left, REQUESTS_A_CALLER), 16, keyOf)
     for (const [status, count] of Object.entries(some)) statuses[status] = (statuses[status] ?? 0) + count
+    if (REQUESTS - left >= (megabytes.length * REQUESTS) / 10) megabytes.push(residentMegabytes(gateway.pid))
   }
-  console.log(JSON.stringify(statuses))
+  console.log(JSON.stringify(statuses), `MB: ${megabytes.join(' ')}`)
   expect(statuses['200']).toBeGreaterThan(REQUESTS / 20) // so that what is behind the doors was reached, too
   expect(statuses['400']).toBeGreaterThan(REQUESTS / 20)
 })
+
+function residentMegabytes(pid: number): number {
+  return Math.round(Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024)
+}
 
 /** What exists: an account, its keys, one of its requests. */
 async function newKnown() {

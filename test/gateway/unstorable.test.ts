@@ -2,8 +2,11 @@
 // before the database is asked, by the name of the field; and nothing a client does on the way in is an error of ours.
 
 import { randomUUID } from 'node:crypto'
+import { readFileSync } from 'node:fs'
 import { connect } from 'node:net'
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { DOCUMENT } from '../../local/openapi.ts'
+import type { ApiDocument } from '../support/drawn-requests.ts'
 import { type Caller, callerOf, errorOf, model, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { seededRandom } from '../support/random.ts'
 
@@ -121,6 +124,21 @@ test('in a path, a query, an Idempotency-Key', async () => {
     if (answer) expect([201, 400]).toContain(answer.status)
   }
   expect(gateway.log.filter((line) => line.includes('database:'))).toEqual([])
+})
+
+test('in any parameter of any query that the document knows', async () => {
+  const document = JSON.parse(readFileSync(DOCUMENT, 'utf8')) as ApiDocument
+  for (const [path, operations] of Object.entries(document.paths)) {
+    for (const { name, in: where } of operations.get?.parameters ?? []) {
+      if (where !== 'query') continue
+      const key = path.startsWith('/admin') ? gateway.admin_key : caller.api_key
+      for (const value of ['%00', 'a%00b', 'name%3Da%00', `name%3D${'%00'.repeat(100)}`]) {
+        const url = `${gateway.url}${path.replaceAll(/\{\w+\}/g, caller.account_id)}?${name}=${value}`
+        const answer = await fetch(url, { headers: { authorization: `Bearer ${key}` } })
+        expect([400, 404], `${url}: ${await answer.text()}`).toContain(answer.status)
+      }
+    }
+  }
 })
 
 test('of more members than any body needs, or deeper, nothing is looked at', async () => {

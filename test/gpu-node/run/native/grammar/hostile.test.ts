@@ -1,6 +1,7 @@
 // Constraints that were made to hurt are refused or followed, over a vocabulary of 32,000, and neither takes long on the thread that
 // serves everybody. HOSTILE=1000 draws so many, and prints how long that thread was busy at once.
 
+import { setImmediate as nextTurn } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
 import { afterAll, expect, test } from 'vitest'
@@ -30,20 +31,39 @@ function busyMs(): number {
   return (user + system) / 1000
 }
 
-test('they are refused with why, or every step has something to draw', async () => {
+/** The longest turn of this thread's event loop until that is done: so long somebody else may have waited. */
+async function longestTurnMs<T>(work: () => Promise<T>): Promise<{ result: T; ms: number }> {
+  let [is_done, ms] = [false, 0]
+  const working = work().finally(() => {
+    is_done = true
+  })
+  for (let before = busyMs(); !is_done; before = busyMs()) {
+    await nextTurn()
+    ms = Math.max(ms, busyMs() - before)
+  }
+  return { result: await working, ms }
+}
+
+test('they are refused with why, or every step has something to draw', {
+  timeout: 60_000 + 20_000 * HOSTILE,
+}, async () => {
   const random = seededRandom()
   await grammars.prepare({ kind: 'regex', regex: 'a' }) // the thread is there
   const longest = { prepare: 0, step: 0 }
   let held = 0
+  const tell = (count: number) =>
+    console.log(`${held} of ${count} held; the longest on this thread, in ms: ${JSON.stringify(longest)}`)
   for (let i = 0; i < HOSTILE; i++) {
+    if (i > 0 && i % 100 === 0) tell(i)
     const constraint = drawAsked(random)
     collectGarbage() // of drawing it, and of the steps before
-    const before = busyMs()
-    const grammar = await grammars.prepare(constraint).catch((error: unknown) => {
-      expect(error).toBeInstanceOf(Refusal)
-      return null
-    })
-    longest.prepare = Math.max(longest.prepare, busyMs() - before)
+    const { result: grammar, ms } = await longestTurnMs(() =>
+      grammars.prepare(constraint).catch((error: unknown) => {
+        expect(error).toBeInstanceOf(Refusal)
+        return null
+      }),
+    )
+    longest.prepare = Math.max(longest.prepare, ms)
     if (grammar === null) continue
     held++
     longest.step = Math.max(
@@ -51,9 +71,9 @@ test('they are refused with why, or every step has something to draw', async () 
       follow(new Reading({ grammar, at_start: false, stop_ids: new Set([EOS]) }), random),
     )
   }
-  console.log(`${held} of ${HOSTILE} held; the longest on this thread, in ms: ${JSON.stringify(longest)}`)
+  tell(HOSTILE)
   if (HOSTILE > 50) expect(held).toBeGreaterThan(HOSTILE / 4)
-}, 3_600_000)
+})
 
 /** One that a gateway lets through. */
 function drawAsked(random: Random): Constraint {
