@@ -52,7 +52,7 @@ export const attacks: Attack[] = [
     () => 'import socket\nsocket.socket(socket.AF_INET, socket.SOCK_RAW, 1)\nreturn "raw"',
   ),
   attack('it opens a netlink socket', () => 'import socket\nsocket.socket(16, socket.SOCK_RAW, 0)\nreturn "netlink"'),
-  attack('it asks a name server', () => 'import socket\nreturn socket.gethostbyname("example.com")'),
+  attack('it asks a name server', () => 'import socket\naddress = socket.gethostbyname("example.com")\nreturn None if address.startswith("172.29.") else address # what Emscripten makes up'),
   attack(
     'it fetches a page',
     ({ port }) =>
