@@ -81,4 +81,5 @@ function whisker({ interval_95: [low, high] }: Result, y: number): string {
   return `<line x1="${from}" x2="${to}" y1="${y}" y2="${y}" stroke="#0b2d52" stroke-width="1.5"/>`
 }
 
-const escaped = (text: string) => text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('"', '&quot;')
+const escaped = (text: string) =>
+  text.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;').replaceAll('"', '&quot;')

@@ -7,7 +7,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { judge_limits, type Limits, limits_default, type Sandbox, type Task } from './sandbox.ts'
+import { judge_limits, type Limits, limits_default, type Sandbox, type Task, type Verdict } from './sandbox.ts'
 import { judgeApart, type Pair } from './two-processes.ts'
 
 const host = join(import.meta.dirname, 'pyodide-host.ts')
@@ -19,7 +19,8 @@ export function pyodideSandbox(): Sandbox {
   process.on('exit', remove)
   const snapshot = join(folder, 'snapshot.bin')
   let making: Promise<unknown> | null = null
-  const judge = async (task: Task) => {
+  const judge = async (task: Task): Promise<Verdict> => {
+    if (task.language !== 'python') return { passed: false, failure: 'Pyodide runs Python alone', seconds: 0 }
     making ??= makeSnapshot(snapshot)
     await making
     const wall_s = (task.limits?.wall_s ?? limits_default.wall_s) + start_wall_s

@@ -52,7 +52,11 @@ export const attacks: Attack[] = [
     () => 'import socket\nsocket.socket(socket.AF_INET, socket.SOCK_RAW, 1)\nreturn "raw"',
   ),
   attack('it opens a netlink socket', () => 'import socket\nsocket.socket(16, socket.SOCK_RAW, 0)\nreturn "netlink"'),
-  attack('it asks a name server', () => 'import socket\naddress = socket.gethostbyname("example.com")\nreturn None if address.startswith("172.29.") else address # what Emscripten makes up'),
+  attack(
+    'it asks a name server',
+    () =>
+      'import socket\naddress = socket.gethostbyname("example.com")\nreturn None if address.startswith("172.29.") else address # what Emscripten makes up',
+  ),
   attack(
     'it fetches a page',
     ({ port }) =>
@@ -76,7 +80,8 @@ export const attacks: Attack[] = [
   attack(
     'it writes everywhere',
     () => `
-import os
+import os, sys
+if sys.platform == "emscripten": return None # its files are memory
 for folder in ("/", "/usr", "/usr/bin", "/usr/lib", "/judge", "/dev", "/dev/shm", "/proc", "/sys", "/var", "/etc"):
     try:
         open(folder + "/written", "w").close()
@@ -122,7 +127,7 @@ return written if written > 200 << 20 else None`,
   // Environment
   gets(
     'it reads the environment',
-    () => '{name: value for name, value in os.environ.items() if "SECRET" in name or "PATH" == name} or None',
+    () => '{name: value for name, value in os.environ.items() if "SECRET" in name or "bin" in value} or None',
   ),
   gets(
     'it reads the environment of its parents',
