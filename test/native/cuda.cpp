@@ -22,7 +22,9 @@ void hot_kernels_do_not_spill(Random&) {
     int functions = 0;
     bool is_hot = false;  // of sm_90a, and not sampling by bisection, sample_kernel<threads, true>
     for (std::string line; std::getline(lines, line);) {
-      expect(line.find("warning") == std::string::npos, std::string(kernel) + ": " + line);
+      // The assembler calls it information that products wait for each other, or that registers were not moved.
+      for (const char* bad : {"warning", "Potential Performance Loss", "(C75"})
+        expect(line.find(bad) == std::string::npos, std::string(kernel) + ": " + line);
       if (line.find("Compiling entry function") != std::string::npos) is_hot = line.find("sm_90a") != std::string::npos && line.find("Lb1E") == std::string::npos;
       if (!is_hot || line.find("spill stores") == std::string::npos) continue;
       functions++;

@@ -97,6 +97,28 @@ void faulty_kernels_are_named(Random&) {
                      }),
                      "32 threads wait at mbarrier.wait");
     expect_complaint(complaint([](int*) { block->shared()[256] = 1; }), "a write beyond the shared memory");
+    expect_complaint(complaint([](int* out) {
+                       auto* barrier = reinterpret_cast<uint64_t*>(block->shared());
+                       emulator::mbarrier_init(barrier, 32);
+                       emulator::bulk_copy(block->shared() + 16, out, 16, barrier);
+                     }),
+                     "a bulk copy to an mbarrier that was not initialised and fenced");
+    expect_complaint(complaint([](int*) {
+                       float sums[4];
+                       const uint64_t tile = emulator::matrix_descriptor(block->shared());
+                       emulator::wgmma<8>(sums, tile, tile, false);
+                     }),
+                     "wgmma without wgmma.fence before it");
+    expect_complaint(complaint([](int*) {
+                       float sums[4];
+                       const uint64_t tile = emulator::matrix_descriptor(block->shared());
+                       emulator::wgmma_fence();
+                       emulator::wgmma<8>(sums, tile, tile & ~(uint64_t(3) << 62), false);
+                     }),
+                     "a matrix descriptor of another layout");
+    expect_complaint(complaint([](int* out) { emulator::atomicAdd(out, 1); }), "an atomic on the device's memory without __threadfence");
+    expect_complaint(complaint([](int*) { emulator::raise_registers<2056>(); }), "more registers than a multiprocessor has");
+    expect(complaint([](int*) {}, size_t(228) << 10).find("more shared memory than a block can have") != std::string::npos, "a launch's limit");
     expect_complaint(complaint([](int* out) { out[threadIdx.x] = 1; }), "no thread waits for the kernel ahead");
     expect(complaint([](int* out) {
              emulator::wait_for_previous_kernel();
@@ -138,6 +160,7 @@ void copies_land_late(Random&) {
       auto* barrier = reinterpret_cast<uint64_t*>(block->shared());
       int* data = reinterpret_cast<int*>(block->shared() + 16);
       emulator::mbarrier_init(barrier, 1);
+      emulator::mbarrier_fence_init();
       emulator::mbarrier_arrive_expect(barrier, sizeof(from));
       emulator::bulk_copy(data, from, sizeof(from), barrier);
       if (should_wait) emulator::mbarrier_wait(barrier, 0);
@@ -150,6 +173,45 @@ void copies_land_late(Random&) {
   };
   expect(values_read(true) == 4, "a copy that was waited for");
   expect(values_read(false) != 4, "a copy that was not is not there yet");
+}
+
+// What a kernel reads before it waits for the one ahead is what was there before that ran; what it reads after is that one's.
+void a_kernel_behind_begins_early(Random&) {
+  emulator::cudaStream_t stream;
+  emulator::cudaStreamCreateWithFlags(&stream, emulator::cudaStreamNonBlocking);
+  int value = 1;
+  int seen[2] = {};
+  emulator::launch_kernel("writer", static_cast<void (*)(int*)>([](int* to) {
+                            emulator::wait_for_previous_kernel();
+                            *to = 2;
+                          }),
+                          dim3(1), dim3(1), 0, stream, &value);
+  emulator::launch_kernel("reader", static_cast<void (*)(const int*, int*)>([](const int* from, int* to) {
+                            to[0] = *from;
+                            emulator::wait_for_previous_kernel();
+                            to[1] = *from;
+                          }),
+                          dim3(1), dim3(1), 0, stream, &value, &seen[0]);
+  emulator::cudaStreamSynchronize(stream);
+  emulator::cudaStreamDestroy(stream);
+  expect(seen[0] == 1 && seen[1] == 2, "read " + std::to_string(seen[0]) + " before and " + std::to_string(seen[1]) + " after");
+}
+
+void nothing_waits_in_a_capture(Random&) {
+  emulator::cudaStream_t stream, other;
+  emulator::cudaStreamCreateWithFlags(&stream, emulator::cudaStreamNonBlocking);
+  emulator::cudaStreamCreateWithFlags(&other, emulator::cudaStreamNonBlocking);
+  emulator::cudaStreamBeginCapture(stream, emulator::cudaStreamCaptureModeThreadLocal);
+  void* memory = nullptr;
+  expect(emulator::cudaMalloc(&memory, 16) == emulator::cudaErrorStreamCaptureUnsupported, "memory");
+  expect(emulator::cudaMallocHost(&memory, 16) == emulator::cudaErrorStreamCaptureUnsupported, "pinned memory");
+  expect(emulator::cudaStreamSynchronize(other) == emulator::cudaErrorStreamCaptureUnsupported, "a wait");
+  emulator::cudaGraph_t graph;
+  emulator::cudaStreamEndCapture(stream, &graph);
+  expect(emulator::cudaStreamSynchronize(other) == emulator::cudaSuccess, "a wait after it");
+  emulator::cudaGraphDestroy(graph);
+  emulator::cudaStreamDestroy(stream);
+  emulator::cudaStreamDestroy(other);
 }
 
 // d (16, 8) = a (16, 16) * b (8, 16)^T by one warp, its operands brought by cp.async and ldmatrix.
@@ -527,6 +589,8 @@ std::vector<Test> emulator_tests() {
       {"emulator: a faulty kernel is named, not hung", faulty_kernels_are_named},
       {"emulator: a race changes the bytes", a_race_changes_the_bytes},
       {"emulator: a bulk copy lands no earlier than it may", copies_land_late},
+      {"emulator: a kernel begins before the one ahead of it ends", a_kernel_behind_begins_early},
+      {"emulator: nothing is waited for in a capture", nothing_waits_in_a_capture},
       {"emulator: cp.async, ldmatrix and mma multiply", a_warp_multiplies_by_mma},
       {"emulator: too little memory is refused at start", too_little_memory_is_refused_at_start},
       {"emulator: rows of weights are written to pinned memory", rows_are_written_to_pinned_memory},

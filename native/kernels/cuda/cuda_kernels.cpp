@@ -23,7 +23,6 @@ namespace ziya::ZIYA_DEVICE {
 namespace {
 
 constexpr int cuda_head_size_max = 256;
-constexpr int recorded_blocks_a_multiprocessor = 4;  // of the attention: as many as its shared memory has place for
 
 // The kernels are built for sm_80 and sm_90a; wgmma, and so the fast products, only for the latter.
 constexpr int wgmma_capability = 9;
@@ -484,8 +483,7 @@ void CudaKernels::attention(const Activations& qkv, const KvLayer& kv, Activatio
   if (!fast_.attention)
     return ZIYA_DEVICE::attention(step_.view(), tokens(), heads_, own(qkv).view(), cache, to, stream_);
   const AttentionParts parts = {attention_values_.as<float>(), attention_scales_.as<float2>()};
-  const int blocks = is_recording_ ? device_.properties.multiProcessorCount * recorded_blocks_a_multiprocessor : 0;
-  tiled_attention(step_.view(), {step_.counts(), blocks}, heads_, own(qkv).view(), cache, parts, to, stream_);
+  tiled_attention(step_.view(), {step_.counts(), is_recording_ ? device_.properties.multiProcessorCount : 0}, heads_, own(qkv).view(), cache, parts, to, stream_);
 }
 
 void CudaKernels::project_add(const Activations& in, const Matrix& weight, Activations& residual) {

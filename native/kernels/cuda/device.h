@@ -6,6 +6,11 @@
 #else
 #include <cuda_fp16.h>
 #include <cuda_runtime.h>
+
+#include <algorithm>
+#include <map>
+#include <mutex>
+#include <utility>
 #endif
 
 #include "error.h"
@@ -37,12 +42,36 @@ inline bool can_start_early() {
   return major >= 9;
 }
 
+// Lets a kernel have so much shared memory. Once for each, because the driver may wait for copies in flight; and with the largest carve-out
+// for all, because a kernel whose block needs much may otherwise not begin beside one that was launched with little.
+inline void prepare_kernel(const char* name, const void* kernel, size_t shared_bytes) {
+  static std::mutex mutex;
+  static std::map<std::pair<int, const void*>, size_t> prepared;
+  int device = 0;
+  check(cudaGetDevice(&device), "the device");
+  const std::lock_guard lock(mutex);
+  const auto [at, is_new] = prepared.try_emplace({device, kernel}, 0);
+  if (is_new)
+    check(cudaFuncSetAttribute(kernel, cudaFuncAttributePreferredSharedMemoryCarveout, cudaSharedmemCarveoutMaxShared), name);
+  constexpr size_t shared_bytes_unasked = 48 << 10;
+  if (shared_bytes <= std::max(at->second, shared_bytes_unasked)) return;
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)), name);
+  at->second = shared_bytes;
+}
+
+// Blocks that a multiprocessor has place for at once.
+template <class... Parameters>
+int resident_blocks(const char* name, void (*kernel)(Parameters...), int threads, size_t shared_bytes) {
+  prepare_kernel(name, reinterpret_cast<const void*>(kernel), shared_bytes);
+  int blocks = 0;
+  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&blocks, kernel, threads, shared_bytes), name);
+  return blocks;
+}
+
 template <class... Parameters, class... Arguments>
 void launch_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
                    cudaStream_t stream, Arguments... arguments) {
-  constexpr size_t shared_bytes_unasked = 48 << 10;
-  if (shared_bytes > shared_bytes_unasked)
-    check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, int(shared_bytes)), name);
+  prepare_kernel(name, reinterpret_cast<const void*>(kernel), shared_bytes);
   cudaLaunchAttribute attribute = {};
   attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
   attribute.val.programmaticStreamSerializationAllowed = 1;
@@ -94,6 +123,9 @@ __device__ __forceinline__ float to_float(float value) { return value; }
 
 __device__ __forceinline__ half to_half_saturated(float value) {
   constexpr float largest = 65504.0f;
+#if !defined(NDEBUG)
+  if (isnan(value)) return __float2half_rn(value);  // so that a kernel that is wrong shows as what it is
+#endif
   return __float2half_rn(fmaxf(fminf(value, largest), -largest));  // NaN becomes the largest
 }
 

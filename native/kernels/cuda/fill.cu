@@ -20,16 +20,16 @@ __global__ void fill_kernel(WeightView to, uint64_t seed, float deviation) {
   wait_for_previous_kernel();
   const int row = blockIdx.x;
   for (int k = threadIdx.x * unit_halves; k < to.inputs; k += fill_threads * unit_halves) {
-    half unit[unit_halves];
+    Unit unit;
     for (int i = 0; i < unit_halves; i += drawn_together) {
       const Random128 bits = philox({uint32_t(row), uint32_t(k + i), 0, 0}, seed);
       float normal[drawn_together];
       normal_pair(bits.word[0], bits.word[1], normal);
       normal_pair(bits.word[2], bits.word[3], normal + 2);
       for (int j = 0; j < drawn_together; j++)
-        unit[i + j] = k + i + j < to.inputs ? __float2half_rn(normal[j] * deviation) : __float2half_rn(0);
+        unit.halves[i + j] = k + i + j < to.inputs ? __float2half_rn(normal[j] * deviation) : __float2half_rn(0);
     }
-    memcpy(const_cast<half*>(to.tiles) + weight_offset(to.packed_row(row), k, to.k_tiles()), unit, sizeof(unit));
+    store_unit(to, to.packed_row(row), k, unit);
   }
 }
 

@@ -77,10 +77,10 @@ struct AttentionParts {
   float* values;   // (parts, heads, head_stride), not divided by their sums
   float2* scales;  // (parts, heads) maximum and sum
 };
-// A recorded launch serves steps with other counts, so its blocks are fixed and take the items in turns.
+// A recorded launch serves steps with other counts, so its blocks are of the device and take the items in turns.
 struct AttentionLaunch {
   StepCounts counts;
-  int fixed_blocks;  // 0: one an item
+  int multiprocessors;  // 0: a block an item
 };
 void tiled_attention(const StepView& step, const AttentionLaunch& launch, const HeadShape& shape, const ActivationView& qkv,
                      const KvView& kv, const AttentionParts& parts, const ActivationView& out, cudaStream_t stream);

@@ -12,11 +12,10 @@ __global__ void pack_kernel(const half* from, int first_row, WeightView to) {
   const int row = blockIdx.y;
   const int k = int(blockIdx.x * pack_threads + threadIdx.x) * unit_halves;
   if (k >= to.k_tiles() * tile_inputs) return;
-  half unit[unit_halves];
+  Unit unit;
   for (int i = 0; i < unit_halves; i++)
-    unit[i] = k + i < to.inputs ? from[int64_t(row) * to.inputs + k + i] : __float2half_rn(0);
-  half* tiles = const_cast<half*>(to.tiles);
-  memcpy(tiles + weight_offset(to.packed_row(first_row + row), k, to.k_tiles()), unit, sizeof(unit));
+    unit.halves[i] = k + i < to.inputs ? from[int64_t(row) * to.inputs + k + i] : __float2half_rn(0);
+  store_unit(to, to.packed_row(first_row + row), k, unit);
 }
 
 __global__ void convert_kernel(ActivationView from, ActivationView to) {

@@ -8,15 +8,11 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-constexpr int groups = 2;  // that multiply
-constexpr int threads = (groups + 1) * warpgroup;
 constexpr int tile_tokens = gemm_rows_max;
 constexpr int sums_a_thread = tile_tokens / 2;
 constexpr int stages = 4;
 constexpr int stored_tokens = 32;  // at once, through shared memory
-constexpr int stored_sums = stored_tokens / 2;
 constexpr int group_barrier = 1;
-constexpr int producer_registers = 40, consumer_registers = 232;
 constexpr int loads_in_flight = 16;  // more would spill beside the sums
 
 struct alignas(1024) Stage {
@@ -76,17 +72,21 @@ __device__ __forceinline__ void release(Shared& shared, int stage) {
   if (threadIdx.x % warp_size == 0) mbarrier_arrive(&shared.empty[stage]);
 }
 
-// k_tiles of a part of K, from the ring.
+// k_tiles of a part of K, from the ring. The sums begin at zero and each product adds to them, because the assembler lets none of the
+// products overlap where the first may leave out what was there.
 __device__ __forceinline__ void multiply_part(Shared& shared, int group, int k_tiles, RingPlace& place,
                                               float (&sums)[sums_a_thread]) {
   int before = 0;
+#pragma unroll
+  for (int i = 0; i < sums_a_thread; i++) sums[i] = 0;
+#pragma unroll 1
   for (int k = 0; k < k_tiles; k++) {
     const Stage& stage = shared.ring[place.stage];
     mbarrier_wait(&shared.full[place.stage], place.phase);
     wgmma_fence();
 #pragma unroll
     for (int i = 0; i < tile_inputs; i += wgmma_inputs)
-      wgmma<tile_tokens>(sums, matrix_descriptor(stage.weights[group] + i), matrix_descriptor(stage.inputs + i), k > 0 || i > 0);
+      wgmma<tile_tokens>(sums, matrix_descriptor(stage.weights[group] + i), matrix_descriptor(stage.inputs + i), true);
     wgmma_commit();
     if (k > 0) {
       wgmma_wait<1>();
@@ -100,8 +100,8 @@ __device__ __forceinline__ void multiply_part(Shared& shared, int group, int k_t
 }
 
 // Adds a part to those before it. `parts` are this thread's own places in device memory.
-template <bool is_last>
-__device__ __forceinline__ void add_part(float* parts, bool is_first, float (&sums)[sums_a_thread]) {
+template <bool is_last, bool is_first>
+__device__ __forceinline__ void add_part(float* parts, float (&sums)[sums_a_thread]) {
 #pragma unroll
   for (int i = 0; i < sums_a_thread; i++) {
     if (i % loads_in_flight == 0) keep_memory_order();
@@ -118,33 +118,19 @@ __device__ __forceinline__ void add_part(float* parts, bool is_first, float (&su
 __device__ __forceinline__ void multiply_tile(const Product& product, Shared& shared, int row_tile, int group, RingPlace& place,
                                               float (&sums)[sums_a_thread]) {
   const Stripes& stripes = product.stripes;
-  const int begin = row_tile * stripes.tile_units, end = begin + stripes.tile_units;
+  const int begin = row_tile / groups * stripes.tile_units, end = begin + stripes.tile_units;
   const int first = stripes.owner(begin), last = stripes.owner(end - 1);
   float* parts = product.partials + int64_t(blockIdx.x) * sums_a_thread * groups * warpgroup + threadIdx.x;
   for (int block = first; block <= last; block++) {
     const int units = min(stripes.begin(block + 1), end) - max(stripes.begin(block), begin);
     multiply_part(shared, group, units * stage_tiles, place, sums);
-    if (block < last) add_part<false>(parts, block == first, sums);
-  }
-  if (last > first) add_part<true>(parts, false, sums);
-}
-
-__device__ __forceinline__ void store_tile(const Product& product, float* stored, int row_tile, int group, int first_token,
-                                           const float (&sums)[sums_a_thread]) {
-  const int lane = threadIdx.x % warp_size, row = threadIdx.x % warpgroup / warp_size * 16 + lane / 4;
-#pragma unroll
-  for (int begin = 0; begin < tile_tokens; begin += stored_tokens) {
-#pragma unroll
-    for (int i = 0; i < stored_sums; i++)
-      stored[staged(i / 4 * 8 + lane % 4 * 2 + i % 2, row + i % 4 / 2 * 8)] = sums[begin / 2 + i];
-    named_barrier_sync(group_barrier + group, warpgroup);
-    const int tokens = min(stored_tokens, product.rows - first_token - begin);
-    if (product.epilogue == Epilogue::swiglu)
-      store_features(product, stored, first_token + begin, tokens, row_tile);
+    if (block == last) break;
+    if (block == first)
+      add_part<false, true>(parts, sums);
     else
-      store_rows(product, stored, first_token + begin, tokens, row_tile);
-    named_barrier_sync(group_barrier + group, warpgroup);
+      add_part<false, false>(parts, sums);
   }
+  if (last > first) add_part<true, false>(parts, sums);
 }
 
 __device__ void consume(const Product& product, Shared& shared, int group) {
@@ -155,7 +141,9 @@ __device__ void consume(const Product& product, Shared& shared, int group) {
   for (int tile = blockIdx.x; tile < tiles.count(); tile += gridDim.x) {
     const int row_tile = tiles.row_tile(tile, group);
     multiply_tile(product, shared, min(row_tile, tiles.row_tiles - 1), group, place, sums);
-    if (row_tile < tiles.row_tiles) store_tile(product, shared.stored[group], row_tile, group, tiles.first_token(tile), sums);
+    const int first_token = tiles.first_token(tile);
+    if (row_tile < tiles.row_tiles)
+      store_in_parts<stored_tokens>(product, shared.stored[group], group_barrier + group, row_tile, first_token, product.rows - first_token, sums);
   }
 }
 

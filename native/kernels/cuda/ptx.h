@@ -7,6 +7,8 @@
 #include <cuda_fp16.h>
 #include <cstdint>
 
+#include "matrix_descriptor.h"
+
 namespace ziya::cuda {
 
 __device__ __forceinline__ uint32_t shared_address(const void* pointer) {
@@ -132,12 +134,7 @@ __device__ __forceinline__ void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[
       : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Describes a tile of rows of 64 halves, 128 bytes apart, in the 128-byte swizzle; the tile begins at a multiple of 1024 bytes and
-// the pointer may be 32, 64 or 96 bytes into its first row, for the next 16 of K.
-__device__ __forceinline__ uint64_t matrix_descriptor(const void* tile) {
-  constexpr uint64_t group_stride = 1024 / 16, swizzle_128 = 1;
-  return (uint64_t(shared_address(tile)) >> 4 & 0x3fff) | uint64_t(1) << 16 | group_stride << 32 | swizzle_128 << 62;
-}
+__device__ __forceinline__ uint64_t matrix_descriptor(const void* tile) { return descriptor_of(shared_address(tile)); }
 __device__ __forceinline__ void wgmma_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 __device__ __forceinline__ void wgmma_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
 template <int groups_left>

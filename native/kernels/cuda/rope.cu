@@ -7,6 +7,7 @@ namespace ziya::ZIYA_DEVICE {
 namespace {
 
 constexpr int rope_threads = 256;
+constexpr int pairs_a_thread = 2;  // so that one token's heads are the work of many multiprocessors
 
 struct Rotated {
   float first, second;
@@ -15,6 +16,8 @@ struct Rotated {
 __device__ __forceinline__ Rotated rotate(float first, float second, float cosine, float sine, float scale) {
   return {(first * cosine - second * sine) * scale, (second * cosine + first * sine) * scale};
 }
+
+__host__ __device__ int pairs_of(const HeadShape& shape) { return (shape.heads + 2 * shape.kv_heads) * (shape.head_size / 2); }
 
 __global__ void rope_kernel(StepView step, HeadShape shape, float query_scale, const float* angles, ActivationView qkv,
                             KvView kv) {
@@ -29,7 +32,11 @@ __global__ void rope_kernel(StepView step, HeadShape shape, float query_scale, c
   const float* cosines = angles + int64_t(place.position) * shape.head_size;
   float* row = qkv.row(token);
 
-  for (int i = threadIdx.x; i < (shape.heads + 2 * shape.kv_heads) * pairs; i += rope_threads) {
+  const int first_pair = blockIdx.y * rope_threads * pairs_a_thread + threadIdx.x;
+#pragma unroll
+  for (int k = 0; k < pairs_a_thread; k++) {
+    const int i = first_pair + k * rope_threads;
+    if (i >= pairs_of(shape)) return;
     const int head = i / pairs, pair = i % pairs;
     float* first = row + head * shape.head_size + pair;
     float* second = first + pairs;
@@ -52,7 +59,8 @@ __global__ void rope_kernel(StepView step, HeadShape shape, float query_scale, c
 void rope(const StepView& step, int tokens, const HeadShape& shape, const float* angles, const ActivationView& qkv,
           const KvView& kv, cudaStream_t stream) {
   const float query_scale = 1.0f / sqrtf(float(shape.head_size));
-  LAUNCH(rope_kernel, tokens, rope_threads, 0, stream, step, shape, query_scale, angles, qkv, kv);
+  const dim3 grid(tokens, ceil_div(pairs_of(shape), rope_threads * pairs_a_thread));
+  LAUNCH(rope_kernel, grid, rope_threads, 0, stream, step, shape, query_scale, angles, qkv, kv);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

@@ -19,6 +19,7 @@ constexpr int mma_rows = 16, mma_columns = 8;
 constexpr int row_tiles = tile_positions / mma_rows;
 constexpr int line_units = 8;  // of 16 bytes in the 32 banks of shared memory
 constexpr int merge_warps = 4;
+constexpr int merge_blocks_a_multiprocessor = 4;  // of a recorded launch
 constexpr float log2_of_e = 1.44269504f;
 static_assert(split_positions % tile_positions == 0 && tile_positions % block_tokens == 0);
 
@@ -349,7 +350,7 @@ __device__ void store_out(const Problem& problem, const Columns& columns, const 
                                                               finished(values[at + 1][threadIdx.x], totals.sum[n][1])));
         const int i = k * mma_rows + h * 8 + lane % 4 * 2;
         if (columns.is_used(column) && i < problem.shape.head_size)
-          memcpy(problem.out.at(token, columns.head(column) * problem.shape.head_size + i), &pair, sizeof(pair));
+          *reinterpret_cast<uint32_t*>(problem.out.at(token, columns.head(column) * problem.shape.head_size + i)) = pair;
       }
   }
 }
@@ -447,11 +448,15 @@ using Narrow = Shape<head_size, 1, narrow_tile_columns / mma_columns>;
 template <int head_size>
 using Wide = Shape<head_size, wide_tile_columns / (2 * mma_columns), 2>;
 
+// A recorded launch has as many blocks as begin at once: one more would begin its share when the others have ended.
 template <class S>
-void launch(const Problem& problem, bool are_wide, int items, int fixed_blocks, cudaStream_t stream) {
+void launch(const Problem& problem, bool are_wide, int items, int multiprocessors, cudaStream_t stream) {
+  if (items == 0) return;
   const int head_groups = problem.shape.kv_heads * column_groups(problem.shape.group());
-  if (items > 0)
-    LAUNCH(attention_kernel<S>, fixed_blocks > 0 ? fixed_blocks : items * head_groups, S::threads, sizeof(Shared<S>), stream, problem, are_wide);
+  const int blocks = multiprocessors > 0
+                         ? multiprocessors * resident_blocks("attention_kernel", attention_kernel<S>, S::threads, sizeof(Shared<S>))
+                         : items * head_groups;
+  LAUNCH(attention_kernel<S>, blocks, S::threads, sizeof(Shared<S>), stream, problem, are_wide);
 }
 
 // The kernels' head sizes; smaller heads are padded with zeros in shared memory.
@@ -473,12 +478,13 @@ void tiled_attention(const StepView& step, const AttentionLaunch& how, const Hea
                      const KvView& kv, const AttentionParts& parts, const ActivationView& out, cudaStream_t stream) {
   const Problem problem = {step, shape, qkv, kv, parts, out};
   with_head_size(shape.head_size, [&](auto padded) {
-    launch<Narrow<decltype(padded)::value>>(problem, false, how.counts.narrow_items, how.fixed_blocks, stream);
-    launch<Wide<decltype(padded)::value>>(problem, true, how.counts.wide_items, how.fixed_blocks, stream);
+    launch<Narrow<decltype(padded)::value>>(problem, false, how.counts.narrow_items, how.multiprocessors, stream);
+    launch<Wide<decltype(padded)::value>>(problem, true, how.counts.wide_items, how.multiprocessors, stream);
   });
   const int merges = ceil_div(how.counts.merged_tokens * shape.heads, merge_warps);
+  const int recorded = how.multiprocessors * merge_blocks_a_multiprocessor;
   if (merges > 0)
-    LAUNCH(merge_kernel, how.fixed_blocks > 0 ? how.fixed_blocks : merges, merge_warps * warp_size, 0, stream, problem);
+    LAUNCH(merge_kernel, recorded > 0 ? recorded : merges, merge_warps * warp_size, 0, stream, problem);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

@@ -80,13 +80,20 @@ inline uint32_t __ballot_sync(uint32_t, bool predicate) {
   return result;
 }
 
-inline int atomicAdd(int* at, int value) { return std::atomic_ref(*at).fetch_add(value); }
+// A block that counts itself in memory of the device says that what it wrote is there.
+inline int atomicAdd(int* at, int value) {
+  block->use_publication(at);
+  return std::atomic_ref(*at).fetch_add(value);
+}
 inline uint32_t atomicAdd(uint32_t* at, uint32_t value) { return std::atomic_ref(*at).fetch_add(value); }
 inline unsigned long long atomicAdd(unsigned long long* at, unsigned long long value) {
   return std::atomic_ref(*at).fetch_add(value);
 }
 inline int atomicOr(int* at, int value) { return std::atomic_ref(*at).fetch_or(value); }
-inline void __threadfence() { std::atomic_thread_fence(std::memory_order_seq_cst); }
+inline void __threadfence() {
+  std::atomic_thread_fence(std::memory_order_seq_cst);
+  block->publish();
+}
 
 template <class T>
 T __ldg(const T* at) {

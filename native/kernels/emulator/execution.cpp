@@ -8,6 +8,7 @@
 #include <mutex>
 #include <stdexcept>
 #include <thread>
+#include <utility>
 
 // Saves the registers that a call preserves and changes the stack.
 asm(R"(
@@ -40,6 +41,12 @@ constexpr int saved_registers = 6;
 constexpr int poison = 0xff;  // NaN as a float or a half, -1 as an integer
 constexpr size_t guard_bytes = 256;
 constexpr size_t shared_alignment = 1024;  // that of swizzled tiles
+// Of sm_90.
+constexpr size_t shared_bytes_max = 227 << 10;
+constexpr unsigned grid_x_max = 0x7fffffff, grid_y_max = 65535;
+constexpr int registers_max = 65536, registers_multiple = 8;
+
+constexpr const char* kernel_ahead = "griddepcontrol.wait";
 
 Order order = Order::round_robin;
 uint64_t order_seed = 1;
@@ -58,6 +65,29 @@ std::vector<uint64_t> block_order(uint64_t count) {
   return result;
 }
 
+uint64_t block_count(const Launch& launch) { return uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z; }
+
+dim3 block_index(const Launch& launch, uint64_t id) {
+  return dim3(unsigned(id % launch.grid.x), unsigned(id / launch.grid.x % launch.grid.y),
+              unsigned(id / launch.grid.x / launch.grid.y));
+}
+
+uint64_t block_seed(uint64_t id) { return mix(order_seed * 1000003 + id); }
+
+void land_in_shared(const AsyncCopy& copy) {
+  if (copy.from != nullptr)
+    std::memcpy(copy.to, copy.from, copy.bytes);
+  else
+    std::memset(copy.to, 0, copy.bytes);
+}
+
+void check_launch(const Launch& launch) {
+  const auto refuse = [&](const char* why) { throw std::runtime_error("kernel " + std::string(launch.kernel) + ": " + why); };
+  if (launch.shared_bytes > shared_bytes_max) refuse("more shared memory than a block can have");
+  if (block_count(launch) == 0 || launch.grid.x > grid_x_max || launch.grid.y > grid_y_max || launch.grid.z > grid_y_max)
+    refuse("a grid that cannot be launched");
+}
+
 }  // namespace
 
 thread_local Block* block = nullptr;
@@ -67,8 +97,10 @@ void set_order(Order new_order, uint64_t seed) {
   order_seed = seed;
 }
 
-void run(const Launch& launch) {
-  const std::vector<uint64_t> blocks = block_order(uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z);
+void run(const Launch& launch, uint64_t begun) {
+  check_launch(launch);
+  std::vector<uint64_t> blocks = block_order(block_count(launch));
+  std::erase_if(blocks, [&](uint64_t id) { return id < begun; });
   std::atomic<size_t> next{0};
   // Launches come from one thread at a time, or from loaders that pack: these wait for each other.
   static Block own_block, helper_block;
@@ -79,10 +111,7 @@ void run(const Launch& launch) {
   const auto run_blocks = [&](Block& own) {
     try {
       for (size_t i = next++; i < blocks.size(); i = next++) {
-        const uint64_t id = blocks[i];
-        const dim3 index(unsigned(id % launch.grid.x), unsigned(id / launch.grid.x % launch.grid.y),
-                         unsigned(id / launch.grid.x / launch.grid.y));
-        own.run(launch, index, mix(order_seed * 1000003 + id));
+        own.run(launch, block_index(launch, blocks[i]), block_seed(blocks[i]));
       }
     } catch (...) {
       const std::lock_guard lock(mutex);
@@ -113,12 +142,43 @@ void Block::run(const Launch& launch, dim3 index, uint64_t seed) {
   check_finished();
 }
 
+void Block::begin(const Launch& launch, dim3 index, uint64_t seed) {
+  prepare(launch, index, seed);
+  is_ahead_ = true;
+  block = this;
+  run_next(&scheduler_);
+  block = nullptr;
+}
+
+void Block::go_on() {
+  is_ahead_ = false;
+  for (Fiber& fiber : fibers_)
+    if (!fiber.returned && fiber.waits_at == kernel_ahead) wake(&fiber);
+  block = this;
+  if (failure_.empty()) run_next(&scheduler_);
+  block = nullptr;
+  check_finished();
+}
+
+void EarlyBlocks::begin(const Launch& launch) {
+  check_launch(launch);
+  launch_ = launch;
+  count_ = std::min(blocks_max, block_count(launch));
+  for (uint64_t id = 0; id < count_; id++) blocks_[id].begin(launch_, block_index(launch_, id), block_seed(id));
+}
+
+void EarlyBlocks::go_on() {
+  const uint64_t count = std::exchange(count_, 0);
+  for (uint64_t id = 0; id < count; id++) blocks_[id].go_on();
+}
+
 void Block::prepare(const Launch& launch, dim3 index, uint64_t seed) {
   launch_ = &launch;
   index_ = index;
   random_ = seed;
   failure_.clear();
-  has_waited_ = false;
+  has_waited_ = is_ahead_ = is_published_ = false;
+  shown_barriers_.clear();
   in_flight_.clear();
 
   const dim3 size = launch.block;
@@ -154,6 +214,7 @@ void Block::prepare(const Launch& launch, dim3 index, uint64_t seed) {
     Fiber& fiber = fibers_[i];
     fiber.reset();
     fiber.linear = i;
+    fiber.registers = registers_max / threads / registers_multiple * registers_multiple;
     fiber.index = dim3(i % size.x, i / size.x % size.y, i / size.x / size.y);
     // The stack looks as if enter() had been called: its return address slot leaves the stack 8 bytes off a multiple of 16.
     auto* top = reinterpret_cast<void**>(stacks_ + (i + 1) * stack_bytes - 64);
@@ -205,6 +266,30 @@ void Block::sleep(const char* where, int line) {
   current_->waits_at = nullptr;
 }
 
+// In the order that others go in, it stands behind all of them.
+void Block::let_others_go_on() {
+  if (order == Order::round_robin) return;
+  ready_.insert(ready_.begin() + int64_t(ready_begin_), current_);
+  sleep("mbarrier.arrive", 0);
+}
+
+void Block::wait_for_kernel_ahead() {
+  has_waited_ = true;
+  if (is_ahead_) sleep(kernel_ahead, 0);
+}
+
+void Block::show_barriers() {
+  auto& own = current_->unfenced_barriers;
+  shown_barriers_.insert(shown_barriers_.end(), own.begin(), own.end());
+  own.clear();
+}
+
+void Block::use_publication(const void* counter) {
+  if (is_shared(counter)) return;
+  if (!is_published_) fail("an atomic on the device's memory without __threadfence before it");
+  is_published_ = false;
+}
+
 void Block::wake(Fiber* fiber) {
   fiber->waits_for = nullptr;
   ready_.push_back(fiber);
@@ -243,8 +328,18 @@ void Block::start_copy(const AsyncCopy& copy) {
   if (copy.bytes % 16 != 0 || reinterpret_cast<uintptr_t>(copy.to) % 16 != 0 || reinterpret_cast<uintptr_t>(copy.from) % 16 != 0)
     fail("a bulk copy that is not of aligned 16-byte units");
   if (shared_offset(copy.to) + size_t(copy.bytes) > launch_->shared_bytes) fail("a bulk copy beyond the shared memory");
+  if (std::find(shown_barriers_.begin(), shown_barriers_.end(), copy.barrier) == shown_barriers_.end())
+    fail("a bulk copy to an mbarrier that was not initialised and fenced");
   in_flight_.push_back(copy);
   if (order == Order::round_robin) land_one_copy();
+}
+
+// It may land as soon as it is issued, and need not before it is waited for.
+void Block::start_thread_copy(const AsyncCopy& copy) {
+  if (order == Order::round_robin)
+    land_in_shared(copy);
+  else
+    current_->copies.back().push_back(copy);
 }
 
 bool Block::land_one_copy() {
@@ -260,12 +355,7 @@ bool Block::land_one_copy() {
 void Block::land_committed_copies(size_t groups_left) {
   auto& groups = current_->copies;
   while (groups.size() - 1 > groups_left) {
-    for (const AsyncCopy& copy : groups.front()) {
-      if (copy.from != nullptr)
-        std::memcpy(copy.to, copy.from, copy.bytes);
-      else
-        std::memset(copy.to, 0, copy.bytes);
-    }
+    for (const AsyncCopy& copy : groups.front()) land_in_shared(copy);
     groups.erase(groups.begin());
   }
 }
@@ -281,6 +371,7 @@ void Block::arrive(TransactionBarrier* barrier, int arrivals, int bytes_expected
   barrier->bytes_and_phase += bytes_expected * 2;
   barrier->pending = int16_t(barrier->pending - arrivals);
   complete_if_due(barrier);
+  let_others_go_on();
 }
 
 void Block::complete_if_due(TransactionBarrier* barrier) {
@@ -315,6 +406,9 @@ void Block::check_finished() {
   const unsigned char* guard = shared_ + launch_->shared_bytes;
   if (failure_.empty() && !std::all_of(guard, guard + guard_bytes, [](unsigned char byte) { return byte == poison; }))
     failure_ = "a write beyond the shared memory";
+  int registers = 0;
+  for (const Fiber& fiber : fibers_) registers += fiber.registers;
+  if (failure_.empty() && registers > registers_max) failure_ = "more registers than a multiprocessor has";
   if (failure_.empty() && !has_waited_) failure_ = "no thread waits for the kernel ahead";
   if (failure_.empty()) return;
   throw std::runtime_error("kernel " + std::string(launch_->kernel) + ", block (" + std::to_string(index_.x) + ", " +

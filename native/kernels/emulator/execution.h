@@ -22,6 +22,7 @@ enum class Order {
   round_robin,  // the longest ready goes next; blocks ascend; copies land as they are issued
   reversed,     // the latest ready goes next; blocks descend; copies land when nobody can go on without them, last first
   random,       // seeded
+  // In the latter two, who arrives at an mbarrier lets the others go on first.
 };
 void set_order(Order order, uint64_t seed = 1);
 
@@ -31,10 +32,10 @@ struct Launch {
   size_t shared_bytes;
   std::function<void()> body;
 };
-// Throws std::runtime_error naming kernel, block and barrier when threads wait for each other forever, when one collective
-// is entered at two places, when a block writes beyond its shared memory, or when none of its threads waits for the kernel ahead:
-// the next one would then begin before that one ends.
-void run(const Launch& launch);
+// Runs all of its blocks but the first so many. Throws std::runtime_error naming kernel, block and barrier when threads wait for each
+// other forever, when one collective is entered at two places, when a block writes beyond its shared memory, or when none of its threads
+// waits for the kernel ahead: the next one would then begin before that one ends. And for what the hardware would refuse to launch.
+void run(const Launch& launch, uint64_t begun = 0);
 
 constexpr int warp_threads = 32;
 constexpr int warps_max = 32;
@@ -97,6 +98,9 @@ struct Fiber {
   std::vector<std::vector<AsyncCopy>> copies;         // committed groups, and last the open one
   std::vector<std::vector<MatrixProduct>> products;  // the same
   uint32_t products_done = 0;
+  bool are_sums_fenced = false;  // by wgmma.fence, since they were the thread's own
+  std::vector<const TransactionBarrier*> unfenced_barriers;  // that it initialised
+  int registers = 0;
 
   // For the next block; the memory of the lists stays.
   void reset() {
@@ -104,6 +108,8 @@ struct Fiber {
     waits_at = nullptr;
     waits_for = nullptr;
     collectives = products_done = 0;
+    are_sums_fenced = false;
+    unfenced_barriers.clear();
     copies.resize(1);
     copies.front().clear();
     products.resize(1);
@@ -120,6 +126,9 @@ class Block {
   ~Block();
 
   void run(const Launch& launch, dim3 index, uint64_t seed);
+  // The same in two: up to where each thread waits for the kernel ahead, or for those that do; and the rest.
+  void begin(const Launch& launch, dim3 index, uint64_t seed);
+  void go_on();
 
   Fiber& current() { return *current_; }
   dim3 index() const { return index_; }
@@ -148,11 +157,15 @@ class Block {
   MatrixOperands& matrix_operands(uint32_t product) { return operands_[current_->warp()][product % operands_kept]; }
 
   void start_copy(const AsyncCopy& copy);
+  void start_thread_copy(const AsyncCopy& copy);  // cp.async
   void commit_copies() { current_->copies.emplace_back(); }
   void land_committed_copies(size_t groups_left);
   void arrive(TransactionBarrier* barrier, int arrivals, int bytes_expected);
   void wait(const TransactionBarrier* barrier, int phase);
-  void wait_for_kernel_ahead() { has_waited_ = true; }
+  void wait_for_kernel_ahead();
+  void show_barriers();
+  void publish() { is_published_ = true; }
+  void use_publication(const void* counter);
 
   [[noreturn]] void fail(const std::string& what);
 
@@ -161,6 +174,8 @@ class Block {
   void prepare(const Launch& launch, dim3 index, uint64_t seed);
   void arrive_and_wait(Barrier& barrier, const char* name, int line);
   void sleep(const char* where, int line);
+  void let_others_go_on();
+  bool is_shared(const void* pointer) const { return pointer >= shared_ && pointer < shared_ + launch_->shared_bytes; }
   void wake(Fiber* fiber);
   void run_next(void** save);
   Fiber* take_ready();
@@ -176,7 +191,10 @@ class Block {
   Fiber* current_ = nullptr;
   void* scheduler_ = nullptr;  // the stack pointer of run()
   std::string failure_;
-  bool has_waited_ = false;  // for the kernel ahead
+  bool has_waited_ = false;    // for the kernel ahead
+  bool is_ahead_ = false;      // that has not ended
+  bool is_published_ = false;  // what it wrote to memory of the device, by __threadfence
+  std::vector<const TransactionBarrier*> shown_barriers_;  // to copies: initialised, and fenced
   uint64_t random_ = 1;
 
   std::vector<Fiber> fibers_;
@@ -197,5 +215,20 @@ class Block {
 };
 
 extern thread_local Block* block;
+
+// Blocks of a kernel that begin before the one ahead of it in its stream, as programmatic dependent launch lets them.
+class EarlyBlocks {
+ public:
+  void begin(const Launch& launch);
+  void go_on();
+  uint64_t count() const { return count_; }
+  void forget() { count_ = 0; }
+
+ private:
+  static constexpr uint64_t blocks_max = 4;
+  Launch launch_;
+  Block blocks_[blocks_max];
+  uint64_t count_ = 0;
+};
 
 }  // namespace ziya::emulator

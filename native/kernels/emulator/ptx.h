@@ -1,6 +1,7 @@
 // Host twins of cuda/ptx.h, written from the PTX manual's own descriptions and not from the kernels that use them.
 #pragma once
 
+#include "../cuda/matrix_descriptor.h"
 #include "device.h"
 
 namespace ziya::emulator {
@@ -9,16 +10,21 @@ inline void keep_memory_order() {}
 inline void wait_for_previous_kernel() { block->wait_for_kernel_ahead(); }
 inline void let_next_kernel_start() {}
 template <int registers>
-void raise_registers() {}
+void raise_registers() {
+  block->current().registers = registers;
+}
 template <int registers>
-void lower_registers() {}
+void lower_registers() {
+  block->current().registers = registers;
+}
 
 inline TransactionBarrier* transaction_barrier(uint64_t* barrier) { return reinterpret_cast<TransactionBarrier*>(barrier); }
 
 inline void mbarrier_init(uint64_t* barrier, int arrivals) {
   *transaction_barrier(barrier) = {int16_t(arrivals), int16_t(arrivals), 0};
+  block->current().unfenced_barriers.push_back(transaction_barrier(barrier));
 }
-inline void mbarrier_fence_init() {}
+inline void mbarrier_fence_init() { block->show_barriers(); }
 inline void fence_async_proxy() {}
 inline void mbarrier_arrive(uint64_t* barrier) { block->arrive(transaction_barrier(barrier), 1, 0); }
 inline void mbarrier_arrive_expect(uint64_t* barrier, uint32_t bytes) {
@@ -34,10 +40,7 @@ inline void bulk_copy_once(void* shared, const void* global, uint32_t bytes, uin
 inline void named_barrier_sync(int id, int threads) { block->named_barrier(id, threads); }
 
 inline void cp_async_16(void* shared, const void* global, bool is_inside) {
-  if (is_inside)
-    block->current().copies.back().push_back({shared, global, 16, nullptr});
-  else
-    block->current().copies.back().push_back({shared, nullptr, 16, nullptr});
+  block->start_thread_copy({shared, is_inside ? global : nullptr, 16, nullptr});
 }
 inline void cp_async_commit() { block->commit_copies(); }
 template <int groups_left>
@@ -111,12 +114,11 @@ inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (
   for (int i = 0; i < 4; i++) d[i] = add_products(d[i], all.a[lane / 4 + i / 2 * 8], all.b[lane % 4 * 2 + i % 2]);
 }
 
-// The matrix descriptor: address / 16 in bits 0-13, the stride between groups of 8 rows / 16 in bits 32-45, and 1 in bits
-// 62-63 for the 128-byte swizzle, in which bits 4-6 of an address are XORed with its bits 7-9.
-inline uint64_t matrix_descriptor(const void* tile) {
-  constexpr uint64_t group_stride = 1024 / 16, swizzle_128 = 1;
-  return (block->shared_offset(tile) >> 4 & 0x3fff) | uint64_t(1) << 16 | group_stride << 32 | swizzle_128 << 62;
-}
+inline uint64_t matrix_descriptor(const void* tile) { return descriptor_of(block->shared_offset(tile)); }
+
+// What this file takes for granted of a descriptor: the 128-byte swizzle, in which bits 4-6 of an address are XORed with its bits 7-9, and tiles
+// that begin at multiples of it.
+inline bool is_swizzled_by_128(uint64_t descriptor) { return descriptor >> 62 == 1 && (descriptor >> 49 & 7) == 0; }
 
 // 16 of K of some rows.
 inline void load_described_rows(uint64_t descriptor, int first, int rows, std::vector<float>& to) {
@@ -144,10 +146,12 @@ inline void compute_product(const MatrixProduct& product) {
   }
 }
 
-inline void wgmma_fence() {}
+inline void wgmma_fence() { block->current().are_sums_fenced = true; }
 // Operands are read, and sums written, when the group is waited for: the latest moment that the hardware may.
 template <int n>
 void wgmma(float (&sums)[n / 2], uint64_t a, uint64_t b, bool accumulate) {
+  if (!block->current().are_sums_fenced) block->fail("wgmma without wgmma.fence before it");
+  if (!is_swizzled_by_128(a) || !is_swizzled_by_128(b)) block->fail("a matrix descriptor of another layout");
   block->current().products.back().push_back({sums, n, a, b, accumulate});
 }
 inline void wgmma_commit() {
@@ -156,6 +160,8 @@ inline void wgmma_commit() {
 }
 template <int groups_left>
 void wgmma_wait() {
+  block->warp_barrier("wgmma.wait_group");  // until all of the warp are here, its operands may still be overwritten
+  if (groups_left == 0) block->current().are_sums_fenced = false;
   auto& groups = block->current().products;
   while (groups.size() - 1 > size_t(groups_left)) {
     for (const MatrixProduct& product : groups.front()) compute_product(product);

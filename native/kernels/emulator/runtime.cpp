@@ -10,6 +10,7 @@
 #include <cstring>
 #include <map>
 #include <mutex>
+#include <optional>
 #include <utility>
 
 namespace ziya::emulator {
@@ -50,22 +51,45 @@ size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) /
 // What calls that enqueue or wait return.
 cudaError_t outcome() { return is_lost ? cudaErrorLaunchFailure : cudaSuccess; }
 
-std::function<void()> next_of(Stream* stream, uint64_t until) {
+thread_local int captures = 0;  // of this thread, which may neither allocate nor wait meanwhile
+
+struct Next {
+  Operation operation;
+  std::shared_ptr<const Launch> behind;  // a kernel that is to follow at once
+};
+
+std::optional<Next> next_of(Stream* stream, uint64_t until) {
   const std::lock_guard lock(mutex);
   if (is_lost) stream->waiting.clear();
-  if (stream->begun >= until || stream->waiting.empty()) return nullptr;
-  std::function<void()> operation = std::move(stream->waiting.front());
+  if (stream->begun >= until || stream->waiting.empty()) return std::nullopt;
+  Next next = {std::move(stream->waiting.front()), nullptr};
   stream->waiting.pop_front();
-  stream->begun++;
-  return operation;
+  if (++stream->begun < until && !stream->waiting.empty()) next.behind = stream->waiting.front().kernel;
+  return next;
+}
+
+EarlyBlocks early[2];
+int turn = 0;  // early[turn] are of the kernel that is next, the others of the one behind it
+
+// The blocks of the kernel behind that begin early do so before this one's, whose blocks are known to have the end of the one before.
+void perform(const Next& next) {
+  const auto& [kernel, other] = next.operation;
+  if (kernel == nullptr) return other();
+  EarlyBlocks& own = early[turn];
+  const uint64_t begun = own.count();
+  turn = 1 - turn;
+  if (next.behind != nullptr) early[turn].begin(*next.behind);
+  own.go_on();
+  run(*kernel, begun);
 }
 
 // Does the first so many of what the stream was asked. What fails ends all that waits behind it.
 void advance(Stream* stream, uint64_t until) {
   const std::lock_guard device(device_mutex);
   try {
-    while (const auto operation = next_of(stream, until)) operation();
+    while (const auto next = next_of(stream, until)) perform(*next);
   } catch (...) {
+    for (EarlyBlocks& blocks : early) blocks.forget();
     const std::lock_guard lock(mutex);
     stream->waiting.clear();
     stream->begun = stream->enqueued;
@@ -161,6 +185,7 @@ cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes) {
 }
 
 cudaError_t cudaMalloc(void** pointer, size_t bytes) {
+  if (captures > 0) return cudaErrorStreamCaptureUnsupported;
   const std::lock_guard lock(mutex);
   *pointer = nullptr;
   if (in_use + bytes > memory_max) return cudaErrorMemoryAllocation;
@@ -198,6 +223,7 @@ cudaError_t cudaFree(void* pointer) {
 }
 
 cudaError_t cudaMallocHost(void** pointer, size_t bytes) {
+  if (captures > 0) return cudaErrorStreamCaptureUnsupported;
   *pointer = std::malloc(bytes);
   if (*pointer == nullptr) return cudaErrorMemoryAllocation;
   const std::lock_guard lock(mutex);
@@ -213,8 +239,8 @@ cudaError_t cudaFreeHost(void* pointer) {
   return cudaSuccess;
 }
 
-void enqueue(cudaStream_t stream, std::function<void()> operation) {
-  if (stream == nullptr) return operation();
+void enqueue(cudaStream_t stream, Operation operation) {
+  if (stream == nullptr) return perform({std::move(operation), nullptr});
   {
     const std::lock_guard lock(mutex);
     if (stream->capturing != nullptr) return stream->capturing->operations.push_back(std::move(operation));
@@ -226,11 +252,11 @@ void enqueue(cudaStream_t stream, std::function<void()> operation) {
 }
 
 cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t bytes, cudaMemcpyKind kind, cudaStream_t stream) {
-  enqueue(stream, [=] {
+  enqueue(stream, {nullptr, [=] {
     std::memcpy(to, from, bytes);
     const auto* data = static_cast<const unsigned char*>(from);
     for (size_t i = 0; kind == cudaMemcpyDeviceToHost && i < bytes; i++) digest = (digest ^ data[i]) * 0x100000001b3u;
-  });
+  }});
   return outcome();
 }
 
@@ -239,7 +265,7 @@ cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t byt
 }
 
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
-  enqueue(stream, [=] { std::memset(to, value, bytes); });
+  enqueue(stream, {nullptr, [=] { std::memset(to, value, bytes); }});
   return outcome();
 }
 
@@ -259,6 +285,7 @@ cudaError_t cudaStreamDestroy(cudaStream_t stream) {
 }
 
 cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
+  if (captures > 0) return cudaErrorStreamCaptureUnsupported;
   advance(stream, enqueued_on(stream));
   return outcome();
 }
@@ -279,23 +306,26 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 }
 
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  if (captures > 0) return cudaErrorStreamCaptureUnsupported;
   if (event->stream != nullptr) advance(event->stream, event->enqueued);
   return outcome();
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  if (event->stream != nullptr) enqueue(stream, [recorded = *event] { advance(recorded.stream, recorded.enqueued); });
+  if (event->stream != nullptr) enqueue(stream, {nullptr, [recorded = *event] { advance(recorded.stream, recorded.enqueued); }});
   return outcome();
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
   stream->capturing = new Graph;
+  captures++;
   return cudaSuccess;
 }
 
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = stream->capturing;
   stream->capturing = nullptr;
+  captures--;
   return cudaSuccess;
 }
 
@@ -324,6 +354,7 @@ cudaError_t cudaGetLastError() { return outcome(); }
 
 const char* cudaGetErrorString(cudaError_t error) {
   if (error == cudaErrorLaunchFailure) return "unspecified launch failure";
+  if (error == cudaErrorStreamCaptureUnsupported) return "operation not permitted when stream is capturing";
   return error == cudaSuccess ? "no error" : error == cudaErrorMemoryAllocation ? "out of memory" : "invalid value";
 }
 

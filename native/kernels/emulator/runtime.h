@@ -8,19 +8,31 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <vector>
 
 #include "execution.h"
 
 namespace ziya::emulator {
 
-enum cudaError_t { cudaSuccess = 0, cudaErrorInvalidValue = 1, cudaErrorMemoryAllocation = 2, cudaErrorLaunchFailure = 719 };
+enum cudaError_t {
+  cudaSuccess = 0,
+  cudaErrorInvalidValue = 1,
+  cudaErrorMemoryAllocation = 2,
+  cudaErrorLaunchFailure = 719,
+  cudaErrorStreamCaptureUnsupported = 900,
+};
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
 enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
 
+// A kernel, or something else.
+struct Operation {
+  std::shared_ptr<const Launch> kernel;
+  std::function<void()> other;
+};
 struct Graph {
-  std::vector<std::function<void()>> operations;
+  std::vector<Operation> operations;
 };
 using cudaGraph_t = Graph*;
 using cudaGraphExec_t = Graph*;
@@ -34,7 +46,7 @@ enum class Pace {
 struct Stream {
   Graph* capturing = nullptr;
   Pace pace = Pace::late;
-  std::deque<std::function<void()>> waiting;
+  std::deque<Operation> waiting;
   uint64_t enqueued = 0, begun = 0;  // operations
 };
 using cudaStream_t = Stream*;
@@ -43,6 +55,10 @@ struct Event {
   uint64_t enqueued = 0;     // operations of the stream that it comes after
 };
 using cudaEvent_t = Event*;
+
+// Of a multiprocessor of sm_90.
+constexpr size_t shared_memory = 228 << 10, shared_bytes_reserved = 1 << 10;  // reserved in each block
+constexpr int resident_threads = 2048;
 
 struct cudaDeviceProp {
   char name[256];
@@ -95,13 +111,20 @@ cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable);
 cudaError_t cudaGetLastError();
 const char* cudaGetErrorString(cudaError_t error);
 
+// Blocks that a multiprocessor has place for at once, by their shared memory and their threads.
+template <class... Parameters>
+int resident_blocks(const char*, void (*)(Parameters...), int threads, size_t shared_bytes) {
+  return int(std::min(shared_memory / (shared_bytes + shared_bytes_reserved), size_t(resident_threads / threads)));
+}
+
 // At once where there is no stream.
-void enqueue(cudaStream_t stream, std::function<void()> operation);
+void enqueue(cudaStream_t stream, Operation operation);
 
 template <class... Parameters, class... Arguments>
 void launch_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block_size, size_t shared_bytes,
                    cudaStream_t stream, Arguments... arguments) {
-  enqueue(stream, [=] { run({name, grid, block_size, shared_bytes, [=] { kernel(Parameters(arguments)...); }}); });
+  const Launch launch = {name, grid, block_size, shared_bytes, [=] { kernel(Parameters(arguments)...); }};
+  enqueue(stream, {std::make_shared<const Launch>(launch), nullptr});
 }
 
 }  // namespace ziya::emulator
