@@ -25,7 +25,7 @@ const entries = {
   'test:ground': ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/ground/vitest.config.ts'],
   'test:abuse': ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/abuse/vitest.config.ts'],
   'test:clients': ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/clients/vitest.config.ts'],
-  'pass-at-1': ['bench/pass-at-1.ts'],
+  eval: ['eval/main.ts'],
   admin: ['local/admin.ts'],
   migrate: ['local/migrate-database.ts'],
   soak: ['test/soak.ts'],

@@ -11,7 +11,7 @@ interface Import {
   to: string // path from the root, or a package's name
 }
 
-const typescript = globSync('{contract,gateway,gpu-node,local,bench}/**/*.ts', {
+const typescript = globSync('{contract,gateway,gpu-node,local,bench,eval}/**/*.ts', {
   cwd: root,
   exclude: ['bench/peers/**/node_modules/**'],
 }).flatMap((from) =>
@@ -278,7 +278,7 @@ describe('inside native', () => {
 })
 
 describe('around the product', () => {
-  const around = globSync('{local,bench,migrations,examples,models}/**/*.{ts,mjs}', {
+  const around = globSync('{local,bench,eval,migrations,examples,models}/**/*.{ts,mjs}', {
     cwd: root,
     exclude: ['bench/peers/**/node_modules/**'],
   }).flatMap((from) =>
@@ -299,6 +299,29 @@ describe('around the product', () => {
 
   test('a bench uses the product and its start, never the tests', () => {
     expect(strangers('bench', 'contract', 'gateway', 'gpu-node', 'migrations', 'models', 'local')).toEqual([])
+  })
+
+  test('eval asks the product by its address: of its code it knows the start alone, and that in one file', () => {
+    expect(strangers('eval', 'local')).toEqual([])
+    const starters = around.filter(({ from, to }) => inFolder(from, 'eval') && inFolder(to, 'local'))
+    expect([...new Set(starters.map(({ from }) => from))]).toEqual(['eval/endpoint.ts'])
+  })
+
+  test('the sandbox knows nothing of benchmarks and models, and others know only its front', () => {
+    expect(strangers('eval/sandbox')).toEqual([])
+    const fronts = ['eval/sandbox/sandbox.ts']
+    const inner = around.filter(
+      ({ from, to }) => inFolder(to, 'eval/sandbox') && !inFolder(from, 'eval/sandbox') && !fronts.includes(to),
+    )
+    expect(lines(inner)).toEqual([])
+  })
+
+  test('nothing of the product imports what measures or shows it', () => {
+    const measured = typescript.filter(
+      ({ from, to }) =>
+        inFolder(from, 'contract', 'gateway', 'gpu-node', 'local') && inFolder(to, 'eval', 'bench', 'console'),
+    )
+    expect(lines(measured)).toEqual([])
   })
 
   test.each(['migrations', 'models'])('%s imports nothing but itself', (part) => {

@@ -17,7 +17,8 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { codeIn, PythonSandbox } from '../../bench/python-sandbox.ts'
+import { codeIn } from '../../eval/recipe.ts'
+import { openSandbox } from '../../eval/sandbox/sandbox.ts'
 import { freePort } from '../../local/port.ts'
 import { eventually } from '../support/stack.ts'
 
@@ -84,17 +85,17 @@ test('npm start -- --once streams a quicksort that sorts, prints its bill, and l
 
   const code = codeIn(output)
   const name = /def (\w+)\(/.exec(code)![1]
-  const sandbox = new PythonSandbox()
-  const checks = `
+  const { sandbox } = await openSandbox()
+  const tests = `
 import random
 for _ in range(200):
     numbers = [random.randint(-50, 50) for _ in range(random.randint(0, 40))]
     result = ${name}(list(numbers))
     assert result == sorted(numbers), (numbers, result)
 `
-  const { ok, error } = await sandbox.run(code + checks)
+  const { passed, failure } = await sandbox.judge({ language: 'python', candidate: code, tests })
   await sandbox.close()
-  expect(ok, `${error}\n${code}`).toBe(true)
+  expect(passed, `${failure}\n${code}`).toBe(true)
   // A sort by itself: a call of sorted() would prove nothing.
   expect(code).not.toMatch(/sorted\(|\.sort\(/)
 

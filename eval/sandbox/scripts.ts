@@ -1,0 +1,57 @@
+// JavaScript, TypeScript and shell: interpreters, and so a candidate and a judge as for Python.
+
+import { join } from 'node:path'
+import { type Confinement, startConfined } from './confined.ts'
+import { calledFunction, closed } from './multipl-e-form.ts'
+import { judge_limits, type Limits, type Task, type Verdict } from './sandbox.ts'
+import { machineReads } from './toolchain.ts'
+import { judgeApart, type Pair } from './two-processes.ts'
+
+export function judgeJavaScript(given: Task): Promise<Verdict> {
+  const task = closed(given)
+  return judgeApart({ ...task, names: [calledFunction(task.tests)] }, (limits) =>
+    pair(limits, {
+      candidate: [
+        process.execPath,
+        '--stack-size=50000',
+        `--max-old-space-size=${limits.memory_bytes >> 21}`,
+        '/judge/candidate.mjs',
+      ],
+      judge: [process.execPath, '--max-old-space-size=512', '/judge/judge.mjs'],
+      folder: 'javascript',
+      own: { reserves_memory: true, needs_proc: true },
+    }),
+  )
+}
+
+export function judgeShell(given: Task): Promise<Verdict> {
+  const task = closed(given)
+  const name = calledFunction(task.tests)
+  const base64 = (text: string) => Buffer.from(text).toString('base64')
+  const job = ({ tests, candidate }: Task, nonce: string) => [nonce, name, base64(tests), base64(candidate)].join('\n')
+  const bash = (file: string) => ['/usr/bin/bash', '--noprofile', '--norc', `/judge/${file}`]
+  const programs = {
+    candidate: bash('candidate.sh'),
+    judge: bash('judge.sh'),
+    folder: 'shell',
+    own: { may_fork: true },
+  }
+  return judgeApart(task, (limits) => ({ ...pair(limits, programs), job }))
+}
+
+interface Programs {
+  candidate: string[]
+  judge: string[]
+  folder: string
+  own: Partial<Confinement>
+}
+
+function pair(limits: Limits, { candidate, judge, folder, own }: Programs): Pair {
+  const reads = machineReads([
+    [join(import.meta.dirname, folder), '/judge'],
+    [process.execPath, process.execPath],
+  ])
+  const start = (command: string[], more: Partial<Confinement>) =>
+    startConfined({ command, reads, limits, may_fork: false, ...own, ...more })
+  return { candidate: start(candidate, {}), judge: start(judge, { limits: judge_limits, pipes: 2 }) }
+}
