@@ -16,7 +16,8 @@ const STRIPE_USED: Record<string, string> = {
   'Billing/Meters': 'listEventSummaries',
   'Billing/MeterEvents': 'create',
 }
-const UNUSED_CLASS = /^export class (\w+) extends (?:StripeResource|BaseEventNotificationHandler)\b/m
+const STRIPE_NAMESPACES = ['Checkout/index', 'Billing/index']
+const UNUSED_CLASS = /^export class (\w+)(?: extends (?:StripeResource|BaseEventNotificationHandler)\b| \{$)/m
 const METHOD = /^ {4}(\w+)\(.*\) \{\n(?: {8}.*\n)+ {4}\}\n/gm
 
 const stripeUsed: Plugin = {
@@ -26,6 +27,7 @@ const stripeUsed: Plugin = {
       { filter: /[\\/]stripe[\\/]esm[\\/](resources[\\/].*|StripeEventNotificationHandler)\.js$/ },
       async ({ path }) => {
         const [, name] = /[\\/]esm[\\/](?:resources[\\/])?(.*)\.js$/.exec(path)!
+        if (STRIPE_NAMESPACES.includes(name!.replaceAll('\\', '/'))) return null
         const source = await readFile(path, 'utf8')
         const used = STRIPE_USED[name!.replaceAll('\\', '/')]
         if (used) return { contents: source.replace(METHOD, (method, called) => (called === used ? method : '')) }
@@ -45,9 +47,10 @@ const postgresErrors: Plugin = {
     })),
 }
 
-// What libraries load whether or not anybody asks for it: decimals and further pages of Stripe's APIs, logical replication and large
-// objects of Postgres, and what of drizzle writes, since the gateway reads with it alone.
+// What libraries load whether or not anybody asks for it: a list of all of Stripe's APIs, decimals and further pages of them, logical
+// replication and large objects of Postgres, and what of drizzle writes, since the gateway reads with it alone.
 const NOT_ASKED_FOR: Record<string, string> = {
+  'stripe/esm/resources.js': "export { OAuthResource } from './resources/OAuth.js'",
   'stripe/esm/Decimal.js': 'export class Decimal {}',
   'stripe/esm/autoPagination.js': 'export const makeAutoPaginationMethods = () => ({})',
   'postgres/cf/src/subscribe.js': 'export default () => ({})',
@@ -58,7 +61,8 @@ const NOT_ASKED_FOR: Record<string, string> = {
   'drizzle-orm/pg-core/query-builders/refresh-materialized-view.js': 'export class PgRefreshMaterializedView {}',
 }
 
-const NAMES = /[\\/](Decimal|autoPagination|subscribe|large|insert|update|delete|refresh-materialized-view)\.js$/
+const NAMES =
+  /[\\/](resources|Decimal|autoPagination|subscribe|large|insert|update|delete|refresh-materialized-view)\.js$/
 
 const notAskedFor: Plugin = {
   name: 'not-asked-for',
@@ -71,11 +75,25 @@ const notAskedFor: Plugin = {
     }),
 }
 
-// Schemas become JSON Schema where the document of the API is written (local/openapi.ts), never in the worker, and drizzle makes a list
-// of every type of column it knows. What names these keeps the names: a table with a column of such a type is a TypeError when it loads.
+// The same of drizzle's dialect: how it writes, migrates, and reads by relations.
+const UNUSED_OF_DIALECT =
+  /^ {2}(?:async )?(?:migrate|build(?:DeleteQuery|UpdateSet|UpdateQuery|InsertQuery|RefreshMaterializedViewQuery|RelationalQueryWithoutPK))\([\s\S]*?^ {2}\}\n/gm
+
+const readingDialect: Plugin = {
+  name: 'reading-dialect',
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /[\\/]drizzle-orm[\\/]pg-core[\\/]dialect\.js$/ }, async ({ path }) => ({
+      contents: (await readFile(path, 'utf8')).replace(UNUSED_OF_DIALECT, ''),
+    })),
+}
+
+// Schemas become JSON Schema where the document of the API is written (local/openapi.ts), never in the worker; drizzle makes a list
+// of every type of column it knows, and knows views and relations. What names these keeps the names: a table with a column of such a type
+// is a TypeError when it loads.
 const NAMES_ALONE = [
   /[\\/]zod[\\/]v4[\\/]core[\\/](json-schema-processors|json-schema-generator|to-json-schema)\.js$/,
   /[\\/]pg-core[\\/]columns[\\/](bigserial|char|interval|line|macaddr8?|point|real|serial|smallint|smallserial|varchar|inet)\.js$/,
+  /[\\/]drizzle-orm[\\/](relations|pg-core[\\/](view|query-builders[\\/]query))\.js$/,
   /[\\/]pg-core[\\/]columns[\\/](postgis_extension[\\/]geometry|vector_extension[\\/](bit|halfvec|sparsevec|vector))\.js$/,
 ]
 
@@ -104,7 +122,7 @@ const options = {
   target: 'es2024',
   conditions: ['workerd', 'worker', 'browser'],
   external: ['cloudflare:*', 'node:*'],
-  plugins: [stripeUsed, postgresErrors, notAskedFor, namesAlone],
+  plugins: [stripeUsed, postgresErrors, notAskedFor, readingDialect, namesAlone],
   minify: true,
 } satisfies BuildOptions
 
