@@ -88,12 +88,12 @@ const readingDialect: Plugin = {
 }
 
 // Schemas become JSON Schema where the document of the API is written (local/openapi.ts), never in the worker; drizzle makes a list
-// of every type of column it knows, and knows views and relations. What names these keeps the names: a table with a column of such a type
+// of every type of column it knows, and knows relations. What names these keeps the names: a table with a column of such a type
 // is a TypeError when it loads.
 const NAMES_ALONE = [
   /[\\/]zod[\\/]v4[\\/]core[\\/](json-schema-processors|json-schema-generator|to-json-schema)\.js$/,
   /[\\/]pg-core[\\/]columns[\\/](bigserial|char|interval|line|macaddr8?|point|real|serial|smallint|smallserial|varchar|inet)\.js$/,
-  /[\\/]drizzle-orm[\\/](relations|pg-core[\\/](view|query-builders[\\/]query))\.js$/,
+  /[\\/]drizzle-orm[\\/](relations|pg-core[\\/]query-builders[\\/]query)\.js$/,
   /[\\/]pg-core[\\/]columns[\\/](postgis_extension[\\/]geometry|vector_extension[\\/](bit|halfvec|sparsevec|vector))\.js$/,
 ]
 
