@@ -14,12 +14,17 @@ const MISSING: Record<string, string> = {
   endpoint: 'whe_999999',
   response: `resp_${'0'.repeat(32)}`,
   chat: `chatcmpl-${'0'.repeat(32)}`,
+  file: 'file-999999',
+  batch: 'batch_999999',
 }
 
 /** Each endpoint of accounts with an id in its path: what the id names, and a body where it takes one. */
 const OWNED: Record<
   string,
-  { names: 'key' | 'request' | 'invoice' | 'note' | 'response' | 'chat' | 'endpoint'; body?: object }
+  {
+    names: 'key' | 'request' | 'invoice' | 'note' | 'response' | 'chat' | 'endpoint' | 'file' | 'batch'
+    body?: object
+  }
 > = {
   'GET /v1/usage/:request_id': { names: 'request' },
   'GET /v1/responses/:id': { names: 'response' },
@@ -30,6 +35,11 @@ const OWNED: Record<
   'POST /v1/chat/completions/:id': { names: 'chat', body: { metadata: {} } },
   'DELETE /v1/chat/completions/:id': { names: 'chat' },
   'GET /v1/chat/completions/:id/messages': { names: 'chat' },
+  'GET /v1/files/:id': { names: 'file' },
+  'DELETE /v1/files/:id': { names: 'file' },
+  'GET /v1/files/:id/content': { names: 'file' },
+  'GET /v1/batches/:id': { names: 'batch' },
+  'POST /v1/batches/:id/cancel': { names: 'batch', body: {} },
   'GET /v1/keys/:id': { names: 'key' },
   'PATCH /v1/keys/:id': { names: 'key', body: { name: 'taken' } },
   'DELETE /v1/keys/:id': { names: 'key' },
@@ -71,6 +81,7 @@ beforeAll(async () => {
     response,
     ...(await documentsOf(owner)),
     endpoint: await endpointOf(owner),
+    ...(await batchOf(owner)),
   }
   const { account_id } = await gateway.newCaller()
   for (const scope of SCOPES) {
@@ -104,6 +115,19 @@ async function endpointOf({ account_id }: Caller): Promise<string> {
     values (${account_id}, gen_random_uuid(), 'x', 'https://customer.com/', '{key.created}') returning id`
   await sql`insert into webhook_deliveries (account_id, endpoint_id, event_id, due_at) values (${account_id}, ${made!.id}, 1, 'infinity')`
   return `whe_${made!.id}`
+}
+
+/** An empty file of the owner's, and a batch of it that has ended. */
+async function batchOf({ account_id, key_id }: Caller): Promise<{ file: string; batch: string }> {
+  const { sql } = gateway.db
+  const [file] = await sql`
+    insert into files (account_id, created_by, filename, state, bytes_max, expires_at)
+    values (${account_id}, gen_random_uuid(), 'x.jsonl', 'ready', 0, '2099-01-01Z') returning id`
+  const [batch] = await sql`
+    insert into batches (account_id, key_id, created_by, endpoint, input_file_id, output_expires_after_s, state, expires_at, completed_at)
+    values (${account_id}, ${key_id}, gen_random_uuid(), '/v1/completions', ${file!.id}, 3600, 'completed', '2099-01-01Z', '2026-01-01Z')
+    returning id`
+  return { file: `file-${file!.id}`, batch: `batch_${batch!.id}` }
 }
 
 test('every endpoint with an id is listed', () => {
@@ -141,6 +165,8 @@ test('each of them is there for its owner', async () => {
     `/v1/invoices/${ids.invoice}`,
     `/v1/credit-notes/${ids.note}`,
     `/v1/webhook_endpoints/${ids.endpoint}`,
+    `/v1/files/${ids.file}`,
+    `/v1/batches/${ids.batch}`,
     `/v1/responses/${ids.response}`,
     `/v1/responses/${ids.response}/input_items`,
   ])
@@ -162,11 +188,13 @@ test('lists show nothing of it either', async () => {
     '/v1/account',
     '/v1/balance',
     '/v1/billing',
+    '/v1/files',
+    '/v1/batches',
     '/v1/usage?group_by=key',
   ]) {
     const text = await (await strangers.get('admin')!.get(path)).text()
     expect(text).not.toContain(ids.request)
-    expect(text).not.toContain(`"${ids.key}"`)
+    for (const id of [ids.key, ids.file, ids.batch]) expect(text).not.toContain(`"${id}"`)
   }
 })
 
@@ -178,6 +206,15 @@ const ASKED: Record<string, string> = {
   'POST /v1/messages/count_tokens': 'generate',
   'POST /v1/responses': 'generate',
   'POST /v1/responses/input_tokens': 'generate',
+  'GET /v1/files': 'generate',
+  'POST /v1/files': 'generate',
+  'GET /v1/files/:id': 'generate',
+  'DELETE /v1/files/:id': 'generate',
+  'GET /v1/files/:id/content': 'generate',
+  'GET /v1/batches': 'generate',
+  'POST /v1/batches': 'generate',
+  'GET /v1/batches/:id': 'generate',
+  'POST /v1/batches/:id/cancel': 'generate',
   'GET /v1/responses/:id': 'generate',
   'GET /v1/responses/:id/input_items': 'generate',
   'DELETE /v1/responses/:id': 'generate',
@@ -234,6 +271,7 @@ const BODIES: Record<string, object> = {
   '/v1/detokenize': { model, tokens: [1] },
   '/v1/estimate': { model, prompt: 'x', max_tokens: 1, endpoint: '/v1/completions' },
   '/v1/keys': { name: 'k', scopes: ['keys'] },
+  '/v1/batches': { input_file_id: MISSING.file, endpoint: '/v1/completions', completion_window: '24h' },
   '/v1/webhook_endpoints': { name: 'x', url: 'https://customer.com/', event_types: ['key.created'] },
 }
 
