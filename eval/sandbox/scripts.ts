@@ -7,17 +7,20 @@ import { judge_limits, type Limits, type Task, type Verdict } from './sandbox.ts
 import { machineReads } from './toolchain.ts'
 import { judgeApart, type Pair } from './two-processes.ts'
 
+// Inside. Where it stands outside may be below a folder that the sandbox has of its own.
+const NODE = '/node'
+
 export function judgeJavaScript(given: Task): Promise<Verdict> {
   const task = closed(given)
   return judgeApart({ ...task, names: [calledFunction(task.tests)] }, (limits) =>
     pair(limits, {
       candidate: [
-        process.execPath,
+        NODE,
         '--stack-size=50000',
         `--max-old-space-size=${limits.memory_bytes >> 21}`,
         '/judge/candidate.mjs',
       ],
-      judge: [process.execPath, '--max-old-space-size=512', '/judge/judge.mjs'],
+      judge: [NODE, '--max-old-space-size=512', '/judge/judge.mjs'],
       folder: 'javascript',
       own: { reserves_memory: true, needs_proc: true },
     }),
@@ -49,7 +52,7 @@ interface Programs {
 function pair(limits: Limits, { candidate, judge, folder, own }: Programs): Pair {
   const reads = machineReads([
     [join(import.meta.dirname, folder), '/judge'],
-    [process.execPath, process.execPath],
+    [process.execPath, NODE],
   ])
   const start = (command: string[], more: Partial<Confinement>) =>
     startConfined({ command, reads, limits, may_fork: false, ...own, ...more })

@@ -160,7 +160,7 @@ describe('a job', () => {
       await make(payer),
       await make(payer),
       await make(payer),
-      await make(payer, { kind: 'batch', owner: 'b/1' }),
+      await make(payer, { kind: 'batch', owner: '1' }),
     ]
     expect(made.map(({ decision }) => decision)).toEqual(['created', 'created', 'too_many_jobs', 'created'])
     await db.sql`create or replace function ledger.open_jobs_max() returns int language sql immutable as $$ select 1000 $$`
@@ -320,7 +320,7 @@ async function runHistory() {
     async () => {
       const { job_id, decision } = await make(
         random.pick(payers),
-        random.chance(0.3) ? { kind: 'batch', owner: 'b/1', head: null, input: null } : {},
+        random.chance(0.3) ? { kind: 'batch', owner: '1', head: null, input: null } : {},
       )
       if (decision === 'created') made.push(job_id)
     },
