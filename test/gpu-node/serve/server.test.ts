@@ -251,7 +251,11 @@ describe('a deadline that comes while a request still waits', () => {
         config: { sequences_max: 1, gateway_url: gateway.url },
       })
       const leaving = abortedInTheEnd()
-      const running = generate(node.url, { stream: true, max_tokens: 3000 }, { signal: leaving.signal })
+      const running = generate(
+        node.url,
+        { stream: true, max_tokens: 3000, ignore_eos: true },
+        { signal: leaving.signal },
+      )
       await until(async () => (await node.status()).running === 1)
       const request_id = crypto.randomUUID()
       const request = { request_id, stream, include_usage: stream, max_tokens: 2000, n: 2 }
@@ -283,7 +287,11 @@ describe('a client that leaves', () => {
       const node = await startFakeNode({ engine: { step_ms: 5 }, config: { gateway_url: gateway.url } })
       const request_id = crypto.randomUUID()
       const leaving = new AbortController()
-      const response = generate(node.url, { request_id, stream, max_tokens: 3000 }, { signal: leaving.signal })
+      const response = generate(
+        node.url,
+        { request_id, stream, max_tokens: 3000, ignore_eos: true },
+        { signal: leaving.signal },
+      )
       response.catch(() => {})
       await until(() => node.engine.steps >= 10)
       const goOn = node.engine.hold()
@@ -303,7 +311,7 @@ describe('a client that leaves', () => {
     const node = await startFakeNode({ engine: { step_ms: 5 }, config: { sequences_max: 1 } })
     const running = new AbortController()
     const waiting = new AbortController()
-    generate(node.url, { stream: true, max_tokens: 3000 }, { signal: running.signal }).catch(() => {})
+    generate(node.url, { stream: true, max_tokens: 3000, ignore_eos: true }, { signal: running.signal }).catch(() => {})
     await until(async () => (await node.status()).running === 1)
     const goOn = node.engine.hold()
     generate(node.url, { stream: true }, { signal: waiting.signal }).catch(() => {})
@@ -459,7 +467,7 @@ describe('a refusal', () => {
     const leaving = abortedInTheEnd()
     const open = (changes: Partial<GenerateRequest>) =>
       generate(node.url, { stream: true, ...changes }, { signal: leaving.signal })
-    await open({ max_tokens: 3000 })
+    await open({ max_tokens: 3000, ignore_eos: true })
     await until(async () => (await node.status()).running === 1)
     await Promise.all(Array.from({ length: 30 }, () => open({ max_tokens: 50 })))
     const refused = await generate(node.url)
@@ -473,7 +481,8 @@ describe('a refusal', () => {
   test('for a full queue comes before the prompt is read', async () => {
     const node = await startFakeNode({ engine: { step_ms: 5 }, config: { sequences_max: 1, waiting_max: 1 } })
     const leaving = abortedInTheEnd()
-    const open = () => generate(node.url, { stream: true, max_tokens: 3000 }, { signal: leaving.signal })
+    const open = () =>
+      generate(node.url, { stream: true, max_tokens: 3000, ignore_eos: true }, { signal: leaving.signal })
     await open()
     await until(async () => (await node.status()).running === 1)
     await open()
@@ -510,7 +519,7 @@ test('a drain whose time is up ends what still runs or waits with what there is,
   const node = await startFakeNode({ engine: { step_ms: 5 }, config })
   const comeToDeadline = holdTimers()
   const [running_id, waiting_id] = [crypto.randomUUID(), crypto.randomUUID()]
-  const request = { stream: true, max_tokens: 3000, include_usage: true }
+  const request = { stream: true, max_tokens: 3000, ignore_eos: true, include_usage: true }
   const running = await generate(node.url, { ...request, request_id: running_id })
   await until(() => node.engine.steps >= 10)
   const waiting = await generate(node.url, { ...request, request_id: waiting_id })
@@ -534,11 +543,11 @@ test.each([true, false])(
     const gateway = await FakeGateway.start()
     const node = await startFakeNode({ engine: { step_ms: 10 }, config: { gateway_url: gateway.url } })
     const [revoked_id, other_id] = [crypto.randomUUID(), crypto.randomUUID()]
-    const answer = generate(node.url, { request_id: revoked_id, stream, max_tokens: 3000 })
+    const answer = generate(node.url, { request_id: revoked_id, stream, max_tokens: 3000, ignore_eos: true })
     const leaving = abortedInTheEnd()
     const other = generate(
       node.url,
-      { request_id: other_id, stream: true, max_tokens: 3000 },
+      { request_id: other_id, stream: true, max_tokens: 3000, ignore_eos: true },
       { signal: leaving.signal },
     )
     await until(async () => (await node.status()).running === 2)
@@ -562,7 +571,7 @@ test('a drain does not wait for a step that hangs', async () => {
   const config = { drain_ms_max: 150, gateway_url: gateway.url }
   const node = await startFakeNode({ engine: { step_ms: 10 }, config })
   const request_id = crypto.randomUUID()
-  const stream = await generate(node.url, { request_id, stream: true, max_tokens: 3000 })
+  const stream = await generate(node.url, { request_id, stream: true, max_tokens: 3000, ignore_eos: true })
   await until(async () => (await node.status()).running === 1)
   node.engine.hold()
   await node.drain()
