@@ -1,4 +1,4 @@
-// Real processes (Postgres, workerd, nodes) start and stop in these tests, so deadlines are wide and files run three at a time: one of them mostly waits.
+// Real processes (Postgres, workerd, nodes) start and stop in these tests, so deadlines are wide and files run two at a time.
 import { defineConfig } from 'vitest/config'
 import { BaseSequencer, type TestSpecification } from 'vitest/node'
 import { HANG_MS_MIN } from './test/support/patience.ts'
@@ -37,7 +37,7 @@ export default defineConfig({
     globalSetup: 'test/support/made-once.ts',
     testTimeout: HANG_MS_MIN,
     hookTimeout: HANG_MS_MIN,
-    maxWorkers: 3,
+    maxWorkers: 2,
     teardownTimeout: 30_000,
     sequence: { sequencer: LongestFirst },
   },
