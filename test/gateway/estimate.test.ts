@@ -75,17 +75,18 @@ describe('an estimate', () => {
     expect(answer.status, await answer.clone().text()).toBe(200)
     return (await answer.json()) as Record<string, unknown>
   }
-  const books = () =>
+  const booksOf = ({ account_id }: Caller) =>
     gateway.db.sql`
       select a.pending_nanousd, a.debited_nanousd, m.requests_level, m.tokens_level, m.requests_in_flight, m.last_used_at,
-        (select count(*) from reservations) as reservations
-      from accounts a join meters m on m.account_id = a.id where a.id = ${caller.account_id} order by m.key_id`
+        (select count(*) from reservations r where r.account_id = a.id) as reservations
+      from accounts a left join meters m on m.account_id = a.id where a.id = ${account_id} order by m.key_id`
 
   test('says what the request then holds and counts, and changes nothing', async () => {
-    const before = await books()
+    const asker = await gateway.newCaller() // of whom nothing else is still being booked
+    const before = await booksOf(asker)
     const body = { ...chatBody, max_tokens: 16, n: 2 }
-    const told = await estimated(body)
-    expect(await books()).toEqual(before)
+    const told = await estimated(body, asker)
+    expect(await booksOf(asker)).toEqual(before)
     const { ticket } = await run(body)
     const price = told.pricing as Record<string, string>
     const cost = (input: number, output: number) =>
