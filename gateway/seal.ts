@@ -1,6 +1,7 @@
 // Seals what is kept with a secret that the database does not have (AES-GCM, the random IV in front).
 
 import { fromBase64Url } from '../contract/base64url.ts'
+import { dataSecretOf, type Env } from './env.ts'
 
 const IV_BYTES = 12
 
@@ -19,6 +20,25 @@ export async function unseal(all: Uint8Array<ArrayBuffer>, secret: string): Prom
   const iv = all.slice(0, IV_BYTES)
   const key = await keyOf(secret)
   return crypto.subtle.decrypt({ name: 'AES-GCM', iv }, key, all.slice(IV_BYTES)).catch(() => null)
+}
+
+/** Makes of a secret of the data the one that a thing is sealed with. */
+type Derive = (data_secret: string) => Promise<string>
+
+export async function sealForEnv(env: Env, bytes: Uint8Array<ArrayBuffer>, derive: Derive) {
+  return seal(bytes, await derive(dataSecretOf(env)))
+}
+
+/** Answers null where it was sealed with neither the secret of now nor the one before. */
+export async function unsealForEnv(
+  env: Env,
+  all: Uint8Array<ArrayBuffer>,
+  derive: Derive,
+): Promise<ArrayBuffer | null> {
+  const { DATA_SECRET_BEFORE: before } = env
+  return (
+    (await unseal(all, await derive(dataSecretOf(env)))) ?? (before ? await unseal(all, await derive(before)) : null)
+  )
 }
 
 function keyOf(secret: string) {

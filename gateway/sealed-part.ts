@@ -3,8 +3,8 @@
 
 import { fromBase64, toBase64 } from '../contract/base64url.ts'
 import { hmac } from '../contract/hmac.ts'
-import { dataSecretOf, type Env } from './env.ts'
-import { seal, unseal } from './seal.ts'
+import type { Env } from './env.ts'
+import { sealForEnv, unsealForEnv } from './seal.ts'
 
 export interface Part {
   account_id: string
@@ -16,22 +16,19 @@ export interface Part {
 
 /** Base64. */
 export async function sealedPart(env: Env, value: unknown, part: Part): Promise<string> {
-  return toBase64(await seal(await deflated(JSON.stringify(value)), await secretOf(dataSecretOf(env), part)))
+  return toBase64(await sealForEnv(env, await deflated(JSON.stringify(value)), secretOf(part)))
 }
 
 /** Null where it was sealed with another secret. */
 export async function openedPart<T>(env: Env, text: string, part: Part): Promise<T | null> {
-  const bytes = fromBase64(text)!
-  const { DATA_SECRET_BEFORE: before } = env
-  const plain =
-    (await unseal(bytes, await secretOf(dataSecretOf(env), part))) ??
-    (before ? await unseal(bytes, await secretOf(before, part)) : null)
+  const plain = await unsealForEnv(env, fromBase64(text)!, secretOf(part))
   return plain && (JSON.parse(await inflated(plain)) as T)
 }
 
-function secretOf(secret: string, { account_id, id, name }: Part): Promise<string> {
-  return hmac(`stored ${name} of ${account_id}: ${id}`, secret)
-}
+const secretOf =
+  ({ account_id, id, name }: Part) =>
+  (data_secret: string) =>
+    hmac(`stored ${name} of ${account_id}: ${id}`, data_secret)
 
 async function deflated(text: string): Promise<Uint8Array<ArrayBuffer>> {
   const stream = new Blob([text]).stream().pipeThrough(new CompressionStream('deflate-raw'))

@@ -10,10 +10,13 @@ const ECHO_LENGTH_MAX = 100
 export function readQuery<Q>(c: Call, schema: z.ZodType<Q>): Q {
   const query = c.req.query()
   const parsed = schema.safeParse(query)
-  const odd = Object.keys(query).find((name) => !isText(query[name]))
+  const odd = Object.keys(query).find((name) => !isText(name) || !isText(query[name]))
   if (parsed.success && odd === undefined) return parsed.data
   if (parsed.success)
-    throw new ApiError('invalid_value', { param: odd!, message: `'${odd}' may not contain NUL, which is no text.` })
+    throw new ApiError('invalid_value', {
+      param: odd!.slice(0, ECHO_LENGTH_MAX),
+      message: 'A query may not contain NUL.',
+    })
   const [issue] = parsed.error.issues
   if (issue?.code === 'unrecognized_keys')
     throw new ApiError('unknown_parameter', { param: issue.keys[0]!.slice(0, ECHO_LENGTH_MAX) })

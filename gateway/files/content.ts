@@ -32,19 +32,3 @@ export async function* bytesOf(
     yield part.subarray(Math.max(0, begin - begins_at), end - begins_at)
   }
 }
-
-export function streamOf(bytes: AsyncGenerator<Uint8Array>): ReadableStream<Uint8Array> {
-  return new ReadableStream(
-    {
-      async pull(controller) {
-        const { done, value } = await bytes.next()
-        if (done) controller.close()
-        else controller.enqueue(value)
-      },
-      async cancel() {
-        await bytes.return(undefined)
-      },
-    },
-    { highWaterMark: 0 },
-  )
-}

@@ -2,9 +2,9 @@
 // holds at a time, so that any length goes through in the same memory, and needs nothing of a bucket but to put, get and delete.
 
 import { hmac } from '../../contract/hmac.ts'
-import { dataSecretOf, type Env } from '../env.ts'
+import type { Env } from '../env.ts'
 import { ApiError } from '../error.ts'
-import { seal, unseal } from '../seal.ts'
+import { sealForEnv, unsealForEnv } from '../seal.ts'
 
 export const PART_BYTES = 2 << 20
 
@@ -14,18 +14,14 @@ export interface PartName {
 }
 
 export async function putPart(env: Env, name: PartName, bytes: Uint8Array<ArrayBuffer>): Promise<void> {
-  const sealed = await seal(bytes, await secretOf(dataSecretOf(env), name))
+  const sealed = await sealForEnv(env, bytes, secretOf(name))
   await reached(bucketOf(env).put(keyOf(name.id), sealed))
 }
 
 export async function getPart(env: Env, name: PartName): Promise<Uint8Array<ArrayBuffer>> {
   const object = await reached(bucketOf(env).get(keyOf(name.id)))
   const sealed = object && new Uint8Array(await reached(object.arrayBuffer()))
-  const { DATA_SECRET_BEFORE: before } = env
-  const plain =
-    sealed &&
-    ((await unseal(sealed, await secretOf(dataSecretOf(env), name))) ??
-      (before ? await unseal(sealed, await secretOf(before, name)) : null))
+  const plain = sealed && (await unsealForEnv(env, sealed, secretOf(name)))
   if (!plain) throw new Error(`the part ${name.id} of a file ${object ? 'cannot be opened' : 'is missing'}`)
   return new Uint8Array(plain)
 }
@@ -52,6 +48,7 @@ function keyOf(id: string): string {
   return `parts/${id.slice(0, 2)}/${id}`
 }
 
-function secretOf(secret: string, { account_id, id }: PartName): Promise<string> {
-  return hmac(`part of a file of ${account_id}: ${id}`, secret)
-}
+const secretOf =
+  ({ account_id, id }: PartName) =>
+  (data_secret: string) =>
+    hmac(`part of a file of ${account_id}: ${id}`, data_secret)

@@ -109,7 +109,8 @@ async function carryOut(
 ): Promise<Response> {
   const { env } = call
   const { account_id, request_id } = claim
-  const seed = await hmac(`of ${request_id} ${await secretOf(call, account_id)}`, dataSecretOf(env))
+  const data_secret = dataSecretOf(env)
+  const seed = await hmac(`of ${request_id} ${await secretOf(call, account_id)(data_secret)}`, data_secret)
   try {
     return await keepAnswer(call, claim, await run({ id: request_id, seed }))
   } catch (error) {

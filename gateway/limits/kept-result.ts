@@ -4,7 +4,7 @@ import { fromBase64, toBase64 } from '../../contract/base64url.ts'
 import { ask } from '../db/ask.ts'
 import { settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
-import { seal, unseal } from '../seal.ts'
+import { sealForEnv, unsealForEnv } from '../seal.ts'
 import { UNBUFFERED } from '../unbuffered.ts'
 import type { Idempotency } from './idempotency.ts'
 import type { RepeatableCall, Replay } from './repeatable-call.ts'
@@ -41,7 +41,7 @@ export async function keepAnswer(call: RepeatableCall, claim: Claim, answer: Res
 async function keepResult(call: RepeatableCall, claim: Claim, result: Result): Promise<boolean> {
   const { status, content_type, bytes } = result
   if (bytes.length > RESULT_BYTES_MAX) return false
-  const body = toBase64(await seal(bytes, await secretOf(call, claim.account_id)))
+  const body = toBase64(await sealForEnv(call.env, bytes, secretOf(call, claim.account_id)))
   const { kept_bytes_max } = settingsOf(call.env)
   const item = { ...claim, status, content_type, body, account_bytes_max: kept_bytes_max }
   try {
@@ -88,11 +88,7 @@ export async function replay(call: RepeatableCall, claim: Claim): Promise<Replay
   const { account_id, request_id, idempotency } = claim
   const kept = await ask(call.env, 'read_result', { account_id, request_id, idempotency })
   if (kept.decision === 'gone') throw lost(request_id)
-  const sealed = fromBase64(kept.body)!
-  const { DATA_SECRET_BEFORE: before } = call.env
-  const bytes =
-    (await unseal(sealed, await secretOf(call, account_id))) ??
-    (before ? await unseal(sealed, await secretOf(call, account_id, before)) : null)
+  const bytes = await unsealForEnv(call.env, fromBase64(kept.body)!, secretOf(call, account_id))
   if (!bytes) throw new ApiError('idempotency_lost', { param: 'Idempotency-Key' }) // sealed with a secret that was changed since
   const headers = { 'content-type': kept.content_type, ...UNBUFFERED, 'idempotency-replayed': 'true' }
   return { replayed: new Response(bytes, { status: kept.status, headers }), request_id }

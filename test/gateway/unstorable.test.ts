@@ -141,6 +141,13 @@ test('in any parameter of any query that the document knows', async () => {
   }
 })
 
+test('in the name of a parameter', async () => {
+  for (const path of ['/v1/chat/completions?metadata[a%00]=x', '/v1/usage?a%00=1', '/v1/files?%00']) {
+    const answer = await caller.get(path)
+    expect([path, answer.status]).toEqual([path, 400])
+  }
+})
+
 test('of more members than any body needs, or deeper, nothing is looked at', async () => {
   const many = (member: string, count = 170_000) => `[${Array.from({ length: count }, () => member)}]`
   const of: [string, string][] = [

@@ -6,6 +6,7 @@ import { ask } from '../../db/ask.ts'
 import type { Answer } from '../../db/functions.ts'
 import type { Env } from '../../env.ts'
 import { openedPart } from '../../sealed-part.ts'
+import { streamOf } from '../../stream-of.ts'
 import { UNBUFFERED } from '../../unbuffered.ts'
 import { type BackgroundResponse, unansweredBody } from './background.ts'
 
@@ -24,17 +25,13 @@ export interface Followed extends BackgroundResponse {
 
 /** All events from that number on. */
 export function streamFrom(env: Env, followed: Followed, first: number): Response {
-  const events = textOf(env, followed, first)
-  const encoder = new TextEncoder()
-  const body = new ReadableStream<Uint8Array>({
-    async pull(controller) {
-      const { value, done } = await events.next()
-      if (done) controller.close()
-      else controller.enqueue(encoder.encode(value))
-    },
-    cancel: () => void events.return(),
-  })
+  const body = streamOf(encoded(textOf(env, followed, first)))
   return new Response(body, { headers: { 'content-type': 'text/event-stream; charset=utf-8', ...UNBUFFERED } })
+}
+
+async function* encoded(texts: AsyncGenerator<string, void>): AsyncGenerator<Uint8Array, void> {
+  const encoder = new TextEncoder()
+  for await (const text of texts) yield encoder.encode(text)
 }
 
 async function* textOf(env: Env, followed: Followed, first: number): AsyncGenerator<string, void> {

@@ -18,10 +18,11 @@ import { readQuery } from '../../field/query.ts'
 import { checked, drain } from '../../field/read-body.ts'
 import { name } from '../../field/text.ts'
 import { unixSeconds } from '../../field/time.ts'
-import { bytesOf, partsOf, streamOf } from '../../files/content.ts'
+import { bytesOf, partsOf } from '../../files/content.ts'
 import { type Form, readForm } from '../../files/form.ts'
 import { Gathering } from '../../files/gathering.ts'
 import { bucketOf, putPart } from '../../files/part.ts'
+import { streamOf } from '../../stream-of.ts'
 
 const DRAINED_BYTES_MAX = 1 << 30
 const FORM_BYTES_MAX = 100_000 // of a form beside its file
