@@ -1,5 +1,5 @@
 // What the gateway asks of a node: one generation, already formatted, checked and paid for.
-// The node knows tokens; it never learns keys, prices or prompt formats.
+// The node knows tokens; it never learns keys or prices, and no prompt format but that of its own folder.
 
 import type { ResponseAsked, ResponseBody } from '../public/responses.ts'
 
