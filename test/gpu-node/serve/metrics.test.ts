@@ -132,9 +132,9 @@ describe('the numbers', () => {
     const [queue, prefill, decode, run] = await Promise.all(
       ['request_queue_time', 'request_prefill_time', 'request_decode_time', 'request_inference_time'].map(sum),
     )
-    expect(queue).toBeGreaterThan(0.19) // the second waits for all ten steps of the first
-    expect(prefill).toBeGreaterThan(0.038)
-    expect(decode).toBeGreaterThan(2 * 9 * 0.019)
+    expect(queue).toBeGreaterThan(0.15) // the second waits for all ten steps of the first; a timer may be early
+    expect(prefill).toBeGreaterThan(0.03)
+    expect(decode).toBeGreaterThan(2 * 9 * 0.015)
     expect(run).toBeCloseTo(prefill! + decode!, 6)
     expect(await sum('e2e_request_latency')).toBeCloseTo(queue! + run!, 6)
     expect(await sum('inter_token_latency')).toBeCloseTo(decode!, 6)
