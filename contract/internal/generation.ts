@@ -146,6 +146,7 @@ export type NodeErrorCode =
   | 'no_room' // the disk that its journal is on, or the journal, is full
   | 'draining'
   | 'engine_failed'
+  | 'no_stream' // of what is to be resumed: it does not run here, nobody may resume it, or somebody reads it
 
 export interface NodeError {
   error: { code: NodeErrorCode; message: string; param: string | null }
