@@ -99,10 +99,10 @@ export class FakeUpstream {
 
   #talk(seen: Seen, response: ServerResponse): Talk {
     const id = String(seen.headers['x-request-id'])
-    const own = { prompt_tokens: promptTokens(seen.body), completion_tokens: 0, cached_tokens: CACHED_TOKENS }
-    const before = this.computed.get(id)
-    this.computed.set(id, own)
-    return new Talk(seen, response, own, before)
+    const none = { prompt_tokens: promptTokens(seen.body), completion_tokens: 0, cached_tokens: CACHED_TOKENS }
+    const all = this.computed.get(id) ?? none
+    this.computed.set(id, all)
+    return new Talk(seen, response, all)
   }
 }
 
@@ -110,15 +110,13 @@ export class FakeUpstream {
 export class Talk {
   readonly seen: Seen
   readonly response: ServerResponse
-  readonly computed: Computed
-  readonly #before: Computed | undefined // for the same request, such as another choice of it
+  readonly #all: Computed // for the same request, whose choices are answers of their own
+  #completion_tokens = 0
 
-  constructor(seen: Seen, response: ServerResponse, computed: Computed, before: Computed | undefined) {
+  constructor(seen: Seen, response: ServerResponse, all: Computed) {
     this.seen = seen
     this.response = response
-    this.computed = computed
-    this.#before = before
-    if (before) Object.assign(computed, { completion_tokens: before.completion_tokens })
+    this.#all = all
   }
 
   get is_gone(): boolean {
@@ -136,7 +134,8 @@ export class Talk {
 
   /** So many tokens more were computed. */
   compute(tokens = 1): void {
-    this.computed.completion_tokens += tokens
+    this.#completion_tokens += tokens
+    this.#all.completion_tokens += tokens
   }
 
   head(headers: Record<string, string> = { 'content-type': 'text/event-stream; charset=utf-8' }, status = 200): void {
@@ -146,13 +145,13 @@ export class Talk {
 
   /** The count of this answer so far. */
   get usage() {
-    const { prompt_tokens, cached_tokens } = this.computed
-    const completion_tokens = this.computed.completion_tokens - (this.#before?.completion_tokens ?? 0)
+    const prompt_tokens = promptTokens(this.seen.body)
+    const completion_tokens = this.#completion_tokens
     return {
       prompt_tokens,
       completion_tokens,
       total_tokens: prompt_tokens + completion_tokens,
-      prompt_tokens_details: { cached_tokens },
+      prompt_tokens_details: { cached_tokens: CACHED_TOKENS },
     }
   }
 

@@ -30,7 +30,7 @@ export interface Question {
 export function questionOf(asked: Asked, dialect: Dialect): Question {
   const { request, prompt, cache_salt } = asked
   const body = {
-    ...promptFields(asked, dialect),
+    ...promptFields(asked),
     stream: true,
     stream_options: { include_usage: true, ...(dialect.has_continuous_usage && { continuous_usage_stats: true }) },
     n: 1,
@@ -48,7 +48,7 @@ export function questionOf(asked: Asked, dialect: Dialect): Question {
 }
 
 /** Refuses what an engine of this dialect has no field for. */
-export function refuseUnsaid(request: RunRequest, dialect: Dialect): void {
+export function refuseUnsaid(request: RunRequest, prompts: readonly Prompt[], dialect: Dialect): void {
   const { sampling } = request
   const needs: [boolean, string][] = [
     [sampling.top_k !== 0, 'top_k'],
@@ -61,6 +61,8 @@ export function refuseUnsaid(request: RunRequest, dialect: Dialect): void {
   const unsaid = dialect.has_samplers ? undefined : needs.find(([is_asked]) => is_asked)
   if (unsaid) throw unsupported(unsaid[1])
   if (request.return_token_ids && !dialect.tells_ids) throw unsupported('return_token_ids')
+  const is_cut_there = request.truncate_prompt !== undefined && prompts.some(({ kind }) => kind !== 'ids')
+  if (is_cut_there && !dialect.truncates) throw unsupported('truncate_prompt_tokens')
   if (request.max_tokens < 1) throw unsupported('max_tokens')
   if (request.echo && request.logprobs !== null) throw unsupported('echo')
 }
@@ -69,8 +71,8 @@ export function unsupported(param: string): Refusal {
   return new Refusal('unsupported', `What serves this model does not take '${param}' as it is given.`, { param })
 }
 
-function promptFields({ request, prompt }: Asked, dialect: Dialect): Record<string, unknown> {
-  const truncation = request.truncate_prompt && prompt.kind !== 'ids' ? truncationOf(request, dialect) : {}
+function promptFields({ request, prompt }: Asked): Record<string, unknown> {
+  const truncation = truncationOf(request)
   if (prompt.kind === 'ids') return { prompt: prompt.ids }
   if (prompt.kind === 'text')
     return { prompt: prompt.text, ...truncation, ...(!prompt.has_begin && { add_special_tokens: false }) }
@@ -79,8 +81,8 @@ function promptFields({ request, prompt }: Asked, dialect: Dialect): Record<stri
   return { messages, ...truncation, ...continued }
 }
 
-function truncationOf({ truncate_prompt }: RunRequest, dialect: Dialect): Record<string, unknown> {
-  if (!dialect.truncates) throw unsupported('truncate_prompt_tokens')
+function truncationOf({ truncate_prompt }: RunRequest): Record<string, unknown> {
+  if (truncate_prompt === undefined) return {}
   return { truncate_prompt_tokens: truncate_prompt === 'to_fit' ? -1 : truncate_prompt }
 }
 

@@ -118,9 +118,9 @@ export class UpstreamRunner implements Runner {
   prepare(request: RunRequest, cache_salt: string, held: HeldConstraint | null = null): Run {
     if (!this.is_available)
       throw new Refusal('overloaded', 'What serves this model cannot be reached now.', { retry_after_s: 1 })
-    refuseUnsaid(request, this.#dialect)
     const room = { ...this.#upstream, sequence_tokens_max: this.sequence_tokens_max }
     const prompts = request.prompts.map((parts) => promptOf(parts, request, room))
+    refuseUnsaid(request, prompts, this.#dialect)
     const max_tokens = outputTokensMax(request, prompts, this.sequence_tokens_max)
     const own = {
       request,
