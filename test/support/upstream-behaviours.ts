@@ -13,6 +13,8 @@ export interface Behaviour {
   tells?: boolean
   /** Its fault is seen before anything of an answer has come, so that another address is asked. */
   is_before_first?: boolean
+  /** What ends it is the node's patience. */
+  outlasts?: 'silent_ms_max' | 'last_word_ms_max'
   answer(talk: Talk): Promise<void>
 }
 
@@ -198,7 +200,7 @@ export const behaviours: Record<string, Behaviour> = {
   // ── it does not tell what it took, or not what can be
   'no count at all': untold({ last: () => ['[DONE]'] }),
   'no count and no end, but a reason': untold({ last: () => [] }),
-  'the count never comes, nor the end': untold({ last: () => [], is_open: true }),
+  'the count never comes, nor the end': { ...untold({ last: () => [], is_open: true }), outlasts: 'last_word_ms_max' },
   'counts below nothing': wrongly((usage) => ({ ...usage, completion_tokens: -5, prompt_tokens: -1 })),
   'counts without bound': wrongly((usage) => ({ ...usage, completion_tokens: 1e15, prompt_tokens: 1e15 })),
   'counts above what was asked for': wrongly((usage) => ({ ...usage, completion_tokens: 100_000 })),
@@ -224,7 +226,7 @@ export const behaviours: Record<string, Behaviour> = {
     await talk.write('data: {"choices":[{"te')
     talk.response.end()
   }),
-  'it says nothing more': failing(begin),
+  'it says nothing more': { ...failing(begin), outlasts: 'silent_ms_max' },
   'an event is an error': failing(async (talk) => {
     await begin(talk)
     await talk.event({ error: { message: `no memory, ${FAKE_KEY}`, type: 'server_error', code: 500 } })

@@ -4,15 +4,12 @@ import { pino } from 'pino'
 import { UpstreamRunner, type UpstreamRunnerOptions } from '../../gpu-node/run/upstream/runner.ts'
 import { type RunningNode, startNodeOver } from './fake-node.ts'
 import { FakeUpstream } from './fake-upstream.ts'
+import { PATIENCE_MS } from './patience.ts'
 import { FAKE_KEY } from './upstream-behaviours.ts'
 
 export interface UpstreamNodeOptions extends Partial<Omit<UpstreamRunnerOptions, 'sequence_tokens_max'>> {
   gateway_url?: string
 }
-
-/** Long enough that only what never comes is given up. */
-const SILENT_MS_MAX = 1000
-const LAST_WORD_MS_MAX = 100
 
 export async function startUpstreamNode({ gateway_url, ...options }: UpstreamNodeOptions = {}): Promise<{
   node: RunningNode
@@ -28,8 +25,8 @@ export async function startUpstreamNode({ gateway_url, ...options }: UpstreamNod
     context_tokens: undefined,
     vocabulary: null,
     choices_max: 1000,
-    silent_ms_max: SILENT_MS_MAX,
-    last_word_ms_max: LAST_WORD_MS_MAX,
+    silent_ms_max: PATIENCE_MS, // who waits for the end of it says less
+    last_word_ms_max: PATIENCE_MS,
     log: pino({ level: process.env.UPSTREAM_LOG ?? 'silent' }),
     ...options,
   })

@@ -12,7 +12,7 @@ import { framesOf, generate, textOf } from '../../../support/generate.ts'
 import { eventually } from '../../../support/patience.ts'
 import { type Random, seededRandom } from '../../../support/random.ts'
 import { type Behaviour, behaviours } from '../../../support/upstream-behaviours.ts'
-import { startUpstreamNode } from '../../../support/upstream-node.ts'
+import { startUpstreamNode, type UpstreamNodeOptions } from '../../../support/upstream-node.ts'
 
 interface Case {
   name: string
@@ -75,9 +75,9 @@ interface Stage {
   url: string
 }
 
-async function stage(kind: 'vllm' | 'openai' = 'vllm'): Promise<Stage> {
+async function stage(options: UpstreamNodeOptions = {}): Promise<Stage> {
   const gateway = await FakeGateway.start()
-  const { node, upstream } = await startUpstreamNode({ gateway_url: gateway.url, dialect: kind })
+  const { node, upstream } = await startUpstreamNode({ gateway_url: gateway.url, ...options })
   return { gateway, upstream, url: node.url }
 }
 
@@ -115,10 +115,16 @@ function expectSomething(bill: Usage, { usage_source }: UsageRecord): void {
   expect(usage_source).toBeDefined()
 }
 
-const names = Object.keys(behaviours)
+const names = Object.keys(behaviours).filter((name) => !behaviours[name]!.outlasts)
+const outlasting = Object.entries(behaviours).filter(([, { outlasts }]) => outlasts)
 
 test('there are many ways to misbehave', () => {
   expect(names.length).toBeGreaterThan(60)
+})
+
+test.each(outlasting)('%s: its patience ends', async (name, behaviour) => {
+  const here = await stage({ [behaviour.outlasts!]: 50 })
+  await expectWell(here, drawCase(name, seededRandom()), behaviour)
 })
 
 describe('each way once', () => {
