@@ -204,6 +204,7 @@ export const behaviours: Record<string, Behaviour> = {
   'counts below nothing': wrongly((usage) => ({ ...usage, completion_tokens: -5, prompt_tokens: -1 })),
   'counts without bound': wrongly((usage) => ({ ...usage, completion_tokens: 1e15, prompt_tokens: 1e15 })),
   'counts above what was asked for': wrongly((usage) => ({ ...usage, completion_tokens: 100_000 })),
+  'counts a longer prompt than there is': wrongly((usage) => ({ ...usage, prompt_tokens: 50_000 })),
   'counts in words': wrongly((usage) => ({ ...usage, completion_tokens: 'ten', prompt_tokens: 'many' })),
   'counts in fractions': wrongly((usage) => ({ ...usage, completion_tokens: 2.5, prompt_tokens: 0.5 })),
   'counts nothing for a text': wrongly((usage) => ({ ...usage, completion_tokens: 0 })),

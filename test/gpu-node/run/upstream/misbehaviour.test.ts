@@ -89,6 +89,7 @@ async function expectWell({ gateway, upstream, url }: Stage, one: Case, behaviou
   const computed = upstream.computed.get(request.request_id!)!
   const bill = charged(record)
   expect(bill.prompt_tokens).toBeLessThanOrEqual(computed.prompt_tokens)
+  expect(record.cached_tokens).toBeLessThanOrEqual(computed.cached_tokens)
   expect(bill.completion_tokens).toBeLessThanOrEqual(Math.min(computed.completion_tokens, one.max_tokens))
   if (behaviour.expects === 'whole') {
     const said = wordsOf({ prompt: `say ${one.words}` }).slice(0, one.max_tokens)
