@@ -158,7 +158,7 @@ function statusOf(config: NodeConfig, state: ServerOptions['state'], runner: Run
     node_id: config.node_id,
     url: state.url,
     model: config.model_id,
-    state: state.draining || state.engine_failed ? 'draining' : 'ready',
+    state: state.draining || state.engine_failed || runner.is_available === false ? 'draining' : 'ready',
     context_tokens: runner.sequence_tokens_max,
     running,
     waiting,

@@ -148,6 +148,7 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
   invalid_messages: 'invalid_value',
   invalid_constraint: 'invalid_response_format',
   invalid_tools: 'invalid_function_parameters',
+  unsupported: 'unsupported_parameter',
   overloaded: 'overloaded',
   no_room: 'node_has_no_room',
   draining: 'model_unavailable',
@@ -165,6 +166,7 @@ const MENDABLE: ReadonlySet<ErrorCode> = new Set([
   'invalid_value',
   'invalid_response_format',
   'invalid_function_parameters',
+  'unsupported_parameter',
 ])
 
 /** What a node's refusal is to the client. */

@@ -13,6 +13,7 @@ const STATUS: Record<NodeErrorCode, 400 | 401 | 404 | 503> = {
   invalid_token_id: 400,
   invalid_constraint: 400,
   invalid_tools: 400,
+  unsupported: 400,
   overloaded: 503,
   no_room: 503,
   draining: 503,
