@@ -26,8 +26,8 @@ export interface Runner {
   hold(constraint: Constraint, account: string): Promise<HeldConstraint>
 
   /**
-   * Puts chats into the format that the model's folder has. Rejects with a `Refusal` (`invalid_messages`) where it has none, or that
-   * does not take one.
+   * Puts chats into the format that the model's folder has, and gaps into the one that the model was trained for. Rejects with a
+   * `Refusal` (`invalid_messages`, `no_infill`) where it has none, or that does not take one.
    */
   format(prompts: PromptPart[][]): Promise<PromptPart[][]>
 
