@@ -100,6 +100,7 @@ ziya::ModelShape shape_of(const Napi::Object& object) {
   shape.rope_theta = number_of(object, "rope_theta");
   shape.rope_scaling_factor = number_of(object, "rope_scaling_factor");
   shape.rms_norm_eps = number_of(object, "rms_norm_eps");
+  shape.layer_norm_eps = number_of(object, "layer_norm_eps");
   shape.tied_embeddings = bool_of(object, "tied_embeddings");
   return shape;
 }

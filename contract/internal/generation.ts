@@ -3,8 +3,8 @@
 
 import type { ResponseAsked, ResponseBody } from '../public/responses.ts'
 
-/** A piece of a prompt: formatted, or a chat that the node is to format. */
-export type PromptPart = PlainPart | ChatPart
+/** A piece of a prompt: formatted, or a chat or a gap that the node is to format. */
+export type PromptPart = PlainPart | ChatPart | InfillPart
 
 /** A piece of a formatted prompt. User text is only ever `text`, so it can never become a special token. */
 export type PlainPart =
@@ -16,6 +16,11 @@ export type PlainPart =
 export interface ChatPart {
   chat: { role: 'system' | 'user' | 'assistant'; text: string }[]
   is_continued: boolean // the last turn is the assistant's and is left open
+}
+
+/** A whole prompt of a model that was trained to write what stands between two texts. Both are text here, too. */
+export interface InfillPart {
+  infill: { before: string; after: string }
 }
 
 /** The public shape the node writes: an OpenAI completion, chat completion or response, or a message of Anthropic's. */
@@ -138,6 +143,7 @@ export type NodeErrorCode =
   | 'context_length_exceeded'
   | 'ceiling_exceeded' // exact counts are above what the ticket paid for
   | 'unknown_special'
+  | 'no_infill' // the model was not trained for what a suffix asks
   | 'invalid_messages' // the template of the model's folder does not take them
   | 'invalid_token_id'
   | 'invalid_constraint' // it is none, nothing follows it, or a part of it cannot be held

@@ -145,6 +145,7 @@ export function passOn(c: Call, answer: Response): Response {
 const refusals: Record<NodeErrorCode, ErrorCode> = {
   context_length_exceeded: 'context_length_exceeded',
   invalid_token_id: 'invalid_token_id',
+  no_infill: 'unsupported_parameter',
   invalid_messages: 'invalid_value',
   invalid_constraint: 'invalid_response_format',
   invalid_tools: 'invalid_function_parameters',
@@ -164,6 +165,7 @@ const MENDABLE: ReadonlySet<ErrorCode> = new Set([
   'context_length_exceeded',
   'invalid_token_id',
   'invalid_value',
+  'unsupported_parameter',
   'invalid_response_format',
   'invalid_function_parameters',
   'unsupported_parameter',

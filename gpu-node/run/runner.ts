@@ -29,8 +29,9 @@ export interface Runner {
   hold(constraint: Constraint, account: string): Promise<HeldConstraint>
 
   /**
-   * Puts chats into the format that the model's folder has. Rejects with a `Refusal` (`invalid_messages`) where it has none, or that
-   * does not take one. A runner whose engine formats chats itself leaves them as they are.
+   * Puts chats into the format that the model's folder has, and gaps into the one that the model was trained for. Rejects with a
+   * `Refusal` (`invalid_messages`, `no_infill`) where it has none, or that does not take one. A runner whose engine formats chats
+   * itself leaves them as they are.
    */
   format(prompts: PromptPart[][]): Promise<PromptPart[][]>
 

@@ -30,6 +30,7 @@ const part = z.union([
   z.strictObject({ text: z.string() }),
   z.strictObject({ tokens: z.array(token_id) }),
   z.strictObject({ chat: z.array(turn).min(1), is_continued: z.boolean() }),
+  z.strictObject({ infill: z.strictObject({ before: z.string(), after: z.string() }) }),
 ])
 
 const prompts = z.array(z.array(part)).min(1).max(2048)

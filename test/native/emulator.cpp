@@ -445,7 +445,7 @@ void a_device_overwrites_nothing_that_another_reads(Random& random) {
     }
     emulator::set_pace(Pace::late);
     const Devices devices(std::move(kernels), wide_shape.layers);
-    const auto model = load_llama(weights, limits, devices);
+    const auto model = load_model(weights, limits, devices);
     std::vector<float> logprobs;
     std::vector<StepResult> begun;
     for (size_t i = 0; i <= batches.size(); i++) {
@@ -481,7 +481,7 @@ void a_refused_step_leaves_those_that_wait_as_they_are(Random& random) {
   const std::atomic<bool> not_cancelled{false};
   const auto logprobs_with = [&](bool has_refused) {
     const Devices devices(emulator::make_kernels(wide_shape, limits, {}), wide_shape.layers);
-    const auto model = load_llama(weights, limits, devices);
+    const auto model = load_model(weights, limits, devices);
     StepResult first = model->begin(batches[0], not_cancelled);
     if (has_refused) expect(error_code([&] { model->begin(too_much, not_cancelled); }) == "bad_batch", "it is refused");
     StepResult second = model->begin(batches[4], not_cancelled);

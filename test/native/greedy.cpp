@@ -47,7 +47,7 @@ struct GreedyPair {
 
 void a_tiny_model_decodes_as_on_the_cpu(const Device& device, Random& random, const BeforeStep& before_step) {
   const RandomModel model = random_model(random_shape(random), random);
-  GreedyPair pair(device, model.shape, [&](const auto&... made) { return load_llama(model, made...); });
+  GreedyPair pair(device, model.shape, [&](const auto&... made) { return load_model(model, made...); });
   pair.decode(random_tokens(20, model.shape.vocab_size, random), 32, before_step, [](const StepResult& want, const StepResult& got) {
     const float highest = std::max(1.0f, std::abs(want.logits[want.tokens[0]]));
     // The highest of random logits may be the highest by less than fp16 can tell.
@@ -81,9 +81,9 @@ void recorded_steps_give_the_same_bytes(const Device& plain, const Device& recor
   const StepLimits limits = {.batch_tokens_max = 128, .sequences_max = 128, .blocks = 256};
   ModelShape shape = random_shape(random);
   shape.context_tokens = 1024;
-  const RandomModel model = random_model(shape, random);
+  const RandomModel model = random.between(0, 1) ? random_model(shape, random) : random_gpt_bigcode(shape, random);
   const Devices want_devices(plain.make(shape, limits, 1), shape.layers), got_devices(recording.make(shape, limits, 1), shape.layers);
-  const auto want_model = load_llama(model, limits, want_devices), got_model = load_llama(model, limits, got_devices);
+  const auto want_model = load_model(model, limits, want_devices), got_model = load_model(model, limits, got_devices);
   // Each has a last block of its own, after some that nobody writes.
   std::vector<std::vector<int32_t>> blocks;
   std::vector<int> positions;

@@ -17,6 +17,19 @@ const by_test: Record<string, Broken[]> = {
     ['embed', 'wait_for_previous_kernel();', ''],
   ],
   'emulator: rms norm': [['rms_norm', 'load8(weight + k, weights)', 'load8(weight + k % 64, weights)']],
+  'emulator: layer norm': [
+    ['layer_norm', 'load8(weights.bias + k, bias)', 'load8(weights.bias + k % 64, bias)'],
+    ['layer_norm', '(x[i] - mean, x[i] - mean, squares)', '(x[i], x[i], squares)'],
+  ],
+  'emulator: biases are': [
+    ['bias', 'load8(bias + k, biases)', 'load8(bias + k % 64, biases)'],
+    ['bias', 'row[i] += bias[i]', 'row[i] += bias[i - k]'],
+  ],
+  'emulator: positions are': [['positions', 'step.tokens[token].position', 'step.tokens[0].position']],
+  "emulator: a model's logits": [
+    ['place_qkv', 'place.position % block_tokens', 'place.position / block_tokens'],
+    ['place_qkv', 'is_query ? value * query_scale', 'is_query ? value'],
+  ],
   'emulator: queries': [['rope', 'place.position % block_tokens', 'place.position / block_tokens']],
   'emulator, simple: a product is': [['matmul', 'min(first + r, last)', 'min(first, last)']],
   'emulator: a product is': [['gemm', 'block > first ? sums[i]', 'block > first + 1 ? sums[i]']],

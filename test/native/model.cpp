@@ -12,11 +12,13 @@ namespace {
 const std::atomic<bool> not_cancelled{false};
 constexpr int sequence_blocks = 16;
 
+using MakeRandom = RandomModel (*)(const ModelShape&, Random&);
+
 struct LoadedModel {
   LoadedModel(const Device& device, const RandomModel& random, int threads, Dtype dtype = Dtype::f32, int device_count = 1)
       : vocab(random.shape.vocab_size),
         devices(several(device, random.shape, threads, device_count), random.shape.layers),
-        model(load_llama(random, limits, devices, dtype)) {}
+        model(load_model(random, limits, devices, dtype)) {}
 
   static std::vector<std::unique_ptr<Kernels>> several(const Device& device, const ModelShape& shape, int threads, int count) {
     std::vector<std::unique_ptr<Kernels>> kernels;
@@ -44,8 +46,11 @@ void expect_same(const std::vector<float>& a, const std::vector<float>& b, const
 }
 
 void logits_match_the_reference(const Device& device, Random& random) {
-  for (const Dtype dtype : {Dtype::f16, Dtype::f32, Dtype::f16, Dtype::f32, Dtype::f16, Dtype::f32}) {
-    const RandomModel random_weights = random_model(random_shape(random), random);
+  const std::vector<std::pair<Dtype, MakeRandom>> cases = {{Dtype::f16, random_model},       {Dtype::f32, random_model},
+                                                           {Dtype::f16, random_gpt_bigcode}, {Dtype::f32, random_gpt_bigcode},
+                                                           {Dtype::f16, random_model},       {Dtype::f32, random_model}};
+  for (const auto& [dtype, make_random] : cases_of(device, random, cases, 4)) {
+    const RandomModel random_weights = make_random(random_shape(random), random);
     LoadedModel loaded(device, random_weights, random.between(1, 3), dtype);
     const auto tokens = random_tokens(random.between(1, 90), random_weights.shape.vocab_size, random);
     const auto want = reference_logits(random_weights, tokens);
@@ -71,8 +76,9 @@ void logits_match_the_reference(const Device& device, Random& random) {
 }
 
 void bytes_do_not_depend_on_company(const Device& device, Random& random) {
-  for (int round = 0; round < 4; round++) {
-    const RandomModel random_weights = random_model(random_shape(random), random);
+  const std::vector<MakeRandom> cases = {random_model, random_gpt_bigcode, random_model, random_gpt_bigcode};
+  for (const MakeRandom make_random : cases_of(device, random, cases, 3)) {
+    const RandomModel random_weights = make_random(random_shape(random), random);
     LoadedModel alone(device, random_weights, 1), crowded(device, random_weights, random.between(2, 4));
     const int vocab = random_weights.shape.vocab_size;
     const auto tokens = random_tokens(70, vocab, random);
@@ -118,7 +124,7 @@ void bytes_do_not_depend_on_the_number_of_devices(const Device& device, Random& 
     ModelShape shape = random_shape(random);
     shape.layers = random.between(2, 4);
     shape.tied_embeddings = tied;
-    const RandomModel random_weights = random_model(shape, random);
+    const RandomModel random_weights = tied ? random_model(shape, random) : random_gpt_bigcode(shape, random);
     LoadedModel one(device, random_weights, 1);
     LoadedModel several(device, random_weights, 1, Dtype::f32, random.between(2, shape.layers));
     const auto tokens = random_tokens(40, shape.vocab_size, random);

@@ -125,7 +125,7 @@ void infinity_in_fp16_is_refused(Random& random) {
 
 std::vector<float> first_logits(const RandomModel& model, Dtype dtype, int threads) {
   const Devices devices(make_cpu_kernels(model.shape, limits, threads, CpuIsa::automatic), model.shape.layers);
-  const auto loaded = load_llama(model, limits, devices, dtype, threads);
+  const auto loaded = load_model(model, limits, devices, dtype, threads);
   const std::atomic<bool> cancelled{false};
   return loaded->step(greedy_batch({{{0, 1}, 0, {1}}}), cancelled).logits;
 }

@@ -25,6 +25,7 @@ export interface ModelShape {
   rope_theta: number
   rope_scaling_factor: number // linear; 1 = none
   rms_norm_eps: number
+  layer_norm_eps: number
   tied_embeddings: boolean
 }
 

@@ -23,6 +23,7 @@ import type { Engine } from './engine.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import { Grammar } from './grammar/grammar.ts'
 import { Grammars } from './grammar/grammars.ts'
+import { infillParts } from './infill.ts'
 import type { Model } from './load/model-folder.ts'
 import { encodePrompts, prepareChoices, undrawableIds } from './prepare.ts'
 import { NativeRun } from './run.ts'
@@ -122,7 +123,8 @@ export class NativeRunner implements Runner {
   async #formatted(parts: PromptPart[]): Promise<PlainPart[]> {
     const plain: PlainPart[] = []
     for (const part of parts) {
-      if (!('chat' in part)) plain.push(part)
+      if ('infill' in part) plain.push(...infillParts(part, this.#options.model.tokenizer))
+      else if (!('chat' in part)) plain.push(part)
       else if (this.#chat_template) plain.push(...(await this.#chat_template.parts(part)))
       else
         throw new Refusal('invalid_messages', 'The folder of this model has no chat template.', { param: 'messages' })

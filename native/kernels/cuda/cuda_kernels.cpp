@@ -153,12 +153,19 @@ class CudaKernels : public Kernels {
   }
 
   void embed(const Matrix& table, Activations& residual) override;
+  void add_positions(const Matrix& table, Activations& residual) override;
   void rms_norm(const Activations& in, const Vector& weight, Activations& out) override;
   void rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) override;
+  void layer_norm(const Activations& in, const Vector& weight, const Vector& bias, Activations& out) override;
+  void layer_norm_rows(const Activations& in, const Vector& weight, const Vector& bias, RowRange rows, Activations& out) override;
   void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) override;
+  void place_qkv(const Vector& bias, Activations& qkv, KvLayer& kv) override;
   void attention(const Activations& qkv, const KvLayer& kv, Activations& out) override;
+  void project(const Activations& in, const Matrix& weight, Activations& out) override;
   void project_add(const Activations& in, const Matrix& weight, Activations& residual) override;
+  void add_bias(const Vector& bias, Activations& residual) override;
   void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) override;
+  void gelu(const Activations& in, const Vector& bias, Activations& out) override;
   void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) override;
   void sample(const Activations& logits, RowRange range) override;
 
@@ -439,6 +446,10 @@ void CudaKernels::embed(const Matrix& table, Activations& residual) {
   ZIYA_DEVICE::embed(step_.view(), tokens(), own(table).view, write_as(residual, false), stream_);
 }
 
+void CudaKernels::add_positions(const Matrix& table, Activations& residual) {
+  ZIYA_DEVICE::add_positions(step_.view(), tokens(), own(table).view, own(residual).view(), stream_);
+}
+
 void CudaKernels::rms_norm(const Activations& in, const Vector& weight, Activations& out) {
   ZIYA_DEVICE::rms_norm(own(in).view(), own(weight), float(shape_.rms_norm_eps), tokens(), write_as(out, true), stream_);
 }
@@ -446,6 +457,16 @@ void CudaKernels::rms_norm(const Activations& in, const Vector& weight, Activati
 void CudaKernels::rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) {
   ZIYA_DEVICE::rms_norm_rows(step_.view(), rows.begin, own(in).view(), own(weight), float(shape_.rms_norm_eps), logit_rows(rows.count()),
                              write_as(out, true), stream_);
+}
+
+void CudaKernels::layer_norm(const Activations& in, const Vector& weight, const Vector& bias, Activations& out) {
+  const LayerNormWeights weights = {own(weight), own(bias), float(shape_.layer_norm_eps)};
+  ZIYA_DEVICE::layer_norm(own(in).view(), weights, tokens(), write_as(out, true), stream_);
+}
+
+void CudaKernels::layer_norm_rows(const Activations& in, const Vector& weight, const Vector& bias, RowRange rows, Activations& out) {
+  const LayerNormWeights weights = {own(weight), own(bias), float(shape_.layer_norm_eps)};
+  ZIYA_DEVICE::layer_norm_rows(step_.view(), rows.begin, own(in).view(), weights, logit_rows(rows.count()), write_as(out, true), stream_);
 }
 
 void CudaKernels::multiply_halves(Epilogue epilogue, const ActivationView& in, const CudaMatrix& matrix, int rows,
@@ -477,6 +498,10 @@ void CudaKernels::qkv_rope(const Activations& in, const Matrix& weight, Activati
   rope(step_.view(), tokens(), heads_, angles_.as<float>(), out, static_cast<CudaKvLayer&>(kv).view, stream_);
 }
 
+void CudaKernels::place_qkv(const Vector& bias, Activations& qkv, KvLayer& kv) {
+  ZIYA_DEVICE::place_qkv(step_.view(), tokens(), heads_, own(bias), own(qkv).view(), static_cast<CudaKvLayer&>(kv).view, stream_);
+}
+
 void CudaKernels::attention(const Activations& qkv, const KvLayer& kv, Activations& out) {
   const KvView cache = static_cast<const CudaKvLayer&>(kv).view;
   const ActivationView to = write_as(out, true);
@@ -486,12 +511,24 @@ void CudaKernels::attention(const Activations& qkv, const KvLayer& kv, Activatio
   tiled_attention(step_.view(), {step_.counts(), is_recording_ ? device_.properties.multiProcessorCount : 0}, heads_, own(qkv).view(), cache, parts, to, stream_);
 }
 
+void CudaKernels::project(const Activations& in, const Matrix& weight, Activations& out) {
+  multiply(Epilogue::store, in, weight, tokens(), write_as(out, false));
+}
+
 void CudaKernels::project_add(const Activations& in, const Matrix& weight, Activations& residual) {
   multiply(Epilogue::add, in, weight, tokens(), own(residual).view());
 }
 
+void CudaKernels::add_bias(const Vector& bias, Activations& residual) {
+  ZIYA_DEVICE::add_bias(own(bias), tokens(), own(residual).view(), stream_);
+}
+
 void CudaKernels::gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) {
   multiply(Epilogue::swiglu, in, weight, tokens(), write_as(out, true));
+}
+
+void CudaKernels::gelu(const Activations& in, const Vector& bias, Activations& out) {
+  ZIYA_DEVICE::gelu(own(in).view(), own(bias), tokens(), write_as(out, true), stream_);
 }
 
 void CudaKernels::logits(const Activations& in, const Matrix& weight, int rows, Activations& out) {

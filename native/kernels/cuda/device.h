@@ -118,6 +118,11 @@ __device__ __forceinline__ float2 halves_to_floats(uint32_t pair) {
 
 __device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.0f + expf(-x)); }
 
+// By the tanh that approximates it: 0.5 x (1 + tanh(u)) is x / (1 + exp(-2 u)), where u = sqrt(2 / pi) (x + 0.044715 x^3).
+__device__ __forceinline__ float tanh_gelu(float x) {
+  return __fdividef(x, 1.0f + expf(-1.5957691216f * x * fmaf(x * x, 0.044715f, 1.0f)));
+}
+
 __device__ __forceinline__ float to_float(half value) { return __half2float(value); }
 __device__ __forceinline__ float to_float(float value) { return value; }
 

@@ -93,6 +93,17 @@ describe('the node is asked', () => {
     expect(await asked('/v1/chat/completions', { ...chat, top_logprobs: 20 })).toMatchObject({ logprobs: 20 })
   })
 
+  test('for what stands between a prompt and a suffix, where the suffix is not empty', async () => {
+    const infill = await asked('/v1/completions', { ...completion, prompt: ['a', 'é'], suffix: 'b' })
+    expect(infill.prompts).toEqual([
+      [{ infill: { before: 'a', after: 'b' } }],
+      [{ infill: { before: 'é', after: 'b' } }],
+    ])
+    expect(gateway.node.accepted.at(-1)!.ticket).toMatchObject({ prompt_tokens_max: 2 + 5 + (3 + 5) })
+    const plain = await asked('/v1/completions', completion)
+    expect((await asked('/v1/completions', { ...completion, suffix: '' })).prompts).toEqual(plain.prompts)
+  })
+
   test('for a prompt that is given back, scored, truncated, or alone', async () => {
     const plain = await asked('/v1/completions', completion)
     for (const name of ['truncate_prompt', 'return_token_ids']) expect(plain).not.toHaveProperty(name) // nodes of the release before
@@ -238,6 +249,7 @@ describe('a node that refuses', () => {
   test.each<[NodeErrorCode, number, string]>([
     ['context_length_exceeded', 400, 'context_length_exceeded'],
     ['invalid_token_id', 400, 'invalid_token_id'],
+    ['no_infill', 400, 'unsupported_parameter'],
     ['overloaded', 503, 'overloaded'],
     ['no_room', 503, 'node_has_no_room'],
     ['draining', 503, 'model_unavailable'],

@@ -45,3 +45,20 @@ export function parsed<T>(schema: z.ZodType<T>, value: unknown, code: ModelError
   const { path, message } = result.error.issues[0]!
   throw new ModelError(code, `${file}: ${path.join('.')}: ${message}`)
 }
+
+/** Refuses a config that says of a key what changes the numbers. `neutral` has, by key, what it may say: nothing, or one of these. */
+export function refuseUnlessNeutral(
+  config: Readonly<Record<string, unknown>>,
+  neutral: Readonly<Record<string, readonly unknown[]>>,
+): void {
+  for (const [key, values] of Object.entries(neutral)) {
+    const value = config[key] ?? null
+    if (value === null || values.includes(value)) continue
+    const known = values.length > 0 ? `, only ${values.map((one) => JSON.stringify(one)).join(' and ')}` : ''
+    throw invalid(`${key} is ${JSON.stringify(value)}, which is not computed here${known}`)
+  }
+}
+
+export function invalid(what: string): ModelError {
+  return new ModelError('config_invalid', `config.json: ${what}`)
+}
