@@ -4,15 +4,17 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import type { GenerateRequest } from '../../../../contract/internal/generation.ts'
 import { FolderVocabulary } from '../../../../gpu-node/run/native/vocabulary.ts'
+import { startNode } from '../../../../local/node.ts'
 import { testData } from '../../../support/data.ts'
 import { FakeGateway } from '../../../support/fake-gateway.ts'
 import { temporaryFolder } from '../../../support/fake-node.ts'
 import { CACHED_TOKENS, FakeUpstream, type Talk, wordsOf } from '../../../support/fake-upstream.ts'
 import { newGate } from '../../../support/gate.ts'
-import { framesOf, generate, textOf } from '../../../support/generate.ts'
+import { framesOf, generate, NODE_ID, textOf } from '../../../support/generate.ts'
+import { ticketSigner } from '../../../support/keys.ts'
 import { eventually } from '../../../support/patience.ts'
 import { type Behaviour, behaviours, endless, endlessUntold, FAKE_KEY } from '../../../support/upstream-behaviours.ts'
 import { startUpstreamNode, type UpstreamNodeOptions } from '../../../support/upstream-node.ts'
@@ -77,6 +79,23 @@ test('an engine is asked for a stream with its count, and learns of no account',
     expect(body[name]).not.toContain('salt')
   }
   expect(body.user).not.toBe(body.cache_salt)
+})
+
+test('a node is a process without a model folder, and its key comes by the environment alone', async () => {
+  const [gateway, upstream] = await Promise.all([FakeGateway.start(), FakeUpstream.start()])
+  const node = await startNode({
+    ...{ model_dir: null, model_id: 'test-model', port: 0, data_dir: temporaryFolder() },
+    ...{ gateway_url: gateway.url, ticket_keys: ticketSigner.x },
+    flags: { node_id: NODE_ID, upstream: upstream.url },
+    environment: { ZIYA_NODE_UPSTREAM_KEY: FAKE_KEY },
+  })
+  onTestFinished(() => node.stop())
+  const request_id = crypto.randomUUID()
+  expect(await (await generate(node.url, { request_id, prompts: PROMPT(6) })).json()).toMatchObject({
+    choices: [{ text: saying(6), finish_reason: 'stop' }],
+  })
+  expect(upstream.seen[0]!.headers.authorization).toBe(`Bearer ${FAKE_KEY}`)
+  expect(await gateway.record(request_id)).toMatchObject({ completion_tokens: 6, usage_source: 'upstream' })
 })
 
 test('a chat goes as it was said', async () => {
