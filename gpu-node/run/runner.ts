@@ -26,8 +26,8 @@ export interface Runner {
   hold(constraint: Constraint, account: string): Promise<HeldConstraint>
 
   /**
-   * Puts chats into the format that the model's folder has, and gaps into the one that the model was trained for. Rejects with a
-   * `Refusal` (`invalid_messages`, `no_infill`) where it has none, or that does not take one.
+   * Puts chats into the format that the model's folder has, and gaps and judged answers into the one that the model was trained
+   * for. Rejects with a `Refusal` (`invalid_messages`, `no_infill`, `wrong_model`) where it has none, or that does not take one.
    */
   format(prompts: PromptPart[][]): Promise<PromptPart[][]>
 
@@ -59,6 +59,7 @@ export type RunRequest = Omit<
   | 'response_id'
   | 'created_unix_s'
   | 'shape'
+  | 'ranked'
   | 'stream'
   | 'include_usage'
   | 'continuous_usage'
