@@ -1,10 +1,10 @@
 // What a model that judges says of answers, in vLLM's form. A node writes it.
 
 import * as z from 'zod'
-import { tokenUsage } from './openai.ts'
+import { system_fingerprint, tokenUsage } from './openai.ts'
 import { count } from './scalar.ts'
 
-const head = { id: z.string(), created: count, model: z.string(), usage: tokenUsage }
+const head = { id: z.string(), created: count, model: z.string(), system_fingerprint, usage: tokenUsage }
 
 export const score = z.strictObject({
   ...head,

@@ -4,7 +4,7 @@ import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { Usage } from '../../contract/public/openai.ts'
 import type { RerankBody, ScoreBody } from '../../contract/public/score.ts'
 import { headOf, openAiFrames } from './openai-shape.ts'
-import type { PublicShape, WholeChoice } from './public-shape.ts'
+import type { PublicShape, ToldOfRun, WholeChoice } from './public-shape.ts'
 
 /** None of them is ever streamed. */
 const unstreamed: Omit<PublicShape, 'whole'> = {
@@ -15,9 +15,9 @@ const unstreamed: Omit<PublicShape, 'whole'> = {
   end: () => [],
 }
 
-export function scoreShape(request: GenerateRequest): PublicShape {
+export function scoreShape(request: GenerateRequest, _: () => Usage, run: ToldOfRun): PublicShape {
   const whole = (choices: WholeChoice[], usage: Usage): ScoreBody => ({
-    ...headOf(request),
+    ...headOf(request, run),
     object: 'list',
     data: choices.map((choice, index) => ({ index, object: 'score', score: scoreOf(choice) })),
     usage,
@@ -25,10 +25,10 @@ export function scoreShape(request: GenerateRequest): PublicShape {
   return { ...unstreamed, whole }
 }
 
-export function rerankShape(request: GenerateRequest): PublicShape {
+export function rerankShape(request: GenerateRequest, _: () => Usage, run: ToldOfRun): PublicShape {
   const { top_n, texts } = request.ranked!
   const whole = (choices: WholeChoice[], usage: Usage): RerankBody => ({
-    ...headOf(request),
+    ...headOf(request, run),
     results: choices
       .map((choice, index) => ({ index, ...documentOf(texts[index]), relevance_score: scoreOf(choice) }))
       .sort((a, b) => b.relevance_score - a.relevance_score)

@@ -339,8 +339,8 @@ function valuesOf(request: GenerateRequest) {
     const value = { text: '', bytes: null, logprob: index, top: [], offset: 0 }
     return { text: '', logprobs: [value], calls: [], finish: ENDED }
   })
-  const shape = request.shape === 'score' ? scoreShape(request) : rerankShape(request)
-  return shape.whole(choices, usageFor(0))
+  const shape = request.shape === 'score' ? scoreShape : rerankShape
+  return shape(request, () => usageFor(0), {}).whole(choices, usageFor(0))
 }
 
 function chunk(request: GenerateRequest, index: number, content: string, finish_reason: string | null = null) {
@@ -353,7 +353,7 @@ function chunk(request: GenerateRequest, index: number, content: string, finish_
 }
 
 function frame(request: GenerateRequest, object: string) {
-  return { ...headOf(request), object }
+  return { ...headOf(request, {}), object }
 }
 
 function usageFor(completion: number) {
