@@ -3,7 +3,7 @@
     pip install tokenizers==0.23.*
     python test/vectors/make_byte_level_vectors.py test/vectors/byte-level.json
 
-Options: --pieces N (default 700), --count N (default 60, of each variant) and --seed N. For the 100,000 texts of docs/measurements.md, with
+Options: --pieces N (default 700), --count N (default 60, of each variant) and --seed N. For the 102,000 texts of docs/measurements.md, with
 as many pieces as StarCoder has:
 
     python test/vectors/make_byte_level_vectors.py .local/byte-level.json --pieces 49152 --count 34000
