@@ -38,7 +38,7 @@ export const chatLogprobs = z.strictObject({
 
 const created = count // Unix seconds
 /** Names what can change the bytes of an answer: weights, machine code, and the instruction set or GPU. */
-const system_fingerprint = z.string().exactOptional()
+export const system_fingerprint = z.string().exactOptional()
 
 const service_tier = serviceTier.exactOptional() // told where the request says one
 

@@ -146,6 +146,7 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
   context_length_exceeded: 'context_length_exceeded',
   invalid_token_id: 'invalid_token_id',
   no_infill: 'unsupported_parameter',
+  wrong_model: 'invalid_value',
   invalid_messages: 'invalid_value',
   invalid_constraint: 'invalid_response_format',
   invalid_tools: 'invalid_function_parameters',

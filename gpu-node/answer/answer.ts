@@ -11,6 +11,7 @@ import { EvenAnswer } from './even-answer.ts'
 import { messageShape } from './message.ts'
 import type { Ending, Failure, Finish, Piece, PublicShape, ToldOfRun, WholeChoice } from './public-shape.ts'
 import { responseShape } from './response.ts'
+import { rerankShape, scoreShape } from './score.ts'
 
 /** Collects the bytes of an answer as its events come. `take` hands out what a step made, for one socket write. */
 export interface Answer {
@@ -27,7 +28,14 @@ export interface Answer {
   take(): string
 }
 
-const shapes = { chat: chatShape, completion: completionShape, message: messageShape, response: responseShape }
+const shapes = {
+  chat: chatShape,
+  completion: completionShape,
+  message: messageShape,
+  response: responseShape,
+  score: scoreShape,
+  rerank: rerankShape,
+}
 
 /** `usage` is what was counted when it is asked for. */
 export function answerTo(request: GenerateRequest, usage: () => Usage, run: ToldOfRun = {}): Answer {

@@ -29,9 +29,9 @@ export interface Runner {
   hold(constraint: Constraint, account: string): Promise<HeldConstraint>
 
   /**
-   * Puts chats into the format that the model's folder has, and gaps into the one that the model was trained for. Rejects with a
-   * `Refusal` (`invalid_messages`, `no_infill`) where it has none, or that does not take one. A runner whose engine formats chats
-   * itself leaves them as they are.
+   * Puts chats into the format that the model's folder has, and gaps and judged answers into the one that the model was trained
+   * for. Rejects with a `Refusal` (`invalid_messages`, `no_infill`, `wrong_model`) where it has none, or that does not take one. A
+   * runner whose engine formats chats itself leaves them as they are.
    */
   format(prompts: PromptPart[][]): Promise<PromptPart[][]>
 
@@ -63,6 +63,7 @@ export type RunRequest = Omit<
   | 'response_id'
   | 'created_unix_s'
   | 'shape'
+  | 'ranked'
   | 'stream'
   | 'include_usage'
   | 'continuous_usage'

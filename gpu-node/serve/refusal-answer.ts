@@ -10,6 +10,7 @@ const STATUS: Record<NodeErrorCode, 400 | 401 | 404 | 503> = {
   ceiling_exceeded: 400,
   unknown_special: 400,
   no_infill: 400,
+  wrong_model: 400,
   invalid_messages: 400,
   invalid_token_id: 400,
   invalid_constraint: 400,

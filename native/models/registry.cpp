@@ -10,7 +10,7 @@ namespace ziya {
 namespace {
 
 std::deque<Architecture>& architectures() {
-  static std::deque<Architecture> all = {llama_architecture, gpt_bigcode_architecture};
+  static std::deque<Architecture> all = {llama_architecture, llama_reward_architecture, gpt_bigcode_architecture};
   return all;
 }
 

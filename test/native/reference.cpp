@@ -318,10 +318,10 @@ ModelFile::ModelFile(const RandomModel& model, Dtype dtype) {
     const uint64_t bytes = values.size() * (dtype == Dtype::f32 ? 4 : 2);
     std::fwrite(data, 1, bytes, file);
     tensors.push_back({.name = tensor, .path = path, .dtype = dtype, .offset = offset, .bytes = bytes, .shape = model.shapes.at(tensor)});
-    if (model.architecture == "llama")
-      place_llama_tensor(tensors.back(), model.shape);
-    else
+    if (model.architecture == "gpt_bigcode")
       tensors.back().slot = tensor;
+    else
+      place_llama_tensor(tensors.back(), model.shape);
     offset += bytes;
   }
   std::fclose(file);

@@ -68,6 +68,7 @@ export class FakeRunner implements Runner {
     return prompts.map((parts) =>
       parts.flatMap((part) => {
         if ('infill' in part) return [{ text: part.infill.before }, { text: part.infill.after }]
+        if ('judged' in part) return [{ text: part.judged.query }, { text: part.judged.answer }]
         return 'chat' in part ? part.chat.map(({ text }) => ({ text })) : [part]
       }),
     )

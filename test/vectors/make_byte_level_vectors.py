@@ -3,10 +3,10 @@
     pip install tokenizers==0.23.*
     python test/vectors/make_byte_level_vectors.py test/vectors/byte-level.json
 
-Options: --pieces N (default 700), --count N (default 60, of each variant) and --seed N. For the 100,000 texts of docs/measurements.md, with
+Options: --pieces N (default 700), --count N (default 60, of each variant) and --seed N. For the 102,000 texts of docs/measurements.md, with
 as many pieces as StarCoder has:
 
-    python test/vectors/make_byte_level_vectors.py .local/byte-level.json --pieces 49152 --count 100000
+    python test/vectors/make_byte_level_vectors.py .local/byte-level.json --pieces 49152 --count 34000
     BYTE_LEVEL=.local/byte-level.json npm test -- test/gpu-node/run/native/tokenizer/byte-level.test.ts
 
 Each variant has its tokenizer.json, trained here from HumanEval and random texts: with the splitters of StarCoder, of GPT-2, and with
@@ -53,7 +53,7 @@ def text_of(rng):
 def trained(splitter, pieces, rng):
     with gzip.open("test/data/humaneval/HumanEval.jsonl.gz", "rt") as lines:
         problems = [json.loads(line) for line in lines]
-    texts = [problem["prompt"] + problem["canonical_solution"] for problem in problems] + [text_of(rng) for _ in range(20 * pieces)]
+    texts = [problem["prompt"] + problem["canonical_solution"] for problem in problems] + [text_of(rng) for _ in range(min(20 * pieces, 60_000))]
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = splitter()
     tokenizer.decoder = decoders.ByteLevel()

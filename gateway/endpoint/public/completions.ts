@@ -98,14 +98,11 @@ function echoOf({ echo, max_tokens }: Body): boolean {
 function partsOf({ prompt, suffix, echo, truncate_prompt_tokens }: Body): PromptPart[][] {
   const prompts = promptsOf(prompt)
   if (!suffix) return prompts.map(rawPrompt)
-  if (echo || truncate_prompt_tokens != null)
-    throw new ApiError('invalid_value', {
-      param: 'suffix',
-      message: "'suffix' goes with neither 'echo' nor 'truncate_prompt_tokens'.",
-    })
   return prompts.map((before) => {
-    if (typeof before === 'string') return [{ infill: { before, after: suffix } }]
-    throw new ApiError('invalid_value', { param: 'prompt', message: "With 'suffix' a prompt is a text." })
+    if (typeof before === 'string' && !echo && truncate_prompt_tokens == null)
+      return [{ infill: { before, after: suffix } }]
+    const message = "'suffix' goes with texts, and with neither 'echo' nor 'truncate_prompt_tokens'."
+    throw new ApiError('invalid_value', { param: 'suffix', message })
   })
 }
 

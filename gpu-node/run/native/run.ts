@@ -1,6 +1,6 @@
 // A request in our own engine: one sequence a choice, and the way from its tokens to text.
 
-import type { Run, RunChoice, RunEvent, RunRequest } from '../runner.ts'
+import type { Run, RunChoice, RunEvent, RunRequest, TokenLogprob } from '../runner.ts'
 import { ChoiceText, type Delivery } from '../text/choice-text.ts'
 import { type EchoedPrompt, EchoReader } from './echoed-prompt.ts'
 import type { DrawnOutput, PromptOutput } from './scheduler.ts'
@@ -140,7 +140,9 @@ class NativeChoice implements RunChoice, LoopChoice {
     const prompt = this.#echo?.prompt
     prompt?.score(scores)
     for (const choice of this.run.choices) if (prompt && choice.#echo?.prompt === prompt) yield* choice.#echoed()
-    if (finish !== null) yield this.cut()
+    if (finish === null) return
+    const end = this.cut()
+    yield this.sequence.is_judged ? { ...end, text: '', logprobs: scores.map(valueAsLogprob) } : end
   }
 
   *#echoBefore(output: DrawnOutput): Generator<RunEvent> {
@@ -157,6 +159,11 @@ class NativeChoice implements RunChoice, LoopChoice {
     this.is_over = finish !== null
     return { run: this.run, choice: this.#index, text, tokens, logprobs, finish, stop }
   }
+}
+
+/** The value of an answer stands in the place of a log-probability. */
+function valueAsLogprob({ logprob }: PromptOutput['scores'][number]): TokenLogprob {
+  return { text: '', bytes: null, logprob, top: [], offset: 0 }
 }
 
 function sum<T>(items: readonly T[], of: (item: T) => number): number {

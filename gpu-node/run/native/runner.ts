@@ -24,6 +24,7 @@ import { fingerprintOf } from './fingerprint.ts'
 import { Grammar } from './grammar/grammar.ts'
 import { Grammars } from './grammar/grammars.ts'
 import { infillParts } from './infill.ts'
+import { judgedParts, wrongModel } from './judged.ts'
 import type { Model } from './load/model-folder.ts'
 import { encodePrompts, prepareChoices, undrawableIds } from './prepare.ts'
 import { NativeRun } from './run.ts'
@@ -35,7 +36,7 @@ import { Detokenizer } from './tokenizer/detokenizer.ts'
 import { refuseStrangeIds } from './tokenizer/encode-prompt.ts'
 
 export interface NativeRunnerOptions {
-  model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'> & Partial<Pick<Model, 'chat_template'>>
+  model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'> & Partial<Pick<Model, 'chat_template' | 'architecture'>>
   engine: Engine
   limits: SchedulerLimits
   lookahead: 'auto' | 'on' | 'off' // auto: on a GPU
@@ -97,7 +98,7 @@ export class NativeRunner implements Runner {
     assert(held === null || held instanceof Grammar, 'a constraint is held by the runner that is to follow it')
     const { model } = this.#options
     const limits = { sequence_tokens_max: this.sequence_tokens_max, undrawable_ids: this.#undrawable_ids }
-    const room = { model, ...limits, grammar: held }
+    const room = { model, ...limits, grammar: held, judges: this.#judges }
     return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop, this.#fingerprint)
   }
 
@@ -120,10 +121,16 @@ export class NativeRunner implements Runner {
     await this.#options.engine.close()
   }
 
+  get #judges(): boolean {
+    return this.#options.model.architecture?.judgedText !== undefined
+  }
+
   async #formatted(parts: PromptPart[]): Promise<PlainPart[]> {
     const plain: PlainPart[] = []
     for (const part of parts) {
-      if ('infill' in part) plain.push(...infillParts(part, this.#options.model.tokenizer))
+      if ('judged' in part) plain.push(...judgedParts(part, this.#options.model))
+      else if (this.#judges) throw wrongModel('This model judges answers and writes none: ask /v1/score or /v1/rerank.')
+      else if ('infill' in part) plain.push(...infillParts(part, this.#options.model.tokenizer))
       else if (!('chat' in part)) plain.push(part)
       else if (this.#chat_template) plain.push(...(await this.#chat_template.parts(part)))
       else
@@ -136,7 +143,8 @@ export class NativeRunner implements Runner {
   async #generateOneToken(): Promise<void> {
     const sampling = { ...neutralSampling, temperature: 0, seed: 0n, bias: biasOf([]), logprobs: null }
     const limits = { output_tokens_max: 1, output_tokens_min: 0, stop_ids: new Set<number>(), cache_salt: '' }
-    this.#scheduler.submit(new Sequence({ prompt: [0], ...limits, priority: 'interactive', sampling }))
+    const judged = this.#judges && { output_tokens_max: 0, is_judged: true, sampling: { ...sampling, logprobs: 0 } }
+    this.#scheduler.submit(new Sequence({ prompt: [0], ...limits, priority: 'interactive', sampling, ...judged }))
     const step = this.#scheduler.schedule()!
     const [output] = this.#scheduler.apply(step, await this.#options.engine.step(step.batch))
     for (const { error } of this.#scheduler.takeFaults()) throw error

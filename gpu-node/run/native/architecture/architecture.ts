@@ -2,6 +2,7 @@
 // each with its place in the engine. Its other half is native/models/<name>.cpp, which has slots of these names.
 
 import * as z from 'zod'
+import type { JudgedPart } from '../../../../contract/internal/generation.ts'
 import type { ModelShape } from '../engine.ts'
 import { ModelError, type ModelErrorCode } from '../model-error.ts'
 import { DIMENSION_MAX } from './bounds.ts'
@@ -21,6 +22,8 @@ export interface Architecture {
   tied: readonly string[]
   /** Says whether the files may have this tensor, too, though nothing is computed with it. */
   isHarmless(name: string, shape: ModelShape): boolean
+  /** The text that such a model judges by a value at its end. One that has it writes nothing. */
+  judgedText?(pair: JudgedPart['judged']): string
 }
 
 /** What an operator says where a config.json lacks it. */

@@ -25,8 +25,8 @@ export function tokenBytes(tokenizer: Tokenizer, vocab_size: number, { at_start 
 const NONE = Buffer.alloc(0)
 
 function bytesOfToken(tokenizer: Tokenizer, id: number, at_start: boolean): Buffer {
-  const bytes = tokenizer.bytesOf(id)
-  return bytes ? Buffer.from(bytes) : bytesOfText(tokenizer, tokenizer.piece(id), at_start)
+  const spelled = tokenizer.bytesOf(id)
+  return spelled ? Buffer.from(spelled.bytes) : bytesOfText(tokenizer, tokenizer.piece(id), at_start)
 }
 
 function bytesOfText({ model }: Tokenizer, piece: Piece | undefined, at_start: boolean): Buffer {

@@ -29,9 +29,13 @@ export interface FolderTokenizer {
 // Published models pad the vocabulary to a multiple of at most this; a larger difference is another model's tokenizer.
 const PADDING_MAX = 1023
 
-/** `vocab_size` is the network's: what is beyond it can never be drawn. */
-export function readTokenizer(folder: string, vocab_size: number): FolderTokenizer {
+/**
+ * `vocab_size` is the network's: what is beyond it can never be drawn. Of a model that writes nothing a text may end with a token, which
+ * its format then has.
+ */
+export function readTokenizer(folder: string, vocab_size: number, { may_end = false } = {}): FolderTokenizer {
   const config = configOf(folder)
+  if (config.add_eos_token && !may_end) throw endsTexts()
   const base = baseOf(folder, config)
   const listed = [...base.listed, ...listedTokens(folder)]
   const named = namedTokens(config, specialMapOf(folder))
@@ -224,12 +228,7 @@ function templateOf(json: unknown): Template | null {
 }
 
 /** Null where nothing says it: then a SentencePiece model has a beginning, and a byte-level one has none. */
-function addsBegin({ add_bos_token, add_eos_token }: TokenizerConfig, template: Template | null): boolean | null {
-  if (add_eos_token)
-    throw new ModelError(
-      'tokenizer_unsupported',
-      'tokenizer_config.json: add_eos_token is true, so a prompt would end before its answer; set it to false',
-    )
+function addsBegin({ add_bos_token }: TokenizerConfig, template: Template | null): boolean | null {
   const of_template = template && template.begins !== null
   if (add_bos_token != null && of_template !== null && add_bos_token !== of_template)
     throw new ModelError(
@@ -237,6 +236,13 @@ function addsBegin({ add_bos_token, add_eos_token }: TokenizerConfig, template: 
       `tokenizer_config.json: add_bos_token is ${add_bos_token}, the post_processor of tokenizer.json says otherwise`,
     )
   return add_bos_token ?? of_template
+}
+
+function endsTexts(): ModelError {
+  return new ModelError(
+    'tokenizer_unsupported',
+    'tokenizer_config.json: add_eos_token is true, so a prompt would end before its answer; set it to false',
+  )
 }
 
 const LLAMA_BEGIN = '<s>' // the default of LlamaTokenizer

@@ -4,7 +4,7 @@
 
 import type { Completed } from '../../text/logprobs.ts'
 import type { Piece } from './sentencepiece-file.ts'
-import type { Tokenizer } from './tokenizer.ts'
+import type { SpelledBytes, Tokenizer } from './tokenizer.ts'
 
 const SPACE = '\u2581'
 
@@ -85,15 +85,11 @@ export class Detokenizer {
   }
 
   // What the first of them ends was unfinished before; what the others end is of this token.
-  #takeBytes(bytes: readonly number[]): Completed {
-    if (!this.#is_within && bytes.every((byte) => byte < 0x80)) return this.#takeAscii(bytes)
+  #takeBytes({ bytes, text: whole }: SpelledBytes): Completed {
+    if (!this.#is_within && whole !== null) return { unfinished: '', text: this.#continueWith(whole) }
     const [first, ...others] = bytes.map((byte) => this.#takeByte(byte))
     const text = others.reduce((sum, { unfinished, text }) => sum + unfinished + text, first!.text)
     return { unfinished: first!.unfinished, text }
-  }
-
-  #takeAscii(bytes: readonly number[]): Completed {
-    return { unfinished: '', text: this.#continueWith(String.fromCharCode(...bytes)) }
   }
 
   // A byte that does not continue what is unfinished ends it, and begins anew.
@@ -141,17 +137,7 @@ function isContinuation(byte: number): boolean {
 }
 
 /** Bytes that are no text by themselves are spelled out, each of them. */
-function surfaceOf(bytes: readonly number[]): Surface {
-  const text = textOf(bytes) ?? bytes.map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')
-  return { text, bytes: [...bytes] }
-}
-
-const strict_utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true })
-
-function textOf(bytes: readonly number[]): string | null {
-  try {
-    return strict_utf8.decode(Uint8Array.from(bytes))
-  } catch {
-    return null
-  }
+function surfaceOf({ bytes, text }: SpelledBytes): Surface {
+  const spelled = bytes.map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')
+  return { text: text ?? spelled, bytes: [...bytes] }
 }

@@ -17,7 +17,7 @@ export function encodePrompt(parts: PromptPart[], tokenizer: Tokenizer): number[
 function encodePart(parts: PromptPart[], i: number, tokenizer: Tokenizer): number[] {
   const part = parts[i]!
   if ('text' in part) return tokenizer.encode(part.text, { is_first: isFirstText(parts, i) })
-  assert(!('chat' in part || 'infill' in part), 'a prompt is formatted before it is encoded')
+  assert('special' in part || 'tokens' in part, 'a prompt is formatted before it is encoded')
   if ('tokens' in part) return part.tokens.map((id) => checkedId(id, tokenizer))
   if (i === 0 && isBegin(part)) return tokenizer.begin_id === null ? [] : [tokenizer.begin_id]
   return [specialId(part.special, tokenizer)]

@@ -19,6 +19,22 @@ export const BEGIN = '<s>'
 
 const LOOKED_BACK_MIN = 4096 // UTF-16 units in which a place to cut is looked for, or as many as are kept
 
+/** The bytes of a piece, and their text where the piece is one by itself, and no single byte. */
+export interface SpelledBytes {
+  bytes: readonly number[]
+  text: string | null
+}
+
+const strict_utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true })
+
+function spelledAs(bytes: readonly number[]): SpelledBytes {
+  try {
+    return { bytes, text: strict_utf8.decode(Uint8Array.from(bytes)) }
+  } catch {
+    return { bytes, text: null }
+  }
+}
+
 export class Tokenizer {
   readonly model: TokenizerModel
   /** What a sequence begins with; null where that is nothing. */
@@ -34,6 +50,7 @@ export class Tokenizer {
   readonly #user_defined: PrefixMatcher
   readonly #added: PrefixMatcher
   readonly #words: WordIds | null // where pieces spell bytes
+  readonly #spelled: (SpelledBytes | null)[] = [] // of the pieces that were asked for
   #seams: Seams | null = null // made for the first text that is cut
 
   /** `model` is what a file says, or the bytes of a tokenizer.model. A sequence begins with LLaMA's own piece where nothing else is said. */
@@ -68,11 +85,15 @@ export class Tokenizer {
     return this.model.pieces[id]
   }
 
-  /** The bytes of a piece that spells bytes, and null of one that spells text or nothing. */
-  bytesOf(id: number): readonly number[] | null {
-    const piece = this.model.pieces[id]
-    if (piece?.type === 'byte') return [Number.parseInt(piece.text.slice(3, 5), 16)]
-    return this.#words && piece?.type === 'normal' ? bytesOfPiece(piece.text) : null
+  /** What a piece spells that is of bytes; null of one that is of text or of nothing. */
+  bytesOf(id: number): SpelledBytes | null {
+    this.#spelled[id] ??= this.#spelledBytes(this.model.pieces[id])
+    return this.#spelled[id]
+  }
+
+  #spelledBytes(piece: Piece | undefined): SpelledBytes | null {
+    if (piece?.type === 'byte') return { bytes: [Number.parseInt(piece.text.slice(3, 5), 16)], text: null }
+    return this.#words && piece?.type === 'normal' ? spelledAs(bytesOfPiece(piece.text)) : null
   }
 
   /** The id of a control, user-defined or added piece, or null where the vocabulary has none of this text. */
