@@ -26,7 +26,8 @@ async function start(config: NodeConfig): Promise<Service> {
   for (const note of model.notes) log.warn(note)
   const engine = await loadEngine(model.shape, model.tensors, engineOptions(config), progressPrinter())
   const limits = { ...config, blocks: engine.info.blocks }
-  const runner = new NativeRunner({ model, engine, limits, lookahead: config.lookahead })
+  const onFault = (error: unknown) => log.error({ err: error }, 'a sequence failed; the others go on')
+  const runner = new NativeRunner({ model, engine, limits, lookahead: config.lookahead, onFault })
   const service = await startService({ config, runner, log })
   log.info({ ...engine.info, url: service.url, public_key: service.public_key }, 'ready')
   const { url, node_id, public_key } = service

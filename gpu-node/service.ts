@@ -105,6 +105,7 @@ function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
     on_finished: () => sync.poke(),
     whenSettled: (record) => sync.whenSettled(record),
     on_failed,
+    on_fault: (error) => log.error({ err: error }, 'an answer failed; the others go on'),
   })
   const turns = new Turns()
   const calls = new GatewayCalls({ gateway_url, ...identity })

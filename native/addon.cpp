@@ -503,6 +503,8 @@ Napi::Value NativeEngine::info(const Napi::CallbackInfo& info) {
   const ziya::EngineInfo& known = host_->info();
   Napi::Object object = Napi::Object::New(info.Env());
   object.Set("device", known.device);
+  object.Set("arithmetic", known.arithmetic);
+  object.Set("weights_digest", known.weights_digest);
   object.Set("weight_bytes", double(known.weight_bytes));
   object.Set("kv_bytes", double(known.kv_bytes));
   object.Set("parameters", double(known.parameters));

@@ -74,6 +74,9 @@ export interface Run {
   /** What is billed of its prompts so far: nothing of one whose turn has not come. */
   readonly usage: { prompt_tokens: number; cached_tokens: number }
 
+  /** Names what can change the bytes of its answer, where that is known. */
+  readonly fingerprint?: string | null
+
   /** The ids of each of its prompts, where the request asked for them. */
   readonly prompt_token_ids?: readonly (readonly number[])[]
 
@@ -113,7 +116,7 @@ export interface RunStep {
    * spreads over several turns of the event loop. A run that was stopped meanwhile has no more events.
    */
   readonly events: Iterable<RunEvent>
-  /** Runs that failed alone, while the runner goes on. They have no more events. */
+  /** Runs that failed alone, while the runner goes on. They have no more events. Whole when all events were read. */
   readonly failed?: readonly Run[]
 }
 

@@ -61,6 +61,8 @@ class Kernels {
   virtual ~Kernels() = default;
 
   virtual std::string device() const = 0;
+  // Names what decides the bits of all it computes: an instruction set, or a GPU.
+  virtual std::string arithmetic() const = 0;
   virtual int64_t allocated_bytes() const = 0;
 
   virtual std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout) = 0;

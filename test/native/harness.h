@@ -75,6 +75,7 @@ std::vector<Test> attention_tests(const Device& device);
 std::vector<Test> kernel_tests(const Device& device);
 // before_step is called with each step's number, and with 0 at the end.
 std::vector<Test> greedy_tests(const Device& device, const std::function<void(int step)>& before_step);
+int recorded_steps();  // that this one takes
 Test recorded_test(const Device& plain, const Device& recording);
 std::vector<Test> model_tests(const Device& device);
 std::vector<Test> identity_tests(const Device& device);

@@ -41,6 +41,7 @@ struct HeapVector : Vector {
 class HeapKernels : public Kernels {
  public:
   std::string device() const override { return "heap"; }
+  std::string arithmetic() const override { return "none"; }
   int64_t allocated_bytes() const override { return allocated_; }
   std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout) override {
     constexpr int64_t bytes_max = 1 << 20;

@@ -341,7 +341,7 @@ function chunk(request: GenerateRequest, index: number, content: string, finish_
 }
 
 function frame(request: GenerateRequest, object: string) {
-  return { ...headOf(request), object }
+  return { ...headOf(request, {}), object }
 }
 
 function usageFor(completion: number) {

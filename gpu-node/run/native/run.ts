@@ -24,9 +24,11 @@ const NOTHING = { unfinished: '', text: '' }
 export class NativeRun implements Run {
   readonly choices: readonly NativeChoice[]
   readonly prompt_token_ids?: readonly (readonly number[])[]
+  readonly fingerprint: string | null
   readonly #loop: StepLoop
 
-  constructor(request: TextRequest, choices: NativeChoiceParts[], loop: StepLoop) {
+  constructor(request: TextRequest, choices: NativeChoiceParts[], loop: StepLoop, fingerprint: string | null = null) {
+    this.fingerprint = fingerprint
     this.choices = choices.map((parts, index) => new NativeChoice({ ...parts, run: this, index, request }))
     this.#loop = loop
     if (request.return_token_ids) this.prompt_token_ids = this.#leaders.map((sequence) => sequence.prompt)

@@ -20,6 +20,7 @@ import type {
 } from '../runner.ts'
 import { ChatTemplate } from './chat/chat-template.ts'
 import type { Engine } from './engine.ts'
+import { fingerprintOf } from './fingerprint.ts'
 import { Grammar } from './grammar/grammar.ts'
 import { Grammars } from './grammar/grammars.ts'
 import type { Model } from './load/model-folder.ts'
@@ -37,6 +38,8 @@ export interface NativeRunnerOptions {
   engine: Engine
   limits: SchedulerLimits
   lookahead: 'auto' | 'on' | 'off' // auto: on a GPU
+  /** Told of an error that ended one sequence alone. */
+  onFault?: (error: unknown) => void
 }
 
 export class NativeRunner implements Runner {
@@ -47,16 +50,18 @@ export class NativeRunner implements Runner {
   readonly #grammars: Grammars
   readonly #chat_template: ChatTemplate | null
   readonly #undrawable_ids: readonly number[]
+  readonly #fingerprint: string | null
 
   constructor(options: NativeRunnerOptions) {
-    const { model, engine, limits, lookahead } = options
+    const { model, engine, limits, lookahead, onFault } = options
     const looks_ahead = lookahead === 'auto' ? engine.info.device.startsWith('cuda') : lookahead === 'on'
     this.#options = options
     this.#grammars = new Grammars(model)
     this.#chat_template = chatTemplateOf(model)
     this.#undrawable_ids = undrawableIds(model)
-    this.#scheduler = new Scheduler(limits)
-    this.#loop = new StepLoop({ engine, scheduler: this.#scheduler, looks_ahead })
+    this.#fingerprint = engine.info.weights_digest === undefined ? null : fingerprintOf(model.shape, engine.info)
+    this.#scheduler = new Scheduler({ ...limits, vocab_size: model.shape.vocab_size })
+    this.#loop = new StepLoop({ engine, scheduler: this.#scheduler, looks_ahead, ...(onFault && { onFault }) })
     this.sequence_tokens_max = Math.min(model.shape.context_tokens, this.#scheduler.sequence_tokens_max)
   }
 
@@ -92,7 +97,7 @@ export class NativeRunner implements Runner {
     const { model } = this.#options
     const limits = { sequence_tokens_max: this.sequence_tokens_max, undrawable_ids: this.#undrawable_ids }
     const room = { model, ...limits, grammar: held }
-    return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop)
+    return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop, this.#fingerprint)
   }
 
   encode(prompts: PromptPart[][], truncated: Truncation = { max_tokens: 0 }): number[][] {
@@ -132,6 +137,7 @@ export class NativeRunner implements Runner {
     this.#scheduler.submit(new Sequence({ prompt: [0], ...limits, priority: 'interactive', sampling }))
     const step = this.#scheduler.schedule()!
     const [output] = this.#scheduler.apply(step, await this.#options.engine.step(step.batch))
+    for (const { error } of this.#scheduler.takeFaults()) throw error
     if (output && 'is_broken' in output)
       throw Object.assign(new Error('the model computed a logit that is not finite'), { code: 'logits_not_finite' })
   }

@@ -40,6 +40,8 @@ struct AttentionTask {
   int64_t out_stride;
 };
 
+constexpr int width_max = 16;  // of any instruction set
+
 struct Bodies {
   const char* name;
   int width;  // floats in a vector, and outputs in a panel

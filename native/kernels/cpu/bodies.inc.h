@@ -9,6 +9,8 @@
 namespace ziya {
 namespace {
 
+static_assert(width <= width_max);
+
 // The prefill path's blocks: a slice of a pair in L1 as fp32 (16 KiB), the rows' slices and the sums in L2.
 constexpr int blocked_k = 2048 / width;
 constexpr int blocked_rows = 174;

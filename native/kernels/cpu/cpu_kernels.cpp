@@ -44,6 +44,7 @@ class CpuKernels : public Kernels {
     return std::string("cpu ") + bodies_.name + ", " + std::to_string(pool_.threads()) +
            (pool_.threads() == 1 ? " thread" : " threads");
   }
+  std::string arithmetic() const override { return bodies_.name; }
   int64_t allocated_bytes() const override { return allocated_; }
 
   std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout) override;
@@ -165,6 +166,19 @@ std::unique_ptr<KvLayer> CpuKernels::make_kv_layer(int blocks) {
   return layer;
 }
 
+// panel[k * width + lane] = rows[lane * inputs + k], by way of a tile: rows of some lengths begin in one cache set, and read column
+// by column would push one another out.
+void pack_panel(const uint16_t* rows, int inputs, int lanes, uint16_t* panel, int width) {
+  constexpr int tile_columns = 128;
+  uint16_t tile[width_max][tile_columns + 2];
+  for (int begin = 0; begin < inputs; begin += tile_columns) {
+    const int columns = std::min(tile_columns, inputs - begin);
+    for (int lane = 0; lane < lanes; lane++) std::copy_n(rows + int64_t(lane) * inputs + begin, columns, tile[lane]);
+    for (int k = 0; k < columns; k++)
+      for (int lane = 0; lane < lanes; lane++) panel[int64_t(begin + k) * width + lane] = tile[lane][k];
+  }
+}
+
 void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) {
   const CpuMatrix& matrix = cpu(to);
   const int inputs = matrix.inputs, width = matrix.width;
@@ -177,8 +191,7 @@ void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRow
     while (row + together < rows && together < width && matrix.at(first_row + row + together) == panel + together)
       together++;
     const uint16_t* from = fp16.get() + int64_t(row) * inputs;
-    for (int k = 0; k < inputs; k++)
-      for (int lane = 0; lane < together; lane++) panel[int64_t(k) * width + lane] = from[int64_t(lane) * inputs + k];
+    pack_panel(from, inputs, together, panel, width);
     row += together;
   }
 }

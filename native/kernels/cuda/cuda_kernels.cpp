@@ -125,6 +125,7 @@ class CudaKernels : public Kernels {
   std::string device() const override {
     return "cuda:" + std::to_string(device_.device) + " " + device_.properties.name;
   }
+  std::string arithmetic() const override { return device_.properties.name; }
   int64_t allocated_bytes() const override { return allocated_; }
 
   std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout) override;
