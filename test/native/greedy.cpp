@@ -79,9 +79,10 @@ void the_embedded_model_decodes_as_on_the_cpu(const Device& device, const Before
 // Batches of every bucket's sizes, with whatever came before still in the padding, and contexts of one and of several splits.
 void recorded_steps_give_the_same_bytes(const Device& plain, const Device& recording, Random& random) {
   const StepLimits limits = {.batch_tokens_max = 128, .sequences_max = 128, .blocks = 256};
-  ModelShape shape = random_shape(random);
-  shape.context_tokens = 1024;
-  const RandomModel model = random.between(0, 1) ? random_model(shape, random) : random_gpt_bigcode(shape, random);
+  ModelShape llama = random_shape(random);
+  llama.context_tokens = 1024;
+  const RandomModel model = random.between(0, 1) ? random_model(llama, random) : random_gpt_bigcode(llama, random);
+  const ModelShape& shape = model.shape;  // a network has one of its own
   const Devices want_devices(plain.make(shape, limits, 1), shape.layers), got_devices(recording.make(shape, limits, 1), shape.layers);
   const auto want_model = load_model(model, limits, want_devices), got_model = load_model(model, limits, got_devices);
   // Each has a last block of its own, after some that nobody writes.
