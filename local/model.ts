@@ -32,11 +32,13 @@ export function readModel(dir: string, template: string | null): FolderModel {
 
 function unlisted(dir: string, context: number, wanted: string | null): Omit<FolderModel, 'id'> {
   const id = basename(dir)
-  const { template, reason } = wanted ? { template: known(wanted), reason: 'as --template says' } : guess(id, dir)
+  const { template, reason } = wanted
+    ? { template: knownTemplate(wanted), reason: 'as --template says' }
+    : guess(id, dir)
   return { local_model: { id, template, context }, explanation: `template ${template}, ${reason}` }
 }
 
-function known(name: string): TemplateName {
+export function knownTemplate(name: string): TemplateName {
   const found = templateNames.find((template) => template === name)
   if (!found) throw new Error(`--template ${name} is not one of ${templateNames.join(', ')}`)
   return found

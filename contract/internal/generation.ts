@@ -156,10 +156,12 @@ export type NodeErrorCode =
   | 'invalid_token_id'
   | 'invalid_constraint' // it is none, nothing follows it, or a part of it cannot be held
   | 'invalid_tools' // as much of the parameters of a tool
+  | 'unsupported' // what generates for this node has no such thing
   | 'overloaded'
   | 'no_room' // the disk that its journal is on, or the journal, is full
   | 'draining'
   | 'engine_failed'
+  | 'no_stream' // of what is to be resumed: it does not run here, nobody may resume it, or somebody reads it
 
 export interface NodeError {
   error: { code: NodeErrorCode; message: string; param: string | null }

@@ -13,7 +13,7 @@ import {
   STOPS_MAX,
   TOOLS_MAX,
 } from '../../contract/internal/generation.ts'
-import { type Question, verifyQuestion } from '../../contract/internal/question.ts'
+import { type Question, type Resumption, verifyQuestion } from '../../contract/internal/question.ts'
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import type { ResponseAsked } from '../../contract/public/responses.ts'
 import { Generation } from '../answer/generation.ts'
@@ -111,6 +111,12 @@ const questionSchema = z.union([
   z.strictObject({ tokens: z.array(token_id) }),
 ])
 
+const resumptionSchema = z.strictObject({
+  request_id: z.string().min(1).max(100),
+  attempt: z.int().min(1),
+  takes_over: z.boolean(),
+})
+
 /** What a ticket has to fit. */
 export interface DoorSettings {
   node_id: string
@@ -138,14 +144,28 @@ export function acceptBody(bytes: Uint8Array, ticket: Ticket): string {
   return new TextDecoder().decode(bytes)
 }
 
+interface SignedBody {
+  signature: string | undefined
+  body: string
+}
+
 /** A question that a gateway of ours signed for this node; refuses `bad_ticket`. */
-export async function acceptQuestion(
-  { signature, body }: { signature: string | undefined; body: string },
+export async function acceptQuestion(signed: SignedBody, settings: DoorSettings): Promise<Question> {
+  return parsed(await signedText(signed, settings), questionSchema)
+}
+
+/** The same of a stream that is to be resumed. */
+export async function acceptResumption(signed: SignedBody, settings: DoorSettings): Promise<Resumption> {
+  return parsed(await signedText(signed, settings), resumptionSchema)
+}
+
+async function signedText(
+  { signature, body }: SignedBody,
   { node_id, ticket_keys, now = Date.now }: DoorSettings,
-): Promise<Question> {
+): Promise<string> {
   if (!(await verifyQuestion(signature ?? '', { node_id, body, now_ms: now() }, ticket_keys.known)))
     throw new Refusal('bad_ticket', 'The question was not signed by our gateway for this node, or is too old.')
-  return parsed(body, questionSchema)
+  return body
 }
 
 /** The request in a body's text; refuses `bad_request` naming what is wrong. */

@@ -3,7 +3,7 @@
 import type { NodeError, NodeErrorCode } from '../../contract/internal/generation.ts'
 import type { Refusal } from '../refusal.ts'
 
-const STATUS: Record<NodeErrorCode, 400 | 401 | 503> = {
+const STATUS: Record<NodeErrorCode, 400 | 401 | 404 | 503> = {
   bad_ticket: 401,
   bad_request: 400,
   context_length_exceeded: 400,
@@ -15,14 +15,16 @@ const STATUS: Record<NodeErrorCode, 400 | 401 | 503> = {
   invalid_token_id: 400,
   invalid_constraint: 400,
   invalid_tools: 400,
+  unsupported: 400,
   overloaded: 503,
   no_room: 503,
   draining: 503,
   engine_failed: 503,
+  no_stream: 404,
 }
 
 export interface RefusalAnswer {
-  status: 400 | 401 | 503
+  status: 400 | 401 | 404 | 503
   headers: Record<string, string>
   body: NodeError
 }

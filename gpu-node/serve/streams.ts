@@ -159,14 +159,15 @@ export class Streams implements RunnerListener {
     if (outcome !== 'client_gone') await this.#options.whenSettled(generation)
     if (!this.#streams.has(generation.run)) return // a step came to its end, too
     this.#options.metrics.ended(generation)
-    reader.end(generation.answer.take(), statusOf(outcome))
+    reader.end(generation.answer.take(), statusOf(outcome, generation.run))
     this.#streams.delete(generation.run)
     if (this.#streams.size === 0) this.#idle.resolve()
   }
 }
 
 // Only an unstreamed answer of which nothing was sent yet has this status; a stream's head was sent when it began.
-function statusOf(outcome: Outcome): number {
+function statusOf(outcome: Outcome, { failure }: Run): number {
   if (outcome === 'revoked') return 403
-  return outcome === 'error' ? 503 : 200
+  if (outcome !== 'error') return 200
+  return failure === 'context_length_exceeded' || failure === 'refused' ? 400 : 503
 }

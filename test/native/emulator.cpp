@@ -63,7 +63,7 @@ Device emulated(const char* name, const CudaOptions& options) {
 std::string complaint(void (*kernel)(int*), size_t shared_bytes = 256) {
   int out[32] = {};
   try {
-    emulator::launch_kernel("culprit", kernel, dim3(1), dim3(32), shared_bytes, nullptr, &out[0]);
+    emulator::launch_kernel("culprit", kernel, 1, dim3(1), dim3(32), shared_bytes, nullptr, &out[0]);
   } catch (const std::runtime_error& error) {
     return error.what();
   }
@@ -141,7 +141,7 @@ void a_race_changes_the_bytes(Random&) {
       shared[threadIdx.x] = int(threadIdx.x);
       to[threadIdx.x] = shared[(threadIdx.x + 1) % 64];
     };
-    emulator::launch_kernel("racy", static_cast<void (*)(int*)>(racy), dim3(1), dim3(64), 256, nullptr, out.data());
+    emulator::launch_kernel("racy", static_cast<void (*)(int*)>(racy), 1, dim3(1), dim3(64), 256, nullptr, out.data());
     return out;
   };
   const auto forward = result_under(Order::round_robin), backward = result_under(Order::reversed);
@@ -168,7 +168,7 @@ void copies_land_late(Random&) {
       *to = data[3];
       emulator::mbarrier_wait(barrier, 0);
     };
-    emulator::launch_kernel("reader", static_cast<void (*)(int*)>(reader), dim3(1), dim3(1), 256, nullptr, &seen);
+    emulator::launch_kernel("reader", static_cast<void (*)(int*)>(reader), 1, dim3(1), dim3(1), 256, nullptr, &seen);
     emulator::set_order(Order::round_robin);
     return seen;
   };
@@ -186,13 +186,13 @@ void a_kernel_behind_begins_early(Random&) {
                             emulator::wait_for_previous_kernel();
                             *to = 2;
                           }),
-                          dim3(1), dim3(1), 0, stream, &value);
+                          1, dim3(1), dim3(1), 0, stream, &value);
   emulator::launch_kernel("reader", static_cast<void (*)(const int*, int*)>([](const int* from, int* to) {
                             to[0] = *from;
                             emulator::wait_for_previous_kernel();
                             to[1] = *from;
                           }),
-                          dim3(1), dim3(1), 0, stream, &value, &seen[0]);
+                          1, dim3(1), dim3(1), 0, stream, &value, &seen[0]);
   emulator::cudaStreamSynchronize(stream);
   emulator::cudaStreamDestroy(stream);
   expect(seen[0] == 1 && seen[1] == 2, "read " + std::to_string(seen[0]) + " before and " + std::to_string(seen[1]) + " after");
@@ -238,7 +238,7 @@ void a_warp_multiplies_by_mma(Random& random) {
   for (const Order order : orders) {
     emulator::set_order(order);
     float out[16 * 8];
-    emulator::launch_kernel("multiply_by_warp", multiply_by_warp, dim3(1), dim3(32), sizeof(operands), nullptr, &operands[0],
+    emulator::launch_kernel("multiply_by_warp", multiply_by_warp, 1, dim3(1), dim3(32), sizeof(operands), nullptr, &operands[0],
                             &out[0]);
     for (int row = 0; row < 16; row++) {
       for (int column = 0; column < 8; column++) {

@@ -35,7 +35,7 @@ const by_test: Record<string, Broken[]> = {
   'emulator: a product is': [['gemm', 'block > first ? sums[i]', 'block > first + 1 ? sums[i]']],
   'emulator: products of a prefill': [
     ['gemm_stripes', 'token * tile_rows + (row', 'token * tile_rows / 2 + (row'],
-    ['prefill_gemm', 'tile / tokens * groups + group', 'tile / tokens * groups'],
+    ['prefill_gemm', 'block_in_cluster()) * groups + group', 'block_in_cluster()) * groups'],
     ['prefill_gemm', 'row_tile / groups * stripes', 'row_tile * stripes'],
     ['prefill_gemm', 'add_part<false, false>(parts, sums);\n  }', 'add_part<false, true>(parts, sums);\n  }'],
     ['gemm_stripes', 'sums[begin / 2 + i]', 'sums[begin / 4 + i]'],
@@ -64,6 +64,16 @@ const by_test: Record<string, Broken[]> = {
     ['gemm_stripes', 'consumer_registers = 240', 'consumer_registers = 248'],
     ['prefill_gemm', 'constexpr int stages = 4;', 'constexpr int stages = 5;'],
     ['prefill_gemm', 'sums[i] = 0;', 'sums[i] = i == 3;'],
+    // What two blocks of a cluster bring and say to each other.
+    ['prefill_gemm', 'cluster_sync();  //', '__syncthreads();  //'],
+    ['prefill_gemm', 'cluster * groups * warpgroup / warp_size', 'groups * warpgroup / warp_size'],
+    ['prefill_gemm', 'if (lane < cluster) mbarrier', 'if (lane < 1) mbarrier'],
+    ['prefill_gemm', 'first = block_in_cluster() * shared_rows', 'first = 0 * shared_rows'],
+    ['prefill_gemm', '(1 << cluster) - 1', '1'],
+    ['prefill_gemm', 'sizeof(stage.inputs) / cluster, full', 'sizeof(stage.inputs) / 4, full'],
+    ['prefill_gemm', 'tile / tokens * cluster + block_in_cluster()', 'tile / tokens * cluster'],
+    ['prefill_gemm', 'max(filled - stages, 0); last', 'filled; last'],
+    ['prefill_gemm', 'clusters * cluster, threads', 'clusters * cluster - 1, threads'],
   ],
   'emulator: rms norm ': [
     [

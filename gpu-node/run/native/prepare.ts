@@ -110,7 +110,7 @@ function promptsOf(request: RunRequest, room: Room): number[][] {
 }
 
 type PromptRequest = Pick<RunRequest, 'prompts' | 'truncate_prompt' | 'max_tokens'>
-type PromptRoom = Omit<Room, 'grammar' | 'undrawable_ids' | 'judges'>
+type PromptRoom = Pick<Room, 'sequence_tokens_max'> & { model: Pick<Model, 'tokenizer'> }
 
 /** The tokens of each prompt, truncated where that is wanted. */
 export function encodePrompts(request: PromptRequest, room: PromptRoom): number[][] {

@@ -151,6 +151,8 @@ class CudaKernels : public Kernels {
     device_.select();
     ZIYA_DEVICE::fill(matrix.view, seed, deviation, stream_);
   }
+  double seconds_of(const std::function<void()>& work);
+  void set_launches(bool start_early, bool record_steps);
 
   void embed(const Matrix& table, Activations& residual) override;
   void add_positions(const Matrix& table, Activations& residual) override;
@@ -183,7 +185,8 @@ class CudaKernels : public Kernels {
   void upload_angles();
 
   const DeviceChoice device_;
-  const bool records_steps_;
+  bool records_steps_;
+  const bool has_random_cache_;
   const int batch_tokens_max_;
   const ModelShape shape_;
   const CudaParts fast_;
@@ -205,6 +208,7 @@ class CudaKernels : public Kernels {
   std::array<EndedStep, unfinished_steps_max> ended_;
   int steps_ended_ = 0, steps_finished_ = 0;
   int64_t allocated_ = 0;
+  uint64_t fills_ = 0;  // each of a seed of its own
   const StepBatch* batch_ = nullptr;
   // After the memory that they name, so that they go first.
   std::map<RecordingKey, Recording> recordings_;
@@ -215,6 +219,7 @@ class CudaKernels : public Kernels {
 CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options)
     : device_(options.device),
       records_steps_(options.records_steps),
+      has_random_cache_(options.has_random_cache),
       batch_tokens_max_(limits.batch_tokens_max),
       shape_(shape),
       fast_(possible(options.fast)),
@@ -296,8 +301,10 @@ std::unique_ptr<KvLayer> CudaKernels::make_kv_layer(int blocks) {
   device_.select();
   const size_t bytes = size_t(blocks) * shape_.kv_heads * block_tokens * head_stride_ * sizeof(half);
   auto layer = std::make_unique<CudaKvLayer>(bytes, shape_.kv_heads, head_stride_);
-  clear(layer->keys);
-  clear(layer->values);
+  for (const DeviceMemory* memory : {&layer->keys, &layer->values}) {
+    clear(*memory);
+    if (has_random_cache_) fill_halves(memory->as<half>(), int64_t(bytes / sizeof(half)), ++fills_, stream_);
+  }
   return layer;
 }
 
@@ -389,6 +396,22 @@ void CudaKernels::receive(const Kernels& other, const Activations& from, int row
   // The sender's next step, which may be enqueued before this one ran, writes where the copy reads.
   received_.record(stream_);
   check(cudaStreamWaitEvent(sender.stream_, received_, 0), "a copy between devices");
+}
+
+double CudaKernels::seconds_of(const std::function<void()>& work) {
+  device_.select();
+  const TimingEvent begin, end;
+  begin.record(stream_);
+  work();
+  end.record(stream_);
+  return begin.seconds_until(end);
+}
+
+void CudaKernels::set_launches(bool start_early, bool record_steps) {
+  stream_.synchronize();
+  starts_early = start_early;
+  records_steps_ = record_steps;
+  recordings_.clear();  // they were recorded with what was set before
 }
 
 // Decode steps: each token is sampled. Others are too long for a launch to matter.
@@ -562,6 +585,12 @@ bool is_suitable(int device) {
 
 void fill(Kernels& kernels, Matrix& matrix, uint64_t seed, float deviation) {
   static_cast<CudaKernels&>(kernels).fill(own(matrix), seed, deviation);
+}
+
+double device_seconds(Kernels& kernels, const std::function<void()>& work) { return static_cast<CudaKernels&>(kernels).seconds_of(work); }
+
+void set_launches(Kernels& kernels, bool start_early, bool record_steps) {
+  static_cast<CudaKernels&>(kernels).set_launches(start_early, record_steps);
 }
 
 std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options) {

@@ -64,7 +64,9 @@ std::optional<Next> next_of(Stream* stream, uint64_t until) {
   if (stream->begun >= until || stream->waiting.empty()) return std::nullopt;
   Next next = {std::move(stream->waiting.front()), nullptr};
   stream->waiting.pop_front();
-  if (++stream->begun < until && !stream->waiting.empty()) next.behind = stream->waiting.front().kernel;
+  if (++stream->begun == until || stream->waiting.empty()) return next;
+  const auto& behind = stream->waiting.front().kernel;
+  if (behind != nullptr && behind->starts_early) next.behind = behind;
   return next;
 }
 
@@ -308,6 +310,11 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (captures > 0) return cudaErrorStreamCaptureUnsupported;
   if (event->stream != nullptr) advance(event->stream, event->enqueued);
+  return outcome();
+}
+
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) {
+  *ms = float(end->enqueued - begin->enqueued) * 1e-3f;
   return outcome();
 }
 
