@@ -14,6 +14,9 @@ import { type Service, startService } from './service.ts'
 // Whoever started us with a channel is gone; after the start this drains instead.
 process.once('disconnect', dieQuietly)
 
+// The count comes with the end, as a rule; it is not worth keeping a client for long.
+const LAST_WORD_MS_MAX = 5000
+
 try {
   const config = readConfig(process.argv.slice(2), process.env)
   runUntilDone(await start(config), config)
@@ -42,9 +45,6 @@ async function nativeRunner(config: NodeConfig, log: Logger): Promise<Runner> {
   const onFault = (error: unknown) => log.error({ err: error }, 'a sequence failed; the others go on')
   return new NativeRunner({ model, engine, limits, lookahead: config.lookahead, onFault })
 }
-
-// The count comes with the end, as a rule; it is not worth keeping a client for long.
-const LAST_WORD_MS_MAX = 5000
 
 function upstreamRunner(config: NodeConfig, log: Logger): Promise<Runner> {
   return UpstreamRunner.connect({

@@ -31,7 +31,7 @@ export interface Runner {
   /**
    * Puts chats into the format that the model's folder has, and gaps and judged answers into the one that the model was trained
    * for. Rejects with a `Refusal` (`invalid_messages`, `no_infill`, `wrong_model`) where it has none, or that does not take one. A
-   * runner whose engine formats chats itself leaves those as they are.
+   * runner whose engine formats chats itself leaves them as they are.
    */
   format(prompts: PromptPart[][]): Promise<PromptPart[][]>
 

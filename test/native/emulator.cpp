@@ -60,10 +60,10 @@ Device emulated(const char* name, const CudaOptions& options) {
 }
 
 // What the emulator says of a kernel of 32 threads.
-std::string complaint(void (*kernel)(int*), size_t shared_bytes = 256) {
+std::string complaint(void (*kernel)(int*), size_t shared_bytes = 256, unsigned cluster = 1) {
   int out[32] = {};
   try {
-    emulator::launch_kernel("culprit", kernel, 1, dim3(1), dim3(32), shared_bytes, nullptr, &out[0]);
+    emulator::launch_kernel("culprit", kernel, cluster, dim3(cluster), dim3(32), shared_bytes, nullptr, &out[0]);
   } catch (const std::runtime_error& error) {
     return error.what();
   }
@@ -119,6 +119,24 @@ void faulty_kernels_are_named(Random&) {
                      "a matrix descriptor of another layout");
     expect_complaint(complaint([](int* out) { emulator::atomicAdd(out, 1); }), "an atomic on the device's memory without __threadfence");
     expect_complaint(complaint([](int*) { emulator::raise_registers<2056>(); }), "more registers than a multiprocessor has");
+    expect_complaint(complaint([](int*) { emulator::cluster_sync(); }, 256, 2), "no thread waits for the kernel ahead");
+    // The block that was to be told has ended, or the barrier is not there yet.
+    expect_complaint(complaint([](int*) {
+                       auto* barrier = reinterpret_cast<uint64_t*>(block->shared());
+                       emulator::mbarrier_init(barrier, 32);
+                       emulator::mbarrier_fence_init();
+                       emulator::cluster_sync();
+                       if (emulator::block_in_cluster() == 1) return;
+                       emulator::mbarrier_wait(barrier, 0);
+                     }, 256, 2),
+                     "32 threads wait at mbarrier.wait");
+    expect_complaint(complaint([](int* out) {
+                       auto* barrier = reinterpret_cast<uint64_t*>(block->shared());
+                       emulator::mbarrier_init(barrier, 32);
+                       emulator::bulk_copy_to_cluster(block->shared() + 16, out, 16, barrier, 3);
+                     }, 256, 2),
+                     "a bulk copy to an mbarrier that was not initialised and fenced");
+    expect(complaint([](int*) {}, 256, 3).find("not of whole clusters") != std::string::npos, "a launch's clusters");
     expect(complaint([](int*) {}, size_t(228) << 10).find("more shared memory than a block can have") != std::string::npos, "a launch's limit");
     expect_complaint(complaint([](int* out) { out[threadIdx.x] = 1; }), "no thread waits for the kernel ahead");
     expect(complaint([](int* out) {
@@ -493,6 +511,70 @@ void a_refused_step_leaves_those_that_wait_as_they_are(Random& random) {
   expect(logprobs_with(true) == logprobs_with(false), "the steps around it draw the same");
 }
 
+// Restores what it set of the emulator's memory.
+struct MemoryMax {
+  explicit MemoryMax(size_t bytes) { emulator::set_memory_max(bytes); }
+  ~MemoryMax() { emulator::set_memory_max(size_t(8) << 30); }
+};
+
+// The last rows of a table that has more than 2^31 weights, of which nearly all are pages that nobody touches.
+void the_last_rows_of_a_huge_table_are_found(Random& random) {
+  constexpr int columns = 4160, rows = (1 << 19) + 64;
+  static_assert(int64_t(rows) * columns > int64_t(1) << 31);
+  const ModelShape shape = {.vocab_size = 64, .hidden_size = columns, .intermediate_size = 64, .layers = 1, .heads = 1, .kv_heads = 1,
+                            .head_size = 16, .context_tokens = 64, .rope_theta = 1e4, .rms_norm_eps = 1e-5};
+  const auto kernels = emulator::make_kernels(shape, {.batch_tokens_max = 8, .sequences_max = 1, .blocks = 8}, {});
+  const auto table = kernels->make_matrix(rows, columns, MatrixLayout::plain);
+  std::vector<uint16_t> halves(size_t(64) * columns);
+  for (auto& half : halves) half = float_to_half(random.normal());
+  kernels->upload_rows(*table, rows - 64, 64, [&](int begin, int count, uint16_t* fp16) {
+    std::copy_n(halves.data() + int64_t(begin) * columns, int64_t(count) * columns, fp16);
+  });
+  const int wanted = random.between(0, 63);
+  const StepBatch batch = greedy_batch({{{rows - 64 + wanted, 0}, 0, {0}}});
+  kernels->begin_step(batch);
+  const auto residual = kernels->make_activations(8, columns);
+  kernels->embed(*table, *residual);
+  std::vector<float> got(size_t(2) * columns);
+  kernels->download(*residual, 2, got.data());
+  for (int i = 0; i < columns; i++) {
+    expect(got[i] == half_to_float(halves[int64_t(wanted) * columns + i]), "a row that was uploaded");
+    expect(got[columns + i] == 0, "one that was not");
+  }
+}
+
+// A sequence attends alike in the first block and in the last of a cache of more than 2^31 keys.
+void the_last_block_of_a_huge_cache_is_as_any(Random& random) {
+  constexpr int blocks = (1 << 17) + 8, tokens = 3;
+  const ModelShape shape = {.vocab_size = 64, .hidden_size = 64, .intermediate_size = 64, .layers = 1, .heads = 8, .kv_heads = 8,
+                            .head_size = 128, .context_tokens = 64, .rope_theta = 1e4, .rms_norm_eps = 1e-5};
+  static_assert(int64_t(blocks) * block_tokens * 8 * 128 > int64_t(1) << 31);
+  const MemoryMax memory(size_t(16) << 30);
+  for (const CudaParts& parts : {CudaParts{}, simple_cuda_parts}) {
+    const auto kernels = emulator::make_kernels(shape, {.batch_tokens_max = 8, .sequences_max = 1, .blocks = blocks}, {.fast = parts});
+    const auto cache = kernels->make_kv_layer(blocks);
+    const auto weight = kernels->make_matrix(shape.qkv_columns(), 64, MatrixLayout::plain);
+    emulator::fill(*kernels, *weight, random.bits(), 0.1f);
+    const auto in = kernels->make_activations(8, 64), qkv = kernels->make_activations(8, shape.qkv_columns()),
+               out = kernels->make_activations(8, shape.attention_columns());
+    std::vector<float> values(tokens * 64);
+    for (float& value : values) value = random.normal();
+    kernels->upload(*in, tokens, values.data());
+    const auto attended_in = [&](int block_id) {
+      const StepBatch batch = greedy_batch({{{1, 2, 3}, 0, {block_id}}});
+      kernels->begin_step(batch);
+      kernels->qkv_rope(*in, *weight, *qkv, *cache);
+      kernels->attention(*qkv, *cache, *out);
+      std::vector<float> result(size_t(tokens) * shape.attention_columns());
+      kernels->download(*out, tokens, result.data());
+      return result;
+    };
+    const std::vector<float> first = attended_in(0);
+    expect(first == attended_in(blocks - 1), "the last block");
+    expect(std::set<float>(first.begin(), first.end()).size() > first.size() / 8, "something was attended to");
+  }
+}
+
 // Where there is no wgmma, products are the simple ones; too old a device is refused.
 void an_older_device_runs_what_it_can(Random& random) {
   emulator::set_compute_capability(8);
@@ -607,6 +689,8 @@ std::vector<Test> emulator_tests() {
       {"emulator: a refused step leaves those that wait as they are", a_refused_step_leaves_those_that_wait_as_they_are},
       {"emulator: attention is the same whole and in parts", attention_is_the_same_whole_and_in_parts},
       {"emulator: an older device runs what it can", an_older_device_runs_what_it_can},
+      {"emulator: the last rows of a huge table are found", the_last_rows_of_a_huge_table_are_found},
+      {"emulator: the last block of a huge cache is as any", the_last_block_of_a_huge_cache_is_as_any},
       under_orders({"emulator: draws are those of the CPU", draws_are_those_of_the_cpu}),
   };
   const auto take = [&](const std::vector<Test>& more, bool only_one = false) {

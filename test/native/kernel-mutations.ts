@@ -133,6 +133,14 @@ const by_test: Record<string, Broken[]> = {
     ['cuda_kernels', '"clearing memory");\n  stream_.synchronize();', '"clearing memory");'],
     ['upload_ring', 'slot->stream.synchronize();\n    write', 'write'],
   ],
+  'emulator: the last rows of a huge': [
+    ['layout', 'int64_t tile = int64_t(row / tile_rows) * k_tiles', 'int tile = row / tile_rows * k_tiles'],
+    ['layout', '* tile_inputs + unit * unit_halves;\n}', '* tile_inputs + unit * unit_halves & 0x7fffffff;\n}'],
+  ],
+  'emulator: the last block of a huge': [
+    ['layout', 'int64_t(block) * kv_heads', 'block * kv_heads'],
+    ['tiled_attention', 'const int64_t from = kv.offset', 'const int from = kv.offset'],
+  ],
   'emulator: a refused step': [
     ['step_descriptor', 'staging.copied.synchronize();', ''],
     ['step_descriptor', 'staging.copied.record(stream);', ''],

@@ -17,7 +17,13 @@ export async function startUpstreamNode({ gateway_url, ...options }: UpstreamNod
   runner: UpstreamRunner
 }> {
   const upstream = await FakeUpstream.start()
-  const runner = await UpstreamRunner.connect({
+  const runner = await connectTo(upstream, options)
+  const node = await startNodeOver(runner, gateway_url ? { gateway_url } : {})
+  return { node, upstream, runner }
+}
+
+export function connectTo(upstream: FakeUpstream, options: UpstreamNodeOptions = {}): Promise<UpstreamRunner> {
+  return UpstreamRunner.connect({
     upstream: upstream.url,
     environment: { ZIYA_NODE_UPSTREAM_KEY: FAKE_KEY },
     dialect: 'vllm',
@@ -30,6 +36,4 @@ export async function startUpstreamNode({ gateway_url, ...options }: UpstreamNod
     log: pino({ level: process.env.UPSTREAM_LOG ?? 'silent' }),
     ...options,
   })
-  const node = await startNodeOver(runner, gateway_url ? { gateway_url } : {})
-  return { node, upstream, runner }
 }

@@ -179,6 +179,7 @@ class CudaKernels : public Kernels {
   RecordingKey recording_key() const;
   ActivationView write_as(Activations& out, bool is_half);
   void clear(const DeviceMemory& memory);
+  void fill_cache(const DeviceMemory& memory);
   void download_halves(const CudaActivations& from, int rows, float* values);
   void multiply_halves(Epilogue epilogue, const ActivationView& in, const CudaMatrix& matrix, int rows, const ActivationView& out);
   void multiply(Epilogue epilogue, const Activations& in, const Matrix& weight, int rows, const ActivationView& out);
@@ -303,9 +304,15 @@ std::unique_ptr<KvLayer> CudaKernels::make_kv_layer(int blocks) {
   auto layer = std::make_unique<CudaKvLayer>(bytes, shape_.kv_heads, head_stride_);
   for (const DeviceMemory* memory : {&layer->keys, &layer->values}) {
     clear(*memory);
-    if (has_random_cache_) fill_halves(memory->as<half>(), int64_t(bytes / sizeof(half)), ++fills_, stream_);
+    if (has_random_cache_) fill_cache(*memory);
   }
   return layer;
+}
+
+// As if it were a matrix, but for what is less than a tile of one.
+void CudaKernels::fill_cache(const DeviceMemory& memory) {
+  const int rows = int(memory.bytes() / sizeof(half) / (tile_rows * stage_inputs)) * tile_rows;
+  if (rows > 0) ZIYA_DEVICE::fill({memory.as<half>(), rows, stage_inputs, false}, ++fills_, 1, stream_);
 }
 
 void CudaKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) {

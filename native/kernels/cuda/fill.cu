@@ -1,5 +1,5 @@
-// Random weights, keys and values for measurements: weight (row, column) = normal(0, deviation), drawn by Philox counted by row and
-// column, so that it does not depend on the grid. The trick: one draw of 128 bits is two Box-Muller pairs, four neighbouring weights.
+// Random weights for measurements: weight (row, column) = normal(0, deviation), drawn by Philox counted by row and column, so
+// that it does not depend on the grid. The trick: one draw of 128 bits is two Box-Muller pairs, four neighbouring weights.
 #include "launchers.h"
 #include "philox.h"
 
@@ -16,45 +16,27 @@ __device__ void normal_pair(uint32_t a, uint32_t b, float* to) {
   to[1] = radius * sinf(angle);
 }
 
-// Those of the columns k ... k + 7 of a row that are less than `columns`, and zeros.
-__device__ Unit random_unit(uint32_t row, int k, int columns, uint64_t seed, float deviation) {
-  Unit unit;
-  for (int i = 0; i < unit_halves; i += drawn_together) {
-    const Random128 bits = philox({row, uint32_t(k + i), 0, 0}, seed);
-    float normal[drawn_together];
-    normal_pair(bits.word[0], bits.word[1], normal);
-    normal_pair(bits.word[2], bits.word[3], normal + 2);
-    for (int j = 0; j < drawn_together; j++)
-      unit.halves[i + j] = k + i + j < columns ? __float2half_rn(normal[j] * deviation) : __float2half_rn(0);
-  }
-  return unit;
-}
-
 __global__ void fill_kernel(WeightView to, uint64_t seed, float deviation) {
   wait_for_previous_kernel();
   const int row = blockIdx.x;
-  for (int k = threadIdx.x * unit_halves; k < to.inputs; k += fill_threads * unit_halves)
-    store_unit(to, to.packed_row(row), k, random_unit(row, k, to.inputs, seed, deviation));
-}
-
-// A block a row of as many halves as its threads write.
-constexpr int rows_halves = fill_threads * unit_halves;
-__global__ void fill_halves_kernel(half* to, int64_t count, uint64_t seed) {
-  wait_for_previous_kernel();
-  const int k = threadIdx.x * unit_halves;
-  const int64_t first = int64_t(blockIdx.x) * rows_halves + k;
-  if (first < count) *reinterpret_cast<Unit*>(to + first) = random_unit(blockIdx.x, k, rows_halves, seed, 1);
+  for (int k = threadIdx.x * unit_halves; k < to.inputs; k += fill_threads * unit_halves) {
+    Unit unit;
+    for (int i = 0; i < unit_halves; i += drawn_together) {
+      const Random128 bits = philox({uint32_t(row), uint32_t(k + i), 0, 0}, seed);
+      float normal[drawn_together];
+      normal_pair(bits.word[0], bits.word[1], normal);
+      normal_pair(bits.word[2], bits.word[3], normal + 2);
+      for (int j = 0; j < drawn_together; j++)
+        unit.halves[i + j] = k + i + j < to.inputs ? __float2half_rn(normal[j] * deviation) : __float2half_rn(0);
+    }
+    store_unit(to, to.packed_row(row), k, unit);
+  }
 }
 
 }  // namespace
 
 void fill(const WeightView& to, uint64_t seed, float deviation, cudaStream_t stream) {
   LAUNCH(fill_kernel, to.outputs, fill_threads, 0, stream, to, seed, deviation);
-}
-
-void fill_halves(half* to, int64_t count, uint64_t seed, cudaStream_t stream) {
-  const int blocks = int((count + rows_halves - 1) / rows_halves);
-  LAUNCH(fill_halves_kernel, blocks, fill_threads, 0, stream, to, count, seed);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

@@ -11,8 +11,6 @@ void pack(const half* from, int first_row, int rows, const WeightView& to, cudaS
 
 // to = normal(0, deviation), for measurements
 void fill(const WeightView& to, uint64_t seed, float deviation, cudaStream_t stream);
-// to (count, a multiple of 8) = normal(0, 1), for the same
-void fill_halves(half* to, int64_t count, uint64_t seed, cudaStream_t stream);
 
 // to (rows, columns) fp16 = from fp32
 void convert(const ActivationView& from, const ActivationView& to, int rows, cudaStream_t stream);

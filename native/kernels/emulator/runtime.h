@@ -88,7 +88,7 @@ cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes);
-cudaError_t cudaMalloc(void** pointer, size_t bytes);  // poisoned; a page that nobody may touch follows
+cudaError_t cudaMalloc(void** pointer, size_t bytes);  // poisoned, or sparse from 1 GB on; a page that nobody may touch follows
 cudaError_t cudaFree(void* pointer);                   // aborts when the slack after the last byte was written
 cudaError_t cudaMallocHost(void** pointer, size_t bytes);
 cudaError_t cudaFreeHost(void* pointer);

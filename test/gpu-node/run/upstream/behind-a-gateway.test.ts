@@ -1,6 +1,6 @@
 // A real engine behind an address: our own node behind our own gateway's face, in front of which another node stands. What comes through
-// both is the same text, and what customers are billed is what the engine billed for it.
-//   UPSTREAM_DRAWS=2000 npm test -- test/gpu-node/run/upstream/behind-a-gateway.test.ts
+// both is the same text, and what customers are billed is what the engine billed for it. It runs with `npm run test:all`, and by itself:
+//   UPSTREAM_DRAWS=100 npm test -- test/gpu-node/run/upstream/behind-a-gateway.test.ts
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -24,6 +24,8 @@ const ENGINE = 'ziya-coding-mini'
 const MODEL = 'Ziya-Coding-34B-v1.0'
 
 const read = async <T>(answer: Promise<Response>) => (await (await answer).json()) as T
+
+const DRAWS = draws('UPSTREAM_DRAWS', { few: 0, all: 100 })
 
 const data_dir = mkdtempSync(join(tmpdir(), 'ziya-upstream-'))
 let stack: TestStack
@@ -105,40 +107,48 @@ async function billed({ account_id }: Customer, model: string) {
   return (await eventually(settled)).value
 }
 
-test('a text is the same through both, and its bill is the engine’s', { timeout: 600_000 }, async () => {
-  const random = seededRandom()
-  for (let i = draws('UPSTREAM_DRAWS', { few: 12, all: 500 }); i > 0; i--) {
-    const asked = drawn(random)
-    const [direct, through] = [await ask(asked, ENGINE), await ask(asked, MODEL)]
-    const { prompt_tokens, completion_tokens } = direct.usage as { prompt_tokens: number; completion_tokens: number }
-    expect(through.text, JSON.stringify(asked)).toBe(direct.text)
-    expect(through.usage, JSON.stringify(asked)).toMatchObject({ prompt_tokens, completion_tokens })
-    expect(through.finish?.finish_reason).toBe(direct.finish?.finish_reason)
-    const receipt = await read<object>(customer.fetch(`/v1/usage/${through.request_id}`))
-    expect(receipt).toMatchObject({ prompt_tokens, completion_tokens, usage_source: 'upstream' })
-    const own = await read<object>(customer.fetch(`/v1/usage/${direct.request_id}`))
-    expect(own).toMatchObject({ usage_source: 'engine' })
-    const { keys } = await read<{ keys: ReceiptKey[] }>(customer.fetch('/.well-known/receipt-keys.json'))
-    expect(await verifyReceipt(receipt, keys)).toBe(true)
-  }
-  expect(await billed(customer, MODEL)).toEqual(await billed(engine, ENGINE))
-})
+test.runIf(DRAWS > 0)(
+  'a text is the same through both, and its bill is the engine’s',
+  { timeout: 600_000 },
+  async () => {
+    const random = seededRandom()
+    for (let i = DRAWS; i > 0; i--) {
+      const asked = drawn(random)
+      const [direct, through] = [await ask(asked, ENGINE), await ask(asked, MODEL)]
+      const { prompt_tokens, completion_tokens } = direct.usage as { prompt_tokens: number; completion_tokens: number }
+      expect(through.text, JSON.stringify(asked)).toBe(direct.text)
+      expect(through.usage, JSON.stringify(asked)).toMatchObject({ prompt_tokens, completion_tokens })
+      expect(through.finish?.finish_reason).toBe(direct.finish?.finish_reason)
+      const receipt = await read<object>(customer.fetch(`/v1/usage/${through.request_id}`))
+      expect(receipt).toMatchObject({ prompt_tokens, completion_tokens, usage_source: 'upstream' })
+      const own = await read<object>(customer.fetch(`/v1/usage/${direct.request_id}`))
+      expect(own).toMatchObject({ usage_source: 'engine' })
+      const { keys } = await read<{ keys: ReceiptKey[] }>(customer.fetch('/.well-known/receipt-keys.json'))
+      expect(await verifyReceipt(receipt, keys)).toBe(true)
+    }
+    expect(await billed(customer, MODEL)).toEqual(await billed(engine, ENGINE))
+  },
+)
 
-test('clients that leave are charged no more than the engine counted', { timeout: 600_000 }, async () => {
-  const random = seededRandom()
-  const before = { ours: await billed(customer, MODEL), theirs: await billed(engine, ENGINE) }
-  for (let i = draws('UPSTREAM_DRAWS', { few: 6, all: 500 }); i > 0; i--) {
-    const leave = new AbortController()
-    const asked = drawn(random)
-    const body = JSON.stringify({ ...asked.body, model: MODEL, stream: true, stop: [], max_tokens: 200 })
-    const response = await customer.fetch(asked.path, { method: 'POST', body, signal: leave.signal })
-    const reader = response.body!.getReader()
-    for (let left = 1 + random.below(4); left > 0; left--) await reader.read()
-    leave.abort()
-  }
-  const ours = await billed(customer, MODEL)
-  const theirs = await billed(engine, ENGINE)
-  for (const count of ['prompt_tokens', 'completion_tokens'] as const)
-    expect(ours[count] - before.ours[count]).toBeLessThanOrEqual(theirs[count] - before.theirs[count])
-  expect(await ledgerFindings(stack.sql, [customer.account_id, engine.account_id])).toEqual([])
-})
+test.runIf(DRAWS > 0)(
+  'clients that leave are charged no more than the engine counted',
+  { timeout: 600_000 },
+  async () => {
+    const random = seededRandom()
+    const before = { ours: await billed(customer, MODEL), theirs: await billed(engine, ENGINE) }
+    for (let i = DRAWS; i > 0; i--) {
+      const leave = new AbortController()
+      const asked = drawn(random)
+      const body = JSON.stringify({ ...asked.body, model: MODEL, stream: true, stop: [], max_tokens: 200 })
+      const response = await customer.fetch(asked.path, { method: 'POST', body, signal: leave.signal })
+      const reader = response.body!.getReader()
+      for (let left = 1 + random.below(4); left > 0; left--) await reader.read()
+      leave.abort()
+    }
+    const ours = await billed(customer, MODEL)
+    const theirs = await billed(engine, ENGINE)
+    for (const count of ['prompt_tokens', 'completion_tokens'] as const)
+      expect(ours[count] - before.ours[count]).toBeLessThanOrEqual(theirs[count] - before.theirs[count])
+    expect(await ledgerFindings(stack.sql, [customer.account_id, engine.account_id])).toEqual([])
+  },
+)

@@ -4,18 +4,21 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Writable } from 'node:stream'
 import { pino } from 'pino'
-import { describe, expect, test } from 'vitest'
+import { describe, expect, onTestFinished, test } from 'vitest'
 import type { GenerateRequest } from '../../../../contract/internal/generation.ts'
 import { FolderVocabulary } from '../../../../gpu-node/run/native/vocabulary.ts'
+import type { RunEvent } from '../../../../gpu-node/run/runner.ts'
+import { startNode } from '../../../../local/node.ts'
 import { testData } from '../../../support/data.ts'
 import { FakeGateway } from '../../../support/fake-gateway.ts'
 import { temporaryFolder } from '../../../support/fake-node.ts'
 import { CACHED_TOKENS, FakeUpstream, type Talk, wordsOf } from '../../../support/fake-upstream.ts'
 import { newGate } from '../../../support/gate.ts'
-import { framesOf, generate, textOf } from '../../../support/generate.ts'
+import { framesOf, generate, generateRequest, NODE_ID, textOf } from '../../../support/generate.ts'
+import { ticketSigner } from '../../../support/keys.ts'
 import { eventually } from '../../../support/patience.ts'
 import { type Behaviour, behaviours, endless, endlessUntold, FAKE_KEY } from '../../../support/upstream-behaviours.ts'
-import { startUpstreamNode, type UpstreamNodeOptions } from '../../../support/upstream-node.ts'
+import { connectTo, startUpstreamNode, type UpstreamNodeOptions } from '../../../support/upstream-node.ts'
 
 const PROMPT = (words: number): GenerateRequest['prompts'] => [[{ special: '<s>' }, { text: `say ${words}` }]]
 const chat = (text: string, is_continued = false): GenerateRequest['prompts'] => [
@@ -79,6 +82,23 @@ test('an engine is asked for a stream with its count, and learns of no account',
   expect(body.user).not.toBe(body.cache_salt)
 })
 
+test('a node is a process without a model folder, and its key comes by the environment alone', async () => {
+  const [gateway, upstream] = await Promise.all([FakeGateway.start(), FakeUpstream.start()])
+  const node = await startNode({
+    ...{ model_dir: null, model_id: 'test-model', port: 0, data_dir: temporaryFolder() },
+    ...{ gateway_url: gateway.url, ticket_keys: ticketSigner.x },
+    flags: { node_id: NODE_ID, upstream: upstream.url },
+    environment: { ZIYA_NODE_UPSTREAM_KEY: FAKE_KEY },
+  })
+  onTestFinished(() => node.stop())
+  const request_id = crypto.randomUUID()
+  expect(await (await generate(node.url, { request_id, prompts: PROMPT(6) })).json()).toMatchObject({
+    choices: [{ text: saying(6), finish_reason: 'stop' }],
+  })
+  expect(upstream.seen[0]!.headers.authorization).toBe(`Bearer ${FAKE_KEY}`)
+  expect(await gateway.record(request_id)).toMatchObject({ completion_tokens: 6, usage_source: 'upstream' })
+})
+
 test('a chat goes as it was said', async () => {
   const { ask, upstream } = await start()
   const prompts: GenerateRequest['prompts'] = [
@@ -122,6 +142,45 @@ test('each choice is asked for by itself, and each prompt is billed once', async
   })
   expect(new Set(upstream.seen.map(({ body }) => body.seed)).size).toBe(6)
   expect(upstream.seen.every(({ body }) => body.n === 1)).toBe(true)
+})
+
+test('where one choice fails, the others are ended there, too', async () => {
+  const { ask, upstream, gateway } = await start()
+  const held = heldAfter(2)
+  let asked = 0
+  upstream.behave = () => (++asked === 2 ? behaviours['it goes away']! : held)
+  const request_id = crypto.randomUUID()
+  const response = await ask({ request_id, prompts: PROMPT(9), n: 3 })
+  expect(response.status).toBe(503)
+  await eventually(async () => (upstream.open === 0 ? true : null))
+  held.goOn()
+  expect(await gateway.record(request_id)).toMatchObject({ outcome: 'error', delivered_tokens: 0 })
+})
+
+test('a run that is stopped has no more events: what came meanwhile counts with its end', async () => {
+  const upstream = await FakeUpstream.start()
+  const runner = await connectTo(upstream)
+  const [begun, gate] = [newGate(), newGate()]
+  const events: RunEvent[] = []
+  await runner.open({
+    onStep: async (step) => {
+      begun.open()
+      await gate.pass()
+      events.push(...step.events)
+    },
+    onFailed: (error) => {
+      throw error
+    },
+  })
+  onTestFinished(() => runner.close())
+  const run = runner.prepare({ ...generateRequest({ prompts: PROMPT(9) }), request_id: crypto.randomUUID() }, 'salt')
+  run.start()
+  await begun.pass()
+  const last = run.stop()
+  gate.open()
+  await eventually(async () => (upstream.open === 0 ? true : null))
+  expect(last).toMatchObject([{ tokens: 1, finish: 'length' }])
+  expect(events).toEqual([])
 })
 
 test.each([
