@@ -18,7 +18,7 @@ export const rerank = z.strictObject({
   results: z.array(
     z.strictObject({
       index: count,
-      document: z.strictObject({ text: z.string() }).exactOptional(),
+      document: z.strictObject({ text: z.string() }),
       relevance_score: z.number(),
     }),
   ),

@@ -30,16 +30,12 @@ export function rerankShape(request: GenerateRequest, _: () => Usage, run: ToldO
   const whole = (choices: WholeChoice[], usage: Usage): RerankBody => ({
     ...headOf(request, run),
     results: choices
-      .map((choice, index) => ({ index, ...documentOf(texts[index]), relevance_score: scoreOf(choice) }))
+      .map((choice, index) => ({ index, document: { text: texts[index]! }, relevance_score: scoreOf(choice) }))
       .sort((a, b) => b.relevance_score - a.relevance_score)
       .slice(0, top_n),
     usage,
   })
   return { ...unstreamed, whole }
-}
-
-function documentOf(text: string | undefined) {
-  return text === undefined ? {} : { document: { text } }
 }
 
 function scoreOf({ logprobs }: WholeChoice): number {

@@ -101,7 +101,7 @@ function partsOf({ prompt, suffix, echo, truncate_prompt_tokens }: Body): Prompt
   return prompts.map((before) => {
     if (typeof before === 'string' && !echo && truncate_prompt_tokens == null)
       return [{ infill: { before, after: suffix } }]
-    const message = "'suffix' goes with texts, and with neither 'echo' nor 'truncate_prompt_tokens'."
+    const message = "'suffix' goes with texts, without 'echo' and 'truncate_prompt_tokens'."
     throw new ApiError('invalid_value', { param: 'suffix', message })
   })
 }

@@ -26,7 +26,6 @@ const rerankBody = z
     query: text,
     documents: texts,
     top_n: z.int().min(1).nullish(), // all of them where there is none
-    return_documents: z.boolean().nullish(), // true where it is not said
   })
   .catchall(askingNothing())
 
@@ -49,10 +48,10 @@ function formOf<B extends GenerationBody>(
 
 const scoreForm = formOf(scoreBody, (body) => ({ shape: 'score', pairs: pairsOf(body) }))
 
-const rerankForm = formOf(rerankBody, ({ query, documents, top_n, return_documents }) => ({
+const rerankForm = formOf(rerankBody, ({ query, documents, top_n }) => ({
   shape: 'rerank',
   pairs: documents.map((answer) => ({ query, answer })),
-  ranked: { top_n: top_n ?? documents.length, texts: return_documents === false ? [] : documents },
+  ranked: { top_n: top_n ?? documents.length, texts: documents },
 }))
 
 export const score = endpoint(
@@ -61,7 +60,7 @@ export const score = endpoint(
 )
 
 export const rerank = endpoint(
-  { says: 'Judges answers to one text, and lists the best first.', body: rerankBody, answer: ranking },
+  { says: 'Judges answers to one text, the best first.', body: rerankBody, answer: ranking },
   (c, caller: Caller) => generate(c, caller, rerankForm),
 )
 

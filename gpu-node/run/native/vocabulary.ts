@@ -1,9 +1,10 @@
 // A model folder's tokenizer by itself, for a node whose engine is somebody else's: no weights are needed, and no architecture known.
 
 import * as z from 'zod'
-import type { PlainPart } from '../../../contract/internal/generation.ts'
+import type { InfillPart, PlainPart } from '../../../contract/internal/generation.ts'
 import type { Truncation } from '../../../contract/internal/question.ts'
 import { parsed } from './architecture/architecture.ts'
+import { infillParts } from './infill.ts'
 import { readJson } from './load/model-file.ts'
 import { readTokenizer } from './load/tokenizer-files.ts'
 import { encodePrompts } from './prepare.ts'
@@ -24,6 +25,10 @@ export class FolderVocabulary {
 
   encode(prompts: PlainPart[][], truncated: Truncation, sequence_tokens_max: number): number[][] {
     return encodePrompts({ prompts, ...truncated }, { model: { tokenizer: this.#tokenizer }, sequence_tokens_max })
+  }
+
+  infill(part: InfillPart): PlainPart[] {
+    return infillParts(part, this.#tokenizer)
   }
 
   decode(tokens: readonly number[]): { text: string; pieces: string[] } {

@@ -112,7 +112,7 @@ export class UpstreamRunner implements Runner {
   }
 
   async format(prompts: PromptPart[][]): Promise<PromptPart[][]> {
-    return prompts
+    return prompts.map((parts) => parts.flatMap((part) => formatted(part, this.#options.vocabulary)))
   }
 
   prepare(request: RunRequest, cache_salt: string, held: HeldConstraint | null = null): Run {
@@ -161,6 +161,17 @@ export class UpstreamRunner implements Runner {
     if (vocabulary) return vocabulary
     throw new Refusal('unsupported', 'The tokenizer of this model is not there where it is served.', { param: 'model' })
   }
+}
+
+// A chat is the engine's to format; what stands in a gap is asked for by tokens, which only a vocabulary has.
+function formatted(part: PromptPart, vocabulary: Vocabulary | null): PromptPart[] {
+  if ('judged' in part)
+    throw new Refusal('wrong_model', 'What serves this model writes answers and does not judge them.', {
+      param: 'model',
+    })
+  if (!('infill' in part)) return [part]
+  if (vocabulary) return vocabulary.infill(part)
+  throw new Refusal('no_infill', 'The tokenizer of this model is not there where it is served.', { param: 'suffix' })
 }
 
 function faultText({ settings, fault }: Address): string {

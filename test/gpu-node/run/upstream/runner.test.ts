@@ -378,6 +378,17 @@ test('with the model’s tokenizer a prompt travels as ids, and what nobody tell
   expect([status, error.code]).toEqual([400, 'context_length_exceeded'])
 })
 
+test('what stands in a gap is asked for by the model’s own tokens, or refused by name; and nothing is judged', async () => {
+  for (const vocabulary of [null, new FolderVocabulary(testData('stories260K'))]) {
+    const { ask, upstream } = await start({ vocabulary })
+    const infill = await ask({ prompts: [[{ infill: { before: 'a', after: 'b' } }]] })
+    expect(await errorOf(infill)).toMatchObject([400, { code: 'no_infill', param: 'suffix' }])
+    const judged = await ask({ prompts: [[{ judged: { query: 'a', answer: 'b' } }]] })
+    expect(await errorOf(judged)).toMatchObject([400, { code: 'wrong_model' }])
+    expect(upstream.seen).toEqual([])
+  }
+})
+
 test('a key goes to its own address alone: no log, no client and no journal has it', async () => {
   const lines: string[] = []
   const sink = new Writable({ write: (line, _, done) => done(void lines.push(String(line))) })

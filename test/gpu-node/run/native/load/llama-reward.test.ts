@@ -167,14 +167,12 @@ test('scores and ranks come through the real gateway, and are billed by their to
     relevance_score,
   }))
   expect(ranked.body.results).toEqual(order.sort((a, b) => b.relevance_score - a.relevance_score).slice(0, 3))
-  const plain = await post('/v1/rerank', { query: 'q', documents: ['b'], return_documents: false })
-  expect(plain.body.results).toEqual([{ index: 0, relevance_score: scores[1] }])
   expect(await post('/v1/completions', { prompt: 'a' })).toMatchObject({
     status: 400,
     body: { error: { code: 'invalid_value', param: 'model' } },
   })
 
-  for (const { id, body } of [scored, alone, ranked, plain]) {
+  for (const { id, body } of [scored, alone, ranked]) {
     const { value: row } = await eventually(async () => {
       const [settled] = await db.sql`
         select u.prompt_tokens::int, u.completion_tokens::int, u.outcome, u.account_id::text,
