@@ -11,7 +11,15 @@ const count = z.coerce.number().int().positive()
 
 const configSchema = z
   .strictObject({
-    model_dir: z.string().min(1),
+    model_dir: z.string().min(1).optional(), // with upstream only its tokenizer is read, and may be missing
+    // The engine is another's: its address, such as https://host/v1, or a file that lists several (docs/scale-out.md).
+    upstream: z.string().min(1).optional(),
+    upstream_kind: z.enum(['vllm', 'sglang', 'openai']).default('vllm'), // what it takes beyond OpenAI's fields
+    upstream_model: z.string().min(1).optional(), // the model's name there; without it ours
+    upstream_key_file: z.string().min(1).optional(), // or ZIYA_NODE_UPSTREAM_KEY, in the environment alone
+    upstream_choices_max: count.default(512), // that run there at once
+    upstream_silent_ms_max: count.default(120_000), // without a byte for so long an engine counts as gone
+    context_tokens: count.optional(), // of an engine that does not say it
     model_id: z.string().min(1),
     data_dir: z.string().min(1),
     gateway_url: z.url(),
@@ -49,6 +57,10 @@ const configSchema = z
     drain_ms_max: count.max(86_400_000).default(60_000), // what runs may go on for so long after SIGTERM; then it ends as it is
     step_ms_max: count.default(30_000), // a step in flight for longer makes /healthz say so
     log_level: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  })
+  .refine((config) => config.model_dir !== undefined || config.upstream !== undefined, {
+    path: ['model_dir'],
+    message: 'is needed where no --upstream is given',
   })
   // With less the youngest streams would starve: their tokens come out of the same budget.
   .refine((config) => config.batch_tokens_max >= config.sequences_max, {

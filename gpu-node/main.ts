@@ -1,15 +1,21 @@
 // One node process: read the settings, load the model, serve, leave in order. When it is ready it prints one JSON line;
 // when it cannot start, one line that says why.
 
-import { pino } from 'pino'
+import { type Logger, pino } from 'pino'
 import { engineOptions, type NodeConfig, readConfig } from './config.ts'
 import { loadEngine } from './run/native/engine.ts'
 import { readModelFolder } from './run/native/load/model-folder.ts'
 import { NativeRunner } from './run/native/runner.ts'
+import { FolderVocabulary } from './run/native/vocabulary.ts'
+import type { Runner } from './run/runner.ts'
+import { UpstreamRunner } from './run/upstream/runner.ts'
 import { type Service, startService } from './service.ts'
 
 // Whoever started us with a channel is gone; after the start this drains instead.
 process.once('disconnect', dieQuietly)
+
+// The count comes with the end, as a rule; it is not worth keeping a client for long.
+const LAST_WORD_MS_MAX = 5000
 
 try {
   const config = readConfig(process.argv.slice(2), process.env)
@@ -22,16 +28,38 @@ try {
 async function start(config: NodeConfig): Promise<Service> {
   // Standard output is the ready line's; the log goes to standard error, and never holds a prompt.
   const log = pino({ level: config.log_level, base: { node_id: config.node_id } }, pino.destination(2))
-  const model = readModelFolder(config.model_dir, { told: { rope_theta: config.rope_theta } })
-  for (const note of model.notes) log.warn(note)
-  const engine = await loadEngine(model.shape, model.tensors, engineOptions(config), progressPrinter())
-  const limits = { ...config, blocks: engine.info.blocks }
-  const runner = new NativeRunner({ model, engine, limits, lookahead: config.lookahead })
+  const runner = config.upstream === undefined ? await nativeRunner(config, log) : await upstreamRunner(config, log)
   const service = await startService({ config, runner, log })
-  log.info({ ...engine.info, url: service.url, public_key: service.public_key }, 'ready')
+  log.info({ url: service.url, public_key: service.public_key }, 'ready')
   const { url, node_id, public_key } = service
   console.log(JSON.stringify({ ready: true, url, node_id, public_key }))
   return service
+}
+
+async function nativeRunner(config: NodeConfig, log: Logger): Promise<Runner> {
+  const model = readModelFolder(config.model_dir!, { told: { rope_theta: config.rope_theta } })
+  for (const note of model.notes) log.warn(note)
+  const engine = await loadEngine(model.shape, model.tensors, engineOptions(config), progressPrinter())
+  log.info(engine.info, 'loaded')
+  const limits = { ...config, blocks: engine.info.blocks }
+  const onFault = (error: unknown) => log.error({ err: error }, 'a sequence failed; the others go on')
+  return new NativeRunner({ model, engine, limits, lookahead: config.lookahead, onFault })
+}
+
+function upstreamRunner(config: NodeConfig, log: Logger): Promise<Runner> {
+  return UpstreamRunner.connect({
+    upstream: config.upstream!,
+    key_file: config.upstream_key_file,
+    environment: process.env,
+    dialect: config.upstream_kind,
+    model: config.upstream_model ?? config.model_id,
+    context_tokens: config.context_tokens,
+    vocabulary: config.model_dir === undefined ? null : new FolderVocabulary(config.model_dir),
+    choices_max: config.upstream_choices_max,
+    silent_ms_max: config.upstream_silent_ms_max,
+    last_word_ms_max: LAST_WORD_MS_MAX,
+    log,
+  })
 }
 
 // This is for the last report and the step in flight, beside what drains.

@@ -106,6 +106,7 @@ function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
     on_finished: () => sync.poke(),
     whenSettled: (record) => sync.whenSettled(record),
     on_failed,
+    on_fault: (error) => log.error({ err: error }, 'an answer failed; the others go on'),
   })
   const turns = new Turns()
   const calls = new GatewayCalls({ gateway_url, ...identity })
@@ -157,7 +158,7 @@ function statusOf(config: NodeConfig, state: ServerOptions['state'], runner: Run
     node_id: config.node_id,
     url: state.url,
     model: config.model_id,
-    state: state.draining || state.engine_failed ? 'draining' : 'ready',
+    state: state.draining || state.engine_failed || runner.is_available === false ? 'draining' : 'ready',
     context_tokens: runner.sequence_tokens_max,
     running,
     waiting,

@@ -32,11 +32,13 @@ export function readModel(dir: string, template: string | null): FolderModel {
 
 function unlisted(dir: string, context: number, wanted: string | null): Omit<FolderModel, 'id'> {
   const id = basename(dir)
-  const { template, reason } = wanted ? { template: known(wanted), reason: 'as --template says' } : guess(id, dir)
+  const { template, reason } = wanted
+    ? { template: knownTemplate(wanted), reason: 'as --template says' }
+    : guess(id, dir)
   return { local_model: { id, template, context }, explanation: `template ${template}, ${reason}` }
 }
 
-function known(name: string): TemplateName {
+export function knownTemplate(name: string): TemplateName {
   const found = templateNames.find((template) => template === name)
   if (!found) throw new Error(`--template ${name} is not one of ${templateNames.join(', ')}`)
   return found
@@ -46,6 +48,7 @@ function guess(id: string, dir: string): { template: TemplateName; reason: strin
   const reason = "because of the folder's name; --template chooses another"
   if (/ziya-coding/i.test(id)) return { template: 'ziya-coding', reason }
   if (/ziya-llama/i.test(id)) return { template: 'ziya-llama', reason }
+  if (/wizardcoder/i.test(id)) return { template: 'wizardcoder', reason }
   if (readChatTemplate(dir) !== null)
     return { template: 'folder', reason: 'the one that the folder has; --template chooses another' }
   return { template: 'plain', reason: `because ${id} is not in the catalog; --template chooses another` }
@@ -53,8 +56,8 @@ function guess(id: string, dir: string): { template: TemplateName; reason: strin
 
 function contextOf(config_file: string): number {
   try {
-    const { max_position_embeddings, max_sequence_length } = JSON.parse(readFileSync(config_file, 'utf8'))
-    return max_position_embeddings ?? max_sequence_length
+    const { max_position_embeddings, max_sequence_length, n_positions } = JSON.parse(readFileSync(config_file, 'utf8'))
+    return max_position_embeddings ?? max_sequence_length ?? n_positions
   } catch {
     throw new Error(`${config_file} is not JSON; if Git LFS holds the folder's files, run "git lfs pull" in it`)
   }

@@ -8,13 +8,14 @@ import { orAborted } from './aborted.ts'
 import { exitOf, type RunningServer, signalGroup, spawnTied } from './children.ts'
 
 export interface NodeOptions {
-  model_dir: string
+  model_dir: string | null // null where the engine is another's, and its tokenizer not here
   model_id: string
   port: number // 0 = any free one
   data_dir: string
   gateway_url: string
   ticket_keys: string // the gateway's public keys, commas between them
   flags?: Record<string, string | number> // any other setting of gpu-node/config.ts
+  environment?: NodeJS.ProcessEnv // secrets, which are no flags
   signal?: AbortSignal | undefined // gives up starting
   log?: (line: string) => void // takes the node's log
   on_progress?: (line: string) => void // hears how much of the weights is loaded
@@ -54,13 +55,14 @@ export async function startNode(options: NodeOptions): Promise<LocalNode> {
   }
 }
 
-function launch({ flags, signal: _, log: _log, on_progress: _p, ...options }: NodeOptions): ChildProcess {
-  const settings = Object.entries({ drain_ms_max: DRAIN_MS_MAX, ...options, ...flags })
+function launch({ flags, environment, signal: _, log: _log, on_progress: _p, ...options }: NodeOptions): ChildProcess {
+  const all = Object.entries({ drain_ms_max: DRAIN_MS_MAX, ...options, ...flags })
+  const settings = all.filter(([, value]) => value !== null)
   const args = settings.map(([name, value]) => `--${name.replaceAll('_', '-')}=${value}`)
   return spawnTied([process.execPath, join(import.meta.dirname, '../gpu-node/main.ts'), ...args], {
     when_orphaned: 'SIGTERM',
     at_once: 'SIGKILL',
-    env: ownEnvironment(),
+    env: { ...ownEnvironment(), ...environment },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
 }

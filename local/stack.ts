@@ -21,14 +21,17 @@ import { Part } from './part.ts'
 import { freePort, requireFreePort } from './port.ts'
 import { type RunningPostgres, startPostgres } from './postgres.ts'
 import { registerNode } from './register-node.ts'
+import { readUpstream, type UpstreamModel, type UpstreamOptions, upstreamEnvironment } from './upstream.ts'
 
 export interface StackOptions {
   port: number // of the gateway; 0 = any
-  model_dir: string
+  model_dir: string | null // null with an upstream whose tokenizer is not here
   /** The prompt format of a model that is not in the catalog. */
   template?: string | null
   /** What its config.json lacks. */
   rope_theta?: number | null
+  /** An engine that is there already, in place of our own. */
+  upstream?: UpstreamOptions | null
   database_url: string | null // null = an embedded Postgres under data_dir
   data_dir: string
   /** Overrides of the vars of wrangler.toml. */
@@ -68,7 +71,7 @@ interface Parts {
 }
 
 export async function startStack(options: StackOptions): Promise<Stack> {
-  const model = readModel(options.model_dir, options.template ?? null)
+  const model = await modelOf(options)
   if (options.port !== 0) await requireFreePort(options.port)
   const settings = {
     ...options,
@@ -94,8 +97,13 @@ export async function startStack(options: StackOptions): Promise<Stack> {
   }
 }
 
+/** Of the folder, or of the engine. */
+async function modelOf({ upstream, model_dir, template = null }: StackOptions): Promise<FolderModel | UpstreamModel> {
+  return upstream ? readUpstream(upstream, template) : readModel(model_dir!, template)
+}
+
 interface Settings extends StackOptions {
-  model: FolderModel
+  model: FolderModel | UpstreamModel
   gateway_port: number
   node_port: number
   ticket_seeds: string
@@ -131,7 +139,8 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
       model_id: model.id,
       port: settings.node_port,
       data_dir: join(data_dir, 'node'),
-      flags: settings.rope_theta ? { rope_theta: settings.rope_theta } : {},
+      flags: { ...('flags' in model && model.flags), ...(settings.rope_theta && { rope_theta: settings.rope_theta }) },
+      environment: settings.upstream ? upstreamEnvironment() : {},
       gateway_url: `http://127.0.0.1:${settings.gateway_port}`,
       ticket_keys: (await ticketIssuer(ticket_seeds.split(','))).keys.map(({ x }) => x).join(),
       log: node_log.write,

@@ -1,8 +1,11 @@
+import type { UpstreamOptions } from './upstream.ts'
+
 export interface StartOptions {
   port: number
-  model_dir: string
+  model_dir: string | null // null with an upstream whose tokenizer is not here
   template: string | null
   rope_theta: number | null
+  upstream: UpstreamOptions | null
   database_url: string | null
   data_dir: string
   once: boolean

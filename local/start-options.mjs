@@ -11,10 +11,16 @@ const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [--rope-theta N]
                 [--database URL] [--data DIR] [--once]
+       npm start -- --upstream URL [--upstream-model NAME] [--upstream-kind KIND] [--upstream-key-file FILE]
+                [--context-tokens N] …
   --port N         the gateway's port (8787)
   --model DIR      a Hugging Face folder to serve instead of models/ziya-coding-mini
   --template NAME  the prompt format of a model that is not in the catalog
   --rope-theta N   of a model whose config.json has none; that of LLaMA 1 is 10000
+  --upstream URL   an engine that is there already, such as http://host:8000/v1 of vLLM, instead of our own; or a file of
+                   several (docs/scale-out.md). With --model its prompts are counted here and sent as token ids
+  --upstream-model NAME, --upstream-kind vllm|sglang|openai, --upstream-key-file FILE, --context-tokens N
+                   the model there (the only one), what the engine takes (vllm), its key, and a context that it does not say
   --database URL   a Postgres to use instead of the embedded one
   --data DIR       where the database, the journal, the logs and ready.json are kept (.local)
   --once           ask the demo question, print the bill, stop
@@ -23,9 +29,14 @@ export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [-
 
 const flags = {
   port: { type: 'string', default: '8787' },
-  model: { type: 'string', default: join(root, 'models', 'ziya-coding-mini') },
+  model: { type: 'string' },
   template: { type: 'string' },
   'rope-theta': { type: 'string' },
+  upstream: { type: 'string' },
+  'upstream-model': { type: 'string' },
+  'upstream-kind': { type: 'string' },
+  'upstream-key-file': { type: 'string' },
+  'context-tokens': { type: 'string' },
   database: { type: 'string' },
   data: { type: 'string', default: join(root, '.local') },
   once: { type: 'boolean', default: false },
@@ -45,18 +56,38 @@ export function readStartOptions(args) {
   }
 }
 
-function checked({ port, model, template, 'rope-theta': rope_theta, database, data, once }) {
+function checked({ port, model, template, 'rope-theta': rope_theta, database, data, once, ...upstream }) {
   const number = Number(port)
   if (!Number.isInteger(number) || number < 1 || number > 65_535) throw new Error(`--port ${port} is not a port`)
   if (database !== undefined) readDatabaseUrl(database)
   return {
     port: number,
-    model_dir: resolve(model),
+    model_dir: model ? resolve(model) : upstream.upstream ? null : join(root, 'models', 'ziya-coding-mini'),
     template: template ?? null,
     rope_theta: checkedTheta(rope_theta),
+    upstream: checkedUpstream(upstream),
     database_url: database ?? null,
     data_dir: resolve(data),
     once,
+  }
+}
+
+const KINDS = ['vllm', 'sglang', 'openai'] // of gpu-node/config.ts
+
+function checkedUpstream({ upstream, ...options }) {
+  const [stray] = Object.keys(options)
+  if (upstream === undefined && stray) throw new Error(`--${stray} needs --upstream`)
+  if (upstream === undefined) return null
+  const { 'upstream-kind': kind = 'vllm', 'context-tokens': context } = options
+  if (!KINDS.includes(kind)) throw new Error(`--upstream-kind ${kind} is not one of ${KINDS.join(', ')}`)
+  if (context !== undefined && !(Number.isInteger(Number(context)) && Number(context) > 0))
+    throw new Error(`--context-tokens ${context} is not a number of tokens`)
+  return {
+    upstream,
+    kind,
+    model: options['upstream-model'] ?? null,
+    key_file: options['upstream-key-file'] ?? null,
+    context: context === undefined ? null : Number(context),
   }
 }
 

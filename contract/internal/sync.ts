@@ -5,6 +5,13 @@
 import type { PublicKey } from '../ed25519.ts'
 import type { Outcome } from './generation.ts'
 
+/** Who counted the tokens that are billed. */
+export type UsageSource =
+  | 'engine' // our own engine
+  | 'upstream' // the engine behind an address, by what it said at the end
+  | 'counted' // the node, by what came from there: that engine did not say all of it
+  | 'bounded' // nobody: they are at least as many, by the bytes of the text
+
 /** The meter's record of one generation: written to the journal before the bytes it counts reach the socket. */
 export interface UsageRecord {
   ticket: string // as the gateway signed it: enough to rebuild a reservation that a crash lost
@@ -20,6 +27,8 @@ export interface UsageRecord {
   started_unix_ms: number
   first_token_ms: number | null // after the start
   duration_ms: number
+  /** Missing where it is our own engine. */
+  usage_source?: UsageSource | undefined
 }
 
 export interface NodeStatus {

@@ -28,6 +28,8 @@ export const usage = z.strictObject({
   completion_tokens: count.nullable(),
   delivered_tokens: count.nullable(),
   outcome: z.enum(['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']).nullable(),
+  // Who counted: our own engine; the engine behind an address, by its own word; or its node, exactly or at least, where that did not say.
+  usage_source: z.enum(['engine', 'upstream', 'counted', 'bounded']).nullable(),
   first_token_ms: z.number().nullable(),
   duration_ms: z.number().nullable(),
   cost_nanousd: nanousd.nullable(),

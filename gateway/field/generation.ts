@@ -57,6 +57,7 @@ const hints = {
   safety_identifier: hint(),
   store: hint(),
   cache_prompt: hint(),
+  cache_salt: hint(), // caches are an account's own here
   id_slot: hint(),
   return_progress: hint(),
   skip_special_tokens: hint(true),

@@ -3,6 +3,7 @@
 
 import * as z from 'zod'
 import type { NodeErrorCode, Outcome } from '../../contract/internal/generation.ts'
+import type { UsageSource } from '../../contract/internal/sync.ts'
 import { count } from '../../contract/public/scalar.ts'
 
 const smallCount = count.max(2 ** 31 - 1)
@@ -25,6 +26,8 @@ export const journalCounted = z.strictObject({ mark: count, is_behind: z.boolean
 
 const outcomes: [Outcome, ...Outcome[]] = ['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']
 
+const usage_sources: [UsageSource, ...UsageSource[]] = ['engine', 'upstream', 'counted', 'bounded']
+
 export const TICKET_LENGTH_MAX = 4096
 
 /** Why a node refuses; the table of refusals (generate/relay.ts) has each. */
@@ -40,4 +43,5 @@ export const ended = {
   started_unix_ms: z.number(),
   first_token_ms: z.number().nullable(),
   duration_ms: z.number(),
+  usage_source: z.enum(usage_sources).optional(),
 }

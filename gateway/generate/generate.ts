@@ -171,6 +171,12 @@ async function runAndKeep(
   return whole.ok ? keepAnswer(repeatable, claim, whole) : whole
 }
 
+const STATUS_OF_FAILURE: Record<string, number> = {
+  request_revoked: 403,
+  context_length_exceeded: 400,
+  unsupported_parameter: 400,
+}
+
 function codeOf({ error }: ErrorBody | MessageError): string | null {
   return 'details' in error ? error.details.error_code : error.code
 }
@@ -179,6 +185,6 @@ function codeOf({ error }: ErrorBody | MessageError): string | null {
 function wholeAnswer({ status, headers }: Response, text: string): Response {
   const json = text.trimStart()
   const failed = /^\{("error":|"type":"error")/.test(json) ? codeOf(JSON.parse(json)) : null
-  const told = failed === null || status !== 200 ? status : failed === 'request_revoked' ? 403 : 503
+  const told = failed === null || status !== 200 ? status : (STATUS_OF_FAILURE[failed] ?? 503)
   return new Response(json, { status: told, headers })
 }

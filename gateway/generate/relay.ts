@@ -145,9 +145,12 @@ export function passOn(c: Call, answer: Response): Response {
 const refusals: Record<NodeErrorCode, ErrorCode> = {
   context_length_exceeded: 'context_length_exceeded',
   invalid_token_id: 'invalid_token_id',
+  no_infill: 'unsupported_parameter',
+  wrong_model: 'invalid_value',
   invalid_messages: 'invalid_value',
   invalid_constraint: 'invalid_response_format',
   invalid_tools: 'invalid_function_parameters',
+  unsupported: 'unsupported_parameter',
   overloaded: 'overloaded',
   no_room: 'node_has_no_room',
   draining: 'model_unavailable',
@@ -163,8 +166,10 @@ const MENDABLE: ReadonlySet<ErrorCode> = new Set([
   'context_length_exceeded',
   'invalid_token_id',
   'invalid_value',
+  'unsupported_parameter',
   'invalid_response_format',
   'invalid_function_parameters',
+  'unsupported_parameter',
 ])
 
 /** What a node's refusal is to the client. */

@@ -47,7 +47,7 @@ export class Generation {
     this.#options = options
     this.run = run
     this.#usage = run.usage
-    this.answer = answerTo(request, () => this.#spelledUsage(), run.prompt_token_ids)
+    this.answer = answerTo(request, () => this.#spelledUsage(), run)
     this.choices = run.choices.map((choice, index) => ({
       index,
       run: choice,
@@ -92,7 +92,8 @@ export class Generation {
   close(outcome: EarlyEnd, last: readonly RunEvent[]): void {
     this.#outcome = outcome
     const choices = last.map((event) => this.#count(event))
-    if (outcome === 'error' || outcome === 'revoked') this.answer.error(outcome)
+    if (outcome === 'error') this.answer.error(this.run.failure ?? 'error')
+    if (outcome === 'revoked') this.answer.error('revoked')
     if (outcome !== 'deadline') return
     for (const [i, event] of last.entries()) this.#write(choices[i]!, event)
     this.answer.end(this.#spelledUsage())
@@ -118,6 +119,7 @@ export class Generation {
       delivered_tokens,
       first_token_ms: this.#first_token_ms,
       duration_ms: this.#elapsed(),
+      ...(this.run.usage_source && { usage_source: this.run.usage_source }),
     }
   }
 
@@ -132,9 +134,10 @@ export class Generation {
     }
   }
 
-  // Once all prompts have begun it stays as it is.
+  // Once all prompts have begun it stays as it is, where it is our own engine that counts.
   #usageNow(): Run['usage'] {
-    if (this.#usage.prompt_tokens < this.run.prompt_tokens) this.#usage = this.run.usage
+    const may_change = this.#usage.prompt_tokens < this.run.prompt_tokens || this.run.usage_source !== undefined
+    if (may_change) this.#usage = this.run.usage
     return this.#usage
   }
 

@@ -142,6 +142,21 @@ const FAILURES: Record<Failure, MessageError['error']> = {
     message: FAILURE_MESSAGES.revoked,
     details: { error_code: 'request_revoked', param: null },
   },
+  overloaded: {
+    type: 'overloaded_error',
+    message: FAILURE_MESSAGES.overloaded,
+    details: { error_code: 'overloaded', param: null },
+  },
+  context_length_exceeded: {
+    type: 'invalid_request_error',
+    message: FAILURE_MESSAGES.context_length_exceeded,
+    details: { error_code: 'context_length_exceeded', param: null },
+  },
+  refused: {
+    type: 'invalid_request_error',
+    message: FAILURE_MESSAGES.refused,
+    details: { error_code: 'unsupported_parameter', param: null },
+  },
 }
 
 function failure(why: Failure, request_id: string): MessageError {

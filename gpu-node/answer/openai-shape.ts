@@ -5,7 +5,7 @@ import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'
 import type { ChatTopLogprob, Usage } from '../../contract/public/openai.ts'
 import type { Candidate, TokenLogprob } from '../run/runner.ts'
-import type { Failure, PublicShape } from './public-shape.ts'
+import type { Failure, PublicShape, ToldOfRun } from './public-shape.ts'
 
 export const openAiFrames: Pick<PublicShape, 'error' | 'failed' | 'frame' | 'last_frame'> = {
   error: (why) => failures[why],
@@ -15,8 +15,17 @@ export const openAiFrames: Pick<PublicShape, 'error' | 'failed' | 'frame' | 'las
 }
 
 /** What every answer and chunk has. */
-export function headOf({ response_id, created_unix_s, model, service_tier }: GenerateRequest) {
-  return { id: response_id, created: created_unix_s, model, ...(service_tier && { service_tier }) }
+export function headOf(
+  { response_id, created_unix_s, model, service_tier }: GenerateRequest,
+  { fingerprint }: ToldOfRun,
+) {
+  return {
+    id: response_id,
+    created: created_unix_s,
+    model,
+    ...(fingerprint && { system_fingerprint: fingerprint }),
+    ...(service_tier && { service_tier }),
+  }
 }
 
 /** Usage on every chunk of a stream that asked for it; before the last it is null, or what was counted so far. */
@@ -42,11 +51,21 @@ export function idsOf(token_ids: readonly number[] | undefined): { token_ids?: n
 export const FAILURE_MESSAGES: Record<Failure, string> = {
   error: 'The model failed while generating this answer.',
   revoked: 'The permission for this request was taken back while it ran.',
+  overloaded: 'What serves this model has no room now, or cannot be reached. Try again.',
+  context_length_exceeded: 'The prompt and max_tokens do not fit into the context of this model.',
+  refused: 'What serves this model does not take a request like this one.',
 }
 
 const failures: Record<Failure, ErrorBody> = {
   error: failure('server_error', 'engine_failed', FAILURE_MESSAGES.error),
   revoked: failure('invalid_request_error', 'request_revoked', FAILURE_MESSAGES.revoked),
+  overloaded: failure('server_error', 'overloaded', FAILURE_MESSAGES.overloaded),
+  context_length_exceeded: failure(
+    'invalid_request_error',
+    'context_length_exceeded',
+    FAILURE_MESSAGES.context_length_exceeded,
+  ),
+  refused: failure('invalid_request_error', 'unsupported_parameter', FAILURE_MESSAGES.refused),
 }
 
 function failure(type: ErrorType, code: string, message: string): ErrorBody {

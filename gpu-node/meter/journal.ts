@@ -20,7 +20,7 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import * as z from 'zod'
-import type { JournalPosition, UsageRecord } from '../../contract/internal/sync.ts'
+import type { JournalPosition, UsageRecord, UsageSource } from '../../contract/internal/sync.ts'
 import { frameOf, readFrames } from './frame.ts'
 import { replaceFile } from './replace-file.ts'
 import { Resending } from './resending.ts'
@@ -47,6 +47,7 @@ export interface StepCounts {
   delivered_tokens: number
   first_token_ms: number | null
   duration_ms: number
+  usage_source?: UsageSource | undefined
 }
 
 type Key = string // request_id/attempt
@@ -58,6 +59,7 @@ type Counts = [
   delivered: number,
   first_token_ms: number | null,
   duration_ms: number,
+  usage_source?: UsageSource, // written where it is not our own engine
 ]
 /** Of a release that journalled the prompt once, when it was accepted. */
 type OldCounts = [completion: number, delivered: number, first_token_ms: number | null, duration_ms: number]
@@ -310,14 +312,15 @@ export class Journal {
     assert(generation || this.#file === null, 'counts belong to an open generation')
     if (!generation) return
     const { prompt_tokens, cached_tokens } = generation
-    const [prompt, cached, completion, delivered, first_token_ms, duration_ms]: Counts =
-      counts.length === 6 ? counts : [prompt_tokens, cached_tokens, ...counts]
+    const [prompt, cached, completion, delivered, first_token_ms, duration_ms, usage_source]: Counts =
+      counts.length === 4 ? [prompt_tokens, cached_tokens, ...counts] : counts
     generation.prompt_tokens = prompt
     generation.cached_tokens = cached
     generation.completion_tokens = completion
     generation.delivered_tokens = delivered
     generation.first_token_ms = first_token_ms
     generation.duration_ms = duration_ms
+    if (usage_source) generation.usage_source = usage_source
   }
 
   #finish(record: UsageRecord): void {
@@ -427,7 +430,8 @@ function isOwedElsewhere(record: UsageRecord, ledger_id: string | undefined): bo
 
 function countsOf(counts: StepCounts): Counts {
   const { prompt_tokens, cached_tokens, completion_tokens, delivered_tokens, first_token_ms, duration_ms } = counts
-  return [prompt_tokens, cached_tokens, completion_tokens, delivered_tokens, first_token_ms, duration_ms]
+  const source: [UsageSource?] = counts.usage_source ? [counts.usage_source] : []
+  return [prompt_tokens, cached_tokens, completion_tokens, delivered_tokens, first_token_ms, duration_ms, ...source]
 }
 
 function cutOff(file: number, length: number): void {

@@ -4,6 +4,7 @@
 
 import type { Constraint, FinishReason, GenerateRequest, PromptPart } from '../../contract/internal/generation.ts'
 import type { Truncation } from '../../contract/internal/question.ts'
+import type { UsageSource } from '../../contract/internal/sync.ts'
 
 export interface Runner {
   /** Tokens that prompt and output of one sequence may have together. */
@@ -12,6 +13,8 @@ export interface Runner {
   readonly load: RunnerLoad
   /** Counted since the start. */
   readonly statistics: RunnerStatistics
+  /** False while nothing that it is given could be run: whoever hands out requests is told to look elsewhere. */
+  readonly is_available?: boolean
 
   /** Resolves once it is sure to generate, and rejects where it cannot. The listener is told of everything from then on. */
   open(listener: RunnerListener): Promise<void>
@@ -26,8 +29,9 @@ export interface Runner {
   hold(constraint: Constraint, account: string): Promise<HeldConstraint>
 
   /**
-   * Puts chats into the format that the model's folder has. Rejects with a `Refusal` (`invalid_messages`) where it has none, or that
-   * does not take one.
+   * Puts chats into the format that the model's folder has, and gaps and judged answers into the one that the model was trained
+   * for. Rejects with a `Refusal` (`invalid_messages`, `no_infill`, `wrong_model`) where it has none, or that does not take one. A
+   * runner whose engine formats chats itself leaves them as they are.
    */
   format(prompts: PromptPart[][]): Promise<PromptPart[][]>
 
@@ -53,12 +57,13 @@ export interface Runner {
 /** A constraint that a runner has made ready; only that runner knows what it is. */
 export type HeldConstraint = object
 
-/** What a runner is told of a request: everything but how its answer is written, and what was made ready before. No prompt is a chat. */
+/** What a runner is told of a request: everything but how its answer is written, and what was made ready before. A prompt is a chat only where `format` left it one. */
 export type RunRequest = Omit<
   GenerateRequest,
   | 'response_id'
   | 'created_unix_s'
   | 'shape'
+  | 'ranked'
   | 'stream'
   | 'include_usage'
   | 'continuous_usage'
@@ -74,11 +79,19 @@ export interface Run {
   /** What is billed of its prompts so far: nothing of one whose turn has not come. */
   readonly usage: { prompt_tokens: number; cached_tokens: number }
 
+  /** Names what can change the bytes of its answer, where that is known. */
+  readonly fingerprint?: string | null
+
   /** The ids of each of its prompts, where the request asked for them. */
   readonly prompt_token_ids?: readonly (readonly number[])[]
 
   /** What came true so far of what its caller predicts; null where they predict nothing. */
   readonly prediction?: { accepted_tokens: number; rejected_tokens: number } | null
+
+  /** Who counted its tokens so far; missing where that is our own engine. */
+  readonly usage_source?: UsageSource
+  /** Why it failed, where it did and its runner knows. */
+  readonly failure?: RunFailure | null
 
   start(): void
   /** Ends it within one step. Returns the last event of each choice that had not ended, with the text that it still held. */
@@ -86,6 +99,12 @@ export interface Run {
   /** A paused run keeps its place and gets no tokens. */
   setPaused(paused: boolean): void
 }
+
+/** What a client can be told of a failure beside that there was one. */
+export type RunFailure =
+  | 'overloaded' // nothing had room for it, or could be reached
+  | 'context_length_exceeded'
+  | 'refused' // what generates does not take such a request
 
 export interface RunChoice {
   readonly prompt_tokens: number
@@ -113,7 +132,7 @@ export interface RunStep {
    * spreads over several turns of the event loop. A run that was stopped meanwhile has no more events.
    */
   readonly events: Iterable<RunEvent>
-  /** Runs that failed alone, while the runner goes on. They have no more events. */
+  /** Runs that failed alone, while the runner goes on. They have no more events. Whole when all events were read. */
   readonly failed?: readonly Run[]
 }
 
@@ -123,7 +142,7 @@ export interface RunEvent {
   readonly choice: number
   /** To be delivered as it is: no half of a code point, nothing of a stop string, the prompt before it where that is echoed. */
   readonly text: string
-  /** Counted by it. */
+  /** Counted by it. Below 0 where the last word on a choice is less than what was counted before. */
   readonly tokens: number
   /** The log-probabilities of the tokens whose text is out by now; none where the request asked for none. */
   readonly logprobs: readonly TokenLogprob[]

@@ -30,6 +30,8 @@ const part = z.union([
   z.strictObject({ text: z.string() }),
   z.strictObject({ tokens: z.array(token_id) }),
   z.strictObject({ chat: z.array(turn).min(1), is_continued: z.boolean() }),
+  z.strictObject({ infill: z.strictObject({ before: z.string(), after: z.string() }) }),
+  z.strictObject({ judged: z.strictObject({ query: z.string(), answer: z.string() }) }),
 ])
 
 const prompts = z.array(z.array(part)).min(1).max(2048)
@@ -60,7 +62,7 @@ const requestSchema = z.strictObject({
   response_id: z.string().min(1).max(200),
   created_unix_s: z.int().nonnegative(),
   model: z.string().min(1).max(200),
-  shape: z.enum(['completion', 'chat', 'message', 'response']),
+  shape: z.enum(['completion', 'chat', 'message', 'response', 'score', 'rerank']),
   stream: z.boolean(),
   include_usage: z.boolean(),
   continuous_usage: z.boolean().optional(),
@@ -77,6 +79,7 @@ const requestSchema = z.strictObject({
   logprobs: z.int().min(0).max(LOGPROBS_MAX).nullable(),
   echo: z.boolean(),
   return_token_ids: z.boolean().optional(),
+  ranked: z.strictObject({ top_n: z.int().min(1), texts: z.array(z.string()).max(128) }).optional(),
   sampling: z.strictObject({
     temperature: z.number().min(0).max(100),
     top_p: z.number().gt(0).max(1),

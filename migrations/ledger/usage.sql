@@ -22,6 +22,7 @@ create function ledger.usage_report(held reservations) returns jsonb language sq
     'completion_tokens', u.completion_tokens,
     'delivered_tokens', u.delivered_tokens,
     'outcome', u.outcome,
+    'usage_source', case when u.request_id is not null then coalesce(u.usage_source, 'engine') end,
     'first_token_ms', u.first_token_ms,
     'duration_ms', u.duration_ms,
     'cost_nanousd', u.cost_nanousd::text,

@@ -39,7 +39,17 @@ test('a node that nobody named is called after its machine and its data folder, 
 })
 
 test('a missing setting is named', () => {
-  expect(() => readConfig([], {})).toThrow('--model-dir')
+  expect(() => readConfig([], {})).toThrow('--model-id')
+  const { 'model-dir': _, ...rest } = REQUIRED
+  const others = Object.entries(rest).map(([name, value]) => `--${name}=${value}`)
+  expect(() => readConfig(others, {})).toThrow('--model-dir: is needed where no --upstream is given')
+  expect(readConfig([...others, '--upstream=http://a/v1'], {})).toMatchObject({ upstream_kind: 'vllm' })
+})
+
+test('the key of an upstream is no flag', () => {
+  expect(() => readConfig([...flags({ upstream: 'http://a/v1' }), '--upstream-key=secret'], {})).toThrow(
+    '--upstream-key',
+  )
 })
 
 test('an unknown flag is refused', () => {

@@ -160,7 +160,8 @@ describe('a response in the background', () => {
   })
 
   test('is one for an Idempotency-Key, however often it is asked for, streamed or not', async () => {
-    const ask = (changes: object, idempotencyKey: string) => responses.create(asked(changes), { idempotencyKey })
+    const ask = (changes: object, idempotency_key: string) =>
+      responses.create(asked(changes), { headers: { 'idempotency-key': idempotency_key } })
     const key = `background ${Date.now()}`
     const [first, ...others] = await Promise.all(
       Array.from({ length: 4 }, () => insisting(() => ask({ max_output_tokens: 4 }, key))),

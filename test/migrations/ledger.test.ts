@@ -202,6 +202,16 @@ describe('settle', () => {
     expect(usage!.started_at.getTime()).toBe(1_700_000_000_123)
   })
 
+  test('keeps who counted, which its receipt says; where nobody says it was our own engine', async () => {
+    for (const usage_source of [undefined, 'upstream', 'counted', 'bounded']) {
+      const held = await admit()
+      const shown = () => db.ask('read_usage', { key_hash: payer.key_hash, request_id: held.request_id })
+      expect(await shown()).toMatchObject([{ usage: { usage_source: null } }])
+      await db.ask('settle', { ...held, ...counts, usage_source })
+      expect(await shown()).toMatchObject([{ usage: { usage_source: usage_source ?? 'engine' } }])
+    }
+  })
+
   test('of the same record twice in one set is a duplicate', async () => {
     const item = { ...(await admit()), ...counts }
     expect(decisions(await db.ask('settle', item, item))).toEqual(['posted', 'duplicate'])

@@ -81,7 +81,7 @@ export function framesOf(stream: string): (Chunk | '[DONE]')[] {
 /** The text of one choice of a stream. */
 export function textOf(stream: string, choice = 0): string {
   return framesOf(stream)
-    .flatMap((frame) => (frame === '[DONE]' ? [] : frame.choices))
+    .flatMap((frame) => (frame !== '[DONE]' && 'choices' in frame ? frame.choices : []))
     .filter(({ index }) => index === choice)
     .map(({ text, delta }) => text ?? delta?.content ?? '')
     .join('')

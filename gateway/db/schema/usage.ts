@@ -22,6 +22,7 @@ export const usage = pgTable(
     duration_ms: doublePrecision().notNull(),
     cost_nanousd: int8().notNull(),
     settled_at: moment().notNull(),
+    usage_source: text(), // null where it is our own engine
   },
   (table) => [primaryKey({ columns: [table.request_id, table.settled_at] })],
 )

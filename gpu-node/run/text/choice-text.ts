@@ -10,7 +10,7 @@ import { StopMatcher, type StopResult } from './stop.ts'
 /** The part of an event that is the text's. */
 export type Delivery = Required<Pick<RunEvent, 'text' | 'logprobs' | 'finish' | 'stop'>>
 
-/** A token of the prompt, where its text is given with its log-probability. */
+/** A token whose text is given with its log-probability: of a prompt that is echoed, or as another engine tells it. */
 export interface EchoedToken {
   completed: Completed
   spelled: Spelled
@@ -49,6 +49,16 @@ export class ChoiceText {
     if (spelled) this.#logprobs.push(completed, spelled)
     const text = completed.unfinished + completed.text
     return end ? this.#deliver(text + end.rest, end.finish) : this.#deliver(text, null)
+  }
+
+  /** Takes a piece of text of so many tokens, those of them that are known one by one as they are spelled. */
+  takePiece(
+    piece: { text: string; tokens: number; listed: readonly EchoedToken[] },
+    finish: FinishReason | null = null,
+  ): Delivery {
+    this.#tokens += piece.tokens
+    for (const { completed, spelled } of piece.listed) this.#logprobs.push(completed, spelled)
+    return this.#deliver(piece.text, finish)
   }
 
   /** Takes tokens of the prompt, which are delivered as they are: no stop is looked for in them. */

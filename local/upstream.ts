@@ -1,0 +1,77 @@
+// What `npm start` must know of a model whose engine is another's: its name there, and how long its context is. Both it can be asked.
+
+import * as z from 'zod'
+import { catalogWith } from '../gateway/catalog.ts'
+import { Addresses, KEY_VARIABLE } from '../gpu-node/run/upstream/addresses.ts'
+import { Connection } from '../gpu-node/run/upstream/connection.ts'
+import { contextTokens } from '../gpu-node/run/upstream/context.ts'
+import { type FolderModel, knownTemplate } from './model.ts'
+
+export interface UpstreamOptions {
+  /** Its address, or a file that lists several. */
+  upstream: string
+  kind: string
+  /** Null: the only one that there is. */
+  model: string | null
+  key_file: string | null
+  /** Null: as the engine says. */
+  context: number | null
+}
+
+export interface UpstreamModel extends FolderModel {
+  /** The settings of its node. */
+  flags: Record<string, string | number>
+}
+
+const ANSWER_MS_MAX = 10_000
+const SILENT_MS_MAX = 10_000
+
+export async function readUpstream(options: UpstreamOptions, template: string | null): Promise<UpstreamModel> {
+  const { upstream, key_file, kind } = options
+  const addresses = new Addresses({ upstream, key_file: key_file ?? undefined, environment: process.env })
+  const connection = new Connection({ silent_ms_max: SILENT_MS_MAX })
+  try {
+    const id = options.model ?? (await onlyModel(addresses, connection))
+    const context = options.context ?? (await contextTokens(addresses, connection, id))
+    const flags = {
+      upstream,
+      upstream_kind: kind,
+      context_tokens: context,
+      ...(key_file && { upstream_key_file: key_file }),
+    }
+    return { id, flags, ...named(id, context, template) }
+  } finally {
+    await connection.close()
+  }
+}
+
+/** The variable that its key is in, for its node. */
+export function upstreamEnvironment(): NodeJS.ProcessEnv {
+  const key = process.env[KEY_VARIABLE]
+  return key ? { [KEY_VARIABLE]: key } : {}
+}
+
+function named(id: string, context: number, wanted: string | null): Omit<FolderModel, 'id'> {
+  const row = catalogWith(null).get(id)
+  const template = row?.template ?? (wanted ? knownTemplate(wanted) : 'folder')
+  if (row && wanted && wanted !== row.template)
+    throw new Error(`--template ${wanted} does not fit: the catalog serves ${id} with the template ${row.template}`)
+  const explanation = template === 'folder' ? 'its engine formats chats' : `template ${template}`
+  if (row && context >= row.context_tokens) return { local_model: null, explanation }
+  return { local_model: { id, template, context }, explanation }
+}
+
+const models = z.looseObject({ data: z.array(z.looseObject({ id: z.string() })) })
+
+async function onlyModel(addresses: Addresses, connection: Connection): Promise<string> {
+  const [address] = addresses.all
+  const answer = await connection
+    .ask(address!, { path: '/models', signal: AbortSignal.timeout(ANSWER_MS_MAX) })
+    .catch(() => {
+      throw new Error(`${address!.settings.url} does not answer`)
+    })
+  const { data = [] } = models.safeParse(await answer.body.json().catch(() => null)).data ?? {}
+  if (data.length === 1) return data[0]!.id
+  const served = data.map(({ id }) => id).slice(0, 20)
+  throw new Error(`--upstream-model: say which, of ${served.join(', ') || 'those that the engine serves'}`)
+}
