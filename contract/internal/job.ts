@@ -41,6 +41,8 @@ export interface JobChunk extends Omit<StoredStream, 'sha256'> {
   chunk_count: number // before it
   text: string
   sha256: string
+  /** Whose text is stored with it. */
+  tokens?: number | undefined
 }
 
 export type JobEnd =

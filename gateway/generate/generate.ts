@@ -45,7 +45,8 @@ export async function generate<B extends GenerationBody>(
   caller: Caller,
   form: GenerationForm<B>,
 ): Promise<Response> {
-  const asked = await formatted(c, form, await readBody(c, form.schema))
+  const fields = await readBody(c, form.schema)
+  const asked = await formatted(c, form, fields)
   const unused = unusedHeader(form.unused((await bodyOf(c)).json()))
   c.set('headers', unused)
   const repeatable = await repeatableCall(c)
@@ -57,7 +58,10 @@ export async function generate<B extends GenerationBody>(
   const admission = await admit(c.env, { ...item, ...repeats })
   if (admission.decision !== 'admitted') {
     const again = { repeatable: repeatable!, idempotency: idempotency!, verdict: admission, first }
-    return answerRepeated(c, again, (answer, own) => form.kept?.(answer, { ...own, request: { ...request, ...own } }))
+    return answerRepeated(c, again, async (answer, account_id) => {
+      const { request } = await formatted(c, form, fields) // under the first one's id, as its parts were named
+      return form.kept?.(answer, { account_id, request }) ?? answer
+    })
   }
   c.set('headers', { ...unused, ...limitHeaders(admission.limits ?? {}) })
   const { ledger_id, account_id } = admission
@@ -93,7 +97,7 @@ interface Repeated {
 async function answerRepeated(
   c: Call,
   { repeatable, idempotency, verdict, first }: Repeated,
-  keptBy: (answer: Response, own: { account_id: string; request_id: string }) => Response | undefined,
+  keptBy: (answer: Response, account_id: string) => Promise<Response>,
 ): Promise<Response> {
   if (verdict.decision === 'idempotency_unknown') throw new ApiError('stream_not_found', { param: 'Idempotency-Key' })
   if (verdict.decision !== 'idempotency_resumable')
@@ -101,7 +105,7 @@ async function answerRepeated(
   const { account_id, request_id } = verdict
   const resumed = await resume(c, verdict, { takes_over: first !== null })
   if (!resumed) throw new ApiError('idempotency_running', { param: 'Idempotency-Key' })
-  const answer = keptBy(resumed, { account_id, request_id }) ?? resumed
+  const answer = await keptBy(resumed, account_id)
   return eventsFrom(keepStream(repeatable, { account_id, request_id, idempotency }, answer), first ?? 0)
 }
 

@@ -72,7 +72,8 @@ export class JobReader implements Reader {
     const tokens = this.#tokens
     const text = this.#unsent.slice(0, chunkLength(this.#unsent))
     const is_last = text.length === this.#unsent.length && this.#end !== null
-    const chunk = text === '' ? undefined : this.#chunkOf(text)
+    const stored_tokens = text.length === this.#unsent.length ? tokens : this.#delivered_tokens
+    const chunk = text === '' ? undefined : { ...this.#chunkOf(text), tokens: stored_tokens }
     const decision = await this.#options.report({ chunk, end: is_last ? this.#endNow() : undefined })
     if (decision === 'lost') return true
     if (chunk) this.#at = { ...chunk, chunk_count: chunk.chunk_count + 1 }

@@ -139,7 +139,8 @@ begin
     values (job.id, number, (item ->> 'event_count')::int, decode(item ->> 'text', 'base64'));
     update jobs set
       chunk_count = number + 1, event_count = (item ->> 'event_count')::int, stored_length = (item ->> 'length')::bigint,
-      stored_sha256 = item ->> 'sha256', leased_until = clock_timestamp() + job_lease()
+      stored_sha256 = item ->> 'sha256', seen_tokens = coalesce((item ->> 'tokens')::bigint, seen_tokens),
+      leased_until = clock_timestamp() + job_lease()
     where id = job.id;
   end if;
   return '{"decision": "kept"}';
@@ -171,6 +172,8 @@ begin
   if job.id is null or item ? 'chunk' and keep_job_chunk(item || (item -> 'chunk')) ->> 'decision' = 'lost' then
     perform refund_unseen(j, (item ->> 'delivered_tokens')::bigint) from jobs j
     where id = (item ->> 'job_id')::uuid and request_id = (item ->> 'request_id')::uuid and j.state = 'cancelled' and speaks(item);
+    update jobs set leased_until = null
+    where id = (item ->> 'job_id')::uuid and request_id = (item ->> 'request_id')::uuid and state = 'cancelled' and speaks(item);
     return '{"decision": "lost"}';
   end if;
   job.usage := item -> 'usage';
@@ -278,6 +281,32 @@ begin
   return offered;
 end $$;
 
+-- Jobs that were cancelled while they ran, and of whose end no node told in the time of a lease: one that was finished nevertheless, and is
+-- charged whole, costs what was stored of it. Returns how many were looked at.
+create function ledger.refund_untold_jobs(count_max int) returns bigint language plpgsql as $$
+declare
+  owners bigint[] := free_accounts(array(
+    select distinct account_id from (
+      select account_id from jobs where state = 'cancelled' and leased_until < clock_timestamp() order by leased_until limit count_max) as untold));
+  job jobs;
+  is_open boolean;
+  untold bigint := 0;
+begin
+  for job in
+    select * from jobs
+    where state = 'cancelled' and leased_until < clock_timestamp() and account_id = any (owners)
+    order by leased_until limit count_max for update skip locked
+  loop
+    is_open := exists (select from reservations where request_id = job.request_id and state = 'pending'); -- its node may still report it
+    perform refund_unseen(job, job.seen_tokens)
+    from reservations r join usage u on u.request_id = r.request_id and u.settled_at = r.settled_at
+    where r.request_id = job.request_id and u.outcome in ('stop', 'length');
+    update jobs set leased_until = case when is_open then clock_timestamp() + job_lease() end where id = job.id;
+    untold := untold + 1;
+  end loop;
+  return untold;
+end $$;
+
 -- How many jobs a node that was heard may take now, and that those it runs are still its. What another process of it ran is lost.
 create function ledger.jobs_for(known registered_nodes, said jsonb) returns int language plpgsql as $$
 begin
@@ -321,7 +350,8 @@ begin
   end if;
   return jsonb_build_object(
     'decision', 'allowed', 'account_id', (asked.job).account_id::text, 'job', job_report(asked.job),
-    'head', encode((asked.job).head, 'base64'), 'result', encode((asked.job).result, 'base64'));
+    'head', encode((asked.job).head, 'base64'), 'result', encode((asked.job).result, 'base64'))
+    || case when item ? 'with_input' then jsonb_build_object('input', encode((asked.job).input, 'base64')) else '{}' end;
 end $$;
 
 create function ledger.follow_job(item jsonb) returns jsonb language plpgsql as $$
@@ -359,6 +389,9 @@ begin
       perform stop_attempt(job);
     end if;
     perform close_job(job, 'cancelled');
+    if job.state = 'running' then
+      update jobs set leased_until = clock_timestamp() + job_lease() where id = job.id;
+    end if;
     select * into job from jobs where id = job.id;
   end if;
   return jsonb_build_object(

@@ -14,6 +14,7 @@ type Response = OpenAI.Responses.Response
 type Event = OpenAI.Responses.ResponseStreamEvent
 
 const model = 'ziya-coding-mini'
+const CANCELLED = draws('CANCELLED_JOBS', { few: 3, all: 200 })
 let stack: TestStack
 let customer: Customer
 let responses: OpenAI.Responses
@@ -132,6 +133,68 @@ describe('a response in the background', () => {
     await expect(responses.retrieve(name)).rejects.toMatchObject({ status: 404 })
   })
 
+  test(`is cancelled at drawn points (${CANCELLED}): it costs what was stored of it, and no more than a step or two besides`, async () => {
+    const random = seededRandom()
+    const long = { max_output_tokens: 900, ignore_eos: true }
+    for (let i = 0; i < CANCELLED; i += 1) {
+      const id = await createdStream(long)
+      const frames: string[] = []
+      await readSome(id, frames, 2 + random.below(12))
+      const { status } = await responses.cancel(id)
+      expect(['cancelled', 'incomplete']).toContain(status)
+      const whole = framesOf(await bytesOf(id))
+      expect(whole.slice(0, frames.length)).toEqual(frames)
+      expect(whole.at(-1)).toMatch(/^event: response\.incomplete\n/)
+      expect((await responses.retrieve(id)).status).toBe(status)
+    }
+    await eventually(async () => {
+      const open =
+        await stack.sql`select from reservations where account_id = ${customer.account_id} and state = 'pending'`
+      return open.length === 0 ? true : null
+    })
+    const used = await stack.sql`select outcome, completion_tokens::int, delivered_tokens::int from usage u
+      where outcome = 'revoked' and account_id = ${customer.account_id}`
+    for (const { completion_tokens, delivered_tokens } of used)
+      expect(completion_tokens).toBeLessThanOrEqual(delivered_tokens + 8)
+    expect(await ledgerFindings(stack.sql, [customer.account_id])).toEqual([])
+  })
+
+  test('is one for an Idempotency-Key, however often it is asked for, streamed or not', async () => {
+    const ask = (changes: object, idempotency_key: string) =>
+      responses.create(asked(changes), { headers: { 'idempotency-key': idempotency_key } })
+    const key = `background ${Date.now()}`
+    const [first, ...others] = await Promise.all(
+      Array.from({ length: 4 }, () => insisting(() => ask({ max_output_tokens: 4 }, key))),
+    )
+    expect(new Set(others.map(({ id }) => id))).toEqual(new Set([first!.id]))
+    await expect(ask({ max_output_tokens: 5 }, key)).rejects.toMatchObject({
+      status: 422,
+      code: 'idempotency_mismatch',
+    })
+    const streamed = () =>
+      customer.fetch('/v1/responses', {
+        method: 'POST',
+        headers: {
+          authorization: `Bearer ${customer.api_key}`,
+          'content-type': 'application/json',
+          'idempotency-key': `${key} streamed`,
+        },
+        body: JSON.stringify(asked({ max_output_tokens: 4, stream: true } as object)),
+      })
+    const texts = [await (await streamed()).text(), await (await streamed()).text()]
+    expect(framesOf(texts[1]!)).toEqual(framesOf(texts[0]!))
+    expect(framesOf(texts[0]!).at(-1)).toMatch(/^event: response\.incomplete\n/)
+    const jobs = await stack.sql`select from jobs where id = ${requestIdOf(first!.id)}`
+    expect(jobs).toHaveLength(1)
+  })
+
+  test('says what it is made from before it has ended, too', async () => {
+    const { id } = await responses.create(asked({ max_output_tokens: 900, ignore_eos: true }))
+    const { data } = await responses.inputItems.list(id)
+    expect(data).toMatchObject([{ type: 'message', role: 'user', content: [{ type: 'input_text', text: body.input }] }])
+    await responses.cancel(id)
+  })
+
   test('outlives its node: it is paid once, and every reader sees the same bytes', async () => {
     const long = { max_output_tokens: 900, ignore_eos: true }
     const direct = await responses.create(asked({ ...long, background: false }))
@@ -222,7 +285,8 @@ async function insisting<T>(ask: () => Promise<T>): Promise<T> {
       return await ask()
     } catch (error) {
       const { status } = error as { status?: number }
-      if ((error as Error).name === 'AssertionError' || (status && status < 500) || tries > 500) throw error
+      if ((error as Error).name === 'AssertionError' || (status && status < 500 && status !== 409) || tries > 500)
+        throw error
       await sleep(50)
     }
   }

@@ -295,6 +295,29 @@ describe('a job', () => {
   })
 })
 
+test('a job that was cancelled, and finished by a node that then died, costs what was stored of it', async () => {
+  const payer = await newPayer(db, CREDIT)
+  const { job_id } = await make(payer)
+  const job = await taken()
+  await admit(job)
+  await one('keep_job_chunk', { ...attemptOf('a', job), ...chunk(0), tokens: 4 })
+  await one('cancel_job', { key_hash: payer.key_hash, job_id })
+  const leaseIsOver = () =>
+    db.sql`update jobs set leased_until = clock_timestamp() - interval '1 ms' where leased_until is not null`
+  await leaseIsOver()
+  expect(await one('tend_jobs', { count_max: 10 })).toEqual({ decision: 'tended', count: 1 }) // its node may still report it
+  await settle(payer, job, 'stop', 20, 20)
+  expect(await spent(payer)).toBe(120)
+  await leaseIsOver()
+  expect(await one('tend_jobs', { count_max: 10 })).toEqual({ decision: 'tended', count: 1 })
+  expect(await spent(payer)).toBe(40)
+  await leaseIsOver()
+  expect(await one('tend_jobs', { count_max: 10 })).toEqual({ decision: 'tended', count: 0 })
+  await end('a', job)
+  expect(await spent(payer)).toBe(40)
+  expect(await ledgerFindings(db.sql, [payer.account_id])).toEqual([])
+})
+
 interface Attempt {
   payer: Payer
   node_id: string

@@ -113,16 +113,25 @@ export class WorkHistories {
   /** A node takes the next job, whoever's it is, and one of the things becomes of it that can. */
   async #carryJob(random: Random): Promise<void> {
     const taken = await this.#ask('take_job', { ...NODE, take_id: randomUUID(), sent_unix_ms: Date.now() })
-    if (taken.decision !== 'taken') return void (await this.#ask('tend_jobs', { count_max: 20 }))
+    if (taken.decision !== 'taken') return this.#tend()
     const known = this.#attempts.get(taken.job_id) ?? []
     this.#attempts.set(taken.job_id, [...known, taken.request_id])
     const attempt = { taken, ticket: await this.#admit(taken) }
     if (attempt.ticket === null) return this.#giveBack(attempt, REFUSED)
     const fate = random.below(10)
     if (fate < 6) return this.#bringToItsEnd(attempt, 1 + random.below(2))
-    if (fate < 8) return this.#lose(attempt, { is_late: random.chance(0.5) })
+    if (fate < 8) return this.#lose(attempt, { is_late: random.chance(0.5), is_finished: random.chance(0.5) })
     await this.#settle(attempt, 'error', 0)
     return this.#giveBack(attempt, { counts: true, error: null, status_code: null })
+  }
+
+  /** Nobody tells any more of what was cancelled. */
+  async #tend(): Promise<void> {
+    await this.#query(
+      (sql) =>
+        sql`update jobs set leased_until = clock_timestamp() - interval '1 ms' where state = 'cancelled' and leased_until is not null`,
+    )
+    await this.#ask('tend_jobs', { count_max: 20 })
   }
 
   async #admit({ request_id, key_hash, model, admission }: Taken): Promise<object | null> {
@@ -144,16 +153,20 @@ export class WorkHistories {
     await Promise.all(Array.from({ length: repeats }, () => this.#ask('end_job', item)))
   }
 
-  /** Its node is not heard of any more, or only once the job was offered again. */
-  async #lose(attempt: Attempt, { is_late }: { is_late: boolean }): Promise<void> {
+  /** Its node is not heard of any more, but for its journal, which may say that it was finished, before or after the job is offered again. */
+  async #lose(attempt: Attempt, { is_late, is_finished }: { is_late: boolean; is_finished: boolean }): Promise<void> {
     const { job_id, request_id } = attempt.taken
-    if (!is_late) await this.#settle(attempt, 'node_lost', DELIVERED)
+    const report = () =>
+      is_finished
+        ? this.#settle(attempt, 'stop', COUNTS.completion_tokens)
+        : this.#settle(attempt, 'node_lost', DELIVERED)
+    if (!is_late) await report()
     await this.#query(
       (sql) => sql`update jobs set leased_until = clock_timestamp() - interval '1 ms'
-      where id = ${job_id} and request_id = ${request_id} and state = 'running'`,
+        where id = ${job_id} and request_id = ${request_id} and state = 'running'`,
     )
     await this.#ask('tend_jobs', { count_max: 20 })
-    if (is_late) await this.#settle(attempt, 'node_lost', DELIVERED)
+    if (is_late) await report()
   }
 
   async #giveBack(attempt: Attempt, why: object): Promise<void> {
@@ -221,7 +234,7 @@ export class WorkHistories {
   async #hasEnded({ accounts, responses, batches }: Work): Promise<boolean> {
     const [row] = await this.#query(
       (sql) => sql`select
-      exists (select from jobs where id = any (${`{${responses}}`}::uuid[]) and state in ('queued', 'running'))
+      exists (select from jobs where id = any (${`{${responses}}`}::uuid[]) and (state in ('queued', 'running') or leased_until is not null))
       or exists (select from batches where id = any (${`{${batches}}`}::bigint[]) and state not in ('completed', 'failed', 'cancelled'))
       or exists (select from webhook_deliveries where account_id = any (${`{${accounts}}`}::bigint[]) and state = 'pending') as is_open`,
     )

@@ -87,6 +87,7 @@ const chunk = {
   text: sealed,
   length: count, // of all that is stored with it
   sha256: z.string(),
+  tokens: count.optional(), // whose text is stored with it
 }
 
 export const keep_job_chunk = {
@@ -136,11 +137,15 @@ const found = z.discriminatedUnion('decision', [
     job: report,
     head: sealed.nullable(),
     result: sealed.nullable(),
+    input: sealed.nullable().optional(),
   }),
   z.strictObject({ decision: z.enum(['not_found', ...keyRefusals]) }),
 ])
 
-export const read_job = { item: z.strictObject({ ...caller, job_id: uuid }), answer: found }
+export const read_job = {
+  item: z.strictObject({ ...caller, job_id: uuid, with_input: z.literal(true).optional() }),
+  answer: found,
+}
 
 export const cancel_job = { item: z.strictObject({ ...caller, job_id: uuid }), answer: found }
 

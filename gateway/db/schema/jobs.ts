@@ -36,6 +36,7 @@ export const jobs = pgTable('jobs', {
   due_at: moment().notNull().default(sql`clock_timestamp()`),
   expires_at: moment().notNull(),
   ended_at: moment(),
+  seen_tokens: int8().notNull().default(0n), // whose text is in what is stored
 })
 
 export const jobChunks = pgTable(

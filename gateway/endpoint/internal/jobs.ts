@@ -51,7 +51,16 @@ const report = z.object({
   node_id: nodeId,
   job_id: z.guid(),
   ticket: z.string().max(TICKET_LENGTH_MAX),
-  chunk: z.object({ chunk_count: count, event_count: count, length: count, sha256, text: z.string() }).optional(),
+  chunk: z
+    .object({
+      chunk_count: count,
+      event_count: count,
+      length: count,
+      sha256,
+      text: z.string(),
+      tokens: count.optional(),
+    })
+    .optional(),
   end: z
     .discriminatedUnion('kind', [
       z.object({ kind: z.literal('answered'), answer: z.string(), usage, delivered_tokens: count }),

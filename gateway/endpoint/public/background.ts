@@ -76,6 +76,17 @@ export async function findBackground(c: Call, caller: Caller, job_id: string): P
   return foundBackground(c.env, job_id, await ask(c.env, 'read_job', { ...caller, job_id }))
 }
 
+/** What it is made from, where it has not ended. */
+export async function backgroundInput(c: Call, caller: Caller, job_id: string): Promise<ResponseInputItem[] | null> {
+  const found = await ask(c.env, 'read_job', { ...caller, job_id, with_input: true })
+  if (found.decision !== 'allowed' || !found.input) return null
+  return openedPart<ResponseInputItem[]>(c.env, found.input, {
+    account_id: found.account_id,
+    id: job_id,
+    name: 'input',
+  })
+}
+
 export async function cancelBackground(c: Call, caller: Caller, job_id: string): Promise<BackgroundResponse | null> {
   return foundBackground(c.env, job_id, await ask(c.env, 'cancel_job', { ...caller, job_id }))
 }

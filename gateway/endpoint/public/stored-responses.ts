@@ -22,7 +22,7 @@ import { firstLacked } from '../../field/last-event-id.ts'
 import { pageQuery } from '../../field/page.ts'
 import { readQuery } from '../../field/query.ts'
 import { openedPart, sealedPart } from '../../sealed-part.ts'
-import { cancelBackground, findBackground, unansweredBody } from './background.ts'
+import { backgroundInput, cancelBackground, findBackground, unansweredBody } from './background.ts'
 import { streamFrom } from './background-stream.ts'
 
 /** A stored response, and what it was made from. */
@@ -224,6 +224,14 @@ export const retrieveResponse = endpoint(
   },
 )
 
+/** Of one that is stored, or runs in the background. It may have ended between the two looks. */
+async function inputOf(c: Call, caller: Caller, id: string): Promise<ResponseInputItem[]> {
+  const stored = async () => (await storedResponses(c, caller, [id], { with_input: true })).get(id)?.input
+  const input = (await stored()) ?? (await backgroundInput(c, caller, id)) ?? (await stored())
+  if (!input) throw missing()
+  return input
+}
+
 /** Answered, or as it is in the background. It may have been answered between the two looks. */
 async function currentBody(c: Call, caller: Caller, id: string): Promise<ResponseBody> {
   const stored = async () => (await storedResponses(c, caller, [id], { with_input: false })).get(id)?.response
@@ -288,7 +296,7 @@ export const listInputItems = endpoint(
   { says: 'Lists what a stored response was made from, the last first.', query: listing, answer: responseInputItems },
   async (c, caller: Caller) => {
     const { limit, after, order } = readQuery(c, listing)
-    const { input } = await storedOf(c, caller, true)
+    const input = await inputOf(c, caller, pathId(c, 'id', responseId))
     const ordered = order === 'asc' ? input : input.toReversed()
     const begin = after === undefined ? 0 : ordered.findIndex(({ id }) => id === after) + 1
     if (after !== undefined && begin === 0)
