@@ -31,14 +31,23 @@ class LongestFirst extends BaseSequencer {
   }
 }
 
+// Nothing of these but what it imports outlives a file, so that a process may take one after the other: half of their time is a
+// process's start, and its imports.
+const IN_ONE_PROCESS = ['gpu-node/run', 'gpu-node/answer', 'contract', 'gateway/field', 'gateway/prompt'].map(
+  (folder) => `test/${folder}/**/*.test.ts`,
+)
+
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
     globalSetup: 'test/support/made-once.ts',
     testTimeout: HANG_MS_MIN,
     hookTimeout: HANG_MS_MIN,
     maxWorkers: 2,
     teardownTimeout: 30_000,
     sequence: { sequencer: LongestFirst },
+    projects: [
+      { extends: true, test: { name: 'in one process', include: IN_ONE_PROCESS, isolate: false } },
+      { extends: true, test: { name: 'each alone', include: ['test/**/*.test.ts'], exclude: IN_ONE_PROCESS } },
+    ],
   },
 })

@@ -1,86 +1,153 @@
 #!/usr/bin/env bash
-# All of the GPU's checks and measurements with one command, on a machine with CMake, nvcc and python3 with torch.
-# usage: bench/gpu-check.sh [--only build|tests|sanitizer|small|bandwidth|gemm|cublas|decode|prefill|throughput|transformers|served]
-#        [--layers N]
-# Writes bench/results/<gpu>-<date>.json, one measurement a line, and prints them as a table last. A part that is run again
-# replaces its own lines. No command of a part is given more than 9 minutes.
+# Everything that a GPU has to tell of the kernels, in at most nine minutes and useful after two: what is right, what hangs, how fast each
+# product and step is beside its prediction, and why. Needs what `--build-only` left in --binaries, or CMake and nvcc; ncu, compute-sanitizer, and
+# python3 with torch and transformers are used where they are.
+# usage: bench/gpu-check.sh [--only 'STAGE ...'] [--layers N] [--binaries DIR] [--build-only] [--budget SECONDS] [--limit STAGE=SECONDS] [--dry-run]
+# Results lie in OUT (bench/results/<gpu>-<date>): results.json, a measurement a line, table.txt and a log a stage, all of them written after
+# each stage. A stage that is run again replaces its own. `echo over > $OUT/running` ends the stage that runs.
+# --dry-run takes the emulator for the GPU: it shows that the stages work, and nothing of the kernels.
 set -eu -o pipefail
-cd "$(dirname "$0")/.."
-parts='build tests sanitizer small bandwidth gemm cublas decode prefill throughput transformers served'
-only='' layers=48
+here=$(cd "$(dirname "$0")" && pwd -P)
+root=$(dirname "$here")
+PATH=$PATH:/usr/local/cuda/bin  # where images often leave nvcc, ncu and compute-sanitizer
+export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false  # nothing is downloaded: all weights are random
+declare -A limits=()
+only='' layers=48 binaries=$root/native/build-gpu budget=540 device=cuda builds_only='' is_dry=''
 while [ $# -gt 0 ]; do
   case $1 in
-    --only) only=${2-}; shift 2 ;;
-    --layers) layers=${2-}; shift 2 ;;
+    --only) only=$2; shift ;;
+    --layers) layers=$2; shift ;;
+    --binaries) binaries=$2; shift ;;
+    --budget) budget=$2; shift ;;
+    --limit) limits[${2%%=*}]=${2#*=}; shift ;;
+    --build-only) builds_only=1 ;;
+    --dry-run) is_dry=1 ;;
     *) echo "unknown option $1" >&2; exit 2 ;;
   esac
-done
-case " $parts  " in *" $only "*) ;; *) echo "no part is called $only: $parts" >&2; exit 2 ;; esac
-PATH=$PATH:/usr/local/cuda/bin  # where images often leave nvcc and compute-sanitizer
-export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false  # nothing is downloaded: all weights are random
-build=native/build-gpu
-gpu=$({ nvidia-smi --query-gpu=name --format=csv,noheader 2> /dev/null || echo no gpu; } | sed -n 1p | tr ' /' '--' | tr '[:upper:]' '[:lower:]')
-results=bench/results/$gpu-$(date +%F).json
-mkdir -p bench/results
-failed=''
-
-part() {  # name, command ...: a failed part is told, and the next one runs
-  local name=$1
   shift
-  [ -z "$only" ] || [ "$only" = "$name" ] || return 0
-  echo "== $name"
-  local started=$SECONDS
-  if [ -f "$results" ]; then sed -i "/^{\"part\": \"$name\",/d" "$results"; fi
-  if "$@"; then echo "== $name: done in $((SECONDS - started)) s"; else echo "== $name: FAILED after $((SECONDS - started)) s"; failed="$failed $name"; fi
-}
+done
 
-limited() { timeout --verbose 540 "$@"; }
-# Shows everything, and keeps the measurements of a part that breaks off, too.
-record() { tee >(cat >&2) | { grep '^{' || true; } >> "$results"; }
+# The kernels' tests by what they are of, parts of names; @ is the device. A group is a process of its own, because an error of a kernel fails all
+# that its process does afterwards.
+declare -A groups=(
+  [copies]='@: embedding|@: rms norm'
+  [simple]='@, simple: '
+  [gemm]='@: a product |@: gate, up|@: products as long'
+  [prefill]='@: products of a prefill'
+  [attention]='@: queries and|@: every head|@: attention over'
+  [sampling]='@: draws |@: filters|@: temperature 0|@: a draw |@: a scored|@: penalties|@: only what|@: the latest|@: extreme|@: a row without'
+  [models]="@: a model's|@: a token's|@: more rows|@: several devices|@: a cancelled|@: a tiny model|@: the embedded|@: layers that"
+  [recorded]='@: recorded steps|@: steps begun|@: an engine runs'
+)
+group_names='copies simple gemm prefill attention sampling models recorded'
+all_stages="machine build bandwidth $(printf 'tests-%s ' $group_names)products steps cublas profile throughput small $(printf 'suspect-%s ' $group_names)transformers served"
+for name in $only ${!limits[@]}; do
+  [[ " $all_stages " == *" $name "* ]] || { echo "no stage is called $name: $all_stages" >&2; exit 2; }
+done
+[ -z "$is_dry" ] || device=emulator
+if [ -z "${OUT:-}" ]; then
+  gpu=$({ nvidia-smi --query-gpu=name --format=csv,noheader 2> /dev/null || echo no gpu; } | sed -n 1p | tr ' /' '--' | tr '[:upper:]' '[:lower:]')
+  OUT=$root/bench/results/$gpu-$(date +%F)
+fi
+mkdir -p "$OUT"
+OUT=$(cd "$OUT" && pwd -P)
+. "$here/gpu/stage.sh"
+# Whoever ends this ends the stage that runs, and has the table of what was measured until then.
+trap 'if [ -n "$running_group" ]; then kill -KILL -- "-$running_group" 2> /dev/null; write_table; fi' EXIT
 
-build_all() {
+missing() { echo "no $1 here"; exit 77; }
+needs() { command -v "$1" > /dev/null || missing "$1"; }
+python_with() { needs python3; python3 -c "import $1" 2> /dev/null || missing "python3 with $1"; }
+
+machine() { needs nvidia-smi; nvidia-smi; }
+# What was built elsewhere is taken where it starts here.
+build() {
+  if [ -z "$builds_only" ] && "$binaries/kernel-test" --list > /dev/null 2>&1 && [ -x "$binaries/gpu-bench" ]; then echo 'built before'; return; fi
+  needs cmake
+  needs nvcc
   # CMake refuses the cache of a checkout that was moved since.
-  grep -qsx "CMAKE_HOME_DIRECTORY:INTERNAL=$(pwd -P)/native" $build/CMakeCache.txt || rm -rf $build
-  limited cmake -S native -B $build -DCMAKE_BUILD_TYPE=Release > /dev/null &&
-    limited cmake --build $build --parallel "$(nproc)" --target kernel-test gpu-bench &&
-    limited nvcc -std=c++20 -O3 -arch=native bench/gpu/bandwidth.cu -o $build/bandwidth
+  grep -qsx "CMAKE_HOME_DIRECTORY:INTERNAL=$root/native" "$binaries/CMakeCache.txt" || rm -rf "$binaries"
+  cmake -S "$root/native" -B "$binaries" -DCMAKE_BUILD_TYPE=Release -DZIYA_CUDA=on &&
+    cmake --build "$binaries" --parallel "$(nproc)" --target kernel-test gpu-bench bandwidth
 }
-sanitize() {  # what one of them finds does not hide what the next would
-  local tool test ok=0
-  for tool in memcheck racecheck; do
-    for test in 'cuda: a product is right' 'cuda: attention over' 'cuda: penalties'; do
-      timeout --verbose 90 compute-sanitizer --tool $tool --error-exitcode 1 $build/kernel-test --seed 1 --only "$test" ||
-        { echo "$tool of '$test': FAILED"; ok=1; }
-    done
+bandwidth() { [ -z "$is_dry" ] || missing GPU; "$binaries/bandwidth"; }
+
+group_arguments() {  # group: one a line
+  local part
+  local -a parts
+  IFS='|' read -ra parts <<< "${groups[$1]}"
+  for part in "${parts[@]}"; do printf '%s\n%s\n' --only "${part//@/$device}"; done
+}
+kernel_tests() {  # group, option ...
+  local -a arguments
+  mapfile -t arguments < <(group_arguments "$1")
+  shift
+  if [ -n "$is_dry" ]; then set -- "$@" --at-most 1; else set -- "$@" --require-device; fi
+  "$binaries/kernel-test" "${arguments[@]}" "$@"
+}
+sanitized() {  # group, tool
+  local -a arguments
+  mapfile -t arguments < <(group_arguments "$1")
+  timeout -k 2 40 compute-sanitizer --tool "$2" --error-exitcode 1 "$binaries/kernel-test" --seed 1 "${arguments[@]}"
+}
+# What a group that failed does without early starts, without recordings and under the sanitizer says what kind of fault it is.
+suspect() {
+  local what
+  for what in --no-early-start --no-recording; do
+    if kernel_tests "$1" --seed 1 "$what"; then verdict "$1" "$what" passes; else verdict "$1" "$what" fails; fi
   done
-  return $ok
+  if ! command -v compute-sanitizer > /dev/null; then verdict "$1" memcheck 'is not here'
+  elif sanitized "$1" memcheck; then verdict "$1" memcheck 'finds nothing'
+  else verdict "$1" memcheck 'finds something'; fi
 }
-# The ceiling of decode is what this GPU was measured to read, where that part was run.
-read_tb_per_s() { sed -n 's/.*"what": "read", "tb_per_s": \([0-9.]*\).*/\1/p' "$results" 2> /dev/null | tail -1; }
+verdict() { echo "{\"part\": \"suspect\", \"what\": \"$1\", \"with\": \"$2\", \"it\": \"$3\"}"; }
+
+# The ceiling of decode is what this GPU was measured to read, where that was measured.
+read_tb_per_s() { sed -n 's/.*"what": "read", "tb_per_s": \([0-9.]*\).*/\1/p' "$OUT/results.json" | tail -1; }
 bench() {
   local ceiling
-  ceiling=$(read_tb_per_s) || true
-  limited $build/gpu-bench "$@" --layers "$layers" ${ceiling:+--tb-per-s "$ceiling"} | record
+  ceiling=$(read_tb_per_s)
+  if [ -n "$is_dry" ]; then set -- "$@" --tiny; fi
+  "$binaries/gpu-bench" "$@" --layers "$layers" ${ceiling:+--tb-per-s "$ceiling"}
 }
-bandwidth() { limited $build/bandwidth | record; }
-small() { limited python3 bench/gpu/small_model.py $build/gpu-bench $build | record; }
+profile() {
+  needs ncu
+  needs python3
+  ncu --clock-control none --section SpeedOfLight --section WarpStateStats --section Occupancy --kernel-name-base demangled \
+    --kernel-name 'regex:gemm_kernel|attention_kernel|rope_kernel|rms_norm_kernel' --launch-count 16 --page details --csv --log-file "$OUT/ncu.csv" \
+    "$binaries/gpu-bench" launches --rows 8,32,256,2048 --sequences 1,32 --contexts 2048
+  python3 "$here/gpu/ncu.py" "$OUT/ncu.csv"
+}
+cublas() { python_with torch; python3 "$here/gpu/cublas.py"; }
+small() { python_with transformers; mkdir -p "$OUT/small"; python3 "$here/gpu/small_model.py" "$binaries/gpu-bench" "$OUT/small"; rm -rf "$OUT/small"; }
+transformers() { python_with transformers; python3 "$here/gpu/transformers_34b.py"; }
 served() {  # the whole path, with a bill, where Node is there too
-  command -v npm > /dev/null || { echo 'no Node here'; return 0; }
-  limited npm start -- --once
+  needs npm
+  cd "$root" && npm start -- --once
 }
-python() { limited python3 "bench/gpu/$1" | record; }
+# A device that was lost answers nobody: what follows would only wait for it.
+device_answers() { [ -n "$is_dry" ] || ! command -v nvidia-smi > /dev/null || limited 10 /dev/null nvidia-smi; }
 
-part build build_all
-part tests limited $build/kernel-test --only cuda
-part sanitizer sanitize
-part small small
-part bandwidth bandwidth
-part gemm bench gemm
-part cublas python cublas.py
-part decode bench decode
-part prefill bench prefill
-part throughput bench throughput
-part transformers python transformers_34b.py
-part served served
-[ ! -s "$results" ] || python3 bench/gpu/table.py "$results"
-[ -z "$failed" ] || { echo "failed:$failed"; exit 1; }
+rm -f "$OUT/running"
+stage machine 15 machine || true
+stage build 240 build || { echo 'there is nothing to run'; exit 1; }
+[ -z "$builds_only" ] || exit 0
+stage bandwidth 25 bandwidth || true
+suspects=''
+for group in $group_names; do
+  stage "tests-$group" 25 kernel_tests "$group" && continue
+  suspects="$suspects $group"
+  device_answers || { echo 'the device does not answer any more'; exit 1; }
+done
+stage products 40 bench gemm || true
+stage steps 90 bench steps || true
+stage cublas 40 cublas || true
+stage profile 70 profile || true
+stage throughput 90 bench throughput || true
+stage small 50 small || true
+for group in $suspects; do stage "suspect-$group" 100 suspect "$group" || true; done
+stage transformers 70 transformers || true
+if [[ " $only " == *' served '* ]]; then stage served 540 served || true; fi
+write_table
+cat "$OUT/table.txt"
+[ -z "$failed_stages" ] || { echo "failed:$failed_stages"; exit 1; }

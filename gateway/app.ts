@@ -65,6 +65,7 @@ import { namingScopes } from './endpoint/public/missing-scope.ts'
 import { listModels, retrieveModel } from './endpoint/public/models.ts'
 import { receiptKeys } from './endpoint/public/receipt-keys.ts'
 import { countInputTokens, createResponse } from './endpoint/public/responses.ts'
+import { rerank, score } from './endpoint/public/score.ts'
 import { deleteChat, listChatMessages, listChats, retrieveChat, updateChat } from './endpoint/public/stored-chats.ts'
 import { cancelResponse, deleteResponse, listInputItems, retrieveResponse } from './endpoint/public/stored-responses.ts'
 import { ticketKeys } from './endpoint/public/ticket-keys.ts'
@@ -107,6 +108,8 @@ import { sendSoon } from './webhook/kick.ts'
 export const routes: Route[] = [
   // A generation decides its Idempotency-Key with the admission, in the same call.
   route('/v1/completions', key('generate'), { POST: completions }, { once_by: 'endpoint' }),
+  route('/v1/score', key('generate'), { POST: score }, { once_by: 'endpoint' }),
+  route('/v1/rerank', key('generate'), { POST: rerank }, { once_by: 'endpoint' }),
   route('/v1/chat/completions', key('generate'), { GET: listChats, POST: chatCompletions }, { once_by: 'endpoint' }),
   route('/v1/chat/completions/:id', key('generate'), { GET: retrieveChat, POST: updateChat, DELETE: deleteChat }),
   route('/v1/chat/completions/:id/messages', key('generate'), { GET: listChatMessages }),

@@ -34,6 +34,7 @@ export interface Env {
   REQUESTS_IN_FLIGHT_MAX: string
   OTHER_REQUESTS_PER_MINUTE: string
   KEPT_BYTES_MAX: string
+  RESUME_MS_MAX: string
   STORED_BYTES_MAX: string
   FILE_BYTES_MAX: string
   ACCOUNT_FILE_BYTES_MAX: string
@@ -134,6 +135,8 @@ export interface Settings {
   limits: { requests_per_minute: number; tokens_per_minute: number; requests_in_flight_max: number }
   /** What a key may ask that is no generation. */
   other_requests_per_minute: number
+  /** How long a stream with an Idempotency-Key waits for a client that it lost. 0: it ends with its client. */
+  resume_ms_max: number
   /** What an account may have of kept results. */
   kept_bytes_max: number
   /** What an account may have of stored responses. */
@@ -204,6 +207,7 @@ const bindings = z.object({
   REQUESTS_IN_FLIGHT_MAX: count,
   OTHER_REQUESTS_PER_MINUTE: count,
   KEPT_BYTES_MAX: count,
+  RESUME_MS_MAX: count.or(z.literal('0').transform(Number)),
   STORED_BYTES_MAX: count,
   FILE_BYTES_MAX: count,
   ACCOUNT_FILE_BYTES_MAX: bytes,
@@ -275,6 +279,7 @@ function check(env: Env): Settings {
     },
     other_requests_per_minute: parsed.data.OTHER_REQUESTS_PER_MINUTE,
     kept_bytes_max: parsed.data.KEPT_BYTES_MAX,
+    resume_ms_max: parsed.data.RESUME_MS_MAX,
     stored_bytes_max: parsed.data.STORED_BYTES_MAX,
     file_bytes_max: parsed.data.FILE_BYTES_MAX,
     account_file_bytes_max: parsed.data.ACCOUNT_FILE_BYTES_MAX,

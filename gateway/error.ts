@@ -142,6 +142,11 @@ const table = {
   },
   model_not_allowed: { status: 403, type: 'permission_error', message: 'This key may not use this model.' },
   not_found: { status: 404, message: 'There is nothing here.' },
+  stream_not_found: {
+    status: 404,
+    message:
+      'This account has asked nothing here with this Idempotency-Key that could be gone on with. Send it without Last-Event-ID to ask anew.',
+  },
   previous_response_not_found: { status: 404, message: 'There is no such response that is stored.' },
   model_not_found: { status: 404, message: 'This model does not exist.' },
   method_not_allowed: { status: 405, message: 'This method is not allowed here.' },

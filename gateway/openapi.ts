@@ -80,6 +80,7 @@ function operation({ path, who, scope }: Route, served: Served, components: Comp
     ...Array.from(path.matchAll(/:(\w+)/g), ([, name]) => ({ name, in: 'path', required: true, schema: TEXT })),
     ...(query ? queryParameters(components.schemaOf(query, 'input')) : []),
     ...(served.takes_idempotency_key ? [IDEMPOTENCY_KEY] : []),
+    ...(served.description.also?.['text/event-stream'] ? [LAST_EVENT_ID] : []),
   ]
   const needs = served.role
     ? `Needs an operator of the role ${served.role}${served.role === 'owner' ? '' : served.role === 'read' ? ' or any other' : ' or owner'}.`
@@ -111,6 +112,14 @@ const IDEMPOTENCY_KEY = {
   in: 'header',
   description: 'What is asked with one is done once; its first result is answered again for a day.',
   schema: { type: 'string', minLength: 1, maxLength: 255 },
+}
+
+const LAST_EVENT_ID = {
+  name: 'Last-Event-ID',
+  in: 'header',
+  description:
+    'Goes on with a stream behind this event, of those that count from 0: one in the background, or one that was asked with the same Idempotency-Key and body.',
+  schema: { type: 'string', pattern: '^\\d{0,9}$' },
 }
 
 function responses({ answer, statuses = [200], also = {} }: Description, components: Components): Json {

@@ -42,7 +42,8 @@ async function nativeRunner(config: NodeConfig, log: Logger): Promise<Runner> {
   const engine = await loadEngine(model.shape, model.tensors, engineOptions(config), progressPrinter())
   log.info(engine.info, 'loaded')
   const limits = { ...config, blocks: engine.info.blocks }
-  return new NativeRunner({ model, engine, limits, lookahead: config.lookahead })
+  const onFault = (error: unknown) => log.error({ err: error }, 'a sequence failed; the others go on')
+  return new NativeRunner({ model, engine, limits, lookahead: config.lookahead, onFault })
 }
 
 function upstreamRunner(config: NodeConfig, log: Logger): Promise<Runner> {

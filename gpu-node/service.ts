@@ -18,6 +18,7 @@ import { TicketKeys } from './meter/ticket-keys.ts'
 import type { Runner } from './run/runner.ts'
 import { Jobs } from './serve/jobs.ts'
 import { Metrics } from './serve/metrics.ts'
+import { Resumables } from './serve/resumables.ts'
 import { nodeApp, type ServerOptions } from './serve/server.ts'
 import { Streams } from './serve/streams.ts'
 import { Turns } from './serve/turns.ts'
@@ -105,21 +106,24 @@ function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
     on_finished: () => sync.poke(),
     whenSettled: (record) => sync.whenSettled(record),
     on_failed,
+    on_fault: (error) => log.error({ err: error }, 'an answer failed; the others go on'),
   })
   const turns = new Turns()
   const calls = new GatewayCalls({ gateway_url, ...identity })
+  const answers: ServerOptions['answers'] = new Set()
+  const resumables = new Resumables({ config, answers, streams })
   const jobs = new Jobs({
     config,
     ticket_keys: identity.ticket_keys,
     runner,
     journal,
     turns,
+    resumables,
     state,
     streams,
     calls,
     log,
   })
-  const answers: ServerOptions['answers'] = new Set()
   const { ticket_keys } = identity
   return {
     config,
@@ -133,6 +137,7 @@ function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
     report_failure: () => sync.failure,
     state,
     answers,
+    resumables,
     turns,
     jobs,
     log,
@@ -167,9 +172,13 @@ const READ_MS_MIN = 1000
 
 const RELEASE_MS_MAX = 8000
 
-async function drain({ config, state, streams, jobs, sync, journal, answers }: Parts, server: Server): Promise<void> {
+async function drain(
+  { config, state, streams, resumables, jobs, sync, journal, answers }: Parts,
+  server: Server,
+): Promise<void> {
   const until = performance.now() + config.drain_ms_max
   state.draining = true
+  resumables.close()
   sync.poke()
   const time_is_up = setTimeout(() => streams.stopAll('deadline'), config.drain_ms_max)
   await jobs.release(RELEASE_MS_MAX)

@@ -47,11 +47,13 @@ const postgresErrors: Plugin = {
     })),
 }
 
-// What libraries load whether or not anybody asks for it: a list of all of Stripe's APIs, decimals and further pages of them, logical
-// replication and large objects of Postgres, and what of drizzle writes, since the gateway reads with it alone.
+// What libraries load whether or not anybody asks for it: a list of all of Stripe's APIs, decimals and further pages of them, the numbers
+// of its second version, logical replication and large objects of Postgres, and what of drizzle writes, since the gateway reads with it alone.
 const NOT_ASKED_FOR: Record<string, string> = {
   'stripe/esm/resources.js': "export { OAuthResource } from './resources/OAuth.js'",
   'stripe/esm/Decimal.js': 'export class Decimal {}',
+  'stripe/esm/V2Coercion.js':
+    'export const coerceV2RequestData = (data) => data\nexport const coerceV2ResponseData = coerceV2RequestData',
   'stripe/esm/autoPagination.js': 'export const makeAutoPaginationMethods = () => ({})',
   'postgres/cf/src/subscribe.js': 'export default () => ({})',
   'postgres/cf/src/large.js': 'export default class LargeObject {}',
@@ -62,7 +64,7 @@ const NOT_ASKED_FOR: Record<string, string> = {
 }
 
 const NAMES =
-  /[\\/](resources|Decimal|autoPagination|subscribe|large|insert|update|delete|refresh-materialized-view)\.js$/
+  /[\\/](resources|Decimal|autoPagination|V2Coercion|subscribe|large|insert|update|delete|refresh-materialized-view)\.js$/
 
 const notAskedFor: Plugin = {
   name: 'not-asked-for',

@@ -48,6 +48,7 @@ function guess(id: string, dir: string): { template: TemplateName; reason: strin
   const reason = "because of the folder's name; --template chooses another"
   if (/ziya-coding/i.test(id)) return { template: 'ziya-coding', reason }
   if (/ziya-llama/i.test(id)) return { template: 'ziya-llama', reason }
+  if (/wizardcoder/i.test(id)) return { template: 'wizardcoder', reason }
   if (readChatTemplate(dir) !== null)
     return { template: 'folder', reason: 'the one that the folder has; --template chooses another' }
   return { template: 'plain', reason: `because ${id} is not in the catalog; --template chooses another` }
@@ -55,8 +56,8 @@ function guess(id: string, dir: string): { template: TemplateName; reason: strin
 
 function contextOf(config_file: string): number {
   try {
-    const { max_position_embeddings, max_sequence_length } = JSON.parse(readFileSync(config_file, 'utf8'))
-    return max_position_embeddings ?? max_sequence_length
+    const { max_position_embeddings, max_sequence_length, n_positions } = JSON.parse(readFileSync(config_file, 'utf8'))
+    return max_position_embeddings ?? max_sequence_length ?? n_positions
   } catch {
     throw new Error(`${config_file} is not JSON; if Git LFS holds the folder's files, run "git lfs pull" in it`)
   }

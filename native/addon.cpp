@@ -100,6 +100,7 @@ ziya::ModelShape shape_of(const Napi::Object& object) {
   shape.rope_theta = number_of(object, "rope_theta");
   shape.rope_scaling_factor = number_of(object, "rope_scaling_factor");
   shape.rms_norm_eps = number_of(object, "rms_norm_eps");
+  shape.layer_norm_eps = number_of(object, "layer_norm_eps");
   shape.tied_embeddings = bool_of(object, "tied_embeddings");
   return shape;
 }
@@ -503,6 +504,8 @@ Napi::Value NativeEngine::info(const Napi::CallbackInfo& info) {
   const ziya::EngineInfo& known = host_->info();
   Napi::Object object = Napi::Object::New(info.Env());
   object.Set("device", known.device);
+  object.Set("arithmetic", known.arithmetic);
+  object.Set("weights_digest", known.weights_digest);
   object.Set("weight_bytes", double(known.weight_bytes));
   object.Set("kv_bytes", double(known.kv_bytes));
   object.Set("parameters", double(known.parameters));

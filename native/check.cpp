@@ -194,6 +194,7 @@ void check_shape(const Architecture& architecture, const ModelShape& shape, cons
   require_shape(!shape.has_rope() || shape.has_attention(), "rope_theta");
   require_shape(std::isfinite(shape.rope_scaling_factor) && shape.rope_scaling_factor > 0, "rope_scaling_factor");
   require_shape(std::isfinite(shape.rms_norm_eps) && shape.rms_norm_eps >= 0, "rms_norm_eps");
+  require_shape(std::isfinite(shape.layer_norm_eps) && shape.layer_norm_eps >= 0, "layer_norm_eps");
   require_shape(is_dimension(limits.batch_tokens_max), "batch_tokens_max");
   require_shape(is_dimension(limits.sequences_max), "sequences_max");
   require_shape(limits.blocks == 0 || is_dimension(limits.blocks), "blocks");

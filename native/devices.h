@@ -3,6 +3,7 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -42,6 +43,14 @@ class Devices {
   std::string name() const {
     std::string result;
     for (const auto& kernels : kernels_) result += (result.empty() ? "" : " + ") + kernels->device();
+    return result;
+  }
+  // "NAME", or "NAME + OTHER" where they are not of one kind.
+  std::string arithmetic() const {
+    std::set<std::string> names;
+    for (const auto& kernels : kernels_) names.insert(kernels->arithmetic());
+    std::string result;
+    for (const auto& name : names) result += (result.empty() ? "" : " + ") + name;
     return result;
   }
   int64_t allocated_bytes() const {

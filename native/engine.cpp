@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdio>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -192,6 +193,7 @@ bool Engine::load() {
     info_.blocks = options_.limits.blocks;
     devices_.emplace(make_devices(shape, options_, gpus));
     info_.device = devices_->name();
+    info_.arithmetic = devices_->arithmetic();
     info_.weight_bytes = devices_->allocated_bytes();  // what the kernels have for themselves is beside any weights
     model_ = architecture.make(shape, options_.limits, *devices_);
     info_.weight_bytes += model_->weights().bytes();
@@ -205,7 +207,10 @@ bool Engine::load() {
 
 void Engine::fill(const Weights& weights) {
   const int threads = options_.threads > 0 ? options_.threads : physical_cores();
-  load_weights(weights, description_.tensors, threads, {events_.on_progress, cancelled_});
+  const uint64_t digest = load_weights(weights, description_.tensors, threads, {events_.on_progress, cancelled_});
+  char digits[17];
+  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(digest));
+  info_.weights_digest = digits;
   info_.parameters = parameter_count(description_.tensors);
 }
 

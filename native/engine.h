@@ -37,6 +37,8 @@ struct EngineOptions {
 
 struct EngineInfo {
   std::string device;
+  std::string arithmetic;       // what decides the bits of all it computes
+  std::string weights_digest;   // 16 hexadecimal digits, of the weights as they are computed with
   int64_t weight_bytes = 0;
   int64_t kv_bytes = 0;
   int64_t parameters = 0;

@@ -3,6 +3,7 @@
 #include "weights.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +18,7 @@
 #include <system_error>
 #include <thread>
 #include <unordered_map>
+#include <unordered_set>
 
 #include "engine_error.h"
 #include "half.h"
@@ -32,6 +34,7 @@ struct Placement {
   const WeightSlot& slot;
   const TensorSource& source;
   int first_row, rows;
+  bool is_copy;  // another device has the same
 };
 
 struct Slice {
@@ -49,7 +52,8 @@ class Plan {
     for (const auto& tensor : tensors) by_slot_[tensor.slot].push_back(&tensor);
     for (auto& [slot, sources] : by_slot_)
       std::stable_sort(sources.begin(), sources.end(), [](auto* a, auto* b) { return a->first_row < b->first_row; });
-    for (const WeightSlot& slot : weights.slots()) place(slot);
+    std::unordered_set<std::string> names;
+    for (const WeightSlot& slot : weights.slots()) place(slot, !names.insert(slot.name).second);
     refuse_unknown(weights);
   }
 
@@ -73,13 +77,13 @@ class Plan {
 
  private:
   // Each of the slot's rows comes from one tensor.
-  void place(const WeightSlot& slot) {
+  void place(const WeightSlot& slot, bool is_copy) {
     int placed = 0;
     for (const TensorSource* tensor : by_slot_[slot.name]) {
       const int rows = checked_rows(slot, *tensor);
       if (tensor->first_row > placed) break;
       require_shape(tensor->first_row == placed, *tensor, "is of rows that another tensor is of, too");
-      placements_.push_back({slot, *tensor, placed, rows});
+      placements_.push_back({slot, *tensor, placed, rows, is_copy});
       placed += rows;
     }
     if (placed < slot.rows()) throw EngineError("weights_missing_tensor", "the weights have no tensor for " + slot.name);
@@ -112,6 +116,67 @@ class Plan {
   std::vector<Placement> placements_;
 };
 
+// Sums of these are the same in any order: each says where its row belongs.
+class RowDigest {
+ public:
+  RowDigest(const std::string& slot, int64_t row) : digest_(mixed(std::hash<std::string>()(slot) ^ mixed(uint64_t(row) + 1))) {}
+
+  // Four words a round, so that one product need not wait for the other.
+  uint64_t of(const void* values, size_t bytes) {
+    const auto* from = static_cast<const uint8_t*>(values);
+    uint64_t lanes[4] = {digest_, ~digest_, digest_ + odd, digest_ - odd};
+    for (; bytes >= sizeof lanes; bytes -= sizeof lanes, from += sizeof lanes) {
+      uint64_t words[4];
+      std::memcpy(words, from, sizeof words);
+      for (int i = 0; i < 4; i++) lanes[i] = std::rotl((lanes[i] ^ words[i]) * odd, 29);
+    }
+    uint64_t last[4] = {};
+    std::memcpy(last, from, bytes);
+    uint64_t result = bytes;
+    for (int i = 0; i < 4; i++) result = mixed(result ^ mixed(lanes[i] ^ last[i]));
+    return result;
+  }
+
+ private:
+  static constexpr uint64_t odd = 0x9e3779b97f4a7c15;
+  static uint64_t mixed(uint64_t value) {
+    value = (value ^ value >> 32) * odd;
+    value = (value ^ value >> 29) * odd;
+    return value ^ value >> 32;
+  }
+
+  const uint64_t digest_;
+};
+
+// Which pages of a part of a file the page cache has.
+class CachedPages {
+ public:
+  CachedPages(int descriptor, uint64_t offset, uint64_t bytes) : descriptor_(descriptor), page_(uint64_t(sysconf(_SC_PAGESIZE))) {
+    begin_ = offset / page_ * page_;
+    const uint64_t length = offset + bytes - begin_;
+    void* mapped = mmap(nullptr, length, PROT_READ, MAP_SHARED, descriptor, off_t(begin_));
+    if (mapped == MAP_FAILED) return;
+    is_cached_.resize((length + page_ - 1) / page_);
+    if (mincore(mapped, length, is_cached_.data()) != 0) is_cached_.clear();
+    munmap(mapped, length);
+  }
+
+  void drop_others() const {
+    for (size_t i = 0; i < is_cached_.size(); i++) {
+      size_t end = i;
+      while (end < is_cached_.size() && !(is_cached_[end] & 1)) end++;
+      if (end > i) posix_fadvise(descriptor_, off_t(begin_ + i * page_), off_t((end - i) * page_), POSIX_FADV_DONTNEED);
+      i = end;
+    }
+  }
+
+ private:
+  const int descriptor_;
+  const uint64_t page_;
+  uint64_t begin_;
+  std::vector<unsigned char> is_cached_;  // the lowest bit of each; empty where it cannot be known
+};
+
 class File {
  public:
   explicit File(const std::string& path)
@@ -120,6 +185,7 @@ class File {
     const bool is_open = descriptor_ >= 0 && fstat(descriptor_, &status) == 0;
     if (is_open && S_ISREG(status.st_mode)) {
       bytes_ = uint64_t(status.st_size);
+      posix_fadvise(descriptor_, 0, 0, POSIX_FADV_RANDOM);  // what is read ahead of a slice would be taken for cached before
       return;
     }
     const std::string reason = is_open ? "not a regular file" : std::strerror(errno);
@@ -134,7 +200,15 @@ class File {
       throw EngineError("weights_out_of_range", tensor.name + " lies beyond the end of " + path_);
   }
 
+  // What was not in the page cache is not left there: a model is read once, and pushes out what others read again and again.
   void read(uint64_t offset, uint64_t bytes, uint8_t* to) const {
+    const CachedPages before(descriptor_, offset, bytes);
+    read_all(offset, bytes, to);
+    before.drop_others();
+  }
+
+ private:
+  void read_all(uint64_t offset, uint64_t bytes, uint8_t* to) const {
     while (bytes > 0) {
       const ssize_t got = pread(descriptor_, to, bytes, off_t(offset));
       if (got < 0 && errno == EINTR) continue;
@@ -146,7 +220,6 @@ class File {
     }
   }
 
- private:
   const std::string path_;
   const int descriptor_;
   uint64_t bytes_ = 0;
@@ -157,11 +230,15 @@ class SliceLoader {
  public:
   explicit SliceLoader(const std::unordered_map<std::string, std::unique_ptr<File>>& files) : files_(files) {}
 
-  // Returns the bytes read.
-  uint64_t load(const Slice& slice) {
+  struct Loaded {
+    uint64_t bytes, digest;
+  };
+
+  Loaded load(const Slice& slice) {
     const Placement& from = *slice.placement;
     const WeightSlot& to = from.slot;
     const int rows = slice.row_end - slice.row_begin;
+    digest_ = 0;
     if (to.vector != nullptr) {
       load_vector(slice);
     } else {
@@ -169,7 +246,7 @@ class SliceLoader {
         write_rows({slice.placement, slice.row_begin + begin, slice.row_begin + begin + count}, fp16);
       });
     }
-    return uint64_t(rows) * to.columns() * element_bytes(from.source.dtype);
+    return {uint64_t(rows) * to.columns() * element_bytes(from.source.dtype), from.is_copy ? 0 : digest_};
   }
 
  private:
@@ -185,6 +262,7 @@ class SliceLoader {
       read_floats(slice, to.columns());
     }
     check(slice, to.columns(), 3.0e38f);
+    digest_ += RowDigest(to.name, 0).of(floats_.data(), floats_.size() * sizeof(float));
     to.kernels.upload(*to.vector, floats_.data());
   }
 
@@ -193,11 +271,20 @@ class SliceLoader {
     const int64_t count = int64_t(slice.row_end - slice.row_begin) * slice.placement->slot.columns();
     if (slice.placement->source.dtype == Dtype::f16) {
       read(slice, fp16);
-      return check_halves(slice, {fp16, size_t(count)});
+      check_halves(slice, {fp16, size_t(count)});
+    } else {
+      read_floats(slice, count);
+      check(slice, count, half_round_limit);
+      for (int64_t i = 0; i < count; i++) fp16[i] = float_to_half(floats_[i]);
     }
-    read_floats(slice, count);
-    check(slice, count, half_round_limit);
-    for (int64_t i = 0; i < count; i++) fp16[i] = float_to_half(floats_[i]);
+    add_digests(slice, fp16);
+  }
+
+  void add_digests(const Slice& slice, const uint16_t* fp16) {
+    const auto& [slot, source, first_row, rows, is_copy] = *slice.placement;
+    if (is_copy) return;
+    for (int row = slice.row_begin; row < slice.row_end; row++, fp16 += slot.columns())
+      digest_ += RowDigest(slot.name, first_row + row).of(fp16, size_t(slot.columns()) * sizeof(uint16_t));
   }
 
   void read(const Slice& slice, void* to) const {
@@ -238,7 +325,7 @@ class SliceLoader {
 
   // "NAME[row, column]" of the slice's value `index`.
   static std::string value_at(const Slice& slice, int64_t index) {
-    const auto& [slot, source, first_row, rows] = *slice.placement;
+    const auto& [slot, source, first_row, rows, is_copy] = *slice.placement;
     const std::string column = std::to_string(index % slot.columns());
     if (slot.vector != nullptr) return source.name + "[" + column + "]";
     return source.name + "[" + std::to_string(slice.row_begin + index / slot.columns()) + ", " + column + "]";
@@ -247,6 +334,7 @@ class SliceLoader {
   const std::unordered_map<std::string, std::unique_ptr<File>>& files_;
   std::vector<uint16_t> halves_;  // also bf16
   std::vector<float> floats_;
+  uint64_t digest_ = 0;  // of the slice
 };
 
 // Shared by the loading threads: the next slice, what is done, the first error.
@@ -259,7 +347,7 @@ class SliceQueue {
     try {
       for (size_t i = next_++; i < slices_.size() && !stopped_; i = next_++) {
         if (progress_.cancelled) throw EngineError("engine_closed", "the engine was closed while it loaded");
-        add_done(loader.load(slices_[i]));
+        add(loader.load(slices_[i]));
       }
     } catch (const EngineError& error) {
       fail(error);
@@ -268,14 +356,17 @@ class SliceQueue {
     }
   }
 
-  void throw_error() const {
+  // Of all that was loaded, once every thread is done. Throws the first error.
+  uint64_t digest() const {
     if (error_) throw EngineError(*error_);
+    return digest_;
   }
 
  private:
-  void add_done(uint64_t bytes) {
+  void add(SliceLoader::Loaded loaded) {
     const std::lock_guard lock(mutex_);
-    bytes_done_ += bytes;
+    bytes_done_ += loaded.bytes;
+    digest_ += loaded.digest;
     if (progress_.report) progress_.report(bytes_done_, bytes_total_);
   }
 
@@ -292,6 +383,7 @@ class SliceQueue {
   std::atomic<bool> stopped_{false};
   std::mutex mutex_;
   uint64_t bytes_done_ = 0;
+  uint64_t digest_ = 0;
   std::optional<EngineError> error_;
 };
 
@@ -317,7 +409,7 @@ int64_t parameter_count(const std::vector<TensorSource>& tensors) {
   return int64_t(count);
 }
 
-void load_weights(const Weights& weights, const std::vector<TensorSource>& tensors, int threads, const LoadProgress& progress) {
+uint64_t load_weights(const Weights& weights, const std::vector<TensorSource>& tensors, int threads, const LoadProgress& progress) {
   std::unordered_map<std::string, std::unique_ptr<File>> files;
   for (const auto& tensor : tensors) {
     if (!files.contains(tensor.path)) files.emplace(tensor.path, std::make_unique<File>(tensor.path));
@@ -334,7 +426,7 @@ void load_weights(const Weights& weights, const std::vector<TensorSource>& tenso
   }
   queue.drain(SliceLoader(files));
   for (auto& loader : loaders) loader.join();
-  queue.throw_error();
+  return queue.digest();
 }
 
 }  // namespace ziya

@@ -60,8 +60,10 @@ struct LoadProgress {
 // How many numbers these tensors have together.
 int64_t parameter_count(const std::vector<TensorSource>& tensors);
 
-// Fills every row of every slot, once. Throws EngineError weights_missing_tensor, weights_unknown_tensor, weights_read,
+// Fills every row of every slot, once. Returns a digest of all values as they are computed with, the same however they lie in files
+// and on however many devices; it is no defence against who wants two to have one. Leaves of the files in the page cache what was
+// there. Throws EngineError weights_missing_tensor, weights_unknown_tensor, weights_read,
 // weights_out_of_range, weights_overflow, weights_not_finite, bad_shape, out_of_memory; engine_closed when cancelled.
-void load_weights(const Weights& weights, const std::vector<TensorSource>& tensors, int threads, const LoadProgress& progress);
+uint64_t load_weights(const Weights& weights, const std::vector<TensorSource>& tensors, int threads, const LoadProgress& progress);
 
 }  // namespace ziya

@@ -24,29 +24,55 @@ struct Arguments {
   std::string mode, folder;
   int layers = 48;
   double tb_per_s = 4.3;  // that decode is held against: a copy on an H200, both ways counted
-  bool is_tiny = false;
+  double seconds = 45;    // of the whole run, with all of its slots busy
+  bool is_tiny = false, starts_early = true;
+  std::vector<int> rows, sequences, contexts, prompts;  // in place of the usual ones, where there are any
   CudaOptions options;
+};
+
+constexpr int gpu_bucket_max = 256;  // tokens of a step that is recorded, which has as many as its bucket holds
+
+// So many sequences at once, of so many tokens each.
+struct Decode {
+  int sequences, context;
 };
 
 // What is measured: the 34B, or a shape that the emulator computes in seconds.
 struct Sizes {
   ModelShape shape;
-  std::vector<int> product_rows, contexts, batches, prompts;
-  int blocks;              // of the decode steps, at most
-  int in, out;             // tokens of a request of the whole run
-  int run_tokens_max;      // of one of its steps
+  std::vector<int> product_rows;
+  std::vector<Decode> decodes;
+  std::vector<int> prompts;
+  int in, out;         // tokens of a request of the whole run
+  int rounds, launches_a_round, decode_steps;  // that a figure is the median or the mean of
+  int run_tokens_max;  // of one of its steps
 };
 
-inline Sizes sizes_of(const Arguments& arguments) {
+inline Sizes usual_sizes(const Arguments& arguments) {
   if (arguments.is_tiny)
     return {.shape = {.vocab_size = 320, .hidden_size = 128, .intermediate_size = 192, .layers = 2, .heads = 8, .kv_heads = 1,
                       .head_size = 16, .context_tokens = 256, .rope_theta = 1e6, .rms_norm_eps = 1e-5},
-            .product_rows = {1, 16}, .contexts = {40}, .batches = {1, 3}, .prompts = {20}, .blocks = 12, .in = 20, .out = 5,
+            .product_rows = {1, 16}, .decodes = {{1, 40}, {3, 40}}, .prompts = {20}, .in = 20, .out = 5,
+            .rounds = 1, .launches_a_round = 1, .decode_steps = 2,
             .run_tokens_max = 32};
   return {.shape = {.vocab_size = 32000, .hidden_size = 8192, .intermediate_size = 22016, .layers = arguments.layers, .heads = 64,
                     .kv_heads = 8, .head_size = 128, .context_tokens = 16384, .rope_theta = 1e6, .rms_norm_eps = 1e-5},
-          .product_rows = {1, 8, 16, 32, 64, 128, 256, 2048}, .contexts = {512, 2048, 8192}, .batches = {1, 8, 32, 64, 128},
-          .prompts = {512, 2048, 8192}, .blocks = 20000, .in = 1000, .out = 1000, .run_tokens_max = 2048};
+          .product_rows = {1, 8, 32, 64, 96, 128, 192, 256, 2048},
+          .decodes = {{1, 2048}, {8, 2048}, {32, 2048}, {128, 2048}, {1, 8192}, {128, 512}},
+          .prompts = {512, 2048}, .in = 1000, .out = 1000, .rounds = 5, .launches_a_round = 20, .decode_steps = 8, .run_tokens_max = 2048};
+}
+
+inline Sizes sizes_of(const Arguments& arguments) {
+  Sizes sizes = usual_sizes(arguments);
+  if (!arguments.rows.empty()) sizes.product_rows = arguments.rows;
+  if (!arguments.prompts.empty()) sizes.prompts = arguments.prompts;
+  if (arguments.sequences.empty() && arguments.contexts.empty()) return sizes;
+  const Decode usual = sizes.decodes.front();
+  sizes.decodes.clear();
+  for (const int context : arguments.contexts.empty() ? std::vector<int>{usual.context} : arguments.contexts)
+    for (const int sequences : arguments.sequences.empty() ? std::vector<int>{usual.sequences} : arguments.sequences)
+      sizes.decodes.push_back({sequences, context});
+  return sizes;
 }
 
 // The random weights spread so that a product has the size of what it multiplies.
@@ -129,8 +155,10 @@ struct RandomModel {
       : shape(sizes_of(arguments).shape), devices(device::make_kernels(shape, limits, arguments.options), shape.layers),
         model(architecture_of("llama").make(shape, limits, devices)) {
     fill(model->weights());
+    set_launches(arguments.starts_early, arguments.options.records_steps);
   }
 
+  void set_launches(bool start_early, bool record_steps) { device::set_launches(devices.last(), start_early, record_steps); }
   StepResult step(const StepBatch& batch) { return model->step(batch, not_cancelled); }
   StepResult begin(const StepBatch& batch) { return model->begin(batch, not_cancelled); }
   void finish(StepResult result) { model->finish(result); }
@@ -144,6 +172,9 @@ struct RandomModel {
   const std::atomic<bool> not_cancelled{false};
 };
 
+void bench_products(const Arguments& arguments);
+void bench_launches(const Arguments& arguments);
+void bench_steps(const Arguments& arguments);
 void bench_throughput(const Arguments& arguments);
 void greedy_ids(const Arguments& arguments);
 

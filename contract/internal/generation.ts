@@ -3,8 +3,8 @@
 
 import type { ResponseAsked, ResponseBody } from '../public/responses.ts'
 
-/** A piece of a prompt: formatted, or a chat that the node is to format. */
-export type PromptPart = PlainPart | ChatPart
+/** A piece of a prompt: formatted, or a chat, a gap or an answer to be judged, which the node is to format. */
+export type PromptPart = PlainPart | ChatPart | InfillPart | JudgedPart
 
 /** A piece of a formatted prompt. User text is only ever `text`, so it can never become a special token. */
 export type PlainPart =
@@ -18,8 +18,18 @@ export interface ChatPart {
   is_continued: boolean // the last turn is the assistant's and is left open
 }
 
-/** The public shape the node writes: an OpenAI completion, chat completion or response, or a message of Anthropic's. */
-export type Shape = 'completion' | 'chat' | 'message' | 'response'
+/** A whole prompt of a model that was trained to write what stands between two texts. Both are text here, too. */
+export interface InfillPart {
+  infill: { before: string; after: string }
+}
+
+/** A whole prompt of a model that judges what answers a text. Both are text here, too. */
+export interface JudgedPart {
+  judged: { query: string; answer: string }
+}
+
+/** The public shape the node writes: an OpenAI completion, chat completion or response, a message of Anthropic's, or vLLM's scores. */
+export type Shape = 'completion' | 'chat' | 'message' | 'response' | 'score' | 'rerank'
 
 /** Interactive requests go before those of a batch, which wait a bounded while. */
 export type Priority = 'interactive' | 'batch'
@@ -104,6 +114,8 @@ export interface GenerateRequest {
   echo: boolean // the text begins with the prompt's, and so do the log-probabilities; completions only
   /** The answer has the ids of its prompts' tokens and of its own. */
   return_token_ids?: boolean | undefined
+  /** Of a rerank: so many are told, the best first, with their texts where those are wanted. */
+  ranked?: { top_n: number; texts: string[] } | undefined
   sampling: SamplingParameters
   priority: Priority
   service_tier?: 'default' | 'flex' | undefined // told in the answer, where the request said one
@@ -138,6 +150,8 @@ export type NodeErrorCode =
   | 'context_length_exceeded'
   | 'ceiling_exceeded' // exact counts are above what the ticket paid for
   | 'unknown_special'
+  | 'no_infill' // the model was not trained for what a suffix asks
+  | 'wrong_model' // it judges and is asked to write, or the other way round
   | 'invalid_messages' // the template of the model's folder does not take them
   | 'invalid_token_id'
   | 'invalid_constraint' // it is none, nothing follows it, or a part of it cannot be held
@@ -147,6 +161,7 @@ export type NodeErrorCode =
   | 'no_room' // the disk that its journal is on, or the journal, is full
   | 'draining'
   | 'engine_failed'
+  | 'no_stream' // of what is to be resumed: it does not run here, nobody may resume it, or somebody reads it
 
 export interface NodeError {
   error: { code: NodeErrorCode; message: string; param: string | null }

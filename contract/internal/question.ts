@@ -39,6 +39,14 @@ export interface Decoding {
 
 export const QUESTION_HEADER = 'x-question'
 
+/** The body of `POST /resume` on a node, signed as a question is. It is answered with the stream of this attempt, from its first event on. */
+export interface Resumption {
+  request_id: string
+  attempt: number
+  /** Also from a client that still reads it, as far as the node knows. */
+  takes_over: boolean
+}
+
 /** "kid.expires_unix_ms.signature": for one node and one body. */
 export async function signQuestion(
   { kid, sign }: Signer,

@@ -19,6 +19,8 @@ export interface Ticket {
   prompt_tokens_max: number // over all prompts
   request_output_tokens_max: number // over all choices
   duration_ms_max: number // relative: a generation ends by the node's monotonic clock
+  /** How long a stream that lost its client waits for one who goes on reading it; missing where it ends with its client. */
+  resume_ms_max?: number
   sealed: string // a Claim, for the gateway alone
 }
 

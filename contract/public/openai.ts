@@ -37,6 +37,9 @@ export const chatLogprobs = z.strictObject({
 })
 
 const created = count // Unix seconds
+/** Names what can change the bytes of an answer: weights, machine code, and the instruction set or GPU. */
+export const system_fingerprint = z.string().exactOptional()
+
 const service_tier = serviceTier.exactOptional() // told where the request says one
 
 /** With `return_token_ids`: a stream has those of a prompt in a choice's first chunk, those of an answer as they come. */
@@ -63,6 +66,7 @@ export const completion = z.strictObject({
   object: z.literal('text_completion'),
   created,
   model: z.string(),
+  system_fingerprint,
   service_tier,
   choices: z.array(
     z.strictObject({
@@ -83,6 +87,7 @@ export const chatCompletion = z.strictObject({
   object: z.literal('chat.completion'),
   created,
   model: z.string(),
+  system_fingerprint,
   service_tier,
   choices: z.array(
     z.strictObject({
@@ -142,6 +147,7 @@ export const chatCompletionChunk = z.strictObject({
   object: z.literal('chat.completion.chunk'),
   created,
   model: z.string(),
+  system_fingerprint,
   service_tier,
   choices: z.array(
     z.strictObject({

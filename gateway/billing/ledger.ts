@@ -15,8 +15,18 @@ export type LiveNode = Admission['nodes'][number]
 /** What is known of a request with an Idempotency-Key that was asked before. */
 export type Verdict = Extract<
   Answer<'admit'>,
-  { decision: 'kept' | 'idempotency_mismatch' | 'idempotency_running' | 'idempotency_lost' }
+  {
+    decision:
+      | 'kept'
+      | 'idempotency_mismatch'
+      | 'idempotency_running'
+      | 'idempotency_lost'
+      | 'idempotency_resumable'
+      | 'idempotency_unknown'
+  }
 >
+/** A stream with an Idempotency-Key that runs, or has just ended, and the nodes of which one may have it. */
+export type RunningStream = Extract<Verdict, { decision: 'idempotency_resumable' }>
 
 /** Reserves what the request could cost at most, or throws the refusal; or says what is known of one that was asked before. */
 export async function admit(env: Env, request: Item<'admit'>): Promise<Admission | Verdict> {
@@ -27,6 +37,8 @@ export async function admit(env: Env, request: Item<'admit'>): Promise<Admission
     case 'idempotency_mismatch':
     case 'idempotency_running':
     case 'idempotency_lost':
+    case 'idempotency_resumable':
+    case 'idempotency_unknown':
       return answer
     default:
       throw refusalOf(answer)

@@ -43,6 +43,30 @@ export async function askQuestion(
   }
 }
 
+// So long a node may take to say whether it has a stream.
+const HEAD_MS_MAX = 5000
+
+/** Goes on with a stream that this node runs; null where it does not, or cannot be reached. */
+export async function askToResume(
+  url: string,
+  { signature, body, client, ms_max }: { signature: string; body: string; client: AbortSignal; ms_max: number },
+): Promise<Response | null> {
+  const head = new AbortController()
+  const late = setTimeout(() => head.abort(), HEAD_MS_MAX)
+  const headers = { 'content-type': 'application/json', [QUESTION_HEADER]: signature }
+  const signal = AbortSignal.any([client, head.signal, AbortSignal.timeout(ms_max)])
+  try {
+    const answer = await fetch(`${url}/resume`, { method: 'POST', headers, body, signal })
+    if (answer.headers.get(ACCEPTED_HEADER) === '1') return answer
+    await answer.body?.cancel()
+    return null
+  } catch {
+    return null
+  } finally {
+    clearTimeout(late)
+  }
+}
+
 async function refusalOf(answer: Response): Promise<RefusedByNode> {
   const { error } = (await answer.json()) as Partial<NodeError>
   if (!error) throw new Error(`a node answered ${answer.status} without an error`)

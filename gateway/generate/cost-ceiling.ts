@@ -20,12 +20,20 @@ function promptTokensMax(parts: PromptPart[]): number {
   let count = 0
   for (const part of parts) {
     if ('chat' in part) return Number.POSITIVE_INFINITY // what its format adds only the node knows
-    if ('tokens' in part) count += part.tokens.length
+    if ('infill' in part) count += utf8Bytes(part.infill.before + part.infill.after) + INFILL_SPECIALS
+    else if ('judged' in part) count += utf8Bytes(part.judged.query + part.judged.answer) + JUDGED_FRAME
+    else if ('tokens' in part) count += part.tokens.length
     else if ('text' in part) count += utf8Bytes(part.text) + 1
     else count += 1
   }
   return count
 }
+
+// Before, between and behind the two texts; with the piece more that each text may begin with.
+const INFILL_SPECIALS = 3 + 2
+
+// What the format of a model that judges has around the two texts; its node refuses where it should be more.
+const JUDGED_FRAME = 64
 
 const encoder = new TextEncoder()
 

@@ -20,6 +20,8 @@ const RESPONSE_ID: Record<Shape, string> = {
   completion: 'cmpl-',
   message: 'msg_',
   response: 'resp_',
+  score: 'score-',
+  rerank: 'rerank-',
 }
 
 export function generateRequest(
@@ -31,6 +33,7 @@ export function generateRequest(
     prompts: PromptPart[][]
     logprobs: number | null
     echo?: boolean
+    ranked?: GenerateRequest['ranked']
     constraint?: Constraint | null
     whole_at_end?: true | undefined
     asked?: Omit<ResponseAsked, 'temperature' | 'top_p'>
@@ -74,6 +77,7 @@ export function generateRequest(
     logprobs,
     echo: own.echo ?? false,
     return_token_ids: fields.return_token_ids || undefined,
+    ranked: own.ranked,
     sampling: drawn,
     priority: service_tier === 'flex' ? 'batch' : 'interactive',
     ...(service_tier && { service_tier }),

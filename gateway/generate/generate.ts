@@ -5,18 +5,21 @@ import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ErrorBody } from '../../contract/public/error.ts'
 import type { MessageError } from '../../contract/public/messages.ts'
 import type { Caller } from '../auth/authenticate.ts'
-import { admit } from '../billing/ledger.ts'
+import { admit, type Verdict } from '../billing/ledger.ts'
 import type { CatalogModel } from '../catalog.ts'
 import { type Asking, type Call, settingsOf } from '../env.ts'
+import { ApiError } from '../error.ts'
+import { firstLacked, unusable } from '../field/last-event-id.ts'
 import { bodyOf, readBody } from '../field/read-body.ts'
 import { unusedHeader } from '../field/unused.ts'
 import { limitHeaders } from '../limit-headers.ts'
-import { answerTo, idempotencyOf } from '../limits/idempotency.ts'
+import { answerTo, type Idempotency, idempotencyOf } from '../limits/idempotency.ts'
 import { type Claim, keepAnswer, keepStream } from '../limits/kept-result.ts'
 import { answerAgain, type RepeatableCall, repeatableCall } from '../limits/repeatable-call.ts'
 import { modelOf } from './ask-model.ts'
 import { type CostCeiling, costCeiling } from './cost-ceiling.ts'
 import { type Generation, relay } from './relay.ts'
+import { eventsFrom, resume } from './resume.ts'
 
 export interface GenerationBody {
   model: string
@@ -46,11 +49,16 @@ export async function generate<B extends GenerationBody>(
   const unused = unusedHeader(form.unused((await bodyOf(c)).json()))
   c.set('headers', unused)
   const repeatable = await repeatableCall(c)
-  const idempotency = repeatable && (await idempotencyOf(repeatable))
   const { request } = asked
+  const first = firstLackedOf(c, { is_resumable: repeatable !== null && request.stream })
+  const idempotency = repeatable && (await idempotencyOf(repeatable))
   const item = itemOf(c, caller, asked)
-  const admission = await admit(c.env, { ...item, ...(idempotency && { idempotency, results_by_id: true }) })
-  if (admission.decision !== 'admitted') return answerAgain(c, await answerTo(repeatable!, admission, idempotency!))
+  const repeats = idempotency && { idempotency, results_by_id: true as const, ...resuming(request, first) }
+  const admission = await admit(c.env, { ...item, ...repeats })
+  if (admission.decision !== 'admitted') {
+    const again = { repeatable: repeatable!, idempotency: idempotency!, verdict: admission, first }
+    return answerRepeated(c, again, (answer, own) => form.kept?.(answer, { ...own, request: { ...request, ...own } }))
+  }
   c.set('headers', { ...unused, ...limitHeaders(admission.limits ?? {}) })
   const { ledger_id, account_id } = admission
   const generation = { ...asked, request: { ...request, ledger_id }, admission, client: c.req.raw.signal }
@@ -60,6 +68,41 @@ export async function generate<B extends GenerationBody>(
   }
   if (!repeatable || !idempotency) return run({})
   return runAndKeep(run, request, repeatable, { account_id, request_id: request.request_id, idempotency })
+}
+
+/** The number of the first event that the caller lacks; null where they do not say. */
+function firstLackedOf(c: Call, { is_resumable }: { is_resumable: boolean }): number | null {
+  const first = firstLacked(c)
+  if (first === null || first === 0 || is_resumable) return first
+  throw unusable('A stream is gone on with by the Idempotency-Key that it was asked with, and the same body.')
+}
+
+/** What the ledger is told of a stream with an Idempotency-Key: whoever has events of it asks for no new one. */
+function resuming({ stream }: GenerateRequest, first: number | null) {
+  return stream ? { resumes: true as const, ...(first && { is_begun: true as const }) } : {}
+}
+
+interface Repeated {
+  repeatable: RepeatableCall
+  idempotency: Idempotency
+  verdict: Verdict
+  first: number | null
+}
+
+/** The answer to a request that was asked before: the first result, or the stream that still runs. */
+async function answerRepeated(
+  c: Call,
+  { repeatable, idempotency, verdict, first }: Repeated,
+  keptBy: (answer: Response, own: { account_id: string; request_id: string }) => Response | undefined,
+): Promise<Response> {
+  if (verdict.decision === 'idempotency_unknown') throw new ApiError('stream_not_found', { param: 'Idempotency-Key' })
+  if (verdict.decision !== 'idempotency_resumable')
+    return eventsFrom(answerAgain(c, await answerTo(repeatable, verdict, idempotency)), first ?? 0)
+  const { account_id, request_id } = verdict
+  const resumed = await resume(c, verdict, { takes_over: first !== null })
+  if (!resumed) throw new ApiError('idempotency_running', { param: 'Idempotency-Key' })
+  const answer = keptBy(resumed, { account_id, request_id }) ?? resumed
+  return eventsFrom(keepStream(repeatable, { account_id, request_id, idempotency }, answer), first ?? 0)
 }
 
 type Run = (changes: Partial<Generation>) => Promise<Response>
@@ -114,7 +157,10 @@ async function runAndKeep(
   repeatable: RepeatableCall,
   claim: Claim,
 ): Promise<Response> {
-  if (stream) return keepStream(repeatable, claim, await run({}))
+  if (stream) {
+    const { resume_ms_max } = settingsOf(repeatable.env)
+    return keepStream(repeatable, claim, await run({ resume_ms_max }))
+  }
   // Whoever may ask again for the same answer gets it then: the run goes on without them.
   const answer = await run({ client: new AbortController().signal })
   const whole = wholeAnswer(answer, await answer.text())

@@ -20,6 +20,8 @@ export interface Generation {
   ceiling: CostCeiling
   duration_ms_max: number // since the request came
   client: AbortSignal // when the one it is for leaves
+  /** How long a node keeps its stream for a client that was lost; missing where it ends with its client. */
+  resume_ms_max?: number | undefined
 }
 
 export async function relay(c: Call, generation: Generation): Promise<Response> {
@@ -76,7 +78,7 @@ interface Asked extends Generation {
 }
 
 // A node stops at the ticket's deadline by itself; this is for one that does not.
-const GRACE_MS = 5_000
+export const GRACE_MS = 5_000
 
 async function attempt(c: Call, node: LiveNode, asked: Asked): Promise<NodeAnswer> {
   const duration_ms_max = Math.max(1, msLeft(c, asked))
@@ -84,7 +86,8 @@ async function attempt(c: Call, node: LiveNode, asked: Asked): Promise<NodeAnswe
   return askNode(node.url, { ticket, body: asked.body, client: asked.client, ms_max: duration_ms_max + GRACE_MS })
 }
 
-interface Permitted extends Pick<Asked, 'reservation' | 'body_sha256' | 'ceiling' | 'duration_ms_max'> {
+interface Permitted
+  extends Pick<Asked, 'reservation' | 'body_sha256' | 'ceiling' | 'duration_ms_max' | 'resume_ms_max'> {
   node_id: string
 }
 
@@ -95,7 +98,7 @@ const TICKET_MS_MAX = 60_000
 /** A ticket for one node and this very body. */
 export async function signedTicket(
   env: Env,
-  { node_id, reservation, body_sha256, ceiling, duration_ms_max }: Permitted,
+  { node_id, reservation, body_sha256, ceiling, duration_ms_max, resume_ms_max }: Permitted,
 ): Promise<string> {
   const { request_id, attempt, model, account_id, key_id, price_version, reserved_nanousd } = reservation
   const issued_unix_ms = Date.now()
@@ -109,6 +112,7 @@ export async function signedTicket(
     model,
     ...ceiling,
     duration_ms_max,
+    ...(resume_ms_max && { resume_ms_max }),
   }
   const issuer = await ticketIssuerOf(env)
   return issuer.issue(permission, { account_id, key_id, price_version, reserved_nanousd, issued_unix_ms })
@@ -126,7 +130,7 @@ function mayMoveOn(answer: NodeAnswer): boolean {
   return 'refused' in answer && elsewhere.includes(answer.refused.code)
 }
 
-function passOn(c: Call, answer: Response): Response {
+export function passOn(c: Call, answer: Response): Response {
   return new Response(answer.body, {
     status: answer.status,
     headers: {
@@ -141,6 +145,8 @@ function passOn(c: Call, answer: Response): Response {
 const refusals: Record<NodeErrorCode, ErrorCode> = {
   context_length_exceeded: 'context_length_exceeded',
   invalid_token_id: 'invalid_token_id',
+  no_infill: 'unsupported_parameter',
+  wrong_model: 'invalid_value',
   invalid_messages: 'invalid_value',
   invalid_constraint: 'invalid_response_format',
   invalid_tools: 'invalid_function_parameters',
@@ -153,12 +159,14 @@ const refusals: Record<NodeErrorCode, ErrorCode> = {
   ceiling_exceeded: 'internal_error',
   unknown_special: 'internal_error',
   engine_failed: 'internal_error',
+  no_stream: 'internal_error',
 }
 
 const MENDABLE: ReadonlySet<ErrorCode> = new Set([
   'context_length_exceeded',
   'invalid_token_id',
   'invalid_value',
+  'unsupported_parameter',
   'invalid_response_format',
   'invalid_function_parameters',
   'unsupported_parameter',

@@ -53,8 +53,8 @@ async function keepResult(call: RepeatableCall, claim: Claim, result: Result): P
   }
 }
 
-// The first line of the event that a node ends a whole stream with, in each form (gpu-node/answer).
-const LAST_EVENT = /^(data: \[DONE\]|event: message_stop|event: response\.(completed|incomplete))\n/
+// The first line of the event that a node ends a whole stream with, in each form (gpu-node/answer), behind its number.
+const LAST_EVENT = /^(id: \d+\n)?(data: \[DONE\]|event: message_stop|event: response\.(completed|incomplete))\n/
 
 /** Whether a stream came to its end. */
 function isWhole(stream: string): boolean {

@@ -9,8 +9,9 @@ import { chatShape } from './chat.ts'
 import { completionShape } from './completion.ts'
 import { EvenAnswer } from './even-answer.ts'
 import { messageShape } from './message.ts'
-import type { Ending, Failure, Finish, Piece, PromptTokenIds, PublicShape, WholeChoice } from './public-shape.ts'
+import type { Ending, Failure, Finish, Piece, PublicShape, ToldOfRun, WholeChoice } from './public-shape.ts'
 import { responseShape } from './response.ts'
+import { rerankShape, scoreShape } from './score.ts'
 
 /** Collects the bytes of an answer as its events come. `take` hands out what a step made, for one socket write. */
 export interface Answer {
@@ -27,15 +28,22 @@ export interface Answer {
   take(): string
 }
 
-const shapes = { chat: chatShape, completion: completionShape, message: messageShape, response: responseShape }
+const shapes = {
+  chat: chatShape,
+  completion: completionShape,
+  message: messageShape,
+  response: responseShape,
+  score: scoreShape,
+  rerank: rerankShape,
+}
 
 /** `usage` is what was counted when it is asked for. */
-export function answerTo(request: GenerateRequest, usage: () => Usage, prompt_token_ids?: PromptTokenIds): Answer {
-  const shape = shapes[request.shape](request, usage, prompt_token_ids)
+export function answerTo(request: GenerateRequest, usage: () => Usage, run: ToldOfRun = {}): Answer {
+  const shape = shapes[request.shape](request, usage, run)
   const choices = request.prompts.length * request.n
   if (!request.stream) return new WholeAnswer(shape, choices, request)
   const whole = request.whole_at_end
-    ? new WholeAnswer(shapes[request.shape](request, usage, prompt_token_ids), choices, request)
+    ? new WholeAnswer(shapes[request.shape](request, usage, run), choices, request)
     : null
   const streamed = new StreamedAnswer(shape, choices, request, whole)
   return request.asked?.background ? new EvenAnswer(streamed, request) : streamed

@@ -9,20 +9,16 @@ import type {
   Usage,
 } from '../../contract/public/openai.ts'
 import { candidateOf, chunkUsage, headOf, idsOf, openAiFrames } from './openai-shape.ts'
-import { callId, type Finish, type Piece, type PromptTokenIds, type PublicShape } from './public-shape.ts'
+import { callId, type Finish, type Piece, type PublicShape, type ToldOfRun } from './public-shape.ts'
 
-export function chatShape(
-  request: GenerateRequest,
-  usage: () => Usage,
-  prompt_token_ids?: PromptTokenIds,
-): PublicShape {
-  const head = headOf(request)
+export function chatShape(request: GenerateRequest, usage: () => Usage, run: ToldOfRun): PublicShape {
+  const head = () => headOf(request, run)
   const chunk = (
     index: number,
     delta: ChatCompletionChunk['choices'][number]['delta'],
     { logprobs, token_ids, finish_reason }: Partial<Omit<Piece, 'text'>> & { finish_reason?: ChatFinishReason } = {},
   ): ChatCompletionChunk => ({
-    ...head,
+    ...head(),
     object: 'chat.completion.chunk',
     choices: [
       {
@@ -35,6 +31,7 @@ export function chatShape(
     ],
     ...chunkUsage(request, usage),
   })
+  const { prompt_token_ids } = run
   const promptIds = prompt_token_ids ? { prompt_token_ids: [...prompt_token_ids[0]!] } : {}
   const idOf = (choice: number, call: number) => `call_${callId(request.request_id, { choice, call })}`
   const callDelta = (choice: number, { index, name, arguments: text }: NonNullable<Piece['call']>) =>
@@ -49,9 +46,9 @@ export function chatShape(
     ],
     finish: (choice, finish) => [chunk(choice, {}, { finish_reason: finishReason(finish) })],
     end: (usage): ChatCompletionChunk[] =>
-      request.include_usage ? [{ ...head, object: 'chat.completion.chunk', choices: [], usage }] : [],
+      request.include_usage ? [{ ...head(), object: 'chat.completion.chunk', choices: [], usage }] : [],
     whole: (choices, usage): ChatCompletion => ({
-      ...head,
+      ...head(),
       object: 'chat.completion',
       choices: choices.map(({ text, logprobs, token_ids, finish, calls }, index) => ({
         index,

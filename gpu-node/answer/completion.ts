@@ -4,21 +4,18 @@ import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { CompletionBody, CompletionLogprobs, Usage } from '../../contract/public/openai.ts'
 import type { Candidate, TokenLogprob } from '../run/runner.ts'
 import { chunkUsage, headOf, idsOf, openAiFrames } from './openai-shape.ts'
-import type { Piece, PromptTokenIds, PublicShape } from './public-shape.ts'
+import type { Piece, PublicShape, ToldOfRun } from './public-shape.ts'
 
 type CompletionChoice = CompletionBody['choices'][number]
 
-export function completionShape(
-  request: GenerateRequest,
-  usage: () => Usage,
-  prompt_token_ids?: PromptTokenIds,
-): PublicShape {
+export function completionShape(request: GenerateRequest, usage: () => Usage, run: ToldOfRun): PublicShape {
   const body = (choices: CompletionBody['choices']): CompletionBody => ({
-    ...headOf(request),
+    ...headOf(request, run),
     object: 'text_completion',
     choices,
   })
   const chunk = (choice: CompletionChoice) => ({ ...body([choice]), ...chunkUsage(request, usage) })
+  const { prompt_token_ids } = run
   const promptIds = (choice: number) =>
     prompt_token_ids ? { prompt_token_ids: [...prompt_token_ids[Math.floor(choice / request.n)]!] } : {}
   return {

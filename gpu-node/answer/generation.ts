@@ -47,7 +47,7 @@ export class Generation {
     this.#options = options
     this.run = run
     this.#usage = run.usage
-    this.answer = answerTo(request, () => this.#spelledUsage(), run.prompt_token_ids)
+    this.answer = answerTo(request, () => this.#spelledUsage(), run)
     this.choices = run.choices.map((choice, index) => ({
       index,
       run: choice,

@@ -5,7 +5,7 @@ import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'
 import type { ChatTopLogprob, Usage } from '../../contract/public/openai.ts'
 import type { Candidate, TokenLogprob } from '../run/runner.ts'
-import type { Failure, PublicShape } from './public-shape.ts'
+import type { Failure, PublicShape, ToldOfRun } from './public-shape.ts'
 
 export const openAiFrames: Pick<PublicShape, 'error' | 'failed' | 'frame' | 'last_frame'> = {
   error: (why) => failures[why],
@@ -15,8 +15,17 @@ export const openAiFrames: Pick<PublicShape, 'error' | 'failed' | 'frame' | 'las
 }
 
 /** What every answer and chunk has. */
-export function headOf({ response_id, created_unix_s, model, service_tier }: GenerateRequest) {
-  return { id: response_id, created: created_unix_s, model, ...(service_tier && { service_tier }) }
+export function headOf(
+  { response_id, created_unix_s, model, service_tier }: GenerateRequest,
+  { fingerprint }: ToldOfRun,
+) {
+  return {
+    id: response_id,
+    created: created_unix_s,
+    model,
+    ...(fingerprint && { system_fingerprint: fingerprint }),
+    ...(service_tier && { service_tier }),
+  }
 }
 
 /** Usage on every chunk of a stream that asked for it; before the last it is null, or what was counted so far. */

@@ -3,7 +3,7 @@
 import { hash } from 'node:crypto'
 import type { FinishReason } from '../../contract/internal/generation.ts'
 import type { Usage } from '../../contract/public/openai.ts'
-import type { RunFailure, TokenLogprob } from '../run/runner.ts'
+import type { Run, RunFailure, TokenLogprob } from '../run/runner.ts'
 
 /** What one choice says at once: text, and the tokens it is made of where log-probabilities were asked for. */
 export interface Piece {
@@ -31,8 +31,8 @@ export interface WholeChoice extends Piece {
   finish: Finish
 }
 
-/** Of each prompt, where they were asked for. */
-export type PromptTokenIds = readonly (readonly number[])[] | undefined
+/** What an answer says of the run that it is of. */
+export type ToldOfRun = Pick<Run, 'prompt_token_ids' | 'fingerprint'>
 
 /** Why an answer ends with an error. */
 export type Failure = 'error' | 'revoked' | RunFailure

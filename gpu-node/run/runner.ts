@@ -29,8 +29,9 @@ export interface Runner {
   hold(constraint: Constraint, account: string): Promise<HeldConstraint>
 
   /**
-   * Puts chats into the format that the model's folder has. Rejects with a `Refusal` (`invalid_messages`) where it has none, or that
-   * does not take one. A runner whose engine formats chats itself leaves them as they are.
+   * Puts chats into the format that the model's folder has, and gaps and judged answers into the one that the model was trained
+   * for. Rejects with a `Refusal` (`invalid_messages`, `no_infill`, `wrong_model`) where it has none, or that does not take one. A
+   * runner whose engine formats chats itself leaves them as they are.
    */
   format(prompts: PromptPart[][]): Promise<PromptPart[][]>
 
@@ -62,6 +63,7 @@ export type RunRequest = Omit<
   | 'response_id'
   | 'created_unix_s'
   | 'shape'
+  | 'ranked'
   | 'stream'
   | 'include_usage'
   | 'continuous_usage'
@@ -76,6 +78,9 @@ export interface Run {
   readonly prompt_tokens: number
   /** What is billed of its prompts so far: nothing of one whose turn has not come. */
   readonly usage: { prompt_tokens: number; cached_tokens: number }
+
+  /** Names what can change the bytes of its answer, where that is known. */
+  readonly fingerprint?: string | null
 
   /** The ids of each of its prompts, where the request asked for them. */
   readonly prompt_token_ids?: readonly (readonly number[])[]
@@ -127,7 +132,7 @@ export interface RunStep {
    * spreads over several turns of the event loop. A run that was stopped meanwhile has no more events.
    */
   readonly events: Iterable<RunEvent>
-  /** Runs that failed alone, while the runner goes on. They have no more events. */
+  /** Runs that failed alone, while the runner goes on. They have no more events. Whole when all events were read. */
   readonly failed?: readonly Run[]
 }
 

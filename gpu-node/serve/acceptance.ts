@@ -17,6 +17,7 @@ export interface AcceptanceOptions {
   runner: Pick<Runner, 'hasRoomFor' | 'hold' | 'prepare' | 'load' | 'format'>
   journal: Journal
   turns: Turns
+  resumables: { endOneHeld(): boolean }
   state: { draining: boolean; engine_failed: boolean }
 }
 
@@ -54,8 +55,9 @@ export function refuseUnlessServing(state: AcceptanceOptions['state']): void {
 }
 
 // This comes before its prompt is read: what is refused should cost little.
-function refuseUnlessRoom({ runner }: AcceptanceOptions, { prompts, n }: GenerateRequest): void {
-  if (runner.hasRoomFor(prompts.length * n)) return
+function refuseUnlessRoom({ runner, resumables }: AcceptanceOptions, { prompts, n }: GenerateRequest): void {
+  do if (runner.hasRoomFor(prompts.length * n)) return
+  while (resumables.endOneHeld())
   throw new Refusal('overloaded', 'The queue is full.', { retry_after_s: runner.load.queue_s })
 }
 

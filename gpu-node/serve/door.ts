@@ -13,7 +13,7 @@ import {
   STOPS_MAX,
   TOOLS_MAX,
 } from '../../contract/internal/generation.ts'
-import { type Question, verifyQuestion } from '../../contract/internal/question.ts'
+import { type Question, type Resumption, verifyQuestion } from '../../contract/internal/question.ts'
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
 import type { ResponseAsked } from '../../contract/public/responses.ts'
 import { Generation } from '../answer/generation.ts'
@@ -30,6 +30,8 @@ const part = z.union([
   z.strictObject({ text: z.string() }),
   z.strictObject({ tokens: z.array(token_id) }),
   z.strictObject({ chat: z.array(turn).min(1), is_continued: z.boolean() }),
+  z.strictObject({ infill: z.strictObject({ before: z.string(), after: z.string() }) }),
+  z.strictObject({ judged: z.strictObject({ query: z.string(), answer: z.string() }) }),
 ])
 
 const prompts = z.array(z.array(part)).min(1).max(2048)
@@ -60,7 +62,7 @@ const requestSchema = z.strictObject({
   response_id: z.string().min(1).max(200),
   created_unix_s: z.int().nonnegative(),
   model: z.string().min(1).max(200),
-  shape: z.enum(['completion', 'chat', 'message', 'response']),
+  shape: z.enum(['completion', 'chat', 'message', 'response', 'score', 'rerank']),
   stream: z.boolean(),
   include_usage: z.boolean(),
   continuous_usage: z.boolean().optional(),
@@ -77,6 +79,7 @@ const requestSchema = z.strictObject({
   logprobs: z.int().min(0).max(LOGPROBS_MAX).nullable(),
   echo: z.boolean(),
   return_token_ids: z.boolean().optional(),
+  ranked: z.strictObject({ top_n: z.int().min(1), texts: z.array(z.string()).max(128) }).optional(),
   sampling: z.strictObject({
     temperature: z.number().min(0).max(100),
     top_p: z.number().gt(0).max(1),
@@ -108,6 +111,12 @@ const questionSchema = z.union([
   z.strictObject({ tokens: z.array(token_id) }),
 ])
 
+const resumptionSchema = z.strictObject({
+  request_id: z.string().min(1).max(100),
+  attempt: z.int().min(1),
+  takes_over: z.boolean(),
+})
+
 /** What a ticket has to fit. */
 export interface DoorSettings {
   node_id: string
@@ -135,14 +144,28 @@ export function acceptBody(bytes: Uint8Array, ticket: Ticket): string {
   return new TextDecoder().decode(bytes)
 }
 
+interface SignedBody {
+  signature: string | undefined
+  body: string
+}
+
 /** A question that a gateway of ours signed for this node; refuses `bad_ticket`. */
-export async function acceptQuestion(
-  { signature, body }: { signature: string | undefined; body: string },
+export async function acceptQuestion(signed: SignedBody, settings: DoorSettings): Promise<Question> {
+  return parsed(await signedText(signed, settings), questionSchema)
+}
+
+/** The same of a stream that is to be resumed. */
+export async function acceptResumption(signed: SignedBody, settings: DoorSettings): Promise<Resumption> {
+  return parsed(await signedText(signed, settings), resumptionSchema)
+}
+
+async function signedText(
+  { signature, body }: SignedBody,
   { node_id, ticket_keys, now = Date.now }: DoorSettings,
-): Promise<Question> {
+): Promise<string> {
   if (!(await verifyQuestion(signature ?? '', { node_id, body, now_ms: now() }, ticket_keys.known)))
     throw new Refusal('bad_ticket', 'The question was not signed by our gateway for this node, or is too old.')
-  return parsed(body, questionSchema)
+  return body
 }
 
 /** The request in a body's text; refuses `bad_request` naming what is wrong. */

@@ -3,12 +3,14 @@
 import type { NodeError, NodeErrorCode } from '../../contract/internal/generation.ts'
 import type { Refusal } from '../refusal.ts'
 
-const STATUS: Record<NodeErrorCode, 400 | 401 | 503> = {
+const STATUS: Record<NodeErrorCode, 400 | 401 | 404 | 503> = {
   bad_ticket: 401,
   bad_request: 400,
   context_length_exceeded: 400,
   ceiling_exceeded: 400,
   unknown_special: 400,
+  no_infill: 400,
+  wrong_model: 400,
   invalid_messages: 400,
   invalid_token_id: 400,
   invalid_constraint: 400,
@@ -18,10 +20,11 @@ const STATUS: Record<NodeErrorCode, 400 | 401 | 503> = {
   no_room: 503,
   draining: 503,
   engine_failed: 503,
+  no_stream: 404,
 }
 
 export interface RefusalAnswer {
-  status: 400 | 401 | 503
+  status: 400 | 401 | 404 | 503
   headers: Record<string, string>
   body: NodeError
 }

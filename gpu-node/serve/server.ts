@@ -14,28 +14,27 @@ import type { Journal } from '../meter/journal.ts'
 import { Refusal } from '../refusal.ts'
 import type { Runner } from '../run/runner.ts'
 import { type Accepted, accept, endInTime, refuseUnlessServing } from './acceptance.ts'
-import { Client } from './client.ts'
-import { acceptQuestion, type DoorSettings } from './door.ts'
+import { acceptQuestion, acceptResumption, type DoorSettings } from './door.ts'
 import { guardMetrics } from './guard-metrics.ts'
 import type { Metrics } from './metrics.ts'
+import { type ClientsOptions, type Outgoing, openClient } from './open-client.ts'
 import { refusalAnswer } from './refusal-answer.ts'
+import type { Resumables } from './resumables.ts'
 import type { Streams } from './streams.ts'
 import type { Turns } from './turns.ts'
 
 const BODY_BYTES_MAX = 8 << 20
+const RESUMPTION_BYTES_MAX = 1024
 
 export interface ServerSettings {
   node_id: string
   model_id: string
   metrics_token?: string | undefined // whoever shows it may read /metrics from elsewhere than this machine
-  keep_alive_ms: number
-  buffer_bytes_max: number
-  slow_ms_max: number
   step_ms_max: number // a step in flight for longer makes /healthz say so
 }
 
-export interface ServerOptions {
-  config: ServerSettings
+export interface ServerOptions extends ClientsOptions {
+  config: ServerSettings & ClientsOptions['config']
   runner: Pick<
     Runner,
     'hasRoomFor' | 'hold' | 'prepare' | 'load' | 'encode' | 'decode' | 'format' | 'sequence_tokens_max'
@@ -48,7 +47,7 @@ export interface ServerOptions {
   /** Why the gateway takes no report, where it does not. */
   report_failure: () => { reason: string; is_refused: boolean } | null
   state: { draining: boolean; engine_failed: boolean; url: string }
-  answers: Set<HttpBindings['outgoing']> // begun and not yet taken by their readers
+  resumables: Resumables
   log: Logger
   turns: Turns
 }
@@ -84,6 +83,11 @@ export function nodeApp(options: ServerOptions): Hono<{ Bindings: HttpBindings }
       bytes: async () => new Uint8Array(await c.req.arrayBuffer()),
     }
     await accept(options, asked, (accepted) => start(options, accepted, c.env.outgoing))
+    return RESPONSE_ALREADY_SENT
+  })
+  app.post('/resume', bodyLimit({ maxSize: RESUMPTION_BYTES_MAX, onError: refuseSize }), async (c) => {
+    const asked = { signature: c.req.header(QUESTION_HEADER), body: await c.req.text() }
+    options.resumables.resume(await acceptResumption(asked, door), c.env.outgoing)
     return RESPONSE_ALREADY_SENT
   })
   app.post('/question', bodyLimit({ maxSize: BODY_BYTES_MAX, onError: refuseSize }), async (c) => {
@@ -133,28 +137,22 @@ function refuseSize(): never {
   throw new Refusal('bad_request', `The body has more than ${BODY_BYTES_MAX} bytes.`)
 }
 
-function start(
-  { config, streams, answers }: ServerOptions,
-  { generation, ticket, request }: Accepted,
-  outgoing: HttpBindings['outgoing'],
-): void {
+function start(options: ServerOptions, accepted: Accepted, outgoing: Outgoing): void {
+  const { streams, resumables } = options
+  const { generation, ticket, request } = accepted
   const deadline = endInTime(streams, generation, ticket)
-  const leave = () => {
-    clearTimeout(deadline)
-    answers.delete(outgoing)
+  if (request.stream && ticket.resume_ms_max) {
+    resumables.start(accepted, outgoing, () => clearTimeout(deadline))
+    return
   }
-  answers.add(outgoing)
-  outgoing.on('close', leave)
-  if (outgoing.destroyed) leave() // it left before anyone listened
-  const client = new Client(outgoing, {
+  outgoing.on('close', () => clearTimeout(deadline))
+  const client = openClient(options, outgoing, {
     content_type: generation.answer.content_type,
     streams: request.stream,
-    keep_alive_ms: config.keep_alive_ms,
-    buffer_bytes_max: config.buffer_bytes_max,
-    slow_ms_max: config.slow_ms_max,
     on_gone: () => streams.stop(generation, 'client_gone'),
     on_slow: (is_slow) => generation.run.setPaused(is_slow),
   })
+  if (outgoing.destroyed) clearTimeout(deadline) // it left before anyone listened
   streams.start(generation, client)
 }
 

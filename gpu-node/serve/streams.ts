@@ -4,7 +4,7 @@
 import type { Outcome } from '../../contract/internal/generation.ts'
 import type { Choice, EarlyEnd, Generation } from '../answer/generation.ts'
 import type { Journal } from '../meter/journal.ts'
-import type { Run, RunnerListener, RunStep } from '../run/runner.ts'
+import type { Run, RunEvent, RunnerListener, RunStep } from '../run/runner.ts'
 import type { Client } from './client.ts'
 import type { Metrics } from './metrics.ts'
 import { Turn } from './turn.ts'
@@ -16,6 +16,7 @@ export interface StreamsOptions {
   /** Resolves once what it took is settled, or cannot be soon. */
   whenSettled: (record: { request_id: string; attempt: number }) => Promise<void>
   on_failed: (error: unknown) => void // the runner is lost; every client has been told
+  on_fault?: (error: unknown) => void // one answer failed alone; its client is told
 }
 
 export type Reader = Pick<Client, 'write' | 'end' | 'delivered_tokens'>
@@ -103,15 +104,27 @@ export class Streams implements RunnerListener {
     let drawn_tokens = 0
     for (const event of events) {
       const stream = this.#streams.get(event.run)
-      if (!stream) continue // it was stopped since
-      const choice = stream.generation.take(event)
-      if (event.tokens > 0) drawn.push(choice)
-      drawn_tokens += event.tokens
+      if (!stream || stream.generation.outcome === 'error') continue // it was stopped since
       touched.add(stream)
+      const choice = this.#spell(stream, event)
+      if (choice && event.tokens > 0) drawn.push(choice)
+      drawn_tokens += event.tokens
       await turn.mayEnd()
     }
     this.#options.metrics.step({ computed_tokens, drawn_tokens, drawn, at_ms })
     return touched
+  }
+
+  /** Null where its answer cannot be written on: that ends this one alone. */
+  #spell({ generation }: Stream, event: RunEvent): Choice | null {
+    try {
+      return generation.take(event)
+    } catch (error) {
+      this.#options.on_fault?.(error)
+      generation.run.stop()
+      generation.close('error', [])
+      return null
+    }
   }
 
   #closeFailed(run: Run, touched: Set<Stream>): void {

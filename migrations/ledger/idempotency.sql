@@ -35,6 +35,22 @@ begin
   end; -- it never began, or was given back: it may run
 end $$;
 
+-- A stream that runs, or has just ended, can be gone on with by the key that began it; `wish` is known to be running. One that was ended
+-- because its client stayed away is lost. Null where nobody can go on with it.
+create function ledger.resumption(asker keys, wish jsonb) returns jsonb language sql stable as $$
+  select case
+    when exists (
+      select from usage u where u.request_id = r.request_id and u.settled_at = r.settled_at and u.outcome = 'client_gone') then
+      jsonb_build_object('decision', 'idempotency_lost', 'request_id', r.request_id)
+    else jsonb_build_object(
+      'decision', 'idempotency_resumable', 'account_id', r.account_id::text, 'request_id', r.request_id, 'attempt', r.attempt,
+      'nodes', live_nodes(r.model))
+  end
+  from idempotent_requests i join reservations r using (request_id)
+  where i.account_id = asker.account_id and i.endpoint = wish ->> 'endpoint' and i.key_hash = decode(wish ->> 'key_hash', 'hex')
+    and i.lease_until is null and r.key_id = asker.id
+$$;
+
 -- A body without a status is nobody's result: it is written over, or goes with its row (and counts as long as it is there).
 create function ledger.claim_for_generation(owner bigint, wish jsonb, request uuid) returns void language sql as $$
   insert into idempotent_requests (account_id, endpoint, key_hash, fingerprint, request_id, expires_at)

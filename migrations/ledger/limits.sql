@@ -111,8 +111,12 @@ declare
   verdict jsonb := idempotency_verdict(account.id, item -> 'idempotency', item ? 'results_by_id');
   decided ledger.limit_decision;
 begin
-  if verdict is null then
+  if verdict is null and not item ? 'is_begun' then
     return null;
+  elsif verdict is null then
+    verdict := '{"decision": "idempotency_unknown"}';
+  elsif verdict ->> 'decision' = 'idempotency_running' and item ? 'resumes' then
+    verdict := coalesce(resumption(key, item -> 'idempotency'), verdict);
   end if;
   if item ? 'limits' then
     account := with_default_limits(account, item -> 'limits');

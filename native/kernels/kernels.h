@@ -61,6 +61,8 @@ class Kernels {
   virtual ~Kernels() = default;
 
   virtual std::string device() const = 0;
+  // Names what decides the bits of all it computes: an instruction set, or a GPU.
+  virtual std::string arithmetic() const = 0;
   virtual int64_t allocated_bytes() const = 0;
 
   virtual std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout) = 0;
@@ -101,25 +103,44 @@ class Kernels {
   // residual (tokens, hidden) = table[token id]
   virtual void embed(const Matrix& table, Activations& residual) = 0;
 
+  // residual (tokens, hidden) += table[the token's position]
+  virtual void add_positions(const Matrix& table, Activations& residual) = 0;
+
   // out (tokens, hidden) = in / rms(in) * weight
   virtual void rms_norm(const Activations& in, const Vector& weight, Activations& out) = 0;
 
   // The same for the sampled rows alone: out (rows.count(), hidden), out row i from token rows[rows.begin + i].
   virtual void rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) = 0;
 
+  // out (tokens, hidden) = (in - mean(in)) / deviation(in) * weight + bias; and for the sampled rows alone, as above.
+  virtual void layer_norm(const Activations& in, const Vector& weight, const Vector& bias, Activations& out) = 0;
+  virtual void layer_norm_rows(const Activations& in, const Vector& weight, const Vector& bias, RowRange rows, Activations& out) = 0;
+
   // qkv (tokens, (heads + 2 kv_heads) * head_size) = in (tokens, hidden) * weight^T; queries and keys rotated by their
   // position (rotate-half, fp32 angles), queries divided by sqrt(head_size); keys and values also written to the step's
   // blocks, saturated to fp16.
   virtual void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) = 0;
 
+  // The same without rotation, of what project() left in qkv: bias is added, queries are divided, keys and values are also written.
+  virtual void place_qkv(const Vector& bias, Activations& qkv, KvLayer& kv) = 0;
+
   // out (tokens, heads * head_size) = causal softmax(queries * keys) * values, over the paged cache
   virtual void attention(const Activations& qkv, const KvLayer& kv, Activations& out) = 0;
+
+  // out (tokens, weight.outputs) = in (tokens, weight.inputs) * weight^T
+  virtual void project(const Activations& in, const Matrix& weight, Activations& out) = 0;
 
   // residual (tokens, hidden) += in (tokens, weight.inputs) * weight^T
   virtual void project_add(const Activations& in, const Matrix& weight, Activations& residual) = 0;
 
+  // residual (tokens, hidden) += bias
+  virtual void add_bias(const Vector& bias, Activations& residual) = 0;
+
   // out (tokens, intermediate) = silu(in * gate^T) * (in * up^T); weight is one gate_up matrix
   virtual void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) = 0;
+
+  // out (tokens, intermediate) = gelu(in + bias), by the tanh that approximates it; in is what project() left.
+  virtual void gelu(const Activations& in, const Vector& bias, Activations& out) = 0;
 
   // out (rows, vocab) = in (rows, hidden) * weight^T
   virtual void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) = 0;

@@ -27,6 +27,7 @@ struct ModelShape {
   double rope_theta = 0;           // 0 = positions do not rotate
   double rope_scaling_factor = 1;  // linear; 1 is none
   double rms_norm_eps = 0;
+  double layer_norm_eps = 0;
   bool tied_embeddings = false;
 
   bool has_attention() const { return heads > 0; }

@@ -49,6 +49,7 @@ struct StepResult {
   std::vector<int32_t> top_ids;     // (rows, top_logprobs_max) padded with -1; empty when no row asks
   std::vector<float> top_logprobs;  // same shape, padded with -1
   std::vector<float> logits;        // (rows, vocab) when wanted
+  std::vector<float> values;        // (rows) of a model that gives values and draws nothing, until its step is finished
   double seconds = 0;
 };
 

@@ -29,18 +29,18 @@ void LayeredModel::run_stage(const Stage& stage, const StepBatch& batch, const s
     const Stage& before = stages_[stage.index - 1];
     stage.kernels.receive(before.kernels, *before.residual, int(batch.tokens.size()), *stage.residual);
   }
-  if (!stage.kernels.begin_recording()) return;
+  if (is_recordable() && !stage.kernels.begin_recording()) return;
   if (is_first) embed(stage);
   for (int layer = stage.layers.begin; layer < stage.layers.end; layer++) {
     if (cancelled.load(std::memory_order_relaxed))
       throw EngineError("engine_closed", "the engine was closed during a step");
     run_layer(stage, layer);
   }
-  if (is_last) sample_rows(stage, batch, result);
-  stage.kernels.end_recording();
+  if (is_last) finish_rows(stage, batch, result);
+  if (is_recordable()) stage.kernels.end_recording();
 }
 
-void LayeredModel::sample_rows(const Stage& last, const StepBatch& batch, StepResult& result) {
+void LayeredModel::finish_rows(const Stage& last, const StepBatch& batch, StepResult& result) {
   const int rows = int(batch.rows.size());
   if (batch.want_logits) result.logits.resize(size_t(rows) * shape_.vocab_size);
   for (int begin = 0; begin < rows; begin += logits_->rows_max) {

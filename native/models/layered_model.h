@@ -32,15 +32,18 @@ class LayeredModel : public Model {
   // The residual stream of the step's tokens, on the first device.
   virtual void embed(const Stage& stage) = 0;
   virtual void run_layer(const Stage& stage, int layer) = 0;
-  // logits (rows.count(), vocab) of these of the step's rows, on the last device.
+  // logits (rows.count(), vocab) of these of the step's rows, on the last device. Only of a model that draws tokens.
   virtual void compute_logits(const Stage& stage, RowRange rows, Activations& logits) = 0;
+  // What becomes of the step's rows, on the last device: tokens are drawn, unless an architecture does something else.
+  virtual void finish_rows(const Stage& last, const StepBatch& batch, StepResult& result);
+  // Says whether a device may record its kernels: not where a step reads what they computed before it ends.
+  virtual bool is_recordable() const { return true; }
 
   const ModelShape shape_;
   Weights weights_;
 
  private:
   void run_stage(const Stage& stage, const StepBatch& batch, const std::atomic<bool>& cancelled, StepResult& result);
-  void sample_rows(const Stage& last, const StepBatch& batch, StepResult& result);
 
   std::vector<Stage> stages_;
   std::unique_ptr<Activations> logits_;  // (logit_rows_max, vocab), on the last device

@@ -1,5 +1,8 @@
-// Llama: seven kernels a layer. Its slots are filled by gpu-node/run/native/architecture/llama.ts.
+// Llama: seven kernels a layer; and what was trained from one to judge answers, whose head gives each row a value. Their slots are filled
+// by gpu-node/run/native/architecture/llama.ts and llama-reward.ts.
 #include "llama.h"
+
+#include <cmath>
 
 #include "kv_cache.h"
 #include "layered_model.h"
@@ -7,17 +10,16 @@
 namespace ziya {
 namespace {
 
-class Llama : public LayeredModel {
+// All but the head.
+class LlamaLayers : public LayeredModel {
  public:
-  Llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices);
+  LlamaLayers(const ModelShape& shape, const StepLimits& limits, const Devices& devices);
   int64_t kv_bytes() const override { return kv_cache_.bytes(); }
 
  protected:
   void embed(const Stage& stage) override { stage.kernels.embed(*embedding_, *stage.residual); }
   void run_layer(const Stage& stage, int index) override;
-  void compute_logits(const Stage& stage, RowRange rows, Activations& logits) override;
 
- private:
   struct Layer {
     const Vector& attention_norm;  // (hidden)
     const Matrix& qkv;             // ((heads + 2 kv_heads) * head_size, hidden)
@@ -39,13 +41,40 @@ class Llama : public LayeredModel {
   const Matrix* embedding_ = nullptr;   // (vocab, hidden)
   std::vector<Layer> layers_;
   const Vector* final_norm_ = nullptr;  // (hidden)
-  const Matrix* head_ = nullptr;        // (vocab, hidden); the embedding where that is tied and on the same device
   KvCache kv_cache_;
-  std::vector<Work> work_;                    // of each stage
+  std::vector<Work> work_;  // of each stage
+};
+
+class Llama : public LlamaLayers {
+ public:
+  Llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices);
+
+ protected:
+  void compute_logits(const Stage& stage, RowRange rows, Activations& logits) override;
+
+ private:
+  const Matrix* head_;                        // (vocab, hidden); the embedding where that is tied and on the same device
   std::unique_ptr<Activations> normed_rows_;  // (logit_rows_max, hidden), on the last device
 };
 
-Llama::Llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices)
+// A row's value stands where the log-probability of a drawn token would.
+class LlamaReward : public LlamaLayers {
+ public:
+  LlamaReward(const ModelShape& shape, const StepLimits& limits, const Devices& devices);
+  void finish(StepResult& result) override;
+
+ protected:
+  void compute_logits(const Stage&, RowRange, Activations&) override {}
+  void finish_rows(const Stage& last, const StepBatch& batch, StepResult& result) override;
+  bool is_recordable() const override { return false; }
+
+ private:
+  const Matrix& head_;                   // (1, hidden)
+  const Vector& bias_;                   // (1)
+  std::unique_ptr<Activations> values_;  // (tokens, 1), on the last device
+};
+
+LlamaLayers::LlamaLayers(const ModelShape& shape, const StepLimits& limits, const Devices& devices)
     : LayeredModel(shape, limits, devices), kv_cache_(shape, limits.blocks, devices) {
   add_weights(devices);
   const int tokens = limits.batch_tokens_max;
@@ -54,20 +83,15 @@ Llama::Llama(const ModelShape& shape, const StepLimits& limits, const Devices& d
                      .qkv = stage.kernels.make_activations(tokens, shape.qkv_columns()),
                      .attended = stage.kernels.make_activations(tokens, shape.attention_columns()),
                      .inner = stage.kernels.make_activations(tokens, shape.intermediate_size)});
-  normed_rows_ = devices.last().make_activations(logit_rows(limits), shape.hidden_size);
 }
 
-void Llama::add_weights(const Devices& devices) {
+void LlamaLayers::add_weights(const Devices& devices) {
   embedding_ = &weights_.add_matrix("embedding", devices.first(), shape_.vocab_size, shape_.hidden_size);
   for (int i = 0; i < shape_.layers; i++) layers_.push_back(add_layer("layer." + std::to_string(i) + ".", devices.of_layer(i)));
   final_norm_ = &weights_.add_vector("final_norm", devices.last(), shape_.hidden_size);
-  const bool shares_embedding = shape_.tied_embeddings && &devices.first() == &devices.last();
-  head_ = shares_embedding ? embedding_
-                           : &weights_.add_matrix(shape_.tied_embeddings ? "embedding" : "head", devices.last(), shape_.vocab_size,
-                                                  shape_.hidden_size);
 }
 
-Llama::Layer Llama::add_layer(const std::string& prefix, Kernels& kernels) {
+LlamaLayers::Layer LlamaLayers::add_layer(const std::string& prefix, Kernels& kernels) {
   const int hidden = shape_.hidden_size;
   return {.attention_norm = weights_.add_vector(prefix + "attention_norm", kernels, hidden),
           .qkv = weights_.add_matrix(prefix + "qkv", kernels, shape_.qkv_columns(), hidden),
@@ -77,7 +101,7 @@ Llama::Layer Llama::add_layer(const std::string& prefix, Kernels& kernels) {
           .down = weights_.add_matrix(prefix + "down", kernels, hidden, shape_.intermediate_size)};
 }
 
-void Llama::run_layer(const Stage& stage, int index) {
+void LlamaLayers::run_layer(const Stage& stage, int index) {
   const Layer& layer = layers_[index];
   const Work& work = work_[stage.index];
   KvLayer& kv = kv_cache_.layer(index);
@@ -91,9 +115,41 @@ void Llama::run_layer(const Stage& stage, int index) {
   kernels.project_add(*work.inner, layer.down, *stage.residual);
 }
 
+Llama::Llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices) : LlamaLayers(shape, limits, devices) {
+  const bool shares_embedding = shape.tied_embeddings && &devices.first() == &devices.last();
+  head_ = shares_embedding ? embedding_
+                           : &weights_.add_matrix(shape.tied_embeddings ? "embedding" : "head", devices.last(), shape.vocab_size,
+                                                  shape.hidden_size);
+  normed_rows_ = devices.last().make_activations(logit_rows(limits), shape.hidden_size);
+}
+
 void Llama::compute_logits(const Stage& stage, RowRange rows, Activations& logits) {
   stage.kernels.rms_norm_rows(*stage.residual, *final_norm_, rows, *normed_rows_);
   stage.kernels.logits(*normed_rows_, *head_, rows.count(), logits);
+}
+
+LlamaReward::LlamaReward(const ModelShape& shape, const StepLimits& limits, const Devices& devices)
+    : LlamaLayers(shape, limits, devices),
+      head_(weights_.add_matrix("value_head", devices.last(), 1, shape.hidden_size)),
+      bias_(weights_.add_vector("value_bias", devices.last(), 1)),
+      values_(devices.last().make_activations(limits.batch_tokens_max, 1)) {}
+
+// Of all tokens, which costs as much as of the few whose value is wanted.
+void LlamaReward::finish_rows(const Stage& last, const StepBatch& batch, StepResult& result) {
+  const Work& work = work_[last.index];
+  last.kernels.rms_norm(*last.residual, *final_norm_, *work.normed);
+  last.kernels.project(*work.normed, head_, *values_);
+  last.kernels.add_bias(bias_, *values_);
+  std::vector<float> of_tokens(batch.tokens.size());
+  last.kernels.download(*values_, int(of_tokens.size()), of_tokens.data());
+  for (const Row& row : batch.rows) result.values.push_back(of_tokens[row.token]);
+}
+
+void LlamaReward::finish(StepResult& result) {
+  LlamaLayers::finish(result);
+  result.tokens.clear();
+  for (const float value : result.values) result.tokens.push_back(std::isfinite(value) ? 0 : nothing_drawn);
+  result.logprobs = result.values;
 }
 
 void check(const ModelShape& shape) {
@@ -102,12 +158,14 @@ void check(const ModelShape& shape) {
   require_shape(shape.has_rope(), "rope_theta");
 }
 
+template <class M>
 std::unique_ptr<Model> make(const ModelShape& shape, const StepLimits& limits, const Devices& devices) {
-  return std::make_unique<Llama>(shape, limits, devices);
+  return std::make_unique<M>(shape, limits, devices);
 }
 
 }  // namespace
 
-constinit const Architecture llama_architecture = {"llama", check, make};
+constinit const Architecture llama_architecture = {"llama", check, make<Llama>};
+constinit const Architecture llama_reward_architecture = {"llama_reward", check, make<LlamaReward>};
 
 }  // namespace ziya

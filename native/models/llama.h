@@ -5,5 +5,6 @@
 namespace ziya {
 
 extern const Architecture llama_architecture;
+extern const Architecture llama_reward_architecture;
 
 }  // namespace ziya

@@ -3,13 +3,14 @@
 #include <algorithm>
 #include <deque>
 
+#include "gpt_bigcode.h"
 #include "llama.h"
 
 namespace ziya {
 namespace {
 
 std::deque<Architecture>& architectures() {
-  static std::deque<Architecture> all = {llama_architecture};
+  static std::deque<Architecture> all = {llama_architecture, llama_reward_architecture, gpt_bigcode_architecture};
   return all;
 }
 

@@ -37,6 +37,13 @@ test('any other folder says which template was guessed and why, and --template c
   })
   expect(readModel(dir, 'phind').local_model).toMatchObject({ template: 'phind' })
   expect(readModel(modelFolder('Ziya-Coding-15B', 2048), null).local_model).toMatchObject({ template: 'ziya-coding' })
+  expect(readModel(modelFolder('WizardCoder-15B', 2048), null).local_model).toMatchObject({ template: 'wizardcoder' })
+})
+
+test('the context of GPTBigCode has a name of its own', () => {
+  const dir = modelFolder('starcoder', 0)
+  writeFileSync(join(dir, 'config.json'), JSON.stringify({ model_type: 'gpt_bigcode', n_positions: 8192 }))
+  expect(readModel(dir, null).local_model).toMatchObject({ template: 'plain', context: 8192 })
 })
 
 test('a folder that writes chats itself is taken at its word, where its name says nothing', () => {

@@ -39,11 +39,13 @@ describe('chat completions', () => {
     let usage = null
     let finish = null
     for await (const chunk of stream) {
+      expect(chunk.system_fingerprint).toBe(whole.system_fingerprint)
       text += chunk.choices[0]?.delta.content ?? ''
       finish = chunk.choices[0]?.finish_reason ?? finish
       usage = chunk.usage ?? usage
     }
     expect(text.length).toBeGreaterThan(0)
+    expect(whole.system_fingerprint).toMatch(/^fp_[0-9a-f]{10}$/)
     expect(text).toBe(whole.choices[0]!.message.content)
     expect(finish).toBe(whole.choices[0]!.finish_reason)
     expect(usage).toEqual(whole.usage)

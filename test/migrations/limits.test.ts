@@ -195,7 +195,7 @@ async function admit(payer: Payer, ...own: object[]) {
   const answers = await db.ask('admit', ...items)
   const { account_id, key_id } = payer
   const own_ids = { account_id, key_id }
-  return answers.map((answer, i) => ({ ...items[i]!, attempt: 1, ...own_ids, ...answer }))
+  return answers.map((answer, i) => ({ ...items[i]!, ...own_ids, ...answer, attempt: 1 }))
 }
 
 const decisionsOf = (answers: { decision: string }[]) => answers.map(({ decision }) => decision)

@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { llama } from '../../gpu-node/run/native/architecture/llama.ts'
 import { type Engine, type EngineOptions, loadEngine, type StepBatch } from '../../gpu-node/run/native/engine.ts'
+import { fingerprintOf } from '../../gpu-node/run/native/fingerprint.ts'
 import { type Model, readModelFolder } from '../../gpu-node/run/native/load/model-folder.ts'
 import { type PackedRow, RowTable, unpackRows } from '../../gpu-node/run/native/row-table.ts'
 import { testData } from '../support/data.ts'
@@ -138,6 +139,31 @@ describe('info and load', () => {
     const value_width = engine.info.device.includes('avx512') ? 16 : 8 // the 8 of a head, filled up to a vector
     const kv_bytes = BLOCKS * 16 * model.shape.layers * model.shape.kv_heads * (8 + value_width) * 2
     expect(engine.info.kv_bytes).toBe(kv_bytes)
+  })
+
+  test('a fingerprint names weights, arithmetic and machine code, and nothing else', async () => {
+    const fingerprint = async (changes: Partial<EngineOptions>, tensors = model.tensors, shape = model.shape) => {
+      const other = await loadEngine(shape, tensors, { ...options, ...changes }, () => {})
+      await other.close()
+      return fingerprintOf(shape, other.info)
+    }
+    const ours = fingerprintOf(model.shape, engine.info)
+    expect(ours).toMatch(/^fp_[0-9a-f]{10}$/)
+    expect(await fingerprint({ threads: 1 })).toBe(ours)
+    const [first, second] = model.tensors.filter(({ slot }) => /^layer\.[01]\.down$/.test(slot))
+    const swapped = model.tensors.map((tensor) =>
+      tensor === first
+        ? { ...second!, slot: first!.slot }
+        : tensor === second
+          ? { ...first!, slot: second!.slot }
+          : tensor,
+    )
+    const others = [
+      await fingerprint({ isa: 'scalar' }),
+      await fingerprint({}, swapped),
+      await fingerprint({}, model.tensors, { ...model.shape, rms_norm_eps: 2e-5 }),
+    ]
+    expect(new Set([ours, ...others]).size).toBe(4)
   })
 
   test('progress ends at the total', async () => {

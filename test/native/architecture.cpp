@@ -25,8 +25,8 @@ void fill_shifted(const WeightSlot& slot, int shift) {
 }
 
 void an_unknown_architecture_is_refused(Random&) {
-  expect(error_code([] { architecture_of("gpt_bigcode"); }) == "unsupported_architecture", "gpt_bigcode");
-  expect(architecture_of("llama").name == "llama", "llama");
+  expect(error_code([] { architecture_of("gpt_neox"); }) == "unsupported_architecture", "gpt_neox");
+  for (const char* name : {"llama", "llama_reward", "gpt_bigcode"}) expect(architecture_of(name).name == name, name);
 }
 
 // Each token is followed by the one before it: the head's row of token i is the embedding of i + 1.

@@ -45,6 +45,17 @@ struct Bench {
     return values;
   }
 
+  struct RandomVector {
+    std::unique_ptr<Vector> made;
+    Doubles values;
+  };
+  RandomVector vector(int columns) {
+    const Floats values = random_rows(1, columns);
+    RandomVector result = {kernels->make_vector(columns), Doubles(values.begin(), values.end())};
+    kernels->upload(*result.made, values.data());
+    return result;
+  }
+
   // A matrix uploaded in slices, and its values.
   std::unique_ptr<Matrix> matrix(int outputs, int inputs, MatrixLayout layout, Doubles& values) {
     auto result = kernels->make_matrix(outputs, inputs, layout);

@@ -180,7 +180,7 @@ void damage_any(StepBatch& b, Random& random) {
 void random_damage_is_refused_or_harmless(Random& random) {
   const RandomModel weights = random_model(small, random);
   const Devices devices(make_cpu_kernels(weights.shape, limits, 2, CpuIsa::automatic), weights.shape.layers);
-  const auto model = load_llama(weights, limits, devices);
+  const auto model = load_model(weights, limits, devices);
   const std::atomic<bool> cancelled{false};
   int refused = 0;
   for (int round = 0; round < 3000; round++) {

@@ -35,10 +35,12 @@ void hot_kernels_do_not_spill(Random&) {
   }
 }
 
-Device gpu(const char* name, CudaParts fast, bool records_steps = true) {
+Device gpu(const char* name, CudaParts fast, const Launches& launches) {
   return {.name = name,
           .make = [=](const ModelShape& shape, const StepLimits& limits, int) {
-            return cuda::make_kernels(shape, limits, {.device = 0, .fast = fast, .records_steps = records_steps});
+            auto kernels = cuda::make_kernels(shape, limits, {.device = 0, .fast = fast, .records_steps = launches.record_steps});
+            cuda::set_launches(*kernels, launches.start_early, launches.record_steps);
+            return kernels;
           },
           .precision = 1e-3,
           .is_slow = false};
@@ -46,17 +48,19 @@ Device gpu(const char* name, CudaParts fast, bool records_steps = true) {
 
 }  // namespace
 
-std::vector<Test> cuda_tests() {
+bool has_cuda_device() { return cuda::is_suitable(0); }
+
+std::vector<Test> cuda_tests(const Launches& launches) {
   std::vector<Test> tests = {{"cuda: hot kernels do not spill", hot_kernels_do_not_spill}};
-  if (!cuda::is_suitable(0)) return tests;
+  if (!has_cuda_device()) return tests;
   const auto take = [&](const std::vector<Test>& more) { tests.insert(tests.end(), more.begin(), more.end()); };
-  const Device simple = gpu("cuda, simple", simple_cuda_parts), fast = gpu("cuda", {});
+  const Device simple = gpu("cuda, simple", simple_cuda_parts, launches), fast = gpu("cuda", {}, launches);
   for (const Device& device : {simple, fast}) {
     take(kernel_tests(device));
     take(attention_tests(device));
   }
   take(greedy_tests(fast, [](int) {}));
-  take({recorded_test(gpu("cuda", {}, false), fast)});
+  take({recorded_test(gpu("cuda", {}, {launches.start_early, false}), fast)});
   take(step_tests(fast));
   return tests;
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <future>
+#include <optional>
 #include <set>
 #include <stdexcept>
 
@@ -23,26 +24,26 @@ using emulator::Pace;
 const std::vector<Order> orders = {Order::round_robin, Order::reversed, Order::random};
 constexpr Pace paces[] = {Pace::late, Pace::early, Pace::random};  // of an order's streams
 
-// The usual order and one more that is drawn; all of them, if all are asked for.
-std::vector<Order> orders_to_take(Random& random) {
+// All of them if all are asked for; else the usual one and one more that is drawn, or only one that is drawn.
+std::vector<Order> orders_to_take(Random& random, bool only_one) {
   if (takes_all_cases()) return orders;
+  if (only_one) return {random.one_of(orders)};
   return {orders.front(), random.one_of<Order>({Order::reversed, Order::random})};
 }
 
-// The body under these orders, on the same random inputs.
-Test under_every_order(const Test& test) {
-  return {test.name, [body = test.body](Random& random) {
+// The body under these orders, on the same random inputs: it gives the same bytes under each.
+Test under_orders(const Test& test, bool only_one = false) {
+  return {test.name, [body = test.body, only_one](Random& random) {
             const uint64_t seed = random.bits();
-            uint64_t first_digest = 0;
-            for (const Order order : orders_to_take(random)) {
+            std::optional<uint64_t> first_digest;
+            for (const Order order : orders_to_take(random, only_one)) {
               emulator::set_order(order, seed);
               emulator::set_pace(paces[int(order)], seed);
               emulator::take_download_digest();
               Random again(seed);
               body(again);
               const uint64_t digest = emulator::take_download_digest();
-              if (order == orders.front()) first_digest = digest;
-              expect(digest == first_digest, "the bytes depend on the order of threads");
+              expect(digest == *(first_digest = first_digest.value_or(digest)), "the bytes depend on the order of threads");
             }
             emulator::set_order(Order::round_robin);
             emulator::set_pace(Pace::late);
@@ -59,10 +60,10 @@ Device emulated(const char* name, const CudaOptions& options) {
 }
 
 // What the emulator says of a kernel of 32 threads.
-std::string complaint(void (*kernel)(int*), size_t shared_bytes = 256) {
+std::string complaint(void (*kernel)(int*), size_t shared_bytes = 256, unsigned cluster = 1) {
   int out[32] = {};
   try {
-    emulator::launch_kernel("culprit", kernel, dim3(1), dim3(32), shared_bytes, nullptr, &out[0]);
+    emulator::launch_kernel("culprit", kernel, cluster, dim3(cluster), dim3(32), shared_bytes, nullptr, &out[0]);
   } catch (const std::runtime_error& error) {
     return error.what();
   }
@@ -118,6 +119,24 @@ void faulty_kernels_are_named(Random&) {
                      "a matrix descriptor of another layout");
     expect_complaint(complaint([](int* out) { emulator::atomicAdd(out, 1); }), "an atomic on the device's memory without __threadfence");
     expect_complaint(complaint([](int*) { emulator::raise_registers<2056>(); }), "more registers than a multiprocessor has");
+    expect_complaint(complaint([](int*) { emulator::cluster_sync(); }, 256, 2), "no thread waits for the kernel ahead");
+    // The block that was to be told has ended, or the barrier is not there yet.
+    expect_complaint(complaint([](int*) {
+                       auto* barrier = reinterpret_cast<uint64_t*>(block->shared());
+                       emulator::mbarrier_init(barrier, 32);
+                       emulator::mbarrier_fence_init();
+                       emulator::cluster_sync();
+                       if (emulator::block_in_cluster() == 1) return;
+                       emulator::mbarrier_wait(barrier, 0);
+                     }, 256, 2),
+                     "32 threads wait at mbarrier.wait");
+    expect_complaint(complaint([](int* out) {
+                       auto* barrier = reinterpret_cast<uint64_t*>(block->shared());
+                       emulator::mbarrier_init(barrier, 32);
+                       emulator::bulk_copy_to_cluster(block->shared() + 16, out, 16, barrier, 3);
+                     }, 256, 2),
+                     "a bulk copy to an mbarrier that was not initialised and fenced");
+    expect(complaint([](int*) {}, 256, 3).find("not of whole clusters") != std::string::npos, "a launch's clusters");
     expect(complaint([](int*) {}, size_t(228) << 10).find("more shared memory than a block can have") != std::string::npos, "a launch's limit");
     expect_complaint(complaint([](int* out) { out[threadIdx.x] = 1; }), "no thread waits for the kernel ahead");
     expect(complaint([](int* out) {
@@ -140,7 +159,7 @@ void a_race_changes_the_bytes(Random&) {
       shared[threadIdx.x] = int(threadIdx.x);
       to[threadIdx.x] = shared[(threadIdx.x + 1) % 64];
     };
-    emulator::launch_kernel("racy", static_cast<void (*)(int*)>(racy), dim3(1), dim3(64), 256, nullptr, out.data());
+    emulator::launch_kernel("racy", static_cast<void (*)(int*)>(racy), 1, dim3(1), dim3(64), 256, nullptr, out.data());
     return out;
   };
   const auto forward = result_under(Order::round_robin), backward = result_under(Order::reversed);
@@ -167,7 +186,7 @@ void copies_land_late(Random&) {
       *to = data[3];
       emulator::mbarrier_wait(barrier, 0);
     };
-    emulator::launch_kernel("reader", static_cast<void (*)(int*)>(reader), dim3(1), dim3(1), 256, nullptr, &seen);
+    emulator::launch_kernel("reader", static_cast<void (*)(int*)>(reader), 1, dim3(1), dim3(1), 256, nullptr, &seen);
     emulator::set_order(Order::round_robin);
     return seen;
   };
@@ -185,13 +204,13 @@ void a_kernel_behind_begins_early(Random&) {
                             emulator::wait_for_previous_kernel();
                             *to = 2;
                           }),
-                          dim3(1), dim3(1), 0, stream, &value);
+                          1, dim3(1), dim3(1), 0, stream, &value);
   emulator::launch_kernel("reader", static_cast<void (*)(const int*, int*)>([](const int* from, int* to) {
                             to[0] = *from;
                             emulator::wait_for_previous_kernel();
                             to[1] = *from;
                           }),
-                          dim3(1), dim3(1), 0, stream, &value, &seen[0]);
+                          1, dim3(1), dim3(1), 0, stream, &value, &seen[0]);
   emulator::cudaStreamSynchronize(stream);
   emulator::cudaStreamDestroy(stream);
   expect(seen[0] == 1 && seen[1] == 2, "read " + std::to_string(seen[0]) + " before and " + std::to_string(seen[1]) + " after");
@@ -237,7 +256,7 @@ void a_warp_multiplies_by_mma(Random& random) {
   for (const Order order : orders) {
     emulator::set_order(order);
     float out[16 * 8];
-    emulator::launch_kernel("multiply_by_warp", multiply_by_warp, dim3(1), dim3(32), sizeof(operands), nullptr, &operands[0],
+    emulator::launch_kernel("multiply_by_warp", multiply_by_warp, 1, dim3(1), dim3(32), sizeof(operands), nullptr, &operands[0],
                             &out[0]);
     for (int row = 0; row < 16; row++) {
       for (int column = 0; column < 8; column++) {
@@ -275,8 +294,8 @@ void attention_is_the_same_whole_and_in_parts(Random& random) {
     return emulator::take_download_digest();
   };
   const uint64_t in_parts = digest_with(CudaOptions{}.attention_parts_max);
-  expect(digest_with(0) == in_parts, "whole tiles");
-  expect(digest_with(5) == in_parts, "some tiles whole");
+  for (const int parts_max : cases_of<int>(emulated("", {}), random, {0, 5}, 1))
+    expect(digest_with(parts_max) == in_parts, "of parts no more than " + std::to_string(parts_max));
 }
 
 // Several threads write rows into memory that the device copies from by itself, more than its slots hold, and one of them fails
@@ -444,7 +463,7 @@ void a_device_overwrites_nothing_that_another_reads(Random& random) {
     }
     emulator::set_pace(Pace::late);
     const Devices devices(std::move(kernels), wide_shape.layers);
-    const auto model = load_llama(weights, limits, devices);
+    const auto model = load_model(weights, limits, devices);
     std::vector<float> logprobs;
     std::vector<StepResult> begun;
     for (size_t i = 0; i <= batches.size(); i++) {
@@ -457,11 +476,15 @@ void a_device_overwrites_nothing_that_another_reads(Random& random) {
   };
   const std::vector<float> want = logprobs_with({Pace::late}, 0);
   expect(std::set<float>(want.begin(), want.end()).size() == want.size(), "no step would go unnoticed for another");
-  using enum Pace;
-  for (const auto& paces : std::vector<std::vector<Pace>>{{early}, {late, late}, {early, late}, {late, early}, {early, late, early}, {late, early, late}})
+  const Device slow = emulated("", {});
+  const std::vector<std::vector<Pace>> all = [] {
+    using enum Pace;
+    return std::vector<std::vector<Pace>>{{early}, {late, late}, {early, late}, {late, early}, {early, late, early}, {late, early, late}};
+  }();
+  for (const auto& paces : cases_of(slow, random, all, 3))
     expect(logprobs_with(paces, 0) == want, "of " + std::to_string(paces.size()) + " devices one overwrote what another still read");
-  for (int round = 0; round < 12; round++)
-    expect(logprobs_with(std::vector<Pace>(1 + round % 3, random), round) == want, "by chance, in round " + std::to_string(round));
+  for (int round = 0; round < (takes_all_cases() ? 12 : 3); round++)
+    expect(logprobs_with(std::vector<Pace>(1 + round % 3, Pace::random), round) == want, "by chance, in round " + std::to_string(round));
 }
 
 // It is refused when its words are put together, in memory from which the step before the one ahead may still be copied.
@@ -476,7 +499,7 @@ void a_refused_step_leaves_those_that_wait_as_they_are(Random& random) {
   const std::atomic<bool> not_cancelled{false};
   const auto logprobs_with = [&](bool has_refused) {
     const Devices devices(emulator::make_kernels(wide_shape, limits, {}), wide_shape.layers);
-    const auto model = load_llama(weights, limits, devices);
+    const auto model = load_model(weights, limits, devices);
     StepResult first = model->begin(batches[0], not_cancelled);
     if (has_refused) expect(error_code([&] { model->begin(too_much, not_cancelled); }) == "bad_batch", "it is refused");
     StepResult second = model->begin(batches[4], not_cancelled);
@@ -486,6 +509,70 @@ void a_refused_step_leaves_those_that_wait_as_they_are(Random& random) {
     return first.logprobs;
   };
   expect(logprobs_with(true) == logprobs_with(false), "the steps around it draw the same");
+}
+
+// Restores what it set of the emulator's memory.
+struct MemoryMax {
+  explicit MemoryMax(size_t bytes) { emulator::set_memory_max(bytes); }
+  ~MemoryMax() { emulator::set_memory_max(size_t(8) << 30); }
+};
+
+// The last rows of a table that has more than 2^31 weights, of which nearly all are pages that nobody touches.
+void the_last_rows_of_a_huge_table_are_found(Random& random) {
+  constexpr int columns = 4160, rows = (1 << 19) + 64;
+  static_assert(int64_t(rows) * columns > int64_t(1) << 31);
+  const ModelShape shape = {.vocab_size = 64, .hidden_size = columns, .intermediate_size = 64, .layers = 1, .heads = 1, .kv_heads = 1,
+                            .head_size = 16, .context_tokens = 64, .rope_theta = 1e4, .rms_norm_eps = 1e-5};
+  const auto kernels = emulator::make_kernels(shape, {.batch_tokens_max = 8, .sequences_max = 1, .blocks = 8}, {});
+  const auto table = kernels->make_matrix(rows, columns, MatrixLayout::plain);
+  std::vector<uint16_t> halves(size_t(64) * columns);
+  for (auto& half : halves) half = float_to_half(random.normal());
+  kernels->upload_rows(*table, rows - 64, 64, [&](int begin, int count, uint16_t* fp16) {
+    std::copy_n(halves.data() + int64_t(begin) * columns, int64_t(count) * columns, fp16);
+  });
+  const int wanted = random.between(0, 63);
+  const StepBatch batch = greedy_batch({{{rows - 64 + wanted, 0}, 0, {0}}});
+  kernels->begin_step(batch);
+  const auto residual = kernels->make_activations(8, columns);
+  kernels->embed(*table, *residual);
+  std::vector<float> got(size_t(2) * columns);
+  kernels->download(*residual, 2, got.data());
+  for (int i = 0; i < columns; i++) {
+    expect(got[i] == half_to_float(halves[int64_t(wanted) * columns + i]), "a row that was uploaded");
+    expect(got[columns + i] == 0, "one that was not");
+  }
+}
+
+// A sequence attends alike in the first block and in the last of a cache of more than 2^31 keys.
+void the_last_block_of_a_huge_cache_is_as_any(Random& random) {
+  constexpr int blocks = (1 << 17) + 8, tokens = 3;
+  const ModelShape shape = {.vocab_size = 64, .hidden_size = 64, .intermediate_size = 64, .layers = 1, .heads = 8, .kv_heads = 8,
+                            .head_size = 128, .context_tokens = 64, .rope_theta = 1e4, .rms_norm_eps = 1e-5};
+  static_assert(int64_t(blocks) * block_tokens * 8 * 128 > int64_t(1) << 31);
+  const MemoryMax memory(size_t(16) << 30);
+  for (const CudaParts& parts : {CudaParts{}, simple_cuda_parts}) {
+    const auto kernels = emulator::make_kernels(shape, {.batch_tokens_max = 8, .sequences_max = 1, .blocks = blocks}, {.fast = parts});
+    const auto cache = kernels->make_kv_layer(blocks);
+    const auto weight = kernels->make_matrix(shape.qkv_columns(), 64, MatrixLayout::plain);
+    emulator::fill(*kernels, *weight, random.bits(), 0.1f);
+    const auto in = kernels->make_activations(8, 64), qkv = kernels->make_activations(8, shape.qkv_columns()),
+               out = kernels->make_activations(8, shape.attention_columns());
+    std::vector<float> values(tokens * 64);
+    for (float& value : values) value = random.normal();
+    kernels->upload(*in, tokens, values.data());
+    const auto attended_in = [&](int block_id) {
+      const StepBatch batch = greedy_batch({{{1, 2, 3}, 0, {block_id}}});
+      kernels->begin_step(batch);
+      kernels->qkv_rope(*in, *weight, *qkv, *cache);
+      kernels->attention(*qkv, *cache, *out);
+      std::vector<float> result(size_t(tokens) * shape.attention_columns());
+      kernels->download(*out, tokens, result.data());
+      return result;
+    };
+    const std::vector<float> first = attended_in(0);
+    expect(first == attended_in(blocks - 1), "the last block");
+    expect(std::set<float>(first.begin(), first.end()).size() > first.size() / 8, "something was attended to");
+  }
 }
 
 // Where there is no wgmma, products are the simple ones; too old a device is refused.
@@ -579,7 +666,7 @@ void random_weights_are_normal(Random& random) {
 void every_step_was_a_graph(const Test& recorded, Random& random) {
   const int launches_before = emulator::graph_launches();
   recorded.body(random);
-  expect(emulator::graph_launches() - launches_before == 12, "every step was a graph");
+  expect(emulator::graph_launches() - launches_before == recorded_steps(), "every step was a graph");
 }
 
 }  // namespace
@@ -602,10 +689,12 @@ std::vector<Test> emulator_tests() {
       {"emulator: a refused step leaves those that wait as they are", a_refused_step_leaves_those_that_wait_as_they_are},
       {"emulator: attention is the same whole and in parts", attention_is_the_same_whole_and_in_parts},
       {"emulator: an older device runs what it can", an_older_device_runs_what_it_can},
-      under_every_order({"emulator: draws are those of the CPU", draws_are_those_of_the_cpu}),
+      {"emulator: the last rows of a huge table are found", the_last_rows_of_a_huge_table_are_found},
+      {"emulator: the last block of a huge cache is as any", the_last_block_of_a_huge_cache_is_as_any},
+      under_orders({"emulator: draws are those of the CPU", draws_are_those_of_the_cpu}),
   };
-  const auto take = [&](const std::vector<Test>& more) {
-    for (const auto& test : more) tests.push_back(under_every_order(test));
+  const auto take = [&](const std::vector<Test>& more, bool only_one = false) {
+    for (const auto& test : more) tests.push_back(under_orders(test, only_one));
   };
   // The simple kernels have no splits, and no other product for a prefill.
   const auto without_large = [](std::vector<Test> all) {
@@ -623,7 +712,7 @@ std::vector<Test> emulator_tests() {
   for (const Test& test : greedy_tests(fast, [](int step) { emulator::set_order(orders[step % orders.size()], step); })) tests.push_back(test);
   const Test recorded = recorded_test(emulated("emulator", {.records_steps = false}), fast);
   tests.push_back({recorded.name, [recorded](Random& random) { every_step_was_a_graph(recorded, random); }});
-  take(step_tests(fast));
+  take(step_tests(fast), true);
   return tests;
 }
 

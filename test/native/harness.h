@@ -21,6 +21,11 @@ struct Device {
   bool is_slow = false;     // fewer rounds of the same, and fewer of its cases
 };
 
+// How the tests of a GPU launch kernels there.
+struct Launches {
+  bool start_early = true, record_steps = true;
+};
+
 // Random inputs of one test; seeded by the run's seed and the test's name, so that a test repeats when run alone.
 class Random {
  public:
@@ -70,6 +75,7 @@ std::vector<Test> attention_tests(const Device& device);
 std::vector<Test> kernel_tests(const Device& device);
 // before_step is called with each step's number, and with 0 at the end.
 std::vector<Test> greedy_tests(const Device& device, const std::function<void(int step)>& before_step);
+int recorded_steps();  // that this one takes
 Test recorded_test(const Device& plain, const Device& recording);
 std::vector<Test> model_tests(const Device& device);
 std::vector<Test> identity_tests(const Device& device);
@@ -80,6 +86,7 @@ std::vector<Test> check_tests();
 std::vector<Test> weights_tests();
 std::vector<Test> engine_tests();
 std::vector<Test> emulator_tests();  // where there is an emulator
-std::vector<Test> cuda_tests();      // where there is nvcc; on a device where there is one
+std::vector<Test> cuda_tests(const Launches& launches);  // where there is nvcc; on a device where there is one
+bool has_cuda_device();
 
 }  // namespace ziya::test

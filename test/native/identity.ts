@@ -27,6 +27,7 @@ export const identity: Architecture = {
       layers: read.num_hidden_layers,
       context_tokens: read.max_position_embeddings,
       rms_norm_eps: 1e-5,
+      layer_norm_eps: 0,
       tied_embeddings: false,
       ...nothing,
     }

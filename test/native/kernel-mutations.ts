@@ -17,12 +17,25 @@ const by_test: Record<string, Broken[]> = {
     ['embed', 'wait_for_previous_kernel();', ''],
   ],
   'emulator: rms norm': [['rms_norm', 'load8(weight + k, weights)', 'load8(weight + k % 64, weights)']],
+  'emulator: layer norm': [
+    ['layer_norm', 'load8(weights.bias + k, bias)', 'load8(weights.bias + k % 64, bias)'],
+    ['layer_norm', '(x[i] - mean, x[i] - mean, squares)', '(x[i], x[i], squares)'],
+  ],
+  'emulator: biases are': [
+    ['bias', 'load8(bias + k, biases)', 'load8(bias + k % 64, biases)'],
+    ['bias', 'row[i] += bias[i]', 'row[i] += bias[i - k]'],
+  ],
+  'emulator: positions are': [['positions', 'step.tokens[token].position', 'step.tokens[0].position']],
+  "emulator: a model's logits": [
+    ['place_qkv', 'place.position % block_tokens', 'place.position / block_tokens'],
+    ['place_qkv', 'is_query ? value * query_scale', 'is_query ? value'],
+  ],
   'emulator: queries': [['rope', 'place.position % block_tokens', 'place.position / block_tokens']],
   'emulator, simple: a product is': [['matmul', 'min(first + r, last)', 'min(first, last)']],
   'emulator: a product is': [['gemm', 'block > first ? sums[i]', 'block > first + 1 ? sums[i]']],
   'emulator: products of a prefill': [
     ['gemm_stripes', 'token * tile_rows + (row', 'token * tile_rows / 2 + (row'],
-    ['prefill_gemm', 'tile / tokens * groups + group', 'tile / tokens * groups'],
+    ['prefill_gemm', 'block_in_cluster()) * groups + group', 'block_in_cluster()) * groups'],
     ['prefill_gemm', 'row_tile / groups * stripes', 'row_tile * stripes'],
     ['prefill_gemm', 'add_part<false, false>(parts, sums);\n  }', 'add_part<false, true>(parts, sums);\n  }'],
     ['gemm_stripes', 'sums[begin / 2 + i]', 'sums[begin / 4 + i]'],
@@ -51,6 +64,16 @@ const by_test: Record<string, Broken[]> = {
     ['gemm_stripes', 'consumer_registers = 240', 'consumer_registers = 248'],
     ['prefill_gemm', 'constexpr int stages = 4;', 'constexpr int stages = 5;'],
     ['prefill_gemm', 'sums[i] = 0;', 'sums[i] = i == 3;'],
+    // What two blocks of a cluster bring and say to each other.
+    ['prefill_gemm', 'cluster_sync();  //', '__syncthreads();  //'],
+    ['prefill_gemm', 'cluster * groups * warpgroup / warp_size', 'groups * warpgroup / warp_size'],
+    ['prefill_gemm', 'if (lane < cluster) mbarrier', 'if (lane < 1) mbarrier'],
+    ['prefill_gemm', 'first = block_in_cluster() * shared_rows', 'first = 0 * shared_rows'],
+    ['prefill_gemm', '(1 << cluster) - 1', '1'],
+    ['prefill_gemm', 'sizeof(stage.inputs) / cluster, full', 'sizeof(stage.inputs) / 4, full'],
+    ['prefill_gemm', 'tile / tokens * cluster + block_in_cluster()', 'tile / tokens * cluster'],
+    ['prefill_gemm', 'max(filled - stages, 0); last', 'filled; last'],
+    ['prefill_gemm', 'clusters * cluster, threads', 'clusters * cluster - 1, threads'],
   ],
   'emulator: rms norm ': [
     [
@@ -109,6 +132,14 @@ const by_test: Record<string, Broken[]> = {
     ['cuda_kernels', 'if (!are_weights_packed_) ring_.clear();', ''],
     ['cuda_kernels', '"clearing memory");\n  stream_.synchronize();', '"clearing memory");'],
     ['upload_ring', 'slot->stream.synchronize();\n    write', 'write'],
+  ],
+  'emulator: the last rows of a huge': [
+    ['layout', 'int64_t tile = int64_t(row / tile_rows) * k_tiles', 'int tile = row / tile_rows * k_tiles'],
+    ['layout', '* tile_inputs + unit * unit_halves;\n}', '* tile_inputs + unit * unit_halves & 0x7fffffff;\n}'],
+  ],
+  'emulator: the last block of a huge': [
+    ['layout', 'int64_t(block) * kv_heads', 'block * kv_heads'],
+    ['tiled_attention', 'const int64_t from = kv.offset', 'const int from = kv.offset'],
   ],
   'emulator: a refused step': [
     ['step_descriptor', 'staging.copied.synchronize();', ''],

@@ -139,6 +139,83 @@ void rms_norm_is_right(const Device& device, Random& random) {
   }
 }
 
+void layer_norm_is_right(const Device& device, Random& random) {
+  for (const int count : {1, 2, 3, 50}) {
+    Bench b(device, random);
+    b.shape.layer_norm_eps = 1e-5;
+    b.kernels = device.make(b.shape, b.limits, 2);
+    const int columns = b.shape.hidden_size;
+    Floats x = b.random_rows(count, columns);
+    for (float& value : x) value += 3;  // a mean that is worth subtracting
+    const auto weight = b.vector(columns), bias = b.vector(columns);
+    b.begin(count);
+    auto out = b.poisoned(columns), last = b.poisoned(columns);
+    const auto in = b.activations(count, columns, x);
+    b.kernels->layer_norm(*in, *weight.made, *bias.made, *out);
+    b.kernels->layer_norm_rows(*in, *weight.made, *bias.made, {0, 1}, *last);
+    const Floats rows = b.rows_of(*out, count), sampled = b.rows_of(*last, 1);
+    for (int row = 0; row < count; row++) {
+      const Doubles want = layer_normalize(row_of(x, row, columns), weight.values, bias.values, b.shape.layer_norm_eps);
+      for (int i = 0; i < columns; i++)
+        b.expect_near(rows[row * columns + i], want[i], 20 * (std::abs(weight.values[i]) + std::abs(bias.values[i])), "layer norm");
+    }
+    expect_same_bits(sampled.data(), &rows[(count - 1) * columns], columns, "the sampled row differs");
+  }
+}
+
+void biases_are_added(const Device& device, Random& random) {
+  for (const int count : {1, 7, 50}) {
+    Bench b(device, random);
+    const int columns = random.between(1, 700);
+    const Floats x = b.random_rows(count, columns);
+    const auto bias = b.vector(columns);
+    b.begin(count);
+    const auto sum = b.activations(count, columns, x), in = b.activations(count, columns, x);
+    auto out = b.poisoned(columns);
+    b.kernels->add_bias(*bias.made, *sum);
+    b.kernels->gelu(*in, *bias.made, *out);
+    const Floats sums = b.rows_of(*sum, count), gelus = b.rows_of(*out, count);
+    for (int i = 0; i < count * columns; i++) {
+      const double want = double(x[i]) + bias.values[i % columns];
+      b.expect_near(sums[i], want, std::abs(x[i]) + std::abs(bias.values[i % columns]), "sum with bias");
+      b.expect_near(gelus[i], tanh_gelu(want), std::abs(want), "gelu");
+    }
+  }
+}
+
+// Far from zero it is x, or nothing; and no number is lost in its exponential.
+void gelu_is_right_far_out(const Device& device, Random& random) {
+  Bench b(device, random);
+  const Floats x = {-1e4f, -300, -30, -12, -5, -1, -0.0f, 0, 1e-6f, 1, 5, 12, 30, 300, 1e4f};
+  const int columns = int(x.size());
+  auto zero = b.kernels->make_vector(columns);
+  b.kernels->upload(*zero, Floats(x.size(), 0).data());
+  b.begin(1);
+  auto out = b.poisoned(columns);
+  b.kernels->gelu(*b.activations(1, columns, x), *zero, *out);
+  const Floats got = b.rows_of(*out, 1);
+  for (int i = 0; i < columns; i++) b.expect_near(got[i], tanh_gelu(x[i]), std::max(1.0f, x[i]), "gelu of " + std::to_string(x[i]));
+}
+
+void positions_are_added_exactly(const Device& device, Random& random) {
+  for (const int count : {1, 5, 77}) {
+    Bench b(device, random);
+    const int columns = b.shape.hidden_size, start = random.between(0, 100);
+    Doubles table;
+    const auto matrix = b.matrix(b.shape.context_tokens, columns, MatrixLayout::plain, table);
+    std::vector<int32_t> blocks(b.shape.context_tokens / block_tokens);
+    for (size_t i = 0; i < blocks.size(); i++) blocks[i] = int(i);
+    b.batch = greedy_batch({{random_tokens(count, b.shape.vocab_size, random), start, blocks}});
+    b.kernels->begin_step(b.batch);
+    const Floats x = b.random_rows(count, columns);
+    const auto residual = b.activations(count, columns, x);
+    b.kernels->add_positions(*matrix, *residual);
+    const Floats rows = b.rows_of(*residual, count);
+    for (int i = 0; i < count * columns; i++)
+      expect(rows[i] == x[i] + float(table[(start + i / columns) * columns + i % columns]), "a position differs");
+  }
+}
+
 // Rows of weights as long as the 34B has them, relative to the length of the whole result.
 void long_products_are_right(const Device& device, Random& random) {
   for (const int rows : {1, 9, 140}) {
@@ -175,6 +252,10 @@ std::vector<Test> kernel_tests(const Device& device) {
   return {
       on("embedding rows are exact", embedding_rows_are_exact),
       on("rms norm is right, for all tokens and for sampled rows", rms_norm_is_right),
+      on("layer norm is right, for all tokens and for sampled rows", layer_norm_is_right),
+      on("biases are added, and gelu is right", biases_are_added),
+      on("gelu is right far from zero", gelu_is_right_far_out),
+      on("positions are added exactly", positions_are_added_exactly),
       on("a product is right, and the same alone and in a batch",
          [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::store); }),
       on("a product added to the residual is right, and the same alone and in a batch",

@@ -15,7 +15,8 @@ namespace ziya::test {
 inline void place_llama_tensor(TensorSource& tensor, const ModelShape& shape) {
   const int queries = shape.heads * shape.head_size, keys = shape.kv_heads * shape.head_size;
   const std::map<std::string, std::pair<std::string, int>> in_model = {
-      {"model.embed_tokens", {"embedding", 0}}, {"model.norm", {"final_norm", 0}}, {"lm_head", {"head", 0}}};
+      {"model.embed_tokens", {"embedding", 0}}, {"model.norm", {"final_norm", 0}}, {"lm_head", {"head", 0}},
+      {"value_head", {"value_head", 0}},       {"value_head.bias", {"value_bias", 0}}};
   const std::map<std::string, std::pair<std::string, int>> in_layer = {
       {"input_layernorm", {"attention_norm", 0}},  {"self_attn.q_proj", {"qkv", 0}},
       {"self_attn.k_proj", {"qkv", queries}},      {"self_attn.v_proj", {"qkv", queries + keys}},

@@ -41,6 +41,7 @@ struct HeapVector : Vector {
 class HeapKernels : public Kernels {
  public:
   std::string device() const override { return "heap"; }
+  std::string arithmetic() const override { return "none"; }
   int64_t allocated_bytes() const override { return allocated_; }
   std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout) override {
     constexpr int64_t bytes_max = 1 << 20;
@@ -70,12 +71,19 @@ class HeapKernels : public Kernels {
   void finish_step(StepResult&) override { std::abort(); }
   void receive(const Kernels&, const Activations&, int, Activations&) override { std::abort(); }
   void embed(const Matrix&, Activations&) override { std::abort(); }
+  void add_positions(const Matrix&, Activations&) override { std::abort(); }
   void rms_norm(const Activations&, const Vector&, Activations&) override { std::abort(); }
   void rms_norm_rows(const Activations&, const Vector&, RowRange, Activations&) override { std::abort(); }
+  void layer_norm(const Activations&, const Vector&, const Vector&, Activations&) override { std::abort(); }
+  void layer_norm_rows(const Activations&, const Vector&, const Vector&, RowRange, Activations&) override { std::abort(); }
   void qkv_rope(const Activations&, const Matrix&, Activations&, KvLayer&) override { std::abort(); }
+  void place_qkv(const Vector&, Activations&, KvLayer&) override { std::abort(); }
   void attention(const Activations&, const KvLayer&, Activations&) override { std::abort(); }
+  void project(const Activations&, const Matrix&, Activations&) override { std::abort(); }
   void project_add(const Activations&, const Matrix&, Activations&) override { std::abort(); }
+  void add_bias(const Vector&, Activations&) override { std::abort(); }
   void gate_up_swiglu(const Activations&, const Matrix&, Activations&) override { std::abort(); }
+  void gelu(const Activations&, const Vector&, Activations&) override { std::abort(); }
   void logits(const Activations&, const Matrix&, int, Activations&) override { std::abort(); }
   void sample(const Activations&, RowRange) override { std::abort(); }
 

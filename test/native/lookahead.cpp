@@ -106,7 +106,7 @@ void steps_begun_ahead_draw_the_same(const Device& device, Random& random) {
     const RandomModel weights = random_model(shape_of_layers(2, random), random);
     const Decoding decoding(weights.shape, random);
     const Devices devices = several(device, weights.shape, device_count);
-    const auto model = load_llama(weights, limits, devices);
+    const auto model = load_model(weights, limits, devices);
     std::vector<Drawn> want(sequences), got(sequences);
     for (int step = 0; step < steps; step++) decoding.take(step, model->step(decoding.batch(step, want), not_cancelled), want);
     StepResult ahead = model->begin(decoding.batch(0, got), not_cancelled);
@@ -128,7 +128,7 @@ void steps_begun_ahead_draw_the_same(const Device& device, Random& random) {
 void an_engine_runs_steps_that_refer_to_one_another(const Device& device, Random& random) {
   const RandomModel weights = random_model(shape_of_layers(2, random), random);
   const Devices devices = several(device, weights.shape, 1);
-  const auto model = load_llama(weights, limits, devices);
+  const auto model = load_model(weights, limits, devices);
   const ModelFile file(weights, Dtype::f32);
   std::promise<Engine::Error> loaded;
   Engine engine({"llama", weights.shape, file.tensors},

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <tuple>
 
 #include "reference.h"
 
@@ -12,11 +13,13 @@ namespace {
 const std::atomic<bool> not_cancelled{false};
 constexpr int sequence_blocks = 16;
 
+using MakeRandom = RandomModel (*)(const ModelShape&, Random&);
+
 struct LoadedModel {
   LoadedModel(const Device& device, const RandomModel& random, int threads, Dtype dtype = Dtype::f32, int device_count = 1)
       : vocab(random.shape.vocab_size),
         devices(several(device, random.shape, threads, device_count), random.shape.layers),
-        model(load_llama(random, limits, devices, dtype)) {}
+        model(load_model(random, limits, devices, dtype)) {}
 
   static std::vector<std::unique_ptr<Kernels>> several(const Device& device, const ModelShape& shape, int threads, int count) {
     std::vector<std::unique_ptr<Kernels>> kernels;
@@ -44,8 +47,11 @@ void expect_same(const std::vector<float>& a, const std::vector<float>& b, const
 }
 
 void logits_match_the_reference(const Device& device, Random& random) {
-  for (const Dtype dtype : {Dtype::f16, Dtype::f32, Dtype::f16, Dtype::f32, Dtype::f16, Dtype::f32}) {
-    const RandomModel random_weights = random_model(random_shape(random), random);
+  const std::vector<std::pair<Dtype, MakeRandom>> cases = {{Dtype::f16, random_model},       {Dtype::f32, random_model},
+                                                           {Dtype::f16, random_gpt_bigcode}, {Dtype::f32, random_gpt_bigcode},
+                                                           {Dtype::f16, random_model},       {Dtype::f32, random_model}};
+  for (const auto& [dtype, make_random] : cases_of(device, random, cases, 4)) {
+    const RandomModel random_weights = make_random(random_shape(random), random);
     LoadedModel loaded(device, random_weights, random.between(1, 3), dtype);
     const auto tokens = random_tokens(random.between(1, 90), random_weights.shape.vocab_size, random);
     const auto want = reference_logits(random_weights, tokens);
@@ -71,8 +77,9 @@ void logits_match_the_reference(const Device& device, Random& random) {
 }
 
 void bytes_do_not_depend_on_company(const Device& device, Random& random) {
-  for (int round = 0; round < 4; round++) {
-    const RandomModel random_weights = random_model(random_shape(random), random);
+  const std::vector<MakeRandom> cases = {random_model, random_gpt_bigcode, random_model, random_gpt_bigcode};
+  for (const MakeRandom make_random : cases_of(device, random, cases, 3)) {
+    const RandomModel random_weights = make_random(random_shape(random), random);
     LoadedModel alone(device, random_weights, 1), crowded(device, random_weights, random.between(2, 4));
     const int vocab = random_weights.shape.vocab_size;
     const auto tokens = random_tokens(70, vocab, random);
@@ -118,7 +125,7 @@ void bytes_do_not_depend_on_the_number_of_devices(const Device& device, Random& 
     ModelShape shape = random_shape(random);
     shape.layers = random.between(2, 4);
     shape.tied_embeddings = tied;
-    const RandomModel random_weights = random_model(shape, random);
+    const RandomModel random_weights = tied ? random_model(shape, random) : random_gpt_bigcode(shape, random);
     LoadedModel one(device, random_weights, 1);
     LoadedModel several(device, random_weights, 1, Dtype::f32, random.between(2, shape.layers));
     const auto tokens = random_tokens(40, shape.vocab_size, random);
@@ -128,6 +135,39 @@ void bytes_do_not_depend_on_the_number_of_devices(const Device& device, Random& 
       const int end = begin == 0 ? 25 : 40;
       const auto got = several.logits({{{tokens.begin() + begin, tokens.begin() + end}, begin, blocks, true}});
       for (int t = begin; t < end; t++) expect_same(want[t], got[t - begin], "position " + std::to_string(t));
+    }
+  }
+}
+
+// A Llama's logit of one id is the value of a model whose head is that id's row. Rows are of some tokens, or of all, as decode steps have
+// them; and layers are on one device or on two.
+void values_match_the_reference(const Device& device, Random& random) {
+  ModelShape shape = random_shape(random);
+  shape.layers = 2;
+  shape.tied_embeddings = false;
+  const RandomModel writer = random_model(shape, random);
+  RandomModel judge = writer;
+  judge.architecture = "llama_reward";
+  const int id = random.between(0, shape.vocab_size - 1);
+  const std::vector<float> rows = judge.tensors.extract("lm_head.weight").mapped();
+  judge.tensors["value_head.weight"] = {rows.begin() + id * shape.hidden_size, rows.begin() + (id + 1) * shape.hidden_size};
+  judge.tensors["value_head.bias"] = {0.75f};
+  judge.shapes["value_head.weight"] = {1, shape.hidden_size};
+  judge.shapes["value_head.bias"] = {1};
+  LoadedModel loaded(device, judge, 2, Dtype::f16, random.between(1, 2));
+  const auto tokens = random_tokens(40, shape.vocab_size, random);
+  const auto blocks = random_blocks(1, 256, 600, random)[0];
+  const auto want = reference_logits(writer, tokens);
+  double highest = 1;
+  for (const auto& logits : want) highest = std::max(highest, std::abs(logits[id]));
+  for (const auto& [begin, end, every_row] : {std::tuple(0, 30, true), std::tuple(30, 38, false), std::tuple(38, 39, false), std::tuple(39, 40, true)}) {
+    StepBatch batch = greedy_batch({{{tokens.begin() + begin, tokens.begin() + end}, begin, blocks, every_row}});
+    batch.want_logits = false;
+    const StepResult result = loaded.model->step(batch, not_cancelled);
+    expect(result.tokens == std::vector<int32_t>(batch.rows.size(), 0), "no row is broken");
+    for (size_t i = 0; i < batch.rows.size(); i++) {
+      const double value = want[begin + batch.rows[i].token][id] + 0.75;
+      expect(std::abs(result.logprobs[i] - value) <= std::max(2e-3, 8 * device.precision) * highest, "a value: got " + std::to_string(result.logprobs[i]) + ", want " + std::to_string(value));
     }
   }
 }
@@ -150,6 +190,7 @@ std::vector<Test> model_tests(const Device& device) {
           on("a token's logits are the same bytes alone, in any batch, in any chunks", bytes_do_not_depend_on_company),
           on("more rows than the logits' buffer has are sampled in parts", more_rows_than_the_logits_hold),
           on("several devices give the same bytes as one", bytes_do_not_depend_on_the_number_of_devices),
+          on("values match float64", values_match_the_reference),
           on("a cancelled step ends between layers", a_cancelled_step_ends)};
 }
 

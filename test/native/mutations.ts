@@ -1,6 +1,6 @@
 // Breaks the kernels as kernel-mutations.ts says, one way after the other, and runs the tests in the emulator that must then
 // fail: shows that they would notice.
-// usage: node test/native/mutations.ts [PART_OF_A_NAME]; it builds copies under .local/mutations and takes some minutes.
+// usage: node test/native/mutations.ts [PART OF 'kernel: from']; it builds copies under .local/mutations and takes some minutes.
 
 import { spawnSync } from 'node:child_process'
 import { cpSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
@@ -69,7 +69,7 @@ function exists(path: string) {
   }
 }
 
-const wanted = mutations.filter((mutation) => mutation.kernel.includes(process.argv[2] ?? ''))
+const wanted = mutations.filter(({ kernel, from }) => `${kernel}: ${from}`.includes(process.argv[2] ?? ''))
 prepare()
 const outcomes = wanted.map((mutation) => {
   const result = outcome(mutation)

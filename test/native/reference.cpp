@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <numbers>
 #include <numeric>
 
 #include "half.h"
@@ -34,6 +35,17 @@ Doubles rms_normalize(const Doubles& x, const Doubles& weight, double eps) {
   for (size_t i = 0; i < x.size(); i++) out[i] = x[i] / std::sqrt(mean + eps) * weight[i];
   return out;
 }
+
+Doubles layer_normalize(const Doubles& x, const Doubles& weight, const Doubles& bias, double eps) {
+  const double mean = std::accumulate(x.begin(), x.end(), 0.0) / double(x.size());
+  double variance = 0;
+  for (const double value : x) variance += (value - mean) * (value - mean) / double(x.size());
+  Doubles out(x.size());
+  for (size_t i = 0; i < x.size(); i++) out[i] = (x[i] - mean) / std::sqrt(variance + eps) * weight[i] + bias[i];
+  return out;
+}
+
+double tanh_gelu(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x))); }
 
 void rotate_half(double* head, const ModelShape& shape, int position) {
   const int half = shape.head_size / 2;
@@ -76,16 +88,26 @@ ModelShape random_shape(Random& random) {
   return shape;
 }
 
-RandomModel random_model(const ModelShape& shape, Random& random) {
-  RandomModel model;
-  model.shape = shape;
-  const auto add = [&](const std::string& name, std::vector<int64_t> sizes, float mean, float deviation) {
+namespace {
+
+// Adds tensors to a model.
+auto adder_to(RandomModel& model, Random& random) {
+  return [&](const std::string& name, std::vector<int64_t> sizes, float mean, float deviation) {
     int64_t count = 1;
     for (const int64_t size : sizes) count *= size;
     auto& values = model.tensors[name];
     for (int64_t i = 0; i < count; i++) values.push_back(float(rounded_to_half(mean + random.normal(deviation))));
     model.shapes[name] = std::move(sizes);
   };
+}
+
+}  // namespace
+
+RandomModel random_model(const ModelShape& shape, Random& random) {
+  RandomModel model;
+  model.architecture = "llama";
+  model.shape = shape;
+  const auto add = adder_to(model, random);
   const int64_t hidden = shape.hidden_size, inner = shape.intermediate_size;
   const int64_t queries = shape.heads * shape.head_size, keys = shape.kv_heads * shape.head_size;
   const float by_hidden = 1 / std::sqrt(float(hidden));
@@ -107,12 +129,121 @@ RandomModel random_model(const ModelShape& shape, Random& random) {
   return model;
 }
 
+RandomModel random_gpt_bigcode(const ModelShape& llama, Random& random) {
+  ModelShape shape = llama;
+  shape.kv_heads = 1;
+  shape.rope_theta = 0;
+  shape.rope_scaling_factor = 1;
+  shape.rms_norm_eps = 0;
+  shape.layer_norm_eps = 1e-5;
+  RandomModel model;
+  model.architecture = "gpt_bigcode";
+  model.shape = shape;
+  const auto add = adder_to(model, random);
+  const auto add_norm = [&](const std::string& name) {
+    add(name, {shape.hidden_size}, 1, 0.2f);
+    add(name + "_bias", {shape.hidden_size}, 0, 0.2f);
+  };
+  const auto add_product = [&](const std::string& name, int64_t outputs, int64_t inputs) {
+    add(name, {outputs, inputs}, 0, 1 / std::sqrt(float(inputs)));
+    add(name + "_bias", {outputs}, 0, 0.2f);
+  };
+  const int64_t hidden = shape.hidden_size, inner = shape.intermediate_size, queries = shape.heads * shape.head_size;
+  add("embedding", {shape.vocab_size, hidden}, 0, 1);
+  add("positions", {shape.context_tokens, hidden}, 0, 1);
+  for (int i = 0; i < shape.layers; i++) {
+    const std::string prefix = "layer." + std::to_string(i) + ".";
+    add_norm(prefix + "attention_norm");
+    add_product(prefix + "qkv", queries + 2 * shape.head_size, hidden);
+    add_product(prefix + "attention_out", hidden, queries);
+    add_norm(prefix + "mlp_norm");
+    add_product(prefix + "up", inner, hidden);
+    add_product(prefix + "down", hidden, inner);
+  }
+  add_norm("final_norm");
+  if (!shape.tied_embeddings) add("head", {shape.vocab_size, hidden}, 0, 1 / std::sqrt(float(hidden)));
+  return model;
+}
+
 namespace {
 
+void add(Doubles& to, const Doubles& more) {
+  for (size_t i = 0; i < to.size(); i++) to[i] += more[i];
+}
+
+// The values that the queries of one position attend to, among those of all positions so far.
+Doubles attend(const ModelShape& shape, const Doubles& q, const std::vector<Doubles>& keys, const std::vector<Doubles>& values) {
+  const int size = shape.head_size;
+  Doubles out(shape.heads * size);
+  for (int head = 0; head < shape.heads; head++) {
+    const int kv = head / (shape.heads / shape.kv_heads) * size;
+    Doubles weights;
+    for (const auto& key : keys)
+      weights.push_back(std::inner_product(&q[head * size], &q[head * size] + size, &key[kv], 0.0) / std::sqrt(double(size)));
+    const double highest = *std::max_element(weights.begin(), weights.end());
+    double sum = 0;
+    for (auto& weight : weights) sum += weight = std::exp(weight - highest);
+    for (size_t t = 0; t < weights.size(); t++)
+      for (int i = 0; i < size; i++) out[head * size + i] += weights[t] / sum * values[t][kv + i];
+  }
+  return out;
+}
+
 // One sequence's forward pass with whole-history attention.
-class Reference {
+class GptBigCodeReference {
  public:
-  explicit Reference(const RandomModel& model)
+  explicit GptBigCodeReference(const RandomModel& model)
+      : shape_(model.shape), keys_(model.shape.layers), values_(model.shape.layers) {
+    for (const auto& [name, values] : model.tensors) tensors_[name] = Doubles(values.begin(), values.end());
+  }
+
+  Doubles logits_after(int32_t token) {
+    Doubles x = row_of("embedding", token);
+    add(x, row_of("positions", position_++));
+    for (int layer = 0; layer < shape_.layers; layer++) run_layer(layer, x);
+    return multiply(tensors_.at(shape_.tied_embeddings ? "embedding" : "head"), norm("final_norm", x), shape_.vocab_size);
+  }
+
+ private:
+  Doubles row_of(const std::string& table, int row) const {
+    const auto begin = tensors_.at(table).begin() + int64_t(row) * shape_.hidden_size;
+    return {begin, begin + shape_.hidden_size};
+  }
+
+  Doubles norm(const std::string& name, const Doubles& x) const {
+    return layer_normalize(x, tensors_.at(name), tensors_.at(name + "_bias"), shape_.layer_norm_eps);
+  }
+
+  Doubles product(const std::string& name, const Doubles& x) const {
+    const Doubles& bias = tensors_.at(name + "_bias");
+    Doubles out = multiply(tensors_.at(name), x, int(bias.size()));
+    add(out, bias);
+    return out;
+  }
+
+  void run_layer(int layer, Doubles& x) {
+    const std::string prefix = "layer." + std::to_string(layer) + ".";
+    const Doubles qkv = product(prefix + "qkv", norm(prefix + "attention_norm", x));
+    const auto keys = qkv.begin() + shape_.heads * shape_.head_size, values = keys + shape_.head_size;
+    keys_[layer].emplace_back(keys, values);
+    values_[layer].emplace_back(values, qkv.end());
+    for (auto* cached : {&keys_[layer].back(), &values_[layer].back()})
+      std::transform(cached->begin(), cached->end(), cached->begin(), rounded_to_half);
+    add(x, product(prefix + "attention_out", attend(shape_, qkv, keys_[layer], values_[layer])));
+    Doubles inner = product(prefix + "up", norm(prefix + "mlp_norm", x));
+    std::transform(inner.begin(), inner.end(), inner.begin(), tanh_gelu);
+    add(x, product(prefix + "down", inner));
+  }
+
+  const ModelShape shape_;
+  std::map<std::string, Doubles> tensors_;
+  std::vector<std::vector<Doubles>> keys_, values_;  // (layers, positions, head_size)
+  int position_ = 0;
+};
+
+class LlamaReference {
+ public:
+  explicit LlamaReference(const RandomModel& model)
       : shape_(model.shape), keys_(model.shape.layers), values_(model.shape.layers) {
     for (const auto& [name, values] : model.tensors) tensors_[name] = Doubles(values.begin(), values.end());
   }
@@ -153,25 +284,7 @@ class Reference {
     std::transform(v.begin(), v.end(), v.begin(), rounded_to_half);
     keys_[layer].push_back(k);
     values_[layer].push_back(v);
-
-    Doubles out(shape_.heads * size);
-    for (int head = 0; head < shape_.heads; head++) {
-      const int kv = head / (shape_.heads / shape_.kv_heads) * size;
-      Doubles weights;
-      for (const auto& key : keys_[layer])
-        weights.push_back(std::inner_product(&q[head * size], &q[head * size] + size, &key[kv], 0.0) /
-                          std::sqrt(double(size)));
-      const double highest = *std::max_element(weights.begin(), weights.end());
-      double sum = 0;
-      for (auto& weight : weights) sum += weight = std::exp(weight - highest);
-      for (size_t t = 0; t < weights.size(); t++)
-        for (int i = 0; i < size; i++) out[head * size + i] += weights[t] / sum * values_[layer][t][kv + i];
-    }
-    return out;
-  }
-
-  static void add(Doubles& to, const Doubles& more) {
-    for (size_t i = 0; i < to.size(); i++) to[i] += more[i];
+    return test::attend(shape_, q, keys_[layer], values_[layer]);
   }
 
   const ModelShape shape_;
@@ -183,10 +296,12 @@ class Reference {
 }  // namespace
 
 std::vector<Doubles> reference_logits(const RandomModel& model, const std::vector<int32_t>& tokens) {
-  Reference reference(model);
-  std::vector<Doubles> logits;
-  for (const int32_t token : tokens) logits.push_back(reference.logits_after(token));
-  return logits;
+  const auto logits_by = [&](auto reference) {
+    std::vector<Doubles> logits;
+    for (const int32_t token : tokens) logits.push_back(reference.logits_after(token));
+    return logits;
+  };
+  return model.architecture == "llama" ? logits_by(LlamaReference(model)) : logits_by(GptBigCodeReference(model));
 }
 
 ModelFile::ModelFile(const RandomModel& model, Dtype dtype) {
@@ -203,7 +318,10 @@ ModelFile::ModelFile(const RandomModel& model, Dtype dtype) {
     const uint64_t bytes = values.size() * (dtype == Dtype::f32 ? 4 : 2);
     std::fwrite(data, 1, bytes, file);
     tensors.push_back({.name = tensor, .path = path, .dtype = dtype, .offset = offset, .bytes = bytes, .shape = model.shapes.at(tensor)});
-    place_llama_tensor(tensors.back(), model.shape);
+    if (model.architecture == "gpt_bigcode")
+      tensors.back().slot = tensor;
+    else
+      place_llama_tensor(tensors.back(), model.shape);
     offset += bytes;
   }
   std::fclose(file);
@@ -215,11 +333,11 @@ std::unique_ptr<Model> make_llama(const ModelShape& shape, const StepLimits& lim
   return architecture_of("llama").make(shape, limits, devices);
 }
 
-std::unique_ptr<Model> load_llama(const RandomModel& random, const StepLimits& limits, const Devices& devices, Dtype dtype,
+std::unique_ptr<Model> load_model(const RandomModel& random, const StepLimits& limits, const Devices& devices, Dtype dtype,
                                   int threads) {
   const ModelFile file(random, dtype);
   const std::atomic<bool> cancelled{false};
-  auto model = make_llama(random.shape, limits, devices);
+  auto model = architecture_of(random.architecture).make(random.shape, limits, devices);
   load_weights(model->weights(), file.tensors, threads, {nullptr, cancelled});
   return model;
 }

@@ -1,4 +1,4 @@
-// A Llama in float64, as plainly as it can be written, and the random models and batches it is compared on.
+// A Llama and a GPTBigCode in float64, as plainly as they can be written, and the random models and batches they are compared on.
 #pragma once
 
 #include <map>
@@ -18,11 +18,14 @@ double rounded_to_half(double value);
 // out (outputs) = w (outputs, inputs) * x (inputs)
 Doubles multiply(const Doubles& w, const Doubles& x, int outputs);
 Doubles rms_normalize(const Doubles& x, const Doubles& weight, double eps);
+Doubles layer_normalize(const Doubles& x, const Doubles& weight, const Doubles& bias, double eps);
+double tanh_gelu(double x);
 // head (head_size) rotated to its position, pairs being (i, i + head_size / 2).
 void rotate_half(double* head, const ModelShape& shape, int position);
 
-// A random model: its tensors by their Hugging Face names, values exact in fp16.
+// A random model: its tensors, a Llama's by their Hugging Face names and another's by their slots, values exact in fp16.
 struct RandomModel {
+  std::string architecture;
   ModelShape shape;
   std::map<std::string, std::vector<float>> tensors;
   std::map<std::string, std::vector<int64_t>> shapes;
@@ -31,6 +34,7 @@ struct RandomModel {
 ModelShape small_shape(int vocab_size, int context_tokens);
 ModelShape random_shape(Random& random);
 RandomModel random_model(const ModelShape& shape, Random& random);
+RandomModel random_gpt_bigcode(const ModelShape& shape, Random& random);  // what is a Llama's of the shape is left out
 
 // The logits (vocab) after each of the tokens.
 std::vector<Doubles> reference_logits(const RandomModel& model, const std::vector<int32_t>& tokens);
@@ -45,9 +49,9 @@ class ModelFile {
   std::string path;
 };
 
-// A Llama of this shape, all of whose weights are zero; and one with the weights of a random one.
+// A Llama of this shape, all of whose weights are zero; and a model with the weights of a random one.
 std::unique_ptr<Model> make_llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices);
-std::unique_ptr<Model> load_llama(const RandomModel& model, const StepLimits& limits, const Devices& devices,
+std::unique_ptr<Model> load_model(const RandomModel& model, const StepLimits& limits, const Devices& devices,
                                   Dtype dtype = Dtype::f32, int threads = 2);
 
 // Some tokens of one sequence, with the blocks of the whole sequence.

@@ -2,12 +2,17 @@
 // same weights.
 #include "weights.h"
 
+#include <fcntl.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <functional>
 #include <limits>
+#include <set>
+#include <utility>
 
 #include "reference.h"
 
@@ -120,7 +125,7 @@ void infinity_in_fp16_is_refused(Random& random) {
 
 std::vector<float> first_logits(const RandomModel& model, Dtype dtype, int threads) {
   const Devices devices(make_cpu_kernels(model.shape, limits, threads, CpuIsa::automatic), model.shape.layers);
-  const auto loaded = load_llama(model, limits, devices, dtype, threads);
+  const auto loaded = load_model(model, limits, devices, dtype, threads);
   const std::atomic<bool> cancelled{false};
   return loaded->step(greedy_batch({{{0, 1}, 0, {1}}}), cancelled).logits;
 }
@@ -151,10 +156,82 @@ void progress_ends_at_the_total(Random& random) {
          "progress grows up to the total");
 }
 
+uint64_t digest_of(const RandomModel& model, const std::vector<TensorSource>& tensors, int threads, int device_count = 1) {
+  std::vector<std::unique_ptr<Kernels>> kernels;
+  for (int i = 0; i < device_count; i++) kernels.push_back(make_cpu_kernels(model.shape, limits, 1, CpuIsa::automatic));
+  const Devices devices(std::move(kernels), model.shape.layers);
+  const std::atomic<bool> not_cancelled{false};
+  return load_weights(make_llama(model.shape, limits, devices)->weights(), tensors, threads, {nullptr, not_cancelled});
+}
+
+// However it is stored and wherever it goes, a model has one digest; no other has it.
+void a_digest_names_the_values(Random& random) {
+  RandomModel model = small_model(random);
+  for (auto& [name, values] : model.tensors)  // exact in bf16 too
+    for (auto& value : values) value = std::ldexp(std::nearbyint(std::ldexp(value, 5)), -5) * (std::abs(value) < 4);
+  std::set<uint64_t> digests;
+  const auto digest = [&](Dtype dtype, int threads, int devices) {
+    const ModelFile file(model, dtype);
+    return digest_of(model, file.tensors, threads, devices);
+  };
+  digests.insert(digest(Dtype::f32, 1, 1));
+  for (const Dtype dtype : {Dtype::f16, Dtype::bf16}) digests.insert(digest(dtype, random.between(1, 3), random.between(1, 2)));
+  expect(digests.size() == 1, "it is one of all types, threads and devices");
+  for (auto& [name, values] : model.tensors) {
+    float& value = random.one_of<std::reference_wrapper<float>>({values.begin(), values.end()});
+    const float before = std::exchange(value, value + 1);
+    expect(digests.insert(digest(Dtype::f16, 2, 1)).second, "another value in " + name);
+    value = before;
+    auto other = values.begin();
+    while (other != values.end() && *other == values.front()) other++;
+    if (other == values.end()) continue;
+    std::iter_swap(values.begin(), other);
+    expect(digests.insert(digest(Dtype::f16, 2, 1)).second, "two values changed places in " + name);
+    std::iter_swap(values.begin(), other);
+  }
+}
+
+std::vector<bool> cached_pages(const std::string& path) {
+  const int descriptor = open(path.c_str(), O_RDONLY);
+  const size_t bytes = std::filesystem::file_size(path), page = size_t(sysconf(_SC_PAGESIZE));
+  void* mapped = mmap(nullptr, bytes, PROT_READ, MAP_SHARED, descriptor, 0);
+  std::vector<unsigned char> pages((bytes + page - 1) / page);
+  expect(mapped != MAP_FAILED && mincore(mapped, bytes, pages.data()) == 0, "which pages are cached is known");
+  munmap(mapped, bytes);
+  close(descriptor);
+  std::vector<bool> cached;
+  for (const unsigned char is_cached : pages) cached.push_back(is_cached & 1);
+  return cached;
+}
+
+// Where the file system lets pages go, some are let go before; where it does not, all stay.
+void the_page_cache_is_left_as_it_was(Random& random) {
+  ModelShape shape = random_shape(random);
+  shape.vocab_size = 3000;
+  shape.hidden_size = 256;
+  shape.heads = shape.kv_heads = 4;
+  shape.head_size = 64;
+  shape.tied_embeddings = false;
+  const RandomModel model = random_model(shape, random);
+  const ModelFile file(model, Dtype::f16);
+  const int descriptor = open(file.path.c_str(), O_RDONLY);
+  expect(fsync(descriptor) == 0, "it is on the disk");
+  const off_t bytes = off_t(std::filesystem::file_size(file.path));
+  for (int round = 0; round < 3; round++) {
+    posix_fadvise(descriptor, random.between(0, int(bytes)), random.between(0, int(bytes)), POSIX_FADV_DONTNEED);
+    const std::vector<bool> before = cached_pages(file.path);
+    digest_of(model, file.tensors, 1);
+    expect(cached_pages(file.path) == before, "another page is cached than before");
+  }
+  close(descriptor);
+}
+
 }  // namespace
 
 std::vector<Test> weights_tests() {
-  return {{"each fault of a weights file has its code", each_fault_has_its_code},
+  return {{"a digest names the values of a model", a_digest_names_the_values},
+          {"weights that are read leave the page cache as it was", the_page_cache_is_left_as_it_was},
+          {"each fault of a weights file has its code", each_fault_has_its_code},
           {"weights beyond fp16 and weights that are not finite are refused", values_are_checked},
           {"a bad value is told by its place", a_bad_value_is_told_by_its_place},
           {"an infinity in fp16 is refused, in any tensor", infinity_in_fp16_is_refused},

@@ -28,6 +28,7 @@ import { usageOf } from '../../contract/public/openai.ts'
 import { messageShape } from '../../gpu-node/answer/message.ts'
 import { headOf } from '../../gpu-node/answer/openai-shape.ts'
 import { responseShape } from '../../gpu-node/answer/response.ts'
+import { rerankShape, scoreShape } from '../../gpu-node/answer/score.ts'
 import { issuer, newSigner } from './keys.ts'
 
 export interface CannedNodeOptions {
@@ -322,6 +323,7 @@ function wholeAnswer(request: GenerateRequest, tokens: number) {
   const text = ' token'.repeat(tokens)
   const shape = eventShape(request)
   if (shape) return shape.whole([{ text, logprobs: null, calls: [], finish: ENDED }], usageFor(tokens))
+  if (request.shape === 'score' || request.shape === 'rerank') return valuesOf(request)
   const choices = Array.from({ length: choicesOf(request) }, (_, index) =>
     request.shape === 'chat'
       ? { index, message: { role: 'assistant', content: text, refusal: null }, logprobs: null, finish_reason: 'stop' }
@@ -329,6 +331,16 @@ function wholeAnswer(request: GenerateRequest, tokens: number) {
   )
   const object = request.shape === 'chat' ? 'chat.completion' : 'text_completion'
   return { ...frame(request, object), choices, usage: usageFor(tokens * choices.length) }
+}
+
+/** The value of each answer is its place. */
+function valuesOf(request: GenerateRequest) {
+  const choices = Array.from({ length: choicesOf(request) }, (_, index) => {
+    const value = { text: '', bytes: null, logprob: index, top: [], offset: 0 }
+    return { text: '', logprobs: [value], calls: [], finish: ENDED }
+  })
+  const shape = request.shape === 'score' ? scoreShape : rerankShape
+  return shape(request, () => usageFor(0), {}).whole(choices, usageFor(0))
 }
 
 function chunk(request: GenerateRequest, index: number, content: string, finish_reason: string | null = null) {
@@ -341,7 +353,7 @@ function chunk(request: GenerateRequest, index: number, content: string, finish_
 }
 
 function frame(request: GenerateRequest, object: string) {
-  return { ...headOf(request), object }
+  return { ...headOf(request, {}), object }
 }
 
 function usageFor(completion: number) {

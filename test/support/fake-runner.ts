@@ -66,7 +66,11 @@ export class FakeRunner implements Runner {
 
   async format(prompts: PromptPart[][]): Promise<PromptPart[][]> {
     return prompts.map((parts) =>
-      parts.flatMap((part) => ('chat' in part ? part.chat.map(({ text }) => ({ text })) : [part])),
+      parts.flatMap((part) => {
+        if ('infill' in part) return [{ text: part.infill.before }, { text: part.infill.after }]
+        if ('judged' in part) return [{ text: part.judged.query }, { text: part.judged.answer }]
+        return 'chat' in part ? part.chat.map(({ text }) => ({ text })) : [part]
+      }),
     )
   }
 

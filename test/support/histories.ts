@@ -11,12 +11,15 @@ import { Lane } from '../../gateway/db/lane.ts'
 import { checked, type Told } from './boundary.ts'
 import { type Ask, grantFindings, ledgerFindings, newPayerBy, type Payer } from './postgres.ts'
 import { type Random, randomFrom } from './random.ts'
+import { WorkHistories } from './work-histories.ts'
 
 // Lanes work as the teller's do: what is asked of one function while its lane is busy goes as one call. Two of each meet in the database.
 const LANES_A_NAME = 2
 // Far beyond any history, so that one may be suspended with its database (SIGSTOP) and go on.
 const NEVER_MS = 6 * 3_600_000
 const PATIENCE_MS = 3_600_000
+// One history in so many has work in the background, which is many more calls.
+const WORK_ONE_IN = 5
 
 type Fate =
   | 'settle'
@@ -67,6 +70,7 @@ export class Histories {
   readonly #forgets: boolean
   readonly #at_once: number
   readonly #calls_a_kill: number
+  readonly #work: WorkHistories
 
   constructor({ database_url, forgets, at_once = 8, calls_a_kill = 80 }: HistoriesOptions) {
     this.#sql = postgres(database_url, { max: 4, prepare: false, fetch_types: false, onnotice: () => {} })
@@ -74,6 +78,7 @@ export class Histories {
     this.#forgets = forgets
     this.#at_once = at_once
     this.#calls_a_kill = calls_a_kill
+    this.#work = new WorkHistories({ ask: (name, item) => this.#ask(name, item), query: (query) => this.#query(query) })
   }
 
   /** A price to begin with, and a node that never falls silent. */
@@ -83,6 +88,7 @@ export class Histories {
     await this.#ask('publish_price', { ...price, service_tier: 'flex', output_nanousd_per_token: '2' })
     await this.#sql`select ledger.heartbeat(${JSON.stringify(node)}::text::jsonb)`
     await this.#sql`update nodes set last_seen_at = 'infinity'`
+    await this.#work.prepare()
   }
 
   /** Kills a connection of a lane now and then, in the middle of a call where one is under way. Stops when told to. */
@@ -142,6 +148,7 @@ export class Histories {
       ...Array.from({ length: 10 }, () => this.#moneyStep(random, random.pick(payers))),
       ...Array.from({ length: 3 }, () => this.#priceStep(random, random.pick(payers))),
     ]
+    const work = random.below(WORK_ONE_IN) === 0 ? await this.#work.begin(random, payers) : null
     const findings: string[] = []
     const over = new AbortController()
     // The chance is spread so that it happens as often for all histories together, however many there are.
@@ -157,6 +164,7 @@ export class Histories {
       whileRunning(200, async () => findings.push(...(await this.#books(accounts)))),
     ]
     const reports = await Promise.all(steps.map((step) => step()))
+    if (work) findings.push(...(await this.#work.finish(work, random, payers)))
     over.abort()
     await Promise.all(around)
     await this.#endEverything(accounts)

@@ -35,7 +35,13 @@ export function nativeRunner(config: NodeConfig, { engine, context_tokens }: Fak
 
 function fakeShape(vocab_size: number, context_tokens: number) {
   const network = { hidden_size: 8, intermediate_size: 8, layers: 1, heads: 1, kv_heads: 1, head_size: 8 }
-  const numbers = { rope_theta: 1e4, rope_scaling_factor: 1, rms_norm_eps: 1e-5, tied_embeddings: false }
+  const numbers = {
+    rope_theta: 1e4,
+    rope_scaling_factor: 1,
+    rms_norm_eps: 1e-5,
+    layer_norm_eps: 0,
+    tied_embeddings: false,
+  }
   return { architecture: 'llama', vocab_size, context_tokens, ...network, ...numbers }
 }
 

@@ -21,15 +21,16 @@ export interface TestStack extends Stack {
   gatewayLog: () => string
 }
 
-/** `environment` is of its node, and of the nodes that it starts again. */
+/** `environment` is of its node, and of the nodes that it starts again; `vars` are of its gateway. */
 export async function startTestStack(
   model_dir: string = embeddedModel,
   environment: NodeJS.ProcessEnv = {},
+  vars: Record<string, string> = {},
 ): Promise<TestStack> {
   Object.assign(process.env, environment)
   const data_dir = mkdtempSync(join(tmpdir(), 'ziya-test-'))
   await newCluster(join(data_dir, 'postgres'))
-  const stack = await startStack({ port: 0, model_dir, database_url: null, data_dir, vars: PATIENT })
+  const stack = await startStack({ port: 0, model_dir, database_url: null, data_dir, vars: { ...PATIENT, ...vars } })
   const sql = postgres(stack.database_url, { max: 2, fetch_types: false })
   const stopStack = stack.stop
   return Object.assign(stack, {

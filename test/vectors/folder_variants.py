@@ -46,7 +46,7 @@ def fill(maker):
             options=dict(rope_theta=10000))
     variant("no architectures, but a model_type", dict(architectures=None))
     variant("another model_type", dict(model_type="mistral"), refused="config_unsupported_architecture")
-    variant("a StarCoder", dict(architectures=["GPTBigCodeForCausalLM"], model_type="gpt_bigcode", n_embd=64, n_layer=2, n_head=4, hidden_size=None),
+    variant("a GPT-NeoX", dict(architectures=["GPTNeoXForCausalLM"], model_type="gpt_neox", rotary_pct=0.25, use_parallel_residual=True),
             refused="config_unsupported_architecture")
     variant("a quantized model", dict(quantization_config=dict(quant_method="gptq", bits=4, group_size=128)),
             refused="config_unsupported_quantization")

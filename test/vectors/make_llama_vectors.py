@@ -75,10 +75,11 @@ def fnv1a(text):
 
 
 def values(name, shape, seed):
-    """A norm is 1 + k / 128, a matrix k / 2^e, so that a row of it keeps the size of what it is multiplied with; |k| < 128."""
+    """A norm is 1 + k / 128, a bias k / 512, a matrix k / 2^e, so that a row of it keeps the size of what it is multiplied with; |k| < 128."""
     raw = hashes(int(numpy.prod(shape)), fnv1a(f"{seed}:{name}"))
     if len(shape) == 1:
-        return (1 + ((raw % 63).astype(numpy.float32) - 31) / 128).reshape(shape)
+        k = (raw % 63).astype(numpy.float32) - 31
+        return (k / 512 if name.endswith(".bias") else 1 + k / 128).reshape(shape)
     exponent = round(numpy.log2(73.6 * numpy.sqrt(shape[1])))
     return (((raw % 255).astype(numpy.float32) - 127) / 2**exponent).reshape(shape)
 
@@ -90,6 +91,10 @@ def model_of(config, seed):
     if scaling:
         rope["factor"] = scaling["factor"]
     model = LlamaForCausalLM(LlamaConfig(**hf, rope_parameters=rope, attn_implementation="eager")).float().eval()
+    return filled(model, config, seed)
+
+
+def filled(model, config, seed):
     state = {name: torch.from_numpy(values(name, tuple(t.shape), seed)) for name, t in model.state_dict().items()
              if not (config["tie_word_embeddings"] and name == "lm_head.weight")}
     missing = model.load_state_dict(state, strict=False).missing_keys
@@ -120,9 +125,8 @@ def logits_after(model, tokens):
     return {"tokens": tokens, "every": every, "logits": base64.b64encode(logits[::every].astype("<f4").tobytes()).decode()}
 
 
-def vectors_of(name, format, dtype, shards, changes):
-    config = {**DEFAULTS, **changes}
-    model, rng, cases, tried = model_of(config, name), random.Random(name), [], 0
+def vectors_of(name, format, dtype, shards, config, model):
+    rng, cases, tried = random.Random(name), [], 0
     for length in LENGTHS:
         kept = []
         while len(kept) < PROMPTS // len(LENGTHS):
@@ -142,16 +146,16 @@ def vectors_of(name, format, dtype, shards, changes):
             "cases": cases, "logits": [logits_after(model, tokens) for tokens in sequences]}
 
 
-def main():
+def write(path, script, configurations, defaults, model_of):
     torch.set_num_threads(1)
-    vectors = {
-        "made_by": f"make_llama_vectors.py, transformers {transformers.__version__}, torch {torch.__version__}",
-        "configurations": [vectors_of(*configuration) for configuration in CONFIGURATIONS],
-    }
-    with open(sys.argv[1], "w") as out:
+    vectors = {"made_by": f"{script}, transformers {transformers.__version__}, torch {torch.__version__}", "configurations": []}
+    for name, format, dtype, shards, changes in configurations:
+        config = {**defaults, **changes}
+        vectors["configurations"].append(vectors_of(name, format, dtype, shards, config, model_of(config, name)))
+    with open(path, "w") as out:
         json.dump(vectors, out, separators=(",", ":"))
         out.write("\n")
 
 
 if __name__ == "__main__":
-    main()
+    write(sys.argv[1], "make_llama_vectors.py", CONFIGURATIONS, DEFAULTS, model_of)

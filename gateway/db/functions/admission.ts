@@ -62,6 +62,8 @@ export const admit = {
     metadata: z.record(z.string(), z.string()).optional(), // that the request came with
     idempotency: wish.optional(),
     ...byId,
+    resumes: z.literal(true).optional(), // a stream that its client lost can be gone on with
+    is_begun: z.literal(true).optional(), // and it is not to run where there is none
     ...lockable,
   }),
   answer: z.discriminatedUnion('decision', [
@@ -81,6 +83,14 @@ export const admit = {
     }),
     z.strictObject({ decision: z.enum(['spend_cap_reached', 'insufficient_quota']), limits: shownLimits, quota }),
     ...verdicts,
+    z.strictObject({
+      decision: z.literal('idempotency_resumable'),
+      account_id: id,
+      request_id: uuid,
+      attempt: z.int().min(1),
+      nodes: z.array(node),
+    }),
+    z.strictObject({ decision: z.literal('idempotency_unknown') }),
   ]),
 }
 

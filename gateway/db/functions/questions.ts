@@ -17,7 +17,7 @@ export const find_nodes = {
 
 /** What admit would answer, and the price it would be by. */
 export const estimate = {
-  item: admit.item.omit({ idempotency: true, results_by_id: true }),
+  item: admit.item.omit({ idempotency: true, results_by_id: true, resumes: true, is_begun: true }),
   answer: z.strictObject({
     decision: z.literal('estimated'),
     verdict: admit.answer,

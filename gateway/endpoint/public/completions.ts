@@ -1,6 +1,7 @@
 // POST /v1/completions: raw prompts, continued as they stand. A string, several, token ids, or several lists of them.
 
 import * as z from 'zod'
+import type { PromptPart } from '../../../contract/internal/generation.ts'
 import { completion } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
@@ -56,7 +57,8 @@ const body = z
     best_of: unsupported(1),
     echo: z.boolean().nullish(),
     logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
-    suffix: unsupported(''),
+    // What is written stands between the prompt, which is a text, and this.
+    suffix: text.nullish(),
   })
   .catchall(askingNothing())
 
@@ -68,7 +70,7 @@ export const completionForm: GenerationForm<Body> = {
     generateRequest(fields, {
       ...own,
       shape: 'completion',
-      prompts: promptsOf(fields.prompt).map(rawPrompt),
+      prompts: partsOf(fields),
       logprobs: fields.logprobs ?? null,
       echo: echoOf(fields),
     }),
@@ -90,6 +92,18 @@ function echoOf({ echo, max_tokens }: Body): boolean {
   if (max_tokens === 0 && !echo)
     throw new ApiError('invalid_value', { param: 'max_tokens', message: "'max_tokens': 0 needs 'echo': true." })
   return echo ?? false
+}
+
+/** With a suffix, how the three are told apart is the node's to say, which has the model's vocabulary. */
+function partsOf({ prompt, suffix, echo, truncate_prompt_tokens }: Body): PromptPart[][] {
+  const prompts = promptsOf(prompt)
+  if (!suffix) return prompts.map(rawPrompt)
+  return prompts.map((before) => {
+    if (typeof before === 'string' && !echo && truncate_prompt_tokens == null)
+      return [{ infill: { before, after: suffix } }]
+    const message = "'suffix' goes with texts, and with neither 'echo' nor 'truncate_prompt_tokens'."
+    throw new ApiError('invalid_value', { param: 'suffix', message })
+  })
 }
 
 function promptsOf(prompt: Body['prompt']): (string | number[])[] {

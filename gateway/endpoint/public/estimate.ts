@@ -125,6 +125,8 @@ function refusalBy(verdict: Answer<'admit'>): ApiError | null {
     case 'idempotency_mismatch':
     case 'idempotency_running':
     case 'idempotency_lost':
+    case 'idempotency_resumable':
+    case 'idempotency_unknown':
       throw new Error('an estimate has no Idempotency-Key')
     default:
       return refusalOf(verdict)

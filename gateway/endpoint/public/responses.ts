@@ -14,6 +14,7 @@ import type { Asking, Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { generationFields, serviceTierOf } from '../../field/generation.ts'
 import { itemId, responseId } from '../../field/id.ts'
+import { firstLacked, unusable } from '../../field/last-event-id.ts'
 import { bodyOf, readBody } from '../../field/read-body.ts'
 import { itemsOf, type ResponseInput, referencesIn, responseInput, unusedOfItems } from '../../field/response-items.ts'
 import {
@@ -136,6 +137,8 @@ export const createResponse = endpoint(
 
 async function inBackground(c: Call, form: ReturnType<typeof responseForm>): Promise<InBackground> {
   const given = await readBody(c, form.schema)
+  if (firstLacked(c))
+    throw unusable('A stream in the background is gone on with by GET /v1/responses/{id}?stream=true.')
   if (given.store === false)
     throw new ApiError('invalid_value', {
       param: 'store',

@@ -18,6 +18,7 @@ import { endpoint } from '../../endpoint.ts'
 import { type Asking, type Call, type Env, settingsOf } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { pathId, responseId } from '../../field/id.ts'
+import { firstLacked } from '../../field/last-event-id.ts'
 import { pageQuery } from '../../field/page.ts'
 import { readQuery } from '../../field/query.ts'
 import { openedPart, sealedPart } from '../../sealed-part.ts'
@@ -211,7 +212,7 @@ export const retrieveResponse = endpoint(
   async (c, caller: Caller) => {
     const { stream, starting_after } = readQuery(c, retrieving)
     if (stream === 'true') {
-      const first = starting_after === undefined ? 0 : starting_after + 1
+      const first = starting_after === undefined ? (firstLacked(c) ?? 0) : starting_after + 1
       return streamResponse(c, caller, { job_id: pathId(c, 'id', responseId), first })
     }
     if (starting_after !== undefined)

@@ -63,12 +63,12 @@ function rowsOf(parts: readonly StepPart[]): Row[] {
   return rows
 }
 
-// The last of the prompt's tokens has none of the prompt's behind it.
+// The last of the prompt's tokens has none of the prompt's behind it. Where its value is asked, what the row scores is of no account.
 function scoredRows({ sequence, tokens, scores }: StepPart, tokens_before: number, rows: Row[]): void {
-  const { scheduled, prompt_tokens } = sequence
-  const end = Math.min(scheduled + tokens, prompt_tokens - 1)
+  const { scheduled, scoring_end } = sequence
+  const end = Math.min(scheduled + tokens, scoring_end)
   for (let at = end - scores; at < end; at++)
-    rows.push({ sequence, scored: sequence.tokens[at + 1]!, token: tokens_before + at - scheduled })
+    rows.push({ sequence, scored: sequence.tokens[at + 1] ?? 0, token: tokens_before + at - scheduled })
 }
 
 function fillPart(batch: StepBatch, i: number, part: StepPart, filled: { tokens: number; blocks: number }): void {

@@ -2,6 +2,7 @@
 // tokens out, on the engine's own thread. Arrays of a batch must not change until its step has resolved.
 
 import { createRequire } from 'node:module'
+import { fileURLToPath } from 'node:url'
 import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
 import { DIMENSION_MAX, HEAD_SIZE_MAX, HEADS_MAX, LAYERS_MAX } from './architecture/bounds.ts'
 import { BLOCK_TOKENS } from './block-pool.ts'
@@ -24,6 +25,7 @@ export interface ModelShape {
   rope_theta: number
   rope_scaling_factor: number // linear; 1 = none
   rms_norm_eps: number
+  layer_norm_eps: number
   tied_embeddings: boolean
 }
 
@@ -86,6 +88,10 @@ export interface StepResult {
 
 export interface EngineInfo {
   device: string
+  /** Names what decides the bits of all it computes: an instruction set, or a GPU. None of what computes nothing. */
+  arithmetic?: string
+  /** Of the weights as they are computed with, however they lie in files. */
+  weights_digest?: string
   weight_bytes: number
   kv_bytes: number
   parameters: number
@@ -166,8 +172,10 @@ function flat(constants: Constants): Map<string, number> {
   )
 }
 
+export const ADDON_PATH = fileURLToPath(new URL('../../../native/build/ziya.node', import.meta.url))
+
 /** The product's addon, or another build of it. */
-export function openAddon(path = '../../../native/build/ziya.node'): Addon {
+export function openAddon(path = ADDON_PATH): Addon {
   const addon = createRequire(import.meta.url)(path) as Addon
   requireSameConstants(addon.constants)
   return addon

@@ -19,6 +19,7 @@ export interface Room {
   sequence_tokens_max: number // what the context and all blocks hold
   undrawable_ids: readonly number[]
   grammar: Grammar | null // what every output is to be a text of
+  judges?: boolean // the model gives each prompt a value, and nothing is drawn
 }
 
 /** The choices of a request, in order, none of them submitted. */
@@ -26,7 +27,11 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
   const prompts = promptsOf(request, room)
   const stop_ids = stopIds(request, room)
   const own = {
-    output_tokens_max: outputTokensMax(request, prompts, room.sequence_tokens_max),
+    output_tokens_max: outputTokensMax(
+      room.judges ? { ...request, max_tokens: 0 } : request,
+      prompts,
+      room.sequence_tokens_max,
+    ),
     output_tokens_min: request.min_tokens,
     stop_ids,
     undrawable_ids: room.undrawable_ids,
@@ -37,10 +42,10 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
   const sampling = (choice: number) => ({
     ...samplingOfChoice(request.sampling, choice),
     bias: biasOf(request.logit_bias),
-    logprobs: request.logprobs,
+    logprobs: room.judges ? 0 : request.logprobs, // a value comes in the place of one
   })
   const { tokenizer } = room.model
-  const is_scored = request.echo && request.logprobs !== null
+  const is_scored = request.echo && request.logprobs !== null && !room.judges
   return prompts.flatMap((prompt, p) => {
     const sequences = fork(
       request.n,
@@ -52,6 +57,7 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
           sampling: sampling(p * request.n + copy),
           reading: readingAfter(prompt, stop_ids, room),
           scores_prompt: is_scored && !leader,
+          is_judged: room.judges ?? false,
         }),
     )
     const echo = request.echo && !is_scored ? Detokenizer.beginningOf(tokenizer, prompt) : ''

@@ -1,6 +1,6 @@
 // A request in our own engine: one sequence a choice, and the way from its tokens to text.
 
-import type { Run, RunChoice, RunEvent, RunRequest } from '../runner.ts'
+import type { Run, RunChoice, RunEvent, RunRequest, TokenLogprob } from '../runner.ts'
 import { ChoiceText, type Delivery } from '../text/choice-text.ts'
 import { type EchoedPrompt, EchoReader } from './echoed-prompt.ts'
 import type { DrawnOutput, PromptOutput } from './scheduler.ts'
@@ -24,9 +24,11 @@ const NOTHING = { unfinished: '', text: '' }
 export class NativeRun implements Run {
   readonly choices: readonly NativeChoice[]
   readonly prompt_token_ids?: readonly (readonly number[])[]
+  readonly fingerprint: string | null
   readonly #loop: StepLoop
 
-  constructor(request: TextRequest, choices: NativeChoiceParts[], loop: StepLoop) {
+  constructor(request: TextRequest, choices: NativeChoiceParts[], loop: StepLoop, fingerprint: string | null = null) {
+    this.fingerprint = fingerprint
     this.choices = choices.map((parts, index) => new NativeChoice({ ...parts, run: this, index, request }))
     this.#loop = loop
     if (request.return_token_ids) this.prompt_token_ids = this.#leaders.map((sequence) => sequence.prompt)
@@ -138,7 +140,9 @@ class NativeChoice implements RunChoice, LoopChoice {
     const prompt = this.#echo?.prompt
     prompt?.score(scores)
     for (const choice of this.run.choices) if (prompt && choice.#echo?.prompt === prompt) yield* choice.#echoed()
-    if (finish !== null) yield this.cut()
+    if (finish === null) return
+    const end = this.cut()
+    yield this.sequence.is_judged ? { ...end, text: '', logprobs: scores.map(valueAsLogprob) } : end
   }
 
   *#echoBefore(output: DrawnOutput): Generator<RunEvent> {
@@ -155,6 +159,11 @@ class NativeChoice implements RunChoice, LoopChoice {
     this.is_over = finish !== null
     return { run: this.run, choice: this.#index, text, tokens, logprobs, finish, stop }
   }
+}
+
+/** The value of an answer stands in the place of a log-probability. */
+function valueAsLogprob({ logprob }: PromptOutput['scores'][number]): TokenLogprob {
+  return { text: '', bytes: null, logprob, top: [], offset: 0 }
 }
 
 function sum<T>(items: readonly T[], of: (item: T) => number): number {

@@ -20,8 +20,11 @@ import type {
 } from '../runner.ts'
 import { ChatTemplate } from './chat/chat-template.ts'
 import type { Engine } from './engine.ts'
+import { fingerprintOf } from './fingerprint.ts'
 import { Grammar } from './grammar/grammar.ts'
 import { Grammars } from './grammar/grammars.ts'
+import { infillParts } from './infill.ts'
+import { judgedParts, wrongModel } from './judged.ts'
 import type { Model } from './load/model-folder.ts'
 import { encodePrompts, prepareChoices, undrawableIds } from './prepare.ts'
 import { NativeRun } from './run.ts'
@@ -33,10 +36,12 @@ import { Detokenizer } from './tokenizer/detokenizer.ts'
 import { refuseStrangeIds } from './tokenizer/encode-prompt.ts'
 
 export interface NativeRunnerOptions {
-  model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'> & Partial<Pick<Model, 'chat_template'>>
+  model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'> & Partial<Pick<Model, 'chat_template' | 'architecture'>>
   engine: Engine
   limits: SchedulerLimits
   lookahead: 'auto' | 'on' | 'off' // auto: on a GPU
+  /** Told of an error that ended one sequence alone. */
+  onFault?: (error: unknown) => void
 }
 
 export class NativeRunner implements Runner {
@@ -47,16 +52,18 @@ export class NativeRunner implements Runner {
   readonly #grammars: Grammars
   readonly #chat_template: ChatTemplate | null
   readonly #undrawable_ids: readonly number[]
+  readonly #fingerprint: string | null
 
   constructor(options: NativeRunnerOptions) {
-    const { model, engine, limits, lookahead } = options
+    const { model, engine, limits, lookahead, onFault } = options
     const looks_ahead = lookahead === 'auto' ? engine.info.device.startsWith('cuda') : lookahead === 'on'
     this.#options = options
     this.#grammars = new Grammars(model)
     this.#chat_template = chatTemplateOf(model)
     this.#undrawable_ids = undrawableIds(model)
-    this.#scheduler = new Scheduler(limits)
-    this.#loop = new StepLoop({ engine, scheduler: this.#scheduler, looks_ahead })
+    this.#fingerprint = engine.info.weights_digest === undefined ? null : fingerprintOf(model.shape, engine.info)
+    this.#scheduler = new Scheduler({ ...limits, vocab_size: model.shape.vocab_size })
+    this.#loop = new StepLoop({ engine, scheduler: this.#scheduler, looks_ahead, ...(onFault && { onFault }) })
     this.sequence_tokens_max = Math.min(model.shape.context_tokens, this.#scheduler.sequence_tokens_max)
   }
 
@@ -91,8 +98,8 @@ export class NativeRunner implements Runner {
     assert(held === null || held instanceof Grammar, 'a constraint is held by the runner that is to follow it')
     const { model } = this.#options
     const limits = { sequence_tokens_max: this.sequence_tokens_max, undrawable_ids: this.#undrawable_ids }
-    const room = { model, ...limits, grammar: held }
-    return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop)
+    const room = { model, ...limits, grammar: held, judges: this.#judges }
+    return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop, this.#fingerprint)
   }
 
   encode(prompts: PromptPart[][], truncated: Truncation = { max_tokens: 0 }): number[][] {
@@ -114,10 +121,17 @@ export class NativeRunner implements Runner {
     await this.#options.engine.close()
   }
 
+  get #judges(): boolean {
+    return this.#options.model.architecture?.judgedText !== undefined
+  }
+
   async #formatted(parts: PromptPart[]): Promise<PlainPart[]> {
     const plain: PlainPart[] = []
     for (const part of parts) {
-      if (!('chat' in part)) plain.push(part)
+      if ('judged' in part) plain.push(...judgedParts(part, this.#options.model))
+      else if (this.#judges) throw wrongModel('This model judges answers and writes none: ask /v1/score or /v1/rerank.')
+      else if ('infill' in part) plain.push(...infillParts(part, this.#options.model.tokenizer))
+      else if (!('chat' in part)) plain.push(part)
       else if (this.#chat_template) plain.push(...(await this.#chat_template.parts(part)))
       else
         throw new Refusal('invalid_messages', 'The folder of this model has no chat template.', { param: 'messages' })
@@ -129,9 +143,11 @@ export class NativeRunner implements Runner {
   async #generateOneToken(): Promise<void> {
     const sampling = { ...neutralSampling, temperature: 0, seed: 0n, bias: biasOf([]), logprobs: null }
     const limits = { output_tokens_max: 1, output_tokens_min: 0, stop_ids: new Set<number>(), cache_salt: '' }
-    this.#scheduler.submit(new Sequence({ prompt: [0], ...limits, priority: 'interactive', sampling }))
+    const judged = this.#judges && { output_tokens_max: 0, is_judged: true, sampling: { ...sampling, logprobs: 0 } }
+    this.#scheduler.submit(new Sequence({ prompt: [0], ...limits, priority: 'interactive', sampling, ...judged }))
     const step = this.#scheduler.schedule()!
     const [output] = this.#scheduler.apply(step, await this.#options.engine.step(step.batch))
+    for (const { error } of this.#scheduler.takeFaults()) throw error
     if (output && 'is_broken' in output)
       throw Object.assign(new Error('the model computed a logit that is not finite'), { code: 'logits_not_finite' })
   }

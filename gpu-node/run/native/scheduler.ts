@@ -29,6 +29,7 @@ export interface SchedulerLimits {
   sequences_max: number // that run together
   waiting_max: number
   speculation?: 'off' | 'prompt-lookup' // off by default
+  vocab_size?: number // no draft has any id from here on; without it drafts are trusted
 }
 
 // A sequence of a batch is overtaken by no more than so many that come after it: then it is as old as they are.
@@ -66,6 +67,12 @@ export interface BrokenOutput {
   is_broken: true
 }
 
+/** A sequence that ended because what was computed for it alone threw. */
+export interface Fault {
+  sequence: Sequence
+  error: unknown
+}
+
 /** The step being put together. */
 interface Plan {
   parts: Map<Sequence, StepPart>
@@ -91,6 +98,7 @@ export class Scheduler {
   #drafts_accepted = 0
   readonly #tables = new BlockTables()
   #last_step: Step | null = null
+  #faults: Fault[] = []
 
   constructor(limits: SchedulerLimits, mask_time = new MaskTime()) {
     this.#limits = limits
@@ -146,6 +154,14 @@ export class Scheduler {
    * cost is an estimate, null where there is none: it decides how much of a prompt and of drafts the step takes along.
    */
   schedule(cost: StepCost | null = null): Step | null {
+    while (true) {
+      const faults_before = this.#faults.length
+      const step = this.#scheduleOnce(cost)
+      if (step || this.#faults.length === faults_before) return step // else there is room for others now
+    }
+  }
+
+  #scheduleOnce(cost: StepCost | null): Step | null {
     const under_way = this.#last_step && this.isWanted(this.#last_step) ? this.#last_step : null
     if (under_way?.parts.some(({ draft }) => draft.length > 0)) return null
     const tokens_left = this.#limits.batch_tokens_max
@@ -161,8 +177,10 @@ export class Scheduler {
       if (plan.is_ahead) return null // drafts follow the token that is still being drawn, and are worth more
       this.#draft(parts, plan.tokens_left, cost)
     }
-    this.#last_step = { parts, batch: buildBatch(parts, this.#tables) }
-    bookAsUnderWay(parts)
+    const whole = parts.filter(({ sequence }) => sequence.state === 'running')
+    if (whole.length === 0) return null
+    this.#last_step = { parts: whole, batch: buildBatch(whole, this.#tables) }
+    bookAsUnderWay(whole)
     return this.#last_step
   }
 
@@ -176,22 +194,47 @@ export class Scheduler {
     const outputs: SequenceOutput[] = []
     let row = 0
     for (const part of step.parts) {
-      const { sequence, samples, scores } = part
+      const { sequence, samples } = part
       const first_row = row
       row += rowCount(part)
       if (sequence.state !== 'running') continue
       sequence.leaveStep(part.tokens, { drew: samples })
-      if (isBroken(part, result, first_row)) {
-        this.#break(sequence, outputs)
-        continue
-      }
-      const has_ended = takePrompt(part, result, first_row, outputs)
-      const ends = has_ended || (samples && this.#append(part, result, first_row + scores, outputs))
+      const ends = this.#ofItself(sequence, false, () => this.#take(part, result, first_row, outputs))
       if (sequence.state === 'running') this.#memory.cacheFullBlocks(sequence)
       if (ends) this.#finish(sequence)
     }
     this.#memory.assertAddsUp(this.#running)
     return outputs
+  }
+
+  /** Sequences that ended by a fault of their own since this was asked last; they give no output. */
+  takeFaults(): Fault[] {
+    const faults = this.#faults
+    this.#faults = []
+    return faults
+  }
+
+  // What concerns one sequence alone ends no other: where it throws, that sequence is over.
+  #ofItself<T>(sequence: Sequence, otherwise: T, compute: () => T): T {
+    try {
+      return compute()
+    } catch (error) {
+      this.#faults.push({ sequence, error })
+      this.#memory.forget(sequence)
+      this.#finish(sequence)
+      return otherwise
+    }
+  }
+
+  /** Books what a step computed for one sequence. Says whether that ends it. */
+  #take(part: StepPart, result: StepResult, first_row: number, outputs: SequenceOutput[]): boolean {
+    const { sequence, samples, scores } = part
+    if (isBroken(part, result, first_row)) {
+      this.#break(sequence, outputs)
+      return false
+    }
+    const has_ended = takePrompt(part, result, first_row, outputs)
+    return has_ended || (samples && this.#append(part, result, first_row + scores, outputs))
   }
 
   // Tokens are taken row after row, for as long as what was drafted is what was drawn. What a wrong draft left in the blocks
@@ -243,7 +286,7 @@ export class Scheduler {
       sequence.unmasked_steps++
       return false
     }
-    this.#mask_time.spend(() => sequence.reading!.makeMask())
+    this.#mask_time.spend(() => this.#ofItself(sequence, undefined, () => sequence.reading!.makeMask()))
     return true
   }
 
@@ -310,6 +353,7 @@ export class Scheduler {
     if (most === 0) return
     const reaches_end = most === sequence.remaining && !sequence.has_no_output
     const samples = reaches_end && this.#isMasked(plan, sequence)
+    if (sequence.state !== 'running') return
     const tokens = reaches_end && !samples ? most - 1 : most
     if (tokens === 0) return
     if (samples) sequence.unmasked_steps = 0
@@ -338,12 +382,24 @@ export class Scheduler {
       const { sequence } = part
       const blocks = sequence.blocks.length + Math.max(this.#memory.blocks_free - this.#running.length, 0)
       const room = Math.min(blocks * BLOCK_TOKENS - sequence.target, tokens_left, DRAFT_TOKENS_MAX)
-      part.draft = this.#masked(sequence, sequence.propose(room, chanceMin))
+      part.draft = this.#ofItself(sequence, NO_DRAFT, () => this.#draftOf(sequence, room, chanceMin))
+      if (sequence.state !== 'running') continue
       this.#memory.grow(sequence, sequence.target + part.draft.length)
       tokens_left -= part.draft.length
       if (part.draft.length > 0) this.#drafts++
       this.#drafts_proposed += part.draft.length
     }
+  }
+
+  #draftOf(sequence: Sequence, room: number, chanceMin: (drafted: number, expected: number) => number) {
+    const draft = this.#masked(sequence, sequence.propose(room, chanceMin))
+    const { vocab_size = Number.POSITIVE_INFINITY } = this.#limits
+    assert(draft.length <= Math.max(room, 0), 'a draft keeps to its room')
+    assert(
+      draft.every((id) => id >= 0 && id < vocab_size),
+      'a draft is of the vocabulary',
+    )
+    return draft
   }
 
   #masked({ reading }: Sequence, draft: readonly number[]): readonly number[] {

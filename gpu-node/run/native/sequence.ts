@@ -42,6 +42,8 @@ export interface SequenceOptions {
   reading?: Reading | null
   /** Whether each token of its prompt is scored: how likely it is behind those before it. */
   scores_prompt?: boolean
+  /** Whether a value is asked of the last token of its prompt, by a model that judges. */
+  is_judged?: boolean
 }
 
 export class Sequence {
@@ -55,6 +57,7 @@ export class Sequence {
   readonly cache_salt: string
   readonly leader: Sequence | null
   readonly reading: Reading | null
+  readonly is_judged: boolean
   readonly tokens: number[] // prompt, then output
   state: 'new' | 'waiting' | 'running' | 'finished' = 'new'
   arrival = 0 // order of submission; a smaller one is older
@@ -86,6 +89,7 @@ export class Sequence {
     this.cache_salt = options.cache_salt
     this.leader = options.leader ?? null
     this.reading = options.reading ?? null
+    this.is_judged = options.is_judged ?? false
     this.tokens = [...options.prompt]
     this.scored = options.scores_prompt ? 1 : this.prompt_tokens // nothing comes before the first
     this.prediction = options.predicted ? new Prediction(options.predicted, this.tokens) : null
@@ -112,11 +116,16 @@ export class Sequence {
     return this.output_tokens_max === 0
   }
 
-  /** How many tokens of its prompt are scored by the next so many, each by the one before it. */
+  /** How many tokens of its prompt are scored by the next so many, each by the one before it; or whether the value of its last is told. */
   scoresOf(tokens: number): number {
     const first = Math.max(this.scheduled, this.scored - 1)
-    const end = Math.min(this.scheduled + tokens, this.prompt_tokens - 1)
+    const end = Math.min(this.scheduled + tokens, this.scoring_end)
     return Math.max(end - first, 0)
+  }
+
+  /** Behind the last token of its prompt that tells something: a value, or a score of the next. */
+  get scoring_end(): number {
+    return this.is_judged ? this.prompt_tokens : this.prompt_tokens - 1
   }
 
   /** Comes in with the blocks of its beginning that the cache has. */

@@ -5,7 +5,7 @@
 import type { Run, RunEvent, RunnerListener } from '../runner.ts'
 import { DrainRate } from './drain-rate.ts'
 import type { Engine, StepResult } from './engine.ts'
-import type { BrokenOutput, Scheduler, SequenceOutput, Step } from './scheduler.ts'
+import type { BrokenOutput, Fault, Scheduler, SequenceOutput, Step } from './scheduler.ts'
 import type { Sequence } from './sequence.ts'
 import { StepCostEstimate } from './step-cost.ts'
 
@@ -13,6 +13,8 @@ export interface StepLoopOptions {
   engine: Engine
   scheduler: Scheduler
   looks_ahead: boolean
+  /** Told of an error that ended one sequence, while the loop goes on. */
+  onFault?: (error: unknown) => void
 }
 
 /** Whose sequence it is that the loop runs. */
@@ -34,6 +36,7 @@ export class StepLoop {
   readonly #rate = new DrainRate()
   #listener: RunnerListener | null = null
   #in_flight: StepInFlight[] = [] // in order; two at most
+  #failed: Run[] = [] // that nobody was told of yet
   #last_step_ended_ms = performance.now()
   #is_running = false
 
@@ -83,11 +86,16 @@ export class StepLoop {
 
   async #run(): Promise<void> {
     let step = this.#begin()
-    while (step) {
+    while (step || this.#failed.length > 0) {
+      if (!step) {
+        await this.#handOut(0, [])
+        step = this.#begin()
+        continue
+      }
       const ahead = this.#options.looks_ahead ? this.#begin() : null
       const outputs = await this.#end(step)
       const next = ahead ?? this.#begin()
-      await this.#handOut(step, outputs) // while the next one runs
+      await this.#handOut(step.batch.tokens.length, outputs) // while the next one runs
       step = this.#ifWanted(next) ?? this.#begin()
     }
     // This is the same turn as the last look at the schedule: whoever starts later kicks. (After a failure it stays true:
@@ -97,6 +105,7 @@ export class StepLoop {
 
   #begin(): StepInFlight | null {
     const scheduled = this.#options.scheduler.schedule(this.#cost.cost)
+    this.#endFaulty(this.#options.scheduler.takeFaults())
     if (!scheduled) return null
     const submitted_at_ms = performance.now()
     for (const { sequence } of scheduled.parts) sequence.first_step_at_ms ??= submitted_at_ms
@@ -115,7 +124,9 @@ export class StepLoop {
     this.#last_step_ended_ms = now
     this.#rate.step(step.batch.tokens.length, step_ms / 1000)
     this.#cost.observe(step.batch.tokens.length, step_ms)
-    return this.#options.scheduler.apply(step, result)
+    const outputs = this.#options.scheduler.apply(step, result)
+    this.#endFaulty(this.#options.scheduler.takeFaults())
+    return outputs
   }
 
   // The engine runs one after the other: a step ahead begins when the one before it has ended.
@@ -130,34 +141,50 @@ export class StepLoop {
     return null
   }
 
-  #handOut({ batch }: Step, outputs: SequenceOutput[]): Promise<void> {
-    return this.#listener!.onStep({
-      at_ms: this.#last_step_ended_ms,
-      computed_tokens: batch.tokens.length,
-      failed: this.#endBroken(outputs),
-      events: this.#eventsOf(outputs),
-    })
+  #handOut(computed_tokens: number, outputs: SequenceOutput[]): Promise<void> {
+    for (const output of outputs) if ('is_broken' in output) this.#endRunOf(output.sequence)
+    const failed = this.#failed
+    this.#failed = []
+    const at_ms = this.#last_step_ended_ms
+    return this.#listener!.onStep({ at_ms, computed_tokens, events: this.#eventsOf(outputs, failed), failed })
   }
 
-  /** Ends the runs that have a broken sequence, all of their choices: one answer has them all. */
-  #endBroken(outputs: SequenceOutput[]): Run[] {
-    const broken = outputs.filter((output) => 'is_broken' in output)
-    const runs = new Set(broken.flatMap(({ sequence }) => this.#choices.get(sequence)?.run ?? []))
-    if (runs.size > 0) for (const choice of [...this.#choices.values()]) if (runs.has(choice.run)) this.#forget(choice)
-    return [...runs]
+  #endFaulty(faults: Fault[]): void {
+    for (const { sequence, error } of faults) {
+      this.#options.onFault?.(error)
+      this.#endRunOf(sequence)
+    }
   }
 
-  *#eventsOf(outputs: SequenceOutput[]): Generator<RunEvent> {
+  /** Ends the run of a sequence that goes on no more, all of its choices: one answer has them all. */
+  #endRunOf(sequence: Sequence, failed = this.#failed): void {
+    const run = this.#choices.get(sequence)?.run
+    if (!run) return
+    failed.push(run)
+    for (const choice of [...this.#choices.values()]) if (choice.run === run) this.#forget(choice)
+  }
+
+  /** Runs whose events cannot be made are put to those that failed. */
+  *#eventsOf(outputs: SequenceOutput[], failed: Run[]): Generator<RunEvent> {
     for (const output of outputs) {
       const choice = this.#choices.get(output.sequence)
       if (!choice || 'is_broken' in output) continue // a stop string ended it, in the same step; or somebody else, since
-      for (const event of choice.take(output)) {
-        if (event.finish !== null) {
-          this.#forget(choice)
-          this.#rate.ended(choice.output_tokens)
-        }
-        yield event
+      try {
+        yield* this.#eventsOfOne(choice, output)
+      } catch (error) {
+        this.#options.onFault?.(error)
+        this.#endRunOf(output.sequence, failed)
       }
+    }
+  }
+
+  *#eventsOfOne(choice: LoopChoice, output: Exclude<SequenceOutput, BrokenOutput>): Generator<RunEvent> {
+    for (const event of choice.take(output)) {
+      if (event.finish !== null) {
+        this.#forget(choice)
+        this.#rate.ended(choice.output_tokens)
+      }
+      yield event
     }
   }
 

@@ -40,6 +40,8 @@ struct AttentionTask {
   int64_t out_stride;
 };
 
+constexpr int width_max = 16;  // of any instruction set
+
 struct Bodies {
   const char* name;
   int width;  // floats in a vector, and outputs in a panel
@@ -48,6 +50,12 @@ struct Bodies {
 
   // columns_padded is a multiple of width; the padding of x and weight is zero.
   void (*rms_norm)(const float* x, const float* weight, int columns, int columns_padded, float eps, float* out);
+
+  // The same, with a bias that is padded as weight is. out is not x.
+  void (*layer_norm)(const float* x, const float* weight, const float* bias, int columns, int columns_padded, float eps, float* out);
+
+  // out = gelu(x + bias), by tanh; count is a multiple of width.
+  void (*gelu)(const float* x, const float* bias, int count, float* out);
 
   // scratch: tokens * group * (2 * value_stride + attention_fold + 2) floats
   void (*attention)(const AttentionTask& task, float* scratch);

@@ -9,6 +9,8 @@
 namespace ziya {
 namespace {
 
+static_assert(width <= width_max);
+
 // The prefill path's blocks: a slice of a pair in L1 as fp32 (16 KiB), the rows' slices and the sums in L2.
 constexpr int blocked_k = 2048 / width;
 constexpr int blocked_rows = 174;
@@ -53,6 +55,12 @@ inline Floats exponential(Floats x) {
   y = fma(y, r, set1(5.0000001201e-1f));
   y = add(fma(y, mul(r, r), r), set1(1));
   return zero_where_below(x, lowest, mul(y, pow2(n)));
+}
+
+// 0.5 x (1 + tanh(u)) is x / (1 + exp(-2 u)), where u = sqrt(2 / pi) (x + 0.044715 x^3).
+inline Floats gelu(Floats x) {
+  const Floats cubic = fma(mul(x, x), set1(0.044715f), set1(1));
+  return div(x, add(set1(1), exponential(mul(mul(x, cubic), set1(-1.5957691216f)))));
 }
 
 inline Floats silu(Floats x) { return div(x, add(set1(1), exponential(sub(set1(0), x)))); }
@@ -241,6 +249,34 @@ void rms_norm(const float* x, const float* weight, int columns, int columns_padd
   for (int i = 0; i < columns_padded; i += width) store(out + i, mul(mul(load(x + i), scale), load(weight + i)));
 }
 
+inline float sum_of(const float* x, int count) {
+  Floats sum[4] = {set1(0), set1(0), set1(0), set1(0)};
+  for (int i = 0, lane = 0; i < count; i += width, lane = (lane + 1) & 3) sum[lane] = add(sum[lane], load(x + i));
+  return sum_lanes(add(add(sum[0], sum[1]), add(sum[2], sum[3])));
+}
+
+inline float sum_of_squares(const float* x, int count) {
+  Floats sum[4] = {set1(0), set1(0), set1(0), set1(0)};
+  for (int i = 0, lane = 0; i < count; i += width, lane = (lane + 1) & 3) {
+    const Floats value = load(x + i);
+    sum[lane] = fma(value, value, sum[lane]);
+  }
+  return sum_lanes(add(add(sum[0], sum[1]), add(sum[2], sum[3])));
+}
+
+void layer_norm(const float* x, const float* weight, const float* bias, int columns, int columns_padded, float eps, float* out) {
+  const Floats mean = set1(sum_of(x, columns_padded) / float(columns));
+  for (int i = 0; i < columns_padded; i += width) store(out + i, sub(load(x + i), mean));
+  for (int i = columns; i < columns_padded; i++) out[i] = 0;
+  const Floats scale = set1(1.0f / __builtin_sqrtf(sum_of_squares(out, columns_padded) / float(columns) + eps));
+  for (int i = 0; i < columns_padded; i += width)
+    store(out + i, fma(mul(load(out + i), scale), load(weight + i), load(bias + i)));
+}
+
+void gelu(const float* x, const float* bias, int count, float* out) {
+  for (int i = 0; i < count; i += width) store(out + i, gelu(add(load(x + i), load(bias + i))));
+}
+
 float maximum(const float* x, int count) {
   Floats result = load(x);
   for (int i = width; i < count; i += width) result = max(result, load(x + i));
@@ -363,7 +399,7 @@ void attention(const AttentionTask& task, float* scratch) {
 }
 
 Bodies make_bodies(const char* name) {
-  return {name, width, matmul_scratch_floats, matmul, rms_norm, attention, maximum, exp_sum};
+  return {name, width, matmul_scratch_floats, matmul, rms_norm, layer_norm, gelu, attention, maximum, exp_sum};
 }
 
 }  // namespace

@@ -44,6 +44,7 @@ class CpuKernels : public Kernels {
     return std::string("cpu ") + bodies_.name + ", " + std::to_string(pool_.threads()) +
            (pool_.threads() == 1 ? " thread" : " threads");
   }
+  std::string arithmetic() const override { return bodies_.name; }
   int64_t allocated_bytes() const override { return allocated_; }
 
   std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout) override;
@@ -63,12 +64,19 @@ class CpuKernels : public Kernels {
   void finish_step(StepResult& result) override;
 
   void embed(const Matrix& table, Activations& residual) override;
+  void add_positions(const Matrix& table, Activations& residual) override;
   void rms_norm(const Activations& in, const Vector& weight, Activations& out) override;
   void rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) override;
+  void layer_norm(const Activations& in, const Vector& weight, const Vector& bias, Activations& out) override;
+  void layer_norm_rows(const Activations& in, const Vector& weight, const Vector& bias, RowRange rows, Activations& out) override;
   void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) override;
+  void place_qkv(const Vector& bias, Activations& qkv, KvLayer& kv) override;
   void attention(const Activations& qkv, const KvLayer& kv, Activations& out) override;
+  void project(const Activations& in, const Matrix& weight, Activations& out) override;
   void project_add(const Activations& in, const Matrix& weight, Activations& residual) override;
+  void add_bias(const Vector& bias, Activations& residual) override;
   void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) override;
+  void gelu(const Activations& in, const Vector& bias, Activations& out) override;
   void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) override;
   void sample(const Activations& logits, RowRange range) override;
 
@@ -78,6 +86,8 @@ class CpuKernels : public Kernels {
   int64_t value_head_size() const { return int64_t(value_stride_) * block_tokens; }
   void charge(const Memory& memory);
   void matmul(const Activations& in, const Matrix& weight, int rows, const Activations& out, Epilogue epilogue);
+  template <class Body>
+  void each_token(const Body& body);
   void place_tokens(const StepBatch& batch);
   void compute_angles();
   void rotate(float* head, int token, float scale) const;
@@ -165,6 +175,19 @@ std::unique_ptr<KvLayer> CpuKernels::make_kv_layer(int blocks) {
   return layer;
 }
 
+// panel[k * width + lane] = rows[lane * inputs + k], by way of a tile: rows of some lengths begin in one cache set, and read column
+// by column would push one another out.
+void pack_panel(const uint16_t* rows, int inputs, int lanes, uint16_t* panel, int width) {
+  constexpr int tile_columns = 128;
+  uint16_t tile[width_max][tile_columns + 2];
+  for (int begin = 0; begin < inputs; begin += tile_columns) {
+    const int columns = std::min(tile_columns, inputs - begin);
+    for (int lane = 0; lane < lanes; lane++) std::copy_n(rows + int64_t(lane) * inputs + begin, columns, tile[lane]);
+    for (int k = 0; k < columns; k++)
+      for (int lane = 0; lane < lanes; lane++) panel[int64_t(begin + k) * width + lane] = tile[lane][k];
+  }
+}
+
 void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) {
   const CpuMatrix& matrix = cpu(to);
   const int inputs = matrix.inputs, width = matrix.width;
@@ -177,8 +200,7 @@ void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRow
     while (row + together < rows && together < width && matrix.at(first_row + row + together) == panel + together)
       together++;
     const uint16_t* from = fp16.get() + int64_t(row) * inputs;
-    for (int k = 0; k < inputs; k++)
-      for (int lane = 0; lane < together; lane++) panel[int64_t(k) * width + lane] = from[int64_t(lane) * inputs + k];
+    pack_panel(from, inputs, together, panel, width);
     row += together;
   }
 }
@@ -293,6 +315,17 @@ void CpuKernels::embed(const Matrix& table, Activations& residual) {
   });
 }
 
+void CpuKernels::add_positions(const Matrix& table, Activations& residual) {
+  const CpuMatrix& matrix = cpu(table);
+  pool_.split(tokens(), [&](int64_t begin, int64_t end, int) {
+    for (int64_t token = begin; token < end; token++) {
+      const uint16_t* from = matrix.at(places_[token].position);
+      float* to = cpu(residual).row(token);
+      for (int k = 0; k < matrix.inputs; k++) to[k] += half_to_float(from[int64_t(k) * matrix.width]);
+    }
+  });
+}
+
 void CpuKernels::rms_norm(const Activations& in, const Vector& weight, Activations& out) {
   const int padded = int(round_up(in.columns, bodies_.width));
   const auto normalize = [&](int64_t begin, int64_t end, int) {
@@ -311,6 +344,32 @@ void CpuKernels::rms_norm_rows(const Activations& in, const Vector& weight, RowR
   for (int i = 0; i < rows.count(); i++)
     bodies_.rms_norm(cpu(in).row(batch_->rows[rows.begin + i].token), cpu(weight), in.columns, padded,
                      float(shape_.rms_norm_eps), cpu(out).row(i));
+}
+
+// What is less work than waking the pool is done here.
+template <class Body>
+void CpuKernels::each_token(const Body& body) {
+  const auto each = [&](int64_t begin, int64_t end, int) {
+    for (int64_t token = begin; token < end; token++) body(token);
+  };
+  if (tokens() < pool_.threads() * 2)
+    each(0, tokens(), 0);
+  else
+    pool_.split(tokens(), each);
+}
+
+void CpuKernels::layer_norm(const Activations& in, const Vector& weight, const Vector& bias, Activations& out) {
+  const int padded = int(round_up(in.columns, bodies_.width));
+  each_token([&](int64_t token) {
+    bodies_.layer_norm(cpu(in).row(token), cpu(weight), cpu(bias), in.columns, padded, float(shape_.layer_norm_eps), cpu(out).row(token));
+  });
+}
+
+void CpuKernels::layer_norm_rows(const Activations& in, const Vector& weight, const Vector& bias, RowRange rows, Activations& out) {
+  const int padded = int(round_up(in.columns, bodies_.width));
+  for (int i = 0; i < rows.count(); i++)
+    bodies_.layer_norm(cpu(in).row(batch_->rows[rows.begin + i].token), cpu(weight), cpu(bias), in.columns, padded,
+                       float(shape_.layer_norm_eps), cpu(out).row(i));
 }
 
 void CpuKernels::matmul(const Activations& in, const Matrix& weight, int rows, const Activations& out,
@@ -373,6 +432,20 @@ void CpuKernels::store_key_value(const float* key, const float* value, int token
   for (int i = 0; i < shape_.head_size; i++) values[i] = float_to_half_saturated(value[i]);
 }
 
+void CpuKernels::place_qkv(const Vector& bias, Activations& qkv, KvLayer& kv) {
+  const float query_scale = 1.0f / std::sqrt(float(shape_.head_size));
+  const int queries = shape_.attention_columns(), size = shape_.head_size;
+  each_token([&](int64_t token) {
+    float* row = cpu(qkv).row(token);
+    for (int i = 0; i < qkv.columns; i++) row[i] += cpu(bias)[i];
+    for (int i = 0; i < queries; i++) row[i] *= query_scale;
+    for (int head = 0; head < shape_.kv_heads; head++) {
+      const float* key = row + queries + head * size;
+      store_key_value(key, key + shape_.kv_heads * size, int(token), head, static_cast<CpuKvLayer&>(kv));
+    }
+  });
+}
+
 void CpuKernels::attention(const Activations& qkv, const KvLayer& kv, Activations& out) {
   pool_.each(int64_t(tiles_.size()) * shape_.kv_heads, [&](int64_t index, int thread) {
     bodies_.attention(attention_task(index, cpu(qkv), static_cast<const CpuKvLayer&>(kv), cpu(out)),
@@ -404,12 +477,28 @@ AttentionTask CpuKernels::attention_task(int64_t index, const CpuActivations& qk
   return task;
 }
 
+void CpuKernels::project(const Activations& in, const Matrix& weight, Activations& out) {
+  matmul(in, weight, tokens(), out, Epilogue::store);
+}
+
 void CpuKernels::project_add(const Activations& in, const Matrix& weight, Activations& residual) {
   matmul(in, weight, tokens(), residual, Epilogue::add);
 }
 
+void CpuKernels::add_bias(const Vector& bias, Activations& residual) {
+  each_token([&](int64_t token) {
+    float* row = cpu(residual).row(token);
+    for (int i = 0; i < bias.columns; i++) row[i] += cpu(bias)[i];
+  });
+}
+
 void CpuKernels::gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) {
   matmul(in, weight, tokens(), out, Epilogue::swiglu);
+}
+
+void CpuKernels::gelu(const Activations& in, const Vector& bias, Activations& out) {
+  const int padded = int(round_up(in.columns, bodies_.width));
+  each_token([&](int64_t token) { bodies_.gelu(cpu(in).row(token), cpu(bias), padded, cpu(out).row(token)); });
 }
 
 void CpuKernels::logits(const Activations& in, const Matrix& weight, int rows, Activations& out) {

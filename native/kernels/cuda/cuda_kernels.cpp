@@ -125,6 +125,7 @@ class CudaKernels : public Kernels {
   std::string device() const override {
     return "cuda:" + std::to_string(device_.device) + " " + device_.properties.name;
   }
+  std::string arithmetic() const override { return device_.properties.name; }
   int64_t allocated_bytes() const override { return allocated_; }
 
   std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout) override;
@@ -150,14 +151,23 @@ class CudaKernels : public Kernels {
     device_.select();
     ZIYA_DEVICE::fill(matrix.view, seed, deviation, stream_);
   }
+  double seconds_of(const std::function<void()>& work);
+  void set_launches(bool start_early, bool record_steps);
 
   void embed(const Matrix& table, Activations& residual) override;
+  void add_positions(const Matrix& table, Activations& residual) override;
   void rms_norm(const Activations& in, const Vector& weight, Activations& out) override;
   void rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) override;
+  void layer_norm(const Activations& in, const Vector& weight, const Vector& bias, Activations& out) override;
+  void layer_norm_rows(const Activations& in, const Vector& weight, const Vector& bias, RowRange rows, Activations& out) override;
   void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) override;
+  void place_qkv(const Vector& bias, Activations& qkv, KvLayer& kv) override;
   void attention(const Activations& qkv, const KvLayer& kv, Activations& out) override;
+  void project(const Activations& in, const Matrix& weight, Activations& out) override;
   void project_add(const Activations& in, const Matrix& weight, Activations& residual) override;
+  void add_bias(const Vector& bias, Activations& residual) override;
   void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) override;
+  void gelu(const Activations& in, const Vector& bias, Activations& out) override;
   void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) override;
   void sample(const Activations& logits, RowRange range) override;
 
@@ -169,13 +179,15 @@ class CudaKernels : public Kernels {
   RecordingKey recording_key() const;
   ActivationView write_as(Activations& out, bool is_half);
   void clear(const DeviceMemory& memory);
+  void fill_cache(const DeviceMemory& memory);
   void download_halves(const CudaActivations& from, int rows, float* values);
   void multiply_halves(Epilogue epilogue, const ActivationView& in, const CudaMatrix& matrix, int rows, const ActivationView& out);
   void multiply(Epilogue epilogue, const Activations& in, const Matrix& weight, int rows, const ActivationView& out);
   void upload_angles();
 
   const DeviceChoice device_;
-  const bool records_steps_;
+  bool records_steps_;
+  const bool has_random_cache_;
   const int batch_tokens_max_;
   const ModelShape shape_;
   const CudaParts fast_;
@@ -197,6 +209,7 @@ class CudaKernels : public Kernels {
   std::array<EndedStep, unfinished_steps_max> ended_;
   int steps_ended_ = 0, steps_finished_ = 0;
   int64_t allocated_ = 0;
+  uint64_t fills_ = 0;  // each of a seed of its own
   const StepBatch* batch_ = nullptr;
   // After the memory that they name, so that they go first.
   std::map<RecordingKey, Recording> recordings_;
@@ -207,6 +220,7 @@ class CudaKernels : public Kernels {
 CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options)
     : device_(options.device),
       records_steps_(options.records_steps),
+      has_random_cache_(options.has_random_cache),
       batch_tokens_max_(limits.batch_tokens_max),
       shape_(shape),
       fast_(possible(options.fast)),
@@ -288,9 +302,17 @@ std::unique_ptr<KvLayer> CudaKernels::make_kv_layer(int blocks) {
   device_.select();
   const size_t bytes = size_t(blocks) * shape_.kv_heads * block_tokens * head_stride_ * sizeof(half);
   auto layer = std::make_unique<CudaKvLayer>(bytes, shape_.kv_heads, head_stride_);
-  clear(layer->keys);
-  clear(layer->values);
+  for (const DeviceMemory* memory : {&layer->keys, &layer->values}) {
+    clear(*memory);
+    if (has_random_cache_) fill_cache(*memory);
+  }
   return layer;
+}
+
+// As if it were a matrix, but for what is less than a tile of one.
+void CudaKernels::fill_cache(const DeviceMemory& memory) {
+  const int rows = int(memory.bytes() / sizeof(half) / (tile_rows * stage_inputs)) * tile_rows;
+  if (rows > 0) ZIYA_DEVICE::fill({memory.as<half>(), rows, stage_inputs, false}, ++fills_, 1, stream_);
 }
 
 void CudaKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) {
@@ -383,6 +405,22 @@ void CudaKernels::receive(const Kernels& other, const Activations& from, int row
   check(cudaStreamWaitEvent(sender.stream_, received_, 0), "a copy between devices");
 }
 
+double CudaKernels::seconds_of(const std::function<void()>& work) {
+  device_.select();
+  const TimingEvent begin, end;
+  begin.record(stream_);
+  work();
+  end.record(stream_);
+  return begin.seconds_until(end);
+}
+
+void CudaKernels::set_launches(bool start_early, bool record_steps) {
+  stream_.synchronize();
+  starts_early = start_early;
+  records_steps_ = record_steps;
+  recordings_.clear();  // they were recorded with what was set before
+}
+
 // Decode steps: each token is sampled. Others are too long for a launch to matter.
 bool CudaKernels::can_record() const {
   return records_steps_ && !batch_->want_logits && batch_->rows.size() == batch_->tokens.size() &&
@@ -438,6 +476,10 @@ void CudaKernels::embed(const Matrix& table, Activations& residual) {
   ZIYA_DEVICE::embed(step_.view(), tokens(), own(table).view, write_as(residual, false), stream_);
 }
 
+void CudaKernels::add_positions(const Matrix& table, Activations& residual) {
+  ZIYA_DEVICE::add_positions(step_.view(), tokens(), own(table).view, own(residual).view(), stream_);
+}
+
 void CudaKernels::rms_norm(const Activations& in, const Vector& weight, Activations& out) {
   ZIYA_DEVICE::rms_norm(own(in).view(), own(weight), float(shape_.rms_norm_eps), tokens(), write_as(out, true), stream_);
 }
@@ -445,6 +487,16 @@ void CudaKernels::rms_norm(const Activations& in, const Vector& weight, Activati
 void CudaKernels::rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) {
   ZIYA_DEVICE::rms_norm_rows(step_.view(), rows.begin, own(in).view(), own(weight), float(shape_.rms_norm_eps), logit_rows(rows.count()),
                              write_as(out, true), stream_);
+}
+
+void CudaKernels::layer_norm(const Activations& in, const Vector& weight, const Vector& bias, Activations& out) {
+  const LayerNormWeights weights = {own(weight), own(bias), float(shape_.layer_norm_eps)};
+  ZIYA_DEVICE::layer_norm(own(in).view(), weights, tokens(), write_as(out, true), stream_);
+}
+
+void CudaKernels::layer_norm_rows(const Activations& in, const Vector& weight, const Vector& bias, RowRange rows, Activations& out) {
+  const LayerNormWeights weights = {own(weight), own(bias), float(shape_.layer_norm_eps)};
+  ZIYA_DEVICE::layer_norm_rows(step_.view(), rows.begin, own(in).view(), weights, logit_rows(rows.count()), write_as(out, true), stream_);
 }
 
 void CudaKernels::multiply_halves(Epilogue epilogue, const ActivationView& in, const CudaMatrix& matrix, int rows,
@@ -476,6 +528,10 @@ void CudaKernels::qkv_rope(const Activations& in, const Matrix& weight, Activati
   rope(step_.view(), tokens(), heads_, angles_.as<float>(), out, static_cast<CudaKvLayer&>(kv).view, stream_);
 }
 
+void CudaKernels::place_qkv(const Vector& bias, Activations& qkv, KvLayer& kv) {
+  ZIYA_DEVICE::place_qkv(step_.view(), tokens(), heads_, own(bias), own(qkv).view(), static_cast<CudaKvLayer&>(kv).view, stream_);
+}
+
 void CudaKernels::attention(const Activations& qkv, const KvLayer& kv, Activations& out) {
   const KvView cache = static_cast<const CudaKvLayer&>(kv).view;
   const ActivationView to = write_as(out, true);
@@ -485,12 +541,24 @@ void CudaKernels::attention(const Activations& qkv, const KvLayer& kv, Activatio
   tiled_attention(step_.view(), {step_.counts(), is_recording_ ? device_.properties.multiProcessorCount : 0}, heads_, own(qkv).view(), cache, parts, to, stream_);
 }
 
+void CudaKernels::project(const Activations& in, const Matrix& weight, Activations& out) {
+  multiply(Epilogue::store, in, weight, tokens(), write_as(out, false));
+}
+
 void CudaKernels::project_add(const Activations& in, const Matrix& weight, Activations& residual) {
   multiply(Epilogue::add, in, weight, tokens(), own(residual).view());
 }
 
+void CudaKernels::add_bias(const Vector& bias, Activations& residual) {
+  ZIYA_DEVICE::add_bias(own(bias), tokens(), own(residual).view(), stream_);
+}
+
 void CudaKernels::gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) {
   multiply(Epilogue::swiglu, in, weight, tokens(), write_as(out, true));
+}
+
+void CudaKernels::gelu(const Activations& in, const Vector& bias, Activations& out) {
+  ZIYA_DEVICE::gelu(own(in).view(), own(bias), tokens(), write_as(out, true), stream_);
 }
 
 void CudaKernels::logits(const Activations& in, const Matrix& weight, int rows, Activations& out) {
@@ -524,6 +592,12 @@ bool is_suitable(int device) {
 
 void fill(Kernels& kernels, Matrix& matrix, uint64_t seed, float deviation) {
   static_cast<CudaKernels&>(kernels).fill(own(matrix), seed, deviation);
+}
+
+double device_seconds(Kernels& kernels, const std::function<void()>& work) { return static_cast<CudaKernels&>(kernels).seconds_of(work); }
+
+void set_launches(Kernels& kernels, bool start_early, bool record_steps) {
+  static_cast<CudaKernels&>(kernels).set_launches(start_early, record_steps);
 }
 
 std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const CudaOptions& options) {

@@ -8,6 +8,7 @@
 #include <cuda_runtime.h>
 
 #include <algorithm>
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <utility>
@@ -17,12 +18,19 @@
 
 // The one way to launch. Blocks may start before the kernel ahead of them has ended: see wait_for_previous_kernel.
 #define LAUNCH(kernel, grid, block, shared_bytes, stream, ...) \
-  ::ziya::ZIYA_DEVICE::launch_kernel(#kernel, kernel, grid, block, shared_bytes, stream, __VA_ARGS__)
+  LAUNCH_CLUSTERS(kernel, 1, grid, block, shared_bytes, stream, __VA_ARGS__)
+// The same, of which so many neighbouring blocks run at once and reach each other's shared memory.
+#define LAUNCH_CLUSTERS(kernel, cluster, grid, block, shared_bytes, stream, ...) \
+  ::ziya::ZIYA_DEVICE::launch_kernel(#kernel, kernel, cluster, grid, block, shared_bytes, stream, __VA_ARGS__)
 
 namespace ziya::ZIYA_DEVICE {
 
 __host__ __device__ constexpr int ceil_div(int a, int b) { return (a + b - 1) / b; }
 __host__ __device__ constexpr int round_up(int a, int b) { return ceil_div(a, b) * b; }
+
+#if !defined(ZIYA_EMULATOR)
+inline std::atomic<bool> starts_early{true};  // kernels, before the one ahead of them ends
+#endif
 
 }  // namespace ziya::ZIYA_DEVICE
 
@@ -69,20 +77,27 @@ int resident_blocks(const char* name, void (*kernel)(Parameters...), int threads
 }
 
 template <class... Parameters, class... Arguments>
-void launch_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block, size_t shared_bytes,
+void launch_kernel(const char* name, void (*kernel)(Parameters...), unsigned cluster, dim3 grid, dim3 block, size_t shared_bytes,
                    cudaStream_t stream, Arguments... arguments) {
   prepare_kernel(name, reinterpret_cast<const void*>(kernel), shared_bytes);
-  cudaLaunchAttribute attribute = {};
-  attribute.id = cudaLaunchAttributeProgrammaticStreamSerialization;
-  attribute.val.programmaticStreamSerializationAllowed = 1;
+  static const bool can = can_start_early();
+  cudaLaunchAttribute attributes[2] = {};
+  unsigned count = 0;
+  if (cluster > 1) {
+    attributes[count].id = cudaLaunchAttributeClusterDimension;
+    attributes[count++].val.clusterDim = {cluster, 1, 1};
+  }
+  if (can && starts_early) {
+    attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
+    attributes[count++].val.programmaticStreamSerializationAllowed = 1;
+  }
   cudaLaunchConfig_t config = {};
   config.gridDim = grid;
   config.blockDim = block;
   config.dynamicSmemBytes = shared_bytes;
   config.stream = stream;
-  config.attrs = &attribute;
-  static const bool can = can_start_early();
-  config.numAttrs = can ? 1 : 0;
+  config.attrs = attributes;
+  config.numAttrs = count;
   check(cudaLaunchKernelEx(&config, kernel, Parameters(arguments)...), name);
 }
 #endif
@@ -117,6 +132,11 @@ __device__ __forceinline__ float2 halves_to_floats(uint32_t pair) {
 }
 
 __device__ __forceinline__ float silu(float x) { return __fdividef(x, 1.0f + expf(-x)); }
+
+// By the tanh that approximates it: 0.5 x (1 + tanh(u)) is x / (1 + exp(-2 u)), where u = sqrt(2 / pi) (x + 0.044715 x^3).
+__device__ __forceinline__ float tanh_gelu(float x) {
+  return __fdividef(x, 1.0f + expf(-1.5957691216f * x * fmaf(x * x, 0.044715f, 1.0f)));
+}
 
 __device__ __forceinline__ float to_float(half value) { return __half2float(value); }
 __device__ __forceinline__ float to_float(float value) { return value; }

@@ -22,12 +22,30 @@ void resolve_references(TokenPlace* tokens, int token_count, RowPlace* rows, int
 // residual (tokens, hidden) fp32 = table[token id]
 void embed(const StepView& step, int tokens, const WeightView& table, const ActivationView& residual, cudaStream_t stream);
 
+// residual (tokens, hidden) fp32 += table[the token's position]
+void add_positions(const StepView& step, int tokens, const WeightView& table, const ActivationView& residual, cudaStream_t stream);
+
 // out (rows, columns) fp16 = in / rms(in) * weight
 void rms_norm(const ActivationView& in, const float* weight, float eps, int rows, const ActivationView& out,
               cudaStream_t stream);
 // The same, where out row i is of the step's row first_row + i.
 void rms_norm_rows(const StepView& step, int first_row, const ActivationView& in, const float* weight, float eps, int rows,
                    const ActivationView& out, cudaStream_t stream);
+
+struct LayerNormWeights {
+  const float *weight, *bias;  // (columns), padded with zeros to whole units
+  float eps;
+};
+// out (rows, columns) fp16 = (in - mean(in)) / deviation(in) * weight + bias; and where out row i is of the step's row first_row + i.
+void layer_norm(const ActivationView& in, const LayerNormWeights& weights, int rows, const ActivationView& out, cudaStream_t stream);
+void layer_norm_rows(const StepView& step, int first_row, const ActivationView& in, const LayerNormWeights& weights, int rows,
+                     const ActivationView& out, cudaStream_t stream);
+
+// to (rows, columns) fp32 += bias
+void add_bias(const float* bias, int rows, const ActivationView& to, cudaStream_t stream);
+
+// out (rows, columns) fp16 = gelu(in + bias), in fp32
+void gelu(const ActivationView& in, const float* bias, int rows, const ActivationView& out, cudaStream_t stream);
 
 enum class Epilogue { store, add, swiglu };
 
@@ -65,6 +83,10 @@ struct HeadShape {
 // written to the cache. angles (context, head_size) are cosines, then sines.
 void rope(const StepView& step, int tokens, const HeadShape& shape, const float* angles, const ActivationView& qkv,
           const KvView& kv, cudaStream_t stream);
+
+// The same for positions that do not rotate: bias is added to all of qkv.
+void place_qkv(const StepView& step, int tokens, const HeadShape& shape, const float* bias, const ActivationView& qkv, const KvView& kv,
+               cudaStream_t stream);
 
 // out (tokens, heads * head_size) fp16: a warp a query head. The reference, for any shape.
 void attention(const StepView& step, int tokens, const HeadShape& shape, const ActivationView& qkv, const KvView& kv,

@@ -57,6 +57,25 @@ class EventHandle {
   cudaEvent_t event_ = nullptr;
 };
 
+// The same, with the moment by the device's clock.
+class TimingEvent {
+ public:
+  TimingEvent() { check(cudaEventCreateWithFlags(&event_, cudaEventDefault), "an event"); }
+  TimingEvent(const TimingEvent&) = delete;
+  ~TimingEvent() { cudaEventDestroy(event_); }
+  void record(cudaStream_t stream) const { check(cudaEventRecord(event_, stream), "an event"); }
+  // Waits for the later one.
+  double seconds_until(const TimingEvent& later) const {
+    float ms = 0;
+    check(cudaEventSynchronize(later.event_), "the device's work");
+    check(cudaEventElapsedTime(&ms, event_, later.event_), "the time between events");
+    return ms * 1e-3;
+  }
+
+ private:
+  cudaEvent_t event_ = nullptr;
+};
+
 // Holds what a stream was asked to do from here on until end(), which can then be launched at once, again and again.
 class Recording {
  public:

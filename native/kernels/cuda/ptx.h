@@ -70,6 +70,30 @@ __device__ __forceinline__ void bulk_copy(void* shared, const void* global, uint
                "l"(global), "r"(bytes), "r"(shared_address(barrier))
                : "memory");
 }
+// The same to the same place of every block of the cluster, whose barriers at the place of this one's each hear of it.
+__device__ __forceinline__ void bulk_copy_to_cluster(void* shared, const void* global, uint32_t bytes, uint64_t* barrier, uint16_t blocks) {
+  asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;" ::"r"(
+                   shared_address(shared)),
+               "l"(global), "r"(bytes), "r"(shared_address(barrier)), "h"(blocks)
+               : "memory");
+}
+__device__ __forceinline__ int block_in_cluster() {
+  uint32_t rank;
+  asm("mov.u32 %0, %%cluster_ctarank;" : "=r"(rank));
+  return int(rank);
+}
+// At the place of this barrier in a block of the cluster.
+__device__ __forceinline__ void mbarrier_arrive_at(uint64_t* barrier, int block) {
+  asm volatile(
+      "{ .reg .b32 remote; mapa.shared::cluster.u32 remote, %0, %1; mbarrier.arrive.release.cluster.shared::cluster.b64 _, [remote]; }" ::"r"(
+          shared_address(barrier)),
+      "r"(block)
+      : "memory");
+}
+// Every thread of the cluster.
+__device__ __forceinline__ void cluster_sync() {
+  asm volatile("barrier.cluster.arrive.release.aligned; barrier.cluster.wait.acquire.aligned;" ::: "memory");
+}
 // For what is read once a step, like weights: leaves the cache first.
 __device__ __forceinline__ void bulk_copy_once(void* shared, const void* global, uint32_t bytes, uint64_t* barrier) {
   asm volatile(

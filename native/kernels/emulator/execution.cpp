@@ -65,9 +65,11 @@ std::vector<uint64_t> block_order(uint64_t count) {
   return result;
 }
 
-uint64_t block_count(const Launch& launch) { return uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z; }
+uint64_t cluster_count(const Launch& launch) { return uint64_t(launch.grid.x) * launch.grid.y * launch.grid.z / launch.cluster; }
 
-dim3 block_index(const Launch& launch, uint64_t id) {
+// Of the cluster's first block.
+dim3 block_index(const Launch& launch, uint64_t cluster) {
+  const uint64_t id = cluster * launch.cluster;
   return dim3(unsigned(id % launch.grid.x), unsigned(id / launch.grid.x % launch.grid.y),
               unsigned(id / launch.grid.x / launch.grid.y));
 }
@@ -84,7 +86,8 @@ void land_in_shared(const AsyncCopy& copy) {
 void check_launch(const Launch& launch) {
   const auto refuse = [&](const char* why) { throw std::runtime_error("kernel " + std::string(launch.kernel) + ": " + why); };
   if (launch.shared_bytes > shared_bytes_max) refuse("more shared memory than a block can have");
-  if (block_count(launch) == 0 || launch.grid.x > grid_x_max || launch.grid.y > grid_y_max || launch.grid.z > grid_y_max)
+  if (launch.cluster > cluster_max || launch.grid.x % launch.cluster != 0) refuse("a grid that is not of whole clusters");
+  if (cluster_count(launch) == 0 || launch.grid.x > grid_x_max || launch.grid.y > grid_y_max || launch.grid.z > grid_y_max)
     refuse("a grid that cannot be launched");
 }
 
@@ -99,7 +102,7 @@ void set_order(Order new_order, uint64_t seed) {
 
 void run(const Launch& launch, uint64_t begun) {
   check_launch(launch);
-  std::vector<uint64_t> blocks = block_order(block_count(launch));
+  std::vector<uint64_t> blocks = block_order(cluster_count(launch));
   std::erase_if(blocks, [&](uint64_t id) { return id < begun; });
   std::atomic<size_t> next{0};
   // Launches come from one thread at a time, or from loaders that pack: these wait for each other.
@@ -163,7 +166,7 @@ void Block::go_on() {
 void EarlyBlocks::begin(const Launch& launch) {
   check_launch(launch);
   launch_ = launch;
-  count_ = std::min(blocks_max, block_count(launch));
+  count_ = std::min(blocks_max, cluster_count(launch));
   for (uint64_t id = 0; id < count_; id++) blocks_[id].begin(launch_, block_index(launch_, id), block_seed(id));
 }
 
@@ -182,23 +185,28 @@ void Block::prepare(const Launch& launch, dim3 index, uint64_t seed) {
   in_flight_.clear();
 
   const dim3 size = launch.block;
-  const int threads = int(size.x * size.y * size.z);
+  const int block_threads = int(size.x * size.y * size.z), threads = block_threads * cluster();
+  if (cluster() > 1 && block_threads % warp_threads != 0) throw std::runtime_error(std::string(launch.kernel) + ": a cluster of broken warps");
   if (threads > warps_max * warp_threads) throw std::runtime_error(std::string(launch.kernel) + ": too many threads a block");
   const auto reset = [](Barrier& barrier, int expected) {
     barrier.expected = expected;
     barrier.arrived = 0;
     barrier.waiting.clear();
   };
-  reset(block_barrier_, threads);
+  for (Barrier& barrier : block_barriers_) reset(barrier, block_threads);
+  reset(cluster_barrier_, threads);
   for (int w = 0; w < warps_max; w++) reset(warp_barriers_[w], std::min(warp_threads, threads - w * warp_threads));
   for (int g = 0; g < warps_max / 4; g++) reset(warpgroup_barriers_[g], 4 * warp_threads);
-  for (Barrier& barrier : named_barriers_) reset(barrier, 0);
+  for (auto& of_block : named_barriers_)
+    for (Barrier& barrier : of_block) reset(barrier, 0);
   for (auto& kept : operands_)
     for (MatrixOperands& operands : kept) operands.product = 0;
 
-  shared_memory_.assign(launch.shared_bytes + guard_bytes + shared_alignment, poison);
+  const size_t block_bytes = (launch.shared_bytes + guard_bytes + shared_alignment - 1) / shared_alignment * shared_alignment;
+  shared_memory_.assign(block_bytes * cluster() + shared_alignment, poison);
   const auto address = reinterpret_cast<uintptr_t>(shared_memory_.data());
-  shared_ = shared_memory_.data() + (shared_alignment - address % shared_alignment) % shared_alignment;
+  for (int rank = 0; rank < cluster(); rank++)
+    shared_[rank] = shared_memory_.data() + (shared_alignment - address % shared_alignment) % shared_alignment + rank * block_bytes;
 
   if (stacks_bytes_ < threads * stack_bytes) {
     if (stacks_ != nullptr) munmap(stacks_, stacks_bytes_);
@@ -214,8 +222,10 @@ void Block::prepare(const Launch& launch, dim3 index, uint64_t seed) {
     Fiber& fiber = fibers_[i];
     fiber.reset();
     fiber.linear = i;
-    fiber.registers = registers_max / threads / registers_multiple * registers_multiple;
-    fiber.index = dim3(i % size.x, i / size.x % size.y, i / size.x / size.y);
+    fiber.rank = i / block_threads;
+    fiber.registers = registers_max / block_threads / registers_multiple * registers_multiple;
+    const unsigned own = unsigned(i % block_threads);
+    fiber.index = dim3(own % size.x, own / size.x % size.y, own / size.x / size.y);
     // The stack looks as if enter() had been called: its return address slot leaves the stack 8 bytes off a multiple of 16.
     auto* top = reinterpret_cast<void**>(stacks_ + (i + 1) * stack_bytes - 64);
     *--top = nullptr;
@@ -314,20 +324,33 @@ void Block::arrive_and_wait(Barrier& barrier, const char* name, int line) {
 }
 
 void Block::named_barrier(int id, int threads) {
-  Barrier& barrier = named_barriers_[id];
+  Barrier& barrier = named_barriers_[current_->rank][id];
   if (barrier.arrived > 0 && barrier.expected != threads) fail("one named barrier with two thread counts");
   barrier.expected = threads;
   arrive_and_wait(barrier, "bar.sync", id);
 }
 
 uint32_t Block::shared_offset(const void* pointer) const {
-  return uint32_t(static_cast<const unsigned char*>(pointer) - shared_);
+  return uint32_t(static_cast<const unsigned char*>(pointer) - shared_[current_->rank]);
+}
+
+// The rank of the block whose shared memory holds all of it; -1 where none does.
+int Block::rank_of(const void* pointer, size_t bytes) const {
+  const auto* begin = static_cast<const unsigned char*>(pointer);
+  for (int rank = 0; rank < cluster(); rank++)
+    if (begin >= shared_[rank] && begin + bytes <= shared_[rank] + launch_->shared_bytes) return rank;
+  return -1;
+}
+
+bool Block::has_ended(int rank) const {
+  const auto first = fibers_.begin() + int64_t(fibers_.size()) / cluster() * rank;
+  return std::all_of(first, first + int64_t(fibers_.size()) / cluster(), [](const Fiber& fiber) { return fiber.returned; });
 }
 
 void Block::start_copy(const AsyncCopy& copy) {
   if (copy.bytes % 16 != 0 || reinterpret_cast<uintptr_t>(copy.to) % 16 != 0 || reinterpret_cast<uintptr_t>(copy.from) % 16 != 0)
     fail("a bulk copy that is not of aligned 16-byte units");
-  if (shared_offset(copy.to) + size_t(copy.bytes) > launch_->shared_bytes) fail("a bulk copy beyond the shared memory");
+  if (rank_of(copy.to, copy.bytes) < 0) fail("a bulk copy beyond the shared memory");
   if (std::find(shown_barriers_.begin(), shown_barriers_.end(), copy.barrier) == shown_barriers_.end())
     fail("a bulk copy to an mbarrier that was not initialised and fenced");
   in_flight_.push_back(copy);
@@ -361,6 +384,7 @@ void Block::land_committed_copies(size_t groups_left) {
 }
 
 void Block::land(const AsyncCopy& copy) {
+  if (has_ended(rank_of(copy.to, copy.bytes))) fail("a bulk copy to a block of the cluster that has ended");
   std::memcpy(copy.to, copy.from, copy.bytes);
   copy.barrier->bytes_and_phase -= int32_t(copy.bytes) * 2;
   complete_if_due(copy.barrier);
@@ -403,12 +427,14 @@ void Block::check_finished() {
   const bool finished = std::all_of(fibers_.begin(), fibers_.end(), [](const Fiber& fiber) { return fiber.returned; });
   if (failure_.empty() && !finished) failure_ = "no thread can go on: " + stuck_threads();
   if (failure_.empty() && !in_flight_.empty()) failure_ = "a bulk copy that nobody has waited for";
-  const unsigned char* guard = shared_ + launch_->shared_bytes;
-  if (failure_.empty() && !std::all_of(guard, guard + guard_bytes, [](unsigned char byte) { return byte == poison; }))
-    failure_ = "a write beyond the shared memory";
+  for (int rank = 0; rank < cluster(); rank++) {
+    const unsigned char* guard = shared_[rank] + launch_->shared_bytes;
+    if (failure_.empty() && !std::all_of(guard, guard + guard_bytes, [](unsigned char byte) { return byte == poison; }))
+      failure_ = "a write beyond the shared memory";
+  }
   int registers = 0;
   for (const Fiber& fiber : fibers_) registers += fiber.registers;
-  if (failure_.empty() && registers > registers_max) failure_ = "more registers than a multiprocessor has";
+  if (failure_.empty() && registers > registers_max * cluster()) failure_ = "more registers than a multiprocessor has";
   if (failure_.empty() && !has_waited_) failure_ = "no thread waits for the kernel ahead";
   if (failure_.empty()) return;
   throw std::runtime_error("kernel " + std::string(launch_->kernel) + ", block (" + std::to_string(index_.x) + ", " +

@@ -28,17 +28,20 @@ void set_order(Order order, uint64_t seed = 1);
 
 struct Launch {
   const char* kernel;
+  unsigned cluster;  // neighbouring blocks that run at once and reach each other's shared memory
   dim3 grid, block;
   size_t shared_bytes;
   std::function<void()> body;
+  bool starts_early = true;  // before the one ahead of it ends
 };
-// Runs all of its blocks but the first so many. Throws std::runtime_error naming kernel, block and barrier when threads wait for each
+// Runs all of its clusters but the first so many. Throws std::runtime_error naming kernel, block and barrier when threads wait for each
 // other forever, when one collective is entered at two places, when a block writes beyond its shared memory, or when none of its threads
 // waits for the kernel ahead: the next one would then begin before that one ends. And for what the hardware would refuse to launch.
 void run(const Launch& launch, uint64_t begun = 0);
 
 constexpr int warp_threads = 32;
-constexpr int warps_max = 32;
+constexpr int warps_max = 32;     // of a cluster
+constexpr int cluster_max = 2;
 constexpr int exchange_bytes = 64;
 constexpr int named_barriers = 16;
 constexpr int operands_kept = 64;  // of the products that one wait computes
@@ -88,7 +91,8 @@ struct MatrixOperands {
 struct Fiber {
   void* stack_pointer = nullptr;
   dim3 index;
-  int linear = 0;
+  int linear = 0;  // in its cluster
+  int rank = 0;    // of its block there
   bool returned = false;
   const char* waits_at = nullptr;
   int waits_line = 0;
@@ -119,6 +123,7 @@ struct Fiber {
   int lane() const { return linear % warp_threads; }
 };
 
+// A block, or the blocks of a cluster, which are warps beside each other with shared memory and barriers of their own.
 class Block {
  public:
   Block() = default;
@@ -131,13 +136,21 @@ class Block {
   void go_on();
 
   Fiber& current() { return *current_; }
-  dim3 index() const { return index_; }
+  dim3 index() const { return dim3(index_.x + current_->rank, index_.y, index_.z); }
+  int cluster() const { return int(launch_->cluster); }
   dim3 size() const { return launch_->block; }
   dim3 grid() const { return launch_->grid; }
-  unsigned char* shared() { return shared_; }
+  unsigned char* shared() { return shared_[current_->rank]; }
+  // The same place in the shared memory of another block of the cluster.
+  template <class T>
+  T* at_rank(T* own, int rank) {
+    if (has_ended(rank)) fail("a block of the cluster has ended whose shared memory is wanted");
+    return reinterpret_cast<T*>(shared_[rank] + shared_offset(own));
+  }
   uint32_t shared_offset(const void* pointer) const;
 
-  void block_barrier(int line) { arrive_and_wait(block_barrier_, "__syncthreads", line); }
+  void block_barrier(int line) { arrive_and_wait(block_barriers_[current_->rank], "__syncthreads", line); }
+  void cluster_barrier() { arrive_and_wait(cluster_barrier_, "barrier.cluster", 0); }
   void named_barrier(int id, int threads);
   void warp_barrier(const char* name) { arrive_and_wait(warp_barriers_[current_->warp()], name, 0); }
   void warpgroup_barrier(const char* name) { arrive_and_wait(warpgroup_barriers_[current_->warp() / 4], name, 0); }
@@ -175,7 +188,9 @@ class Block {
   void arrive_and_wait(Barrier& barrier, const char* name, int line);
   void sleep(const char* where, int line);
   void let_others_go_on();
-  bool is_shared(const void* pointer) const { return pointer >= shared_ && pointer < shared_ + launch_->shared_bytes; }
+  int rank_of(const void* pointer, size_t bytes) const;
+  bool is_shared(const void* pointer) const { return rank_of(pointer, 1) >= 0; }
+  bool has_ended(int rank) const;
   void wake(Fiber* fiber);
   void run_next(void** save);
   Fiber* take_ready();
@@ -200,16 +215,16 @@ class Block {
   std::vector<Fiber> fibers_;
   std::vector<Fiber*> ready_;
   size_t ready_begin_ = 0;
-  Barrier block_barrier_;
+  Barrier block_barriers_[cluster_max], cluster_barrier_;
   Barrier warp_barriers_[warps_max];
   Barrier warpgroup_barriers_[warps_max / 4];
-  Barrier named_barriers_[named_barriers];
+  Barrier named_barriers_[cluster_max][named_barriers];
   std::vector<AsyncCopy> in_flight_;
   MatrixOperands operands_[warps_max][operands_kept];
   alignas(64) unsigned char exchanged_[2][warps_max][warp_threads * exchange_bytes];
 
   std::vector<unsigned char> shared_memory_;
-  unsigned char* shared_ = nullptr;
+  unsigned char* shared_[cluster_max] = {};
   unsigned char* stacks_ = nullptr;
   size_t stacks_bytes_ = 0;
 };

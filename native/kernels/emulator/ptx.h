@@ -34,6 +34,14 @@ inline void mbarrier_wait(uint64_t* barrier, int phase) { block->wait(transactio
 inline void bulk_copy(void* shared, const void* global, uint32_t bytes, uint64_t* barrier) {
   block->start_copy({shared, global, bytes, transaction_barrier(barrier)});
 }
+inline void bulk_copy_to_cluster(void* shared, const void* global, uint32_t bytes, uint64_t* barrier, uint16_t blocks) {
+  for (int rank = 0; rank < block->cluster(); rank++)
+    if (blocks >> rank & 1)
+      block->start_copy({block->at_rank(shared, rank), global, bytes, transaction_barrier(block->at_rank(barrier, rank))});
+}
+inline int block_in_cluster() { return block->current().rank; }
+inline void mbarrier_arrive_at(uint64_t* barrier, int rank) { block->arrive(transaction_barrier(block->at_rank(barrier, rank)), 1, 0); }
+inline void cluster_sync() { block->cluster_barrier(); }
 inline void bulk_copy_once(void* shared, const void* global, uint32_t bytes, uint64_t* barrier) {
   bulk_copy(shared, global, bytes, barrier);
 }

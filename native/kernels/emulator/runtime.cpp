@@ -25,6 +25,9 @@ constexpr int pages_at_once = MAP_POPULATE;
 constexpr int pages_at_once = 0;
 #endif
 
+// From so many bytes on an allocation is sparse: it takes memory for what is written of it alone, and begins as zeros.
+constexpr size_t sparse_bytes = size_t(1) << 30;
+
 struct Allocation {
   unsigned char* mapping;
   size_t mapped_bytes, bytes;
@@ -64,7 +67,9 @@ std::optional<Next> next_of(Stream* stream, uint64_t until) {
   if (stream->begun >= until || stream->waiting.empty()) return std::nullopt;
   Next next = {std::move(stream->waiting.front()), nullptr};
   stream->waiting.pop_front();
-  if (++stream->begun < until && !stream->waiting.empty()) next.behind = stream->waiting.front().kernel;
+  if (++stream->begun == until || stream->waiting.empty()) return next;
+  const auto& behind = stream->waiting.front().kernel;
+  if (behind != nullptr && behind->starts_early) next.behind = behind;
   return next;
 }
 
@@ -191,12 +196,14 @@ cudaError_t cudaMalloc(void** pointer, size_t bytes) {
   if (in_use + bytes > memory_max) return cudaErrorMemoryAllocation;
   const size_t page = size_t(sysconf(_SC_PAGESIZE));
   const size_t mapped = round_up(round_up(bytes, allocation_alignment), page) + page;
-  void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | pages_at_once, -1, 0);
+  const bool is_sparse = bytes >= sparse_bytes;
+  void* mapping = mmap(nullptr, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | (is_sparse ? MAP_NORESERVE : pages_at_once), -1, 0);
   if (mapping == MAP_FAILED) return cudaErrorMemoryAllocation;
   auto* begin = static_cast<unsigned char*>(mapping);
   mprotect(begin + mapped - page, page, PROT_NONE);
   unsigned char* data = begin + mapped - page - round_up(bytes, allocation_alignment);
-  std::memset(data, poison, round_up(bytes, allocation_alignment));
+  const size_t kept = is_sparse ? bytes : 0;
+  std::memset(data + kept, poison, round_up(bytes, allocation_alignment) - kept);
   allocations[data] = {begin, mapped, bytes};
   in_use += bytes;
   *pointer = data;
@@ -264,8 +271,20 @@ cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t byt
   return cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream);
 }
 
+// Whole pages of a sparse allocation are given back, and read as zeros.
+void clear_sparse(void* to, size_t bytes) {
+  const auto page = uintptr_t(sysconf(_SC_PAGESIZE)), begin = reinterpret_cast<uintptr_t>(to), end = begin + bytes;
+  const uintptr_t first = round_up(begin, page), last = end / page * page;
+  madvise(reinterpret_cast<void*>(first), last - first, MADV_DONTNEED);
+  std::memset(to, 0, first - begin);
+  std::memset(reinterpret_cast<void*>(last), 0, end - last);
+}
+
 cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stream) {
-  enqueue(stream, {nullptr, [=] { std::memset(to, value, bytes); }});
+  enqueue(stream, {nullptr, [=] {
+    if (value == 0 && bytes >= sparse_bytes) clear_sparse(to, bytes);
+    else std::memset(to, value, bytes);
+  }});
   return outcome();
 }
 
@@ -308,6 +327,11 @@ cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
 cudaError_t cudaEventSynchronize(cudaEvent_t event) {
   if (captures > 0) return cudaErrorStreamCaptureUnsupported;
   if (event->stream != nullptr) advance(event->stream, event->enqueued);
+  return outcome();
+}
+
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) {
+  *ms = float(end->enqueued - begin->enqueued) * 1e-3f;
   return outcome();
 }
 

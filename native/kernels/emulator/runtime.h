@@ -4,6 +4,7 @@
 // A graph is the list of what was asked of its stream while it was captured.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -24,7 +25,7 @@ enum cudaError_t {
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
-enum { cudaStreamNonBlocking = 1, cudaEventDisableTiming = 2 };
+enum { cudaStreamNonBlocking = 1, cudaEventDefault = 0, cudaEventDisableTiming = 2 };
 
 // A kernel, or something else.
 struct Operation {
@@ -87,7 +88,7 @@ cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes);
-cudaError_t cudaMalloc(void** pointer, size_t bytes);  // poisoned; a page that nobody may touch follows
+cudaError_t cudaMalloc(void** pointer, size_t bytes);  // poisoned, or sparse from 1 GB on; a page that nobody may touch follows
 cudaError_t cudaFree(void* pointer);                   // aborts when the slack after the last byte was written
 cudaError_t cudaMallocHost(void** pointer, size_t bytes);
 cudaError_t cudaFreeHost(void* pointer);
@@ -100,6 +101,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned flags);
 cudaError_t cudaEventDestroy(cudaEvent_t event);
 cudaError_t cudaEventSynchronize(cudaEvent_t event);
+cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end);  // a microsecond an operation
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream);
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned flags);
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode);
@@ -117,13 +119,15 @@ int resident_blocks(const char*, void (*)(Parameters...), int threads, size_t sh
   return int(std::min(shared_memory / (shared_bytes + shared_bytes_reserved), size_t(resident_threads / threads)));
 }
 
+inline std::atomic<bool> starts_early{true};  // kernels, before the one ahead of them ends
+
 // At once where there is no stream.
 void enqueue(cudaStream_t stream, Operation operation);
 
 template <class... Parameters, class... Arguments>
-void launch_kernel(const char* name, void (*kernel)(Parameters...), dim3 grid, dim3 block_size, size_t shared_bytes,
+void launch_kernel(const char* name, void (*kernel)(Parameters...), unsigned cluster, dim3 grid, dim3 block_size, size_t shared_bytes,
                    cudaStream_t stream, Arguments... arguments) {
-  const Launch launch = {name, grid, block_size, shared_bytes, [=] { kernel(Parameters(arguments)...); }};
+  const Launch launch = {name, cluster, grid, block_size, shared_bytes, [=] { kernel(Parameters(arguments)...); }, starts_early};
   enqueue(stream, {std::make_shared<const Launch>(launch), nullptr});
 }
 

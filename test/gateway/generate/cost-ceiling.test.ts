@@ -17,6 +17,14 @@ test('text counts its bytes and one more, a special one, ids themselves', () => 
   expect(ceiling([[{ tokens: [1, 2, 3] }]]).prompt_tokens_max).toBe(3)
 })
 
+test('what stands between two texts counts them both, and the three marks', () => {
+  expect(ceiling([[{ infill: { before: 'aä', after: '😀' } }]]).prompt_tokens_max).toBe(1 + 2 + 4 + 2 + 3)
+})
+
+test('an answer that is judged counts with its text, and what their format may add', () => {
+  expect(ceiling([[{ judged: { query: 'aä', answer: '😀' } }]]).prompt_tokens_max).toBe(1 + 2 + 4 + 64)
+})
+
 test('a prompt never counts more than the context, for a longer one is refused', () => {
   expect(ceiling([[{ text: 'x'.repeat(5000) }], [{ text: 'ab' }]]).prompt_tokens_max).toBe(CONTEXT + 3)
 })

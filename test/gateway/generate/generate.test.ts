@@ -93,6 +93,36 @@ describe('the node is asked', () => {
     expect(await asked('/v1/chat/completions', { ...chat, top_logprobs: 20 })).toMatchObject({ logprobs: 20 })
   })
 
+  test('for what stands between a prompt and a suffix, where the suffix is not empty', async () => {
+    const infill = await asked('/v1/completions', { ...completion, prompt: ['a', 'é'], suffix: 'b' })
+    expect(infill.prompts).toEqual([
+      [{ infill: { before: 'a', after: 'b' } }],
+      [{ infill: { before: 'é', after: 'b' } }],
+    ])
+    expect(gateway.node.accepted.at(-1)!.ticket).toMatchObject({ prompt_tokens_max: 2 + 5 + (3 + 5) })
+    const plain = await asked('/v1/completions', completion)
+    expect((await asked('/v1/completions', { ...completion, suffix: '' })).prompts).toEqual(plain.prompts)
+  })
+
+  test('for values of answers, of which nothing is drawn', async () => {
+    const score = await asked('/v1/score', { model, text_1: 'q', text_2: ['a', 'é'] })
+    const prompts = [[{ judged: { query: 'q', answer: 'a' } }], [{ judged: { query: 'q', answer: 'é' } }]]
+    expect(score).toMatchObject({ shape: 'score', prompts, n: 1, max_tokens: 0, logprobs: 0, stream: false })
+    expect(gateway.node.accepted.at(-1)!.ticket).toMatchObject({
+      prompt_tokens_max: 2 + 3 + 2 * 64,
+      request_output_tokens_max: 0,
+    })
+    const pairs = await asked('/v1/score', { model, text_1: ['p', 'q'], text_2: ['a', 'b'] })
+    expect(pairs.prompts).toEqual([
+      [{ judged: { query: 'p', answer: 'a' } }],
+      [{ judged: { query: 'q', answer: 'b' } }],
+    ])
+    const rerank = await asked('/v1/rerank', { model, query: 'q', documents: ['a', 'é'], top_n: 1 })
+    expect(rerank).toMatchObject({ shape: 'rerank', prompts, ranked: { top_n: 1, texts: ['a', 'é'] } })
+    const bare = await asked('/v1/rerank', { model, query: 'q', documents: ['a', 'é'], return_documents: false })
+    expect(bare).toMatchObject({ ranked: { top_n: 2, texts: [] } })
+  })
+
   test('for a prompt that is given back, scored, truncated, or alone', async () => {
     const plain = await asked('/v1/completions', completion)
     for (const name of ['truncate_prompt', 'return_token_ids']) expect(plain).not.toHaveProperty(name) // nodes of the release before
@@ -238,6 +268,8 @@ describe('a node that refuses', () => {
   test.each<[NodeErrorCode, number, string]>([
     ['context_length_exceeded', 400, 'context_length_exceeded'],
     ['invalid_token_id', 400, 'invalid_token_id'],
+    ['no_infill', 400, 'unsupported_parameter'],
+    ['wrong_model', 400, 'invalid_value'],
     ['overloaded', 503, 'overloaded'],
     ['no_room', 503, 'node_has_no_room'],
     ['draining', 503, 'model_unavailable'],

@@ -2,6 +2,7 @@
 // each with its place in the engine. Its other half is native/models/<name>.cpp, which has slots of these names.
 
 import * as z from 'zod'
+import type { JudgedPart } from '../../../../contract/internal/generation.ts'
 import type { ModelShape } from '../engine.ts'
 import { ModelError, type ModelErrorCode } from '../model-error.ts'
 import { DIMENSION_MAX } from './bounds.ts'
@@ -21,6 +22,8 @@ export interface Architecture {
   tied: readonly string[]
   /** Says whether the files may have this tensor, too, though nothing is computed with it. */
   isHarmless(name: string, shape: ModelShape): boolean
+  /** The text that such a model judges by a value at its end. One that has it writes nothing. */
+  judgedText?(pair: JudgedPart['judged']): string
 }
 
 /** What an operator says where a config.json lacks it. */
@@ -44,4 +47,21 @@ export function parsed<T>(schema: z.ZodType<T>, value: unknown, code: ModelError
   if (result.success) return result.data
   const { path, message } = result.error.issues[0]!
   throw new ModelError(code, `${file}: ${path.join('.')}: ${message}`)
+}
+
+/** Refuses a config that says of a key what changes the numbers. `neutral` has, by key, what it may say: nothing, or one of these. */
+export function refuseUnlessNeutral(
+  config: Readonly<Record<string, unknown>>,
+  neutral: Readonly<Record<string, readonly unknown[]>>,
+): void {
+  for (const [key, values] of Object.entries(neutral)) {
+    const value = config[key] ?? null
+    if (value === null || values.includes(value)) continue
+    const known = values.length > 0 ? `, only ${values.map((one) => JSON.stringify(one)).join(' and ')}` : ''
+    throw invalid(`${key} is ${JSON.stringify(value)}, which is not computed here${known}`)
+  }
+}
+
+export function invalid(what: string): ModelError {
+  return new ModelError('config_invalid', `config.json: ${what}`)
 }

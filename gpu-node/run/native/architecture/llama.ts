@@ -4,7 +4,15 @@
 import * as z from 'zod'
 import type { ModelShape } from '../engine.ts'
 import { ModelError } from '../model-error.ts'
-import { type Architecture, dimension, parsed, type SlotTensor, type ToldConfig } from './architecture.ts'
+import {
+  type Architecture,
+  dimension,
+  invalid,
+  parsed,
+  refuseUnlessNeutral,
+  type SlotTensor,
+  type ToldConfig,
+} from './architecture.ts'
 import { DIMENSION_MAX, HEAD_SIZE_MAX, HEADS_MAX, LAYERS_MAX } from './bounds.ts'
 
 const theta = z.number().gt(1).nullish()
@@ -83,7 +91,8 @@ export const llama: Architecture = {
 const BUFFER = /(^|\.)rotary_emb\.(inv_freq|cos_cached|sin_cached)$|\.self_attn\.(bias|masked_bias)$|^v_head\./
 
 function shapeOf(config: Config, told: ToldConfig): ModelShape {
-  refuseUnlessNeutral(config)
+  refuseUnlessNeutral(config, NEUTRAL)
+  refuseOtherLayers(config)
   return {
     architecture: 'llama',
     vocab_size: config.vocab_size,
@@ -94,18 +103,12 @@ function shapeOf(config: Config, told: ToldConfig): ModelShape {
     context_tokens: contextOf(config),
     ...ropeOf(config, told),
     rms_norm_eps: config.rms_norm_eps,
+    layer_norm_eps: 0,
     tied_embeddings: config.tie_word_embeddings ?? false,
   }
 }
 
-function refuseUnlessNeutral(config: Config): void {
-  for (const [key, values] of Object.entries(NEUTRAL)) {
-    const value = config[key] ?? null
-    if (value === null || values.includes(value)) continue
-    const known = values.length > 0 ? `, only ${values.map((one) => JSON.stringify(one)).join(' and ')}` : ''
-    throw invalid(`${key} is ${JSON.stringify(value)}, which is not computed here${known}`)
-  }
-  const { layer_types } = config
+function refuseOtherLayers({ layer_types }: Config): void {
   if (Array.isArray(layer_types) && layer_types.some((type) => type !== 'full_attention'))
     throw invalid('layer_types has others than full_attention, which are not computed here')
 }
@@ -162,10 +165,6 @@ function onlyOne<T>(what: string, said: readonly (T | null | undefined)[]): T | 
   if (different.length > 1)
     throw new ModelError('config_contradicts_itself', `config.json: ${what} is ${different.join(' and ')}`)
   return different[0] ?? null
-}
-
-function invalid(what: string): ModelError {
-  return new ModelError('config_invalid', `config.json: ${what}`)
 }
 
 function tensorsOf(shape: ModelShape): SlotTensor[] {

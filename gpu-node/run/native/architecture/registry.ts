@@ -3,9 +3,11 @@
 import * as z from 'zod'
 import { ModelError } from '../model-error.ts'
 import { type Architecture, parsed } from './architecture.ts'
+import { gptBigCode } from './gpt-bigcode.ts'
 import { llama } from './llama.ts'
+import { llamaReward } from './llama-reward.ts'
 
-export const ARCHITECTURES: readonly Architecture[] = [llama]
+export const ARCHITECTURES: readonly Architecture[] = [llama, llamaReward, gptBigCode]
 
 const configSchema = z.looseObject({
   architectures: z.array(z.string()).nullish(),

@@ -13,9 +13,7 @@ const SPACE = '\u2581'
 
 /** At the start of a whole text, a piece's leading space is not written. The network may have more rows than there are pieces. */
 export function tokenBytes(tokenizer: Tokenizer, vocab_size: number, { at_start }: { at_start: boolean }): TokenBytes {
-  const spellings = Array.from({ length: vocab_size }, (_, id) =>
-    bytesOfPiece(tokenizer, tokenizer.piece(id), at_start),
-  )
+  const spellings = Array.from({ length: vocab_size }, (_, id) => bytesOfToken(tokenizer, id, at_start))
   let end = 0
   const ends = Int32Array.from(spellings, ({ length }) => {
     end += length
@@ -26,8 +24,12 @@ export function tokenBytes(tokenizer: Tokenizer, vocab_size: number, { at_start 
 
 const NONE = Buffer.alloc(0)
 
-function bytesOfPiece({ model }: Tokenizer, piece: Piece | undefined, at_start: boolean): Buffer {
-  if (piece?.type === 'byte') return Buffer.from([Number.parseInt(piece.text.slice(3, 5), 16)])
+function bytesOfToken(tokenizer: Tokenizer, id: number, at_start: boolean): Buffer {
+  const spelled = tokenizer.bytesOf(id)
+  return spelled ? Buffer.from(spelled.bytes) : bytesOfText(tokenizer, tokenizer.piece(id), at_start)
+}
+
+function bytesOfText({ model }: Tokenizer, piece: Piece | undefined, at_start: boolean): Buffer {
   if (piece?.type !== 'normal' && piece?.type !== 'user_defined') return NONE
   const { text, found_as = text } = piece
   const drops_space = at_start && (model.add_dummy_prefix || model.remove_extra_whitespaces)

@@ -30,7 +30,9 @@ export function readModelFolder(
     { ...(known && { known }), ...(told && { told }) },
   )
   refuseAdapter(folder)
-  const { tokenizer, named, notes } = readTokenizer(folder, config.shape.vocab_size)
+  const { tokenizer, named, notes } = readTokenizer(folder, config.shape.vocab_size, {
+    may_end: config.architecture.judgedText !== undefined,
+  })
   const source = readChatTemplate(folder)
   return {
     ...config,

@@ -29,21 +29,30 @@ export interface FolderTokenizer {
 // Published models pad the vocabulary to a multiple of at most this; a larger difference is another model's tokenizer.
 const PADDING_MAX = 1023
 
-/** `vocab_size` is the network's: what is beyond it can never be drawn. */
-export function readTokenizer(folder: string, vocab_size: number): FolderTokenizer {
+/**
+ * `vocab_size` is the network's: what is beyond it can never be drawn. Of a model that writes nothing a text may end with a token, which
+ * its format then has.
+ */
+export function readTokenizer(folder: string, vocab_size: number, { may_end = false } = {}): FolderTokenizer {
   const config = configOf(folder)
+  if (config.add_eos_token && !may_end) throw endsTexts()
   const base = baseOf(folder, config)
   const listed = [...base.listed, ...listedTokens(folder)]
   const named = namedTokens(config, specialMapOf(folder))
   const all = withNamed(withAdded(base.model, listed), named)
   checkVocabulary({ base: base.model, all }, vocab_size)
   const beyond = all.pieces.slice(vocab_size).filter(({ type }) => type !== 'unused')
-  const begin = beginOf(all, named, addsBegin(config, base.template))
+  const is_byte_level = all.word_rule !== null
+  const begin = beginOf(all, named, addsBegin(config, base.template) ?? !is_byte_level)
   const model = { ...all, pieces: all.pieces.slice(0, vocab_size) }
   const notes = beyond.map(
     ({ text }) => `the token ${JSON.stringify(text)} is beyond the network's ${vocab_size} rows: it is left out`,
   )
-  return { tokenizer: new Tokenizer(model, begin), named, notes }
+  return {
+    tokenizer: new Tokenizer(model, begin, is_byte_level ? idOf(model, named.get('bos_token')) : null),
+    named,
+    notes,
+  }
 }
 
 // ── tokenizer.model where there is one, else tokenizer.json
@@ -218,19 +227,22 @@ function templateOf(json: unknown): Template | null {
   return { begins: steps[0] ?? null }
 }
 
-function addsBegin({ add_bos_token, add_eos_token }: TokenizerConfig, template: Template | null): boolean {
-  if (add_eos_token)
-    throw new ModelError(
-      'tokenizer_unsupported',
-      'tokenizer_config.json: add_eos_token is true, so a prompt would end before its answer; set it to false',
-    )
+/** Null where nothing says it: then a SentencePiece model has a beginning, and a byte-level one has none. */
+function addsBegin({ add_bos_token }: TokenizerConfig, template: Template | null): boolean | null {
   const of_template = template && template.begins !== null
   if (add_bos_token != null && of_template !== null && add_bos_token !== of_template)
     throw new ModelError(
       'tokenizer_invalid',
       `tokenizer_config.json: add_bos_token is ${add_bos_token}, the post_processor of tokenizer.json says otherwise`,
     )
-  return add_bos_token ?? of_template ?? true
+  return add_bos_token ?? of_template
+}
+
+function endsTexts(): ModelError {
+  return new ModelError(
+    'tokenizer_unsupported',
+    'tokenizer_config.json: add_eos_token is true, so a prompt would end before its answer; set it to false',
+  )
 }
 
 const LLAMA_BEGIN = '<s>' // the default of LlamaTokenizer
@@ -238,7 +250,12 @@ const LLAMA_BEGIN = '<s>' // the default of LlamaTokenizer
 function beginOf(model: TokenizerModel, named: ReadonlyMap<string, string>, is_added: boolean): number | null {
   if (!is_added) return null
   const text = named.get('bos_token') ?? LLAMA_BEGIN
-  const id = model.pieces.findIndex((piece) => piece.text === text)
-  if (id >= 0) return id
+  const id = idOf(model, text)
+  if (id !== null) return id
   throw new ModelError('tokenizer_invalid', `bos_token is ${JSON.stringify(text)}, which is no piece`)
+}
+
+function idOf({ pieces }: TokenizerModel, text: string | undefined): number | null {
+  const id = pieces.findIndex((piece) => piece.text === text)
+  return id >= 0 ? id : null
 }

@@ -89,7 +89,7 @@ export interface AddedTokens {
 export function withAdded(model: TokenizerModel, files: readonly AddedTokens[]): TokenizerModel {
   const pieces = [...model.pieces]
   const ids = new Map(pieces.map(({ text }, id) => [text, id]))
-  if (model.is_metaspace) refuseTwoPasses(files)
+  if (model.is_metaspace || model.word_rule) refuseTwoPasses(files)
   for (const { token, file } of agreed(files)) {
     const { id, content } = token
     const known = ids.get(content)
@@ -149,7 +149,7 @@ function pieceOf(token: AddedToken, known: Piece | undefined, model: TokenizerMo
   if (known && known.type !== 'normal') return known
   const piece = { text: content, score: known?.score ?? 0 }
   if (special) return { ...piece, type: 'control', takes_left: lstrip, takes_right: rstrip }
-  if (!normalized || model.is_metaspace) return { ...piece, type: 'added' }
+  if (!normalized || model.is_metaspace || model.word_rule) return { ...piece, type: 'added' }
   const prefix = model.add_dummy_prefix ? '\u2581' : ''
   return { ...piece, type: 'user_defined', found_as: prefix + content.replaceAll(' ', '\u2581') }
 }

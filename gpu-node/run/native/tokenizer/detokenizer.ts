@@ -1,9 +1,10 @@
 // Turns token ids back into text, one at a time: never half a code point, and never decoding an id twice. The concatenation of
-// all deltas is SentencePiece's text of the whole, except that broken UTF-8 becomes U+FFFD as Python's 'replace' does it.
+// all deltas is SentencePiece's text of the whole, or the text of the pieces' bytes, except that broken UTF-8 becomes U+FFFD as Python's
+// 'replace' does it.
 
 import type { Completed } from '../../text/logprobs.ts'
 import type { Piece } from './sentencepiece-file.ts'
-import type { Tokenizer } from './tokenizer.ts'
+import type { SpelledBytes, Tokenizer } from './tokenizer.ts'
 
 const SPACE = '\u2581'
 
@@ -53,8 +54,8 @@ export class Detokenizer {
   surface(id: number): Surface {
     const piece = this.#tokenizer.piece(id)
     if (piece === undefined || piece.type === 'control') return { text: piece?.text ?? '', bytes: null }
-    if (piece.type === 'byte')
-      return { text: `\\x${piece.text.slice(3, 5).toLowerCase()}`, bytes: [byteOf(piece.text)] }
+    const spelled_bytes = this.#tokenizer.bytesOf(id)
+    if (spelled_bytes !== null) return surfaceOf(spelled_bytes)
     const text = piece.type === 'unknown' ? this.#tokenizer.model.unknown_surface : this.#spelling(spelled(piece))
     return { text, bytes: [...Buffer.from(text)] }
   }
@@ -68,7 +69,8 @@ export class Detokenizer {
   /** The same, by what it is of. */
   take(id: number): Completed {
     const piece = this.#tokenizer.piece(id)
-    if (piece?.type === 'byte') return this.#takeByte(byteOf(piece.text))
+    const bytes = this.#tokenizer.bytesOf(id)
+    if (bytes !== null) return this.#takeBytes(bytes)
     return { unfinished: this.end(), text: this.#textOf(piece) }
   }
 
@@ -80,6 +82,14 @@ export class Detokenizer {
 
   #pushAll(ids: readonly number[]): string {
     return ids.map((id) => this.push(id)).join('')
+  }
+
+  // What the first of them ends was unfinished before; what the others end is of this token.
+  #takeBytes({ bytes, text: whole }: SpelledBytes): Completed {
+    if (!this.#is_within && whole !== null) return { unfinished: '', text: this.#continueWith(whole) }
+    const [first, ...others] = bytes.map((byte) => this.#takeByte(byte))
+    const text = others.reduce((sum, { unfinished, text }) => sum + unfinished + text, first!.text)
+    return { unfinished: first!.unfinished, text }
   }
 
   // A byte that does not continue what is unfinished ends it, and begins anew.
@@ -126,6 +136,8 @@ function isContinuation(byte: number): boolean {
   return (byte & 0xc0) === 0x80
 }
 
-function byteOf(piece: string): number {
-  return Number.parseInt(piece.slice(3, 5), 16)
+/** Bytes that are no text by themselves are spelled out, each of them. */
+function surfaceOf({ bytes, text }: SpelledBytes): Surface {
+  const spelled = bytes.map((byte) => `\\x${byte.toString(16).padStart(2, '0')}`).join('')
+  return { text: text ?? spelled, bytes: [...bytes] }
 }

@@ -11,13 +11,13 @@ export function encodePrompt(parts: PromptPart[], tokenizer: Tokenizer): number[
   const ids = parts.flatMap((_, i) => encodePart(parts, i, tokenizer))
   if (ids.length > 0 || tokenizer.begin_id !== null || !isBegin(parts[0])) return ids
   // Nothing at all cannot be continued, so that even a model without a beginning begins somehow.
-  return [specialId(BEGIN, tokenizer)]
+  return [tokenizer.lone_id ?? specialId(BEGIN, tokenizer)]
 }
 
 function encodePart(parts: PromptPart[], i: number, tokenizer: Tokenizer): number[] {
   const part = parts[i]!
   if ('text' in part) return tokenizer.encode(part.text, { is_first: isFirstText(parts, i) })
-  assert(!('chat' in part), 'a chat is formatted before it is encoded')
+  assert('special' in part || 'tokens' in part, 'a prompt is formatted before it is encoded')
   if ('tokens' in part) return part.tokens.map((id) => checkedId(id, tokenizer))
   if (i === 0 && isBegin(part)) return tokenizer.begin_id === null ? [] : [tokenizer.begin_id]
   return [specialId(part.special, tokenizer)]

@@ -2,6 +2,7 @@
 // a small reader stands here instead of a library and a generated schema. What we could not reproduce is refused by name.
 
 import { ModelError } from '../model-error.ts'
+import type { WordRule } from './byte-level.ts'
 import type { MergeTable } from './merge.ts'
 
 /** `added` ones are cut out of a text before it is normalized, `user_defined` ones after; `unused` is an id that no piece has. */
@@ -27,6 +28,8 @@ export interface TokenizerModel {
   /** Spaces are spelled behind all added tokens, and a text that begins with one gets no other. */
   is_metaspace: boolean
   remove_extra_whitespaces: boolean
+  /** Where pieces spell bytes instead of text: how a text falls into the words whose bytes merge. */
+  word_rule: WordRule | null
   merges: MergeTable | null // null: any neighbours whose text is a piece merge, by its score
 }
 
@@ -57,6 +60,7 @@ export function parseTokenizerModel(bytes: Uint8Array): TokenizerModel {
     prefixes: 'each_text',
     is_metaspace: false,
     remove_extra_whitespaces: numberOf(normalizer, 4, 1) !== 0,
+    word_rule: null,
     merges: null,
   }
 }

@@ -1,11 +1,12 @@
-// Reads a `tokenizer.json` of Hugging Face's tokenizers, of Llama's family: BPE over whole texts whose spaces are U+2581,
-// with bytes for what no piece spells. A pair of pieces merges by its place in the file's own list. The format has many
-// other normalizers, splitters and models, which give other ids: each is refused by name.
+// Reads a `tokenizer.json` of Hugging Face's tokenizers, of two families: Llama's, BPE over whole texts whose spaces are U+2581,
+// with bytes for what no piece spells; and GPT-2's, BPE over the bytes of words. A pair of pieces merges by its place in the file's own
+// list. The format has many other normalizers, splitters and models, which give other ids: each is refused by name.
 
 import * as z from 'zod'
 import { repeatedKey } from '../json-keys.ts'
 import { ModelError } from '../model-error.ts'
 import { type AddedToken, addedTokensOf, withAdded } from './added-tokens.ts'
+import { letterOf, type WordRule } from './byte-level.ts'
 import type { MergeTable } from './merge.ts'
 import { bytePiece, PIECES_MAX, type Piece, type PieceType, type TokenizerModel } from './sentencepiece-file.ts'
 
@@ -28,9 +29,11 @@ export function parseTokenizerJson(json: string): TokenizerModel {
   if (!file.success) throw invalid('it has no model')
   const { model, normalizer, pre_tokenizer, decoder } = file.data
   refuseOtherModels(model)
+  const added = addedTokensOf(file.data.added_tokens ?? [])
+  const word_rule = wordRuleOf(pre_tokenizer)
+  if (word_rule) return byteLevelModel(file.data, word_rule, added)
   const prefix = prefixOf(normalizer, pre_tokenizer)
   if (!isMetaspace(decoder, prefix)) refuseOtherDecoder(decoder, prefix.add_dummy_prefix)
-  const added = addedTokensOf(file.data.added_tokens ?? [])
   const vocabulary = vocabularyOf(model.vocab, added)
   const pieces = vocabulary.map((text): Piece => ({ text, score: 0, type: typeOf(text, model.unk_token) }))
   if (model.unk_token != null && !vocabulary.includes(model.unk_token as string))
@@ -38,11 +41,50 @@ export function parseTokenizerJson(json: string): TokenizerModel {
   const spelling = { unspelled: unspelledOf(model, pieces), unknown_surface: '', remove_extra_whitespaces: false }
   if (spelling.unspelled === 'bytes' && isMetaspace(decoder, prefix))
     throw unsupported('a decoder without ByteFallback')
-  const whole = withAdded({ pieces, ...spelling, ...prefix, merges: null }, [{ file: 'tokenizer.json', tokens: added }])
+  const own = { pieces, ...spelling, ...prefix, word_rule: null, merges: null }
+  const whole = withAdded(own, [{ file: 'tokenizer.json', tokens: added }])
   if (spelling.unspelled === 'dropped' && whole.pieces.some(({ type }) => type === 'user_defined'))
     throw unsupported('a normalized added token beside a model that drops what it cannot spell')
   return { ...whole, merges: mergesOf(model.merges, whole.pieces) }
 }
+
+// ── GPT-2's family
+
+/** How words are split, where a byte-level splitter is the last; null where there is none. */
+function wordRuleOf(pre_tokenizer: unknown): WordRule | null {
+  const steps = stepsOf(pre_tokenizer, 'pretokenizers').map((step) => Object(step) as Record<string, unknown>)
+  const last = steps.pop()
+  if (last?.type !== 'ByteLevel') return null
+  const [digits, ...others] = steps
+  const is_known = last.add_prefix_space === false && last.use_regex !== false && others.length === 0
+  if (!is_known || (digits && digits.type !== 'Digits')) throw unsupported(`the pre_tokenizer ${brief(pre_tokenizer)}`)
+  return { numerals: digits ? (digits.individual_digits === true ? 'each_alone' : 'in_runs') : null }
+}
+
+function byteLevelModel(file: z.infer<typeof fileSchema>, word_rule: WordRule, added: AddedToken[]): TokenizerModel {
+  const { model, normalizer, decoder } = file
+  if (normalizer != null) throw unsupported(`the normalizer ${brief(normalizer)} beside a ByteLevel`)
+  if ((Object(decoder) as { type?: unknown }).type !== 'ByteLevel')
+    throw unsupported(`the decoder ${brief(decoder)} beside a ByteLevel`)
+  const pieces = vocabularyOf(model.vocab, added).map((text): Piece => ({ text, score: 0, type: 'normal' }))
+  const texts = new Set(pieces.map(({ text }) => text))
+  for (let byte = 0; byte < 256; byte++)
+    if (!texts.has(letterOf(byte)))
+      throw invalid(`it lacks ${JSON.stringify(letterOf(byte))}, the piece of byte ${byte}`)
+  const own = { pieces, ...PLAIN, word_rule, merges: null }
+  const whole = withAdded(own, [{ file: 'tokenizer.json', tokens: added }])
+  return { ...whole, merges: mergesOf(model.merges, whole.pieces) }
+}
+
+/** Nothing is put before a text, and nothing of it is unknown. */
+const PLAIN = {
+  unspelled: 'bytes',
+  unknown_surface: '',
+  add_dummy_prefix: false,
+  prefixes: 'each_text',
+  is_metaspace: false,
+  remove_extra_whitespaces: false,
+} as const
 
 function parsed(json: string): unknown {
   try {
@@ -117,7 +159,7 @@ function refuseOtherDecoder(decoder: unknown, strips: boolean): void {
     throw unsupported(`the decoder ${brief(decoder)} beside this normalizer`)
 }
 
-function stepsOf(sequence: unknown, field: 'normalizers' | 'decoders'): unknown[] {
+function stepsOf(sequence: unknown, field: 'normalizers' | 'decoders' | 'pretokenizers'): unknown[] {
   const { type, [field]: steps } = Object(sequence) as Record<string, unknown>
   return type === 'Sequence' && Array.isArray(steps) ? steps : [sequence]
 }

@@ -1,7 +1,8 @@
 // Turns text into token ids exactly as Google's SentencePiece (BPE, identity normalizer, byte fallback) does it, or as Hugging Face's
-// tokenizers do for a model that says in which order pairs merge. Special pieces are never found in text: a caller that
+// tokenizers do for a model that says in which order pairs merge, of text or of bytes. Special pieces are never found in text: a caller that
 // writes "<s>" gets the tokens of three characters.
 
+import { bytesOfPiece, isBetweenWords, spelledBytes, wordsOf } from './byte-level.ts'
 import { type MergeTable, mergeSymbols } from './merge.ts'
 import {
   bytePiece,
@@ -18,10 +19,28 @@ export const BEGIN = '<s>'
 
 const LOOKED_BACK_MIN = 4096 // UTF-16 units in which a place to cut is looked for, or as many as are kept
 
+/** The bytes of a piece, and their text where the piece is one by itself, and no single byte. */
+export interface SpelledBytes {
+  bytes: readonly number[]
+  text: string | null
+}
+
+const strict_utf8 = new TextDecoder('utf-8', { ignoreBOM: true, fatal: true })
+
+function spelledAs(bytes: readonly number[]): SpelledBytes {
+  try {
+    return { bytes, text: strict_utf8.decode(Uint8Array.from(bytes)) }
+  } catch {
+    return { bytes, text: null }
+  }
+}
+
 export class Tokenizer {
   readonly model: TokenizerModel
   /** What a sequence begins with; null where that is nothing. */
   readonly begin_id: number | null
+  /** What stands for the beginning where nothing else would be there to be continued; null where no piece can. */
+  readonly lone_id: number | null
   readonly #ids: ReadonlyMap<string, number>
   readonly #spellable: ReadonlyMap<string, number> // what text can become: normal and user-defined pieces
   readonly #merges: MergeTable
@@ -30,10 +49,12 @@ export class Tokenizer {
   readonly #unknown_id: number | undefined
   readonly #user_defined: PrefixMatcher
   readonly #added: PrefixMatcher
+  readonly #words: WordIds | null // where pieces spell bytes
+  readonly #spelled: (SpelledBytes | null)[] = [] // of the pieces that were asked for
   #seams: Seams | null = null // made for the first text that is cut
 
   /** `model` is what a file says, or the bytes of a tokenizer.model. A sequence begins with LLaMA's own piece where nothing else is said. */
-  constructor(model: TokenizerModel | Uint8Array, begin_id?: number | null) {
+  constructor(model: TokenizerModel | Uint8Array, begin_id?: number | null, lone_id?: number | null) {
     this.model = model instanceof Uint8Array ? parseTokenizerModel(model) : model
     const pieces = [...this.model.pieces.entries()]
     const spellable = pieces.filter(([, { type }]) => type === 'normal' || type === 'user_defined')
@@ -42,6 +63,8 @@ export class Tokenizer {
     this.#merges = this.model.merges ?? byScore(spellable.map(([, piece]) => piece))
     this.#byte_ids = Array.from({ length: 256 }, (_, byte) => this.#ids.get(bytePiece(byte))!)
     this.begin_id = begin_id === undefined ? (this.#ids.get(BEGIN) ?? null) : begin_id
+    this.lone_id = this.begin_id ?? lone_id ?? this.specialId(BEGIN)
+    this.#words = this.model.word_rule && new WordIds(this.#merges, this.#spellable)
     this.#unknown_id = pieces.find(([, { type }]) => type === 'unknown')?.[0]
     const textsOf = (wanted: PieceType) =>
       this.model.pieces.filter(({ type }) => type === wanted).map(({ text, found_as = text }) => found_as)
@@ -60,6 +83,17 @@ export class Tokenizer {
 
   piece(id: number): Piece | undefined {
     return this.model.pieces[id]
+  }
+
+  /** What a piece spells that is of bytes; null of one that is of text or of nothing. */
+  bytesOf(id: number): SpelledBytes | null {
+    this.#spelled[id] ??= this.#spelledBytes(this.model.pieces[id])
+    return this.#spelled[id]
+  }
+
+  #spelledBytes(piece: Piece | undefined): SpelledBytes | null {
+    if (piece?.type === 'byte') return { bytes: [Number.parseInt(piece.text.slice(3, 5), 16)], text: null }
+    return this.#words && piece?.type === 'normal' ? spelledAs(bytesOfPiece(piece.text)) : null
   }
 
   /** The id of a control, user-defined or added piece, or null where the vocabulary has none of this text. */
@@ -115,7 +149,7 @@ export class Tokenizer {
     if (text.length <= length_min || this.model.remove_extra_whitespaces) return 0
     const latest = text.length - length_min
     const earliest = Math.max(1, latest - Math.max(length_min, LOOKED_BACK_MIN))
-    this.#seams ??= new Seams(this.model.pieces)
+    this.#seams ??= new Seams(this.model)
     for (let at = latest; at >= earliest; at--) if (this.#seams.isBetweenTokens(text, at)) return at
     return earliest === 1 ? 0 : null
   }
@@ -139,6 +173,10 @@ export class Tokenizer {
   }
 
   #appendSegment(ids: number[], text: string, has_prefix: boolean): void {
+    if (this.#words) {
+      this.#appendWords(ids, text, this.#words)
+      return
+    }
     const normalized = this.#normalize(text, has_prefix)
     const { starts, frozen } = this.#firstSymbols(normalized)
     const merged = mergeSymbols(normalized, starts, frozen, this.#merges)
@@ -147,6 +185,10 @@ export class Tokenizer {
       const id = this.#appendIds(ids, normalized.slice(start, merged[i + 1]), follows_unknown)
       follows_unknown = id === null
     }
+  }
+
+  #appendWords(ids: number[], text: string, words: WordIds): void {
+    for (const word of wordsOf(text, this.model.word_rule!)) for (const id of words.idsOf(word)) ids.push(id)
   }
 
   // This is Normalizer::Normalize with the identity rule. Extra whitespace is only ever U+0020 there.
@@ -200,16 +242,58 @@ function spelledSpaces(text: string): string {
   return text.replaceAll(' ', SPACE)
 }
 
+const WORDS_MAX = 1 << 14
+const WORD_LENGTH_MAX = 64
+
+/** The ids of words whose bytes merge, some of which are remembered: a text has few that are rare. */
+class WordIds {
+  readonly #merges: MergeTable
+  readonly #ids: ReadonlyMap<string, number>
+  readonly #known = new Map<string, readonly number[]>()
+
+  constructor(merges: MergeTable, ids: ReadonlyMap<string, number>) {
+    this.#merges = merges
+    this.#ids = ids
+  }
+
+  idsOf(word: string): readonly number[] {
+    const known = this.#known.get(word)
+    if (known) return known
+    const ids = this.#merged(spelledBytes(word))
+    if (word.length > WORD_LENGTH_MAX) return ids
+    if (this.#known.size === WORDS_MAX) this.#known.clear()
+    this.#known.set(word, ids)
+    return ids
+  }
+
+  #merged(letters: string): number[] {
+    const whole = this.#ids.get(letters)
+    if (whole !== undefined && letters.length === 1) return [whole]
+    const starts = mergeSymbols(
+      letters,
+      Array.from(letters, (_, i) => i),
+      NOTHING_FROZEN,
+      this.#merges,
+    )
+    return starts.map((start, i) => this.#ids.get(letters.slice(start, starts[i + 1]))!)
+  }
+}
+
+const NOTHING_FROZEN: ReadonlySet<number> = new Set()
+
 /**
  * Where a text can be cut without changing its tokens: between two characters that no piece has beside each other, for whatever merges
- * or is cut out is a piece.
+ * or is cut out is a piece; or where pieces are of words, between two of those.
  */
 class Seams {
   readonly #neighbours = new Set<number>() // in pieces, as texts are spelled for them
   readonly #added: readonly string[] // they stand in the text itself, and a dummy prefix behind them
+  readonly #has_words: boolean
 
-  constructor(pieces: readonly Piece[]) {
-    for (const { text, found_as = text, type } of pieces) if (type !== 'byte') this.#learn(found_as)
+  constructor({ pieces, word_rule }: TokenizerModel) {
+    this.#has_words = word_rule !== null
+    if (!this.#has_words)
+      for (const { text, found_as = text, type } of pieces) if (type !== 'byte') this.#learn(found_as)
     this.#added = pieces.filter(({ type }) => type === 'added').map(({ text, found_as = text }) => found_as)
     for (const text of this.#added) this.#learn(spelledSpaces(text))
   }
@@ -217,6 +301,7 @@ class Seams {
   isBetweenTokens(text: string, at: number): boolean {
     const [before, behind] = [at - 1, at].map((i) => unitOf(text, i)) as [number, number]
     if (this.#neighbours.has(before * 0x10000 + behind) || isLowSurrogate(behind)) return false
+    if (this.#has_words && !isBetweenWords(text, at)) return false
     return !this.#added.some((added) => text.startsWith(added, at - added.length))
   }
 

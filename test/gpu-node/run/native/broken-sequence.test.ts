@@ -6,12 +6,13 @@ import { loadEngine } from '../../../../gpu-node/run/native/engine.ts'
 import { readModelFolder } from '../../../../gpu-node/run/native/load/model-folder.ts'
 import { NativeRunner } from '../../../../gpu-node/run/native/runner.ts'
 import { Scheduler } from '../../../../gpu-node/run/native/scheduler.ts'
-import type { Run } from '../../../../gpu-node/run/runner.ts'
+import type { Sequence } from '../../../../gpu-node/run/native/sequence.ts'
+import type { HeldConstraint, Run } from '../../../../gpu-node/run/runner.ts'
 import { draws } from '../../../support/draws.ts'
 import { FakeEngine } from '../../../support/fake-engine.ts'
 import { generateRequest } from '../../../support/generate.ts'
-import { tensorValues } from '../../../support/llama-weights.ts'
 import { seededRandom } from '../../../support/random.ts'
+import { tensorValues } from '../../../support/random-weights.ts'
 import { folderWith, safetensorsFile } from '../../../support/safetensors.ts'
 import { makeSequence } from '../../../support/sequences.ts'
 import { tokenizerModel } from '../../../support/tokenizer-model.ts'
@@ -87,27 +88,29 @@ async function realRunner() {
   const model = readModelFolder(plantedFolder())
   const engine = await loadEngine(model.shape, model.tensors, { device: 'cpu', threads: 2, ...LIMITS }, () => {})
   const limits = { ...LIMITS, speculation: 'prompt-lookup' as const }
-  const runner = new NativeRunner({ model, engine, limits, lookahead: 'off' })
+  const faulty: unknown[] = []
+  const onFault = (error: unknown) => faulty.push(error)
+  const runner = new NativeRunner({ model, engine, limits, lookahead: 'off', onFault })
   onTestFinished(() => runner.close())
   const texts = new Map<Run, string>()
   const failed = new Set<Run>()
   const open = new Set<Run>()
   await runner.open({
     onStep: async (step) => {
-      for (const run of step.failed ?? []) {
-        failed.add(run)
-        open.delete(run)
-      }
       for (const { run, text, finish } of step.events) {
         texts.set(run, (texts.get(run) ?? '') + text)
         if (finish !== null) open.delete(run)
       }
+      for (const run of step.failed ?? []) {
+        failed.add(run)
+        open.delete(run)
+      }
     },
     onFailed: (error) => expect.unreachable(String(error)),
   })
-  const start = (text: string, changes = {}) => {
+  const start = (text: string, changes = {}, held: HeldConstraint | null = null) => {
     const request = generateRequest({ prompts: [[{ text }]], max_tokens: 24, ignore_eos: true, ...changes })
-    const run = runner.prepare(request, 'salt')
+    const run = runner.prepare(request, 'salt', held)
     open.add(run)
     run.start()
     return run
@@ -115,7 +118,7 @@ async function realRunner() {
   const whenIdle = async () => {
     while (open.size > 0) await sleep(1)
   }
-  return { runner, texts, failed, start, whenIdle }
+  return { runner, texts, failed, faulty, start, whenIdle }
 }
 
 const drawText = () =>
@@ -140,6 +143,51 @@ test('the runner goes on, and the texts of 15 neighbours are the same without it
     expect(texts.get(broken!)).toBeUndefined()
     expect(runner.load).toMatchObject({ running: 0, waiting: 0, blocks_free: LIMITS.blocks })
   }
+})
+
+// What is computed for one sequence alone, and throws or says what cannot be.
+const faults: [string, (choice: PlantedChoice) => void][] = [
+  ['a draft cannot be made', ({ sequence }) => Object.assign(sequence, { propose: fail })],
+  ['a draft is of no vocabulary', ({ sequence }) => Object.assign(sequence, { propose: () => [VOCAB_SIZE] })],
+  ['a draft is below any vocabulary', ({ sequence }) => Object.assign(sequence, { propose: () => [5, -7] })],
+  [
+    'a draft is longer than its room',
+    ({ sequence }) => Object.assign(sequence, { propose: (room: number) => new Array(Math.max(room, 0) + 1).fill(5) }),
+  ],
+  [
+    'its grammar has no mask',
+    ({ sequence: { reading } }) =>
+      Object.defineProperties(reading!, { has_mask: { value: false }, makeMask: { value: fail } }),
+  ],
+  ['its token cannot be taken', ({ sequence }) => Object.assign(sequence, { append: fail })],
+  ['its text cannot be made', (choice) => Object.assign(choice, { take: fail })],
+]
+
+interface PlantedChoice {
+  sequence: Sequence
+}
+
+function fail(): never {
+  throw new Error('planted')
+}
+
+test.each(faults)('where %s, its sequence ends alone and 15 neighbours say the same', async (_, plant) => {
+  const { runner, texts, failed, faulty, start, whenIdle } = await realRunner()
+  const prompts = Array.from({ length: NEIGHBOURS }, drawText)
+  const alone = prompts.map((text) => start(text))
+  await whenIdle()
+  const held = await runner.hold({ kind: 'regex', regex: '[ab]*' }, 'account')
+  const planted = start(drawText(), {}, held)
+  plant(planted.choices[0] as unknown as PlantedChoice)
+  const beside = prompts.map((text) => start(text))
+  await whenIdle()
+  const only = start(drawText(), {}, held) // with nobody beside it
+  plant(only.choices[0] as unknown as PlantedChoice)
+  await whenIdle()
+  expect([...failed].map((run) => [planted, only].indexOf(run))).toEqual([0, 1])
+  expect(faulty).toHaveLength(2)
+  expect(beside.map((run) => texts.get(run))).toEqual(alone.map((run) => texts.get(run)))
+  expect(runner.load).toMatchObject({ running: 0, waiting: 0, blocks_free: LIMITS.blocks })
 })
 
 describe('in the scheduler', () => {

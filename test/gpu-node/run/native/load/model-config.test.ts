@@ -18,6 +18,7 @@ test('a config gives the shape of the network', () => {
     rope_theta: 10000,
     rope_scaling_factor: 1,
     rms_norm_eps: 1e-5,
+    layer_norm_eps: 0,
     tied_embeddings: false,
   })
 })

@@ -1,5 +1,5 @@
-// Small random Llamas through the real path (folder → readers → addon → scheduler) against Hugging Face transformers in
-// fp32. The ids and logits are those of test/vectors/make_llama_vectors.py; the weights are remade here.
+// Small random networks of each architecture through the real path (folder → readers → addon → scheduler) against Hugging Face
+// transformers in fp32. The ids and logits are those of test/vectors/make_*_vectors.py; the weights are remade here.
 
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,32 +8,41 @@ import { type Engine, loadEngine } from '../../../../../gpu-node/run/native/engi
 import { modelConfig } from '../../../../../gpu-node/run/native/load/model-config.ts'
 import { readModelFolder } from '../../../../../gpu-node/run/native/load/model-folder.ts'
 import { Scheduler } from '../../../../../gpu-node/run/native/scheduler.ts'
-import { type LlamaFolder, llamaFiles } from '../../../../support/llama-weights.ts'
+import { modelFiles, type RandomFolder } from '../../../../support/random-weights.ts'
 import { folderWith } from '../../../../support/safetensors.ts'
 import { makeSequence, runToEnd } from '../../../../support/sequences.ts'
 
-interface Configuration extends LlamaFolder {
+interface Configuration extends RandomFolder {
   margin: number
   cases: { prompt: number[]; ids: number[] }[]
   logits: { tokens: number[]; every: number; logits: string }[]
 }
 
 const LIMITS = { blocks: 256, batch_tokens_max: 128, sequences_max: 32, waiting_max: 100 }
-const vectors = JSON.parse(readFileSync(join(import.meta.dirname, '../../../../vectors/llama.json'), 'utf8')) as {
-  configurations: Configuration[]
-}
+const vectorsOf = (file: string) =>
+  (
+    JSON.parse(readFileSync(join(import.meta.dirname, '../../../../vectors', file), 'utf8')) as {
+      configurations: Configuration[]
+    }
+  ).configurations
 
-test('the vectors differ in what a config can say', () => {
-  const distinct = (of: (configuration: Configuration) => unknown) => new Set(vectors.configurations.map(of)).size
-  expect(vectors.configurations.length).toBeGreaterThanOrEqual(6)
-  expect(distinct(({ format, dtype }) => format + dtype)).toBe(6)
-  expect(distinct(({ config }) => config.vocab_size)).toBe(vectors.configurations.length)
+const llama = vectorsOf('llama.json')
+const gpt_bigcode = vectorsOf('gpt-bigcode.json')
+
+test.each([
+  ['LLaMA', llama, 6],
+  ['GPTBigCode', gpt_bigcode, 4],
+])('the vectors of %s differ in what a config can say', (_, configurations, count_min) => {
+  const distinct = (of: (configuration: Configuration) => unknown) => new Set(configurations.map(of)).size
+  expect(configurations.length).toBeGreaterThanOrEqual(count_min)
+  expect(distinct(({ format, dtype }) => format + dtype)).toBeGreaterThanOrEqual(count_min)
+  expect(distinct(({ config }) => config.vocab_size)).toBe(configurations.length)
 })
 
-describe.each(vectors.configurations)('$name ($format, $dtype)', (configuration) => {
+describe.each([...llama, ...gpt_bigcode])('$name ($format, $dtype)', (configuration) => {
   test('20 prompts are continued by the same 64 ids, from logits within 2 %', async () => {
-    const { shape } = modelConfig(configuration.config, null)
-    const model = readModelFolder(folderWith(llamaFiles({ ...configuration, shape })))
+    const { architecture, shape } = modelConfig(configuration.config, null)
+    const model = readModelFolder(folderWith(modelFiles({ ...configuration, architecture, shape })))
     const engine = await loadEngine(model.shape, model.tensors, { device: 'cpu', threads: 2, ...LIMITS }, () => {})
     for (const { tokens, every, logits } of configuration.logits) {
       const own = (await logitsAfter(engine, tokens)).filter((_, id) => id % every === 0)

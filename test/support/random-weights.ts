@@ -1,31 +1,33 @@
-// The random weights of test/vectors/make_llama_vectors.py, remade: value i of a tensor is a hash of i and its name. And
-// the folder of such a model, in each of the formats that are published.
+// The random weights of test/vectors/make_llama_vectors.py and make_gpt_bigcode_vectors.py, remade: value i of a tensor is a hash of i and
+// its name. And the folder of such a model, in each of the formats that are published.
 
-import { llama } from '../../gpu-node/run/native/architecture/llama.ts'
+import type { Architecture } from '../../gpu-node/run/native/architecture/architecture.ts'
 import type { ModelConfig } from '../../gpu-node/run/native/load/model-config.ts'
 import { safetensorsFile } from './safetensors.ts'
 import { tokenizerModel } from './tokenizer-model.ts'
 import { type TorchTensor, torchFile } from './torch-file.ts'
 
-export interface LlamaFolder {
+export interface RandomFolder {
   name: string // seeds the weights
   format: 'safetensors' | 'bin'
   dtype: TorchTensor['dtype']
   shards: number
   config: { vocab_size: number }
+  architecture: Architecture
   shape: ModelConfig['shape']
 }
 
 /** File name → content. */
-export function llamaFiles({
+export function modelFiles({
   name,
   format,
   dtype,
   shards,
   config,
+  architecture,
   shape,
-}: LlamaFolder): Record<string, string | Buffer> {
-  const tensors = llama
+}: RandomFolder): Record<string, string | Buffer> {
+  const tensors = architecture
     .tensorsOf(shape)
     .map(({ name: tensor, shape: size }): [string, TorchTensor] => [
       tensor,
@@ -52,6 +54,7 @@ export function tensorValues(key: string, shape: number[]): Float32Array {
     shape.reduce((product, length) => product * length, 1),
     fnv1a(key),
   )
+  if (key.endsWith('.bias')) return Float32Array.from(raw, (bits) => ((bits % 63) - 31) / 512)
   if (shape.length === 1) return Float32Array.from(raw, (bits) => 1 + ((bits % 63) - 31) / 128)
   const scale = 2 ** -Math.round(Math.log2(73.6 * Math.sqrt(shape[1]!)))
   return Float32Array.from(raw, (bits) => ((bits % 255) - 127) * scale)

@@ -1,0 +1,344 @@
+// A model of the machine: how long each kernel takes by what it moves, multiplies and waits for, from the tiles, stages and grids that its
+// source says, and so how fast whole steps of the 34B are. Nothing here is measured; what a GPU then measures beside it (gpu-check.sh) shows
+// which of the assumptions below is wrong.
+// usage: node bench/gpu/predict.ts [--write: bench/gpu/predicted.json, and the table in bench/NOTES.md]
+
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+
+export interface Machine {
+  name: string
+  multiprocessors: number
+  dram_tb_per_s: number // that a kernel reads
+  memory_gib: number
+}
+
+// Both are GH100 with 132 multiprocessors; their memory differs.
+export const h200: Machine = { name: 'H200', multiprocessors: 132, dram_tb_per_s: 4.35, memory_gib: 139 }
+export const h100: Machine = { name: 'H100', multiprocessors: 132, dram_tb_per_s: 3.0, memory_gib: 78 }
+
+// What is assumed of either. A published product of 8192 x 8192 x 8192 on 128 of an H100's multiprocessors (github.com/pranjalssh/fast.cu) reaches
+// 777 TFLOP/s with 192 x 192 tiles of 48 KB a stage, where L2 is the limit, and 799 with our tiles and clusters, where power is.
+const l2_to_sm_gb_per_s = 63 // a multiprocessor: 777.5e12 / 128 / 4.72e6 FLOP a stage x 48 KB
+const tensor_tflops = 6.37 // a multiprocessor: 799e12 / 128, of which its epilogue takes 2 %
+const tensor_smallest_cycles = 16 // of a wgmma, which reads 64 x 16 weights however few columns there are
+const clock_ghz = 1.7
+const l2_wait_us = 0.33 // a read that waits for the one before
+const handover_us = 0.8 // from a kernel's last write to the first use of it by the next, which has begun early
+const warp_instructions_a_cycle = 0.5 // of one warp alone on its scheduler
+const scheduler_instructions_a_cycle = 0.7 // of two
+
+// Counted in the disassembly.
+const narrow_tile_instructions = 1400
+const wide_tile_instructions = 1677
+
+const kernels = join(import.meta.dirname, '../../native/kernels')
+
+/** A `constexpr int` of a source file, which may be said by numbers and by such constants of the same and of other files. */
+function constant(file: string, name: string, known: Record<string, number> = {}): number {
+  const text = readFileSync(join(kernels, file), 'utf8')
+  const said = new RegExp(`constexpr int (?:\\w+ = [^,;]+, )*${name} = ([^,;]+)[,;]`).exec(text)?.[1]
+  if (said === undefined) throw new Error(`${file} has no ${name}`)
+  const numbers = said.replace(/[a-z_]\w*/g, (word) => String(known[word] ?? constant(file, word, known)))
+  if (!/^[\d\s()*/+<-]+$/.test(numbers)) throw new Error(`${file}: ${name} = ${said}`)
+  return Number(new Function(`return ${numbers}`)())
+}
+
+const tile_rows = constant('cuda/layout.h', 'tile_rows')
+const tile_inputs = constant('cuda/layout.h', 'tile_inputs')
+const stage_tiles = constant('cuda/layout.h', 'stage_tiles')
+const groups = constant('cuda/gemm_stripes.h', 'groups')
+const gemm_rows_max = constant('cuda/layout.h', 'gemm_rows_max')
+const stored_tokens = constant('cuda/gemm.cu', 'stored_tokens_max')
+const loads_in_flight = constant('cuda/prefill_gemm.cu', 'loads_in_flight')
+const cluster = constant('cuda/prefill_gemm.cu', 'cluster')
+const prefill_stages = constant('cuda/prefill_gemm.cu', 'stages')
+const prefill_tokens = constant('cuda/prefill_gemm.cu', 'tile_tokens', { gemm_rows_max })
+const split_positions = constant('cuda/step_view.h', 'split_positions')
+const tile_positions = constant('cuda/tiled_attention.cu', 'tile_positions')
+const attention_stages = constant('cuda/tiled_attention.cu', 'stages')
+const half_bytes = 2
+const float_bytes = 4
+
+export interface Product {
+  name: string
+  outputs: number
+  inputs: number
+  adds: boolean
+}
+
+const hidden = 8192
+const intermediate = 22016
+const heads = 64
+const kv_heads = 8
+const head_size = 128
+const vocab = 32000
+const layers = 48
+const block_tokens = 16
+
+export const products: Product[] = [
+  { name: 'qkv', outputs: (heads + 2 * kv_heads) * head_size, inputs: hidden, adds: false },
+  { name: 'attention_out', outputs: hidden, inputs: heads * head_size, adds: true },
+  { name: 'gate_up', outputs: 2 * intermediate, inputs: hidden, adds: false },
+  { name: 'down', outputs: hidden, inputs: intermediate, adds: true },
+]
+const head: Product = { name: 'logits', outputs: vocab, inputs: hidden, adds: false }
+
+const weightBytes = ({ outputs, inputs }: Product) => half_bytes * outputs * inputs
+export const bucketOf = (rows: number) =>
+  rows <= 8 ? 8 : rows <= 16 ? 16 : Math.min(Math.ceil(rows / 32) * 32, gemm_rows_max)
+
+/** The cuts of K that gemm.cu's stripes make in an output tile, on average. */
+function cutsATile({ outputs, inputs }: Product, { multiprocessors }: Machine): number {
+  const pairs = Math.ceil(outputs / tile_rows / groups)
+  return Math.min(multiprocessors, (pairs * inputs) / tile_inputs / stage_tiles) / pairs
+}
+
+/** One launch of gemm.cu, and what bounds it. */
+export function gemmUs(product: Product, rows: number, machine: Machine): { us: number; bound: string } {
+  const n = bucketOf(rows)
+  const dram = weightBytes(product) / machine.dram_tb_per_s / 1e6
+  // Inputs pass once for each pair of row tiles.
+  const l2_bytes = weightBytes(product) * (1 + n / (tile_rows * groups))
+  const l2 = l2_bytes / machine.multiprocessors / l2_to_sm_gb_per_s / 1e3
+  const wgmma_cycles = Math.max(n / 2, tensor_smallest_cycles)
+  const wgmmas = (product.outputs / tile_rows) * (product.inputs / 16)
+  const tensor = (wgmmas * wgmma_cycles) / machine.multiprocessors / clock_ghz / 1e3
+  const us = Math.max(dram, l2, tensor)
+  return { us: us + gemmEndUs(product, n), bound: us === dram ? 'DRAM' : us === l2 ? 'L2' : 'tensor' }
+}
+
+/** After the last product: the parts of cut tiles are left, counted and added, and the tile is stored. */
+function gemmEndUs(product: Product, n: number): number {
+  const part_bytes = tile_rows * groups * n * float_bytes
+  const parts = (3 * part_bytes) / l2_to_sm_gb_per_s / 1e3 + 4 * l2_wait_us
+  const stores = Math.ceil(n / stored_tokens) * (product.adds ? l2_wait_us + 0.1 : 0.1)
+  return parts + stores
+}
+
+/** One launch of prefill_gemm.cu. */
+export function prefillUs(product: Product, tokens: number, machine: Machine, blocks_a_cluster = cluster): number {
+  const tiles = Math.ceil(tokens / prefill_tokens) * Math.ceil(product.outputs / tile_rows / groups / blocks_a_cluster)
+  const waves = Math.ceil(tiles / Math.floor(machine.multiprocessors / blocks_a_cluster))
+  const rows = tile_rows * groups
+  const bytes = half_bytes * tile_inputs * (rows + prefill_tokens / blocks_a_cluster)
+  const flop = 2 * rows * prefill_tokens * tile_inputs
+  const tensor = flop / tensor_tflops / 1e6
+  const stage = Math.max(tensor, bytes / l2_to_sm_gb_per_s / 1e3)
+  // One warpgroup goes on alone while the other stores, until the ring is empty for it.
+  const hidden_us = (prefill_stages * tensor) / 2
+  const sums = prefill_tokens / 2 // of a thread
+  const read = Math.ceil(sums / loads_in_flight) * l2_wait_us * 1.3
+  const write = (sums * float_bytes * 128 * groups) / 64 / clock_ghz / 1e3
+  const cuts = cutsATile(product, machine)
+  const parts = cuts * write + Math.max(cuts - 1, 0) * (read + write) + Math.min(cuts, 1) * read
+  const stored = (prefill_tokens / stored_tokens) * (product.adds ? l2_wait_us * 1.3 : 0.25)
+  const end = parts + stored
+  return waves * ((product.inputs / tile_inputs) * stage + Math.max(end - hidden_us * (1 + cuts), 0))
+}
+
+/** Attention of so many decoding sequences, its splits' results merged. */
+function narrowAttentionUs(sequences: number, context: number, machine: Machine): number {
+  const stage_bytes = 2 * tile_positions * head_size * half_bytes
+  const shared_bytes = attention_stages * stage_bytes + (head_size / 16) * 4 * 32 * float_bytes
+  const resident = Math.floor((228 << 10) / (shared_bytes + 1024)) * machine.multiprocessors
+  const splits = Math.ceil(context / split_positions)
+  const items = sequences * kv_heads * splits
+  const tiles = Math.min(context, split_positions) / tile_positions
+  const item = (tiles * narrow_tile_instructions) / warp_instructions_a_cycle / clock_ghz / 1e3 + 2 * l2_wait_us
+  const bytes = sequences * context * kv_heads * head_size * 2 * half_bytes
+  const whole = Math.floor(items / resident) * resident
+  const full = Math.max(((bytes / items) * whole) / machine.dram_tb_per_s / 1e6, (whole / resident) * item)
+  const merged =
+    (sequences * heads * splits * head_size * float_bytes) / machine.multiprocessors / l2_to_sm_gb_per_s / 1e3
+  return full + (items > whole ? item : 0) + Math.ceil(splits / 2) * l2_wait_us + merged
+}
+
+/** Attention of a prompt: 16 tokens of 8 heads a block of 8 warps, two a scheduler. */
+function wideAttentionUs(tokens: number, machine: Machine): number {
+  const items = Math.ceil(tokens / 16) * kv_heads
+  const warp_tiles = items * 8 * ((tokens + tile_positions) / 2 / tile_positions)
+  return (
+    (warp_tiles * wide_tile_instructions) /
+    machine.multiprocessors /
+    4 /
+    scheduler_instructions_a_cycle /
+    clock_ghz /
+    1e3
+  )
+}
+
+/** What is read and written once by kernels that do nothing else: two norms and the rotation. */
+function smallUs(tokens: number, machine: Machine): number {
+  const norm = tokens * hidden * (float_bytes + half_bytes)
+  const rope = tokens * (heads + 2 * kv_heads) * head_size * float_bytes * 2
+  return (2 * norm + rope) / machine.dram_tb_per_s / 1e6 + 7 * l2_wait_us
+}
+
+const launches_a_layer = 9
+const sampling_us = 60
+const between_steps_us = 10
+
+/** The seconds of a decode step of so many sequences. */
+export function decodeSeconds(sequences: number, context: number, machine: Machine): number {
+  const layer =
+    products.reduce((sum, product) => sum + gemmUs(product, sequences, machine).us, 0) +
+    narrowAttentionUs(sequences, context, machine) +
+    smallUs(sequences, machine) +
+    launches_a_layer * handover_us
+  const logits = Math.ceil(sequences / 64) * gemmUs(head, Math.min(sequences, 64), machine).us
+  return (layers * layer + logits + sampling_us + between_steps_us) * 1e-6
+}
+
+/** The seconds of a step that is one prompt. */
+export function promptSeconds(tokens: number, machine: Machine, blocks_a_cluster = cluster): number {
+  const layer =
+    products.reduce((sum, product) => sum + prefillUs(product, tokens, machine, blocks_a_cluster), 0) +
+    wideAttentionUs(tokens, machine) +
+    smallUs(tokens, machine) +
+    launches_a_layer * handover_us
+  return (layers * layer + gemmUs(head, 1, machine).us + sampling_us) * 1e-6
+}
+
+/** Requests of `tokens` in and as many out, as many at once as the memory holds; each step brings as many prompt tokens as it generates. */
+export function throughput(tokens: number, machine: Machine): { at_once: number; tok_per_s: number } {
+  const parameters =
+    layers * products.reduce((sum, { outputs, inputs }) => sum + outputs * inputs, 0) + 2 * vocab * hidden
+  const left = 0.92 * machine.memory_gib * 2 ** 30 - half_bytes * parameters
+  const block_bytes = 2 * half_bytes * block_tokens * layers * kv_heads * head_size
+  const at_once = Math.min(Math.floor(left / block_bytes / (Math.floor((2 * tokens) / block_tokens) + 1)), 256)
+  const prompt = (promptSeconds(2048, machine) / 2048) * at_once
+  return { at_once, tok_per_s: at_once / (decodeSeconds(at_once, 1.5 * tokens, machine) + prompt) }
+}
+
+export interface Prediction {
+  part: string
+  what?: string
+  rows?: number
+  sequences?: number
+  context?: number
+  tokens?: number
+  layers?: number
+  figure: string
+  value: number
+}
+
+/** In the words of gpu-bench's measurements, so that table.py finds each one's. */
+export function predictions(machine: Machine): Prediction[] {
+  const round = (value: number, digits = 4) => Number(value.toPrecision(digits))
+  const alone = [...products, head].flatMap((product) =>
+    [1, 8, 32, 64, 96, 128, 192, 256, 2048].map((rows) => ({
+      part: 'gemm',
+      what: product.name,
+      rows,
+      figure: 'us',
+      value: round(rows === 2048 ? prefillUs(product, rows, machine) : gemmUs(product, rows, machine).us),
+    })),
+  )
+  const decodes = [
+    [1, 2048],
+    [8, 2048],
+    [32, 2048],
+    [128, 2048],
+    [1, 8192],
+    [128, 512],
+  ].map(([sequences, context]) => ({
+    part: 'decode',
+    sequences: sequences!,
+    context: context!,
+    layers,
+    figure: 'tok_per_s_ahead',
+    value: round(sequences! / decodeSeconds(sequences!, context!, machine)),
+  }))
+  const prompts = [512, 2048].map((tokens) => ({
+    part: 'prefill',
+    tokens,
+    layers,
+    figure: 'ms',
+    value: round(1e3 * promptSeconds(tokens, machine)),
+  }))
+  const whole = {
+    part: 'throughput',
+    layers,
+    figure: 'output_tok_per_s',
+    value: round(throughput(1000, machine).tok_per_s),
+  }
+  const ceilings = [
+    { part: 'bandwidth', what: 'read', figure: 'tb_per_s', value: machine.dram_tb_per_s },
+    {
+      part: 'bandwidth',
+      what: 'l2_to_sm',
+      figure: 'tb_per_s',
+      value: round((l2_to_sm_gb_per_s * machine.multiprocessors) / 1e3),
+    },
+    { part: 'bandwidth', what: 'l2_wait', figure: 'ns', value: 1e3 * l2_wait_us },
+  ]
+  return [...ceilings, ...alone, ...decodes, ...prompts, whole]
+}
+
+export interface Goal {
+  what: string
+  goal: number
+  is_at_most: boolean
+  of: (machine: Machine) => number
+}
+
+export const goals: Goal[] = [
+  { what: 'one sequence at 2k, tok/s', goal: 58, is_at_most: false, of: (m) => 1 / decodeSeconds(1, 2048, m) },
+  { what: '32 sequences at 2k, tok/s', goal: 1450, is_at_most: false, of: (m) => 32 / decodeSeconds(32, 2048, m) },
+  { what: 'a prompt of 2,048 tokens, ms', goal: 210, is_at_most: true, of: (m) => 1e3 * promptSeconds(2048, m) },
+  {
+    what: '1000 in, 1000 out, full batch, tok/s',
+    goal: 2900,
+    is_at_most: false,
+    of: (m) => throughput(1000, m).tok_per_s,
+  },
+]
+
+/** As a table of Markdown. */
+export function tableOfGoals(): string {
+  const rows = goals.map(({ what, goal, is_at_most, of }) => {
+    const [first, second] = [of(h200), of(h100)].map((value) => Math.round(value).toLocaleString('en'))
+    return `| ${what} | ${is_at_most ? '≤' : '≥'} ${goal.toLocaleString('en')} | ${first} | not yet | ${second} | not yet |`
+  })
+  return [
+    '| what | goal (H200) | H200 predicted | measured | H100 predicted | measured |',
+    '|---|---|---|---|---|---|',
+    ...rows,
+  ].join('\n')
+}
+
+/** Microseconds of each product alone on an H200, and what bounds it. */
+export function tableOfProducts(): string {
+  const counts = [1, 32, 64, 128, 192, 256]
+  const rows = [...products, head].map((product) => {
+    const cells = counts.map((count) => {
+      const { us, bound } = gemmUs(product, count, h200)
+      return `${us.toFixed(0)} ${bound}`
+    })
+    return `| ${product.name} ${product.outputs} x ${product.inputs} | ${cells.join(' | ')} | ${prefillUs(product, 2048, h200).toFixed(0)} |`
+  })
+  return [
+    `| product, µs at rows | ${counts.join(' | ')} | 2048 |`,
+    `|---|${'---|'.repeat(counts.length + 1)}`,
+    ...rows,
+  ].join('\n')
+}
+
+const notes = join(import.meta.dirname, '../NOTES.md')
+export const predicted_file = join(import.meta.dirname, 'predicted.json')
+
+/** Puts the tables between the marks that NOTES.md has for them. */
+export function notesWith(text: string): string {
+  const filled = `<!-- predicted -->\n${tableOfGoals()}\n\n${tableOfProducts()}\n<!-- end -->`
+  return text.replace(/<!-- predicted -->[\s\S]*<!-- end -->/, () => filled)
+}
+
+if (import.meta.main) {
+  console.log(`${tableOfGoals()}\n\n${tableOfProducts()}`)
+  console.log(`\na prompt of 2,048 without clusters: ${(1e3 * promptSeconds(2048, h200, 1)).toFixed(0)} ms`)
+  if (process.argv.includes('--write')) {
+    writeFileSync(predicted_file, `${JSON.stringify(predictions(h200), null, 2)}\n`)
+    writeFileSync(notes, notesWith(readFileSync(notes, 'utf8')))
+  }
+}

@@ -1,0 +1,110 @@
+"""Texts with the ids and the decoded text that Hugging Face's tokenizers give them, of byte-level tokenizers.
+
+    pip install tokenizers==0.23.*
+    python test/vectors/make_byte_level_vectors.py test/vectors/byte-level.json
+
+Options: --pieces N (default 700), --count N (default 60, of each variant) and --seed N. For the 102,000 texts of docs/measurements.md, with
+as many pieces as StarCoder has:
+
+    python test/vectors/make_byte_level_vectors.py .local/byte-level.json --pieces 49152 --count 34000
+    BYTE_LEVEL=.local/byte-level.json npm test -- test/gpu-node/run/native/tokenizer/byte-level.test.ts
+
+Each variant has its tokenizer.json, trained here from HumanEval and random texts: with the splitters of StarCoder, of GPT-2, and with
+numerals in runs. `classes` has a hash of what the splitters see in every code point.
+"""
+
+import argparse
+import gzip
+import hashlib
+import json
+import random
+
+import tokenizers
+from make_tokenizer_json_vectors import received
+from make_tokenizer_vectors import random_text
+from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers.models import BPE
+
+# Those of StarCoder, in its order.
+SPECIAL = (
+    "<|endoftext|> <fim_prefix> <fim_middle> <fim_suffix> <fim_pad> <filename> <gh_stars> <issue_start> <issue_comment> <issue_closed> "
+    "<jupyter_start> <jupyter_text> <jupyter_code> <jupyter_output> <empty_output> <commit_before> <commit_msg> <commit_after> <reponame>"
+).split()
+words = lambda: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+SPLITTERS = {
+    "starcoder": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), words()]),
+    "gpt2": words,
+    "numerals in runs": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=False), words()]),
+}
+INSERTS = ["<fim_prefix>", "<|endoftext|>", "<|cut|>", " <|cut|> ", "<|cut|><|cut|>"]
+CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "''s", " 's", "'S", "x's1", "'l", "'r", "'", "''"]
+SPACES = [" ", "  ", "   ", "\n", "\n\n", "\t", "\r\n", " \n ", "\x85", "\xa0", "\u3000", "\ufeff", "\u180e", "\u2028", "\u200b", "\x1c"]
+NUMERALS = ["1", "12", " 1", "½", "²", "Ⅷ", "٣", "一", "१२", "1.5e10", "x1", "1x", "\U0001d7d9"]
+
+
+def text_of(rng):
+    parts = [random_text(rng)]
+    for _ in range(rng.randint(0, 6)):
+        parts.append(rng.choice(rng.choice([CONTRACTIONS, SPACES, NUMERALS, ["a", "def", "é", "中", "(", "_", "😀"]])))
+    rng.shuffle(parts)
+    return received("".join(parts))
+
+
+def trained(splitter, pieces, rng):
+    with gzip.open("test/data/humaneval/HumanEval.jsonl.gz", "rt") as lines:
+        problems = [json.loads(line) for line in lines]
+    texts = [problem["prompt"] + problem["canonical_solution"] for problem in problems] + [text_of(rng) for _ in range(min(20 * pieces, 60_000))]
+    tokenizer = Tokenizer(BPE())
+    tokenizer.pre_tokenizer = splitter()
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=pieces, special_tokens=SPECIAL, initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()), show_progress=False)
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.add_tokens([AddedToken("<|cut|>", normalized=False)])
+    tokenizer.encode_special_tokens = True  # what a caller writes is text
+    return tokenizer
+
+
+def case(tokenizer, rng):
+    text = text_of(rng)
+    if rng.random() < 0.3:
+        at = rng.randint(0, len(text))
+        text = text[:at] + rng.choice(INSERTS) + text[at:]
+    ids = tokenizer.encode(text, add_special_tokens=False).ids
+    return {"text": text, "ids": ids, "decoded": tokenizer.decode(ids)}
+
+
+def variant_of(name, pieces, count, rng):
+    tokenizer = trained(SPLITTERS[name], pieces, rng)
+    saved = json.loads(tokenizer.to_str())
+    return {"variant": name, "tokenizer": saved, "cases": [case(tokenizer, rng) for _ in range(count)]}
+
+
+def class_of(character):
+    """l(etter), n(umeral), o(ther) or s(pace) to GPT-2's expression, in capitals where Digits takes it for a numeral."""
+    by_words, digits = words(), pre_tokenizers.Digits(individual_digits=True)
+    is_one = lambda splitter, beside: len(splitter.pre_tokenize_str(beside + character + beside)) == 1
+    kind = next((kind for kind, beside in (("l", "a"), ("n", "1"), ("o", "!")) if is_one(by_words, beside)), "s")
+    return kind if is_one(digits, "a") else kind.upper()
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("out")
+    parser.add_argument("--pieces", type=int, default=700)
+    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=1)
+    arguments = parser.parse_args()
+    rng = random.Random(arguments.seed)
+    classes = "".join(class_of(chr(point)) for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF)
+    vectors = {
+        "made_by": f"make_byte_level_vectors.py --pieces {arguments.pieces} --count {arguments.count} --seed {arguments.seed}, tokenizers {tokenizers.__version__}",
+        "classes": hashlib.sha256(classes.encode()).hexdigest(),
+        "variants": [variant_of(name, arguments.pieces, arguments.count, rng) for name in SPLITTERS],
+    }
+    with open(arguments.out, "w") as out:
+        json.dump(vectors, out, ensure_ascii=True, separators=(",", ":"))
+        out.write("\n")
+
+
+main()
