@@ -95,9 +95,9 @@ export class ChoiceMeter {
     this.#is_listed = true
   }
 
-  /** Whether it has as many tokens as it may have, for sure. */
+  /** Whether it has all that it may have, for sure. A last piece of text may come behind its count. */
   get is_full(): boolean {
-    return (this.#told ?? 0) + Math.max(0, atLeast(this.#bytes) - 1) >= this.#options.output_tokens_max
+    return (this.#told ?? 0) + atLeast(this.#bytes) - 1 >= this.#options.output_tokens_max
   }
 
   /** Whose count it is. */
@@ -105,7 +105,7 @@ export class ChoiceMeter {
     const { prompt } = this.#options
     const is_prompt_known = this.#prompt.tokens !== null || prompt.is_counted
     if (!is_prompt_known || !this.#isCounted(habit)) return 'bounded'
-    return this.#prompt.tokens !== null && this.#told !== null && this.#bytes === 0 ? 'upstream' : 'counted'
+    return this.#prompt.tokens !== null && this.#isTold() ? 'upstream' : 'counted'
   }
 
   // Said once, at the end: then it was seen how many pieces that was.
@@ -115,7 +115,12 @@ export class ChoiceMeter {
   }
 
   #isCounted(habit: Habit): boolean {
-    return this.#bytes === 0 || this.#is_listed || habit.pieces_are_tokens === true
+    return this.#isTold() || this.#bytes === 0 || this.#is_listed || habit.pieces_are_tokens === true
+  }
+
+  /** Whether the engine's count is of all of it: behind the most that there may be nothing counts. */
+  #isTold(): boolean {
+    return this.#told !== null && (this.#bytes === 0 || this.#told >= this.#options.output_tokens_max)
   }
 
   #untold(habit: Habit): number {

@@ -68,10 +68,12 @@ const NOBODY_THERE = new Set([
   'UND_ERR_CONNECT_TIMEOUT',
 ])
 
+/** What a connection met with, as a fault of its engine. Throws what is none, but an error of ours. */
 export function connectionError(error: unknown): UpstreamError {
   if (error instanceof UpstreamError) return error
+  if (!(error instanceof Error) || !('code' in error)) throw error
   const is_silent = error instanceof errors.HeadersTimeoutError || error instanceof errors.BodyTimeoutError
   const { code, name } = error as NodeJS.ErrnoException
   const fault = is_silent ? 'silent' : NOBODY_THERE.has(code ?? '') ? 'unreachable' : 'cut'
-  return new UpstreamError(fault, code ?? name)
+  return new UpstreamError(fault, typeof code === 'string' ? code : name)
 }

@@ -3,7 +3,7 @@
 
 import type { Address, Addresses } from './addresses.ts'
 import type { Answer } from './answer.ts'
-import { type Call, type Connection, connectionError } from './connection.ts'
+import type { Call, Connection } from './connection.ts'
 import type { Dialect } from './dialect.ts'
 import { capacityIn } from './engine-metrics.ts'
 import { UpstreamError } from './upstream-error.ts'
@@ -89,7 +89,7 @@ export class Watch {
       if (!has_metrics || !(await this.#readMetrics(address))) await this.#readModels(address)
       this.#set(address, null)
     } catch (error) {
-      this.#set(address, connectionError(error).message)
+      this.#set(address, error instanceof UpstreamError ? error.message : 'it does not answer')
     }
   }
 

@@ -20,12 +20,14 @@ interface Case {
   max_tokens: number
   shape: 'completion' | 'chat'
   stream: boolean
+  leaves: boolean // its client, once it has seen something
 }
 
 function drawCase(name: string, random: Random): Case {
   const words = 4 + random.below(12)
   const max_tokens = random.chance(0.3) ? 4 + random.below(4) : 100
-  return { name, words, max_tokens, shape: random.pick(['completion', 'chat']), stream: random.chance(0.5) }
+  const shape = random.pick(['completion', 'chat'] as const)
+  return { name, words, max_tokens, shape, stream: random.chance(0.5), leaves: false }
 }
 
 function requestOf({ words, max_tokens, shape, stream }: Case): Partial<GenerateRequest> {
@@ -81,6 +83,23 @@ async function stage(options: UpstreamNodeOptions = {}): Promise<Stage> {
   return { gateway, upstream, url: node.url }
 }
 
+/** A client that leaves pays for no more than was computed, and for what it was given. */
+async function expectLeft({ gateway, upstream, url }: Stage, one: Case, behaviour: Behaviour): Promise<void> {
+  upstream.behave = () => behaviour
+  const request = requestOf({ ...one, stream: true })
+  const leave = new AbortController()
+  const response = await generate(url, request, { signal: leave.signal })
+  await response.body!.getReader().read()
+  leave.abort()
+  const record = await gateway.record(request.request_id!)
+  const computed = upstream.computed.get(request.request_id!) ?? { prompt_tokens: 0, completion_tokens: 0 }
+  const bill = charged(record)
+  expect(bill.prompt_tokens).toBeLessThanOrEqual(computed.prompt_tokens)
+  expect(bill.completion_tokens).toBeLessThanOrEqual(Math.min(computed.completion_tokens, one.max_tokens))
+  expect(bill.completion_tokens).toBeGreaterThanOrEqual(Math.min(record.delivered_tokens, record.completion_tokens))
+  await eventually(async () => (upstream.open === 0 ? true : null))
+}
+
 async function expectWell({ gateway, upstream, url }: Stage, one: Case, behaviour: Behaviour): Promise<void> {
   upstream.behave = () => behaviour
   const request = requestOf(one)
@@ -132,12 +151,12 @@ describe('each way once', () => {
   test('and then whatever is drawn', { timeout: 600_000 }, async () => {
     const random = seededRandom()
     const here = await stage()
-    const requests = draws('UPSTREAM_REQUESTS', { few: names.length, all: 2000 })
+    const requests = draws('UPSTREAM_REQUESTS', { few: names.length + 8, all: 2000 })
     for (let i = 0; i < requests; i++) {
       const name = names[i] ?? random.pick(names)
-      const one = drawCase(name, random)
+      const one = { ...drawCase(name, random), leaves: i >= names.length && random.chance(0.25) }
       try {
-        await expectWell(here, one, behaviours[name]!)
+        await (one.leaves ? expectLeft : expectWell)(here, one, behaviours[name]!)
       } catch (error) {
         throw new Error(`${JSON.stringify(one)}: ${(error as Error).message}`, { cause: error })
       }

@@ -82,21 +82,37 @@ test('an engine is asked for a stream with its count, and learns of no account',
   expect(body.user).not.toBe(body.cache_salt)
 })
 
-test('a node is a process without a model folder, and its key comes by the environment alone', async () => {
+test('a node is a process without a model folder; killed in the middle, it bills what its engine had counted', async () => {
   const [gateway, upstream] = await Promise.all([FakeGateway.start(), FakeUpstream.start()])
-  const node = await startNode({
-    ...{ model_dir: null, model_id: 'test-model', port: 0, data_dir: temporaryFolder() },
-    ...{ gateway_url: gateway.url, ticket_keys: ticketSigner.x },
-    flags: { node_id: NODE_ID, upstream: upstream.url },
-    environment: { ZIYA_NODE_UPSTREAM_KEY: FAKE_KEY },
-  })
-  onTestFinished(() => node.stop())
+  const data_dir = temporaryFolder()
+  const launch = () =>
+    startNode({
+      ...{ model_dir: null, model_id: 'test-model', port: 0, data_dir },
+      ...{ gateway_url: gateway.url, ticket_keys: ticketSigner.x },
+      flags: { node_id: NODE_ID, upstream: upstream.url },
+      environment: { ZIYA_NODE_UPSTREAM_KEY: FAKE_KEY },
+    })
+  const node = await launch()
+  const held = heldAfter(4)
+  upstream.behave = () => held
   const request_id = crypto.randomUUID()
-  expect(await (await generate(node.url, { request_id, prompts: PROMPT(6) })).json()).toMatchObject({
-    choices: [{ text: saying(6), finish_reason: 'stop' }],
-  })
+  const response = await generate(node.url, { request_id, prompts: PROMPT(50), stream: true })
+  const reader = response.body!.getReader()
+  for (let text = ''; !text.includes('😀3'); ) text += new TextDecoder().decode((await reader.read()).value)
+  node.kill('SIGKILL')
+  await node.exited
+  await eventually(async () => (upstream.open === 0 ? true : null))
+  held.goOn()
+  const again = await launch()
+  onTestFinished(() => again.stop())
   expect(upstream.seen[0]!.headers.authorization).toBe(`Bearer ${FAKE_KEY}`)
-  expect(await gateway.record(request_id)).toMatchObject({ completion_tokens: 6, usage_source: 'upstream' })
+  const record = await gateway.record(request_id)
+  expect(record).toMatchObject({
+    outcome: 'node_lost',
+    prompt_tokens: 3,
+    completion_tokens: 4,
+    usage_source: 'upstream',
+  })
 })
 
 test('a chat goes as it was said', async () => {
