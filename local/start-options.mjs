@@ -48,9 +48,10 @@ const flags = {
 export function readStartOptions(args) {
   try {
     const { values } = parseArgs({ args, options: flags })
-    if (values.help) return { answer: usage, exit_code: 0 }
-    if (values.version) return { answer: version(), exit_code: 0 }
-    return { options: checked(values) }
+    const { help, version: told, ...options } = values
+    if (help) return { answer: usage, exit_code: 0 }
+    if (told) return { answer: version(), exit_code: 0 }
+    return { options: checked(options) }
   } catch (error) {
     return { answer: `✗ ${error.message.split('\n')[0]}\n\n${usage}`, exit_code: 2 }
   }

@@ -73,6 +73,14 @@ async function expectRefusal(run: Run, line: RegExp) {
   await nothingLeft(run.mark)
 }
 
+/** Fails where it ends instead. */
+async function untilItServes(run: Run): Promise<void> {
+  const ended = run.ended.then((code) => {
+    throw new Error(`it ended with ${code}: ${run.output()}`)
+  })
+  await Promise.race([ended, eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null))])
+}
+
 test('npm start -- --once streams a quicksort that sorts, prints its bill, and leaves nothing running', async () => {
   const data = join(scratch, 'once')
   const run = start(['--once', '--port', String(await freePort()), '--data', data])
@@ -106,7 +114,7 @@ for _ in range(200):
 test('it serves until Ctrl-C, which stops every process', async () => {
   const data = join(scratch, 'serve')
   const run = start(['--port', String(await freePort()), '--data', data])
-  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null))
+  await untilItServes(run)
   const ready = JSON.parse(readFileSync(join(data, 'ready.json'), 'utf8'))
   expect(Object.keys(ready)).toEqual(
     expect.arrayContaining(['gateway_url', 'api_key', 'admin_key', 'database_url', 'node_url']),
@@ -163,7 +171,7 @@ test('what is built starts without a compiler and without setpriv, and a kill of
   chmodSync(scratch, 0o711) // without setpriv a server that root starts may pass only what every user may
   const args = ['--port', String(await freePort()), '--data', join(scratch, 'bare')]
   const run = start(args, { PATH: bareMachine() })
-  await eventually(async () => (run.output().includes('Serving until Ctrl-C') ? true : null))
+  await untilItServes(run)
   process.kill(run.child.pid!, 'SIGKILL')
   await nothingLeft(run.mark)
 })
