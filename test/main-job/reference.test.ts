@@ -67,4 +67,13 @@ describe.runIf(existsSync(CHROMIUM))('in a browser', () => {
     }, customer.api_key)
     expect(chunks).toBeGreaterThan(3)
   }, 60_000)
+
+  test('“Test Request” with a key streams the answer that the page asks for', async () => {
+    await page.getByRole('button', { name: 'Test Request (post /v1/completions)' }).click()
+    await page.getByPlaceholder('Token').fill(customer.api_key)
+    await page.getByRole('button', { name: 'Send Request' }).click()
+    await page.getByText('[DONE]').first().waitFor()
+    expect(asked.filter((url) => url === `${stack.gateway_url}/v1/completions`)).toHaveLength(1)
+    expect(wrong).toEqual([])
+  }, 60_000)
 })
