@@ -30,13 +30,13 @@ done
 # The kernels' tests by what they are of, parts of names; @ is the device. A group is a process of its own, because an error of a kernel fails all
 # that its process does afterwards.
 declare -A groups=(
-  [copies]='@: embedding|@: rms norm'
+  [copies]='@: embedding|@: rms norm|@: layer norm|@: biases|@: gelu|@: positions'
   [simple]='@, simple: '
   [gemm]='@: a product |@: gate, up|@: products as long'
   [prefill]='@: products of a prefill'
   [attention]='@: queries and|@: every head|@: attention over'
   [sampling]='@: draws |@: filters|@: temperature 0|@: a draw |@: a scored|@: penalties|@: only what|@: the latest|@: extreme|@: a row without'
-  [models]="@: a model's|@: a token's|@: more rows|@: several devices|@: a cancelled|@: a tiny model|@: the embedded|@: layers that"
+  [models]="@: a model's|@: values match|@: a token's|@: more rows|@: several devices|@: a cancelled|@: a tiny model|@: the embedded|@: layers that"
   [recorded]='@: recorded steps|@: steps begun|@: an engine runs'
 )
 group_names='copies simple gemm prefill attention sampling models recorded'

@@ -219,7 +219,8 @@ describe('a response in the background', () => {
   })
 })
 
-const RESUMES = draws('RESUMED_STREAMS', { few: 6, all: 500 })
+const RESUMES = draws('RESUMED_STREAMS', { few: 3, all: 500 })
+const RESUMED_TOKENS = RESUMES > 3 ? 400 : 100
 const AT_ONCE = 6
 
 describe('streams in the background', () => {
@@ -231,7 +232,11 @@ describe('streams in the background', () => {
       while (left > 0) {
         left -= 1
         const id = await insisting(() =>
-          createdStream({ max_output_tokens: 60 + random.below(400), ignore_eos: true, seed: random.below(99) }),
+          createdStream({
+            max_output_tokens: 60 + random.below(RESUMED_TOKENS),
+            ignore_eos: true,
+            seed: random.below(99),
+          }),
         )
         const frames = await readInCuts(id, random)
         await insisting(async () => expect(frames).toEqual(framesOf(await bytesOf(id))))
