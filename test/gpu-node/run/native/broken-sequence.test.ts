@@ -177,11 +177,12 @@ test.each(faults)('where %s, its sequence ends alone and 15 neighbours say the s
   const alone = prompts.map((text) => start(text))
   await whenIdle()
   const held = await runner.hold({ kind: 'regex', regex: '[ab]*' }, 'account')
-  const planted = start(drawText(), {}, held)
+  const long = { max_tokens: 150 } // it drafts at the latest when the others have ended
+  const planted = start(drawText(), long, held)
   plant(planted.choices[0] as unknown as PlantedChoice)
   const beside = prompts.map((text) => start(text))
   await whenIdle()
-  const only = start(drawText(), {}, held) // with nobody beside it
+  const only = start(drawText(), long, held) // with nobody beside it
   plant(only.choices[0] as unknown as PlantedChoice)
   await whenIdle()
   expect([...failed].map((run) => [planted, only].indexOf(run))).toEqual([0, 1])
