@@ -1,10 +1,9 @@
 // What `npm start` must know of a model whose engine is another's: its name there, and how long its context is. Both it can be asked.
 
-import * as z from 'zod'
 import { catalogWith } from '../gateway/catalog.ts'
 import { Addresses, KEY_VARIABLE } from '../gpu-node/run/upstream/addresses.ts'
 import { Connection } from '../gpu-node/run/upstream/connection.ts'
-import { contextTokens } from '../gpu-node/run/upstream/context.ts'
+import { contextTokens, modelsAt } from '../gpu-node/run/upstream/context.ts'
 import { type FolderModel, knownTemplate } from './model.ts'
 
 export interface UpstreamOptions {
@@ -23,7 +22,6 @@ export interface UpstreamModel extends FolderModel {
   flags: Record<string, string | number>
 }
 
-const ANSWER_MS_MAX = 10_000
 const SILENT_MS_MAX = 10_000
 
 export async function readUpstream(options: UpstreamOptions, template: string | null): Promise<UpstreamModel> {
@@ -61,17 +59,9 @@ function named(id: string, context: number, wanted: string | null): Omit<FolderM
   return { local_model: { id, template, context }, explanation }
 }
 
-const models = z.looseObject({ data: z.array(z.looseObject({ id: z.string() })) })
-
 async function onlyModel(addresses: Addresses, connection: Connection): Promise<string> {
-  const [address] = addresses.all
-  const answer = await connection
-    .ask(address!, { path: '/models', signal: AbortSignal.timeout(ANSWER_MS_MAX) })
-    .catch(() => {
-      throw new Error(`${address!.settings.url} does not answer`)
-    })
-  const { data = [] } = models.safeParse(await answer.body.json().catch(() => null)).data ?? {}
-  if (data.length === 1) return data[0]!.id
-  const served = data.map(({ id }) => id).slice(0, 20)
-  throw new Error(`--upstream-model: say which, of ${served.join(', ') || 'those that the engine serves'}`)
+  const served = await modelsAt(addresses.all[0]!, connection)
+  if (served.length === 1) return served[0]!.id
+  const names = served.map(({ id }) => id).slice(0, 20)
+  throw new Error(`--upstream-model: say which, of ${names.join(', ') || 'those that the engine serves'}`)
 }

@@ -1,7 +1,7 @@
 // One accepted request while it runs: what it has counted so far, and the answer that grows from its runner's events. It knows
 // text and counts; the streams decide when, the journal and the client say where.
 
-import type { FinishReason, GenerateRequest, Outcome } from '../../contract/internal/generation.ts'
+import type { FinishReason, GenerateRequest, Outcome, Shape } from '../../contract/internal/generation.ts'
 import type { UsageRecord } from '../../contract/internal/sync.ts'
 import { usageOf } from '../../contract/public/openai.ts'
 import type { Run, RunChoice, RunEvent } from '../run/runner.ts'
@@ -29,6 +29,9 @@ export interface Choice {
 
 /** How it ends where it does not end by itself. */
 export type EarlyEnd = 'client_gone' | 'deadline' | 'revoked' | 'error'
+
+/** Of these a client wants all values, or to be told that they are missing. */
+const WHOLE_OR_NOTHING: ReadonlySet<Shape> = new Set(['score', 'rerank'])
 
 export class Generation {
   readonly run: Run
@@ -86,10 +89,11 @@ export class Generation {
   }
 
   /**
-   * Ends it from outside; `last` is what its run still held. A deadline gives the client what there is; an error says so; who is
-   * gone gets nothing.
+   * Ends it from outside; `last` is what its run still held. A deadline gives the client what there is, and is an error where a part
+   * of the answer would be none; an error says so; who is gone gets nothing.
    */
-  close(outcome: EarlyEnd, last: readonly RunEvent[]): void {
+  close(early: EarlyEnd, last: readonly RunEvent[]): void {
+    const outcome = early === 'deadline' && WHOLE_OR_NOTHING.has(this.#options.request.shape) ? 'error' : early
     this.#outcome = outcome
     const choices = last.map((event) => this.#count(event))
     if (outcome === 'error') this.answer.error(this.run.failure ?? 'error')

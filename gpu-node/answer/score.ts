@@ -1,5 +1,6 @@
 // The shapes of vLLM's `POST /v1/score` and `/v1/rerank`. An answer's value comes as the log-probability that stands in its place.
 
+import assert from 'node:assert/strict'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { Usage } from '../../contract/public/openai.ts'
 import type { RerankBody, ScoreBody } from '../../contract/public/score.ts'
@@ -39,5 +40,7 @@ export function rerankShape(request: GenerateRequest, _: () => Usage, run: ToldO
 }
 
 function scoreOf({ logprobs }: WholeChoice): number {
-  return logprobs?.[0]?.logprob ?? 0
+  const value = logprobs?.[0]?.logprob
+  assert(value != null, 'each choice of a model that judges has its value')
+  return value
 }

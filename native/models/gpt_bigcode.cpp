@@ -48,14 +48,13 @@ class GptBigCode : public LayeredModel {
   Norm add_norm(const std::string& name, Kernels& kernels);
   Product add_product(const std::string& name, Kernels& kernels, int outputs, int inputs);
   Layer add_layer(const std::string& prefix, Kernels& kernels);
-  void add_head(const Devices& devices);
   void project_add(Kernels& kernels, const Activations& in, const Product& product, Activations& residual);
 
   const Matrix& embedding_;  // (vocab, hidden)
   const Matrix& positions_;  // (context, hidden)
   std::vector<Layer> layers_;
   std::unique_ptr<Norm> final_norm_;
-  const Matrix* head_ = nullptr;  // (vocab, hidden); the embedding where that is tied and on the same device
+  const Matrix* head_ = nullptr;  // (vocab, hidden)
   KvCache kv_cache_;
   std::vector<Work> work_;                    // of each stage
   std::unique_ptr<Activations> normed_rows_;  // (logit_rows_max, hidden), on the last device
@@ -67,7 +66,8 @@ GptBigCode::GptBigCode(const ModelShape& shape, const StepLimits& limits, const 
       positions_(weights_.add_matrix("positions", devices.first(), shape.context_tokens, shape.hidden_size)),
       kv_cache_(shape, limits.blocks, devices) {
   for (int i = 0; i < shape.layers; i++) layers_.push_back(add_layer("layer." + std::to_string(i) + ".", devices.of_layer(i)));
-  add_head(devices);
+  final_norm_ = std::make_unique<Norm>(add_norm("final_norm", devices.last()));
+  head_ = &head_beside(embedding_, devices);
   const int tokens = limits.batch_tokens_max;
   for (const Stage& stage : stages())
     work_.push_back({.normed = stage.kernels.make_activations(tokens, shape.hidden_size),
@@ -95,14 +95,6 @@ GptBigCode::Layer GptBigCode::add_layer(const std::string& prefix, Kernels& kern
           .mlp_norm = add_norm(prefix + "mlp_norm", kernels),
           .up = add_product(prefix + "up", kernels, shape_.intermediate_size, hidden),
           .down = add_product(prefix + "down", kernels, hidden, shape_.intermediate_size)};
-}
-
-void GptBigCode::add_head(const Devices& devices) {
-  final_norm_ = std::make_unique<Norm>(add_norm("final_norm", devices.last()));
-  const bool shares_embedding = shape_.tied_embeddings && &devices.first() == &devices.last();
-  head_ = shares_embedding ? &embedding_
-                           : &weights_.add_matrix(shape_.tied_embeddings ? "embedding" : "head", devices.last(), shape_.vocab_size,
-                                                  shape_.hidden_size);
 }
 
 void GptBigCode::embed(const Stage& stage) {

@@ -11,6 +11,11 @@ LayeredModel::LayeredModel(const ModelShape& shape, const StepLimits& limits, co
   logits_ = devices.last().make_activations(logit_rows(limits), shape.vocab_size);
 }
 
+const Matrix& LayeredModel::head_beside(const Matrix& embedding, const Devices& devices) {
+  if (shape_.tied_embeddings && &devices.first() == &devices.last()) return embedding;
+  return weights_.add_matrix(shape_.tied_embeddings ? "embedding" : "head", devices.last(), shape_.vocab_size, shape_.hidden_size);
+}
+
 StepResult LayeredModel::begin(const StepBatch& batch, const std::atomic<bool>& cancelled) {
   StepResult result;
   for (const Stage& stage : stages_) run_stage(stage, batch, cancelled, result);

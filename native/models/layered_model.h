@@ -39,6 +39,9 @@ class LayeredModel : public Model {
   // Says whether a device may record its kernels: not where a step reads what they computed before it ends.
   virtual bool is_recordable() const { return true; }
 
+  // The matrix (vocab, hidden) of the logits: the embedding where that is tied and on the same device, else one of its own.
+  const Matrix& head_beside(const Matrix& embedding, const Devices& devices);
+
   const ModelShape shape_;
   Weights weights_;
 

@@ -53,7 +53,7 @@ class Llama : public LlamaLayers {
   void compute_logits(const Stage& stage, RowRange rows, Activations& logits) override;
 
  private:
-  const Matrix* head_;                        // (vocab, hidden); the embedding where that is tied and on the same device
+  const Matrix* head_;                        // (vocab, hidden)
   std::unique_ptr<Activations> normed_rows_;  // (logit_rows_max, hidden), on the last device
 };
 
@@ -116,10 +116,7 @@ void LlamaLayers::run_layer(const Stage& stage, int index) {
 }
 
 Llama::Llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices) : LlamaLayers(shape, limits, devices) {
-  const bool shares_embedding = shape.tied_embeddings && &devices.first() == &devices.last();
-  head_ = shares_embedding ? embedding_
-                           : &weights_.add_matrix(shape.tied_embeddings ? "embedding" : "head", devices.last(), shape.vocab_size,
-                                                  shape.hidden_size);
+  head_ = &head_beside(*embedding_, devices);
   normed_rows_ = devices.last().make_activations(logit_rows(limits), shape.hidden_size);
 }
 

@@ -29,7 +29,7 @@ export interface SchedulerLimits {
   sequences_max: number // that run together
   waiting_max: number
   speculation?: 'off' | 'prompt-lookup' // off by default
-  vocab_size?: number // no draft has any id from here on; without it drafts are trusted
+  vocab_size?: number // the ids of a draft are below it; a test's may be any
 }
 
 // A sequence of a batch is overtaken by no more than so many that come after it: then it is as old as they are.

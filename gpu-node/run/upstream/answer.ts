@@ -66,7 +66,8 @@ async function* wholeOf({ body }: Answer): AsyncGenerator<Part> {
   yield 'end'
 }
 
-async function textOf(body: Answer['body'], bytes_max: number): Promise<string> {
+/** All of it, where that is no more than so many bytes. */
+export async function textOf(body: Answer['body'], bytes_max: number): Promise<string> {
   const pieces: Uint8Array[] = []
   let bytes = 0
   for await (const piece of body) {

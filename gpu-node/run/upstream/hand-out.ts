@@ -6,6 +6,8 @@ import type { Run, RunEvent, RunnerListener } from '../runner.ts'
 /** A run that may be stopped before what it brought is taken. */
 export interface StoppableRun extends Run {
   readonly is_stopped: boolean
+  /** Ends it alone. */
+  fail(error: unknown): void
 }
 
 /** An event that is made when it is taken, and counts then. */
@@ -72,7 +74,19 @@ export class HandOut {
   }
 }
 
-// Asked one by one, because one that is stopped while others are taken has no more events.
+// Asked one by one, because one that is stopped while others are taken has no more events. One that cannot be made ends its run alone.
 function* unstopped(all: readonly Brought[]): Generator<RunEvent> {
-  for (const { run, event } of all) if (!run.is_stopped) yield event()
+  for (const brought of all) {
+    const event = brought.run.is_stopped ? null : madeOf(brought)
+    if (event) yield event
+  }
+}
+
+function madeOf({ run, event }: Brought): RunEvent | null {
+  try {
+    return event()
+  } catch (error) {
+    run.fail(error)
+    return null
+  }
 }

@@ -78,14 +78,14 @@ export class UpstreamRun implements Run {
     try {
       await choice.generate()
     } catch (error) {
-      this.#fail(error)
+      this.fail(error)
     } finally {
       this.#options.running(-1)
     }
   }
 
   /** One answer has all of its choices: where one fails, all do. */
-  #fail(error: unknown): void {
+  fail(error: unknown): void {
     if (this.is_stopped || this.#has_failed) return
     this.#has_failed = true
     if (error instanceof UpstreamError) this.failure = error.failure

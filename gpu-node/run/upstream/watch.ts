@@ -2,7 +2,7 @@
 // that changes, and never what an engine said.
 
 import type { Address, Addresses } from './addresses.ts'
-import type { Answer } from './answer.ts'
+import { type Answer, textOf } from './answer.ts'
 import type { Call, Connection } from './connection.ts'
 import type { Dialect } from './dialect.ts'
 import { capacityIn } from './engine-metrics.ts'
@@ -96,7 +96,7 @@ export class Watch {
   async #readMetrics(address: Address): Promise<boolean> {
     const path = this.#options.dialect.metrics_path!
     const answer = await this.#get(address, { path }, { from_root: true })
-    const text = await textOf(answer)
+    const text = await textOf(answer.body, BODY_BYTES_MAX)
     address.has_metrics = answer.statusCode === 200
     address.capacity = address.has_metrics ? capacityIn(text) : null
     return address.has_metrics
@@ -124,14 +124,4 @@ export class Watch {
     if (was_up !== false && fault !== null) this.#options.log.warn({ url, fault }, 'an engine is not there')
     if (was_up === false && fault === null) this.#options.log.info({ url }, 'an engine is there again')
   }
-}
-
-async function textOf({ body }: Answer): Promise<string> {
-  let text = ''
-  const decoder = new TextDecoder()
-  for await (const piece of body) {
-    text += decoder.decode(piece as Uint8Array, { stream: true })
-    if (text.length > BODY_BYTES_MAX) throw new UpstreamError('broken', 'its metrics never end')
-  }
-  return text
 }

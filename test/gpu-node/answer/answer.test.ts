@@ -2,7 +2,9 @@
 
 import { describe, expect, test } from 'vitest'
 import { type Answer, answerTo } from '../../../gpu-node/answer/answer.ts'
+import { Generation } from '../../../gpu-node/answer/generation.ts'
 import type { Ending } from '../../../gpu-node/answer/public-shape.ts'
+import type { Run } from '../../../gpu-node/run/runner.ts'
 import { generateRequest } from '../../support/generate.ts'
 
 const usage = {
@@ -403,4 +405,16 @@ test('a whole answer has no bytes before its end', () => {
   expect(to.has_bytes).toBe(false)
   to.end(usage)
   expect(to.has_bytes).toBe(true)
+})
+
+test.each(['score', 'rerank'] as const)('of a %s that ran out of time no part is told, and it is free', (shape) => {
+  const request = generateRequest({ shape, stream: false, ranked: { top_n: 1, texts: ['x'] } })
+  const choice = { prompt_tokens: 1, output_tokens_max: 0, begun_at_ms: null }
+  const unused = { start: () => {}, stop: () => [], setPaused: () => {} }
+  const run: Run = { choices: [choice], prompt_tokens: 1, usage: { prompt_tokens: 0, cached_tokens: 0 }, ...unused }
+  const generation = new Generation({ ticket: '', attempt: 1, request, run })
+  const end = { run, choice: 0, text: '', tokens: 0, logprobs: [], finish: 'length' as const }
+  generation.close('deadline', [end])
+  expect(generation.outcome).toBe('error')
+  expect(JSON.parse(generation.answer.take())).toMatchObject({ error: { code: 'engine_failed' } })
 })
