@@ -1,5 +1,5 @@
-// A batch as large as is taken, beside somebody who waits: what the processes hold of it in memory, what it does to the time to the first
-// token of streams beside it, and whether each line is answered and billed once, whoever is killed in its course.
+// A batch as large as is taken, beside somebody who waits: what the processes hold of it in memory and work for a line, what it does to the
+// time to the first token of streams beside it, and whether each line is answered and billed once, whoever is killed in its course.
 //   SEED=1 node bench/batch.ts [--lines 50000] [--kills 20]
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
@@ -12,6 +12,7 @@ import postgres from 'postgres'
 import { createFundedKey } from '../local/demo-account.ts'
 import { type Stack, startStack } from '../local/stack.ts'
 import { seededRandom } from '../test/support/random.ts'
+import { cpuMs } from './cpu-time.ts'
 import { quantile } from './quantile.ts'
 
 const MODEL = 'ziya-coding-mini'
@@ -53,6 +54,7 @@ async function run(stack: Stack): Promise<void> {
   await whenEnded(batch_of.client, await create(batch_of.client, WARM_UP_LINES))
   const alone = await firstTokens(waits.client, (times) => times.length < ALONE)
   const memory = watchMemory(stack)
+  const work = watchWork(stack)
   const began = performance.now()
   const id = await create(batch_of.client, LINES)
   let is_done = false
@@ -64,6 +66,7 @@ async function run(stack: Stack): Promise<void> {
   const grown = memory.stop()
   console.log(`${LINES} lines in ${seconds.toFixed(0)} s (${(LINES / seconds).toFixed(0)} lines/s), ${KILLS} kills`)
   console.table(grown)
+  if (KILLS === 0) console.table(work.msALine())
   tellFirstTokens(alone, await beside)
   await check(batch_of.client, batch, batch_of.account_id)
 }
@@ -146,6 +149,23 @@ function watchMemory(stack: Stack) {
         'grown, MB': Math.round(most[process]! - before[process]!),
       }))
     },
+  }
+}
+
+/** How much processor each has used for a line, with what was asked beside the batch. */
+function watchWork({ gateway, node, postgres }: Stack) {
+  const now = () => ({
+    gateway: cpuMs(gateway.pid),
+    node: cpuMs(node.pid),
+    Postgres: cpuMs(postgres!.pid, { children: true }),
+  })
+  const before = now()
+  return {
+    msALine: () =>
+      Object.entries(now()).map(([process, ms]) => ({
+        process,
+        'CPU, ms a line': ((ms - before[process as keyof typeof before]) / LINES).toFixed(2),
+      })),
   }
 }
 
