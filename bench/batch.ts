@@ -128,26 +128,31 @@ async function answered(client: OpenAI, id: string): Promise<number> {
   return batch?.request_counts?.completed ?? 0
 }
 
-/** How much more memory of its own each process holds at most than when this was called. What replaces one that was killed is compared to it. */
+/**
+ * How much more memory of its own each process holds at most than when this was called, in the first half of the samples and in the second.
+ * What replaces one that was killed is compared to it.
+ */
 function watchMemory(stack: Stack) {
   const now = (): Record<string, number> => ({
     gateway: ownMegabytes(stack.gateway.pid),
     node: ownMegabytes(stack.node.pid),
-    ...largestBackend(stack.postgres!.pid),
+    'the largest of Postgres': largestBackend(stack.postgres!.pid),
   })
-  const [before, most] = [now(), now()]
-  const sampling = setInterval(() => {
-    for (const [name, megabytes] of Object.entries(now())) most[name] = Math.max(most[name] ?? 0, megabytes)
-  }, SAMPLE_MS)
+  const [before, samples] = [now(), [now()]]
+  const sampling = setInterval(() => samples.push(now()), SAMPLE_MS)
   return {
     stop: () => {
       clearInterval(sampling)
-      return Object.keys(before).map((process) => ({
-        process,
-        'before, MB': Math.round(before[process]!),
-        'most, MB': Math.round(most[process]!),
-        'grown, MB': Math.round(most[process]! - before[process]!),
-      }))
+      const half = Math.ceil(samples.length / 2)
+      return Object.entries(before).map(([process, megabytes]) => {
+        const grown = (some: typeof samples) => Math.round(Math.max(...some.map((one) => one[process]!)) - megabytes)
+        return {
+          process,
+          'before, MB': Math.round(megabytes),
+          'grown, MB': grown(samples.slice(0, half)),
+          'grown in the second half, MB': grown(samples.slice(half)),
+        }
+      })
     },
   }
 }
@@ -179,9 +184,9 @@ function ownMegabytes(pid: number): number {
   }
 }
 
-function largestBackend(postmaster: number): Record<string, number> {
+function largestBackend(postmaster: number): number {
   const backends = readdirSync('/proc').filter((name) => /^\d+$/.test(name) && parentOf(name) === postmaster)
-  return { 'the largest of Postgres': Math.max(0, ...backends.map((pid) => ownMegabytes(Number(pid)))) }
+  return Math.max(0, ...backends.map((pid) => ownMegabytes(Number(pid))))
 }
 
 function parentOf(pid: string): number | null {

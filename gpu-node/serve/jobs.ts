@@ -27,6 +27,7 @@ interface RunningJob {
 const CALL_MS_MAX = 10_000
 const TAKE_TRIES = 3
 const TAKES_AT_ONCE = 8
+const OTHERS_MS = 2000 // whoever was here may ask again
 const BACKOFF_MS_MIN = 50
 const BACKOFF_MS_MAX = 5000
 
@@ -35,6 +36,7 @@ export class Jobs {
   readonly #running = new Set<RunningJob>()
   #takes = 0
   #wanted = 0 // takes that may find something
+  #others_seen_ms = Number.NEGATIVE_INFINITY
   #is_released = false
 
   constructor(options: JobsOptions) {
@@ -74,10 +76,11 @@ export class Jobs {
     }
   }
 
-  /** What takes a job works on this machine, too, perhaps. */
+  /** One where somebody waits for what runs here: the gateway and its database may share this machine with it. */
   get #takes_max(): number {
-    const { running } = this.#options.runner.load
-    return running > this.#running.size ? 1 : TAKES_AT_ONCE
+    const now = performance.now()
+    if (this.#options.runner.load.running > this.#running.size) this.#others_seen_ms = now
+    return now - this.#others_seen_ms < OTHERS_MS ? 1 : TAKES_AT_ONCE
   }
 
   /** After one that was there, there may be more than had been offered. */
