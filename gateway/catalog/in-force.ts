@@ -1,55 +1,49 @@
-// The models we serve: id, prompt template, context and default parameters, as models/catalog.json lists them. A new model is a new row.
-// Its sampling is what the model's card says. The list price beside it is what a migration publishes; what counts is in the database.
+// The models that are served, as the catalog in force says (contract/public/catalog.ts). Each isolate has a copy, and looks about once a
+// second whether another one was published: behind a request, which waits for nothing. Only where nobody asked for long does a request wait
+// for the look; and while the database is away the copy stays in force. What a request began with it keeps.
 
-import { neutralSampling, type SamplingParameters } from '../contract/internal/generation.ts'
-import rows from '../models/catalog.json' with { type: 'json' }
-import { type TemplateName, templateNames } from './prompt/template.ts'
+import { ask } from '../db/ask.ts'
+import { type Asking, settingsOf } from '../env.ts'
+import { byName, type Catalog } from './catalog.ts'
 
-export interface CatalogModel {
-  id: string
-  template: TemplateName
-  context_tokens: number
-  created_unix_s: number
-  owned_by: string
-  sampling: Omit<SamplingParameters, 'seed'>
-  max_tokens_default: number
+interface Copy {
+  version: number | null
+  catalog: Catalog
+  looked_ms: number
 }
 
-export interface LocalModel {
-  id: string
-  template: TemplateName
-  context: number
+const LOOK_MS = 1000
+const OLD_MS = 10_000
+
+let copy: Copy | null = null
+let asked_ms = Number.NEGATIVE_INFINITY
+
+/** The catalog in force; throws where there is no copy yet and the database cannot be asked. */
+export async function catalogOf(c: Asking): Promise<Catalog> {
+  const known = copy
+  if (!known) return (await look(c)).catalog
+  if (Date.now() - known.looked_ms < OLD_MS) lookSoon(c)
+  else if (isDue()) return (await look(c).catch(() => known)).catalog
+  return known.catalog
 }
 
-const catalog = rows.map(catalogModel)
-
-/** The catalog, with the one model that a local folder adds where there is one. */
-export function catalogWith(local: LocalModel | null): ReadonlyMap<string, CatalogModel> {
-  return new Map([...catalog, ...(local ? [localModel(local)] : [])].map((model) => [model.id, model]))
+/** Looks for another catalog after this request, unless somebody just did. */
+export function lookSoon(c: Asking): void {
+  if (isDue()) c.executionCtx.waitUntil(look(c).catch(() => {}))
 }
 
-function catalogModel({ created, price: _, ...row }: (typeof rows)[number]): CatalogModel {
-  const template = templateNames.find((name) => name === row.template)
-  if (!template) throw new Error(`${row.id} has no template: ${row.template}`)
-  return { ...row, template, created_unix_s: unixSeconds(created) }
+function isDue(): boolean {
+  return Date.now() - asked_ms >= LOOK_MS
 }
 
-// A folder whose name is a row's sets that row's context alone. Another takes the card of Ziya-Coding: max_new_tokens 512, do_sample,
-// top_p 0.85, temperature 1.0, repetition_penalty 1.0.
-function localModel({ id, template, context }: LocalModel): CatalogModel {
-  const listed = catalog.find((model) => model.id === id)
-  if (listed) return { ...listed, context_tokens: context }
-  const card = { sampling: { ...neutralSampling, top_p: 0.85 }, max_tokens_default: 512 }
-  return {
-    id,
-    template,
-    context_tokens: context,
-    created_unix_s: unixSeconds('2026-11-23'),
-    owned_by: 'local',
-    ...card,
-  }
-}
-
-function unixSeconds(day: string): number {
-  return Date.parse(day) / 1000
+async function look({ env }: Asking): Promise<Copy> {
+  asked_ms = Date.now()
+  const answer = await ask(env, 'read_catalog', { known: copy?.version ?? null })
+  const looked_ms = Date.now()
+  const { local_model } = settingsOf(env)
+  if (answer.decision === 'published')
+    copy = { version: answer.version, catalog: byName(answer.models, local_model), looked_ms }
+  else if (copy) copy = { ...copy, looked_ms }
+  else copy = { version: null, catalog: byName([], local_model), looked_ms }
+  return copy
 }
