@@ -1,6 +1,6 @@
 // A batch as large as is taken, beside somebody who waits: what the processes hold of it in memory and work for a line, what it does to the
 // time to the first token of streams beside it, and whether each line is answered and billed once, whoever is killed in its course.
-//   SEED=1 node bench/batch.ts [--lines 50000] [--kills 20]
+//   node bench/batch.ts [--lines 50000] [--kills 20]
 
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -11,7 +11,6 @@ import OpenAI, { toFile } from 'openai'
 import postgres from 'postgres'
 import { createFundedKey } from '../local/demo-account.ts'
 import { type Stack, startStack } from '../local/stack.ts'
-import { seededRandom } from '../test/support/random.ts'
 import { cpuMs } from './cpu-time.ts'
 import { quantile } from './quantile.ts'
 
@@ -26,7 +25,6 @@ const { values } = parseArgs({
   options: { lines: { type: 'string', default: '50000' }, kills: { type: 'string', default: '0' } },
 })
 const [LINES, KILLS] = [Number(values.lines), Number(values.kills)]
-const random = seededRandom()
 
 const data_dir = mkdtempSync(join(tmpdir(), 'ziya-batch-'))
 const stack = await startStack({
@@ -117,7 +115,7 @@ async function firstTokens(client: OpenAI, goesOn: (times: number[]) => boolean)
 async function killInTurn(stack: Stack, client: OpenAI, id: string): Promise<void> {
   for (let kill = 1; kill <= KILLS; kill++) {
     while ((await answered(client, id)) < (LINES * kill) / (KILLS + 1)) await sleep(200)
-    const victim = random.pick(['node', 'gateway', 'postgres'] as const)
+    const victim = (['node', 'gateway', 'postgres'] as const)[kill % 3]!
     console.log(`kill ${kill}: ${victim} after ${await answered(client, id)} lines`)
     process.kill(stack[victim]!.pid, 'SIGKILL')
   }

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { textNames } from '../gateway/env.ts'
 import { orAborted } from './aborted.ts'
 import { ask, type Ready } from './ask.ts'
+import { CATALOG, watchCatalog } from './catalog.ts'
 import { endChildrenAtOnce } from './children.ts'
 import { adviceOn } from './database.ts'
 import { openDemoAccount } from './demo-account.ts'
@@ -78,6 +79,7 @@ async function main(options: StartOptions): Promise<number> {
     const ready = await orAborted(introduce(stack, data_dir, ready_file), stop.signal)
     if (once) return 0
     stack.keepUp(console.log)
+    watchCatalog(stack.database_url, { file: CATALOG, by: 'npm start' }, console.log)
     console.log(whereAll(ready, data_dir))
     console.log('\nServing until Ctrl-C.')
     await aborted(stop.signal)

@@ -43,7 +43,7 @@ declare
     price, (asked ->> 'prompt_tokens_max')::bigint, 0, (asked ->> 'request_output_tokens_max')::bigint);
 begin
   return case
-    when item ->> 'model' <> all (asker.models) then 'model_not_allowed'
+    when item ->> 'model' <> all (asker.models) and coalesce(asked ->> 'alias' <> all (asker.models), true) then 'model_not_allowed'
     when price.version is null then case asked ->> 'service_tier' when 'flex' then 'no_flex_price' else 'no_price' end
     when (select debited_nanousd + pending_nanousd + cost > credited_nanousd::numeric + overdraft_nanousd
       from accounts where id = asker.account_id) then 'insufficient_quota'
