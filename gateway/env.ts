@@ -173,7 +173,7 @@ const ranges = z
   .transform((text) => text.split(/[\s,]+/).filter((range) => range !== ''))
   .pipe(z.array(ipRange))
 /** Providers of e-mail that are known (webhook/email.ts). */
-const EMAIL_PROVIDERS = ['resend', 'postmark', 'sendgrid'] as const
+const EMAIL_PROVIDERS = ['resend', 'postmark', 'sendgrid', 'smtp'] as const
 export type EmailProvider = (typeof EMAIL_PROVIDERS)[number]
 const rateLimit = z.custom((value) => typeof (value as RateLimit | undefined)?.limit === 'function', 'missing')
 const hyperdrive = z.object({ connectionString: z.string().min(1) })
@@ -241,6 +241,9 @@ const texts = bindings.omit({
   FAILED_AUTHENTICATION: true,
   ASSETS: true,
 })
+
+/** The names of all secrets and vars. */
+export const textNames: string[] = Object.keys(texts.shape)
 
 /** What is wrong with the secrets and vars, in one line; null where nothing is. */
 export function faultOf(vars: Record<string, string>): string | null {

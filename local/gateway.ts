@@ -16,6 +16,7 @@ import type { RunningServer } from './children.ts'
 import { isEncrypted, openDatabase } from './database.ts'
 import { type Database, readDatabaseUrl } from './database-url.mjs'
 import { gatewayUrl, readerUrl } from './gateway-login.ts'
+import { type MailServer, startMailRelay } from './mail-relay.ts'
 import { loopbacks, requireFreePort } from './port.ts'
 import { localPrice, publishFirst } from './prices.ts'
 import { openTunnel } from './tunnel.ts'
@@ -37,6 +38,8 @@ export interface GatewayOptions {
   rate_limits?: Record<string, number>
   /** Where files lie; by default in a folder that goes when the gateway stops. */
   files?: S3 | FolderBucket
+  /** Accounts are written to through it. */
+  mail_server?: MailServer | null
   /** Where the gateway's own log lines go; by default this process's stderr. */
   log?: (line: string) => void
   /** The worker's script, where it is made already. */
@@ -66,6 +69,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const held = assetsWorker(options.assets ?? assets())
   const bucket = await bindBucket(options.files)
   const way = await wayTo(readDatabaseUrl(options.database_url), log)
+  const relay = options.mail_server ? await startMailRelay(options.mail_server, log) : null
+  const close = () => {
+    way.close()
+    bucket.close()
+    relay?.close()
+  }
   const files = {
     'worker.js': script,
     'cron.js': CRON_WORKER,
@@ -74,14 +83,19 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     ...held.files,
     'workerd.capnp': workerdConfig(
       config,
-      { ...options, addresses: await addressesOf(options), asset_modules: held.modules, bucket },
+      {
+        ...options,
+        vars: { ...options.vars, ...relay?.vars },
+        addresses: await addressesOf(options),
+        asset_modules: held.modules,
+        bucket,
+      },
       { urls: database_urls, address: way.address },
     ),
   }
   const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log, signal: options.signal }).catch(
     (error) => {
-      way.close()
-      bucket.close()
+      close()
       throw error
     },
   )
@@ -98,10 +112,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     runScheduled,
     stop: () => {
       clearInterval(cron)
-      return server.stop().finally(() => {
-        way.close()
-        bucket.close()
-      })
+      return server.stop().finally(close)
     },
   }
 }
