@@ -4,6 +4,9 @@
 // TRANSFORMERS_PYTHON is a Python with transformers[serving] and accelerate; without it there is nothing to ask.
 
 import { type ChildProcess, spawn } from 'node:child_process'
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { freePort } from '../../../../local/port.ts'
 import { FakeGateway } from '../../../support/fake-gateway.ts'
@@ -44,13 +47,16 @@ interface Counted {
 describe.skipIf(!python)('beside transformers serve (where TRANSFORMERS_PYTHON names a Python that has it)', () => {
   let url: string
   let server: ChildProcess
+  let home: string
   const known = new Map<string, Counted>()
 
   beforeAll(async () => {
     const port = await freePort()
     url = `http://127.0.0.1:${port}`
     const options = ['--host', '127.0.0.1', '--port', String(port), '--device', 'cpu']
-    const environment = { ...process.env, HF_HUB_OFFLINE: '1' }
+    home = mkdtempSync(join(tmpdir(), 'ziya-transformers-'))
+    mkdirSync(join(home, 'hub')) // which it lists, and without which it cannot say what it serves
+    const environment = { ...process.env, HF_HUB_OFFLINE: '1', HF_HOME: home }
     const serve = ['-m', 'transformers.cli.transformers', 'serve', embeddedModel, ...options]
     server = spawn(python!, serve, { env: environment, stdio: process.env.UPSTREAM_LOG ? 'inherit' : 'ignore' })
     await eventually(async () => {
@@ -58,7 +64,10 @@ describe.skipIf(!python)('beside transformers serve (where TRANSFORMERS_PYTHON n
       return (await fetch(`${url}/health`).catch(() => null))?.ok ? true : null
     })
   }, 5 * MINUTES)
-  afterAll(() => void server?.kill('SIGKILL'))
+  afterAll(() => {
+    server?.kill('SIGKILL')
+    rmSync(home, { recursive: true, force: true })
+  })
 
   /** What the engine says and counts by itself. */
   async function alone({ prompt, max_tokens }: Asked): Promise<Counted> {
