@@ -13,6 +13,7 @@ const admission = z.strictObject({
   choices: z.int().min(1),
   metadata: z.record(z.string(), z.string()).optional(),
   service_tier: z.literal('flex').optional(),
+  verify: z.string().optional(),
 })
 
 /** What a caller is told of why it failed. */
