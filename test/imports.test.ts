@@ -287,7 +287,7 @@ describe('inside native', () => {
 })
 
 describe('around the product', () => {
-  const around = globSync('{local,bench,eval,sandbox,migrations,examples,models}/**/*.{ts,mjs}', {
+  const around = globSync('{local,bench,eval,sandbox,instruct,migrations,examples,models}/**/*.{ts,mjs}', {
     cwd: root,
     exclude: ['bench/peers/**/node_modules/**'],
   }).flatMap((from) =>
@@ -325,10 +325,15 @@ describe('around the product', () => {
     expect(lines(inner)).toEqual([])
   })
 
+  test('the recipe for instructions knows what eval and the sandbox know, and asks a model by its address', () => {
+    expect(strangers('instruct', 'eval', 'sandbox')).toEqual([])
+  })
+
   test('nothing of the product imports what measures or shows it', () => {
     const measured = typescript.filter(
       ({ from, to }) =>
-        inFolder(from, 'contract', 'gateway', 'gpu-node', 'local') && inFolder(to, 'eval', 'bench', 'console'),
+        inFolder(from, 'contract', 'gateway', 'gpu-node', 'local') &&
+        inFolder(to, 'eval', 'bench', 'instruct', 'console'),
     )
     expect(lines(measured)).toEqual([])
   })

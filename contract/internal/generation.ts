@@ -36,7 +36,7 @@ export type VerifiedLanguage = (typeof VERIFIED_LANGUAGES)[number]
 export interface Verification {
   language: VerifiedLanguage
   tests: string
-  /** What the tests may use beside the program; in compiled languages the declaration that the program completes. Without it what is before the text. */
+  /** What the tests may use beside the program; in compiled languages the declaration that the program completes, which is what stands before the text unless said. */
   context?: string | undefined
   candidates: number // an attempt, over one prompt
   attempts: number // each after the first is shown what failed in the one before

@@ -2,7 +2,7 @@
 // it ends. The first that passes is the answer and stops the rest; where none does, the next attempt is shown what failed. To whoever
 // serves and counts it is one run with one choice: tokens as they come, and the text when it is chosen.
 
-import type { FinishReason, PromptPart, Verification } from '../../../contract/internal/generation.ts'
+import type { FinishReason, PromptPart, Verification, VerifiedLanguage } from '../../../contract/internal/generation.ts'
 import type { UsageSource } from '../../../contract/internal/sync.ts'
 import type { VerificationReport } from '../../../contract/public/openai.ts'
 import type { Run, RunChoice, RunEvent, RunFailure, TokenLogprob } from '../runner.ts'
@@ -209,7 +209,9 @@ export class VerifiedRun implements Run {
   #verdictOn(program: string): Promise<Verdict> {
     const known = this.#verdicts.get(program)
     if (known) return known
-    const { language, tests, around, context = around?.before ?? '', cpu_s } = this.#options.verify
+    const { language, tests, around, cpu_s } = this.#options.verify
+    const declared = COMPILED.has(language) ? around?.before : undefined
+    const context = this.#options.verify.context ?? declared ?? ''
     const task = { language, candidate: program, tests, context, cpu_s }
     const judged = this.#options.judge(task, this.#stopping.signal)
     this.#verdicts.set(program, judged)
@@ -275,5 +277,8 @@ export class VerifiedRun implements Run {
     return { run: this, choice: 0, text: '', logprobs: [], finish: null, ...said }
   }
 }
+
+// The judge compiles what the tests expect against the declaration that is completed.
+const COMPILED: ReadonlySet<VerifiedLanguage> = new Set(['cpp', 'java', 'go', 'rust'])
 
 const FAILED_IN_A_TEST = /^assert|# got /

@@ -95,6 +95,15 @@ test('the first that passes is the answer, whole and at once', async () => {
   expect(judged[0]!.task).toMatchObject({ candidate: `Once upon a time${textOfChoice(0, 4)}`, tests: asked.tests })
 })
 
+test.each([
+  ['python', undefined, ''],
+  ['go', undefined, 'Once upon a time'],
+  ['go', 'its own', 'its own'],
+] as const)('tests in %s may use (%s) beside the program: "%s"', async (language, context, told) => {
+  const { judged } = await run(requestOf({ language, context }), () => PASSES)
+  expect(judged[0]!.task.context).toBe(told)
+})
+
 test('one that passes stops those that are still generated and those that are judged', async () => {
   const opened = openRunner((_, signal) => (opened.judged.length === 1 ? PASSES : stopped(signal)))
   await opened.opened
