@@ -3,24 +3,28 @@
 import type { Count, Decoding, Question } from '../../contract/internal/question.ts'
 import type { Caller } from '../auth/authenticate.ts'
 import { findNodes, type LiveNode } from '../billing/ledger.ts'
-import type { CatalogModel } from '../catalog.ts'
+import { type CatalogModel, type Named, namedAs, namedIn } from '../catalog/catalog.ts'
+import { catalogOf } from '../catalog/in-force.ts'
 import { askQuestion, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
-import { type Asking, type Call, settingsOf } from '../env.ts'
-import { ApiError } from '../error.ts'
+import type { Asking, Call } from '../env.ts'
 import { ticketIssuerOf } from '../ticket-issuer.ts'
 import { refusal } from './relay.ts'
 
-/** The model of this id in the catalog; throws where there is none. */
-export function modelOf(c: Asking, id: string): CatalogModel {
-  const model = settingsOf(c.env).catalog.get(id)
-  if (!model) throw new ApiError('model_not_found', { param: 'model' })
-  return model
+/** The model that is asked for by this name, and as what the ledger is asked about it; throws where there is none. */
+export async function modelOf(c: Asking, name: string): Promise<{ model: CatalogModel; named: Named }> {
+  const model = namedIn(await catalogOf(c), name)
+  return { model, named: namedAs(model, name) }
 }
 
 /** Asks a node of the model, for a key that may use it. */
-export async function askModel<Q extends Question>(c: Call, caller: Caller, model: string, question: Q) {
-  return askNodes(c, await findNodes(c.env, { ...caller, model }), question)
+export async function askModel<Q extends Question>(
+  c: Call,
+  caller: Caller,
+  { model, alias }: Pick<Named, 'model' | 'alias'>,
+  question: Q,
+) {
+  return askNodes(c, await findNodes(c.env, { ...caller, model, ...(alias !== undefined && { alias }) }), question)
 }
 
 type AnswerTo<Q extends Question> = Q extends { prompts: unknown } ? Count : Decoding

@@ -4,6 +4,7 @@
 export * from './accounts.ts'
 export * from './admission.ts'
 export * from './batches.ts'
+export * from './catalog.ts'
 export * from './documents.ts'
 export * from './entries.ts'
 export * from './files.ts'

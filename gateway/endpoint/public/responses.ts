@@ -156,12 +156,12 @@ export const countInputTokens = endpoint(
   { says: 'Counts the tokens that a response would be made from.', body: counting, answer: responseInputTokens },
   async (c, caller: Caller) => {
     const fields = await readBody(c, counting)
-    const { id, template } = modelOf(c, fields.model)
+    const { model, named } = await modelOf(c, fields.model)
     c.set('headers', unusedHeader(unusedOf((await bodyOf(c)).json() as Given)))
-    const prompts = [chatPrompt(template, chatOf(fields, await itemsFor(c, caller, fields)))]
+    const prompts = [chatPrompt(model.template, chatOf(fields, await itemsFor(c, caller, fields)))]
     const {
       prompts: [counted],
-    } = await askModel(c, caller, id, { prompts, with_ids: false })
+    } = await askModel(c, caller, named, { prompts, with_ids: false })
     return c.json({ object: 'response.input_tokens', input_tokens: counted!.count })
   },
 )
