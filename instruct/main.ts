@@ -40,6 +40,8 @@ const flags = {
   help: { type: 'boolean', short: 'h', default: false },
 } as const
 
+const BAR_WIDTH = 24
+
 const say = (line: string) => process.stderr.write(`${line}\n`)
 
 await main().catch((error) => {
@@ -104,8 +106,6 @@ function leaksOf(name: string, file: string | undefined): LeakIndex {
   for (const { id, prompt, question } of readSuite(name, file).problems) leaks.add(id, question ?? prompt)
   return leaks
 }
-
-const BAR_WIDTH = 24
 
 /** A line that changes on a terminal, and a line a tenth elsewhere. */
 function openBar(name: string, total: number): () => void {
