@@ -1,4 +1,4 @@
-// Every answer that was paid for, by the key of its question, in a file that only grows: a run that ended too early, however it ended,
+// Every answer that was paid for, by the key of its question, and every verdict, in a file that only grows: a run that ended too early, however it ended,
 // asks for what is missing and comes to the same result.
 
 import { appendFileSync, existsSync, readFileSync, truncateSync } from 'node:fs'

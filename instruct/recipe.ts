@@ -2,6 +2,7 @@
 // says nothing that another item says, and nothing of a benchmark. What was answered decides everything, in the order of the seeds, so
 // that the same answers give the same result.
 
+import { hash } from 'node:crypto'
 import { codeIn } from '../eval/recipe.ts'
 import type { Sandbox } from '../sandbox/sandbox.ts'
 import type { Answers, Question } from './answers.ts'
@@ -132,11 +133,22 @@ function assertsOf(text: string): string {
     .join('\n')
 }
 
-async function failureOf({ sandbox }: RecipeOptions, output: string | null, tests: string): Promise<string | null> {
+async function failureOf(options: RecipeOptions, output: string | null, tests: string): Promise<string | null> {
   if (output === null) return 'there is no code'
-  const runs = await sandbox.judge({ language: 'python', candidate: output, tests: 'pass' })
-  if (!runs.passed) return `the code does not run: ${runs.failure}`
-  if (tests === '') return 'there are no tests'
-  const { passed, failure } = await sandbox.judge({ language: 'python', candidate: output, tests })
-  return passed ? null : `a test fails: ${failure}`
+  const failed = tests === '' ? null : await judged(options, output, tests)
+  if (tests !== '' && failed === null) return null
+  const broken = await judged(options, output, 'pass')
+  if (broken !== null) return `the code does not run: ${broken}`
+  return failed === null ? 'there are no tests' : `a test fails: ${failed}`
+}
+
+/** The failure, or null; what was judged before is not judged again. */
+async function judged({ sandbox, answers }: RecipeOptions, candidate: string, tests: string): Promise<string | null> {
+  const key = `verdict ${hash('sha256', JSON.stringify([candidate, tests]))}`
+  const known = answers.get(key)
+  if (known !== undefined) return known || null
+  const { passed, failure } = await sandbox.judge({ language: 'python', candidate, tests })
+  const said = passed ? '' : (failure ?? 'it failed')
+  answers.keep(key, said)
+  return said || null
 }

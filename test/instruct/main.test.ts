@@ -1,5 +1,5 @@
 // The recipe from seeds to a file, against a model whose every answer is known: each reason to reject, the same result by requests and by
-// batches, and after a kill.
+// batches (INSTRUCTED_BATCHES=1), and after a kill.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
@@ -8,6 +8,7 @@ import { join } from 'node:path'
 import { afterAll, expect, onTestFinished, test } from 'vitest'
 import { AlikeIndex, LeakIndex } from '../../instruct/overlap.ts'
 import { humanEval } from '../eval/humaneval.ts'
+import { draws } from '../support/draws.ts'
 import { eventually } from '../support/patience.ts'
 import { type ScriptedModel, startScriptedModel } from './scripted-model.ts'
 
@@ -98,12 +99,15 @@ test('what runs and passes its tests is kept, and what is rejected says why', as
   expect(accepted!.length + rejected!.length).toBe(2 * SEEDS.length)
 })
 
-test('as batches it is the same, each stage in one', async () => {
-  const model = await newModel()
-  const out = newFolder('batches')
-  expect(await ended(run(model, out, '--batch'))).toBe(0)
-  expect(resultIn(out)).toEqual(whole)
-})
+test.runIf(draws('INSTRUCTED_BATCHES', { few: 0, all: 1 }) > 0)(
+  'as batches it is the same, each stage in one',
+  async () => {
+    const model = await newModel()
+    const out = newFolder('batches')
+    expect(await ended(run(model, out, '--batch'))).toBe(0)
+    expect(resultIn(out)).toEqual(whole)
+  },
+)
 
 test('killed and run again it is the same, and nothing is asked that was answered', async () => {
   const model = await newModel()
