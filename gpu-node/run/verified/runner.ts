@@ -8,7 +8,7 @@ import type { Judges } from './judges.ts'
 import { VerifiedRun, type VerifiedRunListener } from './run.ts'
 
 /** Where a request is greedy, its first candidate is what it would have been answered, and the others are drawn: equal ones are of no use. */
-const LATER_TEMPERATURE = 0.8
+const LATER_TEMPERATURE = 1
 
 export interface VerifyingRunnerOptions {
   inner: Runner

@@ -171,7 +171,7 @@ test('a request that is greedy has its own answer first, and others beside it', 
   runner.prepare(requestOf({}, { sampling: { ...sampling, temperature: 0 } }), 'account')
   runner.prepare(requestOf({}, { sampling: { ...sampling, temperature: 0.3 } }), 'account')
   expect(prepared.map(({ n, later_temperature }) => [n, later_temperature])).toEqual([
-    [3, 0.8],
+    [3, 1],
     [3, undefined],
   ])
 })
