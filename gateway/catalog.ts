@@ -13,6 +13,8 @@ export interface CatalogModel {
   owned_by: string
   sampling: Omit<SamplingParameters, 'seed'>
   max_tokens_default: number
+  /** Of an adapter. */
+  base?: string
 }
 
 export interface LocalModel {
@@ -26,6 +28,16 @@ const catalog = rows.map(catalogModel)
 /** The catalog, with the one model that a local folder adds where there is one. */
 export function catalogWith(local: LocalModel | null): ReadonlyMap<string, CatalogModel> {
   return new Map([...catalog, ...(local ? [localModel(local)] : [])].map((model) => [model.id, model]))
+}
+
+/** An adapter is asked as its base is; undefined where that is not served here. */
+export function adapterOver(
+  catalog: ReadonlyMap<string, CatalogModel>,
+  id: string,
+  base: string | null,
+): CatalogModel | undefined {
+  const model = catalog.get(base ?? '')
+  return model && { ...model, id, base: model.id }
 }
 
 function catalogModel({ created, price: _, ...row }: (typeof rows)[number]): CatalogModel {

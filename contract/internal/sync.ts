@@ -35,6 +35,8 @@ export interface NodeStatus {
   node_id: string
   url: string // where the gateway reaches it
   model: string // the served id
+  /** Those that it serves beside it, over the same base. */
+  adapters?: string[] | undefined
   state: 'ready' | 'draining' | 'stopped' // stopped: this is its last report
   context_tokens: number
   running: number

@@ -2,8 +2,8 @@
 
 import type { Count, Decoding, Question } from '../../contract/internal/question.ts'
 import type { Caller } from '../auth/authenticate.ts'
-import { findNodes, type LiveNode } from '../billing/ledger.ts'
-import type { CatalogModel } from '../catalog.ts'
+import { baseOf, findNodes, type LiveNode } from '../billing/ledger.ts'
+import { adapterOver, type CatalogModel } from '../catalog.ts'
 import { askQuestion, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
 import { type Asking, type Call, settingsOf } from '../env.ts'
@@ -11,9 +11,10 @@ import { ApiError } from '../error.ts'
 import { ticketIssuerOf } from '../ticket-issuer.ts'
 import { refusal } from './relay.ts'
 
-/** The model of this id in the catalog; throws where there is none. */
-export function modelOf(c: Asking, id: string): CatalogModel {
-  const model = settingsOf(c.env).catalog.get(id)
+/** The model of this id in the catalog, or an adapter over one that the caller may ask; throws where there is none. */
+export async function modelOf(c: Asking, caller: Caller, id: string): Promise<CatalogModel> {
+  const { catalog } = settingsOf(c.env)
+  const model = catalog.get(id) ?? adapterOver(catalog, id, await baseOf(c.env, { ...caller, model: id }))
   if (!model) throw new ApiError('model_not_found', { param: 'model' })
   return model
 }

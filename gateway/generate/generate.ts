@@ -46,7 +46,7 @@ export async function generate<B extends GenerationBody>(
   form: GenerationForm<B>,
 ): Promise<Response> {
   const fields = await readBody(c, form.schema)
-  const asked = await formatted(c, form, fields)
+  const asked = await formatted(c, caller, form, fields)
   const unused = unusedHeader(form.unused((await bodyOf(c)).json()))
   c.set('headers', unused)
   const repeatable = await repeatableCall(c)
@@ -59,7 +59,7 @@ export async function generate<B extends GenerationBody>(
   if (admission.decision !== 'admitted') {
     const again = { repeatable: repeatable!, idempotency: idempotency!, verdict: admission, first }
     return answerRepeated(c, again, async (answer, account_id) => {
-      const { request } = await formatted(c, form, fields) // under the first one's id, as its parts were named
+      const { request } = await formatted(c, caller, form, fields) // under the first one's id, as its parts were named
       return form.kept?.(answer, { account_id, request }) ?? answer
     })
   }
@@ -136,11 +136,12 @@ export interface Asked {
 
 export async function formatted<B extends GenerationBody>(
   c: Asking,
+  caller: Caller,
   form: GenerationForm<B>,
   fields: B,
 ): Promise<Asked> {
   const { generation_ms_max } = settingsOf(c.env)
-  const model = modelOf(c, fields.model)
+  const model = await modelOf(c, caller, fields.model)
   const request = await form.format(fields, { model, request_id: c.get('request_id') })
   return {
     request,

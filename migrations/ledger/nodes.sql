@@ -12,12 +12,13 @@ begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object('id', id, 'url', url, 'running', running, 'waiting', waiting)), '[]')
     from registered_nodes
-    where model = wanted and state = 'ready' and drained_at is null and is_live(last_seen_at));
+    where (model = wanted or wanted = any (adapters) and model = (select base from adapters where id = wanted))
+      and state = 'ready' and drained_at is null and is_live(last_seen_at));
 end $$;
 
--- The models that some node can take a request for now.
+-- The models and adapters that some node can take a request for now.
 create function ledger.served_models() returns jsonb language sql as $$
-  select coalesce(jsonb_agg(distinct model), '[]') from registered_nodes
+  select coalesce(jsonb_agg(distinct served), '[]') from registered_nodes as node, served_by(node) as served
   where state = 'ready' and drained_at is null and is_live(last_seen_at)
 $$;
 
@@ -85,6 +86,8 @@ begin
     waiting = (said ->> 'waiting')::int, blocks_total = (said ->> 'blocks_total')::int,
     blocks_free = (said ->> 'blocks_free')::int, last_seen_at = moment,
     boot_id = (said ->> 'boot_id')::uuid, folder_id = (said ->> 'folder_id')::uuid, boot_number = (said ->> 'boot_number')::bigint,
+    -- A gateway of the release before does not say which.
+    adapters = case when said ? 'adapters' then array(select jsonb_array_elements_text(said -> 'adapters')) else adapters end,
     sequence = (said ->> 'sequence')::bigint, report_id = (said ->> 'report_id')::uuid,
     sent_at = to_timestamp((said ->> 'sent_unix_ms')::double precision / 1000)
   where id = known.id;

@@ -26,7 +26,13 @@ import { parsedReport, signedAnswer } from './signed-report.ts'
 const UNIX_MS_MAX = 1e14 // in a few thousand years
 
 const report: z.ZodType<SyncRequest> = z.object({
-  node: z.object({ node_id: nodeId, url: nodeUrl, model: nodeModel, ...condition }),
+  node: z.object({
+    node_id: nodeId,
+    url: nodeUrl,
+    model: nodeModel,
+    adapters: z.array(nodeModel).max(1024).optional(),
+    ...condition,
+  }),
   boot: z.object({ id: z.guid(), folder_id: z.guid(), number: z.int().min(0) }),
   sequence: z.int().min(0),
   sent_unix_ms: z.int().min(0).max(UNIX_MS_MAX),
@@ -56,6 +62,7 @@ export const internalSync = endpoint(
     const heard = await hearNode(c.env, {
       report_id: c.get('request_id'),
       key: signed.key,
+      adapters: [],
       ...node,
       boot_id: boot.id,
       folder_id: boot.folder_id,

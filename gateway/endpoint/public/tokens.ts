@@ -31,7 +31,7 @@ export const tokenize = endpoint(
   { says: 'Shows the tokens of a prompt or of a conversation.', body, answer: tokenization },
   async (c, caller: Caller) => {
     const fields = await readBody(c, body)
-    const model = modelOf(c, fields.model)
+    const model = await modelOf(c, caller, fields.model)
     const { prompts, sequence_tokens_max } = await askModel(c, caller, model.id, {
       prompts: [promptOf(fields, model.template)],
       with_ids: true,
@@ -61,7 +61,7 @@ export const detokenize = endpoint(
   { says: 'Shows the text of tokens.', body: tokens, answer: detokenization },
   async (c, caller: Caller) => {
     const { model, tokens: given } = await readBody(c, tokens)
-    const { text } = await askModel(c, caller, modelOf(c, model).id, { tokens: given })
+    const { text } = await askModel(c, caller, (await modelOf(c, caller, model)).id, { tokens: given })
     return c.json({ prompt: text })
   },
 )

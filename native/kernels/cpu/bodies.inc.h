@@ -277,6 +277,61 @@ void gelu(const float* x, const float* bias, int count, float* out) {
   for (int i = 0; i < count; i += width) store(out + i, gelu(add(load(x + i), load(bias + i))));
 }
 
+void swiglu(const float* gate_up, int count, float* out) {
+  for (int i = 0; i < count; i += width) store(out + i, mul(silu(load(gate_up + 2 * i)), load(gate_up + 2 * i + width)));
+}
+
+// R tokens and one rank. Each sum is of the even vectors and of the odd ones.
+template <int R>
+void shrink_tokens(const ShrinkArgs& args, int token, int rank) {
+  const float* x = args.x + token * args.x_stride;
+  const uint16_t* a = args.a + int64_t(rank) * args.k;
+  Floats sum[R][2];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++) sum[r][0] = sum[r][1] = set1(0);
+  for (int k = 0; k < args.k; k += 2 * width) {
+    const Floats even = load(a + k), odd = load(a + k + width);
+#pragma GCC unroll 8
+    for (int r = 0; r < R; r++) {
+      sum[r][0] = fma(load(x + r * args.x_stride + k), even, sum[r][0]);
+      sum[r][1] = fma(load(x + r * args.x_stride + k + width), odd, sum[r][1]);
+    }
+  }
+  for (int r = 0; r < R; r++)
+    args.out[(token + r) * args.out_stride + rank] = args.scale * sum_lanes(add(sum[r][0], sum[r][1]));
+}
+
+void shrink(const ShrinkArgs& args, int rank_begin, int rank_end) {
+  for (int rank = rank_begin; rank < rank_end; rank++) {
+    int token = 0;
+    for (; token + 4 <= args.tokens; token += 4) shrink_tokens<4>(args, token, rank);
+    for (; token < args.tokens; token++) shrink_tokens<1>(args, token, rank);
+  }
+}
+
+inline void add_panel(float* out, const float* sums, int count) {
+  if (count >= width) {
+    store(out, add(load(out), load(sums)));
+    return;
+  }
+  for (int i = 0; i < count; i++) out[i] += sums[i];
+}
+
+void expand(const ExpandArgs& args, int panel_begin, int panel_end) {
+  constexpr int tokens_at_once = 64;
+  float sums[tokens_at_once * width];
+  for (int panel = panel_begin; panel < panel_end; panel++) {
+    const uint16_t* b = args.b + int64_t(panel) * args.rank * width;
+    for (int token = 0; token < args.tokens; token += tokens_at_once) {
+      const int count = least(tokens_at_once, args.tokens - token);
+      tiles<1>(count, args.x + token * args.x_stride, args.x_stride, b, width, 0, args.rank, sums, width, false);
+      for (int t = 0; t < count; t++)
+        add_panel(args.out + (token + t) * args.out_stride + int64_t(panel) * args.panel_step, sums + t * width,
+                  args.outputs - panel * width);
+    }
+  }
+}
+
 float maximum(const float* x, int count) {
   Floats result = load(x);
   for (int i = width; i < count; i += width) result = max(result, load(x + i));
@@ -399,7 +454,7 @@ void attention(const AttentionTask& task, float* scratch) {
 }
 
 Bodies make_bodies(const char* name) {
-  return {name, width, matmul_scratch_floats, matmul, rms_norm, layer_norm, gelu, attention, maximum, exp_sum};
+  return {name, width, matmul_scratch_floats, matmul, rms_norm, layer_norm, gelu, swiglu, shrink, expand, attention, maximum, exp_sum};
 }
 
 }  // namespace
