@@ -37,7 +37,7 @@ const codes = {
   unknown_account: 'not_found',
   model_not_allowed: 'model_not_allowed',
   model_not_found: 'model_not_found',
-  adapter_exists: 'name_taken',
+  adapter_exists: 'adapter_exists',
   no_price: 'model_unavailable',
   no_flex_price: 'flex_not_offered',
   no_node: 'model_unavailable',

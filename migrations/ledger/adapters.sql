@@ -10,9 +10,9 @@ create function ledger.adapters_of(asker bigint) returns jsonb language sql stab
   select coalesce(jsonb_object_agg(id, base), '{}') from adapters where account_id is null or account_id = asker
 $$;
 
--- What a node serves: its model, and of the adapters that it names those over that model.
-create function ledger.served_by(node registered_nodes) returns setof text language sql stable as $$
-  select node.model union all select id from adapters where base = node.model and id = any (node.adapters)
+-- What a node of this model serves: that, and of the adapters that it names those over it.
+create function ledger.served_by(model text, named text[]) returns setof text language sql stable as $$
+  select model union all select id from adapters where base = model and id = any (named)
 $$;
 
 create function ledger.adapter_report(known adapters) returns jsonb language sql stable as $$

@@ -18,7 +18,7 @@ end $$;
 
 -- The models and adapters that some node can take a request for now.
 create function ledger.served_models() returns jsonb language sql as $$
-  select coalesce(jsonb_agg(distinct served), '[]') from registered_nodes as node, served_by(node) as served
+  select coalesce(jsonb_agg(distinct served), '[]') from registered_nodes, served_by(model, adapters) as served
   where state = 'ready' and drained_at is null and is_live(last_seen_at)
 $$;
 

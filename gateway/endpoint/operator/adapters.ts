@@ -26,7 +26,7 @@ export const operatorsAdapters = {
       const named = await readBody(c, creation)
       const { catalog } = settingsOf(c.env)
       if (!catalog.has(named.base)) throw new ApiError('model_not_found', { param: 'base' })
-      if (catalog.has(named.id)) throw new ApiError('name_taken', { param: 'id' })
+      if (catalog.has(named.id)) throw new ApiError('adapter_exists', { param: 'id' })
       const { adapter } = await obtain(c.env, 'create_adapter', { ...named, ...operator }, 'created')
       return c.json(publicAdapter(adapter), 201)
     },

@@ -68,7 +68,7 @@ __device__ __forceinline__ void shrink_item(const Work& work, const ActivationVi
 }
 
 template <class In>
-__global__ void __launch_bounds__(shrink_threads)
+__global__ void __launch_bounds__(shrink_threads, 1)
     shrink_kernel(StepView step, AdapterView adapters, ActivationView in, float* shrunk) {
   wait_for_previous_kernel();
   let_next_kernel_start();

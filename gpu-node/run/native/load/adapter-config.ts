@@ -2,7 +2,7 @@
 // of PEFT 0.21 (peft/tuners/tuners_utils.py, check_target_module_exists; peft/utils/other.py, get_pattern_key). A key that changes numbers
 // is applied or refused, as everywhere: also one that a later PEFT may bring.
 
-import { runInNewContext } from 'node:vm'
+import { createContext, Script } from 'node:vm'
 import * as z from 'zod'
 import { parsed } from '../architecture/architecture.ts'
 import { ADAPTER_RANK_MAX } from '../architecture/bounds.ts'
@@ -134,13 +134,15 @@ function layerOf({ layers_pattern }: Config, name: string): number {
   return Number(new RegExp(`^.*?\\.(?:${before})\\.(\\d+)\\.`).exec(name)?.[1] ?? Number.NaN)
 }
 
-const MATCH_MS_MAX = 1000
+const MATCH_MS_MAX = 1000 // some patterns take for ever
+const matching = new Script('whole.test(name)')
+const asked = createContext({ whole: /./, name: '' })
 
 /** Python's re.fullmatch, of what both languages understand alike: the rest is refused. */
 function matches(key: string, pattern: string, name: string): boolean {
   try {
-    const context = { whole: new RegExp(`^(?:${pattern})$`, 'u'), name }
-    return runInNewContext('whole.test(name)', context, { timeout: MATCH_MS_MAX }) as boolean
+    Object.assign(asked, { whole: new RegExp(`^(?:${pattern})$`, 'u'), name })
+    return matching.runInContext(asked, { timeout: MATCH_MS_MAX }) as boolean
   } catch {
     throw unsupported(`${key} has ${JSON.stringify(pattern).slice(0, 80)}, which is no pattern that is understood here`)
   }
