@@ -4,8 +4,8 @@
 import { parseArgs } from 'node:util'
 import * as z from 'zod'
 import { isKeyText } from '../contract/ed25519.ts'
+import { ADAPTERS_MAX } from '../contract/internal/sync.ts'
 import { defaultNodeId } from './identity.ts'
-import { ADAPTERS_MAX } from './run/native/architecture/bounds.ts'
 
 const key = z.string().refine(isKeyText, 'must be 32 bytes as base64url')
 const adapter = z

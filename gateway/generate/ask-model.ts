@@ -14,9 +14,24 @@ import { refusal } from './relay.ts'
 /** The model of this id in the catalog, or an adapter over one that the caller may ask; throws where there is none. */
 export async function modelOf(c: Asking, caller: Caller, id: string): Promise<CatalogModel> {
   const { catalog } = settingsOf(c.env)
-  const model = catalog.get(id) ?? adapterOver(catalog, id, await baseOf(c.env, { ...caller, model: id }))
+  const model = catalog.get(id) ?? adapterOver(catalog, id, await baseFor(c, caller, id))
   if (!model) throw new ApiError('model_not_found', { param: 'model' })
   return model
+}
+
+const bases = new Map<string, { base: string; until_ms: number }>()
+const BASES_MAX = 10_000
+const REMEMBERED_MS = 5000
+
+/** Remembered for a moment, since the lines of a batch ask for one again and again. What a key may use is decided when it is admitted. */
+async function baseFor(c: Asking, caller: Caller, id: string): Promise<string | null> {
+  const asked = [caller.key_hash, caller.address, id].join(' ')
+  const known = bases.get(asked)
+  if (known && known.until_ms > Date.now()) return known.base
+  const base = await baseOf(c.env, { ...caller, model: id })
+  if (bases.size >= BASES_MAX) bases.clear()
+  if (base !== null) bases.set(asked, { base, until_ms: Date.now() + REMEMBERED_MS })
+  return base
 }
 
 /** Asks a node of the model, for a key that may use it. */

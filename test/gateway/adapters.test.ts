@@ -135,7 +135,7 @@ test('adapters are asked by name, seen by their owner alone, and billed by what 
   expect((await owner!.post('/v1/tokenize', { model: 'owned', prompt: 'a' })).status).toBe(200)
 
   for (const { name, answer } of answers) {
-    const receipt = await eventually(async () => {
+    const { value: receipt } = await eventually(async () => {
       const found = await owner!.get(`/v1/usage/${answer.id}`)
       return found.status === 200 ? ((await found.json()) as Record<string, unknown>) : null
     })

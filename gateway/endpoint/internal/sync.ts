@@ -4,6 +4,7 @@
 
 import * as z from 'zod'
 import {
+  ADAPTERS_MAX,
   type JournalPosition,
   SYNC_RECORDS_MAX,
   SYNC_RUNNING_MAX,
@@ -30,7 +31,7 @@ const report: z.ZodType<SyncRequest> = z.object({
     node_id: nodeId,
     url: nodeUrl,
     model: nodeModel,
-    adapters: z.array(nodeModel).max(1024).optional(),
+    adapters: z.array(nodeModel).max(ADAPTERS_MAX).optional(),
     ...condition,
   }),
   boot: z.object({ id: z.guid(), folder_id: z.guid(), number: z.int().min(0) }),

@@ -4,14 +4,8 @@
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
-import {
-  ADAPTER_RANK_MAX,
-  ADAPTERS_MAX,
-  DIMENSION_MAX,
-  HEAD_SIZE_MAX,
-  HEADS_MAX,
-  LAYERS_MAX,
-} from './architecture/bounds.ts'
+import { ADAPTERS_MAX } from '../../../contract/internal/sync.ts'
+import { ADAPTER_RANK_MAX, DIMENSION_MAX, HEAD_SIZE_MAX, HEADS_MAX, LAYERS_MAX } from './architecture/bounds.ts'
 import { BLOCK_TOKENS } from './block-pool.ts'
 import { ROW_LAYOUT } from './row-table.ts'
 

@@ -6,4 +6,3 @@ export const LAYERS_MAX = 10_000
 export const HEADS_MAX = 65_536
 export const HEAD_SIZE_MAX = 4096
 export const ADAPTER_RANK_MAX = 512
-export const ADAPTERS_MAX = 1024

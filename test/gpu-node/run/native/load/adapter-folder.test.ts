@@ -50,14 +50,15 @@ async function load(configuration: Configuration): Promise<Loaded> {
   return { engine, of: (place) => (place === NO_ADAPTER ? configuration : configuration.adapters[place]!).cases }
 }
 
-const sequenceOf = ({ prompt }: Case, adapter: number): Sequence =>
-  makeSequence({ prompt, adapter, cache_salt: String(adapter), output_tokens_max: 64, stop_ids: new Set() })
+const sequenceOf = ({ prompt }: Case, adapter: number, predicted?: number[]): Sequence =>
+  makeSequence({ prompt, adapter, predicted, cache_salt: String(adapter), output_tokens_max: 64, stop_ids: new Set() })
 
 describe.each(configurations)('$name', (configuration) => {
   test('eight adapters and the network itself are continued by the same 64 ids, in one batch and each alone', async () => {
     const { engine, of } = await load(configuration)
     const places = [NO_ADAPTER, ...configuration.adapters.keys()]
     expect(places).toHaveLength(9)
+    expect(new Set(engine.info.adapter_digests).size).toBe(8)
     const asked = places.flatMap((place) => of(place).map((wanted) => ({ place, wanted })))
     const order = [...asked.filter((_, i) => i % 2 === 0), ...asked.filter((_, i) => i % 2 === 1)]
     const together = order.map(({ place, wanted }) => sequenceOf(wanted, place))
@@ -66,6 +67,23 @@ describe.each(configurations)('$name', (configuration) => {
       const [wanted] = of(place)
       expect(await runToEnd(engine, new Scheduler(LIMITS), [sequenceOf(wanted!, place)])).toEqual([wanted!.ids])
     }
+    await engine.close()
+  })
+
+  test('they are the same where sequences give way to one another, and where drafts are made', async () => {
+    const { engine, of } = await load(configuration)
+    const asked = [NO_ADAPTER, ...configuration.adapters.keys()].map((place) => ({ place, wanted: of(place)[1]! }))
+    const scheduler = new Scheduler({ ...LIMITS, blocks: 20, speculation: 'prompt-lookup' })
+    const sequences = asked.map(({ place, wanted }) => sequenceOf(wanted, place, wanted.ids))
+    for (const sequence of sequences) scheduler.submit(sequence)
+    const free = { step_ms: 1, token_ms: 0 }
+    for (let step = scheduler.schedule(free); step; step = scheduler.schedule(free))
+      scheduler.apply(step, await engine.step(step.batch))
+    expect(sequences.map(({ tokens, prompt_tokens }) => tokens.slice(prompt_tokens))).toEqual(
+      asked.map(({ wanted }) => wanted.ids),
+    )
+    expect(scheduler.status.preemptions).toBeGreaterThan(0)
+    expect(scheduler.status.drafts_accepted).toBeGreaterThan(0)
     await engine.close()
   })
 
