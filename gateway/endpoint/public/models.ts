@@ -35,8 +35,10 @@ type Book = Extract<Answer<'read_prices'>, { decision: 'allowed' }>
 /** The catalog, and the adapters that the account may ask. */
 function servedTo(c: Asking, { adapters }: Book): ReadonlyMap<string, CatalogModel> {
   const { catalog } = settingsOf(c.env)
-  const over = Object.entries(adapters).flatMap(([id, base]) => adapterOver(catalog, id, base) ?? [])
-  return new Map([...over.map((model) => [model.id, model] as const), ...catalog])
+  const over = Object.entries(adapters).flatMap(([id, base]) =>
+    catalog.has(id) ? [] : (adapterOver(catalog, id, base) ?? []),
+  )
+  return new Map([...catalog, ...over.map((model) => [model.id, model] as const)])
 }
 
 function mayUse(id: string, { models }: Book): boolean {
