@@ -127,6 +127,8 @@ class CpuKernels : public Kernels {
     const CpuAdapterPart& part;
     int begin, end;
   };
+  template <class Body>
+  void each_piece(const std::vector<AdapterPiece>& pieces, const Body& body);
   std::vector<AdapterPiece> shrink_pieces_, expand_pieces_;
   int adapter_ranks_max_ = 0;  // of one adapter in one product
   std::vector<float> shrunk_;  // (tokens, adapter_ranks_max)
@@ -543,22 +545,29 @@ void CpuKernels::add_adapters(const Activations& in, const AdapterProduct& produ
   const auto shrunk = [&](const AdapterPiece& piece) {
     return shrunk_.data() + int64_t(piece.run.first_token) * adapter_ranks_max_ + piece.part.first_rank;
   };
-  pool_.each(int64_t(shrink_pieces_.size()), [&](int64_t i, int) {
-    const auto& [run, part, begin, end] = shrink_pieces_[i];
+  each_piece(shrink_pieces_, [&](const AdapterPiece& piece) {
+    const auto& [run, part, begin, end] = piece;
     bodies_.shrink({.x = cpu(in).row(run.first_token), .x_stride = cpu(in).stride, .tokens = run.tokens, .a = part.a.at(0),
-                    .k = part.a.row_stride(), .scale = part.scale, .out = shrunk(shrink_pieces_[i]), .out_stride = adapter_ranks_max_},
+                    .k = part.a.row_stride(), .scale = part.scale, .out = shrunk(piece), .out_stride = adapter_ranks_max_},
                    begin, end);
   });
-  pool_.each(int64_t(expand_pieces_.size()), [&](int64_t i, int) {
-    const auto& [run, part, begin, end] = expand_pieces_[i];
-    bodies_.expand({.x = shrunk(expand_pieces_[i]), .x_stride = adapter_ranks_max_, .tokens = run.tokens, .b = part.b.at(0),
+  each_piece(expand_pieces_, [&](const AdapterPiece& piece) {
+    const auto& [run, part, begin, end] = piece;
+    bodies_.expand({.x = shrunk(piece), .x_stride = adapter_ranks_max_, .tokens = run.tokens, .b = part.b.at(0),
                     .rank = part.a.outputs, .outputs = part.b.outputs, .out = cpu(out).row(run.first_token) + part.first_column,
                     .out_stride = cpu(out).stride, .panel_step = part.panel_step},
                    begin, end);
   });
 }
 
-// Pieces are of some ten microseconds for one token.
+// Neighbouring pieces are one thread's: each is of some microseconds.
+template <class Body>
+void CpuKernels::each_piece(const std::vector<AdapterPiece>& pieces, const Body& body) {
+  pool_.split(int64_t(pieces.size()), [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; i++) body(pieces[i]);
+  });
+}
+
 void CpuKernels::share_out(const CpuAdapterProduct& product) {
   constexpr int values_a_piece = 1 << 15;
   shrink_pieces_.clear();
