@@ -295,6 +295,7 @@ void shrink_tile(const ShrinkArgs& args, int token, int rank) {
 #pragma GCC unroll 8
     for (int j = 0; j < K; j++) {
       const Floats even = load(a + j * args.k + k), odd = load(a + j * args.k + k + width);
+      prefetch(a + K * args.k + j * args.k + k);  // the ranks behind these
 #pragma GCC unroll 8
       for (int r = 0; r < R; r++) {
         sum[r][j][0] = fma(load(x + r * args.x_stride + k), even, sum[r][j][0]);
@@ -333,7 +334,7 @@ template <int C>
 void expand_token(const ExpandArgs& args, int panel) {
   float sums[C * width];
   const int64_t panel_size = int64_t(args.rank) * width;
-  tile<1, C, 0>(args.x, args.x_stride, args.b + panel * panel_size, width, panel_size, args.rank, sums, C * width, false);
+  tile<1, C, prefetch_bytes>(args.x, args.x_stride, args.b + panel * panel_size, width, panel_size, args.rank, sums, C * width, false);
   for (int c = 0; c < C; c++)
     add_panel(args.out + int64_t(panel + c) * args.panel_step, sums + c * width, args.outputs - (panel + c) * width);
 }

@@ -121,7 +121,7 @@ class CpuKernels : public Kernels {
   std::vector<AdapterRun> adapter_runs_;
   std::vector<Drawn> drawn_;  // (rows)
 
-  // What add_adapters shares out: ranks [begin, end) of a part for the tokens of a run, or panels.
+  // What add_adapters shares out: ranks [begin, end) of a part for the tokens of a run, or panels; or all of both.
   struct AdapterPiece {
     const AdapterRun& run;
     const CpuAdapterPart& part;
@@ -129,7 +129,7 @@ class CpuKernels : public Kernels {
   };
   template <class Body>
   void each_piece(const std::vector<AdapterPiece>& pieces, const Body& body);
-  std::vector<AdapterPiece> shrink_pieces_, expand_pieces_;
+  std::vector<AdapterPiece> whole_parts_, shrink_pieces_, expand_pieces_;
   int adapter_ranks_max_ = 0;  // of one adapter in one product
   std::vector<float> shrunk_;  // (tokens, adapter_ranks_max)
 
@@ -541,22 +541,33 @@ void CpuKernels::swiglu(const Activations& gate_up, Activations& out) {
 }
 
 void CpuKernels::add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) {
-  share_out(static_cast<const CpuAdapterProduct&>(product));
   const auto shrunk = [&](const AdapterPiece& piece) {
     return shrunk_.data() + int64_t(piece.run.first_token) * adapter_ranks_max_ + piece.part.first_rank;
   };
-  each_piece(shrink_pieces_, [&](const AdapterPiece& piece) {
+  const auto shrink = [&](const AdapterPiece& piece) {
     const auto& [run, part, begin, end] = piece;
     bodies_.shrink({.x = cpu(in).row(run.first_token), .x_stride = cpu(in).stride, .tokens = run.tokens, .a = part.a.at(0),
                     .k = part.a.row_stride(), .scale = part.scale, .out = shrunk(piece), .out_stride = adapter_ranks_max_},
                    begin, end);
-  });
-  each_piece(expand_pieces_, [&](const AdapterPiece& piece) {
+  };
+  const auto expand = [&](const AdapterPiece& piece) {
     const auto& [run, part, begin, end] = piece;
     bodies_.expand({.x = shrunk(piece), .x_stride = adapter_ranks_max_, .tokens = run.tokens, .b = part.b.at(0),
                     .rank = part.a.outputs, .outputs = part.b.outputs, .out = cpu(out).row(run.first_token) + part.first_column,
                     .out_stride = cpu(out).stride, .panel_step = part.panel_step},
                    begin, end);
+  };
+  share_out(static_cast<const CpuAdapterProduct&>(product));
+  if (int(whole_parts_.size()) < 2 * pool_.threads()) {
+    each_piece(shrink_pieces_, shrink);
+    each_piece(expand_pieces_, expand);
+    return;
+  }
+  // There are enough for every thread, and none has to wait in the middle.
+  each_piece(whole_parts_, [&](const AdapterPiece& piece) {
+    const auto& [run, part, begin, end] = piece;
+    shrink({run, part, 0, part.a.outputs});
+    expand({run, part, 0, end});
   });
 }
 
@@ -570,12 +581,14 @@ void CpuKernels::each_piece(const std::vector<AdapterPiece>& pieces, const Body&
 
 void CpuKernels::share_out(const CpuAdapterProduct& product) {
   constexpr int values_a_piece = 1 << 15;
+  whole_parts_.clear();
   shrink_pieces_.clear();
   expand_pieces_.clear();
   for (const AdapterRun& run : adapter_runs_) {
     if (run.adapter >= int(product.of_adapters.size())) continue;
     for (const CpuAdapterPart& part : product.of_adapters[run.adapter]) {
       const int ranks = part.a.outputs, panels = int(round_up(part.b.outputs, bodies_.width)) / bodies_.width;
+      whole_parts_.push_back({run, part, 0, panels});
       const int ranks_at_once = std::max(1, values_a_piece / part.a.inputs);
       const int panels_at_once = std::max(1, values_a_piece / (ranks * bodies_.width));
       for (int begin = 0; begin < ranks; begin += ranks_at_once)
