@@ -33,9 +33,12 @@ class LongestFirst extends BaseSequencer {
 
 // Nothing of these but what it imports outlives a file, so that a process may take one after the other: half of their time is a
 // process's start, and its imports.
-const IN_ONE_PROCESS = ['gpu-node/run', 'gpu-node/answer', 'contract', 'gateway/field', 'gateway/prompt'].map(
-  (folder) => `test/${folder}/**/*.test.ts`,
-)
+const IN_ONE_PROCESS = [
+  'test/{adversary,contract,main-job,migrations}/**/*.test.ts',
+  'test/gateway/*.test.ts',
+  'test/gateway/{auth,engine,field,generate,prompt}/**/*.test.ts',
+  'test/gpu-node/{answer,run}/**/*.test.ts',
+]
 
 export default defineConfig({
   test: {

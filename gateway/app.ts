@@ -4,6 +4,7 @@ import { Hono } from 'hono'
 import { cors } from 'hono/cors'
 import { authenticate, givenHash } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
+import { lookSoon } from './catalog/in-force.ts'
 import { reportJob, takeJob } from './endpoint/internal/jobs.ts'
 import { stripeWebhook } from './endpoint/internal/stripe-webhook.ts'
 import { internalSync } from './endpoint/internal/sync.ts'
@@ -19,6 +20,7 @@ import { operatorsAdapters } from './endpoint/operator/adapters.ts'
 import { listAnomalies } from './endpoint/operator/anomalies.ts'
 import { listAudit } from './endpoint/operator/audit.ts'
 import { retrieveBilling, updateBilling } from './endpoint/operator/billing.ts'
+import { publishCatalog, retrieveCatalog } from './endpoint/operator/catalog.ts'
 import { operatorsCreditNotes } from './endpoint/operator/credit-notes.ts'
 import { createAdjustment, createGrant, createRefund, listAccountEntries } from './endpoint/operator/entries.ts'
 import { operatorsInvoices } from './endpoint/operator/invoices.ts'
@@ -270,6 +272,12 @@ export const routes: Route[] = [
     { GET: needs('read', listPrices), POST: needs('finance', publishPrice) },
     { tells: true },
   ),
+  route(
+    '/admin/catalog',
+    operator,
+    { GET: needs('read', retrieveCatalog), POST: needs('owner', publishCatalog) },
+    { once_by: 'nature', tells: true },
+  ),
   route('/admin/usage', operator, { GET: needs('read', reportAccountUsage) }),
   route('/admin/usage/:request_id', operator, { GET: needs('read', retrieveAnyUsage) }),
   route('/admin/reconcile', operator, { GET: needs('support', reconcileNow) }),
@@ -281,6 +289,7 @@ const SHOWN_TO_PAGES = [
   'x-request-id',
   'request-id',
   'x-ignored-parameters',
+  'x-served-model',
   'openai-processing-ms',
   'idempotency-replayed',
   'retry-after',
@@ -330,6 +339,7 @@ app.use('/internal/*', async (c, next) => {
   await next()
   await rememberNode(c)
   advanceSoon(c) // nodes are heard all the time, and what they report brings batches on
+  lookSoon(c) // so that a gateway that nobody asks has the catalog of now, too
 })
 app.use('/v1/*', async (c, next) => {
   await refuseGuessing(c, () => authenticate(c.req.raw))

@@ -3,13 +3,12 @@
 import type { Hyperdrive } from '@cloudflare/workers-types'
 import type { Context } from 'hono'
 import * as z from 'zod'
+import { templateNames } from '../contract/public/catalog.ts'
 import type { Role } from '../contract/public/operator.ts'
-import { type CatalogModel, catalogWith } from './catalog.ts'
 import type { FunctionName } from './db/functions.ts'
 import type { QueryAnswer, QueryItem, QueryName } from './db/queries.ts'
 import { ipRange } from './field/ip-range.ts'
 import type { Body } from './field/read-body.ts'
-import { templateNames } from './prompt/template.ts'
 
 export interface Env {
   TELLER: TellerNamespace
@@ -125,7 +124,7 @@ export interface TellerNamespace {
 }
 
 export interface Settings {
-  catalog: ReadonlyMap<string, CatalogModel>
+  local_model: LocalModel | null
   teller_shards: number
   /** The longest a caller waits for the database. */
   database_ms_max: number
@@ -162,17 +161,19 @@ const bytes = z
   .string()
   .regex(/^[1-9]\d{0,14}$/)
   .transform(Number)
+/** What a folder, or an engine behind an address, says of the model that is served from it. */
 const localModel = z.strictObject({
   id: z.string().min(1),
   template: z.enum(templateNames),
   context: z.number().int().positive(),
 })
+export type LocalModel = z.infer<typeof localModel>
 const ranges = z
   .string()
   .transform((text) => text.split(/[\s,]+/).filter((range) => range !== ''))
   .pipe(z.array(ipRange))
 /** Providers of e-mail that are known (webhook/email.ts). */
-const EMAIL_PROVIDERS = ['resend', 'postmark', 'sendgrid'] as const
+const EMAIL_PROVIDERS = ['resend', 'postmark', 'sendgrid', 'smtp'] as const
 export type EmailProvider = (typeof EMAIL_PROVIDERS)[number]
 const rateLimit = z.custom((value) => typeof (value as RateLimit | undefined)?.limit === 'function', 'missing')
 const hyperdrive = z.object({ connectionString: z.string().min(1) })
@@ -241,6 +242,9 @@ const texts = bindings.omit({
   ASSETS: true,
 })
 
+/** The names of all secrets and vars. */
+export const textNames: string[] = Object.keys(texts.shape)
+
 /** What is wrong with the secrets and vars, in one line; null where nothing is. */
 export function faultOf(vars: Record<string, string>): string | null {
   const [issue] = texts.safeParse(vars).error?.issues ?? []
@@ -268,7 +272,7 @@ function check(env: Env): Settings {
   })
   if (!parsed.success) throw new Error(`bindings: ${z.prettifyError(parsed.error)}`)
   return {
-    catalog: catalogWith(parsed.data.LOCAL_MODEL ?? null),
+    local_model: parsed.data.LOCAL_MODEL ?? null,
     teller_shards: parsed.data.TELLER_SHARDS,
     database_ms_max: parsed.data.DATABASE_MS_MAX,
     generation_ms_max: parsed.data.GENERATION_MS_MAX,

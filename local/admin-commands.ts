@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { type ReceiptKey, verifyReceipt } from '../contract/public/receipt.ts'
+import { readCatalog } from './catalog.ts'
 
 export interface Option {
   type: 'string' | 'boolean'
@@ -430,6 +431,20 @@ export const commands: Command[] = [
         ...referenceOf(values),
         ...given('note', values.note),
       }),
+  },
+  {
+    words: ['catalog', 'show'],
+    description: 'shows the models of the catalog in force; --json has all of it, as catalog publish takes it',
+    columns: ['id', 'aliases', 'fallbacks', 'template', 'context_tokens', 'price'],
+    call: () => get('/admin/catalog'),
+    finish: async ({ models, ...rest }: { models: object[] }) => ({ ...rest, object: 'list', data: models, models }),
+  },
+  {
+    words: ['catalog', 'publish'],
+    description: 'publishes a catalog in the place of the one in force, and the prices that it changes',
+    positionals: ['file'],
+    call: (_, [file]) => post('/admin/catalog', { models: readCatalog(file!) }),
+    finish: async ({ models: _, ...published }: { models: object[] }) => published,
   },
   {
     words: ['prices', 'list'],

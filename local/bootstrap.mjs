@@ -28,10 +28,11 @@ const entries = {
   eval: ['eval/main.ts'],
   admin: ['local/admin.ts'],
   migrate: ['local/migrate-database.ts'],
+  catalog: ['local/publish-catalog.ts'],
   soak: ['test/soak.ts'],
   package: ['local/package.ts'],
 }
-const without_addon = ['admin', 'migrate', 'soak']
+const without_addon = ['admin', 'migrate', 'catalog', 'soak']
 
 const [entry, ...rest] = process.argv.slice(2)
 const target = entry.startsWith('test') ? 'all' : 'ziya'

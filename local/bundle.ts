@@ -58,6 +58,7 @@ const NOT_ASKED_FOR: Record<string, string> = {
   'stripe/esm/autoPagination.js': 'export const makeAutoPaginationMethods = () => ({})',
   'postgres/cf/src/subscribe.js': 'export default () => ({})',
   'postgres/cf/src/large.js': 'export default class LargeObject {}',
+  'hono/dist/utils/mount.js': 'export const createMountedRequest = undefined',
   'zod/v4/core/memoizer.js':
     'export const memoizer = () => undefined\nexport const isRecursiveSchema = () => false\nexport const isBackEdge = isRecursiveSchema\nexport class $ZodCyclicError extends Error {}',
   'drizzle-orm/pg-core/query-builders/insert.js': 'export class PgInsertBuilder {}',
@@ -67,7 +68,7 @@ const NOT_ASKED_FOR: Record<string, string> = {
 }
 
 const NAMES =
-  /[\\/](resources|Decimal|autoPagination|V2Coercion|subscribe|large|memoizer|insert|update|delete|refresh-materialized-view)\.js$/
+  /[\\/](resources|mount|Decimal|autoPagination|V2Coercion|subscribe|large|memoizer|insert|update|delete|refresh-materialized-view)\.js$/
 
 const notAskedFor: Plugin = {
   name: 'not-asked-for',
@@ -89,6 +90,30 @@ const readingDialect: Plugin = {
   setup: ({ onLoad }) =>
     onLoad({ filter: /[\\/]drizzle-orm[\\/]pg-core[\\/]dialect\.js$/ }, async ({ path }) => ({
       contents: (await readFile(path, 'utf8')).replace(UNUSED_OF_DIALECT, ''),
+    })),
+}
+
+// Of addresses the gateway reads and compares what it is given: it makes no masks, and has a list of its own of what is not public.
+const UNUSED_OF_ADDRESSES =
+  /^( {4,8})(?:IPv4\.prototype\.(?:SpecialRanges|range)|[\w.]+\.(?:prefixLengthFromSubnetMask|subnetMaskFromPrefixLength|(?:broadcast|network)AddressFromCIDR|isValidCIDR(?:FourPartDecimal)?|isValidFourPartDecimal|toIPv4MappedAddress|toFixedLengthString|isIPv[46])) = [\s\S]*?^\1\};\n/gm
+
+const addressesRead: Plugin = {
+  name: 'addresses-read',
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /[\\/]ipaddr\.js[\\/]lib[\\/]ipaddr\.js$/ }, async ({ path }) => ({
+      contents: (await readFile(path, 'utf8')).replace(UNUSED_OF_ADDRESSES, ''),
+    })),
+}
+
+// A string of zod has a method for every format that zod knows. The gateway says a format by its own function, such as z.guid().
+const FORMAT_OF_STRING =
+  /^ {4}\w+\(params\) \{\n {8}return this\.check\((?:core|iso)\._?\w+\((?:Zod\w+, )?params\)\);\n {4}\},?\n/gm
+
+const formatsNamed: Plugin = {
+  name: 'formats-named',
+  setup: ({ onLoad }) =>
+    onLoad({ filter: /[\\/]zod[\\/]v4[\\/]classic[\\/]schemas\.js$/ }, async ({ path }) => ({
+      contents: (await readFile(path, 'utf8')).replace(FORMAT_OF_STRING, ''),
     })),
 }
 
@@ -127,7 +152,7 @@ const options = {
   target: 'es2024',
   conditions: ['workerd', 'worker', 'browser'],
   external: ['cloudflare:*', 'node:*'],
-  plugins: [stripeUsed, postgresErrors, notAskedFor, readingDialect, namesAlone],
+  plugins: [stripeUsed, postgresErrors, notAskedFor, readingDialect, addressesRead, formatsNamed, namesAlone],
   minify: true,
 } satisfies BuildOptions
 

@@ -5,8 +5,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'smol-toml'
-import type { LocalModel } from '../gateway/catalog.ts'
-import { faultOf, rangesIn } from '../gateway/env.ts'
+import { faultOf, type LocalModel, rangesIn } from '../gateway/env.ts'
 import { networkRules } from '../gateway/webhook/public-address.ts'
 import { orAborted, STATEMENT_MS_MAX } from './aborted.ts'
 import { assets, assetsWorker } from './assets.ts'
@@ -17,6 +16,7 @@ import type { RunningServer } from './children.ts'
 import { isEncrypted, openDatabase } from './database.ts'
 import { type Database, readDatabaseUrl } from './database-url.mjs'
 import { gatewayUrl, readerUrl } from './gateway-login.ts'
+import { type MailServer, startMailRelay } from './mail-relay.ts'
 import { loopbacks, requireFreePort } from './port.ts'
 import { localPrice, publishFirst } from './prices.ts'
 import { openTunnel } from './tunnel.ts'
@@ -38,6 +38,8 @@ export interface GatewayOptions {
   rate_limits?: Record<string, number>
   /** Where files lie; by default in a folder that goes when the gateway stops. */
   files?: S3 | FolderBucket
+  /** Accounts are written to through it. */
+  mail_server?: MailServer | null
   /** Where the gateway's own log lines go; by default this process's stderr. */
   log?: (line: string) => void
   /** The worker's script, where it is made already. */
@@ -67,6 +69,12 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   const held = assetsWorker(options.assets ?? assets())
   const bucket = await bindBucket(options.files)
   const way = await wayTo(readDatabaseUrl(options.database_url), log)
+  const relay = options.mail_server ? await startMailRelay(options.mail_server, log) : null
+  const close = () => {
+    way.close()
+    bucket.close()
+    relay?.close()
+  }
   const files = {
     'worker.js': script,
     'cron.js': CRON_WORKER,
@@ -75,14 +83,19 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     ...held.files,
     'workerd.capnp': workerdConfig(
       config,
-      { ...options, addresses: await addressesOf(options), asset_modules: held.modules, bucket },
+      {
+        ...options,
+        vars: { ...options.vars, ...relay?.vars },
+        addresses: await addressesOf(options),
+        asset_modules: held.modules,
+        bucket,
+      },
       { urls: database_urls, address: way.address },
     ),
   }
   const server = await serveWorkerd(files, { sockets: ['http', 'cron'], log, signal: options.signal }).catch(
     (error) => {
-      way.close()
-      bucket.close()
+      close()
       throw error
     },
   )
@@ -99,10 +112,7 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
     runScheduled,
     stop: () => {
       clearInterval(cron)
-      return server.stop().finally(() => {
-        way.close()
-        bucket.close()
-      })
+      return server.stop().finally(close)
     },
   }
 }

@@ -8,8 +8,8 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import type postgres from 'postgres'
+import { CATALOG, publishRelease } from './catalog.ts'
 import { openDatabase } from './database.ts'
-import { catalogPrices, type ListPrice, publishFirst } from './prices.ts'
 
 interface Migration {
   name: string
@@ -23,14 +23,14 @@ const folder = fileURLToPath(new URL('../migrations/', import.meta.url))
 const SERVER_VERSION_MIN = 15
 
 /**
- * Applies what is missing and returns its names; the functions together are one name. Two at once wait for each other. Then models
- * that have no list price yet get theirs. `say` hears what it waits for, in a line each.
+ * Applies what is missing and returns its names; the functions together are one name. Two at once wait for each other. Then the catalog of
+ * this file is published, where it is not yet. `say` hears what it waits for and what is not as it should be, in a line each.
  */
 export async function migrate(
   database_url: string,
   migrations: Migration[] = readMigrations(),
   functions: Migration = readFunctions(),
-  prices: ListPrice[] = catalogPrices,
+  catalog: string | null = CATALOG,
   say: (line: string) => void = console.error,
 ): Promise<string[]> {
   const sql = openDatabase(database_url, { onnotice: () => {} })
@@ -38,7 +38,7 @@ export async function migrate(
     await requireServer(sql)
     const applied = await betweenOthers(sql, say, (transaction) => applyMissing(transaction, migrations, functions))
     await calmReaders(sql, say)
-    if (prices.length > 0) await publishFirst(database_url, prices)
+    if (catalog !== null) await publishRelease(database_url, { file: catalog, by: 'npm run migrate' }, say)
     return applied
   } finally {
     await sql.end({ timeout: 5 })

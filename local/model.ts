@@ -3,9 +3,11 @@
 
 import { existsSync, readFileSync } from 'node:fs'
 import { basename, join } from 'node:path'
-import { catalogWith, type LocalModel } from '../gateway/catalog.ts'
-import { type TemplateName, templateNames } from '../gateway/prompt/template.ts'
+import { type TemplateName, templateNames } from '../contract/public/catalog.ts'
+import type { CatalogModel } from '../gateway/catalog/catalog.ts'
+import type { LocalModel } from '../gateway/env.ts'
 import { readChatTemplate } from '../gpu-node/run/native/load/chat-template-file.ts'
+import { releaseCatalog } from './catalog.ts'
 
 export interface FolderModel {
   id: string
@@ -21,13 +23,26 @@ export function readModel(dir: string, template: string | null): FolderModel {
   if (!existsSync(file)) throw new Error(`${dir} is not a model folder: it has no config.json`)
   const id = basename(dir)
   const context = contextOf(file)
-  const row = catalogWith(null).get(id)
+  const row = releaseCatalog().get(id)
   if (!row) return { id, ...unlisted(dir, context, template) }
-  if (template && template !== row.template)
-    throw new Error(`--template ${template} does not fit: the catalog serves ${id} with the template ${row.template}`)
+  if (row.template === 'folder') return { id, ...unformatted(id, context, template) }
+  requireTemplate(row, template)
   const explanation = `template ${row.template}, as the catalog says`
   if (context >= row.context_tokens) return { id, local_model: null, explanation }
   return { id, local_model: { id, template: row.template, context }, explanation }
+}
+
+/** The format of a row that has none is its folder's; who knows it says so. */
+function unformatted(id: string, context: number, wanted: string | null): Omit<FolderModel, 'id'> {
+  const template = wanted ? knownTemplate(wanted) : 'folder'
+  const reason = wanted ? 'as --template says' : 'the one that the folder has, if any: none is published'
+  return { local_model: { id, template, context }, explanation: `template ${template}, ${reason}` }
+}
+
+/** A row that has a format has no other. */
+export function requireTemplate({ id, template }: CatalogModel, wanted: string | null): void {
+  if (wanted && wanted !== template)
+    throw new Error(`--template ${wanted} does not fit: the catalog serves ${id} with the template ${template}`)
 }
 
 function unlisted(dir: string, context: number, wanted: string | null): Omit<FolderModel, 'id'> {

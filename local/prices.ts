@@ -1,7 +1,6 @@
-// The list prices that a deployment starts with. Later ones are the operator's to publish.
+// The list price that a model starts with that a local folder adds: no catalog has it. Later ones are the operator's to publish.
 
 import { askOver, connect } from '../gateway/db/connection.ts'
-import catalog from '../models/catalog.json' with { type: 'json' }
 import { clientOf } from './database.ts'
 
 export interface ListPrice {
@@ -9,9 +8,6 @@ export interface ListPrice {
   input_nanousd_per_token: string
   output_nanousd_per_token: string
 }
-
-/** The list price of every model of the catalog. */
-export const catalogPrices: ListPrice[] = catalog.map(({ id, price }) => ({ model: id, ...price }))
 
 /** The list price of a model that a local folder adds. */
 export function localPrice(model: string): ListPrice {

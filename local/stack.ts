@@ -14,6 +14,7 @@ import { bucketIn } from './bucket.ts'
 import { openDatabase } from './database.ts'
 import { type RunningGateway, requireSettings, startGateway } from './gateway.ts'
 import { type LogFile, openLog } from './log-file.ts'
+import { type MailServer, mailServerIn } from './mail-relay.ts'
 import { migrate } from './migrate.ts'
 import { type FolderModel, readModel } from './model.ts'
 import { type LocalNode, startNode } from './node.ts'
@@ -82,6 +83,7 @@ export async function startStack(options: StackOptions): Promise<Stack> {
     node_port: await freePort(),
     ticket_seeds: keptSecret(options.data_dir, 'ticket-seeds'),
     ...keptKeys(options.data_dir),
+    mail_server: mailServerIn(process.env),
   }
   requireSettings({ vars: {}, ...settings, ...(model.local_model && { local_model: model.local_model }) })
   const logs: LogFile[] = []
@@ -112,6 +114,7 @@ interface Settings extends StackOptions {
   admin_key: string
   data_secret: string
   metrics_token: string
+  mail_server: MailServer | null
 }
 
 function partsOf(settings: Settings, logs: LogFile[]): Parts {
@@ -129,6 +132,7 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
       data_secret,
       metrics_token,
       files: bucketIn(process.env) ?? { folder: join(data_dir, 'files') },
+      mail_server: settings.mail_server,
       vars: settings.vars ?? {},
       ...(model.local_model && { local_model: model.local_model }),
       log: (line) => gateway_log.write(`${new Date().toISOString()} ${line}`),

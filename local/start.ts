@@ -5,8 +5,10 @@ import { mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import type { Server } from 'node:net'
 import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { textNames } from '../gateway/env.ts'
 import { orAborted } from './aborted.ts'
 import { ask, type Ready } from './ask.ts'
+import { CATALOG, watchCatalog } from './catalog.ts'
 import { endChildrenAtOnce } from './children.ts'
 import { adviceOn } from './database.ts'
 import { openDemoAccount } from './demo-account.ts'
@@ -28,6 +30,8 @@ const ADVICE: Record<string, string> = {
 // All three parts share one machine's cores, as does whatever else runs there: an answer of the database may take
 // longer than at the edge before it counts as lost.
 const patience = { DATABASE_MS_MAX: '5000' }
+
+const KEPT = new Set(['TICKET_SEEDS', 'ADMIN_KEY', 'DATA_SECRET', 'METRICS_TOKEN', 'LOCAL_MODEL'])
 
 const stop = new AbortController()
 let asked: NodeJS.Signals | null = null
@@ -67,7 +71,7 @@ async function main(options: StartOptions): Promise<number> {
   const signs = signsOfLife()
   const stack = await startStack({
     ...options,
-    vars: { ...patience, ...stripeVars() },
+    vars: { ...patience, ...varsIn(process.env) },
     ...signs,
     signal: stop.signal,
   }).finally(signs.end)
@@ -75,6 +79,7 @@ async function main(options: StartOptions): Promise<number> {
     const ready = await orAborted(introduce(stack, data_dir, ready_file), stop.signal)
     if (once) return 0
     stack.keepUp(console.log)
+    watchCatalog(stack.database_url, { file: CATALOG, by: 'npm start' }, console.log)
     console.log(whereAll(ready, data_dir))
     console.log('\nServing until Ctrl-C.')
     await aborted(stop.signal)
@@ -134,10 +139,10 @@ async function introduce(stack: Stack, data_dir: string, ready_file: string): Pr
   return ready
 }
 
-/** Payments by Stripe, where the environment has its secrets (wrangler.toml says which). */
-function stripeVars(): Record<string, string> {
-  const named = Object.entries(process.env).filter(([name, value]) => name.startsWith('STRIPE_') && value)
-  return Object.fromEntries(named) as Record<string, string>
+/** What the environment says of the gateway's secrets and vars (docs/operations.md), but for those that the data folder keeps. */
+function varsIn(environment: NodeJS.ProcessEnv): Record<string, string> {
+  const named = textNames.filter((name) => !KEPT.has(name) && environment[name])
+  return Object.fromEntries(named.map((name) => [name, environment[name]!]))
 }
 
 /** A line a stage that is done; while none ends for a while, one that says what is under way. */

@@ -1,10 +1,10 @@
 // What `npm start` must know of a model whose engine is another's: its name there, and how long its context is. Both it can be asked.
 
-import { catalogWith } from '../gateway/catalog.ts'
 import { Addresses, KEY_VARIABLE } from '../gpu-node/run/upstream/addresses.ts'
 import { Connection } from '../gpu-node/run/upstream/connection.ts'
 import { contextTokens, modelsAt } from '../gpu-node/run/upstream/context.ts'
-import { type FolderModel, knownTemplate } from './model.ts'
+import { releaseCatalog } from './catalog.ts'
+import { type FolderModel, knownTemplate, requireTemplate } from './model.ts'
 
 export interface UpstreamOptions {
   /** Its address, or a file that lists several. */
@@ -50,12 +50,12 @@ export function upstreamEnvironment(): NodeJS.ProcessEnv {
 }
 
 function named(id: string, context: number, wanted: string | null): Omit<FolderModel, 'id'> {
-  const row = catalogWith(null).get(id)
-  const template = row?.template ?? (wanted ? knownTemplate(wanted) : 'folder')
-  if (row && wanted && wanted !== row.template)
-    throw new Error(`--template ${wanted} does not fit: the catalog serves ${id} with the template ${row.template}`)
+  const row = releaseCatalog().get(id)
+  const has_format = row !== undefined && row.template !== 'folder'
+  if (has_format) requireTemplate(row, wanted)
+  const template = has_format ? row.template : wanted ? knownTemplate(wanted) : 'folder'
   const explanation = template === 'folder' ? 'its engine formats chats' : `template ${template}`
-  if (row && context >= row.context_tokens) return { local_model: null, explanation }
+  if (has_format && context >= row.context_tokens) return { local_model: null, explanation }
   return { local_model: { id, template, context }, explanation }
 }
 

@@ -77,7 +77,7 @@ describe('between the parts', () => {
 })
 
 describe('inside the gateway', () => {
-  const ROOMS = ['auth', 'limits', 'prompt', 'billing', 'engine', 'webhook', 'jobs', 'files'].map(
+  const ROOMS = ['auth', 'limits', 'prompt', 'billing', 'engine', 'webhook', 'jobs', 'files', 'catalog'].map(
     (name) => `gateway/${name}`,
   )
   const within = typescript.filter(({ from, to }) => inFolder(from, 'gateway') && inFolder(to, 'gateway'))
@@ -96,14 +96,12 @@ describe('inside the gateway', () => {
   const storeyOf = (path: string) => storeys.findLastIndex(([, has]) => has(path))
   // Types and names that the settings are made of; nothing of them runs there.
   const SETTINGS_KNOW = [
-    'gateway/prompt/template.ts',
     'gateway/db/functions.ts',
     'gateway/db/queries.ts',
     'gateway/field/read-body.ts',
     'gateway/field/ip-range.ts',
   ]
-  const isOfSettings = ({ from, to }: Import) =>
-    ['gateway/env.ts', 'gateway/catalog.ts'].includes(from) && SETTINGS_KNOW.includes(to)
+  const isOfSettings = ({ from, to }: Import) => from === 'gateway/env.ts' && SETTINGS_KNOW.includes(to)
 
   test('every file has its storey', () => {
     const files = globSync('gateway/**/*.ts', { cwd: root }).filter((file) => !file.endsWith('.d.ts'))
@@ -118,7 +116,7 @@ describe('inside the gateway', () => {
     expect(lines(upward)).toEqual([])
   })
 
-  test('auth, limits, prompt, billing, engine, webhook, jobs and files do not import each other', () => {
+  test('auth, limits, prompt, billing, engine, webhook, jobs, files and catalog do not import each other', () => {
     const sideways = within.filter(({ from, to }) => roomOf(from) && roomOf(to) && roomOf(from) !== roomOf(to))
     expect(lines(sideways)).toEqual([])
   })
@@ -131,8 +129,10 @@ describe('inside the gateway', () => {
     expect(lines(sideways)).toEqual([])
   })
 
-  test('only worker, endpoint, auth, limits, billing, webhook and jobs ask the database, and only the teller connects to it', () => {
-    const askers = ['db', 'endpoint', 'auth', 'limits', 'billing', 'webhook', 'jobs'].map((name) => `gateway/${name}`)
+  test('only worker, endpoint, auth, limits, billing, webhook, jobs and catalog ask the database, and only the teller connects to it', () => {
+    const askers = ['db', 'endpoint', 'auth', 'limits', 'billing', 'webhook', 'jobs', 'catalog'].map(
+      (name) => `gateway/${name}`,
+    )
     const strangers = within.filter(
       ({ from, to }) =>
         /^gateway\/db\/(ask|query)\.ts$/.test(to) && !inFolder(from, ...askers) && from !== 'gateway/worker.ts',
@@ -300,8 +300,8 @@ describe('around the product', () => {
     expect(strangers('bench', 'contract', 'gateway', 'gpu-node', 'migrations', 'models', 'local')).toEqual([])
   })
 
-  test('eval asks the product by its address: of its code it knows the start alone, and that in one file', () => {
-    expect(strangers('eval', 'local')).toEqual([])
+  test('eval asks the product by its address: of its code it knows the start alone, and that in one file; of its data the catalog', () => {
+    expect(strangers('eval', 'local', 'models')).toEqual([])
     const starters = around.filter(({ from, to }) => inFolder(from, 'eval') && inFolder(to, 'local'))
     expect([...new Set(starters.map(({ from }) => from))]).toEqual(['eval/endpoint.ts'])
   })

@@ -1,6 +1,7 @@
 // A model that is served, and what it costs the account that asks.
 
 import * as z from 'zod'
+import { catalogModel } from './catalog.ts'
 import { price } from './price.ts'
 import { count } from './scalar.ts'
 
@@ -22,6 +23,8 @@ export const model = z.strictObject({
       version: true,
     })
     .nullable(),
+  alias_of: z.string().exactOptional(), // the model that is asked, and charged, by this name
+  ...catalogModel.pick({ fallbacks: true, judges: true, licence: true, humaneval: true, unserved: true }).shape,
 })
 
 export type Model = z.infer<typeof model>

@@ -2,7 +2,7 @@
 
 import * as z from 'zod'
 import { serviceTier } from './price.ts'
-import { count } from './scalar.ts'
+import { count, uuid } from './scalar.ts'
 
 export const tokenUsage = z.strictObject({
   prompt_tokens: count,
@@ -105,6 +105,16 @@ export const chatCompletion = z.strictObject({
   ),
   usage: tokenUsage,
   prompt_token_ids: token_ids,
+  // Of one with `best_of`: who chose its choices, by a request that is billed by itself. Null where nobody could: they are the first then.
+  ranked_by: z
+    .strictObject({
+      model: z.string(),
+      request_id: uuid,
+      prompt_tokens: count,
+      scores: z.array(z.number()), // of all that were asked for, the best first
+    })
+    .nullable()
+    .exactOptional(),
 })
 
 const metadata = z.record(z.string(), z.string())

@@ -10,7 +10,8 @@ export const usage = z.strictObject({
   object: z.literal('usage'),
   request_id: uuid,
   account_id: id,
-  model: z.string(),
+  model: z.string(), // that was served, and is charged
+  asked_model: z.string().exactOptional(), // the name that was asked for, where that is another
   key_id: id,
   state: z.enum(['pending', 'posted', 'voided', 'expired']),
   metadata: z.record(z.string(), z.string()), // that the request came with

@@ -1,23 +1,35 @@
 // The model card's table, HumanEval pass@1 of twelve models, with what was measured here beside what was published: Markdown and SVG.
 
+import catalog from '../../models/catalog.json' with { type: 'json' }
 import { percent } from '../score.ts'
 import type { Result } from './result.ts'
 
-// IDEA-CCNL/Ziya-Coding, README.
-const published: [name: string, percent: number, is: RegExp][] = [
-  ['Ziya-Coding-34B-v1.0', 75.5, /Ziya-Coding-34B/i],
-  ['CodeFuse-CodeLlama-34B', 74.4, /CodeFuse-CodeLlama-34B/i],
-  ['Phind-CodeLlama-34B-v2', 73.8, /Phind-CodeLlama-34B-v2/i],
-  ['WizardCoder-Python-34B-V1.0', 73.2, /WizardCoder-Python-34B/i],
-  ['GPT-4', 67.0, /^gpt-4$/i],
-  ['PanGu-Coder2-15B', 61.6, /PanGu-Coder2/i],
-  ['WizardCoder-15B-V1.0', 59.8, /WizardCoder-15B/i],
-  ['CodeLlama-34b-Python', 53.7, /CodeLlama-34b-Python/i],
-  ['Ziya-Coding-15B-v1', 50.1, /Ziya-Coding-15B/i],
-  ['CodeLlama-34b', 48.8, /(^|\/)CodeLlama-34b(-hf)?$/i],
-  ['GPT-3.5', 48.1, /^gpt-3\.5/i],
-  ['StarCoder-15B', 33.6, /StarCoder(-15B|Base)?$/i],
+// How the card's models are called here where that is not their id, and elsewhere.
+const names: [id: string, name: string, is: RegExp][] = [
+  ['Ziya-Coding-34B-v1.0', 'Ziya-Coding-34B-v1.0', /Ziya-Coding-34B/i],
+  ['CodeFuse-CodeLlama-34B', 'CodeFuse-CodeLlama-34B', /CodeFuse-CodeLlama-34B/i],
+  ['Phind-CodeLlama-34B-v2', 'Phind-CodeLlama-34B-v2', /Phind-CodeLlama-34B-v2/i],
+  ['WizardCoder-Python-34B-V1.0', 'WizardCoder-Python-34B-V1.0', /WizardCoder-Python-34B/i],
+  ['gpt-4', 'GPT-4', /^gpt-4$/i],
+  ['PanGu-Coder2-15B', 'PanGu-Coder2-15B', /PanGu-Coder2/i],
+  ['WizardCoder-15B-V1.0', 'WizardCoder-15B-V1.0', /WizardCoder-15B/i],
+  ['CodeLlama-34b-Python', 'CodeLlama-34b-Python', /CodeLlama-34b-Python/i],
+  ['Ziya-Coding-15B-v1', 'Ziya-Coding-15B-v1', /Ziya-Coding-15B/i],
+  ['CodeLlama-34b', 'CodeLlama-34b', /(^|\/)CodeLlama-34b(-hf)?$/i],
+  ['gpt-3.5-turbo', 'GPT-3.5', /^gpt-3\.5/i],
+  ['StarCoder-15B', 'StarCoder-15B', /StarCoder(-15B|Base)?$/i],
 ]
+
+// What was published stands in the catalog, with its source.
+const published = names
+  .map(([id, name, is]) => ({ name, is, percent: publishedOf(id) }))
+  .sort((a, b) => b.percent - a.percent)
+
+function publishedOf(id: string): number {
+  const row = catalog.models.find((model) => model.id === id)
+  if (!row?.humaneval) throw new Error(`the catalog has no published score of ${id}`)
+  return row.humaneval.pass_at_1_percent
+}
 
 interface Row {
   name: string
@@ -26,12 +38,12 @@ interface Row {
 }
 
 export function cardRows(measured: Result[]): Row[] {
-  const known = published.map(([name, value, is]) => ({
+  const known = published.map(({ name, is, percent }) => ({
     name,
-    published: value,
+    published: percent,
     measured: measured.find(({ model }) => is.test(model)) ?? null,
   }))
-  const others = measured.filter(({ model }) => !published.some(([, , is]) => is.test(model)))
+  const others = measured.filter(({ model }) => !published.some(({ is }) => is.test(model)))
   return [...known, ...others.map((result) => ({ name: result.model, published: null, measured: result }))]
 }
 

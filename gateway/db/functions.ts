@@ -130,6 +130,9 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   read_usage: { lane: 'read', shard: byAsker },
   list_usage: { lane: 'list', shard: byAsker },
 
+  read_catalog: { lane: 'read', shard: 'catalog' },
+  publish_catalog: { lane: 'change', shard: 'admin' },
+
   read_prices: { lane: 'read', shard: byAsker },
   publish_price: { lane: 'change', shard: 'admin' },
 

@@ -3,20 +3,25 @@
 import type { Count, Decoding, Question } from '../../contract/internal/question.ts'
 import type { Caller } from '../auth/authenticate.ts'
 import { baseOf, findNodes, type LiveNode } from '../billing/ledger.ts'
-import { adapterOver, type CatalogModel } from '../catalog.ts'
+import { adapterOver, type Catalog, type CatalogModel, type Named, namedAs, namedIn } from '../catalog/catalog.ts'
+import { catalogOf } from '../catalog/in-force.ts'
 import { askQuestion, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
-import { type Asking, type Call, settingsOf } from '../env.ts'
-import { ApiError } from '../error.ts'
+import type { Asking, Call } from '../env.ts'
 import { ticketIssuerOf } from '../ticket-issuer.ts'
 import { refusal } from './relay.ts'
 
-/** The model of this id in the catalog, or an adapter over one that the caller may ask; throws where there is none. */
-export async function modelOf(c: Asking, caller: Caller, id: string): Promise<CatalogModel> {
-  const { catalog } = settingsOf(c.env)
-  const model = catalog.get(id) ?? adapterOver(catalog, id, await baseFor(c, caller, id))
-  if (!model) throw new ApiError('model_not_found', { param: 'model' })
-  return model
+/** The model that is asked for by this name, and as what the ledger is asked about it; throws where there is none. */
+export async function modelOf(c: Asking, caller: Caller, name: string): Promise<{ model: CatalogModel; named: Named }> {
+  const model = namedIn(await catalogFor(c, caller, name), name)
+  return { model, named: namedAs(model, name) }
+}
+
+/** The catalog in force, and what is named where it is an adapter that the caller may ask. */
+export async function catalogFor(c: Asking, caller: Caller, name: string): Promise<Catalog> {
+  const catalog = await catalogOf(c)
+  const adapter = catalog.has(name) ? undefined : adapterOver(catalog, name, await baseFor(c, caller, name))
+  return adapter ? new Map([...catalog, [name, adapter]]) : catalog
 }
 
 const bases = new Map<string, { base: string; until_ms: number }>()
@@ -35,8 +40,13 @@ async function baseFor(c: Asking, caller: Caller, id: string): Promise<string | 
 }
 
 /** Asks a node of the model, for a key that may use it. */
-export async function askModel<Q extends Question>(c: Call, caller: Caller, model: string, question: Q) {
-  return askNodes(c, await findNodes(c.env, { ...caller, model }), question)
+export async function askModel<Q extends Question>(
+  c: Call,
+  caller: Caller,
+  { model, alias }: Pick<Named, 'model' | 'alias'>,
+  question: Q,
+) {
+  return askNodes(c, await findNodes(c.env, { ...caller, model, ...(alias !== undefined && { alias }) }), question)
 }
 
 type AnswerTo<Q extends Question> = Q extends { prompts: unknown } ? Count : Decoding

@@ -8,7 +8,7 @@ import type {
   Shape,
 } from '../../contract/internal/generation.ts'
 import type { ResponseAsked } from '../../contract/public/responses.ts'
-import type { CatalogModel } from '../catalog.ts'
+import type { CatalogModel } from '../catalog/catalog.ts'
 import { ApiError } from '../error.ts'
 import { type GenerationFields, serviceTierOf } from '../field/generation.ts'
 

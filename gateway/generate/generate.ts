@@ -6,7 +6,7 @@ import type { ErrorBody } from '../../contract/public/error.ts'
 import type { MessageError } from '../../contract/public/messages.ts'
 import type { Caller } from '../auth/authenticate.ts'
 import { admit, type Verdict } from '../billing/ledger.ts'
-import type { CatalogModel } from '../catalog.ts'
+import { type Candidate, type CatalogModel, candidatesFor, type Named } from '../catalog/catalog.ts'
 import { type Asking, type Call, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { firstLacked, unusable } from '../field/last-event-id.ts'
@@ -16,7 +16,7 @@ import { limitHeaders } from '../limit-headers.ts'
 import { answerTo, type Idempotency, idempotencyOf } from '../limits/idempotency.ts'
 import { type Claim, keepAnswer, keepStream } from '../limits/kept-result.ts'
 import { answerAgain, type RepeatableCall, repeatableCall } from '../limits/repeatable-call.ts'
-import { modelOf } from './ask-model.ts'
+import { catalogFor } from './ask-model.ts'
 import { type CostCeiling, costCeiling } from './cost-ceiling.ts'
 import { type Generation, relay } from './relay.ts'
 import { eventsFrom, resume } from './resume.ts'
@@ -45,10 +45,64 @@ export async function generate<B extends GenerationBody>(
   caller: Caller,
   form: GenerationForm<B>,
 ): Promise<Response> {
-  const fields = await readBody(c, form.schema)
-  const asked = await formatted(c, caller, form, fields)
-  const unused = unusedHeader(form.unused((await bodyOf(c)).json()))
-  c.set('headers', unused)
+  return generateFor(c, caller, form, await readBody(c, form.schema))
+}
+
+/** The same for fields that were read. */
+export async function generateFor<B extends GenerationBody>(
+  c: Call,
+  caller: Caller,
+  form: GenerationForm<B>,
+  fields: B,
+): Promise<Response> {
+  const candidates = candidatesFor(await catalogFor(c, caller, fields.model), fields.model)
+  return firstServed(c, candidates, (candidate) => generateBy(c, caller, { form, fields, candidate }))
+}
+
+/** By the first of the models that a node serves. What none of them serves is refused as it was for the one that was asked for. */
+async function firstServed(
+  c: Call,
+  [first, ...others]: [Candidate, ...Candidate[]],
+  run: (candidate: Candidate) => Promise<Response>,
+): Promise<Response> {
+  try {
+    return await run(first)
+  } catch (refused) {
+    if (!isUnserved(refused)) throw refused
+    for (const other of others) {
+      c.set('request_id', crypto.randomUUID()) // the one before may be that of a reservation, which was given back
+      const answer = await run(other).catch(nullWhereRefused)
+      if (answer) return answer
+    }
+    c.set('headers', {}) // they are of a model that did not answer
+    throw refused
+  }
+}
+
+function isUnserved(refused: unknown): boolean {
+  return refused instanceof ApiError && refused.code === 'model_unavailable'
+}
+
+/** Nobody asked for a model in the place of another: why that one does not take the request is not told. */
+function nullWhereRefused(refused: unknown): null {
+  if (isUnserved(refused) || (refused instanceof ApiError && refused.status < 499)) return null
+  throw refused
+}
+
+interface Attempt<B extends GenerationBody> {
+  form: GenerationForm<B>
+  fields: B
+  candidate: Candidate
+}
+
+async function generateBy<B extends GenerationBody>(
+  c: Call,
+  caller: Caller,
+  { form, fields, candidate }: Attempt<B>,
+): Promise<Response> {
+  const asked = await formatted(c, caller, { form, fields, candidate })
+  const told = { ...unusedHeader(form.unused((await bodyOf(c)).json())), ...servedHeader(candidate) }
+  c.set('headers', told)
   const repeatable = await repeatableCall(c)
   const { request } = asked
   const first = firstLackedOf(c, { is_resumable: repeatable !== null && request.stream })
@@ -59,13 +113,14 @@ export async function generate<B extends GenerationBody>(
   if (admission.decision !== 'admitted') {
     const again = { repeatable: repeatable!, idempotency: idempotency!, verdict: admission, first }
     return answerRepeated(c, again, async (answer, account_id) => {
-      const { request } = await formatted(c, caller, form, fields) // under the first one's id, as its parts were named
+      const { request } = await formatted(c, caller, { form, fields, candidate }) // under the first one's id, as its parts were named
       return form.kept?.(answer, { account_id, request }) ?? answer
     })
   }
-  c.set('headers', { ...unused, ...limitHeaders(admission.limits ?? {}) })
+  c.set('headers', { ...told, ...limitHeaders(admission.limits ?? {}) })
   const { ledger_id, account_id } = admission
-  const generation = { ...asked, request: { ...request, ledger_id }, admission, client: c.req.raw.signal }
+  const { model } = asked.named
+  const generation = { ...asked, model, request: { ...request, ledger_id }, admission, client: c.req.raw.signal }
   const run: Run = async (changes) => {
     const answer = await relay(c, { ...generation, ...changes })
     return form.kept?.(answer, { account_id, request }) ?? answer
@@ -112,11 +167,11 @@ async function answerRepeated(
 type Run = (changes: Partial<Generation>) => Promise<Response>
 
 /** What the ledger is asked about it. */
-export function itemOf(c: Call, caller: Caller, { request, metadata, ceiling, duration_ms_max }: Asked) {
+export function itemOf(c: Call, caller: Caller, { request, named, metadata, ceiling, duration_ms_max }: Asked) {
   return {
     request_id: request.request_id,
     ...caller,
-    model: request.model,
+    ...named,
     ...ceiling,
     choices: request.n * request.prompts.length,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
@@ -129,26 +184,35 @@ export function itemOf(c: Call, caller: Caller, { request, metadata, ceiling, du
 
 export interface Asked {
   request: GenerateRequest
+  named: Named
   metadata: Record<string, string> | null
   ceiling: CostCeiling
+  context_tokens: number
   duration_ms_max: number
 }
 
 export async function formatted<B extends GenerationBody>(
   c: Asking,
   caller: Caller,
-  form: GenerationForm<B>,
-  fields: B,
+  { form, fields, candidate }: Omit<Attempt<B>, 'candidate'> & Partial<Pick<Attempt<B>, 'candidate'>>,
 ): Promise<Asked> {
   const { generation_ms_max } = settingsOf(c.env)
-  const model = await modelOf(c, caller, fields.model)
+  const { model, named, shown_as } =
+    candidate ?? candidatesFor(await catalogFor(c, caller, fields.model), fields.model)[0]
   const request = await form.format(fields, { model, request_id: c.get('request_id') })
   return {
-    request,
+    request: { ...request, model: shown_as },
+    named,
     metadata: metadataOf(fields),
     ceiling: costCeiling(request, model.context_tokens),
+    context_tokens: model.context_tokens,
     duration_ms_max: Math.min(fields.deadline_ms ?? generation_ms_max, generation_ms_max),
   }
+}
+
+/** Which model it is, where that has not the name that was asked for. */
+function servedHeader({ named: { model, asked_model } }: Candidate): Record<string, string> {
+  return asked_model === undefined ? {} : { 'x-served-model': model }
 }
 
 /** An empty one is none. */

@@ -16,8 +16,11 @@ import type { CostCeiling } from './cost-ceiling.ts'
 
 export interface Generation {
   request: GenerateRequest
+  /** The id of the model that is asked, and charged. */
+  model: string
   admission: Admission
   ceiling: CostCeiling
+  context_tokens: number
   duration_ms_max: number // since the request came
   client: AbortSignal // when the one it is for leaves
   /** How long a node keeps its stream for a client that was lost; missing where it ends with its client. */
@@ -43,7 +46,13 @@ export async function relay(c: Call, generation: Generation): Promise<Response> 
   }
   if (answer !== 'unreachable' && 'accepted' in answer) return passOn(c, answer.accepted)
   await giveBack(c.env, reservation)
-  throw refusal(answer)
+  throw isPastContext(answer, generation) ? new ApiError('context_length_exceeded') : refusal(answer)
+}
+
+/** A prompt is paid for up to the context that the catalog gives the model. Its node may have a longer one. */
+function isPastContext(answer: NodeAnswer, { ceiling, context_tokens }: Generation): boolean {
+  const is_above = answer !== 'unreachable' && 'refused' in answer && answer.refused.code === 'ceiling_exceeded'
+  return is_above && ceiling.prompt_tokens_max >= context_tokens
 }
 
 /** A client that left while its request was admitted: no node has heard of it, so nothing need be held for it. */
@@ -52,7 +61,7 @@ async function abandon(c: Call, reservation: Reservation): Promise<Response> {
   return new Response(null, { status: 499 }) // nobody reads it
 }
 
-function firstReservation({ request: { request_id, model }, admission }: Generation): Reservation {
+function firstReservation({ request: { request_id }, model, admission }: Generation): Reservation {
   const { account_id, key_id, price_version, reserved_nanousd } = admission
   return { request_id, attempt: 1, account_id, key_id, model, price_version, reserved_nanousd }
 }

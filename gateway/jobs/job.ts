@@ -10,6 +10,8 @@ import { openedPart, sealedPart } from '../sealed-part.ts'
 /** A request, and what it may cost at most. */
 export interface JobRequest {
   request: GenerateRequest
+  /** Its model, and the name that it was asked for by where that is another. */
+  named: Pick<Item<'admit'>, 'model' | 'asked_model' | 'alias'>
   metadata: Record<string, string> | null
   ceiling: { prompt_tokens_max: number; request_output_tokens_max: number }
   duration_ms_max: number
@@ -41,16 +43,18 @@ export async function createJob(env: Env, job: NewJob): Promise<void> {
 /** What the ledger is asked to make it of; many may go in one call (`askAll`). */
 export async function jobItem(env: Env, job: NewJob): Promise<Item<'create_job'>> {
   const { job_id, account_id, caller, kind, owner, asked, input, head, window_s } = job
-  const { request, metadata, ceiling, duration_ms_max } = asked
+  const { request, named, metadata, ceiling, duration_ms_max } = asked
+  const { model, ...asked_as } = named
   const sealed = (value: unknown, name: string) => sealedPart(env, value, { account_id, id: job_id, name })
   return {
     ...caller,
     job_id,
     kind,
     ...(owner !== undefined && { owner }),
-    model: request.model,
+    model,
     admission: {
       ...ceiling,
+      ...asked_as,
       choices: request.n * request.prompts.length,
       ...(metadata && { metadata }),
       ...(request.service_tier === 'flex' && { service_tier: request.service_tier }),

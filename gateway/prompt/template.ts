@@ -1,7 +1,9 @@
 // A template turns the turns of a chat into typed parts. What a caller wrote only ever becomes `text`, so no spelling of a
-// special token can become one. A new format is a new file here and a line below.
+// special token can become one. A new format is a new file here, a line below, and its name in contract/public/catalog.ts.
 
 import type { PromptPart } from '../../contract/internal/generation.ts'
+import type { TemplateName } from '../../contract/public/catalog.ts'
+import { codefuse } from './codefuse.ts'
 import { phind } from './phind.ts'
 import { plain } from './plain.ts'
 import { wizardcoder } from './wizardcoder.ts'
@@ -35,19 +37,17 @@ export function turnsOf(said: readonly Turn[]): Turn[] {
 export type Template = (chat: Chat) => PromptPart[]
 
 // `folder` is the format of a model's own folder, which its node has.
-const templates = {
+const templates: Record<TemplateName, Template> = {
   'ziya-coding': ziyaCoding,
   'ziya-llama': ziyaLlama,
   plain,
   phind,
   wizardcoder,
+  codefuse,
   folder: ({ turns, is_continued }) => [{ chat: turns, is_continued }],
-} satisfies Record<string, Template>
+}
 
-export type TemplateName = keyof typeof templates
-export const templateNames = Object.keys(templates) as [TemplateName, ...TemplateName[]]
-
-// Every model of the catalog descends from LLaMA, whose sequences begin with this piece.
+// What a sequence begins with: LLaMA's own piece here, and to a node what its model has in that place, which may be nothing.
 const BEGIN: PromptPart = { special: '<s>' }
 
 export function chatPrompt(template: TemplateName, chat: Chat): PromptPart[] {

@@ -1,4 +1,4 @@
-// WizardCoder-Python-34B-V1.0 (nlpxucan/WizardLM): the Alpaca form. A system text that a chat begins with takes the place of the form's
+// WizardCoder-Python-34B-V1.0 and WizardCoder-15B-V1.0 (nlpxucan/WizardLM): the Alpaca form. A system text that a chat begins with takes the place of the form's
 // first sentence; a later one is a paragraph where it stands.
 
 import type { PromptPart } from '../../contract/internal/generation.ts'

@@ -1,5 +1,5 @@
-// Events by e-mail, through the HTTP API of a provider that the operator names. The subject is ours alone: nothing that a customer named
-// stands in a header.
+// Events by e-mail, through the HTTP API of a provider that the operator names; a mail server is behind local/mail-relay.ts. The subject is
+// ours alone: nothing that a customer named stands in a header.
 
 import type { Event, EventType } from '../../contract/public/webhook-event.ts'
 import { type EmailProvider, type Env, settingsOf } from '../env.ts'
@@ -15,7 +15,8 @@ interface Mail {
 }
 
 interface Provider {
-  url: string
+  /** Null where the operator has to name one. */
+  url: string | null
   headers(key: string, mail: Mail): Record<string, string>
   body(mail: Mail): object
 }
@@ -43,11 +44,13 @@ const providers = {
       content: [{ type: 'text/plain', value: text }],
     }),
   },
+  smtp: { url: null, headers: bearer, body: (mail) => mail },
 } satisfies Record<EmailProvider, Provider>
 
 /** Whether this deployment can write to anybody. */
-export function isEmailSetUp({ EMAIL_PROVIDER, EMAIL_API_KEY, EMAIL_FROM }: Env): boolean {
-  return Boolean(EMAIL_PROVIDER && EMAIL_API_KEY && EMAIL_FROM)
+export function isEmailSetUp({ EMAIL_PROVIDER, EMAIL_API_KEY, EMAIL_FROM, EMAIL_API_URL }: Env): boolean {
+  if (!EMAIL_PROVIDER || !EMAIL_API_KEY || !EMAIL_FROM) return false
+  return Boolean(EMAIL_API_URL ?? providers[EMAIL_PROVIDER].url)
 }
 
 /** What an account is written to about, where nothing else is said. */
@@ -89,7 +92,7 @@ export async function sendEmail(env: Env, to: string, body: string): Promise<Out
   const event = JSON.parse(body) as Event
   const mail = { from: env.EMAIL_FROM ?? '', to, subject: SUBJECTS[event.type], text: textOf(event), id: event.id }
   const provider: Provider = providers[env.EMAIL_PROVIDER ?? 'resend']
-  const outcome = await exchange(globalThis, env.EMAIL_API_URL ?? provider.url, {
+  const outcome = await exchange(globalThis, env.EMAIL_API_URL ?? provider.url ?? '', {
     headers: { 'content-type': 'application/json', ...provider.headers(env.EMAIL_API_KEY ?? '', mail) },
     body: JSON.stringify(provider.body(mail)),
     ms_max: settingsOf(env).webhooks.ms_max,

@@ -198,8 +198,8 @@ export function acceptRequest(
   runner: Pick<Runner, 'prepare'>,
 ): Generation {
   if (request.request_id !== ticket.request_id) throw new Refusal('bad_ticket', 'The ticket is for another request.')
-  if (request.model !== ticket.model) throw new Refusal('bad_ticket', 'The ticket is for another model.')
-  const run = runner.prepare(request, ticket.cache_salt, held)
+  // An answer may be called by an alias; what runs is what was admitted.
+  const run = runner.prepare({ ...request, model: ticket.model }, ticket.cache_salt, held)
   const output_tokens = run.choices.reduce((sum, { output_tokens_max }) => sum + output_tokens_max, 0)
   checkCeiling('prompt', run.prompt_tokens, ticket.prompt_tokens_max)
   checkCeiling('output', output_tokens, ticket.request_output_tokens_max)

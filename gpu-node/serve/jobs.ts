@@ -1,5 +1,5 @@
-// The jobs that run here. While the node has room it takes what waits at its gateway, one after the other; each runs as what is asked by
-// HTTP does, and its reader is the gateway.
+// The jobs that run here. While the node has room it takes what waits at its gateway, several at a time, or one after the other where
+// somebody else is here; each runs as what is asked by HTTP does, and its reader is the gateway.
 
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -26,13 +26,17 @@ interface RunningJob {
 
 const CALL_MS_MAX = 10_000
 const TAKE_TRIES = 3
+const TAKES_AT_ONCE = 8
+const OTHERS_MS = 2000 // whoever was here may ask again
 const BACKOFF_MS_MIN = 50
 const BACKOFF_MS_MAX = 5000
 
 export class Jobs {
   readonly #options: JobsOptions
   readonly #running = new Set<RunningJob>()
-  #taking = false
+  #takes = 0
+  #wanted = 0 // takes that may find something
+  #others_seen_ms = Number.NEGATIVE_INFINITY
   #is_released = false
 
   constructor(options: JobsOptions) {
@@ -42,8 +46,8 @@ export class Jobs {
   /** How many more there is room for: none while anything waits for its turn here. */
   get slots(): number {
     const { state, runner, config } = this.#options
-    if (this.#is_released || this.#taking || state.draining || state.engine_failed || runner.load.waiting > 0) return 0
-    return Math.max(0, config.jobs_max - this.#running.size)
+    if (this.#is_released || state.draining || state.engine_failed || runner.load.waiting > 0) return 0
+    return Math.max(0, config.jobs_max - this.#running.size - this.#takes)
   }
 
   /** The attempts that are this node's, for as long as the gateway is to know that. */
@@ -53,7 +57,8 @@ export class Jobs {
 
   /** So many wait at the gateway. */
   offer(count: number): void {
-    if (!this.#taking) void this.#takeSome(Math.min(count, this.slots))
+    this.#wanted = Math.max(this.#wanted, count)
+    this.#fill()
   }
 
   /** Gives back what runs, for another node. Resolves when the gateway has it, or does not answer. */
@@ -61,20 +66,32 @@ export class Jobs {
     this.#is_released = true
     for (const { generation } of this.#running) if (generation) this.#options.streams.stop(generation, 'error')
     const until = performance.now() + ms_max
-    while ((this.#running.size > 0 || this.#taking) && performance.now() < until) await sleep(BACKOFF_MS_MIN)
+    while ((this.#running.size > 0 || this.#takes > 0) && performance.now() < until) await sleep(BACKOFF_MS_MIN)
   }
 
-  async #takeSome(count: number): Promise<void> {
-    this.#taking = true
-    try {
-      for (let i = 0; i < count && !this.#is_released; i += 1) {
-        const taken = await this.#take()
-        if (!taken) return
-        void this.#run(taken)
-      }
-    } finally {
-      this.#taking = false
+  #fill(): void {
+    while (this.#wanted > 0 && this.slots > 0 && this.#takes < this.#takes_max) {
+      this.#wanted -= 1
+      void this.#takeOne()
     }
+  }
+
+  /** One where somebody waits for what runs here: the gateway and its database may share this machine with it. */
+  get #takes_max(): number {
+    const now = performance.now()
+    if (this.#options.runner.load.running > this.#running.size) this.#others_seen_ms = now
+    return now - this.#others_seen_ms < OTHERS_MS ? 1 : TAKES_AT_ONCE
+  }
+
+  /** After one that was there, there may be more than had been offered. */
+  async #takeOne(): Promise<void> {
+    this.#takes += 1
+    const taken = await this.#take().finally(() => {
+      this.#takes -= 1
+    })
+    this.#wanted = taken ? Math.max(this.#wanted, 1) : 0
+    if (taken) void this.#run(taken)
+    this.#fill()
   }
 
   /** Null where there is none, or nobody says. What was leased to a call that was never answered is offered again when its lease ends. */
@@ -101,6 +118,7 @@ export class Jobs {
       this.#options.log.error({ err: error, job: taken.job_id }, 'a job failed')
     } finally {
       this.#running.delete(job)
+      this.#fill()
     }
   }
 

@@ -3,6 +3,7 @@
 
 -- Items: {request_id, key_hash, address, model, prompt_tokens_max, request_output_tokens_max, ttl_ms, limits, idempotency,
 -- results_by_id, metadata: {name: value}, service_tier: 'flex',
+-- asked_model: the name it was asked for by, where that is not the model's; alias: the same, where the model is what stands behind it,
 -- resumes: true (the answer says how a stream that runs is gone on with), is_begun: true (and no new one is to run),
 -- lock_ms_max: the answer is `locked` where somebody else holds the account for longer; the whole call fails if one has it not;
 -- registered_nodes: true (a gateway of the release before does not say so, and asks those that report to it)}.

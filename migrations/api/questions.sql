@@ -1,6 +1,7 @@
 -- What a key may ask about a model beside generations.
 
--- The nodes that can be asked, for a key that may use the model, and of an adapter its base. Items: {key_hash, address, knows_suspension, model}.
+-- The nodes that can be asked, for a key that may use the model, and of an adapter its base. Items: {key_hash, address, knows_suspension,
+-- model, alias}.
 create function api.find_nodes(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;

@@ -111,7 +111,9 @@ create function ledger.admission_refusal(key keys, suspended_at timestamptz, ite
 declare
   refusal text := coalesce(own_refusal(key, 'generate', item), suspension_refusal(suspended_at, 'generate', item));
 begin
-  if refusal is null and key.models is not null and item ->> 'model' <> all (key.models) then
+  -- A key that names an alias may have what stands behind it.
+  if refusal is null and key.models is not null and item ->> 'model' <> all (key.models)
+    and coalesce(item ->> 'alias' <> all (key.models), true) then
     refusal := 'model_not_allowed';
   elsif refusal is null and is_anothers(item ->> 'model', key.account_id) then
     refusal := 'model_not_found';
@@ -150,6 +152,7 @@ begin
   held.state := 'pending';
   held.charged_tokens_max := asked.prompt_tokens_max + asked.request_output_tokens_max;
   held.metadata := asked.item -> 'metadata';
+  held.asked_model := asked.item ->> 'asked_model';
   held.expires_at := clock_timestamp() + (asked.item ->> 'ttl_ms')::bigint * interval '1 millisecond';
   return held;
 end $$;
@@ -189,8 +192,9 @@ begin
   where m.account_id = taken.account_id and m.key_id = taken.key_id;
   insert into reservations
     (request_id, account_id, key_id, model, price_version, amount_nanousd, attempt, state, created_at, expires_at, charged_tokens_max,
-     metadata)
-  select request_id, account_id, key_id, model, price_version, amount_nanousd, 1, state, moment, expires_at, charged_tokens_max, metadata
+     metadata, asked_model)
+  select request_id, account_id, key_id, model, price_version, amount_nanousd, 1, state, moment, expires_at, charged_tokens_max, metadata,
+    asked_model
   from unnest(made);
 end $$;
 

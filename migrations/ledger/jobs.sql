@@ -43,7 +43,7 @@ declare
     price, (asked ->> 'prompt_tokens_max')::bigint, 0, (asked ->> 'request_output_tokens_max')::bigint);
 begin
   return case
-    when item ->> 'model' <> all (asker.models) then 'model_not_allowed'
+    when item ->> 'model' <> all (asker.models) and coalesce(asked ->> 'alias' <> all (asker.models), true) then 'model_not_allowed'
     when price.version is null then case asked ->> 'service_tier' when 'flex' then 'no_flex_price' else 'no_price' end
     when (select debited_nanousd + pending_nanousd + cost > credited_nanousd::numeric + overdraft_nanousd
       from accounts where id = asker.account_id) then 'insufficient_quota'
@@ -193,7 +193,9 @@ end $$;
 create function ledger.close_job(job jobs, state_after text) returns void language plpgsql as $$
 begin
   update jobs set
-    state = state_after, ended_at = clock_timestamp(), request = null, input = null, address = null, leased_until = null,
+    state = state_after, ended_at = clock_timestamp(), request = null, address = null, leased_until = null,
+    -- An answer is stored with what it was made from; where there is none, this is all there is.
+    input = case when state_after in ('failed', 'cancelled') then job.input end,
     status_code = job.status_code, error = job.error, usage = job.usage, result = job.result
   where id = job.id returning * into job;
   perform job_ended(job);
@@ -332,7 +334,8 @@ create function ledger.asked_job(item jsonb, out job jobs, out refusal text) lan
 declare
   asker keys := asker_of(item);
 begin
-  select * into job from jobs where id = (item ->> 'job_id')::uuid and account_id = asker.account_id and kind = 'response';
+  select * into job from jobs
+  where id = (item ->> 'job_id')::uuid and account_id = asker.account_id and kind = 'response' and head is not null;
   refusal := coalesce(asker_refusal(asker, item, 'generate'), case when job.id is null then 'not_found' end);
 end $$;
 
@@ -360,7 +363,8 @@ declare
   job jobs;
 begin
   -- Before the chunks, so that none is missed of a job that has ended.
-  select * into job from jobs where id = (item ->> 'job_id')::uuid and account_id = (item ->> 'account_id')::bigint;
+  select * into job from jobs
+  where id = (item ->> 'job_id')::uuid and account_id = (item ->> 'account_id')::bigint and head is not null;
   if job.id is null then
     return '{"decision": "not_found"}';
   end if;
@@ -405,12 +409,19 @@ create function ledger.drop_job(payer bigint, wanted uuid) returns boolean langu
 declare
   job jobs;
 begin
-  select * into job from jobs where id = wanted and account_id = payer and kind = 'response' for update;
+  select * into job from jobs where id = wanted and account_id = payer and kind = 'response' and head is not null for update;
+  delete from job_chunks where job_id = job.id;
   if job.state = 'running' then
     perform stop_attempt(job);
+    -- Nothing that was said stays. What it costs is known when its node has told of its end, or is not heard again.
+    update jobs set
+      state = 'cancelled', ended_at = clock_timestamp(), request = null, input = null, head = null, address = null,
+      leased_until = clock_timestamp() + job_lease()
+    where id = job.id;
+  else
+    delete from jobs where id = job.id and not (state = 'cancelled' and leased_until is not null);
+    update jobs set input = null, head = null where id = job.id;
   end if;
-  delete from job_chunks where job_id = job.id;
-  delete from jobs where id = job.id;
   return job.id is not null;
 end $$;
 

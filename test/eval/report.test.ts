@@ -4,6 +4,7 @@ import { expect, test } from 'vitest'
 import { cardChart, cardRows, cardTable } from '../../eval/report/card.ts'
 import { difference, type Result } from '../../eval/report/result.ts'
 import { oneLine } from '../../eval/sandbox/one-line.ts'
+import catalog from '../../models/catalog.json' with { type: 'json' }
 
 const result = (model: string, passed: Record<string, boolean>): Result => ({
   suite: 'humaneval',
@@ -33,6 +34,25 @@ test('the table has the twelve models of the card, and what was measured beside 
   expect(table).toContain('| CodeFuse-CodeLlama-34B | 74.4 | 74.39 (122 of 164) | 67.2 % to 80.5 % |')
   expect(table).toContain('| Ziya-Coding-34B-v1.0 | 75.5 |')
   expect(table.trim().split('\n')).toHaveLength(2 + 12 + 1)
+})
+
+test('what is published stands in the catalog, and is the table of the card', () => {
+  // IDEA-CCNL/Ziya-Coding, README.
+  expect(cardRows([]).map(({ name, published }) => [name, published])).toEqual([
+    ['Ziya-Coding-34B-v1.0', 75.5],
+    ['CodeFuse-CodeLlama-34B', 74.4],
+    ['Phind-CodeLlama-34B-v2', 73.8],
+    ['WizardCoder-Python-34B-V1.0', 73.2],
+    ['GPT-4', 67.0],
+    ['PanGu-Coder2-15B', 61.6],
+    ['WizardCoder-15B-V1.0', 59.8],
+    ['CodeLlama-34b-Python', 53.7],
+    ['Ziya-Coding-15B-v1', 50.1],
+    ['CodeLlama-34b', 48.8],
+    ['GPT-3.5', 48.1],
+    ['StarCoder-15B', 33.6],
+  ])
+  expect(catalog.models.filter((row) => 'humaneval' in row)).toHaveLength(12)
 })
 
 test('a base model is not taken for the one that was made from it', () => {

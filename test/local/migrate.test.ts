@@ -1,7 +1,7 @@
 import postgres from 'postgres'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { CATALOG, readCatalog } from '../../local/catalog.ts'
 import { migrate, readFunctions, readMigrations } from '../../local/migrate.ts'
-import catalog from '../../models/catalog.json' with { type: 'json' }
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
 
 let db: TestPostgres
@@ -72,7 +72,7 @@ describe('refused by name, and nothing is changed:', () => {
     const later = ['9998_later.sql', '9999_latest.sql'].map((name) =>
       migration(name, `create table t${name[3]} (a int)`),
     )
-    await migrate(db.url, and(...later), undefined, [])
+    await migrate(db.url, and(...later), undefined, null)
     const [before] = await db.sql`select 'api.admit'::regproc::oid as admit`
     await expect(migrate(db.url)).rejects.toThrow(
       /^this database is newer: it has 9998_later\.sql, 9999_latest\.sql, which this version does not know\. .*/,
@@ -95,17 +95,17 @@ test('what a superuser migrates stays the owner’s', async () => {
   await db.sql`create database kept owner keeper`
   const url = (username: string, password: string) =>
     Object.assign(new URL(db.url), { username, password, pathname: '/kept' }).href
-  await migrate(url('keeper', 'p'), readMigrations(), undefined, [])
+  await migrate(url('keeper', 'p'), readMigrations(), undefined, null)
   const { username, password } = new URL(db.url)
   const again = { ...readFunctions(), checksum: 'again' }
-  await migrate(url(username, password), and(migration('z.sql', 'create table z (a int)')), again, [])
+  await migrate(url(username, password), and(migration('z.sql', 'create table z (a int)')), again, null)
   const sql = postgres(url(username, password), { max: 1, fetch_types: false })
   const owners = await sql`
     select distinct relowner::regrole::text as owner from pg_class where relnamespace = 'public'::regnamespace
     union select proowner::regrole::text from pg_proc where pronamespace in ('api'::regnamespace, 'ledger'::regnamespace)`
   await sql.end({ timeout: 5 })
   expect(owners).toEqual([{ owner: 'keeper' }])
-  expect(await migrate(url('keeper', 'p'), and(migration('z.sql', 'create table z (a int)')), again, [])).toEqual([])
+  expect(await migrate(url('keeper', 'p'), and(migration('z.sql', 'create table z (a int)')), again, null)).toEqual([])
 })
 
 test('a login that is a reader does not compile its statements; every other login is left alone, and who may not change one is told', async () => {
@@ -114,21 +114,23 @@ test('a login that is a reader does not compile its statements; every other logi
   await db.sql`create database little owner small`
   const said: string[] = []
   const say = (line: string) => said.push(line)
-  await migrate(db.url, and(), { name: 'functions', sql: '', checksum: '' }, [], say)
+  await migrate(db.url, and(), { name: 'functions', sql: '', checksum: '' }, null, say)
   const changed =
     await db.sql`select setrole::regrole::text as name, setconfig from pg_db_role_setting where setrole <> 0 order by 1`
   expect(changed.filter(({ name }) => !name.startsWith('ziya_'))).toEqual([
     { name: 'my_reader', setconfig: '{jit=off}' },
   ])
   const url = Object.assign(new URL(db.url), { username: 'small', password: 'p', pathname: '/little' }).href
-  await migrate(url, readMigrations(), undefined, [], say)
+  await migrate(url, readMigrations(), undefined, null, say)
   expect(said).toContainEqual(expect.stringMatching(/^ {2}my_reader compiles .*in database little set jit = off$/))
 })
 
 describe('the list price of the catalog', () => {
   const listed = () =>
     db.sql`select model, version::int, input_nanousd_per_token::text as price from prices where account_id is null order by model, version`
-  const first = catalog.map(({ id, price }) => ({ model: id, version: 1, price: price.input_nanousd_per_token }))
+  const first = readCatalog(CATALOG).flatMap(({ id, price }) =>
+    price ? [{ model: id, version: 1, price: price.input_nanousd_per_token }] : [],
+  )
   const inOrder = (rows: object[]) => rows.toSorted((a, b) => JSON.stringify(a).localeCompare(JSON.stringify(b)))
 
   test('is published for each model, once', async () => {
@@ -191,7 +193,7 @@ describe('what can be made again', () => {
     const older = readMigrations().filter(({ name }) => name < '0026')
     const admit = `create function admit(items jsonb) returns setof jsonb language sql as 'select items';
       create function own() returns int language sql as 'select 1'`
-    await migrate(url, older, { name: 'functions', sql: admit, checksum: 'older' }, [])
+    await migrate(url, older, { name: 'functions', sql: admit, checksum: 'older' }, null)
     await migrate(url)
     const sql = postgres(url, { max: 1, fetch_types: false })
     const found = await sql`select oid::regproc::text as name from pg_proc where proname in ('admit', 'own') order by 1`

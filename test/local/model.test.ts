@@ -2,7 +2,8 @@ import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
-import { catalogWith } from '../../gateway/catalog.ts'
+import { byName } from '../../gateway/catalog/catalog.ts'
+import { CATALOG, readCatalog } from '../../local/catalog.ts'
 import { readModel } from '../../local/model.ts'
 
 const folder = mkdtempSync(join(tmpdir(), 'ziya-model-'))
@@ -25,8 +26,9 @@ test('a folder with the name of a catalog row takes the row as it is, where its 
 
 test('of a shorter context the row keeps its price, template and sampling', () => {
   const { local_model } = readModel(modelFolder('Phind-CodeLlama-34B-v2', 4096), null)
-  const listed = catalogWith(null).get('Phind-CodeLlama-34B-v2')!
-  expect(catalogWith(local_model).get('Phind-CodeLlama-34B-v2')).toEqual({ ...listed, context_tokens: 4096 })
+  const rows = readCatalog(CATALOG)
+  const listed = byName(rows, null).get('Phind-CodeLlama-34B-v2')!
+  expect(byName(rows, local_model).get('Phind-CodeLlama-34B-v2')).toEqual({ ...listed, context_tokens: 4096 })
 })
 
 test('any other folder says which template was guessed and why, and --template chooses', () => {
@@ -58,4 +60,12 @@ test('a template that is none, or not the catalog’s, is refused by name', () =
   expect(() => readModel(modelFolder('CodeLlama-34b', 16_384), 'phind')).toThrow(
     /the catalog serves CodeLlama-34b with/,
   )
+})
+
+test('of a row without a format the folder has it, or who starts it', () => {
+  const dir = modelFolder('Ziya-Coding-15B-v1', 8192)
+  expect(readModel(dir, null).local_model).toEqual({ id: 'Ziya-Coding-15B-v1', template: 'folder', context: 8192 })
+  const { local_model } = readModel(dir, 'plain')
+  const named = byName(readCatalog(CATALOG), local_model).get('Ziya-Coding-15B-v1')
+  expect(named).toMatchObject({ template: 'plain', licence: 'GPL-3.0' })
 })

@@ -188,11 +188,12 @@ describe('a response in the background', () => {
     expect(jobs).toHaveLength(1)
   })
 
-  test('says what it is made from before it has ended, too', async () => {
+  test('says what it is made from before it has ended, and where it has no answer', async () => {
     const { id } = await responses.create(asked({ max_output_tokens: 900, ignore_eos: true }))
     const { data } = await responses.inputItems.list(id)
     expect(data).toMatchObject([{ type: 'message', role: 'user', content: [{ type: 'input_text', text: body.input }] }])
     await responses.cancel(id)
+    expect((await responses.inputItems.list(id)).data).toEqual(data)
   })
 
   test('outlives its node: it is paid once, and every reader sees the same bytes', async () => {

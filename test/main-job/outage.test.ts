@@ -11,7 +11,14 @@ import { startStack } from '../../local/stack.ts'
 import { draws } from '../support/draws.ts'
 import { holdSteps } from '../support/held-steps.ts'
 import { ledgerFindings } from '../support/postgres.ts'
-import { type Customer, embeddedModel, eventually, newCustomer, nodeStatus } from '../support/stack.ts'
+import {
+  type Customer,
+  embeddedModel,
+  eventually,
+  newCustomer,
+  nodeStatus,
+  putInEnvironment,
+} from '../support/stack.ts'
 
 const OUTAGE_S = draws('OUTAGE_S', { few: 1, all: 5 })
 const AT_ONCE = 8
@@ -65,7 +72,7 @@ test(`a database that is away for ${OUTAGE_S} s costs no stream and no money`, a
   const database = { data_dir: join(data_dir, 'postgres') }
   const first = await startPostgres(database)
   const steps = holdSteps()
-  Object.assign(process.env, steps.environment)
+  const restore = putInEnvironment(steps.environment)
   const stack = await startStack({ port: 0, model_dir: embeddedModel, database_url: first.url, data_dir })
   const sql = postgres(first.url, { max: 1, fetch_types: false, onnotice: () => {} })
   let running = first
@@ -128,6 +135,7 @@ test(`a database that is away for ${OUTAGE_S} s costs no stream and no money`, a
     steps.letGo()
     await endLoad()
     await stack.stop()
+    restore()
     steps.remove()
     await sql.end({ timeout: 5 })
     await running.stop()

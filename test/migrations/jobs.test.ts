@@ -295,13 +295,43 @@ describe('a job', () => {
   })
 })
 
-test('a job that was cancelled, and finished by a node that then died, costs what was stored of it', async () => {
+test('a job that was deleted is not there for its account, and nothing is left of what was said', async () => {
+  const payer = await newPayer(db, CREDIT)
+  const asker = { key_hash: payer.key_hash }
+  for (const state of ['queued', 'running', 'cancelled', 'untold']) {
+    const { job_id } = await make(payer)
+    if (state !== 'queued') {
+      const job = await taken()
+      await admit(job)
+      await one('keep_job_chunk', { ...attemptOf('a', job), ...chunk(0), tokens: 4 })
+      if (state !== 'running') await one('cancel_job', { ...asker, job_id })
+      if (state === 'cancelled') await end('a', job)
+    }
+    expect(await one('delete_response', { ...asker, request_id: job_id })).toEqual({ decision: 'deleted' })
+    for (const name of ['read_job', 'cancel_job'] as const)
+      expect(await one(name, { ...asker, job_id })).toEqual({ decision: 'not_found' })
+    const follow = { job_id, account_id: payer.account_id, after: 0, seen: 0, bytes_max: 1000 }
+    expect(await one('follow_job', follow)).toEqual({ decision: 'not_found' })
+    expect(await one('delete_response', { ...asker, request_id: job_id })).toEqual({ decision: 'not_found' })
+    expect(await db.sql`select from job_chunks where job_id = ${job_id}`).toEqual([])
+    const left = await db.sql`select request, input, head, result, address from jobs where id = ${job_id}`
+    const nothing = { request: null, input: null, head: null, result: null, address: null }
+    expect(left).toEqual(['running', 'untold'].includes(state) ? [nothing] : [])
+    await db.sql`update jobs set leased_until = clock_timestamp() where leased_until is not null`
+    await one('tend_jobs', { count_max: 10 })
+  }
+})
+
+test.each([
+  ['cancelled', (asker: object, job_id: string) => one('cancel_job', { ...asker, job_id })],
+  ['deleted', (asker: object, job_id: string) => one('delete_response', { ...asker, request_id: job_id })],
+])('a job that was %s, and finished by a node that then died, costs what was stored of it', async (_, endBy) => {
   const payer = await newPayer(db, CREDIT)
   const { job_id } = await make(payer)
   const job = await taken()
   await admit(job)
   await one('keep_job_chunk', { ...attemptOf('a', job), ...chunk(0), tokens: 4 })
-  await one('cancel_job', { key_hash: payer.key_hash, job_id })
+  await endBy({ key_hash: payer.key_hash }, job_id)
   const leaseIsOver = () =>
     db.sql`update jobs set leased_until = clock_timestamp() - interval '1 ms' where leased_until is not null`
   await leaseIsOver()

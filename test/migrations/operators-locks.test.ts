@@ -158,7 +158,7 @@ test('a migration that needs what somebody holds lets admissions through, says w
   await holding(
     (sql) => sql`select count(*) from accounts`,
     async () => {
-      migrating = migrate(db.url, set, readFunctions(), [], (line) => said.push(line))
+      migrating = migrate(db.url, set, readFunctions(), null, (line) => said.push(line))
       await expect.poll(() => said.length, { timeout: 60_000 }).toBe(1)
       // It gives all its locks back between its tries, each of which is shorter than anybody's patience.
       await expect

@@ -39,6 +39,8 @@ export interface CannedNodeOptions {
   node_id?: string
   /** Tokens a choice; what the bill then says. */
   completion_tokens?: number
+  /** What a choice of a whole chat says. */
+  says?: (index: number) => string
   /** Pause after each chunk of a stream, and before a whole answer. */
   chunk_ms?: number
   /** Break the connection after the work and before the head of the answer; or only once the work was settled. */
@@ -237,7 +239,7 @@ export class CannedNode {
     if (this.options.chunk_ms) await sleep(this.options.chunk_ms)
     if (res.destroyed) return 0
     res.writeHead(200, { [ACCEPTED_HEADER]: '1', 'content-type': 'application/json' })
-    res.end(JSON.stringify(wholeAnswer(request, tokens)))
+    res.end(JSON.stringify(wholeAnswer(request, tokens, this.options.says)))
     return tokens * choicesOf(request)
   }
 
@@ -319,14 +321,19 @@ function eventShape(request: GenerateRequest) {
   return request.shape === 'message' ? messageShape(request, () => usageFor(0)) : null
 }
 
-function wholeAnswer(request: GenerateRequest, tokens: number) {
+function wholeAnswer(request: GenerateRequest, tokens: number, says?: CannedNodeOptions['says']) {
   const text = ' token'.repeat(tokens)
   const shape = eventShape(request)
   if (shape) return shape.whole([{ text, logprobs: null, calls: [], finish: ENDED }], usageFor(tokens))
   if (request.shape === 'score' || request.shape === 'rerank') return valuesOf(request)
   const choices = Array.from({ length: choicesOf(request) }, (_, index) =>
     request.shape === 'chat'
-      ? { index, message: { role: 'assistant', content: text, refusal: null }, logprobs: null, finish_reason: 'stop' }
+      ? {
+          index,
+          message: { role: 'assistant', content: says?.(index) ?? text, refusal: null },
+          logprobs: null,
+          finish_reason: 'stop',
+        }
       : { index, text, logprobs: null, finish_reason: 'stop' },
   )
   const object = request.shape === 'chat' ? 'chat.completion' : 'text_completion'

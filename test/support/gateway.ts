@@ -56,7 +56,11 @@ export async function startTestGateway(
   vars: Record<string, string> = {},
   prepare?: (database_url: string) => Promise<void>,
   rate_limits: Record<string, number> = NO_SIEVE,
-  { files, ...own_node }: { sync?: boolean; model?: string; files?: GatewayOptions['files'] } = {},
+  {
+    files,
+    mail_server,
+    ...own_node
+  }: { sync?: boolean; model?: string } & Pick<GatewayOptions, 'files' | 'mail_server'> = {},
 ): Promise<TestGateway> {
   const db = await startTestPostgres(prepare)
   await bePatientWithNodes(db)
@@ -71,6 +75,7 @@ export async function startTestGateway(
     vars: { ...PATIENT, ...vars },
     rate_limits,
     ...(files && { files }),
+    ...(mail_server && { mail_server }),
     log: (line) => {
       log.push(line)
       if (process.env.GATEWAY_LOG) console.log(line)

@@ -1,11 +1,11 @@
 // Random concurrent histories of the ledger against a real Postgres, over the gateway's own lanes and connections, while connections
 // or the server itself are killed. After each one the books must balance and agree with what the nodes counted. Used by a test
-// (connections die) and by the soak (Postgres crashes).
+// (connections die) and by the soak (gateways die, Postgres crashes).
 
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import postgres from 'postgres'
-import { connect } from '../../gateway/db/connection.ts'
+import { type Connection, connect } from '../../gateway/db/connection.ts'
 import type { FunctionName } from '../../gateway/db/functions.ts'
 import { Lane } from '../../gateway/db/lane.ts'
 import { checked, type Told } from './boundary.ts'
@@ -67,6 +67,7 @@ export class Histories {
   readonly #sql: postgres.Sql
   readonly #lanes = new Map<string, Lane[]>()
   readonly #newLane: () => Lane
+  readonly #open = new Set<Connection>()
   readonly #forgets: boolean
   readonly #at_once: number
   readonly #calls_a_kill: number
@@ -74,7 +75,7 @@ export class Histories {
 
   constructor({ database_url, forgets, at_once = 8, calls_a_kill = 80 }: HistoriesOptions) {
     this.#sql = postgres(database_url, { max: 4, prepare: false, fetch_types: false, onnotice: () => {} })
-    this.#newLane = () => new Lane({ connect: () => connect(database_url, 10_000), patience_ms: PATIENCE_MS })
+    this.#newLane = () => new Lane({ connect: () => this.#connect(database_url), patience_ms: PATIENCE_MS })
     this.#forgets = forgets
     this.#at_once = at_once
     this.#calls_a_kill = calls_a_kill
@@ -101,6 +102,25 @@ export class Histories {
       kills += await this.#killOne().catch(() => 0)
     }, 10)
     return { kills: () => kills, stop: () => clearInterval(killing) }
+  }
+
+  /**
+   * The gateway dies: its end of every connection is gone at once, with what was asked over it. Whoever asked asks the next one, which
+   * begins without lanes.
+   */
+  killGateway(): void {
+    this.#lanes.clear()
+    for (const connection of this.#open) connection.discard()
+  }
+
+  #connect(database_url: string): Connection {
+    const connection = connect(database_url, 10_000)
+    this.#open.add(connection)
+    const discard = () => {
+      this.#open.delete(connection)
+      connection.discard()
+    }
+    return { call: connection.call, discard }
   }
 
   async #killOne(): Promise<number> {

@@ -27,7 +27,7 @@ export async function startTestStack(
   environment: NodeJS.ProcessEnv = {},
   vars: Record<string, string> = {},
 ): Promise<TestStack> {
-  Object.assign(process.env, environment)
+  const restore = putInEnvironment(environment)
   const data_dir = mkdtempSync(join(tmpdir(), 'ziya-test-'))
   await newCluster(join(data_dir, 'postgres'))
   const stack = await startStack({ port: 0, model_dir, database_url: null, data_dir, vars: { ...PATIENT, ...vars } })
@@ -40,9 +40,22 @@ export async function startTestStack(
     stop: async () => {
       await sql.end({ timeout: 5 })
       await stopStack()
+      restore()
       rmSync(data_dir, { recursive: true, force: true })
     },
   })
+}
+
+/** What it returns takes it out again: another file may run in this process. */
+export function putInEnvironment(environment: NodeJS.ProcessEnv): () => void {
+  const before = Object.keys(environment).map((name) => [name, process.env[name]] as const)
+  Object.assign(process.env, environment)
+  return () => {
+    for (const [name, value] of before) {
+      if (value === undefined) delete process.env[name]
+      else process.env[name] = value
+    }
+  }
 }
 
 export interface Customer {

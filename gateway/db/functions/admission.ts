@@ -60,6 +60,8 @@ export const admit = {
       .optional(),
     service_tier: z.literal('flex').optional(),
     metadata: z.record(z.string(), z.string()).optional(), // that the request came with
+    asked_model: z.string().optional(), // the name that was asked for, where that is not the model's
+    alias: z.string().optional(), // the same, where the model is what stands behind it, and not in its place
     idempotency: wish.optional(),
     ...byId,
     resumes: z.literal(true).optional(), // a stream that its client lost can be gone on with

@@ -12,6 +12,8 @@ const admission = z.strictObject({
   request_output_tokens_max: count,
   choices: z.int().min(1),
   metadata: z.record(z.string(), z.string()).optional(),
+  asked_model: z.string().optional(),
+  alias: z.string().optional(),
   service_tier: z.literal('flex').optional(),
 })
 

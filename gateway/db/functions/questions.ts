@@ -8,7 +8,7 @@ import { caller, keyRefusals } from './asker.ts'
 const [admitted] = admit.answer.options
 
 export const find_nodes = {
-  item: z.strictObject({ ...caller, model: z.string() }),
+  item: z.strictObject({ ...caller, model: z.string(), alias: z.string().optional() }),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({
       decision: z.literal('found'),

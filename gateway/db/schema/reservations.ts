@@ -19,5 +19,6 @@ export const reservations = pgTable('reservations', {
   stopped_at: moment(), // its key was revoked while it ran
   settled_at: moment(),
   restored_at: moment(), // made again from its ticket
+  asked_model: text(), // by what name its model was asked for, where that is another
   metadata: jsonb().$type<Record<string, string>>(), // that its caller gave it
 })

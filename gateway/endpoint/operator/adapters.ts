@@ -4,9 +4,9 @@ import * as z from 'zod'
 import * as shown from '../../../contract/public/adapter.ts'
 import { listOf } from '../../../contract/public/page.ts'
 import type { Operator } from '../../auth/authenticate.ts'
+import { catalogOf } from '../../catalog/in-force.ts'
 import { obtain } from '../../db/ask.ts'
 import { endpoint } from '../../endpoint.ts'
-import { settingsOf } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { pathId, rowId } from '../../field/id.ts'
 import { adapterName, nodeModel } from '../../field/node.ts'
@@ -24,8 +24,8 @@ export const operatorsAdapters = {
     },
     async (c, operator: Operator) => {
       const named = await readBody(c, creation)
-      const { catalog } = settingsOf(c.env)
-      if (!catalog.has(named.base)) throw new ApiError('model_not_found', { param: 'base' })
+      const catalog = await catalogOf(c)
+      if (catalog.get(named.base)?.id !== named.base) throw new ApiError('model_not_found', { param: 'base' })
       if (catalog.has(named.id)) throw new ApiError('adapter_exists', { param: 'id' })
       const { adapter } = await obtain(c.env, 'create_adapter', { ...named, ...operator }, 'created')
       return c.json(publicAdapter(adapter), 201)

@@ -5,10 +5,11 @@ import * as z from 'zod'
 import * as shown from '../../../contract/public/node.ts'
 import * as pages from '../../../contract/public/page.ts'
 import type { Operator } from '../../auth/authenticate.ts'
+import { catalogOf } from '../../catalog/in-force.ts'
 import { obtain } from '../../db/ask.ts'
 import { rowsOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
-import { type Call, settingsOf } from '../../env.ts'
+import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { pathId } from '../../field/id.ts'
 import { nodeId, nodeModel, nodeUrl, publicKey } from '../../field/node.ts'
@@ -28,7 +29,7 @@ export const operatorsNodes = {
     { says: 'Registers a node.', body: creation, answer: shown.node, statuses: [201] },
     async (c, operator: Operator) => {
       const { public_key, ...named } = await readBody(c, creation)
-      requireServed(c, named.model)
+      await requireServed(c, named.model)
       const { node } = await obtain(c.env, 'create_node', { ...named, ...operator, key: public_key }, 'created')
       return c.json(publicNode(node), 201)
     },
@@ -58,7 +59,7 @@ export const operatorsNodes = {
     },
     async (c, operator: Operator) => {
       const changes = await readBody(c, change)
-      if (changes.model !== undefined) requireServed(c, changes.model)
+      if (changes.model !== undefined) await requireServed(c, changes.model)
       const item = { ...changes, ...operator, id: pathId(c, 'id', nodeId) }
       const { node } = await obtain(c.env, 'update_node', item, 'updated')
       return c.json(publicNode(node))
@@ -88,8 +89,9 @@ export const operatorsNodes = {
   ),
 }
 
-function requireServed(c: Call, model: string): void {
-  if (!settingsOf(c.env).catalog.has(model)) throw new ApiError('model_not_found', { param: 'model' })
+async function requireServed(c: Call, id: string): Promise<void> {
+  const model = (await catalogOf(c)).get(id)
+  if (model?.id !== id) throw new ApiError('model_not_found', { param: 'model' })
 }
 
 function publicNode(node: Omit<shown.Node, 'object'>): shown.Node {

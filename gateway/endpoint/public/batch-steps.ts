@@ -93,8 +93,8 @@ async function validate(env: Env, step: Step<'validate'>): Promise<void> {
     read_lines += 1
     try {
       const { custom_id, asked } = await read(env, step, line)
-      model ??= asked.request.model
-      if (asked.request.model !== model)
+      model ??= asked.named.model
+      if (asked.named.model !== model)
         throw new ApiError('invalid_value', {
           param: 'body.model',
           message: `All lines have the model of the first, '${model}'.`,

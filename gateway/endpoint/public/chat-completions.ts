@@ -4,16 +4,19 @@ import * as z from 'zod'
 import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
 import { chatCompletion, chatCompletionChunk } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
+import { namedIn } from '../../catalog/catalog.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { generationFields, unusedFields } from '../../field/generation.ts'
-import { bodyOf } from '../../field/read-body.ts'
+import { bodyOf, readBody } from '../../field/read-body.ts'
 import { responseFormat, textConstraint } from '../../field/response-format.ts'
 import { text } from '../../field/text.ts'
 import { answerConstraint, toolFields, toolName, toolsTold, unusedOfTools } from '../../field/tools.ts'
 import { askingNothing, hint, unsupported, unusedIn } from '../../field/unused.ts'
-import { type GenerationForm, generate } from '../../generate/generate.ts'
+import { catalogFor } from '../../generate/ask-model.ts'
+import { bestOf } from '../../generate/best-of.ts'
+import { type GenerationForm, generate, generateFor } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
 import { type Chat, chatPrompt, type Turn, turnsOf } from '../../prompt/template.ts'
 import { callText, resultText, tellTools, turnText } from '../../prompt/tools.ts'
@@ -22,6 +25,7 @@ import { storingChat } from './stored-chats.ts'
 const MESSAGES_MAX = 256
 const TOOL_CALLS_MAX = 128 // of one message
 const CALL_ID_LENGTH_MAX = 200
+const BEST_OF_MAX = 16
 
 const part = z.looseObject({ type: z.literal('text'), text })
 
@@ -97,6 +101,9 @@ const body = z
   .object({
     ...generationFields,
     store: z.boolean().nullish(), // whether it can be read again
+    // So many answers are asked for, and the best given: as the model says that the catalog names for this one, or the body.
+    best_of: z.int().min(1).max(BEST_OF_MAX).nullish(),
+    reward_model: generationFields.model.nullish(),
     ...conversation,
     max_completion_tokens: generationFields.max_tokens,
     ...toolFields,
@@ -118,8 +125,9 @@ type Body = z.infer<typeof body>
 
 export const chatForm: GenerationForm<Body> = {
   schema: body,
-  format: (fields, own) =>
-    generateRequest(
+  format: (fields, own) => {
+    refuseUnranked(fields)
+    return generateRequest(
       { ...fields, max_tokens: maxTokens(fields) },
       {
         ...own,
@@ -129,7 +137,8 @@ export const chatForm: GenerationForm<Body> = {
         constraint: answerConstraint(fields, textConstraint(fields.response_format)),
         whole_at_end: (fields.store && fields.stream) || undefined,
       },
-    ),
+    )
+  },
   unused: (given) => unusedOf(given as Given),
 }
 
@@ -148,9 +157,43 @@ export const chatCompletions = endpoint(
   },
   async (c, caller: Caller) => {
     const given = (await bodyOf(c)).json() as Partial<Given> | null
+    if (given?.best_of != null) return rankedChat(c, caller)
     return generate(c, caller, given?.store === true ? storedForm(c, given) : chatForm)
   },
 )
+
+/** Nobody ranks the answers of a chat that is asked for in another way than by a request of its own. */
+function refuseUnranked(fields: Body): void {
+  for (const param of ['best_of', 'reward_model'] as const)
+    if (fields[param] != null)
+      throw new ApiError('unknown_parameter', { param, message: `Unknown parameter: '${param}'.` })
+}
+
+async function rankedChat(c: Call, caller: Caller): Promise<Response> {
+  const fields = await readBody(c, body)
+  const catalog = await catalogFor(c, caller, fields.model)
+  const judge_name = fields.reward_model ?? namedIn(catalog, fields.model).judged_by
+  if (judge_name === undefined) refuseUnranked(fields)
+  refuseBesideRanking(c, fields)
+  const judge = namedIn(catalog, judge_name!, 'reward_model')
+  if (!judge.judges)
+    throw new ApiError('invalid_value', { param: 'reward_model', message: `'${judge_name}' does not judge answers.` })
+  const [best_of, n] = [fields.best_of!, fields.n ?? 1]
+  const { turns } = chatOf(fields)
+  const query = turns.findLast(({ role }) => role === 'user')?.text ?? turns.at(-1)!.text
+  const asked = { ...fields, n: best_of, best_of: null, reward_model: null }
+  const answers = () => generateFor(c, caller, chatForm, asked)
+  return bestOf(c, caller, { judge_name: judge_name!, judge, query, best_of, n, metadata: fields.metadata, answers })
+}
+
+/** What needs an answer before all are judged, or would keep another than is given. */
+function refuseBesideRanking(c: Call, { stream, store, tools, n, best_of }: Body): void {
+  const beside = { stream, store, tools: tools?.length, 'Idempotency-Key': c.req.header('idempotency-key') }
+  for (const [param, value] of Object.entries(beside))
+    if (value) throw new ApiError('unsupported_parameter', { param, message: `'${param}' does not go with 'best_of'.` })
+  if ((n ?? 1) > best_of!)
+    throw new ApiError('invalid_value', { param: 'best_of', message: "'best_of' must be at least 'n'." })
+}
 
 /** The same of one that is stored, with its messages as they were given. */
 function storedForm(c: Call, given: Partial<Given>): GenerationForm<Body> {
@@ -209,6 +252,7 @@ interface Given extends Partial<z.infer<z.ZodObject<typeof toolFields>>> {
   stream_options?: object | null | undefined
   messages: { role: string; content: unknown }[]
   store?: boolean | null
+  best_of?: unknown
   metadata?: Record<string, string> | null
 }
 

@@ -41,7 +41,7 @@ export const estimate = endpoint(
       given,
       caller,
     )
-    const counted = await countOf(c, caller, would.request)
+    const counted = await countOf(c, caller, would)
     const { verdict, price } = await ask(c.env, 'estimate', itemOf(c, caller, would))
     return c.json(estimateOf(would, { verdict, price, counted }))
   },
@@ -50,15 +50,15 @@ export const estimate = endpoint(
 type Counted = Awaited<ReturnType<typeof countOf>>
 
 /** Of prompts as they are computed; null where no node can count now. */
-async function countOf(c: Call, caller: Caller, request: GenerateRequest) {
-  const { model, prompts, constraint, max_tokens, truncate_prompt } = request
+async function countOf(c: Call, caller: Caller, { request, named }: Asked) {
+  const { prompts, constraint, max_tokens, truncate_prompt } = request
   const question = {
     prompts,
     with_ids: false,
     ...(constraint && { constraint }),
     ...(truncate_prompt && { truncated: { truncate_prompt, max_tokens } }),
   }
-  return askModel(c, caller, model, question).catch((error: unknown) => {
+  return askModel(c, caller, named, question).catch((error: unknown) => {
     if (error instanceof ApiError && error.code === 'model_unavailable') return null
     throw error
   })

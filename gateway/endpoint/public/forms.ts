@@ -22,5 +22,5 @@ function asked<B extends GenerationBody>(
   form: GenerationForm<B>,
   given: object,
 ): Promise<Asked> {
-  return formatted(c, caller, form, checked(given, form.schema))
+  return formatted(c, caller, { form, fields: checked(given, form.schema) })
 }

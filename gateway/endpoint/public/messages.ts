@@ -190,12 +190,12 @@ export const countMessageTokens = endpoint(
   async (c, caller: Caller) => {
     checkVersion(c)
     const fields = await readBody(c, counting)
-    const { id, template } = await modelOf(c, caller, fields.model)
+    const { model, named } = await modelOf(c, caller, fields.model)
     c.set('headers', unusedHeader(unusedOf((await bodyOf(c)).json() as Given)))
-    const prompts = [chatPrompt(template, chatOf(fields))]
+    const prompts = [chatPrompt(model.template, chatOf(fields))]
     const {
       prompts: [counted],
-    } = await askModel(c, caller, id, { prompts, with_ids: false })
+    } = await askModel(c, caller, named, { prompts, with_ids: false })
     return c.json({ input_tokens: counted!.count })
   },
 )

@@ -146,7 +146,10 @@ async function inBackground(c: Call, caller: Caller, form: ReturnType<typeof res
     })
   c.set('headers', unusedHeader(form.unused((await bodyOf(c)).json())))
   const window = given.background_options?.completion_window ?? 'soonest'
-  const asked = await formatted(c, caller, form, window === 'soonest' ? given : { ...given, service_tier: 'flex' })
+  const asked = await formatted(c, caller, {
+    form,
+    fields: window === 'soonest' ? given : { ...given, service_tier: 'flex' },
+  })
   return { asked, input: form.input(), window_s: WINDOWS[window] }
 }
 
@@ -156,12 +159,12 @@ export const countInputTokens = endpoint(
   { says: 'Counts the tokens that a response would be made from.', body: counting, answer: responseInputTokens },
   async (c, caller: Caller) => {
     const fields = await readBody(c, counting)
-    const { id, template } = await modelOf(c, caller, fields.model)
+    const { model, named } = await modelOf(c, caller, fields.model)
     c.set('headers', unusedHeader(unusedOf((await bodyOf(c)).json() as Given)))
-    const prompts = [chatPrompt(template, chatOf(fields, await itemsFor(c, caller, fields)))]
+    const prompts = [chatPrompt(model.template, chatOf(fields, await itemsFor(c, caller, fields)))]
     const {
       prompts: [counted],
-    } = await askModel(c, caller, id, { prompts, with_ids: false })
+    } = await askModel(c, caller, named, { prompts, with_ids: false })
     return c.json({ object: 'response.input_tokens', input_tokens: counted!.count })
   },
 )

@@ -1,6 +1,7 @@
 // POST /v1/tokenize and /v1/detokenize, in vLLM's form: how a text or a conversation falls into tokens of the model, and back.
 
 import * as z from 'zod'
+import type { TemplateName } from '../../../contract/public/catalog.ts'
 import { detokenization, type Tokenization, tokenization } from '../../../contract/public/tokens.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
@@ -10,7 +11,7 @@ import { readBody } from '../../field/read-body.ts'
 import { text } from '../../field/text.ts'
 import { askingNothing, unsupported } from '../../field/unused.ts'
 import { askModel, modelOf } from '../../generate/ask-model.ts'
-import { chatPrompt, rawPrompt, type TemplateName } from '../../prompt/template.ts'
+import { chatPrompt, rawPrompt } from '../../prompt/template.ts'
 import { chatOf, conversation } from './chat-completions.ts'
 
 const body = z
@@ -31,8 +32,8 @@ export const tokenize = endpoint(
   { says: 'Shows the tokens of a prompt or of a conversation.', body, answer: tokenization },
   async (c, caller: Caller) => {
     const fields = await readBody(c, body)
-    const model = await modelOf(c, caller, fields.model)
-    const { prompts, sequence_tokens_max } = await askModel(c, caller, model.id, {
+    const { model, named } = await modelOf(c, caller, fields.model)
+    const { prompts, sequence_tokens_max } = await askModel(c, caller, named, {
       prompts: [promptOf(fields, model.template)],
       with_ids: true,
     })
@@ -61,7 +62,8 @@ export const detokenize = endpoint(
   { says: 'Shows the text of tokens.', body: tokens, answer: detokenization },
   async (c, caller: Caller) => {
     const { model, tokens: given } = await readBody(c, tokens)
-    const { text } = await askModel(c, caller, (await modelOf(c, caller, model)).id, { tokens: given })
+    const { named } = await modelOf(c, caller, model)
+    const { text } = await askModel(c, caller, named, { tokens: given })
     return c.json({ prompt: text })
   },
 )

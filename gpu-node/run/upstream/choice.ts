@@ -27,6 +27,8 @@ export interface Upstream {
   vocabulary: Vocabulary | null
   /** How long the count is waited for behind the end of an answer. */
   last_word_ms_max: number
+  /** Names how an engine is asked. */
+  fingerprint: string
 }
 
 export interface ChoiceOptions {
@@ -54,6 +56,8 @@ export class UpstreamChoice implements RunChoice {
   begun_at_ms: number | null = null
   /** Its last event was taken. */
   is_over = false
+  /** What the engine that answers calls itself. */
+  fingerprint: string | null = null
   readonly #options: ChoiceOptions
   readonly #upstream: Upstream
   readonly #meter: ChoiceMeter
@@ -161,6 +165,7 @@ export class UpstreamChoice implements RunChoice {
   }
 
   async #take(chunk: Chunk): Promise<void> {
+    this.fingerprint = chunk.fingerprint ?? this.fingerprint
     if (this.#last) return this.#meter.hear(chunk.usage) // a text behind its end is none of it
     const text = this.#whole(chunk.text)
     const ids = chunk.token_ids ?? []

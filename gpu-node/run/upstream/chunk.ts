@@ -16,6 +16,8 @@ export interface Chunk {
   stop: string | null
   /** Not looked at yet. */
   usage: unknown
+  /** What the engine says can change its answers; null where it does not say. */
+  fingerprint: string | null
 }
 
 const said = z.looseObject({ content: z.string().nullish() })
@@ -34,6 +36,7 @@ const event = z.looseObject({
   error: z.unknown().optional(),
   choices: z.array(choice).nullish(),
   usage: z.unknown().optional(),
+  system_fingerprint: z.unknown().optional(),
 })
 
 export function chunkOf(data: string): Chunk {
@@ -42,7 +45,8 @@ export function chunkOf(data: string): Chunk {
   const { error, object, choices, usage } = parsed.data
   if (error || object === 'error') throw new UpstreamError(faultOfEvent(error ?? parsed.data), 'an event is an error')
   const own = choices?.find(({ index }) => (index ?? 0) === 0)
-  if (!own) return { text: '', tokens: null, token_ids: null, finish: null, stop: null, usage }
+  const fingerprint = fingerprintIn(parsed.data.system_fingerprint)
+  if (!own) return { text: '', tokens: null, token_ids: null, finish: null, stop: null, usage, fingerprint }
   return {
     text: own.text ?? own.delta?.content ?? own.message?.content ?? '',
     tokens: tokensOf(own.logprobs),
@@ -50,7 +54,13 @@ export function chunkOf(data: string): Chunk {
     finish: own.finish_reason ?? null,
     stop: typeof own.stop_reason === 'string' ? own.stop_reason : null,
     usage,
+    fingerprint,
   }
+}
+
+/** It is passed on, so that it has to be a name, and a short one. */
+function fingerprintIn(given: unknown): string | null {
+  return typeof given === 'string' && /^[\w.:-]{1,100}$/.test(given) ? given : null
 }
 
 function jsonOf(data: string): unknown {

@@ -53,6 +53,12 @@ export class UpstreamRun implements Run {
     return SOURCES[Math.max(0, ...begun.map(({ source }) => SOURCES.indexOf(source)))]!
   }
 
+  /** The engine's own, as far as it says one, with ours behind it. */
+  get fingerprint(): string | null {
+    const told = new Set(this.choices.flatMap(({ fingerprint }) => fingerprint ?? []))
+    return told.size === 0 ? null : [...[...told].sort(), this.#upstream.fingerprint].join('-')
+  }
+
   start(): void {
     for (const choice of this.choices) void this.#generate(choice)
   }

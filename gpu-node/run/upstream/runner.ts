@@ -1,6 +1,7 @@
 // A runner whose engine is somebody else's, behind an address that speaks OpenAI's API: vLLM, SGLang, a router in front of many of them,
 // OpenAI itself. It needs no GPU and no weights; tickets, journal, answers and bills are those of every node.
 
+import { createHash } from 'node:crypto'
 import type { Constraint, PlainPart, PromptPart } from '../../../contract/internal/generation.ts'
 import type { Truncation } from '../../../contract/internal/question.ts'
 import { Refusal } from '../../refusal.ts'
@@ -38,6 +39,14 @@ export interface UpstreamRunnerOptions extends AddressSource {
   log: Log
 }
 
+const DIGITS = 6 // few: what else can change an answer is the engine's to name
+
+/** Names what of ours can change an answer: in which fields the engine is asked, and whether prompts are its to tokenize. */
+function fingerprintOf({ dialect, vocabulary }: UpstreamRunnerOptions): string {
+  const parts = JSON.stringify([dialect, vocabulary !== null])
+  return createHash('sha256').update(parts).digest('hex').slice(0, DIGITS)
+}
+
 /** KV memory is not ours to count in blocks: these are thousandths of each engine's. */
 const KV_PARTS = 1000
 
@@ -67,7 +76,8 @@ export class UpstreamRunner implements Runner {
     const watch = new Watch({ addresses, connection, dialect, log: options.log })
     this.#options = options
     this.#dialect = dialect
-    this.#upstream = { ...options, addresses, connection, dialect, hand_out: new HandOut(), watch }
+    const fingerprint = fingerprintOf(options)
+    this.#upstream = { ...options, addresses, connection, dialect, hand_out: new HandOut(), watch, fingerprint }
     this.sequence_tokens_max = options.sequence_tokens_max
   }
 

@@ -1,9 +1,11 @@
 // Vectors: what each model's authors feed it. Ziya-Coding: README and human_eval_inference.py of IDEA-CCNL/Ziya-Coding@a246c44.
-// Ziya-LLaMA: ziya_inference of Fengshenbang-LM. Phind: the card of Phind-CodeLlama-34B-v2. WizardCoder: nlpxucan/WizardLM.
+// Ziya-LLaMA: ziya_inference of Fengshenbang-LM. CodeFuse: the processor of codefuse-ai/codefuse-evaluation.
+// Phind: the card of Phind-CodeLlama-34B-v2. WizardCoder: nlpxucan/WizardLM.
 
 import { describe, expect, test } from 'vitest'
 import type { PromptPart } from '../../../contract/internal/generation.ts'
-import { type Chat, chatPrompt, rawPrompt, type TemplateName, templateNames } from '../../../gateway/prompt/template.ts'
+import { type TemplateName, templateNames } from '../../../contract/public/catalog.ts'
+import { type Chat, chatPrompt, rawPrompt } from '../../../gateway/prompt/template.ts'
 
 const q = (text: string): Chat => ({ turns: [{ role: 'user', text }], is_continued: false })
 const dialogue: Chat = {
@@ -69,6 +71,20 @@ test('wizardcoder is the Alpaca form', () => {
   expect(chatPrompt('wizardcoder', q('add'))).toEqual([begin, { text }])
 })
 
+describe('codefuse', () => {
+  // codefuse-ai/codefuse-evaluation, codefuseEval/processor: how its own samples of HumanEval were asked for.
+  test('is byte for byte that of the published evaluation', () => {
+    const task = '# language: Python\ndef f():\n'
+    const text = `<|role_start|>human<|role_end|>${task}<|role_start|>bot<|role_end|>`
+    expect(chatPrompt('codefuse', q(task))).toEqual([begin, { text }])
+  })
+
+  test('has nothing between the turns of a dialogue', () => {
+    const [human, bot] = ['<|role_start|>human<|role_end|>', '<|role_start|>bot<|role_end|>']
+    expect(chatPrompt('codefuse', dialogue)).toEqual([begin, { text: `S${human}q1${bot}a1${human}q2${bot}` }])
+  })
+})
+
 test('plain is the text alone', () => {
   expect(chatPrompt('plain', q('def f('))).toEqual([begin, { text: 'def f(' }])
 })
@@ -104,6 +120,7 @@ describe('a conversation in any order is written where it stands', () => {
       'phind',
       '<s>### System Prompt\nYou are an intelligent programming assistant.\n\n### Assistant\nhi\n\n### User Message\nq\n\n### System Prompt\nS\n\n### Assistant\n',
     ],
+    ['codefuse', '<s><|role_start|>bot<|role_end|>hi<|role_start|>human<|role_end|>qS<|role_start|>bot<|role_end|>'],
     [
       'wizardcoder',
       '<s>Below is an instruction that describes a task. Write a response that appropriately completes the request.\n\n### Response:hi\n\n### Instruction:\nq\n\nS\n\n### Response:',

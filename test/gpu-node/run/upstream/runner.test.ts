@@ -144,6 +144,27 @@ test('a chat goes as it was said', async () => {
   })
 })
 
+test.each<[string, unknown, RegExp | undefined]>([
+  ['is told with the node’s behind it', 'fp_44709d6fcb', /^fp_44709d6fcb-[0-9a-f]{6}$/],
+  ['that is none is not', null, undefined],
+  ['that is no name is not', 'fp\n"x"', undefined],
+  ['that is too long is not', 'f'.repeat(101), undefined],
+])('a fingerprint of the engine %s', async (_, system_fingerprint, told) => {
+  const { ask, upstream } = await start()
+  const answer = async (talk: Talk) => {
+    talk.head()
+    talk.compute()
+    await talk.event(talk.chunk('w', { system_fingerprint }))
+    await talk.event(talk.chunk('', { system_fingerprint, usage: talk.usage }, 'stop'))
+    await talk.event('[DONE]')
+    talk.response.end()
+  }
+  upstream.behave = () => ({ expects: 'whole', answer })
+  const whole = (await (await ask({ prompts: PROMPT(1) })).json()) as { system_fingerprint?: string }
+  if (told) expect(whole.system_fingerprint).toMatch(told)
+  else expect(whole.system_fingerprint).toBeUndefined()
+})
+
 test('each choice is asked for by itself, and each prompt is billed once', async () => {
   const { ask, upstream, gateway } = await start()
   const request_id = crypto.randomUUID()

@@ -1,5 +1,5 @@
 // Constraints that were made to hurt are refused or followed, over a vocabulary of 32,000, and neither takes long on the thread that
-// serves everybody. HOSTILE=1000 draws so many, and prints how long that thread was busy at once.
+// serves everybody. HOSTILE=1000 draws so many, and holds how long that thread may be busy at once.
 
 import { setImmediate as nextTurn } from 'node:timers/promises'
 import { setFlagsFromString } from 'node:v8'
@@ -17,9 +17,12 @@ import { type Random, seededRandom } from '../../../../support/random.ts'
 const HOSTILE = Number(process.env.HOSTILE ?? 3)
 const STEPS = 40
 const EOS = 2
+const BUSY_MS_MAX = 20
+const TIMES = 5 // that something is done again which seemed to take longer: what is its own is taken each time
 
 const tokenizer = new Tokenizer(llamaTokenizerModel())
-const grammars = new Grammars({ tokenizer, shape: { vocab_size: tokenizer.size } as never })
+const model = { tokenizer, shape: { vocab_size: tokenizer.size } as never }
+const grammars = new Grammars(model)
 afterAll(() => grammars.close())
 
 setFlagsFromString('--expose-gc')
@@ -56,14 +59,8 @@ test('they are refused with why, or every step has something to draw', {
   for (let i = 0; i < HOSTILE; i++) {
     if (i > 0 && i % 100 === 0) tell(i)
     const constraint = drawAsked(random)
-    collectGarbage() // of drawing it, and of the steps before
-    const { result: grammar, ms } = await longestTurnMs(() =>
-      grammars.prepare(constraint).catch((error: unknown) => {
-        expect(error).toBeInstanceOf(Refusal)
-        return null
-      }),
-    )
-    longest.prepare = Math.max(longest.prepare, ms)
+    const { result: grammar, ms } = await prepare(grammars, constraint)
+    longest.prepare = Math.max(longest.prepare, ms > BUSY_MS_MAX ? await againMs(constraint, ms) : ms)
     if (grammar === null) continue
     held++
     longest.step = Math.max(
@@ -72,8 +69,31 @@ test('they are refused with why, or every step has something to draw', {
     )
   }
   tell(HOSTILE)
-  if (HOSTILE > 50) expect(held).toBeGreaterThan(HOSTILE / 4)
+  if (HOSTILE <= 50) return
+  expect(held).toBeGreaterThan(HOSTILE / 4)
+  expect(Math.max(longest.prepare, longest.step)).toBeLessThanOrEqual(BUSY_MS_MAX)
 })
+
+function prepare(by: Grammars, constraint: Constraint) {
+  collectGarbage() // of drawing it, and of the steps before
+  return longestTurnMs(() =>
+    by.prepare(constraint).catch((error: unknown) => {
+      expect(error).toBeInstanceOf(Refusal)
+      return null
+    }),
+  )
+}
+
+/** The least of some times, by somebody who has not prepared it yet. */
+async function againMs(constraint: Constraint, least: number): Promise<number> {
+  for (let i = 0; i < TIMES && least > BUSY_MS_MAX; i++) {
+    const others = new Grammars(model)
+    await others.prepare({ kind: 'regex', regex: 'a' })
+    least = Math.min(least, (await prepare(others, constraint)).ms)
+    await others.close()
+  }
+  return least
+}
 
 /** One that a gateway lets through. */
 function drawAsked(random: Random): Constraint {
