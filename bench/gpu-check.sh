@@ -37,9 +37,10 @@ declare -A groups=(
   [attention]='@: queries and|@: every head|@: attention over'
   [sampling]='@: draws |@: filters|@: temperature 0|@: a draw |@: a scored|@: penalties|@: only what|@: the latest|@: extreme|@: a row without'
   [models]="@: a model's|@: values match|@: a token's|@: more rows|@: several devices|@: a cancelled|@: a tiny model|@: the embedded|@: layers that"
+  [adapters]='@: adapters'
   [recorded]='@: recorded steps|@: steps begun|@: an engine runs'
 )
-group_names='copies simple gemm prefill attention sampling models recorded'
+group_names='copies simple gemm prefill attention sampling models adapters recorded'
 all_stages="machine build bandwidth $(printf 'tests-%s ' $group_names)products steps cublas profile throughput small $(printf 'suspect-%s ' $group_names)transformers served"
 for name in $only ${!limits[@]}; do
   [[ " $all_stages " == *" $name "* ]] || { echo "no stage is called $name: $all_stages" >&2; exit 2; }

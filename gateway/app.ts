@@ -16,6 +16,7 @@ import {
   suspendAccount,
   updateAccount,
 } from './endpoint/operator/accounts.ts'
+import { operatorsAdapters } from './endpoint/operator/adapters.ts'
 import { listAnomalies } from './endpoint/operator/anomalies.ts'
 import { listAudit } from './endpoint/operator/audit.ts'
 import { retrieveBilling, updateBilling } from './endpoint/operator/billing.ts'
@@ -255,6 +256,11 @@ export const routes: Route[] = [
     DELETE: needs('owner', operatorsNodes.remove),
   }),
   route('/admin/nodes/:id/rotate', operator, { POST: needs('owner', operatorsNodes.rotate) }),
+  route('/admin/adapters', operator, {
+    GET: needs('read', operatorsAdapters.list),
+    POST: needs('owner', operatorsAdapters.create),
+  }),
+  route('/admin/adapters/:id', operator, { DELETE: needs('owner', operatorsAdapters.remove) }),
   route('/admin/top-ups', operator, { POST: needs('finance', createTopUp) }, { tells: true }),
   route('/admin/grants', operator, { POST: needs('finance', createGrant) }),
   route('/admin/refunds', operator, { POST: needs('finance', createRefund) }),

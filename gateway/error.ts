@@ -171,6 +171,7 @@ const table = {
   stale_report: { status: 400, message: 'The time of this report is not now.' },
   repeated_report: { status: 409, message: 'This report came before, or a later one did.' },
   second_process: { status: 409, message: 'Another process reports as this node.' },
+  adapter_exists: { status: 400, message: 'There is a model or an adapter of this name.' },
   node_exists: { status: 400, message: 'There is a node of this id, and it is registered otherwise.' },
   key_taken: { status: 400, message: 'This is the key of another node. Each has one of its own.' },
   invalid_signature: { status: 400, message: 'The signature of this event is missing, not valid or too old.' },

@@ -4,9 +4,18 @@
 import { parseArgs } from 'node:util'
 import * as z from 'zod'
 import { isKeyText } from '../contract/ed25519.ts'
+import { ADAPTERS_MAX } from '../contract/internal/sync.ts'
 import { defaultNodeId } from './identity.ts'
 
 const key = z.string().refine(isKeyText, 'must be 32 bytes as base64url')
+const adapter = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}=./,
+    'must be NAME=DIR, a name of letters, digits, dots, colons, hyphens and underscores',
+  )
+  .transform((text) => ({ name: text.slice(0, text.indexOf('=')), dir: text.slice(text.indexOf('=') + 1) }))
+
 const count = z.coerce.number().int().positive()
 
 const configSchema = z
@@ -41,6 +50,8 @@ const configSchema = z
       .string()
       .regex(/^(auto|cpu|cuda:\d+(,\d+)*)$/, 'must be auto, cpu, cuda:N, or cuda:N,M,… for ranges of layers')
       .default('auto'),
+    // LoRA adapters over the model, each NAME=DIR; in the environment with commas between them.
+    lora: z.array(adapter).max(ADAPTERS_MAX).default([]),
     rope_theta: z.coerce.number().gt(1).optional(), // of a model whose config.json has none
     threads: z.coerce.number().int().nonnegative().default(0), // 0 = physical cores
     blocks: z.literal('auto').or(count).default('auto'),
@@ -65,6 +76,14 @@ const configSchema = z
     path: ['model_dir'],
     message: 'is needed where no --upstream is given',
   })
+  .refine((config) => config.lora.length === 0 || config.upstream === undefined, {
+    path: ['lora'],
+    message: 'needs our own engine; those of another are asked for by the names that it has',
+  })
+  .refine(({ lora, model_id }) => new Set([model_id, ...lora.map(({ name }) => name)]).size === lora.length + 1, {
+    path: ['lora'],
+    message: 'has a name twice, or that of the model',
+  })
   // With less the youngest streams would starve: their tokens come out of the same budget.
   .refine((config) => config.batch_tokens_max >= config.sequences_max, {
     path: ['batch_tokens_max'],
@@ -75,16 +94,23 @@ export type NodeConfig = z.infer<typeof configSchema> & { node_id: string }
 
 export function readConfig(arguments_: string[], environment: NodeJS.ProcessEnv): NodeConfig {
   const names = Object.keys(configSchema.shape)
-  const options = Object.fromEntries(names.map((name) => [name.replaceAll('_', '-'), { type: 'string' as const }]))
+  const options = Object.fromEntries(
+    names.map((name) => [name.replaceAll('_', '-'), { type: 'string' as const, multiple: LISTS.has(name) }]),
+  )
   const { values } = parseArgs({ args: arguments_, options })
-  const given = names.map((name) => [
-    name,
-    values[name.replaceAll('_', '-')] ?? environment[`ZIYA_NODE_${name.toUpperCase()}`],
-  ])
+  const given = names.map((name) => [name, values[name.replaceAll('_', '-')] ?? inEnvironment(name, environment)])
   const parsed = configSchema.safeParse(Object.fromEntries(given.filter(([, value]) => value !== undefined)))
   if (parsed.success) return { ...parsed.data, node_id: parsed.data.node_id ?? defaultNodeId(parsed.data.data_dir) }
   const { path, message } = parsed.error.issues[0]!
   throw new Error(`--${path.join('.').replaceAll('_', '-')}: ${message}`)
+}
+
+/** What may be said more than once. */
+const LISTS = new Set(['lora'])
+
+function inEnvironment(name: string, environment: NodeJS.ProcessEnv): string | string[] | undefined {
+  const text = environment[`ZIYA_NODE_${name.toUpperCase()}`]
+  return LISTS.has(name) && text !== undefined ? text.split(',') : text
 }
 
 /** What the engine is loaded with; there 0 blocks are as many as fit. */

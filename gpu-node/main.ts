@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { type Logger, pino } from 'pino'
 import { engineOptions, type NodeConfig, readConfig } from './config.ts'
 import { loadEngine } from './run/native/engine.ts'
+import { readAdapterFolder } from './run/native/load/adapter-folder.ts'
 import { readModelFolder } from './run/native/load/model-folder.ts'
 import { NativeRunner } from './run/native/runner.ts'
 import { FolderVocabulary } from './run/native/vocabulary.ts'
@@ -46,11 +47,12 @@ async function start(config: NodeConfig): Promise<Service> {
 async function nativeRunner(config: NodeConfig, log: Logger): Promise<Runner> {
   const model = readModelFolder(config.model_dir!, { told: { rope_theta: config.rope_theta } })
   for (const note of model.notes) log.warn(note)
-  const engine = await loadEngine(model.shape, model.tensors, engineOptions(config), progressPrinter())
+  const adapters = config.lora.map(({ name, dir }) => ({ name, ...readAdapterFolder(dir, model) }))
+  const engine = await loadEngine(model.shape, model.tensors, { ...engineOptions(config), adapters }, progressPrinter())
   log.info(engine.info, 'loaded')
   const limits = { ...config, blocks: engine.info.blocks }
   const onFault = (error: unknown) => log.error({ err: error }, 'a sequence failed; the others go on')
-  return new NativeRunner({ model, engine, limits, lookahead: config.lookahead, onFault })
+  return new NativeRunner({ model, engine, adapters, limits, lookahead: config.lookahead, onFault })
 }
 
 function upstreamRunner(config: NodeConfig, log: Logger): Promise<Runner> {

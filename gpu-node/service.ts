@@ -158,6 +158,7 @@ function statusOf(config: NodeConfig, state: ServerOptions['state'], runner: Run
     node_id: config.node_id,
     url: state.url,
     model: config.model_id,
+    ...(config.lora.length > 0 && { adapters: config.lora.map(({ name }) => name) }),
     state: state.draining || state.engine_failed || runner.is_available === false ? 'draining' : 'ready',
     context_tokens: runner.sequence_tokens_max,
     running,

@@ -337,6 +337,28 @@ export const commands: Command[] = [
     call: (_, [id]) => ({ method: 'DELETE', path: nodePath(id!) }),
   },
   {
+    words: ['adapters', 'create'],
+    description: 'makes a LoRA adapter known that nodes serve over a model, or gives it to another account, or to all',
+    positionals: ['adapter'],
+    options: {
+      model: { type: 'string', value: 'MODEL', description: 'its base', required: true },
+      account: { type: 'string', value: 'ID', description: 'whose alone it is; without it everybody’s' },
+    },
+    call: (values, [id]) => post('/admin/adapters', { id, base: values.model, ...given('account_id', values.account) }),
+  },
+  {
+    words: ['adapters', 'list'],
+    description: 'lists the adapters',
+    columns: ['id', 'base', 'account_id', 'created_at'],
+    call: () => get('/admin/adapters'),
+  },
+  {
+    words: ['adapters', 'remove'],
+    description: 'removes an adapter: nobody can ask it any more',
+    positionals: ['adapter'],
+    call: (_, [id]) => ({ method: 'DELETE', path: `/admin/adapters/${encodeURIComponent(id!)}` }),
+  },
+  {
     words: ['top-ups', 'create'],
     description: 'credits an account with money that came in',
     positionals: ['account', 'usd'],

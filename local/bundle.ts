@@ -48,7 +48,8 @@ const postgresErrors: Plugin = {
 }
 
 // What libraries load whether or not anybody asks for it: a list of all of Stripe's APIs, decimals and further pages of them, the numbers
-// of its second version, logical replication and large objects of Postgres, and what of drizzle writes, since the gateway reads with it alone.
+// of its second version, logical replication and large objects of Postgres, what of drizzle writes, since the gateway reads with it alone, and
+// what of zod follows values that contain themselves, as none does that was JSON: without it zod parses as it does where it is turned off.
 const NOT_ASKED_FOR: Record<string, string> = {
   'stripe/esm/resources.js': "export { OAuthResource } from './resources/OAuth.js'",
   'stripe/esm/Decimal.js': 'export class Decimal {}',
@@ -58,6 +59,8 @@ const NOT_ASKED_FOR: Record<string, string> = {
   'postgres/cf/src/subscribe.js': 'export default () => ({})',
   'postgres/cf/src/large.js': 'export default class LargeObject {}',
   'hono/dist/utils/mount.js': 'export const createMountedRequest = undefined',
+  'zod/v4/core/memoizer.js':
+    'export const memoizer = () => undefined\nexport const isRecursiveSchema = () => false\nexport const isBackEdge = isRecursiveSchema\nexport class $ZodCyclicError extends Error {}',
   'drizzle-orm/pg-core/query-builders/insert.js': 'export class PgInsertBuilder {}',
   'drizzle-orm/pg-core/query-builders/update.js': 'export class PgUpdateBuilder {}',
   'drizzle-orm/pg-core/query-builders/delete.js': 'export class PgDeleteBase {}',
@@ -65,7 +68,7 @@ const NOT_ASKED_FOR: Record<string, string> = {
 }
 
 const NAMES =
-  /[\\/](resources|mount|Decimal|autoPagination|V2Coercion|subscribe|large|insert|update|delete|refresh-materialized-view)\.js$/
+  /[\\/](resources|mount|Decimal|autoPagination|V2Coercion|subscribe|large|memoizer|insert|update|delete|refresh-materialized-view)\.js$/
 
 const notAskedFor: Plugin = {
   name: 'not-asked-for',

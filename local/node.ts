@@ -14,7 +14,7 @@ export interface NodeOptions {
   data_dir: string
   gateway_url: string
   ticket_keys: string // the gateway's public keys, commas between them
-  flags?: Record<string, string | number> // any other setting of gpu-node/config.ts
+  flags?: Record<string, string | number | readonly string[]> // any other setting of gpu-node/config.ts
   environment?: NodeJS.ProcessEnv // secrets, which are no flags
   signal?: AbortSignal | undefined // gives up starting
   log?: (line: string) => void // takes the node's log
@@ -58,7 +58,7 @@ export async function startNode(options: NodeOptions): Promise<LocalNode> {
 function launch({ flags, environment, signal: _, log: _log, on_progress: _p, ...options }: NodeOptions): ChildProcess {
   const all = Object.entries({ drain_ms_max: DRAIN_MS_MAX, ...options, ...flags })
   const settings = all.filter(([, value]) => value !== null)
-  const args = settings.map(([name, value]) => `--${name.replaceAll('_', '-')}=${value}`)
+  const args = settings.flatMap(([name, value]) => [value].flat().map((one) => `--${name.replaceAll('_', '-')}=${one}`))
   return spawnTied([process.execPath, join(import.meta.dirname, '../gpu-node/main.ts'), ...args], {
     when_orphaned: 'SIGTERM',
     at_once: 'SIGKILL',

@@ -21,7 +21,7 @@ import { type LocalNode, startNode } from './node.ts'
 import { Part } from './part.ts'
 import { freePort, requireFreePort } from './port.ts'
 import { type RunningPostgres, startPostgres } from './postgres.ts'
-import { registerNode } from './register-node.ts'
+import { registerAdapter, registerNode } from './register-node.ts'
 import { readUpstream, type UpstreamModel, type UpstreamOptions, upstreamEnvironment } from './upstream.ts'
 
 export interface StackOptions {
@@ -32,6 +32,8 @@ export interface StackOptions {
   /** What its config.json lacks. */
   rope_theta?: number | null
   verify?: boolean
+  /** LoRA adapters over it. */
+  adapters?: readonly { name: string; dir: string }[]
   /** An engine that is there already, in place of our own. */
   upstream?: UpstreamOptions | null
   database_url: string | null // null = an embedded Postgres under data_dir
@@ -144,11 +146,7 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
       model_id: model.id,
       port: settings.node_port,
       data_dir: join(data_dir, 'node'),
-      flags: {
-        ...('flags' in model && model.flags),
-        ...(settings.rope_theta && { rope_theta: settings.rope_theta }),
-        ...(settings.verify && { verify: 'on' }),
-      },
+      flags: { ...('flags' in model && model.flags), ...ownFlags(settings) },
       environment: settings.upstream ? upstreamEnvironment() : {},
       gateway_url: `http://127.0.0.1:${settings.gateway_port}`,
       ticket_keys: (await ticketIssuer(ticket_seeds.split(','))).keys.map(({ x }) => x).join(),
@@ -158,6 +156,15 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
     }),
   )
   return { postgres: embedded, gateway, node, migrating: null }
+}
+
+/** What is said of a folder of our own engine's. */
+function ownFlags({ rope_theta, verify, adapters = [] }: Settings) {
+  return {
+    ...(rope_theta && { rope_theta }),
+    ...(verify && { verify: 'on' }),
+    lora: adapters.map(({ name, dir }) => `${name}=${dir}`),
+  }
 }
 
 /** It keeps its port over its lives: the gateway was told of one. */
@@ -241,11 +248,12 @@ async function startGatewayOnDatabase(settings: Settings, parts: Parts, stage: R
 }
 
 /** Its key lies beside its journal, so it stays the same node over its lives. */
-async function registerOwnNode({ data_dir, model, node_port }: Settings, url: string): Promise<void> {
+async function registerOwnNode({ data_dir, model, node_port, adapters = [] }: Settings, url: string): Promise<void> {
   const folder = join(data_dir, 'node')
   const { x } = await signer(keptNodeKey(folder))
   const node_url = `http://127.0.0.1:${node_port}`
   await registerNode(url, { id: defaultNodeId(folder), url: node_url, model: model.id, key: x })
+  for (const { name } of adapters) await registerAdapter(url, { id: name, base: model.id })
 }
 
 function inOrder({ node, gateway, postgres }: Parts): Pick<Part<LocalNode>, 'keepUp'>[] {

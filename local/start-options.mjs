@@ -10,13 +10,14 @@ import { readDatabaseUrl } from './database-url.mjs'
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [--rope-theta N]
-                [--database URL] [--data DIR] [--verify] [--once]
+                 [--lora NAME=DIR …] [--database URL] [--data DIR] [--verify] [--once]
        npm start -- --upstream URL [--upstream-model NAME] [--upstream-kind KIND] [--upstream-key-file FILE]
                 [--context-tokens N] …
   --port N         the gateway's port (8787)
   --model DIR      a Hugging Face folder to serve instead of models/ziya-coding-mini
   --template NAME  the prompt format of a model that is not in the catalog
   --rope-theta N   of a model whose config.json has none; that of LLaMA 1 is 10000
+  --lora NAME=DIR  a LoRA adapter over the model, which is then asked by that name; as many as there are
   --upstream URL   an engine that is there already, such as http://host:8000/v1 of vLLM, instead of our own; or a file of
                    several (docs/scale-out.md). With --model its prompts are counted here and sent as token ids
   --upstream-model NAME, --upstream-kind vllm|sglang|openai, --upstream-key-file FILE, --context-tokens N
@@ -33,6 +34,7 @@ const flags = {
   model: { type: 'string' },
   template: { type: 'string' },
   'rope-theta': { type: 'string' },
+  lora: { type: 'string', multiple: true },
   upstream: { type: 'string' },
   'upstream-model': { type: 'string' },
   'upstream-kind': { type: 'string' },
@@ -59,7 +61,18 @@ export function readStartOptions(args) {
   }
 }
 
-function checked({ port, model, template, 'rope-theta': rope_theta, database, data, verify, once, ...upstream }) {
+function checked({
+  port,
+  model,
+  template,
+  'rope-theta': rope_theta,
+  lora = [],
+  database,
+  data,
+  verify,
+  once,
+  ...upstream
+}) {
   const number = Number(port)
   if (!Number.isInteger(number) || number < 1 || number > 65_535) throw new Error(`--port ${port} is not a port`)
   if (database !== undefined) readDatabaseUrl(database)
@@ -68,6 +81,7 @@ function checked({ port, model, template, 'rope-theta': rope_theta, database, da
     model_dir: model ? resolve(model) : upstream.upstream ? null : join(root, 'models', 'ziya-coding-mini'),
     template: template ?? null,
     rope_theta: checkedTheta(rope_theta),
+    adapters: checkedAdapters(lora, upstream),
     upstream: checkedUpstream(upstream),
     database_url: database ?? null,
     data_dir: resolve(data),
@@ -93,6 +107,16 @@ function checkedUpstream({ upstream, ...options }) {
     key_file: options['upstream-key-file'] ?? null,
     context: context === undefined ? null : Number(context),
   }
+}
+
+function checkedAdapters(lora, { upstream }) {
+  if (lora.length > 0 && upstream !== undefined)
+    throw new Error('--lora needs our own engine: those of another are asked for by the names that it has')
+  return lora.map((text) => {
+    const [, name, dir] = /^([A-Za-z0-9][A-Za-z0-9._:-]{0,199})=(.+)$/.exec(text) ?? []
+    if (!dir) throw new Error(`--lora ${text} is not NAME=DIR`)
+    return { name, dir: resolve(dir) }
+  })
 }
 
 function checkedTheta(text) {

@@ -134,17 +134,31 @@ ziya::TensorSource tensor_of(const Napi::Object& object) {
   return tensor;
 }
 
-std::vector<ziya::TensorSource> tensors_of(const Napi::Value& value) {
-  if (!value.IsArray()) throw wrong(value, "tensors", "an array");
+// The objects of an array; each is read by a function.
+template <class Read>
+auto list_of(const Napi::Value& value, const char* field, const Read& read) {
+  if (!value.IsArray()) throw wrong(value, field, "an array");
   const auto array = value.As<Napi::Array>();
-  std::vector<ziya::TensorSource> tensors;
-  for (uint32_t i = 0; i < array.Length(); i++) tensors.push_back(tensor_of(object_of(array.Get(i), "tensors")));
-  return tensors;
+  std::vector<decltype(read(Napi::Object()))> list;
+  for (uint32_t i = 0; i < array.Length(); i++) list.push_back(read(object_of(array.Get(i), field)));
+  return list;
 }
 
-ziya::ModelDescription model_of(const Napi::Value& shape, const Napi::Value& tensors) {
+ziya::AdapterPartShape adapter_part_of(const Napi::Object& object) {
+  return {string_of(object, "slot"), int_of(object, "first_output"), int_of(object, "outputs"), int_of(object, "rank"),
+          float(number_of(object, "scale"))};
+}
+
+ziya::ModelDescription::Adapter adapter_of(const Napi::Object& object) {
+  return {list_of(object.Get("parts"), "parts", adapter_part_of), list_of(object.Get("tensors"), "tensors", tensor_of)};
+}
+
+ziya::ModelDescription model_of(const Napi::Value& shape, const Napi::Value& tensors, const Napi::Value& options) {
   const Napi::Object object = object_of(shape, "shape");
-  return {string_of(object, "architecture"), shape_of(object), tensors_of(tensors)};
+  ziya::ModelDescription model = {string_of(object, "architecture"), shape_of(object), list_of(tensors, "tensors", tensor_of)};
+  const Napi::Value adapters = object_of(options, "options").Get("adapters");
+  if (!adapters.IsUndefined()) model.adapters = list_of(adapters, "adapters", adapter_of);
+  return model;
 }
 
 ziya::CpuIsa isa_of(const Napi::Object& object) {
@@ -180,6 +194,7 @@ ziya::StepBatch batch_of(const Napi::Value& value) {
   batch.starts = ints_of(object, "starts");
   batch.block_counts = ints_of(object, "block_counts");
   batch.block_tables = ints_of(object, "block_tables");
+  batch.adapters = ints_of(object, "adapters");
   batch.rows = rows_of(object, "rows");
   batch.history = ints_of(object, "history");
   batch.bias_ids = ints_of(object, "bias_ids");
@@ -225,7 +240,9 @@ constexpr Constant constants[] = {{"block_tokens", ziya::block_tokens},
                                   {"dimension_max", ziya::dimension_max},
                                   {"layers_max", ziya::layers_max},
                                   {"heads_max", ziya::heads_max},
-                                  {"head_size_max", ziya::head_size_max}};
+                                  {"head_size_max", ziya::head_size_max},
+                                  {"adapter_rank_max", ziya::adapter_rank_max},
+                                  {"adapters_max", ziya::adapters_max}};
 
 // Each field stands so many bytes behind the beginning of its row.
 constexpr Constant row_layout[] = {{"bytes", sizeof(ziya::Row)},
@@ -483,7 +500,7 @@ NativeEngine::NativeEngine(const Napi::CallbackInfo& info)
 
 Napi::Value NativeEngine::load(const Napi::CallbackInfo& info) {
   return promised(info.Env(), [&](const Napi::Promise::Deferred& deferred) {
-    ziya::ModelDescription model = model_of(info[0], info[1]);
+    ziya::ModelDescription model = model_of(info[0], info[1], info[2]);
     const ziya::EngineOptions options = options_of(info[2]);
     if (!info[3].IsFunction()) throw wrong(info[3], "on_progress", "a function");
     const auto host = std::make_shared<Host>(info.Env(), info[3].As<Napi::Function>(), deferred);
@@ -506,6 +523,9 @@ Napi::Value NativeEngine::info(const Napi::CallbackInfo& info) {
   object.Set("device", known.device);
   object.Set("arithmetic", known.arithmetic);
   object.Set("weights_digest", known.weights_digest);
+  Napi::Array digests = Napi::Array::New(info.Env());
+  for (const std::string& digest : known.adapter_digests) digests.Set(digests.Length(), digest);
+  object.Set("adapter_digests", digests);
   object.Set("weight_bytes", double(known.weight_bytes));
   object.Set("kv_bytes", double(known.kv_bytes));
   object.Set("parameters", double(known.parameters));

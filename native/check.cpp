@@ -68,6 +68,13 @@ void require_ids(std::span<const int32_t> tokens, const ModelShape& shape, int r
   }
 }
 
+void check_adapters(const StepBatch& batch, const StepLimits& limits) {
+  if (batch.adapters.empty()) return;
+  require_size(batch.adapters, batch.token_counts.size(), "adapters");
+  for (const int32_t adapter : batch.adapters)
+    require(adapter >= no_adapter && adapter < limits.adapters, "adapters", "has a value out of range");
+}
+
 void check_sequences(const StepBatch& batch, const ModelShape& shape, const StepLimits& limits, int rows_before) {
   const size_t sequences = batch.token_counts.size();
   require(sequences > 0 && sequences <= size_t(limits.sequences_max), "token_counts", "has no sequence, or too many");
@@ -83,6 +90,7 @@ void check_sequences(const StepBatch& batch, const ModelShape& shape, const Step
             "goes beyond the context");
   }
   check_blocks(batch, limits);
+  check_adapters(batch, limits);
 }
 
 void require_number(float value, bool is_in_range, const char* field) {
@@ -197,6 +205,7 @@ void check_shape(const Architecture& architecture, const ModelShape& shape, cons
   require_shape(std::isfinite(shape.layer_norm_eps) && shape.layer_norm_eps >= 0, "layer_norm_eps");
   require_shape(is_dimension(limits.batch_tokens_max), "batch_tokens_max");
   require_shape(is_dimension(limits.sequences_max), "sequences_max");
+  require_shape(limits.adapters >= 0 && limits.adapters <= adapters_max, "adapters");
   require_shape(limits.blocks == 0 || is_dimension(limits.blocks), "blocks");
   architecture.check(shape);
 }

@@ -29,7 +29,11 @@ double block_bytes(const ModelShape& shape) {
 }
 
 // Weights are fp16, whatever the files hold.
-double weight_bytes(const ModelDescription& model) { return 2.0 * double(parameter_count(model.tensors)); }
+double weight_bytes(const ModelDescription& model) {
+  int64_t parameters = parameter_count(model.tensors);
+  for (const auto& adapter : model.adapters) parameters += parameter_count(adapter.tensors);
+  return 2.0 * double(parameters);
+}
 
 int context_blocks(const ModelShape& shape) { return (shape.context_tokens + block_tokens - 1) / block_tokens; }
 
@@ -187,6 +191,7 @@ bool Engine::load() {
   const Error error = error_of([&] {
     const ModelShape& shape = description_.shape;
     const Architecture& architecture = architecture_of(description_.architecture);
+    options_.limits.adapters = int(description_.adapters.size());
     check_shape(architecture, shape, options_.limits);
     const std::vector<int> gpus = gpus_of(description_, options_);
     if (options_.limits.blocks == 0) options_.limits.blocks = blocks_for(description_, options_.limits, gpus);
@@ -198,20 +203,32 @@ bool Engine::load() {
     model_ = architecture.make(shape, options_.limits, *devices_);
     info_.weight_bytes += model_->weights().bytes();
     info_.kv_bytes = model_->kv_bytes();
-    fill(model_->weights());
+    info_.parameters = parameter_count(description_.tensors);
+    info_.weights_digest = fill(model_->weights(), description_.tensors, {events_.on_progress, cancelled_});
+    add_adapters();
     if (model_->is_asynchronous()) reader_ = start_thread(&Engine::read_results);
   });
   if (events_.on_loaded) events_.on_loaded(error);
   return !error;
 }
 
-void Engine::fill(const Weights& weights) {
+void Engine::add_adapters() {
+  std::vector<AdapterShape> shapes;
+  for (const auto& adapter : description_.adapters) shapes.push_back(adapter.shape);
+  model_->add_adapters(shapes);
+  const auto weights = model_->adapter_weights();
+  for (size_t i = 0; i < weights.size(); i++) {
+    info_.weight_bytes += weights[i].bytes();
+    info_.adapter_digests.push_back(fill(weights[i], description_.adapters[i].tensors, {nullptr, cancelled_}));
+  }
+}
+
+// Returns the digest of what was loaded.
+std::string Engine::fill(const Weights& weights, const std::vector<TensorSource>& tensors, const LoadProgress& progress) const {
   const int threads = options_.threads > 0 ? options_.threads : physical_cores();
-  const uint64_t digest = load_weights(weights, description_.tensors, threads, {events_.on_progress, cancelled_});
   char digits[17];
-  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(digest));
-  info_.weights_digest = digits;
-  info_.parameters = parameter_count(description_.tensors);
+  std::snprintf(digits, sizeof digits, "%016llx", static_cast<unsigned long long>(load_weights(weights, tensors, threads, progress)));
+  return digits;
 }
 
 std::optional<Engine::Job> Engine::next_job() {

@@ -25,6 +25,11 @@ struct ModelDescription {
   std::string architecture;
   ModelShape shape;
   std::vector<TensorSource> tensors;
+  struct Adapter {
+    AdapterShape shape;
+    std::vector<TensorSource> tensors;
+  };
+  std::vector<Adapter> adapters = {};
 };
 
 struct EngineOptions {
@@ -39,6 +44,7 @@ struct EngineInfo {
   std::string device;
   std::string arithmetic;       // what decides the bits of all it computes
   std::string weights_digest;   // 16 hexadecimal digits, of the weights as they are computed with
+  std::vector<std::string> adapter_digests;  // the same of each adapter's
   int64_t weight_bytes = 0;
   int64_t kv_bytes = 0;
   int64_t parameters = 0;
@@ -96,7 +102,8 @@ class Engine {
   std::thread start_thread(void (Engine::*body)());
   void run();
   bool load();
-  void fill(const Weights& weights);
+  void add_adapters();
+  std::string fill(const Weights& weights, const std::vector<TensorSource>& tensors, const LoadProgress& progress) const;
   std::optional<Job> next_job();
   void run_job(Job job);
   Error begin(const StepBatch& batch, StepResult& result);

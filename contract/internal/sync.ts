@@ -44,6 +44,8 @@ export interface NodeStatus {
   node_id: string
   url: string // where the gateway reaches it
   model: string // the served id
+  /** Those that it serves beside it, over the same base. */
+  adapters?: string[] | undefined // at most ADAPTERS_MAX
   state: 'ready' | 'draining' | 'stopped' // stopped: this is its last report
   context_tokens: number
   running: number
@@ -81,6 +83,7 @@ export interface SyncRequest {
   job_slots?: number | undefined
 }
 
+export const ADAPTERS_MAX = 1024
 export const SYNC_RECORDS_MAX = 500
 export const SYNC_RUNNING_MAX = 500
 export const NODE_SIGNATURE_HEADER = 'x-node-signature'

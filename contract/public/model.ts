@@ -10,6 +10,8 @@ export const model = z.strictObject({
   object: z.literal('model'),
   created: count, // Unix seconds
   owned_by: z.string(),
+  root: z.string(), // the model whose weights it has
+  parent: z.string().nullable(), // of an adapter: what it changes
   context_length: count,
   available: z.boolean(), // whether a node serves it now
   // It is null before a first price was published.

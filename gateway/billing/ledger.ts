@@ -50,6 +50,11 @@ export async function findNodes(env: Env, asked: Item<'find_nodes'>): Promise<Li
   return (await obtain(env, 'find_nodes', asked, 'found')).nodes
 }
 
+/** The base of an adapter, for a key that may use it; null where there is no such adapter. */
+export async function baseOf(env: Env, asked: Item<'find_nodes'>): Promise<string | null> {
+  return (await obtain(env, 'find_nodes', asked, 'found')).base
+}
+
 /** How long an account is waited for that somebody else holds: what then remains is enough for all that go in the same call. */
 export function lockMsMax(env: Env): number {
   return Math.ceil(settingsOf(env).database_ms_max * 0.3)

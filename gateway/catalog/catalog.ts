@@ -8,6 +8,8 @@ import { ApiError } from '../error.ts'
 export interface CatalogModel extends Row {
   sampling: Omit<SamplingParameters, 'seed'>
   max_tokens_default: number
+  /** Of an adapter. */
+  base?: string
 }
 
 /** By every name that a model is asked for by: its id, and then its aliases, in the order that they are listed. */
@@ -21,6 +23,14 @@ export function namedIn(catalog: Catalog, name: string, param = 'model'): Catalo
   if (unserved)
     throw new ApiError('model_not_found', { param: 'model', message: `${model.id} cannot be served here. ${unserved}` })
   return model
+}
+
+/** An adapter is asked as its base is, and by its own name alone; undefined where the catalog has no such base, or that name. */
+export function adapterOver(catalog: Catalog, id: string, base: string | null): CatalogModel | undefined {
+  const model = base === null || catalog.has(id) ? undefined : catalog.get(base)
+  if (!model) return undefined
+  const { aliases: _aliases, fallbacks: _fallbacks, humaneval: _humaneval, ...row } = model
+  return { ...row, id, base: model.id }
 }
 
 /** As what the ledger is asked about a model. */

@@ -64,6 +64,10 @@ export const functions: { readonly [N in FunctionName]: Row<N> } = {
   rotate_node_key: { lane: 'change', shard: 'admin' },
   remove_node: { lane: 'change', shard: 'admin' },
 
+  create_adapter: { lane: 'change', shard: 'admin' },
+  remove_adapter: { lane: 'change', shard: 'admin' },
+  read_adapters: { lane: 'read', shard: 'admin' },
+
   claim_request: { lane: 'change', shard: byAsker },
   release_request: { lane: 'change', shard: byAccount },
   keep_result: { lane: 'result', shard: byAccount },

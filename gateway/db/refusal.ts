@@ -36,6 +36,8 @@ const codes = {
   customer_taken: 'customer_taken',
   unknown_account: 'not_found',
   model_not_allowed: 'model_not_allowed',
+  model_not_found: 'model_not_found',
+  adapter_exists: 'adapter_exists',
   no_price: 'model_unavailable',
   no_flex_price: 'flex_not_offered',
   no_node: 'model_unavailable',
@@ -64,6 +66,7 @@ export type Refusal = keyof typeof codes
 
 const params: Partial<Record<Refusal, string>> = {
   unknown_account: 'account_id',
+  model_not_found: 'model',
   no_flex_price: 'service_tier',
   unknown_file: 'input_file_id',
   not_verified: 'verify.language',

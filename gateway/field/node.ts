@@ -17,4 +17,12 @@ export const nodeUrl = text
 
 export const nodeModel = text.min(1).max(200)
 
+/** As gpu-node/config.ts has it. It stands in paths. */
+export const adapterName = z
+  .string()
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._:-]{0,199}$/,
+    'expected up to 200 letters, digits, dots, colons, hyphens and underscores',
+  )
+
 export const publicKey = z.string().refine(isKeyText, 'expected 32 bytes as base64url')

@@ -2,8 +2,8 @@
 
 import type { Count, Decoding, Question } from '../../contract/internal/question.ts'
 import type { Caller } from '../auth/authenticate.ts'
-import { findNodes, type LiveNode } from '../billing/ledger.ts'
-import { type CatalogModel, type Named, namedAs, namedIn } from '../catalog/catalog.ts'
+import { baseOf, findNodes, type LiveNode } from '../billing/ledger.ts'
+import { adapterOver, type Catalog, type CatalogModel, type Named, namedAs, namedIn } from '../catalog/catalog.ts'
 import { catalogOf } from '../catalog/in-force.ts'
 import { askQuestion, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
@@ -12,9 +12,31 @@ import { ticketIssuerOf } from '../ticket-issuer.ts'
 import { refusal } from './relay.ts'
 
 /** The model that is asked for by this name, and as what the ledger is asked about it; throws where there is none. */
-export async function modelOf(c: Asking, name: string): Promise<{ model: CatalogModel; named: Named }> {
-  const model = namedIn(await catalogOf(c), name)
+export async function modelOf(c: Asking, caller: Caller, name: string): Promise<{ model: CatalogModel; named: Named }> {
+  const model = namedIn(await catalogFor(c, caller, name), name)
   return { model, named: namedAs(model, name) }
+}
+
+/** The catalog in force, and what is named where it is an adapter that the caller may ask. */
+export async function catalogFor(c: Asking, caller: Caller, name: string): Promise<Catalog> {
+  const catalog = await catalogOf(c)
+  const adapter = catalog.has(name) ? undefined : adapterOver(catalog, name, await baseFor(c, caller, name))
+  return adapter ? new Map([...catalog, [name, adapter]]) : catalog
+}
+
+const bases = new Map<string, { base: string; until_ms: number }>()
+const BASES_MAX = 10_000
+const REMEMBERED_MS = 5000
+
+/** Remembered for a moment, since the lines of a batch ask for one again and again. What a key may use is decided when it is admitted. */
+async function baseFor(c: Asking, caller: Caller, id: string): Promise<string | null> {
+  const asked = [caller.key_hash, caller.address, id].join(' ')
+  const known = bases.get(asked)
+  if (known && known.until_ms > Date.now()) return known.base
+  const base = await baseOf(c.env, { ...caller, model: id })
+  if (bases.size >= BASES_MAX) bases.clear()
+  if (base !== null) bases.set(asked, { base, until_ms: Date.now() + REMEMBERED_MS })
+  return base
 }
 
 /** Asks a node of the model, for a key that may use it. */

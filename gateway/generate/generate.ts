@@ -7,7 +7,6 @@ import type { MessageError } from '../../contract/public/messages.ts'
 import type { Caller } from '../auth/authenticate.ts'
 import { admit, type Verdict } from '../billing/ledger.ts'
 import { type Candidate, type CatalogModel, candidatesFor, type Named } from '../catalog/catalog.ts'
-import { catalogOf } from '../catalog/in-force.ts'
 import { type Asking, type Call, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
 import { firstLacked, unusable } from '../field/last-event-id.ts'
@@ -17,6 +16,7 @@ import { limitHeaders } from '../limit-headers.ts'
 import { answerTo, type Idempotency, idempotencyOf } from '../limits/idempotency.ts'
 import { type Claim, keepAnswer, keepStream } from '../limits/kept-result.ts'
 import { answerAgain, type RepeatableCall, repeatableCall } from '../limits/repeatable-call.ts'
+import { catalogFor } from './ask-model.ts'
 import { type CostCeiling, costCeiling } from './cost-ceiling.ts'
 import { type Generation, relay } from './relay.ts'
 import { eventsFrom, resume } from './resume.ts'
@@ -55,7 +55,7 @@ export async function generateFor<B extends GenerationBody>(
   form: GenerationForm<B>,
   fields: B,
 ): Promise<Response> {
-  const candidates = candidatesFor(await catalogOf(c), fields.model)
+  const candidates = candidatesFor(await catalogFor(c, caller, fields.model), fields.model)
   return firstServed(c, candidates, (candidate) => generateBy(c, caller, { form, fields, candidate }))
 }
 
@@ -100,7 +100,7 @@ async function generateBy<B extends GenerationBody>(
   caller: Caller,
   { form, fields, candidate }: Attempt<B>,
 ): Promise<Response> {
-  const asked = await formatted(c, form, fields, candidate)
+  const asked = await formatted(c, caller, { form, fields, candidate })
   const told = { ...unusedHeader(form.unused((await bodyOf(c)).json())), ...servedHeader(candidate) }
   c.set('headers', told)
   const repeatable = await repeatableCall(c)
@@ -113,7 +113,7 @@ async function generateBy<B extends GenerationBody>(
   if (admission.decision !== 'admitted') {
     const again = { repeatable: repeatable!, idempotency: idempotency!, verdict: admission, first }
     return answerRepeated(c, again, async (answer, account_id) => {
-      const { request } = await formatted(c, form, fields, candidate) // under the first one's id, as its parts were named
+      const { request } = await formatted(c, caller, { form, fields, candidate }) // under the first one's id, as its parts were named
       return form.kept?.(answer, { account_id, request }) ?? answer
     })
   }
@@ -194,12 +194,12 @@ export interface Asked {
 
 export async function formatted<B extends GenerationBody>(
   c: Asking,
-  form: GenerationForm<B>,
-  fields: B,
-  candidate?: Candidate,
+  caller: Caller,
+  { form, fields, candidate }: Omit<Attempt<B>, 'candidate'> & Partial<Pick<Attempt<B>, 'candidate'>>,
 ): Promise<Asked> {
   const { generation_ms_max } = settingsOf(c.env)
-  const { model, named, shown_as } = candidate ?? candidatesFor(await catalogOf(c), fields.model)[0]
+  const { model, named, shown_as } =
+    candidate ?? candidatesFor(await catalogFor(c, caller, fields.model), fields.model)[0]
   const request = await form.format(fields, { model, request_id: c.get('request_id') })
   return {
     request: { ...request, model: shown_as },

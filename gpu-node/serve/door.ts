@@ -140,18 +140,21 @@ const resumptionSchema = z.strictObject({
 export interface DoorSettings {
   node_id: string
   model_id: string
+  /** Served beside it. */
+  lora?: readonly { name: string }[]
   ticket_keys: { readonly known: readonly PublicKey[] }
   now?: () => number
 }
 
 /** The ticket in a header's text, for this node and its model, and not too old; refuses `bad_ticket`. */
 export async function acceptTicket(text: string | undefined, settings: DoorSettings): Promise<Ticket> {
-  const { node_id, model_id, ticket_keys, now = Date.now } = settings
+  const { node_id, model_id, lora = [], ticket_keys, now = Date.now } = settings
   const ticket = text === undefined ? null : await verifyTicket(text, ticket_keys.known)
   if (!ticket) throw new Refusal('bad_ticket', 'The ticket is missing or was not signed by our gateway.')
   if (ticket.node_id !== node_id)
     throw new Refusal('bad_ticket', `The ticket is for the node ${ticket.node_id}, not ${node_id}.`)
-  if (ticket.model !== model_id) throw new Refusal('bad_ticket', `The ticket is for ${ticket.model}, not ${model_id}.`)
+  if (ticket.model !== model_id && !lora.some(({ name }) => name === ticket.model))
+    throw new Refusal('bad_ticket', `The ticket is for ${ticket.model}, not ${model_id}.`)
   if (ticket.expires_unix_ms < now()) throw new Refusal('bad_ticket', 'The ticket has expired, or a clock is wrong.')
   return ticket
 }
@@ -214,7 +217,8 @@ export function acceptRequest(
   runner: Pick<Runner, 'prepare'>,
 ): Generation {
   if (request.request_id !== ticket.request_id) throw new Refusal('bad_ticket', 'The ticket is for another request.')
-  const run = runner.prepare(request, ticket.cache_salt, held)
+  // An answer may be called by an alias; what runs is what was admitted.
+  const run = runner.prepare({ ...request, model: ticket.model }, ticket.cache_salt, held)
   const output_tokens = run.choices.reduce((sum, { output_tokens_max }) => sum + output_tokens_max, 0)
   checkCeiling('prompt', run.prompt_tokens, ticket.prompt_tokens_max)
   checkCeiling('output', output_tokens, ticket.request_output_tokens_max)

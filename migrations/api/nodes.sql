@@ -2,7 +2,7 @@
 
 -- A node's report of itself. It is worth no disk write: what a crash forgets is said again in a second.
 -- Items: {report_id, node_id, key, url, model, state, context_tokens, running, waiting, blocks_total, blocks_free, boot_id, folder_id,
--- boot_number, sequence, sent_unix_ms, running_ids, journal, job_slots: how many jobs it has room for}.
+-- boot_number, sequence, sent_unix_ms, running_ids, journal, job_slots: how many jobs it has room for, adapters: those that it serves beside its model}.
 create function api.hear_node(items jsonb) returns setof jsonb language plpgsql as $$
 begin
   perform set_config('synchronous_commit', 'off', true);

@@ -11,7 +11,7 @@ begin
 end $$;
 
 -- What each model costs a key's account now: {model: price}, without those that have no price for it yet; with it the models that the
--- key may use, null where it may use all, and those that a node serves now.
+-- key may use, null where it may use all, those that a node serves now, and the adapters that the account may ask: {id: base}.
 create function api.read_prices(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
@@ -27,7 +27,7 @@ begin
         from (select distinct model from prices) as models,
           price_at(models.model, key.account_id, clock_timestamp()) as price
         where price.model is not null),
-        'models', key.models, 'served', served_models())
+        'models', key.models, 'served', served_models(), 'adapters', adapters_of(key.account_id))
     end;
   end loop;
 end $$;

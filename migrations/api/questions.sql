@@ -1,6 +1,7 @@
 -- What a key may ask about a model beside generations.
 
--- The nodes that can be asked, for a key that may use the model. Items: {key_hash, address, knows_suspension, model, alias}.
+-- The nodes that can be asked, for a key that may use the model, and of an adapter its base. Items: {key_hash, address, knows_suspension,
+-- model, alias}.
 create function api.find_nodes(items jsonb) returns setof jsonb language plpgsql as $$
 declare
   item jsonb;
@@ -10,7 +11,9 @@ begin
     select * into key from keys where hash = decode(item ->> 'key_hash', 'hex');
     return next coalesce(
       admission_refusal(key, (select suspended_at from accounts where id = key.account_id), item),
-      jsonb_build_object('decision', 'found', 'nodes', live_nodes(item ->> 'model')));
+      jsonb_build_object(
+        'decision', 'found', 'nodes', live_nodes(item ->> 'model'),
+        'base', (select base from adapters where id = item ->> 'model')));
   end loop;
 end $$;
 

@@ -116,6 +116,8 @@ begin
   if refusal is null and key.models is not null and item ->> 'model' <> all (key.models)
     and coalesce(item ->> 'alias' <> all (key.models), true) then
     refusal := 'model_not_allowed';
+  elsif refusal is null and is_anothers(item ->> 'model', key.account_id) then
+    refusal := 'model_not_found';
   end if;
   return case when refusal is not null then jsonb_build_object('decision', refusal) end;
 end $$;

@@ -100,7 +100,8 @@ begin
     return case when job.state = 'running' then taken_job(job) else '{"decision": "none"}' end;
   end if;
   for candidate in
-    select next_jobs(model, verifies) from registered_nodes where id = item ->> 'node_id' and drained_at is null
+    select next_jobs(served, verifies) from registered_nodes n, served_by(n.model, adapters) as served
+    where n.id = item ->> 'node_id' and drained_at is null
   loop
     select * into job from jobs where id = candidate and state = 'queued' for update skip locked;
     continue when job.id is null;
@@ -329,9 +330,11 @@ begin
     for update skip locked)); -- one that somebody holds has just been heard of
   return (
     select count(*) from (
-      select from jobs j where model = known.model and state = 'queued' and due_at <= clock_timestamp() and can_take(j, known.verifies)
+      select from jobs j
+      where model in (select served_by(known.model, known.adapters)) and state = 'queued' and due_at <= clock_timestamp()
+        and can_take(j, known.verifies)
       union all
-      select from jobs where model = known.model and state = 'running' and leased_until < clock_timestamp()
+      select from jobs where model in (select served_by(known.model, known.adapters)) and state = 'running' and leased_until < clock_timestamp()
       limit (said ->> 'job_slots')::int) as waiting);
 end $$;
 

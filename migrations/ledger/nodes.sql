@@ -12,13 +12,14 @@ begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object('id', id, 'url', url, 'running', running, 'waiting', waiting)), '[]')
     from registered_nodes
-    where model = wanted and state = 'ready' and drained_at is null and is_live(last_seen_at)
+    where (model = wanted or wanted = any (adapters) and model = (select base from adapters where id = wanted))
+      and state = 'ready' and drained_at is null and is_live(last_seen_at)
       and (verified is null or verified = any (verifies)));
 end $$;
 
--- The models that some node can take a request for now.
+-- The models and adapters that some node can take a request for now.
 create function ledger.served_models() returns jsonb language sql as $$
-  select coalesce(jsonb_agg(distinct model), '[]') from registered_nodes
+  select coalesce(jsonb_agg(distinct served), '[]') from registered_nodes, served_by(model, adapters) as served
   where state = 'ready' and drained_at is null and is_live(last_seen_at)
 $$;
 
@@ -91,6 +92,8 @@ begin
       when boot_id = (said ->> 'boot_id')::uuid then verifies
       else '{}' end,
     boot_id = (said ->> 'boot_id')::uuid, folder_id = (said ->> 'folder_id')::uuid, boot_number = (said ->> 'boot_number')::bigint,
+    -- A gateway of the release before does not say which.
+    adapters = case when said ? 'adapters' then array(select jsonb_array_elements_text(said -> 'adapters')) else adapters end,
     sequence = (said ->> 'sequence')::bigint, report_id = (said ->> 'report_id')::uuid,
     sent_at = to_timestamp((said ->> 'sent_unix_ms')::double precision / 1000)
   where id = known.id;

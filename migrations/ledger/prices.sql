@@ -39,7 +39,8 @@ $$;
 
 -- Publishes one price; the table is locked against other publishers. Items: {model, input_nanousd_per_token,
 -- output_nanousd_per_token} and, where wanted, {service_tier, cached_input_nanousd_per_token, account_id, valid_from, valid_until,
--- only_first: not where the model has a price of this kind already}. What would change nothing is not published again.
+-- only_first: not where the model has a price of this kind already,
+-- follows: the model is an adapter, and it is its base's price}. What would change nothing is not published again.
 create function ledger.publish_one_price(item jsonb) returns jsonb language plpgsql as $$
 declare
   payer bigint := (item ->> 'account_id')::bigint;
@@ -76,6 +77,7 @@ begin
   from prices where model = item ->> 'model'
   returning * into made;
   perform announce(made);
+  perform follow_price(item, starts);
   perform audit(item, 'publish_price', payer, 'price ' || made.version || ' of ' || made.model, 
     case when latest.model is not null then price_report(latest) end, price_report(made));
   return jsonb_build_object('decision', 'published', 'version', made.version, 'price', price_report(made));

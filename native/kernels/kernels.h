@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "shape.h"
 #include "step.h"
@@ -45,6 +46,22 @@ struct KvLayer {
 enum class MatrixLayout {
   plain,
   gate_up,  // outputs are gate rows, then as many up rows; gate_up_swiglu needs row i of both together
+  lora_a,   // (rank, inputs) and
+  lora_b,   // (outputs, rank) of an adapter, for add_adapters alone
+};
+
+// What an adapter adds to neighbouring outputs of a product: in * a^T * b^T.
+struct AdapterPart {
+  int adapter;
+  int first_output;
+  float scale;      // of in * a^T
+  const Matrix& a;  // lora_a
+  const Matrix& b;  // lora_b
+};
+
+// What all adapters add to the outputs of one matrix.
+struct AdapterProduct {
+  virtual ~AdapterProduct() = default;
 };
 
 // Rows that logits and sample take at a time, at most.
@@ -69,6 +86,8 @@ class Kernels {
   virtual std::unique_ptr<Vector> make_vector(int columns) = 0;
   virtual std::unique_ptr<Activations> make_activations(int rows_max, int columns) = 0;
   virtual std::unique_ptr<KvLayer> make_kv_layer(int blocks) = 0;
+  // The matrices outlive it. Parts of one adapter have no output in common.
+  virtual std::unique_ptr<AdapterProduct> make_adapter_product(const Matrix& weight, const std::vector<AdapterPart>& parts) = 0;
 
   // Rows of a matrix are uploaded in slices, different rows from several threads at once; slices of a multiple of
   // upload_row_multiple rows are packed fastest. `write` puts rows begin ... begin + count - 1 of the slice, fp16 (count, inputs),
@@ -119,15 +138,20 @@ class Kernels {
   // qkv (tokens, (heads + 2 kv_heads) * head_size) = in (tokens, hidden) * weight^T; queries and keys rotated by their
   // position (rotate-half, fp32 angles), queries divided by sqrt(head_size); keys and values also written to the step's
   // blocks, saturated to fp16.
-  virtual void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) = 0;
+  void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) {
+    project(in, weight, qkv);
+    rope(qkv, kv);
+  }
+  // Its second half, of what project() left in qkv.
+  virtual void rope(Activations& qkv, KvLayer& kv) = 0;
 
-  // The same without rotation, of what project() left in qkv: bias is added, queries are divided, keys and values are also written.
+  // The same without rotation: bias is added, queries are divided, keys and values are also written.
   virtual void place_qkv(const Vector& bias, Activations& qkv, KvLayer& kv) = 0;
 
   // out (tokens, heads * head_size) = causal softmax(queries * keys) * values, over the paged cache
   virtual void attention(const Activations& qkv, const KvLayer& kv, Activations& out) = 0;
 
-  // out (tokens, weight.outputs) = in (tokens, weight.inputs) * weight^T
+  // out (tokens, weight.outputs) = in (tokens, weight.inputs) * weight^T; the outputs of a gate_up matrix in the device's own order
   virtual void project(const Activations& in, const Matrix& weight, Activations& out) = 0;
 
   // residual (tokens, hidden) += in (tokens, weight.inputs) * weight^T
@@ -138,6 +162,13 @@ class Kernels {
 
   // out (tokens, intermediate) = silu(in * gate^T) * (in * up^T); weight is one gate_up matrix
   virtual void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) = 0;
+
+  // The same bytes of what project() left in gate_up (tokens, 2 intermediate).
+  virtual void swiglu(const Activations& gate_up, Activations& out) = 0;
+
+  // out (tokens, outputs of the product's matrix) += what the adapter of each token's sequence adds; in (tokens, inputs), and out as project()
+  // or project_add() left it. Tokens without an adapter are left alone.
+  virtual void add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) = 0;
 
   // out (tokens, intermediate) = gelu(in + bias), by the tanh that approximates it; in is what project() left.
   virtual void gelu(const Activations& in, const Vector& bias, Activations& out) = 0;

@@ -14,6 +14,8 @@ constexpr int dimension_max = 1 << 24;
 constexpr int layers_max = 10000;
 constexpr int heads_max = 65536;
 constexpr int head_size_max = 4096;
+constexpr int adapter_rank_max = 512;
+constexpr int adapters_max = 1024;
 
 struct ModelShape {
   int vocab_size = 0;
@@ -42,6 +44,7 @@ struct StepLimits {
   int batch_tokens_max = 0;
   int sequences_max = 0;
   int blocks = 0;
+  int adapters = 0;
 };
 
 }  // namespace ziya

@@ -18,6 +18,8 @@ constexpr int32_t referenced_row(int32_t token) { return -1 - token; }
 // Stands for the token of a row that drew none, for want of finite logits or of memory: its sequence is broken, and no other.
 constexpr int32_t nothing_drawn = -1;
 
+constexpr int32_t no_adapter = -1;
+
 constexpr int unfinished_steps_max = 2;  // that are ended: one runs, one waits behind it
 
 struct StepBatch {
@@ -26,6 +28,7 @@ struct StepBatch {
   std::vector<int32_t> starts;        // (sequences) position of the first scheduled token
   std::vector<int32_t> block_counts;  // (sequences)
   std::vector<int32_t> block_tables;  // (sum of block_counts)
+  std::vector<int32_t> adapters;      // (sequences) or no_adapter; empty where none has one
 
   std::vector<Row> rows;
   std::vector<int32_t> history;     // prompt, then output, of which the last may be a reference; row after row
@@ -38,10 +41,33 @@ struct StepBatch {
   bool has_references() const {
     return std::any_of(tokens.begin(), tokens.end(), is_reference) || std::any_of(history.begin(), history.end(), is_reference);
   }
+  bool has_adapters() const {
+    return std::any_of(adapters.begin(), adapters.end(), [](int32_t adapter) { return adapter != no_adapter; });
+  }
   bool wants_alternatives() const {
     return std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.logprobs > 0; });
   }
 };
+
+// Neighbouring tokens of a step whose sequences have one adapter.
+struct AdapterRun {
+  int adapter, first_token, tokens;
+};
+
+inline std::vector<AdapterRun> adapter_runs(const StepBatch& batch) {
+  std::vector<AdapterRun> runs;
+  int token = 0;
+  for (size_t s = 0; s < batch.adapters.size(); s++) {
+    const int adapter = batch.adapters[s], tokens = batch.token_counts[s];
+    if (adapter != no_adapter) {
+      const bool goes_on = !runs.empty() && runs.back().adapter == adapter && runs.back().first_token + runs.back().tokens == token;
+      if (goes_on) runs.back().tokens += tokens;
+      else runs.push_back({adapter, token, tokens});
+    }
+    token += tokens;
+  }
+  return runs;
+}
 
 struct StepResult {
   std::vector<int32_t> tokens;      // (rows) or nothing_drawn

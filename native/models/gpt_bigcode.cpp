@@ -109,11 +109,13 @@ void GptBigCode::run_layer(const Stage& stage, int index) {
   Kernels& kernels = stage.kernels;
   kernels.layer_norm(*stage.residual, layer.attention_norm.weight, layer.attention_norm.bias, *work.normed);
   kernels.project(*work.normed, layer.qkv.weight, *work.qkv);
+  adapt(kernels, *work.normed, layer.qkv.weight, *work.qkv);
   kernels.place_qkv(layer.qkv.bias, *work.qkv, kv);
   kernels.attention(*work.qkv, kv, *work.attended);
   project_add(kernels, *work.attended, layer.attention_out, *stage.residual);
   kernels.layer_norm(*stage.residual, layer.mlp_norm.weight, layer.mlp_norm.bias, *work.normed);
   kernels.project(*work.normed, layer.up.weight, *work.up);
+  adapt(kernels, *work.normed, layer.up.weight, *work.up);
   kernels.gelu(*work.up, layer.up.bias, *work.inner);
   project_add(kernels, *work.inner, layer.down, *stage.residual);
 }
@@ -121,6 +123,7 @@ void GptBigCode::run_layer(const Stage& stage, int index) {
 void GptBigCode::project_add(Kernels& kernels, const Activations& in, const Product& product, Activations& residual) {
   kernels.project_add(in, product.weight, residual);
   kernels.add_bias(product.bias, residual);
+  adapt(kernels, in, product.weight, residual);
 }
 
 void GptBigCode::compute_logits(const Stage& stage, RowRange rows, Activations& logits) {

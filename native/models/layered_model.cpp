@@ -1,6 +1,7 @@
 #include "layered_model.h"
 
 #include <algorithm>
+#include <cmath>
 
 namespace ziya {
 
@@ -16,8 +17,43 @@ const Matrix& LayeredModel::head_beside(const Matrix& embedding, const Devices& 
   return weights_.add_matrix(shape_.tied_embeddings ? "embedding" : "head", devices.last(), shape_.vocab_size, shape_.hidden_size);
 }
 
+void LayeredModel::add_adapters(const std::vector<AdapterShape>& adapters) {
+  std::map<const WeightSlot*, std::vector<AdapterPart>> parts;
+  for (const AdapterShape& adapter : adapters) {
+    const int number = int(adapter_weights_.size());
+    Weights& weights = adapter_weights_.emplace_back();
+    for (const AdapterPartShape& part : adapter) {
+      const WeightSlot& slot = adapted_slot(part);
+      std::vector<AdapterPart>& of_slot = parts[&slot];
+      for (const AdapterPart& other : of_slot)
+        require_shape(other.adapter != number || other.first_output + other.b.outputs <= part.first_output, "adapters");
+      const std::string name = part.slot + "." + std::to_string(part.first_output);
+      const Matrix& a = weights.add_matrix(name + ".a", slot.kernels, part.rank, slot.columns(), MatrixLayout::lora_a);
+      const Matrix& b = weights.add_matrix(name + ".b", slot.kernels, part.outputs, part.rank, MatrixLayout::lora_b);
+      of_slot.push_back({number, part.first_output, part.scale, a, b});
+    }
+  }
+  for (const auto& [slot, of_slot] : parts) adapted_[slot->matrix.get()] = slot->kernels.make_adapter_product(*slot->matrix, of_slot);
+}
+
+const WeightSlot& LayeredModel::adapted_slot(const AdapterPartShape& part) const {
+  const auto& slots = weights_.slots();
+  const auto slot = std::find_if(slots.begin(), slots.end(), [&](const WeightSlot& each) { return each.name == part.slot; });
+  require_shape(slot != slots.end() && slot->matrix && part.slot.starts_with("layer."), "adapters");
+  require_shape(part.rank >= 1 && part.rank <= adapter_rank_max && std::isfinite(part.scale), "adapters");
+  require_shape(part.outputs >= 1 && part.outputs <= slot->rows() && part.first_output >= 0 &&
+                    part.first_output <= slot->rows() - part.outputs,
+                "adapters");
+  return *slot;
+}
+
+void LayeredModel::adapt(Kernels& kernels, const Activations& in, const Matrix& weight, Activations& out) const {
+  if (is_adapted(weight)) kernels.add_adapters(in, *adapted_.at(&weight), out);
+}
+
 StepResult LayeredModel::begin(const StepBatch& batch, const std::atomic<bool>& cancelled) {
   StepResult result;
+  step_has_adapters_ = batch.has_adapters();
   for (const Stage& stage : stages_) run_stage(stage, batch, cancelled, result);
   stages_.back().kernels.end_step();
   return result;

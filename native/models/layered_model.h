@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <map>
 #include <vector>
 
 #include "model.h"
@@ -13,6 +14,8 @@ namespace ziya {
 class LayeredModel : public Model {
  public:
   const Weights& weights() const override { return weights_; }
+  void add_adapters(const std::vector<AdapterShape>& adapters) override;
+  std::span<const Weights> adapter_weights() const override { return adapter_weights_; }
   StepResult begin(const StepBatch& batch, const std::atomic<bool>& cancelled) override;
   void finish(StepResult& result) override;
   bool is_asynchronous() const override { return stages_.back().kernels.is_asynchronous(); }
@@ -39,6 +42,11 @@ class LayeredModel : public Model {
   // Says whether a device may record its kernels: not where a step reads what they computed before it ends.
   virtual bool is_recordable() const { return true; }
 
+  // Whether the step that runs changes what this matrix gives, and how: out is what project() or project_add() of it left.
+  bool is_adapted(const Matrix& weight) const { return step_has_adapters_ && has_adapters(weight); }
+  bool has_adapters(const Matrix& weight) const { return adapted_.contains(&weight); }
+  void adapt(Kernels& kernels, const Activations& in, const Matrix& weight, Activations& out) const;
+
   // The matrix (vocab, hidden) of the logits: the embedding where that is tied and on the same device, else one of its own.
   const Matrix& head_beside(const Matrix& embedding, const Devices& devices);
 
@@ -48,7 +56,12 @@ class LayeredModel : public Model {
  private:
   void run_stage(const Stage& stage, const StepBatch& batch, const std::atomic<bool>& cancelled, StepResult& result);
 
+  const WeightSlot& adapted_slot(const AdapterPartShape& part) const;
+
   std::vector<Stage> stages_;
+  std::vector<Weights> adapter_weights_;
+  std::map<const Matrix*, std::unique_ptr<AdapterProduct>> adapted_;
+  bool step_has_adapters_ = false;
   std::unique_ptr<Activations> logits_;  // (logit_rows_max, vocab), on the last device
 };
 

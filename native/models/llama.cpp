@@ -2,6 +2,7 @@
 // by gpu-node/run/native/architecture/llama.ts and llama-reward.ts.
 #include "llama.h"
 
+#include <algorithm>
 #include <cmath>
 
 #include "kv_cache.h"
@@ -15,6 +16,7 @@ class LlamaLayers : public LayeredModel {
  public:
   LlamaLayers(const ModelShape& shape, const StepLimits& limits, const Devices& devices);
   int64_t kv_bytes() const override { return kv_cache_.bytes(); }
+  void add_adapters(const std::vector<AdapterShape>& adapters) override;
 
  protected:
   void embed(const Stage& stage) override { stage.kernels.embed(*embedding_, *stage.residual); }
@@ -34,7 +36,9 @@ class LlamaLayers : public LayeredModel {
     std::unique_ptr<Activations> qkv;       // (tokens, (heads + 2 kv_heads) * head_size)
     std::unique_ptr<Activations> attended;  // (tokens, heads * head_size)
     std::unique_ptr<Activations> inner;     // (tokens, intermediate)
+    std::unique_ptr<Activations> gate_up;   // (tokens, 2 intermediate), where an adapter adds to these; else null
   };
+  void run_mlp(const Stage& stage, const Layer& layer);
   void add_weights(const Devices& devices);
   Layer add_layer(const std::string& prefix, Kernels& kernels);
 
@@ -82,7 +86,18 @@ LlamaLayers::LlamaLayers(const ModelShape& shape, const StepLimits& limits, cons
     work_.push_back({.normed = stage.kernels.make_activations(tokens, shape.hidden_size),
                      .qkv = stage.kernels.make_activations(tokens, shape.qkv_columns()),
                      .attended = stage.kernels.make_activations(tokens, shape.attention_columns()),
-                     .inner = stage.kernels.make_activations(tokens, shape.intermediate_size)});
+                     .inner = stage.kernels.make_activations(tokens, shape.intermediate_size),
+                     .gate_up = nullptr});
+}
+
+void LlamaLayers::add_adapters(const std::vector<AdapterShape>& adapters) {
+  LayeredModel::add_adapters(adapters);
+  for (const Stage& stage : stages()) {
+    Work& work = work_[stage.index];
+    const auto begin = layers_.begin() + stage.layers.begin, end = layers_.begin() + stage.layers.end;
+    if (std::any_of(begin, end, [&](const Layer& layer) { return has_adapters(layer.gate_up); }))
+      work.gate_up = stage.kernels.make_activations(work.inner->rows_max, 2 * shape_.intermediate_size);
+  }
 }
 
 void LlamaLayers::add_weights(const Devices& devices) {
@@ -107,12 +122,28 @@ void LlamaLayers::run_layer(const Stage& stage, int index) {
   KvLayer& kv = kv_cache_.layer(index);
   Kernels& kernels = stage.kernels;
   kernels.rms_norm(*stage.residual, layer.attention_norm, *work.normed);
-  kernels.qkv_rope(*work.normed, layer.qkv, *work.qkv, kv);
+  kernels.project(*work.normed, layer.qkv, *work.qkv);
+  adapt(kernels, *work.normed, layer.qkv, *work.qkv);
+  kernels.rope(*work.qkv, kv);
   kernels.attention(*work.qkv, kv, *work.attended);
   kernels.project_add(*work.attended, layer.attention_out, *stage.residual);
+  adapt(kernels, *work.attended, layer.attention_out, *stage.residual);
+  run_mlp(stage, layer);
+}
+
+void LlamaLayers::run_mlp(const Stage& stage, const Layer& layer) {
+  const Work& work = work_[stage.index];
+  Kernels& kernels = stage.kernels;
   kernels.rms_norm(*stage.residual, layer.mlp_norm, *work.normed);
-  kernels.gate_up_swiglu(*work.normed, layer.gate_up, *work.inner);
+  if (is_adapted(layer.gate_up)) {
+    kernels.project(*work.normed, layer.gate_up, *work.gate_up);
+    adapt(kernels, *work.normed, layer.gate_up, *work.gate_up);
+    kernels.swiglu(*work.gate_up, *work.inner);
+  } else {
+    kernels.gate_up_swiglu(*work.normed, layer.gate_up, *work.inner);
+  }
   kernels.project_add(*work.inner, layer.down, *stage.residual);
+  adapt(kernels, *work.inner, layer.down, *stage.residual);
 }
 
 Llama::Llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices) : LlamaLayers(shape, limits, devices) {

@@ -5,6 +5,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -14,6 +15,14 @@
 
 namespace ziya {
 
+// What an adapter has for some outputs of one of the model's matrices: slots SLOT.FIRST_OUTPUT.a (rank, inputs) and .b (outputs, rank).
+struct AdapterPartShape {
+  std::string slot;
+  int first_output, outputs, rank;
+  float scale;
+};
+using AdapterShape = std::vector<AdapterPartShape>;
+
 class Model {
  public:
   virtual ~Model() = default;
@@ -21,6 +30,13 @@ class Model {
   // Whoever made the model fills these slots before its first step.
   virtual const Weights& weights() const = 0;
   virtual int64_t kv_bytes() const = 0;
+
+  // Takes adapters, each with its number as its place, before the first step. Throws EngineError bad_shape where one does not fit.
+  virtual void add_adapters(const std::vector<AdapterShape>& adapters) {
+    if (!adapters.empty()) throw EngineError("bad_shape", "adapters: this model takes none");
+  }
+  // Of each adapter; filled as the model's own are.
+  virtual std::span<const Weights> adapter_weights() const { return {}; }
 
   // A step in two halves, so that one is enqueued behind another that was not finished yet, whose tokens it may refer to. The
   // oldest is finished first, perhaps by another thread; no more than unfinished_steps_max are begun. The batch is already

@@ -70,6 +70,24 @@ async function newAccount(name = 'Ada'): Promise<string> {
   return (await json('accounts', 'create', name)).id!
 }
 
+test('an adapter is made known, given to an account and to all, listed and removed', async () => {
+  const account_id = await newAccount()
+  const create = (...more: string[]) => json('adapters', 'create', 'sql', '--model', model, ...more)
+  expect(await create()).toMatchObject({ object: 'adapter', id: 'sql', base: model, account_id: null })
+  expect(await create('--account', account_id)).toMatchObject({ account_id })
+  const { data } = await json<{ data: { id: string; account_id: string }[] }>('adapters', 'list')
+  expect(data).toMatchObject([{ id: 'sql', account_id }])
+  for (const wrong of [
+    ['sql', '--model', 'none'],
+    [model, '--model', model],
+    ['a/b', '--model', model],
+    ['other', '--model', model, '--account', '999999'],
+  ])
+    expect((await run(['adapters', 'create', ...wrong])).code).toBe(1)
+  expect(await json('adapters', 'remove', 'sql')).toMatchObject({ id: 'sql' })
+  expect((await run(['adapters', 'remove', 'sql'])).code).toBe(1)
+})
+
 describe('a node', () => {
   test('is registered, listed, changed, drained, given another key and removed', async () => {
     const [first, second] = [(await newSigner()).x, (await newSigner()).x]

@@ -19,6 +19,7 @@ import { dirname, join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { codeIn } from '../../eval/recipe.ts'
 import { freePort } from '../../local/port.ts'
+import { readStartOptions } from '../../local/start-options.mjs'
 import { openSandbox } from '../../sandbox/sandbox.ts'
 import { eventually } from '../support/stack.ts'
 
@@ -153,6 +154,31 @@ test('a model without rope_theta is refused by name', async () => {
   writeFileSync(join(model, 'config.json'), JSON.stringify(config))
   const args = ['--once', '--port', String(await freePort()), '--data', join(scratch, 'theta'), '--model', model]
   await expectRefusal(start(args), /^✗ .*rope_theta/m)
+})
+
+test('an adapter that is none is refused by name, and one without a name at once', async () => {
+  const folder = join(scratch, 'no-adapter')
+  mkdirSync(folder)
+  writeFileSync(
+    join(folder, 'adapter_config.json'),
+    JSON.stringify({ peft_type: 'IA3', r: 8, lora_alpha: 8, target_modules: ['q_proj'] }),
+  )
+  const args = ['--once', '--port', String(await freePort()), '--data', join(scratch, 'adapter')]
+  await expectRefusal(
+    start([...args, '--lora', `sql=${folder}`]),
+    /^✗ .*adapter_unsupported.*no-adapter.*peft_type is "IA3"/m,
+  )
+  for (const wrong of ['sql', '=x', 'a/b=x', 'sql='])
+    expect(readStartOptions(['--lora', wrong])).toMatchObject({ exit_code: 2 })
+  expect(readStartOptions(['--lora', 'a=/x', '--lora', 'b=/y=z'])).toMatchObject({
+    options: {
+      adapters: [
+        { name: 'a', dir: '/x' },
+        { name: 'b', dir: '/y=z' },
+      ],
+    },
+  })
+  expect(readStartOptions(['--lora', 'a=/x', '--upstream', 'http://x'])).toMatchObject({ exit_code: 2 })
 })
 
 /** Node, npm and a shell alone: no compiler, and no setpriv. */

@@ -61,6 +61,7 @@ function greedyBatch(pieces: Piece[], want_logits = false, changes: Partial<Pack
     starts: ints(pieces.map(({ start }) => start)),
     block_counts: ints(pieces.map(({ blocks }) => blocks.length)),
     block_tables: ints(pieces.flatMap(({ blocks }) => blocks)),
+    adapters: ints([]),
     rows: packed(rows.map((token) => ({ ...greedyRow, token, ...changes }))),
     history: ints([]),
     bias_ids: ints([]),

@@ -19,7 +19,7 @@ struct Bench {
 
   Bench(const Device& device, Random& random, const ModelShape& shape, int threads = 0, int tokens = batch_tokens_max)
       : random(random), precision(device.precision), shape(shape),
-        limits{.batch_tokens_max = tokens, .sequences_max = batch_tokens_max, .blocks = 200},
+        limits{.batch_tokens_max = tokens, .sequences_max = batch_tokens_max, .blocks = 200, .adapters = 3},
         kernels(device.make(shape, limits, threads > 0 ? threads : random.between(1, 3))) {}
 
   Floats random_rows(int rows, int columns) {

@@ -71,6 +71,8 @@ std::string error_text(const std::function<void()>& function);
 std::vector<Test> half_tests();
 std::vector<Test> memory_tests();
 std::vector<Test> architecture_tests();
+std::vector<Test> adapter_kernel_tests(const Device& device);  // among kernel_tests
+std::vector<Test> adapter_step_tests(const Device& device);
 std::vector<Test> attention_tests(const Device& device);
 std::vector<Test> kernel_tests(const Device& device);
 // before_step is called with each step's number, and with 0 at the end.
@@ -81,7 +83,7 @@ std::vector<Test> model_tests(const Device& device);
 std::vector<Test> identity_tests(const Device& device);
 std::vector<Test> lookahead_tests(const Device& device);
 std::vector<Test> sample_tests(const Device& device);
-std::vector<Test> step_tests(const Device& device);  // the four before it: what runs whole steps
+std::vector<Test> step_tests(const Device& device);  // what runs whole steps: the four before it, and adapter_step_tests
 std::vector<Test> check_tests();
 std::vector<Test> weights_tests();
 std::vector<Test> engine_tests();

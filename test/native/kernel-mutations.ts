@@ -75,6 +75,20 @@ const by_test: Record<string, Broken[]> = {
     ['prefill_gemm', 'max(filled - stages, 0); last', 'filled; last'],
     ['prefill_gemm', 'clusters * cluster, threads', 'clusters * cluster - 1, threads'],
   ],
+  'emulator: adapters add': [
+    ['adapters', 'item.first_token + min(t, item.tokens - 1)', 'item.first_token'],
+    ['adapters', 'work.part.first_rank + rank] = work', 'rank] = work'],
+    ['adapters', 'if (t < item.tokens) out.row', 'out.row'],
+    ['adapters', '  __syncthreads();\n  const int output', '  const int output'],
+    ['step_descriptor', 'run.first_token + done', 'run.first_token'],
+  ],
+  'emulator: adapters find': [
+    ['adapters', 'alternates ? weight.packed_row(part.first_output + output) : ', ''],
+    ['swiglu', 'row(blockIdx.x) + 2 * k', 'row(blockIdx.x) + k'],
+  ],
+  'emulator: adapters of a recorded': [
+    ['cuda_kernels', 'counts.merged_tokens > 0, counts.adapter_items > 0}', 'counts.merged_tokens > 0, false}'],
+  ],
   'emulator: rms norm ': [
     [
       'rms_norm',

@@ -249,7 +249,7 @@ std::vector<Test> kernel_tests(const Device& device) {
   const auto on = [&](const std::string& name, void (*body)(const Device&, Random&)) {
     return Test{device.name + ": " + name, [=](Random& random) { body(device, random); }};
   };
-  return {
+  std::vector<Test> tests = {
       on("embedding rows are exact", embedding_rows_are_exact),
       on("rms norm is right, for all tokens and for sampled rows", rms_norm_is_right),
       on("layer norm is right, for all tokens and for sampled rows", layer_norm_is_right),
@@ -265,6 +265,8 @@ std::vector<Test> kernel_tests(const Device& device) {
       on("products of a prefill are right, and the same alone", large_products_are_right_and_batch_invariant),
       on("products as long as the 34B's are right", long_products_are_right),
   };
+  for (const Test& test : adapter_kernel_tests(device)) tests.push_back(test);
+  return tests;
 }
 
 }  // namespace ziya::test

@@ -61,6 +61,7 @@ class HeapKernels : public Kernels {
     return std::make_unique<Activations>(rows_max, columns);
   }
   std::unique_ptr<KvLayer> make_kv_layer(int) override { return std::make_unique<KvLayer>(); }
+  std::unique_ptr<AdapterProduct> make_adapter_product(const Matrix&, const std::vector<AdapterPart>&) override { std::abort(); }
 
   // Loading needs none of these.
   void upload(Activations&, int, const float*) override { std::abort(); }
@@ -76,13 +77,15 @@ class HeapKernels : public Kernels {
   void rms_norm_rows(const Activations&, const Vector&, RowRange, Activations&) override { std::abort(); }
   void layer_norm(const Activations&, const Vector&, const Vector&, Activations&) override { std::abort(); }
   void layer_norm_rows(const Activations&, const Vector&, const Vector&, RowRange, Activations&) override { std::abort(); }
-  void qkv_rope(const Activations&, const Matrix&, Activations&, KvLayer&) override { std::abort(); }
+  void rope(Activations&, KvLayer&) override { std::abort(); }
   void place_qkv(const Vector&, Activations&, KvLayer&) override { std::abort(); }
   void attention(const Activations&, const KvLayer&, Activations&) override { std::abort(); }
   void project(const Activations&, const Matrix&, Activations&) override { std::abort(); }
   void project_add(const Activations&, const Matrix&, Activations&) override { std::abort(); }
   void add_bias(const Vector&, Activations&) override { std::abort(); }
   void gate_up_swiglu(const Activations&, const Matrix&, Activations&) override { std::abort(); }
+  void swiglu(const Activations&, Activations&) override { std::abort(); }
+  void add_adapters(const Activations&, const AdapterProduct&, Activations&) override { std::abort(); }
   void gelu(const Activations&, const Vector&, Activations&) override { std::abort(); }
   void logits(const Activations&, const Matrix&, int, Activations&) override { std::abort(); }
   void sample(const Activations&, RowRange) override { std::abort(); }

@@ -43,7 +43,7 @@ std::string error_text(const std::function<void()>& function) {
 
 std::vector<Test> step_tests(const Device& device) {
   std::vector<Test> tests;
-  for (const auto& of : {model_tests, identity_tests, lookahead_tests, sample_tests})
+  for (const auto& of : {model_tests, identity_tests, lookahead_tests, sample_tests, adapter_step_tests})
     for (const Test& test : of(device)) tests.push_back(test);
   return tests;
 }

@@ -75,7 +75,7 @@ function fnv1a(text: string): number {
   return Buffer.from(text).reduce((key, byte) => Math.imul(key ^ byte, 0x01000193) >>> 0, 0x811c9dc5)
 }
 
-function encode(values: Float32Array, dtype: TorchTensor['dtype']): Buffer {
+export function encode(values: Float32Array, dtype: TorchTensor['dtype']): Buffer {
   if (dtype === 'F32') return Buffer.from(values.buffer)
   if (dtype === 'F16') return Buffer.from(new Float16Array(values).buffer)
   return Buffer.from(Uint16Array.from(new Uint32Array(values.buffer), (bits) => bits >>> 16).buffer) // exact

@@ -72,7 +72,15 @@ export const admit = {
   answer: z.discriminatedUnion('decision', [
     admitted,
     z.strictObject({
-      decision: z.enum([...keyRefusals, 'model_not_allowed', 'no_price', 'no_flex_price', 'closed', 'locked']),
+      decision: z.enum([
+        ...keyRefusals,
+        'model_not_allowed',
+        'model_not_found',
+        'no_price',
+        'no_flex_price',
+        'closed',
+        'locked',
+      ]),
     }),
     z.strictObject({
       decision: z.enum([

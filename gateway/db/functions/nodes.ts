@@ -38,6 +38,7 @@ export const hear_node = {
     running_ids: z.array(uuid),
     journal: journalPosition.optional(),
     job_slots: count.optional(), // how many jobs it has room for
+    adapters: z.array(z.string()).optional(), // that it serves beside its model
   }),
   answer: z.discriminatedUnion('decision', [
     z.strictObject({

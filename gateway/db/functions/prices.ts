@@ -15,6 +15,7 @@ export const read_prices = {
       prices: z.record(z.string(), price),
       models: z.array(z.string()).nullable(), // that the key may use; null is all
       served: z.array(z.string()),
+      adapters: z.record(z.string(), z.string()), // that the account may ask, with their bases
     }),
     z.strictObject({ decision: z.enum(keyRefusals) }),
   ]),

@@ -10,8 +10,12 @@ const [admitted] = admit.answer.options
 export const find_nodes = {
   item: z.strictObject({ ...caller, model: z.string(), alias: z.string().optional() }),
   answer: z.discriminatedUnion('decision', [
-    z.strictObject({ decision: z.literal('found'), nodes: admitted.shape.nodes }),
-    z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed']) }),
+    z.strictObject({
+      decision: z.literal('found'),
+      nodes: admitted.shape.nodes,
+      base: z.string().nullable(), // of an adapter
+    }),
+    z.strictObject({ decision: z.enum([...keyRefusals, 'model_not_allowed', 'model_not_found']) }),
   ]),
 }
 

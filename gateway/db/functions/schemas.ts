@@ -2,6 +2,7 @@
 // while somebody waits. Tests parse every item and every answer.
 
 export * from './accounts.ts'
+export * from './adapters.ts'
 export * from './admission.ts'
 export * from './batches.ts'
 export * from './catalog.ts'

@@ -4,6 +4,7 @@
 
 import * as z from 'zod'
 import {
+  ADAPTERS_MAX,
   type JournalPosition,
   SYNC_RECORDS_MAX,
   SYNC_RUNNING_MAX,
@@ -26,7 +27,13 @@ import { parsedReport, signedAnswer } from './signed-report.ts'
 const UNIX_MS_MAX = 1e14 // in a few thousand years
 
 const report: z.ZodType<SyncRequest> = z.object({
-  node: z.object({ node_id: nodeId, url: nodeUrl, model: nodeModel, ...condition }),
+  node: z.object({
+    node_id: nodeId,
+    url: nodeUrl,
+    model: nodeModel,
+    adapters: z.array(nodeModel).max(ADAPTERS_MAX).optional(),
+    ...condition,
+  }),
   boot: z.object({ id: z.guid(), folder_id: z.guid(), number: z.int().min(0) }),
   sequence: z.int().min(0),
   sent_unix_ms: z.int().min(0).max(UNIX_MS_MAX),
@@ -56,6 +63,7 @@ export const internalSync = endpoint(
     const heard = await hearNode(c.env, {
       report_id: c.get('request_id'),
       key: signed.key,
+      adapters: [],
       ...node,
       boot_id: boot.id,
       folder_id: boot.folder_id,

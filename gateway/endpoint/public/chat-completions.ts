@@ -5,7 +5,6 @@ import { LOGPROBS_MAX, REPAIR_GAPS } from '../../../contract/internal/generation
 import { chatCompletion, chatCompletionChunk } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { type CatalogModel, namedIn } from '../../catalog/catalog.ts'
-import { catalogOf } from '../../catalog/in-force.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
@@ -16,6 +15,7 @@ import { text } from '../../field/text.ts'
 import { answerConstraint, toolFields, toolName, toolsTold, unusedOfTools } from '../../field/tools.ts'
 import { askingNothing, hint, unsupported, unusedIn } from '../../field/unused.ts'
 import { verify } from '../../field/verify.ts'
+import { catalogFor } from '../../generate/ask-model.ts'
 import { bestOf } from '../../generate/best-of.ts'
 import { type GenerationForm, generate, generateFor } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
@@ -175,7 +175,7 @@ function refuseUnranked(fields: Body): void {
 
 async function rankedChat(c: Call, caller: Caller): Promise<Response> {
   const fields = await readBody(c, body)
-  const catalog = await catalogOf(c)
+  const catalog = await catalogFor(c, caller, fields.model)
   const judge_name = fields.reward_model ?? namedIn(catalog, fields.model).judged_by
   if (judge_name === undefined) refuseUnranked(fields)
   refuseBesideRanking(c, fields)

@@ -10,12 +10,17 @@ import { messageForm } from './messages.ts'
 import { responseForm } from './responses.ts'
 
 export const forms = {
-  '/v1/chat/completions': (c: Asking, given: object) => asked(c, chatForm, given),
-  '/v1/completions': (c: Asking, given: object) => asked(c, completionForm, given),
-  '/v1/messages': (c: Asking, given: object) => asked(c, messageForm, given),
-  '/v1/responses': (c: Asking, given: object, caller: Caller) => asked(c, responseForm(c, caller), given),
+  '/v1/chat/completions': (c: Asking, given: object, caller: Caller) => asked(c, caller, chatForm, given),
+  '/v1/completions': (c: Asking, given: object, caller: Caller) => asked(c, caller, completionForm, given),
+  '/v1/messages': (c: Asking, given: object, caller: Caller) => asked(c, caller, messageForm, given),
+  '/v1/responses': (c: Asking, given: object, caller: Caller) => asked(c, caller, responseForm(c, caller), given),
 }
 
-function asked<B extends GenerationBody>(c: Asking, form: GenerationForm<B>, given: object): Promise<Asked> {
-  return formatted(c, form, checked(given, form.schema))
+function asked<B extends GenerationBody>(
+  c: Asking,
+  caller: Caller,
+  form: GenerationForm<B>,
+  given: object,
+): Promise<Asked> {
+  return formatted(c, caller, { form, fields: checked(given, form.schema) })
 }

@@ -190,7 +190,7 @@ export const countMessageTokens = endpoint(
   async (c, caller: Caller) => {
     checkVersion(c)
     const fields = await readBody(c, counting)
-    const { model, named } = await modelOf(c, fields.model)
+    const { model, named } = await modelOf(c, caller, fields.model)
     c.set('headers', unusedHeader(unusedOf((await bodyOf(c)).json() as Given)))
     const prompts = [chatPrompt(model.template, chatOf(fields))]
     const {

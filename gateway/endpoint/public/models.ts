@@ -4,18 +4,19 @@
 import { type Model, model as shown } from '../../../contract/public/model.ts'
 import { listOf } from '../../../contract/public/page.ts'
 import type { Caller } from '../../auth/authenticate.ts'
-import type { CatalogModel } from '../../catalog/catalog.ts'
+import { adapterOver, type Catalog, type CatalogModel } from '../../catalog/catalog.ts'
 import { catalogOf } from '../../catalog/in-force.ts'
 import { obtain } from '../../db/ask.ts'
 import type { Answer } from '../../db/functions.ts'
 import { endpoint } from '../../endpoint.ts'
+import type { Asking } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 
 export const listModels = endpoint(
   { says: 'Lists the models, with what they cost the account.', answer: listOf(shown) },
   async (c, caller: Caller) => {
     const book = await obtain(c.env, 'read_prices', caller, 'allowed')
-    const named = [...(await catalogOf(c))].filter(([name, { id }]) => mayUse(book, name, id))
+    const named = [...(await servedTo(c, book))].filter(([name, { id }]) => mayUse(book, name, id))
     return c.json({ object: 'list', data: named.map(([name, model]) => publicModel(name, model, book)) })
   },
 )
@@ -25,7 +26,7 @@ export const retrieveModel = endpoint(
   async (c, caller: Caller) => {
     const book = await obtain(c.env, 'read_prices', caller, 'allowed')
     const name = c.req.param('id') ?? ''
-    const model = (await catalogOf(c)).get(name)
+    const model = (await servedTo(c, book)).get(name)
     if (!model) throw new ApiError('model_not_found', { param: 'model' })
     if (!mayUse(book, name, model.id)) throw new ApiError('model_not_allowed', { param: 'model' })
     return c.json(publicModel(name, model, book))
@@ -33,6 +34,13 @@ export const retrieveModel = endpoint(
 )
 
 type Book = Extract<Answer<'read_prices'>, { decision: 'allowed' }>
+
+/** The catalog, and the adapters that the account may ask. */
+async function servedTo(c: Asking, { adapters }: Book): Promise<Catalog> {
+  const catalog = await catalogOf(c)
+  const over = Object.entries(adapters).flatMap(([id, base]) => adapterOver(catalog, id, base) ?? [])
+  return new Map([...catalog, ...over.map((model) => [model.id, model] as const)])
+}
 
 function mayUse({ models }: Book, ...names: string[]): boolean {
   return models === null || names.some((name) => models.includes(name))
@@ -46,6 +54,8 @@ function publicModel(name: string, model: CatalogModel, { prices, served }: Book
     object: 'model',
     created: Date.parse(created) / 1000,
     owned_by,
+    root: model.base ?? id,
+    parent: model.base ?? null,
     context_length: context_tokens,
     available: served.includes(id),
     pricing: price

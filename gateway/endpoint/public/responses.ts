@@ -129,13 +129,13 @@ export const createResponse = endpoint(
       return createInBackground(
         c,
         caller,
-        () => inBackground(c, form),
+        () => inBackground(c, caller, form),
         (job_id) => streamResponse(c, caller, { job_id, first: 0 }),
       )
     }),
 )
 
-async function inBackground(c: Call, form: ReturnType<typeof responseForm>): Promise<InBackground> {
+async function inBackground(c: Call, caller: Caller, form: ReturnType<typeof responseForm>): Promise<InBackground> {
   const given = await readBody(c, form.schema)
   if (firstLacked(c))
     throw unusable('A stream in the background is gone on with by GET /v1/responses/{id}?stream=true.')
@@ -146,7 +146,10 @@ async function inBackground(c: Call, form: ReturnType<typeof responseForm>): Pro
     })
   c.set('headers', unusedHeader(form.unused((await bodyOf(c)).json())))
   const window = given.background_options?.completion_window ?? 'soonest'
-  const asked = await formatted(c, form, window === 'soonest' ? given : { ...given, service_tier: 'flex' })
+  const asked = await formatted(c, caller, {
+    form,
+    fields: window === 'soonest' ? given : { ...given, service_tier: 'flex' },
+  })
   return { asked, input: form.input(), window_s: WINDOWS[window] }
 }
 
@@ -156,7 +159,7 @@ export const countInputTokens = endpoint(
   { says: 'Counts the tokens that a response would be made from.', body: counting, answer: responseInputTokens },
   async (c, caller: Caller) => {
     const fields = await readBody(c, counting)
-    const { model, named } = await modelOf(c, fields.model)
+    const { model, named } = await modelOf(c, caller, fields.model)
     c.set('headers', unusedHeader(unusedOf((await bodyOf(c)).json() as Given)))
     const prompts = [chatPrompt(model.template, chatOf(fields, await itemsFor(c, caller, fields)))]
     const {

@@ -32,7 +32,7 @@ export const tokenize = endpoint(
   { says: 'Shows the tokens of a prompt or of a conversation.', body, answer: tokenization },
   async (c, caller: Caller) => {
     const fields = await readBody(c, body)
-    const { model, named } = await modelOf(c, fields.model)
+    const { model, named } = await modelOf(c, caller, fields.model)
     const { prompts, sequence_tokens_max } = await askModel(c, caller, named, {
       prompts: [promptOf(fields, model.template)],
       with_ids: true,
@@ -62,7 +62,7 @@ export const detokenize = endpoint(
   { says: 'Shows the text of tokens.', body: tokens, answer: detokenization },
   async (c, caller: Caller) => {
     const { model, tokens: given } = await readBody(c, tokens)
-    const { named } = await modelOf(c, model)
+    const { named } = await modelOf(c, caller, model)
     const { text } = await askModel(c, caller, named, { tokens: given })
     return c.json({ prompt: text })
   },

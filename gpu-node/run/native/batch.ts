@@ -1,7 +1,7 @@
 // Flattens what a step computes for the engine: sequence after sequence, each with the blocks it may read and write.
 
 import { blocksFor } from './block-pool.ts'
-import { STEPS_UNDER_WAY_MAX, type StepBatch } from './engine.ts'
+import { NO_ADAPTER, STEPS_UNDER_WAY_MAX, type StepBatch } from './engine.ts'
 import { packRows, type Row } from './sampling.ts'
 import type { Sequence } from './sequence.ts'
 
@@ -35,12 +35,20 @@ export function buildBatch(parts: readonly StepPart[], tables: BlockTables): Ste
     starts: new Int32Array(parts.length),
     block_counts: new Int32Array(parts.length),
     block_tables: tables.take(sum(parts, blocksOf)),
+    adapters: adaptersOf(parts),
     ...packRows(rowsOf(parts)),
     want_logits: false,
   }
   const filled = { tokens: 0, blocks: 0 }
   for (let i = 0; i < parts.length; i++) fillPart(batch, i, parts[i]!, filled)
   return batch
+}
+
+const NO_ADAPTERS = new Int32Array(0)
+
+function adaptersOf(parts: readonly StepPart[]): Int32Array {
+  if (parts.every(({ sequence }) => sequence.adapter === NO_ADAPTER)) return NO_ADAPTERS
+  return Int32Array.from(parts, ({ sequence }) => sequence.adapter)
 }
 
 /** Rows that a part has in its step. */

@@ -4,7 +4,8 @@
 import { createRequire } from 'node:module'
 import { fileURLToPath } from 'node:url'
 import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
-import { DIMENSION_MAX, HEAD_SIZE_MAX, HEADS_MAX, LAYERS_MAX } from './architecture/bounds.ts'
+import { ADAPTERS_MAX } from '../../../contract/internal/sync.ts'
+import { ADAPTER_RANK_MAX, DIMENSION_MAX, HEAD_SIZE_MAX, HEADS_MAX, LAYERS_MAX } from './architecture/bounds.ts'
 import { BLOCK_TOKENS } from './block-pool.ts'
 import { ROW_LAYOUT } from './row-table.ts'
 
@@ -45,6 +46,21 @@ export interface TensorSource extends FileTensor {
   first_row: number
 }
 
+/** What an adapter adds to neighbouring rows of a slot: scale * A * B of its own slots SLOT.FIRST_OUTPUT.a (rank, inputs) and .b (outputs, rank). */
+export interface AdapterPart {
+  slot: string
+  first_output: number
+  outputs: number
+  rank: number
+  scale: number
+}
+
+/** A LoRA adapter: its parts, those of one slot in the order of their rows, and where their numbers lie. */
+export interface AdapterSource {
+  parts: AdapterPart[]
+  tensors: TensorSource[]
+}
+
 export interface EngineOptions {
   device: string // auto, cpu, cuda:N, or cuda:N,M,… by ranges of layers
   threads: number // 0 = physical cores
@@ -52,6 +68,8 @@ export interface EngineOptions {
   batch_tokens_max: number
   sequences_max: number
   isa?: 'auto' | 'avx512' | 'avx2' | 'scalar'
+  /** A sequence's adapter is its place here. */
+  adapters?: readonly AdapterSource[]
 }
 
 export interface StepBatch {
@@ -60,6 +78,7 @@ export interface StepBatch {
   starts: Int32Array // (sequences) position of its first scheduled token
   block_counts: Int32Array // (sequences)
   block_tables: Int32Array // (sum of block_counts)
+  adapters: Int32Array // (sequences) the place of its adapter, or NO_ADAPTER; empty where none has one
   rows: Uint8Array // (rows) what is drawn, as a RowTable packs it
   history: Int32Array // row after row, prompt then output, of which the last may be a reference
   bias_ids: Int32Array // row after row
@@ -68,6 +87,9 @@ export interface StepBatch {
   mask_words: Int32Array // row after row, for those that have a mask; a bit a token, the lowest first
   want_logits: boolean // for tests
 }
+
+/** In place of a sequence's adapter, where the model is to compute it as it is. */
+export const NO_ADAPTER = -1
 
 /** In place of the token of a row that drew none, for want of finite logits or of memory: its sequence is broken, and no other. */
 export const NOTHING_DRAWN = -1
@@ -92,6 +114,8 @@ export interface EngineInfo {
   arithmetic?: string
   /** Of the weights as they are computed with, however they lie in files. */
   weights_digest?: string
+  /** The same of each adapter. */
+  adapter_digests?: string[]
   weight_bytes: number
   kv_bytes: number
   parameters: number
@@ -150,6 +174,8 @@ export const CONSTANTS: Constants = {
   layers_max: LAYERS_MAX,
   heads_max: HEADS_MAX,
   head_size_max: HEAD_SIZE_MAX,
+  adapter_rank_max: ADAPTER_RANK_MAX,
+  adapters_max: ADAPTERS_MAX,
   row: ROW_LAYOUT,
 }
 

@@ -13,6 +13,8 @@ export type ModelErrorCode =
   | 'config_unsupported_rope_scaling'
   | 'generation_config_invalid'
   | 'generation_config_unsupported'
+  | 'adapter_config_invalid'
+  | 'adapter_unsupported'
   | 'weights_index_invalid'
   | 'weights_truncated'
   | 'weights_header_too_large'

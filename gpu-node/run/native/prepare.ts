@@ -19,6 +19,7 @@ export interface Room {
   sequence_tokens_max: number // what the context and all blocks hold
   undrawable_ids: readonly number[]
   grammar: Grammar | null // what every output is to be a text of
+  adapter?: number | undefined // of the engine's; none where it is missing
   judges?: boolean // the model gives each prompt a value, and nothing is drawn
 }
 
@@ -36,7 +37,10 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
     stop_ids,
     undrawable_ids: room.undrawable_ids,
     priority: request.priority,
-    cache_salt,
+    // Another adapter's keys and values are others: no salt that a ticket may have begins so.
+    ...(room.adapter === undefined
+      ? { cache_salt }
+      : { cache_salt: `${room.adapter} ${cache_salt}`, adapter: room.adapter }),
     predicted: predictedOf(request, room),
   }
   const sampling = (choice: number) => ({

@@ -19,7 +19,7 @@ import type {
   RunRequest,
 } from '../runner.ts'
 import { ChatTemplate } from './chat/chat-template.ts'
-import type { Engine } from './engine.ts'
+import type { AdapterSource, Engine } from './engine.ts'
 import { fingerprintOf } from './fingerprint.ts'
 import { Grammar } from './grammar/grammar.ts'
 import { Grammars } from './grammar/grammars.ts'
@@ -38,10 +38,16 @@ import { refuseStrangeIds } from './tokenizer/encode-prompt.ts'
 export interface NativeRunnerOptions {
   model: Pick<Model, 'shape' | 'tokenizer' | 'eos_ids'> & Partial<Pick<Model, 'chat_template' | 'architecture'>>
   engine: Engine
+  /** What the engine was loaded with, by the names that requests call them by. */
+  adapters?: readonly NamedAdapter[]
   limits: SchedulerLimits
   lookahead: 'auto' | 'on' | 'off' // auto: on a GPU
   /** Told of an error that ended one sequence alone. */
   onFault?: (error: unknown) => void
+}
+
+export interface NamedAdapter extends AdapterSource {
+  name: string
 }
 
 export class NativeRunner implements Runner {
@@ -52,6 +58,7 @@ export class NativeRunner implements Runner {
   readonly #grammars: Grammars
   readonly #chat_template: ChatTemplate | null
   readonly #undrawable_ids: readonly number[]
+  readonly #adapters: ReadonlyMap<string, { place: number; fingerprint: string }>
   readonly #fingerprint: string | null
 
   constructor(options: NativeRunnerOptions) {
@@ -62,6 +69,7 @@ export class NativeRunner implements Runner {
     this.#chat_template = chatTemplateOf(model)
     this.#undrawable_ids = undrawableIds(model)
     this.#fingerprint = engine.info.weights_digest === undefined ? null : fingerprintOf(model.shape, engine.info)
+    this.#adapters = adaptersOf(options)
     this.#scheduler = new Scheduler({ ...limits, vocab_size: model.shape.vocab_size })
     this.#loop = new StepLoop({ engine, scheduler: this.#scheduler, looks_ahead, ...(onFault && { onFault }) })
     this.sequence_tokens_max = Math.min(model.shape.context_tokens, this.#scheduler.sequence_tokens_max)
@@ -98,8 +106,10 @@ export class NativeRunner implements Runner {
     assert(held === null || held instanceof Grammar, 'a constraint is held by the runner that is to follow it')
     const { model } = this.#options
     const limits = { sequence_tokens_max: this.sequence_tokens_max, undrawable_ids: this.#undrawable_ids }
-    const room = { model, ...limits, grammar: held, judges: this.#judges }
-    return new NativeRun(request, prepareChoices(request, cache_salt, room), this.#loop, this.#fingerprint)
+    const adapter = this.#adapters.get(request.model)
+    const room = { model, ...limits, adapter: adapter?.place, grammar: held, judges: this.#judges }
+    const choices = prepareChoices(request, cache_salt, room)
+    return new NativeRun(request, choices, this.#loop, adapter?.fingerprint ?? this.#fingerprint)
   }
 
   encode(prompts: PromptPart[][], truncated: Truncation = { max_tokens: 0 }): number[][] {
@@ -151,6 +161,14 @@ export class NativeRunner implements Runner {
     if (output && 'is_broken' in output)
       throw Object.assign(new Error('the model computed a logit that is not finite'), { code: 'logits_not_finite' })
   }
+}
+
+function adaptersOf({ adapters = [], model: { shape }, engine: { info } }: NativeRunnerOptions) {
+  const known = adapters.map(({ name, parts }, place) => {
+    const digest = info.adapter_digests?.[place]
+    return [name, { place, fingerprint: fingerprintOf(shape, info, { parts, digest }) }] as const
+  })
+  return new Map(known)
 }
 
 function chatTemplateOf({ chat_template, tokenizer }: NativeRunnerOptions['model']): ChatTemplate | null {

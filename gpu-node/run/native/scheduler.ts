@@ -177,7 +177,7 @@ export class Scheduler {
       if (plan.is_ahead) return null // drafts follow the token that is still being drawn, and are worth more
       this.#draft(parts, plan.tokens_left, cost)
     }
-    const whole = parts.filter(({ sequence }) => sequence.state === 'running')
+    const whole = byAdapter(parts.filter(({ sequence }) => sequence.state === 'running'))
     if (whole.length === 0) return null
     this.#last_step = { parts: whole, batch: buildBatch(whole, this.#tables) }
     bookAsUnderWay(whole)
@@ -464,6 +464,11 @@ export class Scheduler {
     this.#running.splice(this.#running.indexOf(sequence), 1)
     this.#memory.leave(sequence)
   }
+}
+
+/** Neighbours of one adapter are computed together. */
+function byAdapter(parts: StepPart[]): StepPart[] {
+  return parts.sort((a, b) => a.sequence.adapter - b.sequence.adapter)
 }
 
 function lacksMask({ reading }: Sequence): boolean {

@@ -15,7 +15,7 @@
 import assert from 'node:assert/strict'
 import type { FinishReason, Priority } from '../../../contract/internal/generation.ts'
 import { BLOCK_TOKENS } from './block-pool.ts'
-import { referenceTo } from './engine.ts'
+import { NO_ADAPTER, referenceTo } from './engine.ts'
 import type { Reading } from './grammar/grammar.ts'
 import { Prediction } from './prediction.ts'
 import type { CachedBlock } from './prefix-cache.ts'
@@ -34,6 +34,8 @@ export interface SequenceOptions {
   priority: Priority
   /** Whose cached blocks it may use. */
   cache_salt: string
+  /** The place of the adapter that it is computed with. */
+  adapter?: number
   /** What its output is predicted to be. */
   predicted?: readonly number[] | undefined
   /** A sequence over the same prompt that computes it first; this one waits for those blocks. */
@@ -56,6 +58,7 @@ export class Sequence {
   readonly priority: Priority
   readonly cache_salt: string
   readonly leader: Sequence | null
+  readonly adapter: number
   readonly reading: Reading | null
   readonly is_judged: boolean
   readonly tokens: number[] // prompt, then output
@@ -88,6 +91,7 @@ export class Sequence {
     this.priority = options.priority
     this.cache_salt = options.cache_salt
     this.leader = options.leader ?? null
+    this.adapter = options.adapter ?? NO_ADAPTER
     this.reading = options.reading ?? null
     this.is_judged = options.is_judged ?? false
     this.tokens = [...options.prompt]

@@ -22,6 +22,31 @@ struct MatmulArgs {
   Epilogue epilogue;
 };
 
+// out (tokens, ranks) = scale * x (tokens, k) * a^T, with a as rows; k is a multiple of 32, padded with zeros.
+struct ShrinkArgs {
+  const float* x;
+  int64_t x_stride;
+  int tokens;
+  const uint16_t* a;
+  int k;
+  float scale;
+  float* out;
+  int64_t out_stride;
+};
+
+// out (tokens, outputs) += x (tokens, rank) * b^T, with b as panels, of which panel p adds to the `width` columns from p * panel_step on.
+struct ExpandArgs {
+  const float* x;
+  int64_t x_stride;
+  int tokens;
+  const uint16_t* b;
+  int rank;
+  int outputs;
+  float* out;
+  int64_t out_stride;
+  int panel_step;
+};
+
 // The queries of `tokens` neighbouring tokens and one group of heads, which share one KV head.
 struct AttentionTask {
   const float* q;  // (tokens, q_stride) at the group's first head; already scaled by 1 / sqrt(head_size)
@@ -56,6 +81,12 @@ struct Bodies {
 
   // out = gelu(x + bias), by tanh; count is a multiple of width.
   void (*gelu)(const float* x, const float* bias, int count, float* out);
+
+  // out = silu(gate) * up, whose panels alternate; count is a multiple of width.
+  void (*swiglu)(const float* gate_up, int count, float* out);
+
+  void (*shrink)(const ShrinkArgs& args, int rank_begin, int rank_end);
+  void (*expand)(const ExpandArgs& args, int panel_begin, int panel_end);
 
   // scratch: tokens * group * (2 * value_stride + attention_fold + 2) floats
   void (*attention)(const AttentionTask& task, float* scratch);

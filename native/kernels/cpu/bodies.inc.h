@@ -277,6 +277,94 @@ void gelu(const float* x, const float* bias, int count, float* out) {
   for (int i = 0; i < count; i += width) store(out + i, gelu(add(load(x + i), load(bias + i))));
 }
 
+void swiglu(const float* gate_up, int count, float* out) {
+  for (int i = 0; i < count; i += width) store(out + i, mul(silu(load(gate_up + 2 * i)), load(gate_up + 2 * i + width)));
+}
+
+// R tokens and K ranks. Each sum is of the even vectors and of the odd ones.
+template <int R, int K>
+void shrink_tile(const ShrinkArgs& args, int token, int rank) {
+  const float* x = args.x + token * args.x_stride;
+  const uint16_t* a = args.a + int64_t(rank) * args.k;
+  Floats sum[R][K][2];
+#pragma GCC unroll 8
+  for (int r = 0; r < R; r++)
+#pragma GCC unroll 8
+    for (int j = 0; j < K; j++) sum[r][j][0] = sum[r][j][1] = set1(0);
+  for (int k = 0; k < args.k; k += 2 * width) {
+#pragma GCC unroll 8
+    for (int j = 0; j < K; j++) {
+      const Floats even = load(a + j * args.k + k), odd = load(a + j * args.k + k + width);
+      prefetch(a + K * args.k + j * args.k + k);  // the ranks behind these
+#pragma GCC unroll 8
+      for (int r = 0; r < R; r++) {
+        sum[r][j][0] = fma(load(x + r * args.x_stride + k), even, sum[r][j][0]);
+        sum[r][j][1] = fma(load(x + r * args.x_stride + k + width), odd, sum[r][j][1]);
+      }
+    }
+  }
+  for (int r = 0; r < R; r++)
+    for (int j = 0; j < K; j++)
+      args.out[(token + r) * args.out_stride + rank + j] = args.scale * sum_lanes(add(sum[r][j][0], sum[r][j][1]));
+}
+
+template <int K>
+void shrink_ranks(const ShrinkArgs& args, int rank) {
+  int token = 0;
+  for (; token + 2 <= args.tokens; token += 2) shrink_tile<2, K>(args, token, rank);
+  if (token < args.tokens) shrink_tile<1, K>(args, token, rank);
+}
+
+void shrink(const ShrinkArgs& args, int rank_begin, int rank_end) {
+  int rank = rank_begin;
+  for (; rank + 4 <= rank_end; rank += 4) shrink_ranks<4>(args, rank);
+  for (; rank < rank_end; rank++) shrink_ranks<1>(args, rank);
+}
+
+inline void add_panel(float* out, const float* sums, int count) {
+  if (count >= width) {
+    store(out, add(load(out), load(sums)));
+    return;
+  }
+  for (int i = 0; i < count; i++) out[i] += sums[i];
+}
+
+// One token and C neighbouring panels, whose sums are as many chains: fewer would not hide the latency of fma.
+template <int C>
+void expand_token(const ExpandArgs& args, int panel) {
+  float sums[C * width];
+  const int64_t panel_size = int64_t(args.rank) * width;
+  tile<1, C, prefetch_bytes>(args.x, args.x_stride, args.b + panel * panel_size, width, panel_size, args.rank, sums, C * width, false);
+  for (int c = 0; c < C; c++)
+    add_panel(args.out + int64_t(panel + c) * args.panel_step, sums + c * width, args.outputs - (panel + c) * width);
+}
+
+// C neighbouring panels and all tokens.
+template <int C>
+void expand_panels(const ExpandArgs& args, int panel) {
+  constexpr int tokens_at_once = 64 / C;
+  float sums[tokens_at_once * C * width];
+  const int64_t panel_size = int64_t(args.rank) * width;
+  const uint16_t* b = args.b + panel * panel_size;
+  for (int token = 0; token < args.tokens; token += tokens_at_once) {
+    const int count = least(tokens_at_once, args.tokens - token);
+    const float* x = args.x + token * args.x_stride;
+    tiles<C>(count, x, args.x_stride, b, width, panel_size, args.rank, sums, C * width, false);
+    for (int t = 0; t < count; t++)
+      for (int c = 0; c < C; c++)
+        add_panel(args.out + (token + t) * args.out_stride + int64_t(panel + c) * args.panel_step, sums + (t * C + c) * width,
+                  args.outputs - (panel + c) * width);
+  }
+}
+
+void expand(const ExpandArgs& args, int panel_begin, int panel_end) {
+  int panel = panel_begin;
+  if (args.tokens == 1)
+    for (; panel + 8 <= panel_end; panel += 8) expand_token<8>(args, panel);
+  for (; panel + 2 <= panel_end; panel += 2) expand_panels<2>(args, panel);
+  if (panel < panel_end) expand_panels<1>(args, panel);
+}
+
 float maximum(const float* x, int count) {
   Floats result = load(x);
   for (int i = width; i < count; i += width) result = max(result, load(x + i));
@@ -399,7 +487,7 @@ void attention(const AttentionTask& task, float* scratch) {
 }
 
 Bodies make_bodies(const char* name) {
-  return {name, width, matmul_scratch_floats, matmul, rms_norm, layer_norm, gelu, attention, maximum, exp_sum};
+  return {name, width, matmul_scratch_floats, matmul, rms_norm, layer_norm, gelu, swiglu, shrink, expand, attention, maximum, exp_sum};
 }
 
 }  // namespace

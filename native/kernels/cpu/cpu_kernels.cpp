@@ -51,6 +51,7 @@ class CpuKernels : public Kernels {
   std::unique_ptr<Vector> make_vector(int columns) override { return std::make_unique<CpuVector>(columns); }
   std::unique_ptr<Activations> make_activations(int rows_max, int columns) override;
   std::unique_ptr<KvLayer> make_kv_layer(int blocks) override;
+  std::unique_ptr<AdapterProduct> make_adapter_product(const Matrix& weight, const std::vector<AdapterPart>& parts) override;
 
   void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) override;
   void upload(Vector& to, const float* values) override;
@@ -69,13 +70,15 @@ class CpuKernels : public Kernels {
   void rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) override;
   void layer_norm(const Activations& in, const Vector& weight, const Vector& bias, Activations& out) override;
   void layer_norm_rows(const Activations& in, const Vector& weight, const Vector& bias, RowRange rows, Activations& out) override;
-  void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) override;
+  void rope(Activations& qkv, KvLayer& kv) override;
   void place_qkv(const Vector& bias, Activations& qkv, KvLayer& kv) override;
   void attention(const Activations& qkv, const KvLayer& kv, Activations& out) override;
   void project(const Activations& in, const Matrix& weight, Activations& out) override;
   void project_add(const Activations& in, const Matrix& weight, Activations& residual) override;
   void add_bias(const Vector& bias, Activations& residual) override;
   void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) override;
+  void swiglu(const Activations& gate_up, Activations& out) override;
+  void add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) override;
   void gelu(const Activations& in, const Vector& bias, Activations& out) override;
   void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) override;
   void sample(const Activations& logits, RowRange range) override;
@@ -89,6 +92,7 @@ class CpuKernels : public Kernels {
   template <class Body>
   void each_token(const Body& body);
   void place_tokens(const StepBatch& batch);
+  void share_out(const CpuAdapterProduct& product);
   void compute_angles();
   void rotate(float* head, int token, float scale) const;
   void store_key_value(const float* key, const float* value, int token, int head, const CpuKvLayer& kv) const;
@@ -114,7 +118,20 @@ class CpuKernels : public Kernels {
   std::vector<float> angles_;            // (tokens, head_size) cosines, then sines
   std::span<const int32_t> tokens_, history_;  // the batch's, references resolved
   std::vector<int32_t> resolved_tokens_, resolved_history_;
+  std::vector<AdapterRun> adapter_runs_;
   std::vector<Drawn> drawn_;  // (rows)
+
+  // What add_adapters shares out: ranks [begin, end) of a part for the tokens of a run, or panels; or all of both.
+  struct AdapterPiece {
+    const AdapterRun& run;
+    const CpuAdapterPart& part;
+    int begin, end;
+  };
+  template <class Body>
+  void each_piece(const std::vector<AdapterPiece>& pieces, const Body& body);
+  std::vector<AdapterPiece> whole_parts_, shrink_pieces_, expand_pieces_;
+  int adapter_ranks_max_ = 0;  // of one adapter in one product
+  std::vector<float> shrunk_;  // (tokens, adapter_ranks_max)
 
   std::vector<int32_t> drawn_before_;  // (rows of the step that was ended last) their tokens
   struct EndedStep {
@@ -175,6 +192,23 @@ std::unique_ptr<KvLayer> CpuKernels::make_kv_layer(int blocks) {
   return layer;
 }
 
+std::unique_ptr<AdapterProduct> CpuKernels::make_adapter_product(const Matrix& weight, const std::vector<AdapterPart>& parts) {
+  auto product = std::make_unique<CpuAdapterProduct>();
+  const bool alternates = cpu(weight).layout == MatrixLayout::gate_up;
+  for (const AdapterPart& part : parts) {
+    const bool is_up = alternates && part.first_output > 0;
+    if (alternates && (part.b.outputs != weight.outputs / 2 || (is_up && part.first_output != part.b.outputs)))
+      throw EngineError("bad_shape", "an adapter changes the gate or the up rows, and all of them");
+    product->of_adapters.resize(std::max<size_t>(product->of_adapters.size(), part.adapter + 1));
+    std::vector<CpuAdapterPart>& own = product->of_adapters[part.adapter];
+    const int first_rank = own.empty() ? 0 : own.back().first_rank + own.back().a.outputs;
+    own.push_back({cpu(part.a), cpu(part.b), part.scale, alternates ? is_up * bodies_.width : part.first_output,
+                   alternates ? 2 * bodies_.width : bodies_.width, first_rank});
+    adapter_ranks_max_ = std::max(adapter_ranks_max_, first_rank + part.a.outputs);
+  }
+  return product;
+}
+
 // panel[k * width + lane] = rows[lane * inputs + k], by way of a tile: rows of some lengths begin in one cache set, and read column
 // by column would push one another out.
 void pack_panel(const uint16_t* rows, int inputs, int lanes, uint16_t* panel, int width) {
@@ -193,6 +227,10 @@ void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRow
   const int inputs = matrix.inputs, width = matrix.width;
   const auto fp16 = std::make_unique_for_overwrite<uint16_t[]>(size_t(rows) * inputs);
   write(0, rows, fp16.get());
+  if (matrix.layout == MatrixLayout::lora_a) {
+    for (int row = 0; row < rows; row++) std::copy_n(fp16.get() + int64_t(row) * inputs, inputs, matrix.at(first_row + row));
+    return;
+  }
   for (int row = 0; row < rows;) {
     uint16_t* panel = matrix.at(first_row + row);
     // The rows that lie in one panel are written together, so that its cache lines are filled once.
@@ -224,6 +262,8 @@ void CpuKernels::begin_step(const StepBatch& batch) {
   tokens_ = batch.tokens;
   history_ = batch.history;
   place_tokens(batch);
+  adapter_runs_ = adapter_runs(batch);
+  shrunk_.resize(adapter_runs_.empty() ? 0 : batch.tokens.size() * adapter_ranks_max_);
   drawn_.assign(batch.rows.size(), {});
   if (shape_.has_rope()) compute_angles();
 }
@@ -388,8 +428,7 @@ void CpuKernels::matmul(const Activations& in, const Matrix& weight, int rows, c
   });
 }
 
-void CpuKernels::qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) {
-  matmul(in, weight, tokens(), qkv, Epilogue::store);
+void CpuKernels::rope(Activations& qkv, KvLayer& kv) {
   const float query_scale = 1.0f / std::sqrt(float(shape_.head_size));
   const auto rotate_and_store = [&](int64_t begin, int64_t end, int) {
     for (int64_t token = begin; token < end; token++) {
@@ -494,6 +533,70 @@ void CpuKernels::add_bias(const Vector& bias, Activations& residual) {
 
 void CpuKernels::gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) {
   matmul(in, weight, tokens(), out, Epilogue::swiglu);
+}
+
+void CpuKernels::swiglu(const Activations& gate_up, Activations& out) {
+  const int padded = int(round_up(out.columns, bodies_.width));
+  each_token([&](int64_t token) { bodies_.swiglu(cpu(gate_up).row(token), padded, cpu(out).row(token)); });
+}
+
+void CpuKernels::add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) {
+  const auto shrunk = [&](const AdapterPiece& piece) {
+    return shrunk_.data() + int64_t(piece.run.first_token) * adapter_ranks_max_ + piece.part.first_rank;
+  };
+  const auto shrink = [&](const AdapterPiece& piece) {
+    const auto& [run, part, begin, end] = piece;
+    bodies_.shrink({.x = cpu(in).row(run.first_token), .x_stride = cpu(in).stride, .tokens = run.tokens, .a = part.a.at(0),
+                    .k = part.a.row_stride(), .scale = part.scale, .out = shrunk(piece), .out_stride = adapter_ranks_max_},
+                   begin, end);
+  };
+  const auto expand = [&](const AdapterPiece& piece) {
+    const auto& [run, part, begin, end] = piece;
+    bodies_.expand({.x = shrunk(piece), .x_stride = adapter_ranks_max_, .tokens = run.tokens, .b = part.b.at(0),
+                    .rank = part.a.outputs, .outputs = part.b.outputs, .out = cpu(out).row(run.first_token) + part.first_column,
+                    .out_stride = cpu(out).stride, .panel_step = part.panel_step},
+                   begin, end);
+  };
+  share_out(static_cast<const CpuAdapterProduct&>(product));
+  if (int(whole_parts_.size()) < 2 * pool_.threads()) {
+    each_piece(shrink_pieces_, shrink);
+    each_piece(expand_pieces_, expand);
+    return;
+  }
+  // There are enough for every thread, and none has to wait in the middle.
+  each_piece(whole_parts_, [&](const AdapterPiece& piece) {
+    const auto& [run, part, begin, end] = piece;
+    shrink({run, part, 0, part.a.outputs});
+    expand({run, part, 0, end});
+  });
+}
+
+// Neighbouring pieces are one thread's: each is of some microseconds.
+template <class Body>
+void CpuKernels::each_piece(const std::vector<AdapterPiece>& pieces, const Body& body) {
+  pool_.split(int64_t(pieces.size()), [&](int64_t begin, int64_t end, int) {
+    for (int64_t i = begin; i < end; i++) body(pieces[i]);
+  });
+}
+
+void CpuKernels::share_out(const CpuAdapterProduct& product) {
+  constexpr int values_a_piece = 1 << 15;
+  whole_parts_.clear();
+  shrink_pieces_.clear();
+  expand_pieces_.clear();
+  for (const AdapterRun& run : adapter_runs_) {
+    if (run.adapter >= int(product.of_adapters.size())) continue;
+    for (const CpuAdapterPart& part : product.of_adapters[run.adapter]) {
+      const int ranks = part.a.outputs, panels = int(round_up(part.b.outputs, bodies_.width)) / bodies_.width;
+      whole_parts_.push_back({run, part, 0, panels});
+      const int ranks_at_once = std::max(1, values_a_piece / part.a.inputs);
+      const int panels_at_once = std::max(1, values_a_piece / (ranks * bodies_.width));
+      for (int begin = 0; begin < ranks; begin += ranks_at_once)
+        shrink_pieces_.push_back({run, part, begin, std::min(ranks, begin + ranks_at_once)});
+      for (int begin = 0; begin < panels; begin += panels_at_once)
+        expand_pieces_.push_back({run, part, begin, std::min(panels, begin + panels_at_once)});
+    }
+  }
 }
 
 void CpuKernels::gelu(const Activations& in, const Vector& bias, Activations& out) {

@@ -11,7 +11,8 @@ namespace ziya {
 
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
-// Panels [outputs / width][inputs][width], padded with zeros to whole pairs. In a gate_up matrix even panels are gate.
+// Panels [outputs / width][inputs][width], padded with zeros to whole pairs. In a gate_up matrix even panels are gate. A lora_a matrix has
+// rows, each padded to row_stride: its few rows would fill no panel.
 struct CpuMatrix : Matrix {
   CpuMatrix(int outputs, int inputs, MatrixLayout layout, int width)
       : Matrix(outputs, inputs),
@@ -19,9 +20,11 @@ struct CpuMatrix : Matrix {
         width(width),
         pairs(layout == MatrixLayout::gate_up ? (outputs / 2 + width - 1) / width
                                               : (outputs + 2 * width - 1) / (2 * width)),
-        memory(size_t(pairs) * 2 * width * inputs * sizeof(uint16_t)) {}
+        memory((layout == MatrixLayout::lora_a ? size_t(outputs) * row_stride() : size_t(pairs) * 2 * width * inputs) * sizeof(uint16_t)) {}
 
+  int row_stride() const { return int(round_up(inputs, 32)); }
   uint16_t* at(int row) const {
+    if (layout == MatrixLayout::lora_a) return memory.as<uint16_t>() + int64_t(row) * row_stride();
     int panel = row / width, lane = row % width;
     if (layout == MatrixLayout::gate_up) {
       const int up = row >= outputs / 2;
@@ -54,6 +57,19 @@ struct CpuActivations : Activations {
 
   const int64_t stride;
   Memory memory;
+};
+
+// An AdapterPart: its panel p adds to the columns first_column + p * panel_step on, `outputs` in all.
+struct CpuAdapterPart {
+  const CpuMatrix& a;
+  const CpuMatrix& b;
+  float scale;
+  int first_column, panel_step;
+  int first_rank;  // its columns among those that its adapter has in this product
+};
+
+struct CpuAdapterProduct : AdapterProduct {
+  std::vector<std::vector<CpuAdapterPart>> of_adapters;
 };
 
 // keys [block][kv_head][head_size][block_tokens], values [block][kv_head][block_tokens][value_stride]

@@ -57,6 +57,19 @@ struct CudaActivations : Activations {
   bool is_half = false;
 };
 
+// Rows as they are, padded to whole units: an adapter's matrices would fill no tiles.
+struct CudaRows : Matrix {
+  CudaRows(int outputs, int inputs)
+      : Matrix(outputs, inputs), stride(round_up(inputs, unit_halves)), memory(size_t(outputs) * stride * sizeof(half), "memory for an adapter") {}
+  const int stride;
+  DeviceMemory memory;
+};
+
+struct CudaAdapterProduct : AdapterProduct {
+  AdapterView view = {};
+  DeviceMemory parts, of_adapters;
+};
+
 struct CudaKvLayer : KvLayer {
   CudaKvLayer(size_t bytes, int kv_heads, int head_stride)
       : keys(bytes, "memory for the KV cache"), values(bytes, "memory for the KV cache"),
@@ -73,6 +86,7 @@ size_t upload_slot_bytes(const ModelShape& shape) {
 
 CudaActivations& own(Activations& a) { return static_cast<CudaActivations&>(a); }
 const CudaActivations& own(const Activations& a) { return static_cast<const CudaActivations&>(a); }
+const CudaRows& own_rows(const Matrix& m) { return static_cast<const CudaRows&>(m); }
 const CudaMatrix& own(const Matrix& m) { return static_cast<const CudaMatrix&>(m); }
 const float* own(const Vector& v) { return static_cast<const CudaVector&>(v).memory.as<float>(); }
 
@@ -114,6 +128,7 @@ void copy_top_logprobs(const DrawnToken* drawn, int rows, StepResult& result) {
 struct RecordingKey {
   int bucket, logit_parts;
   bool has_narrow, has_wide, has_parts;  // of the attention
+  bool has_adapters;
   auto operator<=>(const RecordingKey&) const = default;
 };
 
@@ -132,6 +147,7 @@ class CudaKernels : public Kernels {
   std::unique_ptr<Vector> make_vector(int columns) override;
   std::unique_ptr<Activations> make_activations(int rows_max, int columns) override;
   std::unique_ptr<KvLayer> make_kv_layer(int blocks) override;
+  std::unique_ptr<AdapterProduct> make_adapter_product(const Matrix& weight, const std::vector<AdapterPart>& parts) override;
 
   void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) override;
   void upload(Vector& to, const float* values) override;
@@ -160,13 +176,15 @@ class CudaKernels : public Kernels {
   void rms_norm_rows(const Activations& in, const Vector& weight, RowRange rows, Activations& out) override;
   void layer_norm(const Activations& in, const Vector& weight, const Vector& bias, Activations& out) override;
   void layer_norm_rows(const Activations& in, const Vector& weight, const Vector& bias, RowRange rows, Activations& out) override;
-  void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) override;
+  void rope(Activations& qkv, KvLayer& kv) override;
   void place_qkv(const Vector& bias, Activations& qkv, KvLayer& kv) override;
   void attention(const Activations& qkv, const KvLayer& kv, Activations& out) override;
   void project(const Activations& in, const Matrix& weight, Activations& out) override;
   void project_add(const Activations& in, const Matrix& weight, Activations& residual) override;
   void add_bias(const Vector& bias, Activations& residual) override;
   void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) override;
+  void swiglu(const Activations& gate_up, Activations& out) override;
+  void add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) override;
   void gelu(const Activations& in, const Vector& bias, Activations& out) override;
   void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) override;
   void sample(const Activations& logits, RowRange range) override;
@@ -184,11 +202,14 @@ class CudaKernels : public Kernels {
   void multiply_halves(Epilogue epilogue, const ActivationView& in, const CudaMatrix& matrix, int rows, const ActivationView& out);
   void multiply(Epilogue epilogue, const Activations& in, const Matrix& weight, int rows, const ActivationView& out);
   void upload_angles();
+  void upload_plain(const CudaRows& to, int first_row, int rows, const WriteRows& write);
+  template <class T>
+  void upload(T* to, const std::vector<T>& values);
 
   const DeviceChoice device_;
   bool records_steps_;
   const bool has_random_cache_;
-  const int batch_tokens_max_;
+  const int batch_tokens_max_, adapters_;
   const ModelShape shape_;
   const CudaParts fast_;
   const HeadShape heads_;
@@ -204,6 +225,7 @@ class CudaKernels : public Kernels {
   DeviceMemory partials_;
   DeviceMemory attention_values_, attention_scales_;  // AttentionParts
   DeviceMemory scores_;  // (logit_rows_max, vocab) fp32
+  DeviceMemory shrunk_;  // what adapters make of a product's inputs
   DeviceMemory drawn_;   // (batch_tokens_max) DrawnToken
   int rows_drawn_ = 0;   // by the step that was ended last
   std::array<EndedStep, unfinished_steps_max> ended_;
@@ -222,6 +244,7 @@ CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, cons
       records_steps_(options.records_steps),
       has_random_cache_(options.has_random_cache),
       batch_tokens_max_(limits.batch_tokens_max),
+      adapters_(limits.adapters),
       shape_(shape),
       fast_(possible(options.fast)),
       heads_{shape.heads, shape.kv_heads, shape.head_size},
@@ -278,6 +301,11 @@ void CudaKernels::clear(const DeviceMemory& memory) {
 
 std::unique_ptr<Matrix> CudaKernels::make_matrix(int outputs, int inputs, MatrixLayout layout) {
   device_.select();
+  if (layout == MatrixLayout::lora_a || layout == MatrixLayout::lora_b) {
+    auto rows = std::make_unique<CudaRows>(outputs, inputs);
+    clear(rows->memory);
+    return rows;
+  }
   auto matrix = std::make_unique<CudaMatrix>(outputs, inputs, layout);
   clear(matrix->memory);
   clear(matrix->arrivals);
@@ -317,9 +345,58 @@ void CudaKernels::fill_cache(const DeviceMemory& memory) {
 
 void CudaKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) {
   device_.select();
+  if (const auto* plain = dynamic_cast<CudaRows*>(&to)) return upload_plain(*plain, first_row, rows, write);
   ring_.upload(own(to).view, first_row, rows, write);
   const std::lock_guard lock(upload_mutex_);
   are_weights_packed_ = false;
+}
+
+void CudaKernels::upload_plain(const CudaRows& to, int first_row, int rows, const WriteRows& write) {
+  std::vector<uint16_t> fp16(size_t(rows) * to.inputs), padded(size_t(rows) * to.stride);
+  write(0, rows, fp16.data());
+  for (int row = 0; row < rows; row++) std::copy_n(fp16.data() + int64_t(row) * to.inputs, to.inputs, padded.data() + int64_t(row) * to.stride);
+  upload(to.memory.as<uint16_t>() + int64_t(first_row) * to.stride, padded);
+}
+
+// What the device has not before the call returns.
+template <class T>
+void CudaKernels::upload(T* to, const std::vector<T>& values) {
+  const std::lock_guard lock(upload_mutex_);
+  check(cudaMemcpyAsync(to, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice, stream_), "a copy of an adapter");
+  stream_.synchronize();
+}
+
+std::unique_ptr<AdapterProduct> CudaKernels::make_adapter_product(const Matrix& weight, const std::vector<AdapterPart>& parts) {
+  device_.select();
+  auto product = std::make_unique<CudaAdapterProduct>();
+  AdapterView& view = product->view;
+  view.weight = own(weight).view;
+  std::vector<AdapterPartView> views;
+  std::vector<Span> of_adapters(adapters_);
+  for (const AdapterPart& part : parts) {
+    const CudaRows &a = own_rows(part.a), &b = own_rows(part.b);
+    Span& own_parts = of_adapters.at(part.adapter);
+    if (own_parts.count++ == 0) own_parts.begin = int32_t(views.size());
+    const int first_rank = own_parts.count == 1 ? 0 : views.back().first_rank + views.back().rank;
+    views.push_back({a.memory.as<half>(), b.memory.as<half>(), a.outputs, a.stride, b.outputs, b.stride, part.first_output, first_rank,
+                     part.scale});
+    view.parts_max = std::max<int>(view.parts_max, own_parts.count);
+    view.rank_max = std::max(view.rank_max, a.outputs);
+    view.outputs_max = std::max(view.outputs_max, b.outputs);
+    view.ranks = std::max(view.ranks, first_rank + a.outputs);
+  }
+  product->parts = DeviceMemory(views.size() * sizeof(AdapterPartView), "memory for an adapter");
+  product->of_adapters = DeviceMemory(of_adapters.size() * sizeof(Span), "memory for an adapter");
+  view.parts = product->parts.as<AdapterPartView>();
+  view.of_adapters = product->of_adapters.as<Span>();
+  upload(product->parts.as<AdapterPartView>(), views);
+  upload(product->of_adapters.as<Span>(), of_adapters);
+  const size_t shrunk_bytes = size_t(batch_tokens_max_) * view.ranks * sizeof(float);
+  if (shrunk_bytes > shrunk_.bytes()) {
+    shrunk_ = DeviceMemory();  // both at once need not fit
+    shrunk_ = DeviceMemory(shrunk_bytes, "memory for adapters");
+  }
+  return product;
 }
 
 void CudaKernels::upload(Vector& to, const float* values) {
@@ -430,7 +507,7 @@ bool CudaKernels::can_record() const {
 RecordingKey CudaKernels::recording_key() const {
   const int rows = int(batch_->rows.size());
   const StepCounts& counts = step_.counts();
-  return {gemm_rows(rows), ceil_div(rows, logit_rows_max), counts.narrow_items > 0, counts.wide_items > 0, counts.merged_tokens > 0};
+  return {gemm_rows(rows), ceil_div(rows, logit_rows_max), counts.narrow_items > 0, counts.wide_items > 0, counts.merged_tokens > 0, counts.adapter_items > 0};
 }
 
 bool CudaKernels::begin_recording() {
@@ -501,17 +578,19 @@ void CudaKernels::layer_norm_rows(const Activations& in, const Vector& weight, c
 
 void CudaKernels::multiply_halves(Epilogue epilogue, const ActivationView& in, const CudaMatrix& matrix, int rows,
                                   const ActivationView& out) {
+  const WeightView view = epilogue == Epilogue::store ? matrix.view.as_packed() : matrix.view;
   const GemmWorkspace workspace = {partials_.as<float>(), device_.properties.multiProcessorCount};
-  const int large = fast_.prefill_gemm ? prefill_rows(matrix.view, rows, workspace.blocks) : 0;
-  if (large > 0) prefill_gemm(epilogue, in, matrix.view, large, out, workspace, stream_);
-  gemm(epilogue, in, matrix.view, matrix.arrivals.as<int>(), {large, rows}, out, workspace, stream_);
+  const int large = fast_.prefill_gemm ? prefill_rows(view, rows, workspace.blocks) : 0;
+  if (large > 0) prefill_gemm(epilogue, in, view, large, out, workspace, stream_);
+  gemm(epilogue, in, view, matrix.arrivals.as<int>(), {large, rows}, out, workspace, stream_);
 }
 
 void CudaKernels::multiply(Epilogue epilogue, const Activations& in, const Matrix& weight, int rows,
                            const ActivationView& out) {
   const CudaMatrix& matrix = own(weight);
+  const WeightView view = epilogue == Epilogue::store ? matrix.view.as_packed() : matrix.view;
   ActivationView from = own(in).view();
-  if (!fast_.gemm) return matmul(epilogue, from, matrix.view, rows, out, stream_);
+  if (!fast_.gemm) return matmul(epilogue, from, view, rows, out, stream_);
   if (from.is_half) return multiply_halves(epilogue, from, matrix, rows, out);
   // Only what the host uploaded, in tests, is fp32 here.
   CudaActivations converted(in.rows_max, in.columns);
@@ -522,10 +601,8 @@ void CudaKernels::multiply(Epilogue epilogue, const Activations& in, const Matri
   stream_.synchronize();
 }
 
-void CudaKernels::qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) {
-  const ActivationView out = write_as(qkv, false);
-  multiply(Epilogue::store, in, weight, tokens(), out);
-  rope(step_.view(), tokens(), heads_, angles_.as<float>(), out, static_cast<CudaKvLayer&>(kv).view, stream_);
+void CudaKernels::rope(Activations& qkv, KvLayer& kv) {
+  ZIYA_DEVICE::rope(step_.view(), tokens(), heads_, angles_.as<float>(), own(qkv).view(), static_cast<CudaKvLayer&>(kv).view, stream_);
 }
 
 void CudaKernels::place_qkv(const Vector& bias, Activations& qkv, KvLayer& kv) {
@@ -555,6 +632,17 @@ void CudaKernels::add_bias(const Vector& bias, Activations& residual) {
 
 void CudaKernels::gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) {
   multiply(Epilogue::swiglu, in, weight, tokens(), write_as(out, true));
+}
+
+void CudaKernels::swiglu(const Activations& gate_up, Activations& out) {
+  ZIYA_DEVICE::swiglu(own(gate_up).view(), tokens(), write_as(out, true), stream_);
+}
+
+void CudaKernels::add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) {
+  const int items = is_recording_ ? bucket_ : step_.counts().adapter_items;
+  if (items == 0) return;
+  ZIYA_DEVICE::add_adapters(step_.view(), items, static_cast<const CudaAdapterProduct&>(product).view, own(in).view(), shrunk_.as<float>(),
+                            own(out).view(), stream_);
 }
 
 void CudaKernels::gelu(const Activations& in, const Vector& bias, Activations& out) {

@@ -44,6 +44,13 @@ void layer_norm_rows(const StepView& step, int first_row, const ActivationView& 
 // to (rows, columns) fp32 += bias
 void add_bias(const float* bias, int rows, const ActivationView& to, cudaStream_t stream);
 
+// out (rows, columns) fp16 = silu(gate) * up, where gate_up is what matmul or gemm left of such a matrix as it is packed
+void swiglu(const ActivationView& gate_up, int rows, const ActivationView& out, cudaStream_t stream);
+
+// out (tokens, outputs) fp32 += what the adapters add to it, for no more than `items` of the step's; shrunk (tokens, adapters.ranks)
+void add_adapters(const StepView& step, int items, const AdapterView& adapters, const ActivationView& in, float* shrunk,
+                  const ActivationView& out, cudaStream_t stream);
+
 // out (rows, columns) fp16 = gelu(in + bias), in fp32
 void gelu(const ActivationView& in, const float* bias, int rows, const ActivationView& out, cudaStream_t stream);
 

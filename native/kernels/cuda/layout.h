@@ -11,6 +11,7 @@
 
 #include <cstdint>
 
+#include "../row.h"
 #include "../shape.h"
 #include "device.h"
 
@@ -33,6 +34,9 @@ struct WeightView {
   __host__ __device__ int k_tiles() const { return round_up(inputs, stage_inputs) / tile_inputs; }
   __host__ __device__ int row_tiles() const { return ceil_div(packed_rows(), tile_rows); }
   __host__ __device__ int packed_rows() const { return interleaved ? 2 * round_up(outputs / 2, 8) : outputs; }
+
+  // The same tiles as of a matrix whose outputs are the packed rows, in their order.
+  __host__ __device__ WeightView as_packed() const { return {tiles, packed_rows(), inputs, false}; }
 
   // Where an output's row stands.
   __host__ __device__ int packed_row(int row) const {
@@ -86,6 +90,24 @@ __host__ __device__ constexpr int gemm_rows(int rows) {
   return rows > 16 ? round_up(rows, step) : rows > 8 ? 16 : 8;
 }
 inline int padded_rows(int rows_max) { return round_up(rows_max, gemm_rows(rows_max)); }
+
+// An AdapterPart: its matrices as rows, which are padded with zeros to whole units.
+struct AdapterPartView {
+  const half* a;  // (rank, a_stride)
+  const half* b;  // (outputs, b_stride)
+  int rank, a_stride, outputs, b_stride;
+  int first_output;
+  int first_rank;  // its columns among those that its adapter has in this product
+  float scale;
+};
+
+struct AdapterView {
+  const AdapterPartView* parts;
+  const Span* of_adapters;  // of parts
+  WeightView weight;
+  int ranks;  // columns of what is shrunk
+  int parts_max, rank_max, outputs_max;
+};
 
 // keys and values (blocks, kv_heads, block_tokens, head_stride)
 struct KvView {

@@ -20,8 +20,9 @@ int32_t words_max(const ModelShape& shape, const StepLimits& limits, int64_t att
   const int64_t blocks = (shape.context_tokens + block_tokens - 1) / block_tokens;
   const int64_t history = 2 * std::min(shape.vocab_size, shape.context_tokens);
   const int64_t attention = shape.has_attention() ? attention_plan_words_max(limits, attention_parts) : 0;
+  const int64_t adapters = limits.adapters > 0 ? int64_t(limits.batch_tokens_max) * adapter_item_words : 0;
   const int64_t other = std::min(int64_t(limits.batch_tokens_max) * 3 * shape.vocab_size + other_words / 64, other_words);
-  return int32_t(std::min(limits.sequences_max * (blocks + history + mask_words(shape.vocab_size)) + attention + other, words_bound));
+  return int32_t(std::min(limits.sequences_max * (blocks + history + mask_words(shape.vocab_size)) + attention + adapters + other, words_bound));
 }
 
 }  // namespace
@@ -60,6 +61,7 @@ void StepDescriptor::upload(const StepBatch& batch, cudaStream_t stream) {
   plan_attention(batch, attention_bounds_, plan_);
   place_tokens(batch);
   place_attention();
+  place_adapters(batch);
   place_rows(batch);
   const size_t used = parts_.words + words_ * sizeof(int32_t);
   check(cudaMemcpyAsync(memory_.as<char>(), host_, used, cudaMemcpyHostToDevice, stream), "the step descriptor");
@@ -106,6 +108,15 @@ void StepDescriptor::place_attention() {
       for (const int32_t word : {item.first_token, item.tokens, item.first_split, item.splits}) append(word);
   counts.first_merged = words_;
   for (const int32_t token : plan_.merged) append(token);
+}
+
+void StepDescriptor::place_adapters(const StepBatch& batch) {
+  StepCounts& counts = *reinterpret_cast<StepCounts*>(host_);
+  counts.adapter_items = 0;
+  counts.first_adapter_item = words_;
+  for (const AdapterRun& run : adapter_runs(batch))
+    for (int done = 0; done < run.tokens; done += adapter_item_tokens, counts.adapter_items++)
+      for (const int32_t word : {run.adapter, run.first_token + done, std::min(run.tokens - done, adapter_item_tokens)}) append(word);
 }
 
 void StepDescriptor::place_rows(const StepBatch& batch) {

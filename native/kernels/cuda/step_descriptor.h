@@ -32,6 +32,7 @@ class StepDescriptor {
   };
   void place_tokens(const StepBatch& batch);
   void place_attention();
+  void place_adapters(const StepBatch& batch);
   void place_rows(const StepBatch& batch);
   int32_t append(int32_t word);
   void append_history(const StepBatch& batch, const Row& row, RowPlace& place);

@@ -13,7 +13,8 @@ namespace ziya::ZIYA_DEVICE {
 struct StepCounts {
   int32_t tokens, rows;
   int32_t narrow_items, wide_items, merged_tokens;  // of the attention: see AttentionItem
-  int32_t first_item, first_merged;                 // index words
+  int32_t adapter_items;
+  int32_t first_item, first_merged, first_adapter_item;  // index words
 };
 
 struct TokenPlace {
@@ -28,6 +29,12 @@ struct AttentionItem {
 };
 constexpr int split_positions = 256;
 __host__ __device__ constexpr int splits_of(int position) { return position / split_positions + 1; }
+
+// Neighbouring tokens whose sequences have one adapter.
+struct AdapterItem {
+  int32_t adapter, first_token, tokens;
+};
+constexpr int adapter_item_words = 3, adapter_item_tokens = 8;
 
 // A tile's columns are (token, query head) of one KV head; heads beyond 8 to a KV head are other tiles' columns.
 constexpr int narrow_tile_columns = 8, wide_tile_columns = 128;
@@ -44,7 +51,7 @@ struct StepView {
   const StepCounts* counts;
   const TokenPlace* tokens;  // (tokens)
   const RowPlace* rows;      // (rows)
-  const int32_t* words;      // block tables, attention items, merged tokens, histories (id, times in the output),
+  const int32_t* words;      // block tables, attention items, merged tokens, adapter items, histories (id, times in the output),
                              // biases (id, float bits), banned ids, masks
 };
 

@@ -5,3 +5,4 @@ export const DIMENSION_MAX = 1 << 24
 export const LAYERS_MAX = 10_000
 export const HEADS_MAX = 65_536
 export const HEAD_SIZE_MAX = 4096
+export const ADAPTER_RANK_MAX = 512
