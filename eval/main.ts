@@ -2,6 +2,7 @@
 // sandbox is opened before anything is asked, so that no answer is paid for that cannot be judged.
 
 import { basename, join } from 'node:path'
+import { openSandbox, type Sandbox } from '../sandbox/sandbox.ts'
 import { embedded_model, type OpenEndpoint, openEndpoint } from './endpoint.ts'
 import { ceiling, dollars, likely, priceOf } from './forecast.ts'
 import { type Options, readOptions, usage } from './options.ts'
@@ -12,7 +13,6 @@ import { type Result, resultOf } from './report/result.ts'
 import { summary } from './report/summary.ts'
 import { askForSamples, import_preamble, type Judged, openJudging } from './run.ts'
 import { readForeignSamples, readOwnSamples, type Sample } from './samples.ts'
-import { openSandbox, type Sandbox } from './sandbox/sandbox.ts'
 import { readSuite, type Suite } from './suite/suite.ts'
 
 const say = (line: string) => process.stderr.write(`${line}\n`)

@@ -1,6 +1,6 @@
 // What a suite is made of, whatever file it came from.
 
-import type { Language, Task } from './sandbox/sandbox.ts'
+import type { Language, Task } from '../sandbox/sandbox.ts'
 
 export interface Problem {
   id: string

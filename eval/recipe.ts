@@ -1,8 +1,8 @@
 // How a model is asked and what of its answer is code: prompt, sampling and post-processing of each model as its makers published
 // them. docs/eval.md has the sources.
 
+import type { Language } from '../sandbox/sandbox.ts'
 import type { Problem } from './problem.ts'
-import type { Language } from './sandbox/sandbox.ts'
 
 export interface Sampling {
   temperature: number

@@ -1,5 +1,6 @@
 // One run: samples come from a model or from a file, each is judged as it comes, and nothing is asked twice.
 
+import type { Sandbox } from '../sandbox/sandbox.ts'
 import type { Endpoint } from './ask-model.ts'
 import { askModel, clientOf } from './ask-model.ts'
 import type { Options } from './options.ts'
@@ -7,7 +8,6 @@ import { each, limiter } from './pool.ts'
 import type { Problem } from './problem.ts'
 import type { Recipe, Sampling } from './recipe.ts'
 import { appendSample, type Sample } from './samples.ts'
-import type { Sandbox } from './sandbox/sandbox.ts'
 
 export interface Judged extends Sample {
   passed: boolean

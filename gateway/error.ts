@@ -39,6 +39,11 @@ const table = {
     code: 'unsupported_parameter',
     message: "This model has no price for the service_tier 'flex'. Leave it out, or say 'default'.",
   },
+  not_verified: {
+    status: 400,
+    code: 'unsupported_parameter',
+    message: 'No node of this model verifies answers in this language.',
+  },
   context_length_exceeded: {
     status: 400,
     message: 'The prompt and max_tokens do not fit into the context of this model.',

@@ -48,6 +48,9 @@ const configSchema = z
     sequences_max: count.default(64),
     waiting_max: count.default(256),
     speculation: z.enum(['off', 'prompt-lookup']).default('prompt-lookup'), // no setting changes a text
+    // Customers' candidates and tests run here, confined by bubblewrap (docs/verify.md), so many at once; 0: a half of the cores.
+    verify: z.enum(['off', 'on']).default('off'),
+    verify_processes: z.coerce.number().int().min(0).max(256).default(0),
     lookahead: z.enum(['auto', 'on', 'off']).default('auto'), // steps enqueued before the one ahead was read; auto: on a GPU
     keep_alive_ms: count.default(1000),
     buffer_bytes_max: count.default(256 << 10),

@@ -1,6 +1,8 @@
 // One node process: read the settings, load the model, serve, leave in order. When it is ready it prints one JSON line;
 // when it cannot start, one line that says why.
 
+import { availableParallelism } from 'node:os'
+import { join } from 'node:path'
 import { type Logger, pino } from 'pino'
 import { engineOptions, type NodeConfig, readConfig } from './config.ts'
 import { loadEngine } from './run/native/engine.ts'
@@ -9,6 +11,8 @@ import { NativeRunner } from './run/native/runner.ts'
 import { FolderVocabulary } from './run/native/vocabulary.ts'
 import type { Runner } from './run/runner.ts'
 import { UpstreamRunner } from './run/upstream/runner.ts'
+import { Judges } from './run/verified/judges.ts'
+import { VerifyingRunner } from './run/verified/runner.ts'
 import { type Service, startService } from './service.ts'
 
 // Whoever started us with a channel is gone; after the start this drains instead.
@@ -28,7 +32,10 @@ try {
 async function start(config: NodeConfig): Promise<Service> {
   // Standard output is the ready line's; the log goes to standard error, and never holds a prompt.
   const log = pino({ level: config.log_level, base: { node_id: config.node_id } }, pino.destination(2))
-  const runner = config.upstream === undefined ? await nativeRunner(config, log) : await upstreamRunner(config, log)
+  const judges = config.verify === 'on' ? await openJudges(config) : null
+  const inner = config.upstream === undefined ? await nativeRunner(config, log) : await upstreamRunner(config, log)
+  const onFault = (error: unknown) => log.error({ err: error }, 'a verified answer failed; the others go on')
+  const runner = judges ? new VerifyingRunner({ inner, judges, onFault }) : inner
   const service = await startService({ config, runner, log })
   log.info({ url: service.url, public_key: service.public_key }, 'ready')
   const { url, node_id, public_key } = service
@@ -59,6 +66,13 @@ function upstreamRunner(config: NodeConfig, log: Logger): Promise<Runner> {
     silent_ms_max: config.upstream_silent_ms_max,
     last_word_ms_max: LAST_WORD_MS_MAX,
     log,
+  })
+}
+
+function openJudges({ data_dir, verify_processes }: NodeConfig): Promise<Judges> {
+  const processes_max = verify_processes || Math.max(1, Math.floor(availableParallelism() / 2))
+  return Judges.open({ folder: join(data_dir, 'judges'), processes_max }).catch((error: Error) => {
+    throw new Error(`--verify=on: ${error.message}`)
   })
 }
 

@@ -164,6 +164,7 @@ function statusOf(config: NodeConfig, state: ServerOptions['state'], runner: Run
     waiting,
     blocks_total,
     blocks_free,
+    verifies: [...(runner.verifies ?? [])],
   }
 }
 

@@ -26,6 +26,7 @@ const entries = {
   'test:abuse': ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/abuse/vitest.config.ts'],
   'test:clients': ['node_modules/vitest/vitest.mjs', 'run', '--config', 'test/clients/vitest.config.ts'],
   eval: ['eval/main.ts'],
+  instruct: ['instruct/main.ts'],
   admin: ['local/admin.ts'],
   migrate: ['local/migrate-database.ts'],
   catalog: ['local/publish-catalog.ts'],

@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
 
 const root = join(import.meta.dirname, '..')
-const sources = ['contract', 'gateway', 'gpu-node', 'local', 'migrations', 'models']
+const sources = ['contract', 'gateway', 'gpu-node', 'local', 'migrations', 'models', 'sandbox']
 const files = [
   'package.json',
   'wrangler.toml',

@@ -31,6 +31,7 @@ export interface StackOptions {
   template?: string | null
   /** What its config.json lacks. */
   rope_theta?: number | null
+  verify?: boolean
   /** An engine that is there already, in place of our own. */
   upstream?: UpstreamOptions | null
   database_url: string | null // null = an embedded Postgres under data_dir
@@ -143,7 +144,11 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
       model_id: model.id,
       port: settings.node_port,
       data_dir: join(data_dir, 'node'),
-      flags: { ...('flags' in model && model.flags), ...(settings.rope_theta && { rope_theta: settings.rope_theta }) },
+      flags: {
+        ...('flags' in model && model.flags),
+        ...(settings.rope_theta && { rope_theta: settings.rope_theta }),
+        ...(settings.verify && { verify: 'on' }),
+      },
       environment: settings.upstream ? upstreamEnvironment() : {},
       gateway_url: `http://127.0.0.1:${settings.gateway_port}`,
       ticket_keys: (await ticketIssuer(ticket_seeds.split(','))).keys.map(({ x }) => x).join(),

@@ -5,6 +5,7 @@ export interface StartOptions {
   model_dir: string | null // null with an upstream whose tokenizer is not here
   template: string | null
   rope_theta: number | null
+  verify: boolean
   upstream: UpstreamOptions | null
   database_url: string | null
   data_dir: string

@@ -10,7 +10,7 @@ import { readDatabaseUrl } from './database-url.mjs'
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [--rope-theta N]
-                [--database URL] [--data DIR] [--once]
+                [--database URL] [--data DIR] [--verify] [--once]
        npm start -- --upstream URL [--upstream-model NAME] [--upstream-kind KIND] [--upstream-key-file FILE]
                 [--context-tokens N] …
   --port N         the gateway's port (8787)
@@ -23,6 +23,7 @@ export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [-
                    the model there (the only one), what the engine takes (vllm), its key, and a context that it does not say
   --database URL   a Postgres to use instead of the embedded one
   --data DIR       where the database, the journal, the logs and ready.json are kept (.local)
+  --verify         run customers' candidates and tests beside the node, in bubblewrap, where they ask for it (docs/verify.md)
   --once           ask the demo question, print the bill, stop
   --help, -h       this
   --version        the version`
@@ -39,6 +40,7 @@ const flags = {
   'context-tokens': { type: 'string' },
   database: { type: 'string' },
   data: { type: 'string', default: join(root, '.local') },
+  verify: { type: 'boolean', default: false },
   once: { type: 'boolean', default: false },
   help: { type: 'boolean', short: 'h', default: false },
   version: { type: 'boolean', default: false },
@@ -57,7 +59,7 @@ export function readStartOptions(args) {
   }
 }
 
-function checked({ port, model, template, 'rope-theta': rope_theta, database, data, once, ...upstream }) {
+function checked({ port, model, template, 'rope-theta': rope_theta, database, data, verify, once, ...upstream }) {
   const number = Number(port)
   if (!Number.isInteger(number) || number < 1 || number > 65_535) throw new Error(`--port ${port} is not a port`)
   if (database !== undefined) readDatabaseUrl(database)
@@ -69,6 +71,7 @@ function checked({ port, model, template, 'rope-theta': rope_theta, database, da
     upstream: checkedUpstream(upstream),
     database_url: database ?? null,
     data_dir: resolve(data),
+    verify,
     once,
   }
 }

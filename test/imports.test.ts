@@ -11,7 +11,7 @@ interface Import {
   to: string // path from the root, or a package's name
 }
 
-const typescript = globSync('{contract,gateway,gpu-node,local,bench,eval}/**/*.ts', {
+const typescript = globSync('{contract,gateway,gpu-node,local,bench,eval,sandbox}/**/*.ts', {
   cwd: root,
   exclude: ['bench/peers/**/node_modules/**'],
 }).flatMap((from) =>
@@ -32,6 +32,9 @@ function resolveInclude(from: string, name: string): string {
   const known = globSync(beside, { cwd: root }).length > 0
   return known ? beside : relative('.', join('native', name))
 }
+
+/** Customers' candidates and tests are confined by it. */
+const JUDGE_PROGRAM = 'gpu-node/run/verified/judge-process.ts'
 
 const inFolder = (path: string, ...folders: string[]) => folders.some((folder) => path.startsWith(`${folder}/`))
 const ours = (path: string) => /\.(ts|mjs|h|cpp|cu|cuh)$/.test(path)
@@ -59,9 +62,16 @@ describe('between the parts', () => {
 
   test.each(['gateway', 'gpu-node'])('%s imports only contract and packages', (part) => {
     const strangers = typescript.filter(
-      ({ from, to }) => inFolder(from, part) && ours(to) && !inFolder(to, part, 'contract'),
+      ({ from, to }) => inFolder(from, part) && ours(to) && !inFolder(to, part, 'contract') && from !== JUDGE_PROGRAM,
     )
     expect(lines(strangers)).toEqual([])
+  })
+
+  test('of the node one program knows the sandbox, in a process of its own', () => {
+    const confining = typescript.filter(({ from, to }) => inFolder(from, 'gpu-node') && inFolder(to, 'sandbox'))
+    expect(lines(confining)).toEqual([`${JUDGE_PROGRAM} -> sandbox/sandbox.ts`])
+    const starting = typescript.filter(({ to }) => to === JUDGE_PROGRAM)
+    expect(lines(starting)).toEqual([])
   })
 
   test('the gateway uses nothing of Node', () => {
@@ -277,7 +287,7 @@ describe('inside native', () => {
 })
 
 describe('around the product', () => {
-  const around = globSync('{local,bench,eval,migrations,examples,models}/**/*.{ts,mjs}', {
+  const around = globSync('{local,bench,eval,sandbox,instruct,migrations,examples,models}/**/*.{ts,mjs}', {
     cwd: root,
     exclude: ['bench/peers/**/node_modules/**'],
   }).flatMap((from) =>
@@ -301,24 +311,29 @@ describe('around the product', () => {
   })
 
   test('eval asks the product by its address: of its code it knows the start alone, and that in one file; of its data the catalog', () => {
-    expect(strangers('eval', 'local', 'models')).toEqual([])
+    expect(strangers('eval', 'local', 'models', 'sandbox')).toEqual([])
     const starters = around.filter(({ from, to }) => inFolder(from, 'eval') && inFolder(to, 'local'))
     expect([...new Set(starters.map(({ from }) => from))]).toEqual(['eval/endpoint.ts'])
   })
 
   test('the sandbox knows nothing of benchmarks and models, and others know only its front', () => {
-    expect(strangers('eval/sandbox')).toEqual([])
-    const fronts = ['eval/sandbox/sandbox.ts']
+    expect(strangers('sandbox')).toEqual([])
+    const fronts = ['sandbox/sandbox.ts']
     const inner = around.filter(
-      ({ from, to }) => inFolder(to, 'eval/sandbox') && !inFolder(from, 'eval/sandbox') && !fronts.includes(to),
+      ({ from, to }) => inFolder(to, 'sandbox') && !inFolder(from, 'sandbox') && !fronts.includes(to),
     )
     expect(lines(inner)).toEqual([])
+  })
+
+  test('the recipe for instructions knows what eval and the sandbox know, and asks a model by its address', () => {
+    expect(strangers('instruct', 'eval', 'sandbox')).toEqual([])
   })
 
   test('nothing of the product imports what measures or shows it', () => {
     const measured = typescript.filter(
       ({ from, to }) =>
-        inFolder(from, 'contract', 'gateway', 'gpu-node', 'local') && inFolder(to, 'eval', 'bench', 'console'),
+        inFolder(from, 'contract', 'gateway', 'gpu-node', 'local') &&
+        inFolder(to, 'eval', 'bench', 'instruct', 'console'),
     )
     expect(lines(measured)).toEqual([])
   })

@@ -28,6 +28,36 @@ export interface JudgedPart {
   judged: { query: string; answer: string }
 }
 
+/** Languages whose programs a node may be able to test. */
+export const VERIFIED_LANGUAGES = ['python', 'javascript', 'typescript', 'cpp', 'java', 'go', 'rust', 'shell'] as const
+export type VerifiedLanguage = (typeof VERIFIED_LANGUAGES)[number]
+
+/** How an answer is found among candidates: each is tested where it was generated, and the first that passes is the answer. */
+export interface Verification {
+  language: VerifiedLanguage
+  tests: string
+  /** What the tests may use beside the program; in compiled languages the declaration that the program completes, which is what stands before the text unless said. */
+  context?: string | undefined
+  candidates: number // an attempt, over one prompt
+  attempts: number // each after the first is shown what failed in the one before
+  cpu_s: number // for the program of a candidate
+  /** What makes a text a program; null where the program is the first fence of it. */
+  around: { before: string; after: string } | null
+  /** The prompt of each attempt after the first; REPAIR_GAPS say where the node puts what failed, and why. */
+  repair: PromptPart[]
+  repair_tokens_max: number // of that prompt, as it was paid for
+  repair_answer_bytes_max: number // of what failed, so much is shown
+}
+
+/** No text of a caller has a NUL. */
+export const REPAIR_GAPS = { answer: '\0answer\0', failure: '\0failure\0' } as const
+export const REPAIR_FAILURE_BYTES_MAX = 1024
+
+export const VERIFIED_CANDIDATES_MAX = 8
+export const VERIFIED_ATTEMPTS_MAX = 4
+export const VERIFIED_TESTS_LENGTH_MAX = 65_536
+export const VERIFIED_CPU_S_MAX = 10
+
 /** The public shape the node writes: an OpenAI completion, chat completion or response, a message of Anthropic's, or vLLM's scores. */
 export type Shape = 'completion' | 'chat' | 'message' | 'response' | 'score' | 'rerank'
 
@@ -122,10 +152,17 @@ export interface GenerateRequest {
   /** What the caller expects the answer to be: it makes one faster, never another. */
   prediction?: string | undefined
   constraint?: Constraint
+  /** The answer is the first candidate that passes these tests; of one prompt, and n is 1. */
+  verify?: Verification | undefined
   /** A stream ends with a comment that says all of it as one who waits is told (WHOLE_ANSWER). */
   whole_at_end?: true | undefined
   /** What an answer of the shape `response` says again of its request. */
   asked?: ResponseAsked
+}
+
+/** Choices that share what is paid for of its output, each with max_tokens. */
+export function choicesOf({ n, prompts, verify }: GenerateRequest): number {
+  return verify ? verify.candidates * verify.attempts : n * prompts.length
 }
 
 /** What that comment begins with; the JSON follows on its line. */

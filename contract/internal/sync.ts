@@ -27,8 +27,17 @@ export interface UsageRecord {
   started_unix_ms: number
   first_token_ms: number | null // after the start
   duration_ms: number
+  /** Of an answer that was to be verified: what was tried. */
+  verification?: VerificationCounts | undefined
   /** Missing where it is our own engine. */
   usage_source?: UsageSource | undefined
+}
+
+export interface VerificationCounts {
+  language: string
+  passed: boolean
+  candidates: number // that were begun
+  attempts: number
 }
 
 export interface NodeStatus {
@@ -41,6 +50,8 @@ export interface NodeStatus {
   waiting: number
   blocks_total: number
   blocks_free: number
+  /** Languages that it verifies answers in; missing where that is off. */
+  verifies?: string[] | undefined
 }
 
 /** How far the ledger had counted a node's journal. A database that knows less came back older than what it acknowledged. */

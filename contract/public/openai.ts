@@ -42,6 +42,25 @@ export const system_fingerprint = z.string().exactOptional()
 
 const service_tier = serviceTier.exactOptional() // told where the request says one
 
+/** What became of the candidates of an answer that was to be verified. */
+export const verification = z.strictObject({
+  language: z.string(),
+  passed: z.boolean(), // that what is answered passes the tests
+  chosen: count.nullable(), // which of the candidates it is; null where none was generated to its end
+  attempts: count,
+  candidates: z.array(
+    z.strictObject({
+      attempt: count,
+      index: count, // in its attempt
+      passed: z.boolean().nullable(), // null where it was stopped before its verdict
+      failure: z.string().nullable(), // the test that failed, in a line
+      completion_tokens: count,
+    }),
+  ),
+})
+
+const verified = verification.exactOptional() // in a stream with the chunk that ends the choice
+
 /** With `return_token_ids`: a stream has those of a prompt in a choice's first chunk, those of an answer as they come. */
 const token_ids = z.array(count).exactOptional()
 
@@ -78,6 +97,7 @@ export const completion = z.strictObject({
       prompt_token_ids: token_ids,
     }),
   ),
+  verification: verified,
   // It is null on the chunks of a stream that asked for usage, and absent on one that did not.
   usage: tokenUsage.nullable().exactOptional(),
 })
@@ -103,6 +123,7 @@ export const chatCompletion = z.strictObject({
       token_ids,
     }),
   ),
+  verification: verified,
   usage: tokenUsage,
   prompt_token_ids: token_ids,
   // Of one with `best_of`: who chose its choices, by a request that is billed by itself. Null where nobody could: they are the first then.
@@ -172,11 +193,13 @@ export const chatCompletionChunk = z.strictObject({
       token_ids,
     }),
   ),
+  verification: verified,
   usage: tokenUsage.nullable().exactOptional(),
   prompt_token_ids: token_ids,
 })
 
 export type Usage = z.infer<typeof tokenUsage>
+export type VerificationReport = z.infer<typeof verification>
 export type CompletionLogprobs = z.infer<typeof completionLogprobs>
 export type ChatFinishReason = z.infer<typeof chatFinishReason>
 export type ChatTopLogprob = z.infer<typeof chatTopLogprob>

@@ -6,6 +6,14 @@ import { serviceTier } from './price.ts'
 import { receiptSignature } from './receipt-key.ts'
 import { count, day, id, nanousd, uuid } from './scalar.ts'
 
+/** What was tried for an answer that was verified. */
+export const verification = z.strictObject({
+  language: z.string(),
+  passed: z.boolean(),
+  candidates: count, // that were begun
+  attempts: count,
+})
+
 export const usage = z.strictObject({
   object: z.literal('usage'),
   request_id: uuid,
@@ -31,6 +39,7 @@ export const usage = z.strictObject({
   outcome: z.enum(['stop', 'length', 'client_gone', 'node_lost', 'deadline', 'revoked', 'error']).nullable(),
   // Who counted: our own engine; the engine behind an address, by its own word; or its node, exactly or at least, where that did not say.
   usage_source: z.enum(['engine', 'upstream', 'counted', 'bounded']).nullable(),
+  verification: verification.exactOptional(),
   first_token_ms: z.number().nullable(),
   duration_ms: z.number().nullable(),
   cost_nanousd: nanousd.nullable(),

@@ -1,7 +1,7 @@
 // MultiPL-E: HumanEval and MBPP in other languages, one file a language, as its authors publish their prompts.
 
+import type { Language } from '../../sandbox/sandbox.ts'
 import type { Problem } from '../problem.ts'
-import type { Language } from '../sandbox/sandbox.ts'
 import { text, texts } from './field.ts'
 import type { Line } from './suite.ts'
 

@@ -210,8 +210,8 @@ export function followUp<N extends FunctionName>(name: N, item: Item<N>, answer:
   return functions[name].late?.(item, answer) ?? null
 }
 
-function resolution({ request_id, key_hash, model }: Item<'admit'>, is_wanted: boolean): Call {
-  return { name: 'resolve_admission', item: { request_id, key_hash, model, is_wanted } }
+function resolution({ request_id, key_hash, model, verify }: Item<'admit'>, is_wanted: boolean): Call {
+  return { name: 'resolve_admission', item: { request_id, key_hash, model, is_wanted, verify } }
 }
 
 /** An admission that came too late for its caller holds money for nobody. */

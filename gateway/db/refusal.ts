@@ -39,6 +39,7 @@ const codes = {
   no_price: 'model_unavailable',
   no_flex_price: 'flex_not_offered',
   no_node: 'model_unavailable',
+  not_verified: 'not_verified',
   insufficient_quota: 'insufficient_quota',
   requests_per_minute: 'rate_limit_requests',
   tokens_per_minute: 'rate_limit_tokens',
@@ -65,6 +66,7 @@ const params: Partial<Record<Refusal, string>> = {
   unknown_account: 'account_id',
   no_flex_price: 'service_tier',
   unknown_file: 'input_file_id',
+  not_verified: 'verify.language',
 }
 
 interface Refused {

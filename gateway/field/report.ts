@@ -5,6 +5,7 @@ import * as z from 'zod'
 import type { NodeErrorCode, Outcome } from '../../contract/internal/generation.ts'
 import type { UsageSource } from '../../contract/internal/sync.ts'
 import { count } from '../../contract/public/scalar.ts'
+import { verification } from '../../contract/public/usage.ts'
 
 const smallCount = count.max(2 ** 31 - 1)
 
@@ -16,6 +17,7 @@ export const condition = {
   waiting: smallCount,
   blocks_total: smallCount,
   blocks_free: smallCount,
+  verifies: z.array(z.string().max(32)).max(16).optional(),
 }
 
 /** How far the ledger had counted a node's journal, as the node was told. */
@@ -44,4 +46,5 @@ export const ended = {
   first_token_ms: z.number().nullable(),
   duration_ms: z.number(),
   usage_source: z.enum(usage_sources).optional(),
+  verification: verification.optional(),
 }

@@ -2,7 +2,7 @@
 // piece more (the space SentencePiece puts in front), a special is one token, ids count themselves. A prompt longer than the
 // context is refused by the node, so none costs more than that; of one that is truncated the node computes what is kept.
 
-import type { GenerateRequest, PromptPart } from '../../contract/internal/generation.ts'
+import { choicesOf, type GenerateRequest, type PromptPart } from '../../contract/internal/generation.ts'
 
 export interface CostCeiling {
   prompt_tokens_max: number // over all prompts
@@ -10,13 +10,18 @@ export interface CostCeiling {
 }
 
 export function costCeiling(request: GenerateRequest, context_tokens: number): CostCeiling {
-  let prompt_tokens_max = 0
+  let prompt_tokens_max = repairTokensMax(request)
   const kept_max = typeof request.truncate_prompt === 'number' ? request.truncate_prompt : context_tokens
   for (const prompt of request.prompts) prompt_tokens_max += Math.min(promptTokensMax(prompt), context_tokens, kept_max)
-  return { prompt_tokens_max, request_output_tokens_max: request.max_tokens * request.n * request.prompts.length }
+  return { prompt_tokens_max, request_output_tokens_max: request.max_tokens * choicesOf(request) }
 }
 
-function promptTokensMax(parts: PromptPart[]): number {
+/** Of the prompts of attempts that mend an answer; how long what they mend is nobody knows before. */
+export function repairTokensMax({ verify }: GenerateRequest): number {
+  return verify ? (verify.attempts - 1) * verify.repair_tokens_max : 0
+}
+
+export function promptTokensMax(parts: PromptPart[]): number {
   let count = 0
   for (const part of parts) {
     if ('chat' in part) return Number.POSITIVE_INFINITY // what its format adds only the node knows

@@ -11,6 +11,8 @@ import type { ResponseAsked } from '../../contract/public/responses.ts'
 import type { CatalogModel } from '../catalog/catalog.ts'
 import { ApiError } from '../error.ts'
 import { type GenerationFields, serviceTierOf } from '../field/generation.ts'
+import type { Verify } from '../field/verify.ts'
+import { type VerifiedPrompt, verification } from './verification.ts'
 
 const CHOICES_MAX = 128
 
@@ -25,7 +27,7 @@ const RESPONSE_ID: Record<Shape, string> = {
 }
 
 export function generateRequest(
-  fields: GenerationFields,
+  fields: GenerationFields & { verify?: Verify | null | undefined },
   own: {
     model: CatalogModel
     request_id: string
@@ -36,6 +38,7 @@ export function generateRequest(
     ranked?: GenerateRequest['ranked']
     constraint?: Constraint | null
     whole_at_end?: true | undefined
+    verified?: VerifiedPrompt | undefined
     asked?: Omit<ResponseAsked, 'temperature' | 'top_p'>
   },
 ): GenerateRequest {
@@ -54,6 +57,7 @@ export function generateRequest(
   if (prompts.length * n > CHOICES_MAX)
     throw new ApiError('invalid_value', { param: 'n', message: `Prompts times n may be at most ${CHOICES_MAX}.` })
   const drawn = sampling(fields, model)
+  const max_tokens = maxTokens(fields, model)
   return {
     request_id,
     response_id: RESPONSE_ID[shape] + request_id.replaceAll('-', ''),
@@ -66,7 +70,7 @@ export function generateRequest(
     prompts,
     truncate_prompt: truncationOf(fields),
     n,
-    max_tokens: maxTokens(fields, model),
+    max_tokens,
     min_tokens: minTokens(fields, model),
     max_tokens_is_default: givenMaxTokens(fields) === null,
     stop: stopsOf(fields),
@@ -83,6 +87,7 @@ export function generateRequest(
     ...(service_tier && { service_tier }),
     prediction: predictionOf(fields),
     whole_at_end: own.whole_at_end,
+    ...(own.verified && { verify: verification(fields.verify!, own.verified, { max_tokens, ...model }) }),
     ...(own.constraint && { constraint: own.constraint }),
     ...(own.asked && { asked: { ...own.asked, temperature: drawn.temperature, top_p: drawn.top_p } }),
   }

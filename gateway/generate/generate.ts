@@ -1,7 +1,7 @@
 // THE path of a request. Everything a generation goes through, in order; all public shapes take it.
 
 import type * as z from 'zod'
-import type { GenerateRequest } from '../../contract/internal/generation.ts'
+import { choicesOf, type GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ErrorBody } from '../../contract/public/error.ts'
 import type { MessageError } from '../../contract/public/messages.ts'
 import type { Caller } from '../auth/authenticate.ts'
@@ -173,9 +173,10 @@ export function itemOf(c: Call, caller: Caller, { request, named, metadata, ceil
     ...caller,
     ...named,
     ...ceiling,
-    choices: request.n * request.prompts.length,
+    choices: choicesOf(request),
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
     ...(metadata && { metadata }),
+    ...(request.verify && { verify: request.verify.language }),
     ...(request.service_tier === 'flex' && { service_tier: request.service_tier }),
     registered_nodes: true as const,
     limits: settingsOf(c.env).limits,

@@ -1,7 +1,7 @@
 // A job as the ledger keeps it: made of a request that is formatted and checked, and sealed. Whoever adds a kind of owner makes its jobs
 // here, and is told of their end by the ledger (migrations/ledger/jobs.sql, job_ended).
 
-import type { GenerateRequest } from '../../contract/internal/generation.ts'
+import { choicesOf, type GenerateRequest } from '../../contract/internal/generation.ts'
 import { ask, obtain } from '../db/ask.ts'
 import type { Answer, Item } from '../db/functions.ts'
 import { type Env, settingsOf } from '../env.ts'
@@ -55,8 +55,9 @@ export async function jobItem(env: Env, job: NewJob): Promise<Item<'create_job'>
     admission: {
       ...ceiling,
       ...asked_as,
-      choices: request.n * request.prompts.length,
+      choices: choicesOf(request),
       ...(metadata && { metadata }),
+      ...(request.verify && { verify: request.verify.language }),
       ...(request.service_tier === 'flex' && { service_tier: request.service_tier }),
     },
     request: await sealed(

@@ -8,7 +8,7 @@ import type {
   ChatLogprobs,
   Usage,
 } from '../../contract/public/openai.ts'
-import { candidateOf, chunkUsage, headOf, idsOf, openAiFrames } from './openai-shape.ts'
+import { candidateOf, chunkUsage, headOf, idsOf, openAiFrames, verified } from './openai-shape.ts'
 import { callId, type Finish, type Piece, type PublicShape, type ToldOfRun } from './public-shape.ts'
 
 export function chatShape(request: GenerateRequest, usage: () => Usage, run: ToldOfRun): PublicShape {
@@ -44,7 +44,7 @@ export function chatShape(request: GenerateRequest, usage: () => Usage, run: Tol
     delta: (choice, { text, call, ...tokens }) => [
       chunk(choice, call ? { tool_calls: [callDelta(choice, call)] } : { content: text }, tokens),
     ],
-    finish: (choice, finish) => [chunk(choice, {}, { finish_reason: finishReason(finish) })],
+    finish: (choice, finish) => [{ ...chunk(choice, {}, { finish_reason: finishReason(finish) }), ...verified(run) }],
     end: (usage): ChatCompletionChunk[] =>
       request.include_usage ? [{ ...head(), object: 'chat.completion.chunk', choices: [], usage }] : [],
     whole: (choices, usage): ChatCompletion => ({
@@ -64,6 +64,7 @@ export function chatShape(request: GenerateRequest, usage: () => Usage, run: Tol
         finish_reason: finishReason(finish),
         ...idsOf(token_ids),
       })),
+      ...verified(run),
       usage,
       ...promptIds,
     }),

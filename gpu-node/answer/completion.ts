@@ -3,7 +3,7 @@
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { CompletionBody, CompletionLogprobs, Usage } from '../../contract/public/openai.ts'
 import type { Candidate, TokenLogprob } from '../run/runner.ts'
-import { chunkUsage, headOf, idsOf, openAiFrames } from './openai-shape.ts'
+import { chunkUsage, headOf, idsOf, openAiFrames, verified } from './openai-shape.ts'
 import type { Piece, PublicShape, ToldOfRun } from './public-shape.ts'
 
 type CompletionChoice = CompletionBody['choices'][number]
@@ -25,7 +25,9 @@ export function completionShape(request: GenerateRequest, usage: () => Usage, ru
     delta: (index, { text, logprobs, token_ids }) => [
       chunk({ index, text, logprobs: completionLogprobs(logprobs), finish_reason: null, ...idsOf(token_ids) }),
     ],
-    finish: (index, { reason }) => [chunk({ index, text: '', logprobs: null, finish_reason: reason })],
+    finish: (index, { reason }) => [
+      { ...chunk({ index, text: '', logprobs: null, finish_reason: reason }), ...verified(run) },
+    ],
     end: (usage) => (request.include_usage ? [{ ...body([]), usage }] : []),
     whole: (choices, usage) => ({
       ...body(
@@ -38,6 +40,7 @@ export function completionShape(request: GenerateRequest, usage: () => Usage, ru
           ...promptIds(index),
         })),
       ),
+      ...verified(run),
       usage,
     }),
   }

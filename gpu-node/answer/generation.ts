@@ -2,8 +2,8 @@
 // text and counts; the streams decide when, the journal and the client say where.
 
 import type { FinishReason, GenerateRequest, Outcome, Shape } from '../../contract/internal/generation.ts'
-import type { UsageRecord } from '../../contract/internal/sync.ts'
-import { usageOf } from '../../contract/public/openai.ts'
+import type { UsageRecord, VerificationCounts } from '../../contract/internal/sync.ts'
+import { usageOf, type VerificationReport } from '../../contract/public/openai.ts'
 import type { Run, RunChoice, RunEvent } from '../run/runner.ts'
 import { type Answer, answerTo } from './answer.ts'
 
@@ -129,9 +129,13 @@ export class Generation {
 
   /** Its last word. An answer that was written to its end is delivered whole with it; of another it is what its reader took before. */
   record(outcome: Outcome, delivered_tokens: number): UsageRecord {
+    const { verification } = this.run
+    // Candidates are made and tested for a client who waits; one who leaves has had that.
+    const is_had = outcome === 'client_gone' && verification
     const is_whole = outcome === 'stop' || outcome === 'length' || outcome === 'deadline'
     return {
-      ...this.counts(is_whole ? this.#completion_tokens : delivered_tokens),
+      ...this.counts(is_whole || is_had ? this.#completion_tokens : delivered_tokens),
+      ...(verification && { verification: countsOf(verification) }),
       ticket: this.#options.ticket,
       outcome,
       started_unix_ms: this.#started_unix_ms,
@@ -173,4 +177,8 @@ export class Generation {
   #elapsed(): number {
     return Math.round(performance.now() - this.#started)
   }
+}
+
+function countsOf({ language, passed, candidates, attempts }: VerificationReport): VerificationCounts {
+  return { language, passed, candidates: candidates.length, attempts }
 }

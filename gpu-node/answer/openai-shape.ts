@@ -3,7 +3,7 @@
 import assert from 'node:assert/strict'
 import type { GenerateRequest } from '../../contract/internal/generation.ts'
 import type { ErrorBody, ErrorType } from '../../contract/public/error.ts'
-import type { ChatTopLogprob, Usage } from '../../contract/public/openai.ts'
+import type { ChatTopLogprob, Usage, VerificationReport } from '../../contract/public/openai.ts'
 import type { Candidate, TokenLogprob } from '../run/runner.ts'
 import type { Failure, PublicShape, ToldOfRun } from './public-shape.ts'
 
@@ -26,6 +26,11 @@ export function headOf(
     ...(fingerprint && { system_fingerprint: fingerprint }),
     ...(service_tier && { service_tier }),
   }
+}
+
+/** What became of the candidates of an answer, where it was to be verified. */
+export function verified({ verification }: ToldOfRun): { verification?: VerificationReport } {
+  return verification ? { verification } : {}
 }
 
 /** Usage on every chunk of a stream that asked for it; before the last it is null, or what was counted so far. */

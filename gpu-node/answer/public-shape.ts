@@ -32,7 +32,7 @@ export interface WholeChoice extends Piece {
 }
 
 /** What an answer says of the run that it is of. */
-export type ToldOfRun = Pick<Run, 'prompt_token_ids' | 'fingerprint'>
+export type ToldOfRun = Pick<Run, 'prompt_token_ids' | 'fingerprint' | 'verification'>
 
 /** Why an answer ends with an error. */
 export type Failure = 'error' | 'revoked' | RunFailure

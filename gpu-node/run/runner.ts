@@ -2,9 +2,16 @@
 // of each choice: text, tokens, log-probabilities, its end. Whoever serves, counts and answers stands on one side and knows
 // nothing of how it is done; our own engine (native/), or somebody else's behind an address, stands on the other.
 
-import type { Constraint, FinishReason, GenerateRequest, PromptPart } from '../../contract/internal/generation.ts'
+import type {
+  Constraint,
+  FinishReason,
+  GenerateRequest,
+  PromptPart,
+  VerifiedLanguage,
+} from '../../contract/internal/generation.ts'
 import type { Truncation } from '../../contract/internal/question.ts'
 import type { UsageSource } from '../../contract/internal/sync.ts'
+import type { VerificationReport } from '../../contract/public/openai.ts'
 
 export interface Runner {
   /** Tokens that prompt and output of one sequence may have together. */
@@ -15,6 +22,8 @@ export interface Runner {
   readonly statistics: RunnerStatistics
   /** False while nothing that it is given could be run: whoever hands out requests is told to look elsewhere. */
   readonly is_available?: boolean
+  /** Languages in which it finds the first candidate that passes tests; missing where it finds none. */
+  readonly verifies?: readonly VerifiedLanguage[]
 
   /** Resolves once it is sure to generate, and rejects where it cannot. The listener is told of everything from then on. */
   open(listener: RunnerListener): Promise<void>
@@ -69,7 +78,10 @@ export type RunRequest = Omit<
   | 'continuous_usage'
   | 'constraint'
   | 'whole_at_end'
->
+> & {
+  /** Of a prompt's choices after its first, where they are drawn at another than the request's. */
+  later_temperature?: number
+}
 
 /** A request that a runner has taken in: its choices, each at the index prompt * n + copy. */
 export interface Run {
@@ -88,8 +100,11 @@ export interface Run {
   /** What came true so far of what its caller predicts; null where they predict nothing. */
   readonly prediction?: { accepted_tokens: number; rejected_tokens: number } | null
 
+  /** What became of its candidates so far, where its answer was to be verified. */
+  readonly verification?: VerificationReport | null
+
   /** Who counted its tokens so far; missing where that is our own engine. */
-  readonly usage_source?: UsageSource
+  readonly usage_source?: UsageSource | undefined
   /** Why it failed, where it did and its runner knows. */
   readonly failure?: RunFailure | null
 

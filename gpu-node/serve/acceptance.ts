@@ -14,7 +14,7 @@ import type { Turns } from './turns.ts'
 export interface AcceptanceOptions {
   config: { node_id: string; model_id: string }
   ticket_keys: DoorSettings['ticket_keys']
-  runner: Pick<Runner, 'hasRoomFor' | 'hold' | 'prepare' | 'load' | 'format'>
+  runner: Pick<Runner, 'hasRoomFor' | 'hold' | 'prepare' | 'load' | 'format' | 'verifies'>
   journal: Journal
   turns: Turns
   resumables: { endOneHeld(): boolean }
@@ -39,6 +39,7 @@ export async function accept(
   const body = acceptBody(await bytes(), ticket)
   await turns.take(ticket.cache_salt)
   const request = parseRequest(body)
+  refuseUnlessVerified(options.runner, request)
   const held = await holdConstraint(options, request, ticket.cache_salt)
   const formatted = { ...request, prompts: await options.runner.format(request.prompts) }
   // From here to the start nothing is awaited: one ticket, one start; what has room now has it then.
@@ -54,9 +55,17 @@ export function refuseUnlessServing(state: AcceptanceOptions['state']): void {
   if (state.draining) throw new Refusal('draining', 'This node is shutting down.')
 }
 
+// Whatever verifies nothing would answer the request as if it had asked for nothing.
+function refuseUnlessVerified({ verifies = [] }: AcceptanceOptions['runner'], { verify }: GenerateRequest): void {
+  if (!verify || verifies.includes(verify.language)) return
+  throw new Refusal('unsupported', `What serves this model does not verify ${verify.language}.`, {
+    param: 'verify.language',
+  })
+}
+
 // This comes before its prompt is read: what is refused should cost little.
-function refuseUnlessRoom({ runner, resumables }: AcceptanceOptions, { prompts, n }: GenerateRequest): void {
-  do if (runner.hasRoomFor(prompts.length * n)) return
+function refuseUnlessRoom({ runner, resumables }: AcceptanceOptions, { prompts, n, verify }: GenerateRequest): void {
+  do if (runner.hasRoomFor(prompts.length * (verify?.candidates ?? n))) return
   while (resumables.endOneHeld())
   throw new Refusal('overloaded', 'The queue is full.', { retry_after_s: runner.load.queue_s })
 }

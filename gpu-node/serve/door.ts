@@ -12,6 +12,11 @@ import {
   STOP_TOKEN_IDS_MAX,
   STOPS_MAX,
   TOOLS_MAX,
+  VERIFIED_ATTEMPTS_MAX,
+  VERIFIED_CANDIDATES_MAX,
+  VERIFIED_CPU_S_MAX,
+  VERIFIED_LANGUAGES,
+  VERIFIED_TESTS_LENGTH_MAX,
 } from '../../contract/internal/generation.ts'
 import { type Question, type Resumption, verifyQuestion } from '../../contract/internal/question.ts'
 import { type Ticket, verifyTicket } from '../../contract/internal/ticket.ts'
@@ -56,6 +61,19 @@ const truncation = {
   max_tokens: z.int().min(0),
 }
 
+const verification = z.strictObject({
+  language: z.enum(VERIFIED_LANGUAGES),
+  tests: z.string().max(VERIFIED_TESTS_LENGTH_MAX),
+  context: z.string().max(VERIFIED_TESTS_LENGTH_MAX).optional(),
+  candidates: z.int().min(1).max(VERIFIED_CANDIDATES_MAX),
+  attempts: z.int().min(1).max(VERIFIED_ATTEMPTS_MAX),
+  cpu_s: z.int().min(1).max(VERIFIED_CPU_S_MAX),
+  around: z.strictObject({ before: z.string(), after: z.string() }).nullable(),
+  repair: z.array(part).min(1),
+  repair_tokens_max: z.int().min(0),
+  repair_answer_bytes_max: z.int().min(0),
+})
+
 const requestSchema = z.strictObject({
   request_id: z.string().min(1).max(100),
   ledger_id: z.guid().optional(),
@@ -97,6 +115,7 @@ const requestSchema = z.strictObject({
   service_tier: z.enum(['default', 'flex']).optional(),
   prediction: z.string().min(1).optional(),
   constraint: z.union([constraint, tools]).exactOptional(),
+  verify: verification.optional(),
   whole_at_end: z.literal(true).optional(),
   asked: z.custom<ResponseAsked>((value) => typeof value === 'object' && value !== null).exactOptional(), // written as it came
 })

@@ -37,7 +37,7 @@ export interface ServerOptions extends ClientsOptions {
   config: ServerSettings & ClientsOptions['config']
   runner: Pick<
     Runner,
-    'hasRoomFor' | 'hold' | 'prepare' | 'load' | 'encode' | 'decode' | 'format' | 'sequence_tokens_max'
+    'hasRoomFor' | 'hold' | 'prepare' | 'load' | 'encode' | 'decode' | 'format' | 'sequence_tokens_max' | 'verifies'
   >
   streams: Streams
   journal: Journal

@@ -2,7 +2,7 @@
 -- reservation. Items come in the order of their keys, so an account and a key are written once a call.
 
 -- Items: {request_id, key_hash, address, model, prompt_tokens_max, request_output_tokens_max, ttl_ms, limits, idempotency,
--- results_by_id, metadata: {name: value}, service_tier: 'flex',
+-- results_by_id, metadata: {name: value}, service_tier: 'flex', verify: the language that its answer is to be verified in,
 -- asked_model: the name it was asked for by, where that is not the model's; alias: the same, where the model is what stands behind it,
 -- resumes: true (the answer says how a stream that runs is gone on with), is_begun: true (and no new one is to run),
 -- lock_ms_max: the answer is `locked` where somebody else holds the account for longer; the whole call fails if one has it not;
@@ -37,7 +37,7 @@ begin
 end $$;
 
 -- Finds or undoes admissions that got no answer in time. It locks as admit does, so whatever still runs of them has ended before.
--- Items: {request_id, key_hash, model, is_wanted}.
+-- Items: {request_id, key_hash, model, is_wanted, verify}.
 create function api.resolve_admission(items jsonb) returns setof jsonb language plpgsql as $$
 begin
   perform lock_accounts(array(

@@ -3,11 +3,12 @@
 -- The items of a call, each with the rows that decide it, in the order of their accounts and meters.
 create function ledger.candidates_of(items jsonb, owners bigint[], moment timestamptz) returns setof ledger.candidate language sql stable as $$
   with models as materialized (
-    select name, registered, tier, price_at(name, null, moment, tier) as list_price,
-      case when registered then live_nodes(name) else live_unregistered_nodes(name) end as nodes,
+    select name, registered, tier, verified, price_at(name, null, moment, tier) as list_price,
+      case when registered then live_nodes(name, verified) else live_unregistered_nodes(name) end as nodes,
       exists (select from prices where model = name and account_id = any (owners)) as is_agreed -- with one of these accounts
     from (
-      select distinct i ->> 'model' as name, i ? 'registered_nodes' as registered, coalesce(i ->> 'service_tier', 'default') as tier
+      select distinct i ->> 'model' as name, i ? 'registered_nodes' as registered, coalesce(i ->> 'service_tier', 'default') as tier,
+        i ->> 'verify' as verified
       from jsonb_array_elements(items) as i) as named)
   select
     place::int, item, (item ->> 'request_id')::uuid, item ->> 'model',
@@ -16,7 +17,7 @@ create function ledger.candidates_of(items jsonb, owners bigint[], moment timest
     case when is_agreed then price_at(name, (k.key).account_id, moment, tier) else list_price end, nodes, r.held
   from jsonb_array_elements(items) with ordinality as listed (item, place)
   join models on name = item ->> 'model' and registered = (item ? 'registered_nodes')
-    and tier = coalesce(item ->> 'service_tier', 'default')
+    and tier = coalesce(item ->> 'service_tier', 'default') and verified is not distinct from item ->> 'verify'
   left join lateral (select k as key from keys k where hash = decode(item ->> 'key_hash', 'hex') limit 1) as k on true
   left join lateral (select r as held from reservations r where request_id = (item ->> 'request_id')::uuid limit 1) as r on true
   left join lateral (select a as account from accounts a where id = (k.key).account_id limit 1) as a on true
@@ -132,7 +133,8 @@ create function ledger.obstacle(
     when account.debited_nanousd + account.pending_nanousd + amount > account.credited_nanousd::numeric + account.overdraft_nanousd then
       jsonb_build_object('decision', 'insufficient_quota', 'limits', limited.shown)
       || quota('insufficient_quota', asked, account, own, whole, amount)
-    when asked.nodes = '[]' then jsonb_build_object('decision', 'no_node', 'limits', limited.shown)
+    when asked.nodes = '[]' then jsonb_build_object('limits', limited.shown,
+      'decision', case when asked.item ? 'verify' and live_nodes(asked.model) <> '[]' then 'not_verified' else 'no_node' end)
   end
 $$;
 
@@ -216,7 +218,7 @@ begin
     return '{"decision": "closed"}';
   elsif held.state = 'pending' and item -> 'is_wanted' = 'true' then
     select * into account from accounts where id = held.account_id;
-    return admission(held, account, live_nodes(held.model), '{}')
+    return admission(held, account, live_nodes(held.model, item ->> 'verify'), '{}')
       || jsonb_build_object('ledger_id', (select id from ledger_identity));
   elsif held.state = 'pending' then
     perform void_held(held);

@@ -62,8 +62,14 @@ create function ledger.speaks(item jsonb) returns boolean language sql stable as
       and (key = item ->> 'key' or old_key = item ->> 'key' and clock_timestamp() < old_key_until))
 $$;
 
--- Jobs of a model that wait: of each account the first, and first that of who has the fewest running.
-create function ledger.next_jobs(wanted text) returns setof uuid language sql volatile as $$
+-- Whether a node that verifies answers in these languages can take a job.
+create function ledger.can_take(job jobs, verifies text[]) returns boolean language sql immutable as $$
+  select job.admission ->> 'verify' is null or job.admission ->> 'verify' = any (verifies)
+$$;
+
+-- Jobs of a model that wait, for a node that verifies in these languages: of each account the first, and first that of who has the fewest
+-- running.
+create function ledger.next_jobs(wanted text, verifies text[]) returns setof uuid language sql volatile as $$
   with recursive owners as (
     (select account_id from jobs where model = wanted and state = 'queued' order by account_id limit 1)
     union all
@@ -74,6 +80,7 @@ create function ledger.next_jobs(wanted text) returns setof uuid language sql vo
   join lateral (
     select id, due_at from jobs j
     where j.model = wanted and j.account_id = o.account_id and state = 'queued' and due_at <= clock_timestamp() and expires_at > clock_timestamp()
+      and can_take(j, verifies)
     order by due_at limit 3) as first on true
   order by (select count(*) from jobs r where r.account_id = o.account_id and state = 'running'), due_at
 $$;
@@ -93,7 +100,7 @@ begin
     return case when job.state = 'running' then taken_job(job) else '{"decision": "none"}' end;
   end if;
   for candidate in
-    select next_jobs(model) from registered_nodes where id = item ->> 'node_id' and drained_at is null
+    select next_jobs(model, verifies) from registered_nodes where id = item ->> 'node_id' and drained_at is null
   loop
     select * into job from jobs where id = candidate and state = 'queued' for update skip locked;
     continue when job.id is null;
@@ -322,7 +329,7 @@ begin
     for update skip locked)); -- one that somebody holds has just been heard of
   return (
     select count(*) from (
-      select from jobs where model = known.model and state = 'queued' and due_at <= clock_timestamp()
+      select from jobs j where model = known.model and state = 'queued' and due_at <= clock_timestamp() and can_take(j, known.verifies)
       union all
       select from jobs where model = known.model and state = 'running' and leased_until < clock_timestamp()
       limit (said ->> 'job_slots')::int) as waiting);

@@ -5,14 +5,15 @@ create function ledger.is_live(last_seen_at timestamptz) returns boolean languag
   select coalesce(last_seen_at > clock_timestamp() - interval '5 seconds', false)
 $$;
 
--- The nodes that can take a request for a model now: [{id, url, running, waiting}], an empty array where there is none. Their addresses
--- are those that they were registered with.
-create function ledger.live_nodes(wanted text) returns jsonb language plpgsql as $$
+-- The nodes that can take a request for a model now: [{id, url, running, waiting}], an empty array where there is none; of a request whose
+-- answer is to be verified, those that do so in its language. Their addresses are those that they were registered with.
+create function ledger.live_nodes(wanted text, verified text default null) returns jsonb language plpgsql as $$
 begin
   return (
     select coalesce(jsonb_agg(jsonb_build_object('id', id, 'url', url, 'running', running, 'waiting', waiting)), '[]')
     from registered_nodes
-    where model = wanted and state = 'ready' and drained_at is null and is_live(last_seen_at));
+    where model = wanted and state = 'ready' and drained_at is null and is_live(last_seen_at)
+      and (verified is null or verified = any (verifies)));
 end $$;
 
 -- The models that some node can take a request for now.
@@ -84,6 +85,11 @@ begin
     state = said ->> 'state', context_tokens = (said ->> 'context_tokens')::int, running = (said ->> 'running')::int,
     waiting = (said ->> 'waiting')::int, blocks_total = (said ->> 'blocks_total')::int,
     blocks_free = (said ->> 'blocks_free')::int, last_seen_at = moment,
+    -- A gateway of the release before passes it not on; a process that was not heard saying it is of that release.
+    verifies = case
+      when said ? 'verifies' then array(select jsonb_array_elements_text(said -> 'verifies'))
+      when boot_id = (said ->> 'boot_id')::uuid then verifies
+      else '{}' end,
     boot_id = (said ->> 'boot_id')::uuid, folder_id = (said ->> 'folder_id')::uuid, boot_number = (said ->> 'boot_number')::bigint,
     sequence = (said ->> 'sequence')::bigint, report_id = (said ->> 'report_id')::uuid,
     sent_at = to_timestamp((said ->> 'sent_unix_ms')::double precision / 1000)

@@ -82,11 +82,12 @@ begin
   used as (
     insert into usage
       (request_id, account_id, attempt, prompt_tokens, cached_tokens, completion_tokens, delivered_tokens, outcome, started_at,
-       first_token_ms, duration_ms, cost_nanousd, settled_at, usage_source)
+       first_token_ms, duration_ms, cost_nanousd, settled_at, usage_source, verification)
     select made.request_id, made.account_id, made.attempt, made.prompt_tokens, made.cached_tokens, made.completion_tokens,
       (item ->> 'delivered_tokens')::bigint, item ->> 'outcome',
       to_timestamp((item ->> 'started_unix_ms')::double precision / 1000), (item ->> 'first_token_ms')::double precision,
-      (item ->> 'duration_ms')::double precision, charge_nanousd, moment, item ->> 'usage_source'
+      (item ->> 'duration_ms')::double precision, charge_nanousd, moment, item ->> 'usage_source',
+      nullif(item -> 'verification', 'null')
     from made, lateral (select items -> (place - 1) as item) as i)
   insert into entries (account_id, sequence, request_id, kind, amount_nanousd, created_at)
   select made.account_id, entry_count + row_number() over (partition by made.account_id order by place), request_id,

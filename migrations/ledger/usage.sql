@@ -36,6 +36,7 @@ create function ledger.usage_report(held reservations) returns jsonb language sq
       from entries e -- two indexes, each of some kinds
       where (e.request_id = held.request_id and e.kind in ('usage', 'late_usage'))
         or (e.request_id = held.request_id and e.kind = 'refund')))
+    || case when u.verification is null then '{}' else jsonb_build_object('verification', u.verification) end
     || case when held.asked_model is not null then jsonb_build_object('asked_model', held.asked_model) else '{}' end
   from prices p left join usage u on u.request_id = held.request_id and u.settled_at = held.settled_at
   cross join lateral (

@@ -3,8 +3,8 @@
 import { expect, test } from 'vitest'
 import { cardChart, cardRows, cardTable } from '../../eval/report/card.ts'
 import { difference, type Result } from '../../eval/report/result.ts'
-import { oneLine } from '../../eval/sandbox/one-line.ts'
 import catalog from '../../models/catalog.json' with { type: 'json' }
+import { oneLine } from '../../sandbox/one-line.ts'
 
 const result = (model: string, passed: Record<string, boolean>): Result => ({
   suite: 'humaneval',

@@ -8,7 +8,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
-import { openSandbox } from '../../eval/sandbox/sandbox.ts'
+import { openSandbox } from '../../sandbox/sandbox.ts'
 import { eventually, newCustomer, startTestStack, type TestStack } from '../support/stack.ts'
 import { humanEval } from './humaneval.ts'
 

@@ -18,8 +18,8 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { codeIn } from '../../eval/recipe.ts'
-import { openSandbox } from '../../eval/sandbox/sandbox.ts'
 import { freePort } from '../../local/port.ts'
+import { openSandbox } from '../../sandbox/sandbox.ts'
 import { eventually } from '../support/stack.ts'
 
 const root = dirname(dirname(import.meta.dirname))

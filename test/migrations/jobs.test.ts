@@ -34,7 +34,10 @@ const sealed = (bytes = 8) => randomBytes(bytes).toString('base64')
 const boots = new Map<string, { id: string; number: number; sequence: number }>()
 
 /** A node's report; `anew` by another process of it. */
-async function hear(node_id: string, { job_slots = 0, running_ids = [] as string[], anew = false } = {}) {
+async function hear(
+  node_id: string,
+  { job_slots = 0, running_ids = [] as string[], anew = false, verifies = [] as string[] } = {},
+) {
   const before = boots.get(node_id)
   const boot = before && !anew ? before : { id: randomUUID(), number: (before?.number ?? 0) + 1, sequence: 0 }
   boots.set(node_id, boot)
@@ -43,7 +46,7 @@ async function hear(node_id: string, { job_slots = 0, running_ids = [] as string
   return one('hear_node', {
     ...{ report_id: randomUUID(), node_id, key: `key of ${node_id}`, url: `http://127.0.0.1/${node_id}`, model: 'm' },
     ...{ ...load, boot_id: boot.id, folder_id: FOLDERS[node_id], boot_number: boot.number, sequence: boot.sequence },
-    ...{ sent_unix_ms: Date.now(), running_ids, job_slots },
+    ...{ sent_unix_ms: Date.now(), running_ids, job_slots, verifies },
   })
 }
 const FOLDERS: Record<string, string> = { a: randomUUID(), b: randomUUID() }
@@ -201,6 +204,17 @@ describe('a job', () => {
     const order = []
     for (let i = 0; i < 7; i += 1) order.push((await taken(random.pick(['a', 'b']))).account_id === many.account_id)
     expect(order).toEqual([true, false, true, false, true, true, true])
+  })
+
+  test('whose answer is to be verified is given to a node that does so in its language, and told of to no other', async () => {
+    const payer = await newPayer(db, CREDIT)
+    const { job_id } = await make(payer, { admission: { ...ADMISSION, verify: 'python' } })
+    const told = (await hear('a', { job_slots: 3 })) as { jobs?: number }
+    expect([told.jobs, (await take('a')).decision]).toEqual([undefined, 'none'])
+    await hear('b', { verifies: ['python'] })
+    expect(await hear('b', { job_slots: 3, verifies: ['python'] })).toMatchObject({ jobs: 1 })
+    expect(await take('b')).toMatchObject({ decision: 'taken', job_id, admission: { verify: 'python' } })
+    await hear('b')
   })
 
   test('is stored piece by piece, by the attempt that has it alone, and each piece once', async () => {

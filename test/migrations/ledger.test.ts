@@ -212,6 +212,16 @@ describe('settle', () => {
     }
   })
 
+  test('keeps what was tried for an answer that was verified, which its receipt says, and no other', async () => {
+    const tried = { language: 'python', passed: true, candidates: 8, attempts: 1 }
+    for (const verification of [undefined, tried]) {
+      const held = await admit()
+      await db.ask('settle', { ...held, ...counts, verification })
+      const [shown] = await db.ask('read_usage', { key_hash: payer.key_hash, request_id: held.request_id })
+      expect((shown as { usage: { verification?: object } }).usage.verification).toEqual(verification)
+    }
+  })
+
   test('of the same record twice in one set is a duplicate', async () => {
     const item = { ...(await admit()), ...counts }
     expect(decisions(await db.ask('settle', item, item))).toEqual(['posted', 'duplicate'])

@@ -149,4 +149,22 @@ describe('a request', () => {
     await silent()
     expect([await health({}), await health(now)]).toEqual([{ m: 1 }, {}])
   })
+
+  test('whose answer is to be verified is offered those that do so in its language, as their processes said', async () => {
+    const { key_hash } = await newPayer(db, 1000n)
+    const tokens = { prompt_tokens_max: 1, request_output_tokens_max: 1, ttl_ms: 60_000 }
+    const decided = async (own: object) =>
+      (await db.ask('admit', { request_id: randomUUID(), key_hash, model: 'm', ...tokens, ...now, ...own }))[0]!
+        .decision
+    const python = { ...now, verify: 'python' }
+    expect([await decided(python), await decided({})]).toEqual(['not_verified', 'admitted'])
+    await hear({ verifies: ['python', 'go'] })
+    expect([await offered(python), await offered({ ...python, verify: 'rust' })]).toEqual([['n'], []])
+    await hear() // through a gateway of the release before, which does not pass it on
+    expect(await offered(python)).toEqual(['n'])
+    await hear({ boot_id: randomUUID(), boot_number: 2, sequence: 1 }) // a process of the release before
+    expect([await offered(python), await decided(python), await offered(now)]).toEqual([[], 'not_verified', ['n']])
+    await silent()
+    expect([await decided(python), await decided({})]).toEqual(['no_node', 'no_node'])
+  })
 })

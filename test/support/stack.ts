@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import OpenAI from 'openai'
 import postgres from 'postgres'
 import { createFundedKey } from '../../local/demo-account.ts'
-import { type Stack, startStack } from '../../local/stack.ts'
+import { type Stack, type StackOptions, startStack } from '../../local/stack.ts'
 import { newCluster } from './cluster.ts'
 import { PATIENT } from './gateway.ts'
 
@@ -26,11 +26,13 @@ export async function startTestStack(
   model_dir: string = embeddedModel,
   environment: NodeJS.ProcessEnv = {},
   vars: Record<string, string> = {},
+  more: Partial<StackOptions> = {},
 ): Promise<TestStack> {
   const restore = putInEnvironment(environment)
   const data_dir = mkdtempSync(join(tmpdir(), 'ziya-test-'))
   await newCluster(join(data_dir, 'postgres'))
-  const stack = await startStack({ port: 0, model_dir, database_url: null, data_dir, vars: { ...PATIENT, ...vars } })
+  const own = { port: 0, model_dir, database_url: null, data_dir, vars: { ...PATIENT, ...vars } }
+  const stack = await startStack({ ...own, ...more })
   const sql = postgres(stack.database_url, { max: 2, fetch_types: false })
   const stopStack = stack.stop
   return Object.assign(stack, {

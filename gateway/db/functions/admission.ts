@@ -60,6 +60,7 @@ export const admit = {
       .optional(),
     service_tier: z.literal('flex').optional(),
     metadata: z.record(z.string(), z.string()).optional(), // that the request came with
+    verify: z.string().optional(), // the language that its answer is to be verified in
     asked_model: z.string().optional(), // the name that was asked for, where that is not the model's
     alias: z.string().optional(), // the same, where the model is what stands behind it, and not in its place
     idempotency: wish.optional(),
@@ -80,6 +81,7 @@ export const admit = {
         'request_too_large',
         'requests_in_flight',
         'no_node',
+        'not_verified', // where its answer was to be
       ]),
       limits: shownLimits,
     }),
@@ -98,7 +100,13 @@ export const admit = {
 
 /** An admission that got no answer in time: found, where it is wanted and was made; else it is undone, and can be made no more. */
 export const resolve_admission = {
-  item: z.strictObject({ request_id: uuid, key_hash: keyHash, model: z.string(), is_wanted: z.boolean() }),
+  item: z.strictObject({
+    request_id: uuid,
+    key_hash: keyHash,
+    model: z.string(),
+    is_wanted: z.boolean(),
+    verify: z.string().optional(),
+  }),
   answer: z.discriminatedUnion('decision', [admitted, z.strictObject({ decision: z.enum(['withdrawn', 'closed']) })]),
 }
 

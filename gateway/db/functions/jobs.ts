@@ -15,6 +15,7 @@ const admission = z.strictObject({
   asked_model: z.string().optional(),
   alias: z.string().optional(),
   service_tier: z.literal('flex').optional(),
+  verify: z.string().optional(),
 })
 
 /** What a caller is told of why it failed. */

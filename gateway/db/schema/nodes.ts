@@ -26,6 +26,7 @@ export const registeredNodes = pgTable('registered_nodes', {
   sequence: bigint({ mode: 'number' }),
   sent_at: moment(),
   report_id: uuid(),
+  verifies: text().array().notNull().default([]), // languages
 })
 
 export const nodeRefusals = pgTable(

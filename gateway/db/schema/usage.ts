@@ -1,6 +1,6 @@
 // What happened: a row for each settled request, and the sums of days that reports read, also by the metadata of requests.
 
-import { boolean, date, doublePrecision, integer, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
+import { boolean, date, doublePrecision, integer, jsonb, pgTable, primaryKey, text, uuid } from 'drizzle-orm/pg-core'
 import { accounts } from './accounts.ts'
 import { int8, moment } from './column.ts'
 import { keys } from './keys.ts'
@@ -23,6 +23,7 @@ export const usage = pgTable(
     cost_nanousd: int8().notNull(),
     settled_at: moment().notNull(),
     usage_source: text(), // null where it is our own engine
+    verification: jsonb(), // what was tried for it; null where nothing was to be verified
   },
   (table) => [primaryKey({ columns: [table.request_id, table.settled_at] })],
 )

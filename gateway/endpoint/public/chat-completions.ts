@@ -1,10 +1,10 @@
 // POST /v1/chat/completions: messages, put into the model's own template.
 
 import * as z from 'zod'
-import { LOGPROBS_MAX } from '../../../contract/internal/generation.ts'
+import { LOGPROBS_MAX, REPAIR_GAPS } from '../../../contract/internal/generation.ts'
 import { chatCompletion, chatCompletionChunk } from '../../../contract/public/openai.ts'
 import type { Caller } from '../../auth/authenticate.ts'
-import { namedIn } from '../../catalog/catalog.ts'
+import { type CatalogModel, namedIn } from '../../catalog/catalog.ts'
 import { catalogOf } from '../../catalog/in-force.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Call } from '../../env.ts'
@@ -15,9 +15,11 @@ import { responseFormat, textConstraint } from '../../field/response-format.ts'
 import { text } from '../../field/text.ts'
 import { answerConstraint, toolFields, toolName, toolsTold, unusedOfTools } from '../../field/tools.ts'
 import { askingNothing, hint, unsupported, unusedIn } from '../../field/unused.ts'
+import { verify } from '../../field/verify.ts'
 import { bestOf } from '../../generate/best-of.ts'
 import { type GenerationForm, generate, generateFor } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
+import { COMPLAINT, refuseBeside, type VerifiedPrompt } from '../../generate/verification.ts'
 import { type Chat, chatPrompt, type Turn, turnsOf } from '../../prompt/template.ts'
 import { callText, resultText, tellTools, turnText } from '../../prompt/tools.ts'
 import { storingChat } from './stored-chats.ts'
@@ -116,6 +118,7 @@ const body = z
     reasoning_effort: hint('none'),
     response_format: responseFormat.nullish(),
     verbosity: hint('medium'),
+    verify,
     web_search_options: unsupported(),
   })
   .catchall(askingNothing())
@@ -134,6 +137,7 @@ export const chatForm: GenerationForm<Body> = {
         shape: 'chat',
         prompts: [chatPrompt(own.model.template, chatOf(fields))],
         logprobs: logprobsOf(fields),
+        verified: verifiedPrompt(fields, own.model.template),
         constraint: answerConstraint(fields, textConstraint(fields.response_format)),
         whole_at_end: (fields.store && fields.stream) || undefined,
       },
@@ -203,6 +207,21 @@ function storedForm(c: Call, given: Partial<Given>): GenerationForm<Body> {
       const labels = { kind: 'chat' as const, model, metadata: given.metadata ?? null }
       return storingChat(c, { account_id, request_id }, { messages: given.messages ?? [], labels }, answer)
     },
+  }
+}
+
+function verifiedPrompt(fields: Body, template: CatalogModel['template']): VerifiedPrompt | undefined {
+  const { verify, n, tools } = fields
+  if (!verify) return undefined
+  refuseBeside({ n: n && n > 1, tools: tools?.length })
+  const { turns } = chatOf(fields)
+  const said: Turn[] = [
+    { role: 'assistant', text: REPAIR_GAPS.answer },
+    { role: 'user', text: COMPLAINT },
+  ]
+  return {
+    around: null,
+    repair: chatPrompt(template, { turns: turnsOf([...turns, ...said]), is_continued: false }),
   }
 }
 

@@ -9,8 +9,10 @@ import { ApiError } from '../../error.ts'
 import { generationFields, isTokenId, unusedFields } from '../../field/generation.ts'
 import { isText, text } from '../../field/text.ts'
 import { askingNothing, unsupported } from '../../field/unused.ts'
+import { verify } from '../../field/verify.ts'
 import { type GenerationForm, generate } from '../../generate/generate.ts'
 import { generateRequest } from '../../generate/generate-request.ts'
+import { refuseBeside, repairedText, type VerifiedPrompt } from '../../generate/verification.ts'
 import { rawPrompt } from '../../prompt/template.ts'
 
 const PROMPTS_MAX = 64
@@ -59,6 +61,7 @@ const body = z
     logprobs: z.int().min(0).max(LOGPROBS_MAX).nullish(),
     // What is written stands between the prompt, which is a text, and this.
     suffix: text.nullish(),
+    verify,
   })
   .catchall(askingNothing())
 
@@ -71,6 +74,7 @@ export const completionForm: GenerationForm<Body> = {
       ...own,
       shape: 'completion',
       prompts: partsOf(fields),
+      verified: verifiedPrompt(fields),
       logprobs: fields.logprobs ?? null,
       echo: echoOf(fields),
     }),
@@ -104,6 +108,13 @@ function partsOf({ prompt, suffix, echo, truncate_prompt_tokens }: Body): Prompt
     const message = "'suffix' goes with texts, without 'echo' and 'truncate_prompt_tokens'."
     throw new ApiError('invalid_value', { param: 'suffix', message })
   })
+}
+
+function verifiedPrompt({ prompt, suffix, verify, echo, n }: Body): VerifiedPrompt | undefined {
+  if (!verify) return undefined
+  refuseBeside({ prompt: typeof prompt !== 'string', n: n && n > 1, echo })
+  const around = { before: String(prompt), after: suffix ?? '' }
+  return { around, repair: rawPrompt(repairedText(verify, around)) }
 }
 
 function promptsOf(prompt: Body['prompt']): (string | number[])[] {

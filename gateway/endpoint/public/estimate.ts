@@ -2,7 +2,7 @@
 // that of the request itself.
 
 import * as z from 'zod'
-import type { GenerateRequest } from '../../../contract/internal/generation.ts'
+import { choicesOf, type GenerateRequest } from '../../../contract/internal/generation.ts'
 import { type Estimate, estimate as shown } from '../../../contract/public/tokens.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { ask } from '../../db/ask.ts'
@@ -13,6 +13,7 @@ import type { Call } from '../../env.ts'
 import { ApiError, messageOf } from '../../error.ts'
 import { readBody } from '../../field/read-body.ts'
 import { askModel } from '../../generate/ask-model.ts'
+import { repairTokensMax } from '../../generate/cost-ceiling.ts'
 import { type Asked, itemOf } from '../../generate/generate.ts'
 import { refusal } from '../../generate/relay.ts'
 import { forms } from './forms.ts'
@@ -69,8 +70,10 @@ function estimateOf(
   { verdict, price, counted }: Omit<Answer<'estimate'>, 'decision'> & { counted: Counted },
 ): Estimate {
   const longest = longestOf(request, counted)
-  const prompt_tokens = counted ? counted.prompts.reduce((sum, { count }) => sum + count, 0) : null
-  const completion_tokens_max = longest.tokens * request.n * request.prompts.length
+  const prompt_tokens = counted
+    ? counted.prompts.reduce((sum, { count }) => sum + count, repairTokensMax(request))
+    : null
+  const completion_tokens_max = longest.tokens * choicesOf(request)
   const refused =
     refusalBy(verdict) ?? heldBy(counted) ?? (longest.fits ? null : new ApiError('context_length_exceeded'))
   return {

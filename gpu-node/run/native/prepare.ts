@@ -41,6 +41,8 @@ export function prepareChoices(request: RunRequest, cache_salt: string, room: Ro
   }
   const sampling = (choice: number) => ({
     ...samplingOfChoice(request.sampling, choice),
+    ...(choice % request.n > 0 &&
+      request.later_temperature !== undefined && { temperature: request.later_temperature }),
     bias: biasOf(request.logit_bias),
     logprobs: room.judges ? 0 : request.logprobs, // a value comes in the place of one
   })

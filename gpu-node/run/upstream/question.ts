@@ -88,8 +88,8 @@ function truncationOf({ truncate_prompt }: RunRequest): Record<string, unknown> 
 
 // All of them are said, also where they are off: an engine takes those that are missing from the model's own generation_config.json.
 function sampling({ request, choice }: Asked, dialect: Dialect): Record<string, unknown> {
-  const { temperature, top_p, top_k, min_p, repetition_penalty, frequency_penalty, presence_penalty, seed } =
-    request.sampling
+  const { top_p, top_k, min_p, repetition_penalty, frequency_penalty, presence_penalty, seed } = request.sampling
+  const temperature = (choice % request.n > 0 ? request.later_temperature : undefined) ?? request.sampling.temperature
   const added = { top_k: top_k === 0 ? -1 : top_k, min_p, repetition_penalty }
   const drawn = temperature > 0 && { seed: seedOf(seed, choice) } // a seed of each request slows an engine down
   return { temperature, top_p, frequency_penalty, presence_penalty, ...(dialect.has_samplers && added), ...drawn }

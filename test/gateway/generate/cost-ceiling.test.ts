@@ -2,12 +2,14 @@ import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { GenerateRequest, PromptPart } from '../../../contract/internal/generation.ts'
 import { costCeiling } from '../../../gateway/generate/cost-ceiling.ts'
+import { repairedText, verification } from '../../../gateway/generate/verification.ts'
+import { repairPrompt } from '../../../gpu-node/run/verified/program.ts'
 
 const CONTEXT = 1000
 
 function ceiling(
   prompts: PromptPart[][],
-  own: Partial<Pick<GenerateRequest, 'n' | 'max_tokens' | 'truncate_prompt'>> = {},
+  own: Partial<Pick<GenerateRequest, 'n' | 'max_tokens' | 'truncate_prompt' | 'verify'>> = {},
 ) {
   return costCeiling({ prompts, n: 1, max_tokens: 1, ...own } as GenerateRequest, CONTEXT)
 }
@@ -58,4 +60,24 @@ test('no text makes more tokens than its ceiling, even where every byte is one',
       expect(ceiling([[{ text }]]).prompt_tokens_max).toBeGreaterThanOrEqual(tokens)
     }),
   )
+})
+
+test('candidates count their outputs in each attempt, and attempts after the first their prompts', () => {
+  const around = { before: 'ab', after: '' }
+  const asked = { language: 'python' as const, tests: 'assert f()', candidates: 3, attempts: 2 }
+  const repair = [{ special: '<s>' }, { text: repairedText(asked, around) }]
+  const verify = verification(asked, { around, repair }, { max_tokens: 10, context_tokens: CONTEXT * 10 })
+  const told = ceiling([[{ text: 'ab' }]], { max_tokens: 10, verify })
+  expect(told.request_output_tokens_max).toBe(3 * 2 * 10)
+  expect(verify.repair_answer_bytes_max).toBe(40)
+  expect(told.prompt_tokens_max).toBe(3 + verify.repair_tokens_max)
+  const longest = repairPrompt(verify, { answer: 'ä'.repeat(99), failure: '国'.repeat(999) })
+  expect(verify.repair_tokens_max).toBeGreaterThanOrEqual(ceiling([longest]).prompt_tokens_max)
+})
+
+test('the prompt of an attempt never counts more than the context', () => {
+  const repair = [{ chat: [{ role: 'user' as const, text: 'a' }], is_continued: false }]
+  const asked = { language: 'go' as const, tests: 'x', attempts: 4 }
+  const verify = verification(asked, { around: null, repair }, { max_tokens: 10, context_tokens: CONTEXT })
+  expect(ceiling([[{ text: 'ab' }]], { verify }).prompt_tokens_max).toBe(3 + 3 * CONTEXT)
 })

@@ -11,11 +11,11 @@ import { rust } from './compiled/rust.ts'
 import { bwrap, type Confinement, startConfined } from './confined.ts'
 import { oneLine } from './one-line.ts'
 import {
-  judge_limits,
   LANGUAGES,
   type Language,
   type Limits,
   type Sandbox,
+  type SpareLimits,
   type Task,
   type Verdict,
 } from './sandbox.ts'
@@ -25,25 +25,27 @@ import { judgeApart, type Pair } from './two-processes.ts'
 
 const python_sources = join(import.meta.dirname, 'python')
 
-export async function bubblewrapSandbox(): Promise<
-  { sandbox: Sandbox; reason: null } | { sandbox: null; reason: string }
-> {
+export async function bubblewrapSandbox(
+  spare: SpareLimits | null,
+): Promise<{ sandbox: Sandbox; reason: null } | { sandbox: null; reason: string }> {
   if (!existsSync(bwrap())) return { sandbox: null, reason: 'bubblewrap is not installed' }
   const python = findPython()
   if (!python) return { sandbox: null, reason: 'there is no python3 for bubblewrap to confine' }
-  const judges = judgesHere(python)
+  const pairs = new PythonPairs(python, spare)
+  const judges = judgesHere(pairs)
   const trial = await judges.python!({ language: 'python', candidate: 'def f(): return 1', tests: 'assert f() == 1' })
   if (!trial.passed) return { sandbox: null, reason: `bubblewrap does not work here: ${trial.failure}` }
   const languages = LANGUAGES.filter((language) => judges[language])
   const judge = (task: Task) => judges[task.language]!(task).catch(unjudged)
-  return { sandbox: { name: 'bubblewrap', languages, judge, close: async () => {} }, reason: null }
+  pairs.keepSpare()
+  return { sandbox: { name: 'bubblewrap', languages, judge, close: async () => pairs.close() }, reason: null }
 }
 
 type Judge = (task: Task) => Promise<Verdict>
 
-function judgesHere(python: Python): Partial<Record<Language, Judge>> {
+function judgesHere(pairs: PythonPairs): Partial<Record<Language, Judge>> {
   const found: Partial<Record<Language, Judge>> = {
-    python: (task) => judgeApart(task, (limits) => pythonPair(python, limits)),
+    python: (task) => judgeApart(task, (limits, judge_limits) => pairs.take(limits, judge_limits)),
     javascript: judgeJavaScript,
     typescript: judgeJavaScript,
     ...(existsSync('/usr/bin/bash') && { shell: judgeShell }),
@@ -58,7 +60,51 @@ function judgesHere(python: Python): Partial<Record<Language, Judge>> {
 /** Tests of a form that cannot be taken apart pass nobody. */
 const unjudged = (error: Error): Verdict => ({ passed: false, failure: oneLine(error.message), seconds: 0 })
 
-function pythonPair(python: Python, limits: Limits): Pair {
+/** Pairs of interpreters. Where that is wanted one is started before its task comes, which is most of the time of a short one. */
+class PythonPairs {
+  readonly #python: Python
+  readonly #spare_limits: SpareLimits | null
+  #spare: Pair | null = null
+
+  constructor(python: Python, spare_limits: SpareLimits | null) {
+    this.#python = python
+    this.#spare_limits = spare_limits
+  }
+
+  take(limits: Limits, judge_limits: Limits): Pair {
+    const spare = this.#spare
+    if (!spare || !areSame({ limits, judge_limits }, this.#spare_limits!))
+      return pythonPair(this.#python, limits, judge_limits)
+    this.#spare = null
+    const pair = isWaiting(spare) ? spare : pythonPair(this.#python, limits, judge_limits)
+    pair.judge.once('exit', () => this.keepSpare())
+    return pair
+  }
+
+  keepSpare(): void {
+    if (!this.#spare_limits) return
+    const { limits, judge_limits } = this.#spare_limits
+    this.#spare ??= pythonPair(this.#python, limits, judge_limits)
+  }
+
+  close(): void {
+    this.#spare?.candidate.kill('SIGKILL')
+    this.#spare?.judge.kill('SIGKILL')
+  }
+}
+
+// Their walls are the task's.
+function areSame(one: SpareLimits, other: SpareLimits): boolean {
+  const own = ({ limits, judge_limits }: SpareLimits) =>
+    [limits, judge_limits].map(({ cpu_s, memory_bytes }) => `${cpu_s} ${memory_bytes}`).join()
+  return own(one) === own(other)
+}
+
+function isWaiting({ candidate, judge }: Pair): boolean {
+  return [candidate, judge].every(({ exitCode, signalCode }) => exitCode === null && signalCode === null)
+}
+
+function pythonPair(python: Python, limits: Limits, judge_limits: Limits): Pair {
   const start = (file: string, own: Partial<Confinement>) =>
     startConfined({
       command: [python.executable, '-I', '-S', '-B', `/judge/${file}`, ...python.packages],

@@ -2,9 +2,9 @@
 // compiler is.
 
 import { describe, expect, test } from 'vitest'
-import { type Language, openSandbox } from '../../../eval/sandbox/sandbox.ts'
-import { draws } from '../../support/draws.ts'
-import { sampled } from '../drawn.ts'
+import { type Language, openSandbox } from '../../sandbox/sandbox.ts'
+import { sampled } from '../eval/drawn.ts'
+import { draws } from '../support/draws.ts'
 
 interface Case {
   language: Language

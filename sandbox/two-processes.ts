@@ -6,7 +6,7 @@ import { randomBytes } from 'node:crypto'
 import type { Readable, Writable } from 'node:stream'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { oneLine } from './one-line.ts'
-import { type Limits, limits_default, type Task, type Verdict } from './sandbox.ts'
+import { judge_limits, type Limits, limits_default, type Task, type Verdict } from './sandbox.ts'
 
 export interface Pair {
   candidate: ChildProcess
@@ -20,16 +20,17 @@ const said_bytes_max = 1 << 16
 const exit_ms_max = 1000
 const candidate_ended = "the candidate's process: it ended"
 
-export async function judgeApart(task: Task, start: (limits: Limits) => Pair): Promise<Verdict> {
+export async function judgeApart(task: Task, start: (limits: Limits, judge_limits: Limits) => Pair): Promise<Verdict> {
   const limits = { ...limits_default, ...task.limits }
   const began = performance.now()
-  const { candidate, judge, job = jobOf } = start(limits)
+  const { candidate, judge, job = jobOf } = start(limits, { ...judge_limits, ...task.judge_limits })
   const gone = Promise.all([allGone(candidate), allGone(judge)])
   let over_wall = false
   const stop = () => {
     candidate.kill('SIGKILL')
     judge.kill('SIGKILL')
   }
+  task.signal?.addEventListener('abort', stop)
   const wall = setTimeout(() => {
     over_wall = true
     stop()
@@ -47,6 +48,7 @@ export async function judgeApart(task: Task, start: (limits: Limits) => Pair): P
   const code = (verdict?.failure ?? complained).includes(candidate_ended) ? await exitCodeOf(candidate) : null
   stop()
   clearTimeout(wall)
+  task.signal?.removeEventListener('abort', stop)
   candidate.stdout!.unpipe().resume()
   await gone
   const seconds = (performance.now() - began) / 1000

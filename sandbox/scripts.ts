@@ -3,7 +3,7 @@
 import { join } from 'node:path'
 import { type Confinement, startConfined } from './confined.ts'
 import { calledFunction, closed } from './multipl-e-form.ts'
-import { judge_limits, type Limits, type Task, type Verdict } from './sandbox.ts'
+import type { Limits, Task, Verdict } from './sandbox.ts'
 import { machineReads } from './toolchain.ts'
 import { judgeApart, type Pair } from './two-processes.ts'
 
@@ -12,8 +12,8 @@ const NODE = '/node'
 
 export function judgeJavaScript(given: Task): Promise<Verdict> {
   const task = closed(given)
-  return judgeApart({ ...task, names: [calledFunction(task.tests)] }, (limits) =>
-    pair(limits, {
+  return judgeApart({ ...task, names: [calledFunction(task.tests)] }, (limits, judge_limits) =>
+    pair(limits, judge_limits, {
       candidate: [
         NODE,
         '--stack-size=50000',
@@ -39,7 +39,7 @@ export function judgeShell(given: Task): Promise<Verdict> {
     folder: 'shell',
     own: { may_fork: true },
   }
-  return judgeApart(task, (limits) => ({ ...pair(limits, programs), job }))
+  return judgeApart(task, (limits, judge_limits) => ({ ...pair(limits, judge_limits, programs), job }))
 }
 
 interface Programs {
@@ -49,7 +49,7 @@ interface Programs {
   own: Partial<Confinement>
 }
 
-function pair(limits: Limits, { candidate, judge, folder, own }: Programs): Pair {
+function pair(limits: Limits, judge_limits: Limits, { candidate, judge, folder, own }: Programs): Pair {
   const reads = machineReads([
     [join(import.meta.dirname, folder), '/judge'],
     [process.execPath, NODE],

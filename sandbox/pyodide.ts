@@ -7,7 +7,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { promisify } from 'node:util'
-import { judge_limits, type Limits, limits_default, type Sandbox, type Task, type Verdict } from './sandbox.ts'
+import { type Limits, limits_default, type Sandbox, type Task, type Verdict } from './sandbox.ts'
 import { judgeApart, type Pair } from './two-processes.ts'
 
 const host = join(import.meta.dirname, 'pyodide-host.ts')
@@ -24,7 +24,9 @@ export function pyodideSandbox(): Sandbox {
     making ??= makeSnapshot(snapshot)
     await making
     const wall_s = (task.limits?.wall_s ?? limits_default.wall_s) + start_wall_s
-    return judgeApart({ ...task, limits: { ...task.limits, wall_s } }, (limits) => pyodidePair(snapshot, limits))
+    return judgeApart({ ...task, limits: { ...task.limits, wall_s } }, (limits, judge_limits) =>
+      pyodidePair(snapshot, limits, judge_limits),
+    )
   }
   const close = async () => {
     process.off('exit', remove)
@@ -36,7 +38,7 @@ export function pyodideSandbox(): Sandbox {
 const makeSnapshot = (file: string) =>
   promisify(execFile)(process.execPath, [join(import.meta.dirname, 'pyodide-snapshot.ts'), file], { env: {} })
 
-function pyodidePair(snapshot: string, limits: Limits): Pair {
+function pyodidePair(snapshot: string, limits: Limits, judge_limits: Limits): Pair {
   return { candidate: start('candidate', snapshot, limits), judge: start('judge', snapshot, judge_limits) }
 }
 

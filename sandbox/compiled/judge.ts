@@ -21,7 +21,7 @@ export async function judgeCompiled(language: Compiled, toolchain: [string, stri
   const { candidate, expected, lines } = language.programs(task, mark)
   if (lines.length === 0) throw new Error('its tests have no form that is known here')
   const [actual, wanted] = await Promise.all(
-    [candidate, expected].map((files) => printsOf(language, toolchain, { files, limits, mark })),
+    [candidate, expected].map((files) => printsOf(language, toolchain, { ...task, files, limits, mark })),
   )
   const seconds = (performance.now() - began) / 1000
   if (wanted!.values.size < lines.length) throw new Error(`its tests cannot be judged: ${wanted!.complaint}`)
@@ -40,7 +40,7 @@ interface Prints {
   complaint: string
 }
 
-interface Program {
+interface Program extends Pick<Task, 'judge_limits' | 'signal'> {
   files: Record<string, string>
   limits: Limits
   mark: string
@@ -49,7 +49,7 @@ interface Program {
 async function printsOf(
   language: Compiled,
   toolchain: [string, string][],
-  { files, limits, mark }: Program,
+  { files, limits, mark, judge_limits, signal }: Program,
 ): Promise<Prints> {
   const user = freshUser()
   const folder = mkdtempSync(join(tmpdir(), 'sandbox-build-'))
@@ -65,19 +65,19 @@ async function printsOf(
       ...common,
       command: environment(language.compile(paths)),
       writes: folder,
-      limits: compile_limits,
+      limits: { ...compile_limits, ...judge_limits },
       may_fork: true,
       ...language.compiles_with,
     }
-    const compiled = await ended(compiler, user)
+    const compiled = await ended(compiler, user, signal)
     if (compiled.code !== 0)
-      return { values: new Map(), complaint: firstError(compiled.complaint) || endOf(compiled, compile_limits) }
+      return { values: new Map(), complaint: firstError(compiled.complaint) || endOf(compiled, compiler.limits) }
     const run = {
       ...common,
       command: environment(language.run),
       reads: [...common.reads, [folder, '/build'] as [string, string]],
     }
-    const { said, ...end } = await ended({ ...run, ...language.runs_with }, user)
+    const { said, ...end } = await ended({ ...run, ...language.runs_with }, user, signal)
     return { values: marked(said, mark), complaint: end.complaint.split('\n')[0] || endOf(end, limits) }
   } finally {
     rmSync(folder, { recursive: true, force: true })
@@ -114,19 +114,27 @@ interface End {
   over_wall: boolean
 }
 
-async function ended(confinement: Confinement, user: number): Promise<End & { said: string }> {
+async function ended(
+  confinement: Confinement,
+  user: number,
+  signal: AbortSignal | undefined,
+): Promise<End & { said: string }> {
+  signal?.throwIfAborted()
   const child = startConfined(confinement, user)
   child.stdin!.on('error', () => {}).end()
   let over_wall = false
+  const stop = () => void child.kill('SIGKILL')
+  signal?.addEventListener('abort', stop)
   const wall = setTimeout(() => {
     over_wall = true
-    child.kill('SIGKILL')
+    stop()
   }, confinement.limits.wall_s * 1000)
   const [said, complaint] = [child.stdout!, child.stderr!].map((stream) => kept(stream))
   const code = await new Promise<number | null>((resolve) =>
     child.once('close', resolve).once('error', () => resolve(null)),
   )
   clearTimeout(wall)
+  signal?.removeEventListener('abort', stop)
   return { code, said: said!(), complaint: complaint!(), over_wall }
 }
 
