@@ -229,14 +229,17 @@ describe('in the place of a model that no node serves', () => {
     expect((await errorOf(await ask('wanted', { max_tokens: 100_000 }))).status).toBe(400)
   })
 
-  test('what fails for another reason is refused as ever', async () => {
-    tiny.options.refuse = 'context_length_exceeded'
-    expect((await errorOf(await ask('tiny'))).status).toBe(400)
-    const poor = await gateway.newCaller('1')
+  test('what fails for another reason is refused as ever, and no other model is asked', async () => {
     const node = await startCannedNode({ ...gateway.node_options, model: 'wanted', node_id: 'wanted' })
+    const count = tiny.accepted.length
+    node.options.refuse = 'context_length_exceeded'
+    expect((await errorOf(await ask('wanted'))).status).toBe(400)
+    node.calm()
+    const poor = await gateway.newCaller('1')
     const refused = await poor.post('/v1/completions', { model: 'wanted', prompt: 'x', max_tokens: 500 })
-    await node.stop()
     expect((await errorOf(refused)).status).toBe(429)
+    await node.stop()
+    expect(tiny.accepted.length).toBe(count)
   })
 })
 
