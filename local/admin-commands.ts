@@ -411,11 +411,17 @@ export const commands: Command[] = [
       }),
   },
   {
-    words: ['catalog', 'show'],
-    description: 'shows the models of the catalog in force; --json has all of it, as catalog publish takes it',
-    columns: ['id', 'aliases', 'fallbacks', 'template', 'context_tokens', 'price'],
+    words: ['catalog', 'list'],
+    description: 'lists the models of the catalog in force',
+    columns: ['id', 'aliases', 'fallbacks', 'template', 'context_tokens', 'created', 'owned_by'],
     call: () => get('/admin/catalog'),
-    finish: async ({ models, ...rest }: { models: object[] }) => ({ ...rest, object: 'list', data: models, models }),
+    finish: async ({ models }: { models: object[] }) => ({ object: 'list', data: models }),
+  },
+  {
+    words: ['catalog', 'show'],
+    description: 'shows the catalog in force; with --json as catalog publish takes it',
+    call: () => get('/admin/catalog'),
+    finish: async ({ models }: { models: object[] }) => ({ models }),
   },
   {
     words: ['catalog', 'publish'],

@@ -93,6 +93,7 @@ test('the catalog names a judge for a model, and then nobody else has to', async
     return true
   })
   await publishCatalog(gateway.db.url, { models: readCatalog(CATALOG), source: 'operator', by: 'the tests' })
+  await eventually(async () => ((await ask({ reward_model: null })).status === 400 ? true : null)) // for those behind it
 })
 
 describe('nothing is charged', () => {

@@ -329,6 +329,17 @@ describe('money', () => {
     expect((await run(['prices', 'list', '--model', 'a-model'])).out).toMatch(/input_usd_per_million/)
   })
 
+  test('has its catalog shown, changed and published', async () => {
+    expect((await run(['catalog', 'list'])).out).toMatch(/^id +aliases.*\nziya-coding-mini /)
+    const { out } = await run(['catalog', 'show', '--json'])
+    const file = join(scratch, 'catalog.json')
+    writeFileSync(file, out.replace('"ziya-coding-mini"', '"ziya-coding-mini","aliases":["mini"]'))
+    expect(await json('catalog', 'publish', file)).toMatchObject({ object: 'catalog', source: 'operator' })
+    expect((await run(['catalog', 'list'])).out).toMatch(/\nziya-coding-mini +mini /)
+    writeFileSync(file, '{"models": []}')
+    expect((await run(['catalog', 'publish', file])).code).not.toBe(0)
+  })
+
   test('is reconciled: an exit code of 0 where the books balance, and of 1 where they do not', async () => {
     const account = await newAccount()
     await json('top-ups', 'create', account, '1')

@@ -8,6 +8,7 @@ import { PATIENCE_MS } from './patience.ts'
 import { FAKE_KEY } from './upstream-behaviours.ts'
 
 export interface UpstreamNodeOptions extends Partial<Omit<UpstreamRunnerOptions, 'sequence_tokens_max'>> {
+  context_tokens?: number
   gateway_url?: string
 }
 
@@ -22,7 +23,10 @@ export async function startUpstreamNode({ gateway_url, ...options }: UpstreamNod
   return { node, upstream, runner }
 }
 
-export function connectTo(upstream: FakeUpstream, options: UpstreamNodeOptions = {}): Promise<UpstreamRunner> {
+export function connectTo(
+  upstream: Pick<FakeUpstream, 'url'>,
+  options: UpstreamNodeOptions = {},
+): Promise<UpstreamRunner> {
   return UpstreamRunner.connect({
     upstream: upstream.url,
     environment: { ZIYA_NODE_UPSTREAM_KEY: FAKE_KEY },
