@@ -60,6 +60,7 @@ test('the best is given, what judged is told, and all that was written and read 
   expect(choices).toMatchObject([{ index: 0, message: { content: 'answer 3' } }]) // the value of each is its place
   expect(ranked_by).toMatchObject({ model: JUDGE, scores: [3, 2, 1, 0] })
   const read = judge.accepted.at(-1)!
+  expect(read.ticket.prompt_tokens_max).toBe(4 * 2048) // of each answer as much as its context has room for
   expect(read.request.prompts).toEqual(
     [0, 1, 2, 3].map((index) => [{ judged: { query: 'Sort a list.', answer: `answer ${index}` } }]),
   )

@@ -1,6 +1,7 @@
 // The node as a process, with the real engine and a real trained model: stories260K in test/data.
 
 import { readFileSync } from 'node:fs'
+import { freemem } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test, vi } from 'vitest'
 import { type LocalNode, type NodeOptions, startNode } from '../../local/node.ts'
@@ -13,6 +14,7 @@ import { journalLines } from '../support/journal.ts'
 import { ticketSigner } from '../support/keys.ts'
 import { eventually } from '../support/patience.ts'
 import { modelFolder, safetensorsFile, tinyTensors } from '../support/safetensors.ts'
+import { sparse34b } from '../support/sparse-model.ts'
 import { zeroTensors } from '../support/torch-file.ts'
 
 const published = JSON.parse(readFileSync(testData('stories260K/expected.json'), 'utf8')) as {
@@ -233,6 +235,10 @@ describe('a node that cannot start says why in one line:', () => {
     ['a short key', () => ({ ticket_keys: 'short' }), '--ticket-keys'],
   ])('%s', async (_, changes, reason) => {
     await expect(start(changes())).rejects.toThrow(reason)
+  })
+
+  test.skipIf(freemem() > 60e9)('a model of 34B that this machine has no room for', async () => {
+    await expect(start({ model_dir: sparse34b().folder })).rejects.toThrow('out_of_memory')
   })
 
   test('a port that is taken', async () => {

@@ -3,6 +3,7 @@ import { readModelFolder } from '../../../../../gpu-node/run/native/load/model-f
 import { undrawableIds } from '../../../../../gpu-node/run/native/prepare.ts'
 import { Detokenizer } from '../../../../../gpu-node/run/native/tokenizer/detokenizer.ts'
 import { layOut, modelFolder, safetensorsBytes, tinyConfig, tinyTensors } from '../../../../support/safetensors.ts'
+import { sparse34b } from '../../../../support/sparse-model.ts'
 import { smallPieces, tokenizerJson } from '../../../../support/tokenizer-json.ts'
 import { tokenizerModel } from '../../../../support/tokenizer-model.ts'
 
@@ -31,6 +32,14 @@ test('shards are read through their index', () => {
     }),
   )
   expect(model.tensors.map(({ name }) => name)).toEqual(Object.keys(tinyTensors))
+})
+
+test('shards of 34B are read by their headers, with offsets beyond 2^32', () => {
+  const { folder, weight_bytes } = sparse34b()
+  const { shape, tensors, tokenizer } = readModelFolder(folder)
+  expect(weight_bytes).toBeGreaterThan(67e9)
+  expect([tensors.length, shape.layers, tokenizer.size]).toEqual([3 + 9 * 48, 48, 32_000])
+  expect(Math.max(...tensors.map(({ offset }) => offset))).toBeGreaterThan(2 ** 32)
 })
 
 test('tied embeddings need no lm_head, and leave one out', () => {
