@@ -8,6 +8,7 @@ import { catalogOf } from '../catalog/in-force.ts'
 import { askQuestion, type NodeAnswer } from '../engine/ask.ts'
 import { pickNode } from '../engine/pick.ts'
 import type { Asking, Call } from '../env.ts'
+import { adapterName } from '../field/node.ts'
 import { ticketIssuerOf } from '../ticket-issuer.ts'
 import { refusal } from './relay.ts'
 
@@ -20,7 +21,8 @@ export async function modelOf(c: Asking, caller: Caller, name: string): Promise<
 /** The catalog in force, and what is named where it is an adapter that the caller may ask. */
 export async function catalogFor(c: Asking, caller: Caller, name: string): Promise<Catalog> {
   const catalog = await catalogOf(c)
-  const adapter = catalog.has(name) ? undefined : adapterOver(catalog, name, await baseFor(c, caller, name))
+  if (catalog.has(name) || !adapterName.safeParse(name).success) return catalog
+  const adapter = adapterOver(catalog, name, await baseFor(c, caller, name))
   return adapter ? new Map([...catalog, [name, adapter]]) : catalog
 }
 
