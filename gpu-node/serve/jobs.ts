@@ -28,6 +28,8 @@ const CALL_MS_MAX = 10_000
 const TAKE_TRIES = 3
 const TAKES_AT_ONCE = 8
 const OTHERS_MS = 2000 // whoever was here may ask again
+const REST = 1 // after a take, beside others: so many times what it took
+const REST_MS_MAX = 1000
 const BACKOFF_MS_MIN = 50
 const BACKOFF_MS_MAX = 5000
 
@@ -76,21 +78,31 @@ export class Jobs {
     }
   }
 
-  /** One where somebody waits for what runs here: the gateway and its database may share this machine with it. */
   get #takes_max(): number {
+    return this.#are_others_here() ? 1 : TAKES_AT_ONCE
+  }
+
+  /** Whether somebody waits for what runs here, or may do so again. */
+  #are_others_here(): boolean {
     const now = performance.now()
-    if (this.#options.runner.load.running > this.#running.size) this.#others_seen_ms = now
-    return now - this.#others_seen_ms < OTHERS_MS ? 1 : TAKES_AT_ONCE
+    const own = new Set([...this.#running].map(({ generation }) => generation))
+    if (this.#options.streams.hasOthersThan(own)) this.#others_seen_ms = now
+    return now - this.#others_seen_ms < OTHERS_MS
   }
 
   /** After one that was there, there may be more than had been offered. */
   async #takeOne(): Promise<void> {
     this.#takes += 1
-    const taken = await this.#take().finally(() => {
+    try {
+      const began = performance.now()
+      const taken = await this.#take()
+      this.#wanted = taken ? Math.max(this.#wanted, 1) : 0
+      if (taken) void this.#run(taken)
+      // The gateway and its database may share this machine with whom they hand jobs over to.
+      if (this.#are_others_here()) await sleep(Math.min(REST_MS_MAX, REST * (performance.now() - began)))
+    } finally {
       this.#takes -= 1
-    })
-    this.#wanted = taken ? Math.max(this.#wanted, 1) : 0
-    if (taken) void this.#run(taken)
+    }
     this.#fill()
   }
 

@@ -52,6 +52,11 @@ export class Streams implements RunnerListener {
     this.#write(stream)
   }
 
+  /** Whether anything runs here but these. */
+  hasOthersThan(these: ReadonlySet<Generation | null>): boolean {
+    return this.#streams.values().some(({ generation }) => !these.has(generation))
+  }
+
   /** Requests that run here, at most `limit`: the next ones each time it is asked, so that in a few times it is all. */
   takeRunningIds(limit: number): string[] {
     const ids = [...this.#streams.values()].map(({ generation }) => generation.request_id)
