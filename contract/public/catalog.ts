@@ -47,7 +47,12 @@ export const catalogModel = z.strictObject({
   template_source: words.exactOptional(),
   context_tokens: z.int().min(1).max(16_777_216),
   /** As exactly as it is known. */
-  created: z.string().regex(/^\d{4}(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?$/, 'expected a date, as 2023-09-12'),
+  created: z
+    .string()
+    .regex(
+      /^(19[7-9]\d|[2-9]\d{3})(-(0[1-9]|1[0-2])(-(0[1-9]|[12]\d|3[01]))?)?$/,
+      'expected a date since 1970, as 2023-09-12',
+    ),
   owned_by: words,
   /** What of its card applies where a request says nothing. */
   sampling: z

@@ -334,6 +334,7 @@ function faulty(random: Random): { models: object[]; param: string; id: string |
     ['context_tokens', 1.5],
     ['context_tokens', '16384'],
     ['created', '2023-13-01'],
+    ['created', '1969'],
     ['created', 2023],
     ['owned_by', ''],
     ['max_tokens_default', -1],
