@@ -291,7 +291,7 @@ async function insisting<T>(ask: () => Promise<T>): Promise<T> {
       return await ask()
     } catch (error) {
       const { status } = error as { status?: number }
-      if ((error as Error).name === 'AssertionError' || (status && status < 500 && status !== 409) || tries > 500)
+      if ((error as Error).name === 'AssertionError' || (status && status < 500 && status !== 409) || tries > 2000)
         throw error
       await sleep(50)
     }
