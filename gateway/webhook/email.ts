@@ -48,9 +48,13 @@ const providers = {
 } satisfies Record<EmailProvider, Provider>
 
 /** Whether this deployment can write to anybody. */
-export function isEmailSetUp({ EMAIL_PROVIDER, EMAIL_API_KEY, EMAIL_FROM, EMAIL_API_URL }: Env): boolean {
-  if (!EMAIL_PROVIDER || !EMAIL_API_KEY || !EMAIL_FROM) return false
-  return Boolean(EMAIL_API_URL ?? providers[EMAIL_PROVIDER].url)
+export function isEmailSetUp(env: Env): boolean {
+  return Boolean(env.EMAIL_PROVIDER && env.EMAIL_API_KEY && env.EMAIL_FROM && addressOf(env))
+}
+
+/** Where the provider is asked; null where nobody says. */
+function addressOf({ EMAIL_API_URL, EMAIL_PROVIDER = 'resend' }: Env): string | null {
+  return EMAIL_API_URL ?? providers[EMAIL_PROVIDER].url
 }
 
 /** What an account is written to about, where nothing else is said. */
@@ -92,7 +96,7 @@ export async function sendEmail(env: Env, to: string, body: string): Promise<Out
   const event = JSON.parse(body) as Event
   const mail = { from: env.EMAIL_FROM ?? '', to, subject: SUBJECTS[event.type], text: textOf(event), id: event.id }
   const provider: Provider = providers[env.EMAIL_PROVIDER ?? 'resend']
-  const outcome = await exchange(globalThis, env.EMAIL_API_URL ?? provider.url ?? '', {
+  const outcome = await exchange(globalThis, addressOf(env) ?? '', {
     headers: { 'content-type': 'application/json', ...provider.headers(env.EMAIL_API_KEY ?? '', mail) },
     body: JSON.stringify(provider.body(mail)),
     ms_max: settingsOf(env).webhooks.ms_max,

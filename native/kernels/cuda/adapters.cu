@@ -2,6 +2,7 @@
 // then out (tokens, outputs) += shrunk * b^T.
 // The trick: an item is up to 8 neighbouring tokens of one adapter, so a and b pass once for them; a block has four ranks of a part over all
 // of its inputs, a thread of the second kernel one output over all of its ranks. So the order of each sum depends on the part alone.
+#include "inputs.h"
 #include "launchers.h"
 
 namespace ziya::ZIYA_DEVICE {
@@ -20,7 +21,7 @@ struct Work {
   AdapterPartView part;
 };
 
-// Says whether this block has any: a grid is as large as the largest adapter and the most items need.
+// A block may have no work, for a grid is as large as the largest adapter and the most items need.
 __device__ __forceinline__ bool find_work(const StepView& step, const AdapterView& adapters, Work& work) {
   if (int(blockIdx.y) >= step.counts->adapter_items) return false;
   const int32_t* words = step.words + step.counts->first_adapter_item + blockIdx.y * adapter_item_words;
@@ -29,14 +30,6 @@ __device__ __forceinline__ bool find_work(const StepView& step, const AdapterVie
   if (int(blockIdx.z) >= parts.count) return false;
   work.part = adapters.parts[parts.begin + blockIdx.z];
   return true;
-}
-
-template <class In>
-__device__ __forceinline__ void load_inputs(const ActivationView& in, int row, int k, float (&to)[unit_halves]) {
-  if constexpr (sizeof(In) == sizeof(half))
-    load8(in.unit(row, k), to);
-  else
-    load8(in.row(row) + k, to);
 }
 
 template <class In, int tokens>

@@ -2,6 +2,7 @@
 // tensor-core family, on any GPU.
 // The trick: a warp an output and 16 bytes a lane, so a row of weights passes once for up to 8 rows of `in`; the order of
 // the sum depends on the inputs alone, so a row's result does not depend on its neighbours.
+#include "inputs.h"
 #include "launchers.h"
 
 namespace ziya::ZIYA_DEVICE {
@@ -9,14 +10,6 @@ namespace {
 
 constexpr int warps = 4;
 constexpr int rows_a_pass_max = 8;
-
-template <class In>
-__device__ __forceinline__ void load_inputs(const ActivationView& in, int row, int k, float (&to)[unit_halves]) {
-  if constexpr (sizeof(In) == sizeof(half))
-    load8(in.unit(row, k), to);
-  else
-    load8(in.row(row) + k, to);
-}
 
 template <class In, int rows_a_pass>
 __device__ void dot_rows(const WeightView& weight, int packed_row, const ActivationView& in, int first, int last,
