@@ -117,7 +117,7 @@ def load_tokenizer():
 
 def export_model(args):
     import export
-    export.export(STAGES[-1].checkpoint, MODEL, load_tokenizer())
+    export.export([STAGE2.checkpoint, STAGE3.checkpoint], MODEL, load_tokenizer())
 
 
 def plot_losses(args):
