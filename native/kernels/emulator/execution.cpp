@@ -167,6 +167,7 @@ void EarlyBlocks::begin(const Launch& launch) {
   check_launch(launch);
   launch_ = launch;
   count_ = std::min(blocks_max, cluster_count(launch));
+  if (order == Order::random) count_ = block_seed(count_) % (count_ + 1);  // none need begin early
   for (uint64_t id = 0; id < count_; id++) blocks_[id].begin(launch_, block_index(launch_, id), block_seed(id));
 }
 
@@ -266,7 +267,8 @@ Fiber* Block::take_ready() {
   if (order == Order::round_robin) return ready_[ready_begin_++];
   if (order == Order::random) {
     size_t drawn = next_random() % count;
-    for (int again = 0; again < late_redraws && ready_[ready_begin_ + drawn]->rank == late_rank_; again++) drawn = next_random() % count;
+    if (next_random() % late_one_in != 0)
+      for (size_t passed = 0; passed < count && ready_[ready_begin_ + drawn]->rank == late_rank_; passed++) drawn = (drawn + 1) % count;
     std::swap(ready_[ready_begin_ + drawn], ready_.back());
   }
   Fiber* last = ready_.back();
