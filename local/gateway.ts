@@ -105,14 +105,19 @@ export async function startGateway(options: GatewayOptions): Promise<RunningGate
   }
   const cron = setInterval(() => void runScheduled().catch((error) => log(String(error))), CRON_MS)
   cron.unref()
+  // However it ends: who starts it again starts the rest again, too.
+  const exited = server.exited.finally(() => {
+    clearInterval(cron)
+    close()
+  })
   return {
     url: `http://127.0.0.1:${server.ports.http}`,
     pid: server.pid,
-    exited: server.exited,
+    exited,
     runScheduled,
-    stop: () => {
-      clearInterval(cron)
-      return server.stop().finally(close)
+    stop: async () => {
+      await server.stop()
+      await exited
     },
   }
 }

@@ -25,7 +25,7 @@ interface RunningJob {
 }
 
 const CALL_MS_MAX = 10_000
-const TAKE_TRIES = 3
+const TAKE_MS_MAX = 25_000 // less than a lease
 const TAKES_AT_ONCE = 8
 const OTHERS_MS = 2000 // whoever was here may ask again
 const REST = 1 // after a take, beside others: so many times what it took
@@ -110,7 +110,8 @@ export class Jobs {
   async #take(): Promise<TakenJob | null> {
     const { calls, config } = this.#options
     const take_id = randomUUID()
-    for (let tries = 1; tries <= TAKE_TRIES; tries += 1) {
+    const until = performance.now() + TAKE_MS_MAX
+    for (let tries = 1; performance.now() < until && !this.#is_released; tries += 1) {
       const taking: JobTaking = { node_id: config.node_id, take_id, sent_unix_ms: Date.now() }
       const answer = await calls
         .post<{ job: TakenJob | null }>('/internal/jobs/take', taking, CALL_MS_MAX)

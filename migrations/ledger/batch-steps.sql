@@ -216,7 +216,7 @@ begin
     return '{"decision": "lost"}';
   end if;
   update batch_lines set state = 'offered'
-  where batch_id = batch.id and state = 'waiting' and number in (select n::int from jsonb_array_elements_text(item -> 'offered') as n);
+  where batch_id = batch.id and state = 'waiting' and number in (select n::int from jsonb_array_elements_text(item -> 'offered') as named (n));
   update batch_lines l set state = 'done', refusal = r -> 'refusal'
   from jsonb_array_elements(item -> 'refused') as r
   where l.batch_id = batch.id and l.state = 'waiting' and l.number = (r ->> 'number')::int;
@@ -227,7 +227,7 @@ end $$;
 create function ledger.note_results(item jsonb) returns jsonb language plpgsql as $$
 declare
   batch batches := leased_batch(item);
-  numbers int[] := array(select n::int from jsonb_array_elements_text(item -> 'numbers') as n);
+  numbers int[] := array(select n::int from jsonb_array_elements_text(item -> 'numbers') as named (n));
 begin
   if batch.id is null then
     return '{"decision": "lost"}';

@@ -7,7 +7,7 @@ $$;
 
 -- {id: row}, for what is said of rows one by one.
 create function ledger.catalog_rows(models jsonb) returns jsonb language sql immutable as $$
-  select coalesce(jsonb_object_agg(model ->> 'id', model), '{}') from jsonb_array_elements(models) as model
+  select coalesce(jsonb_object_agg(model ->> 'id', model), '{}') from jsonb_array_elements(models) as listed (model)
 $$;
 
 -- What is the same already is not published again; and what a release brings is not put in the place of what an operator published.
@@ -29,7 +29,7 @@ begin
   if last.version is null then
     item := item - 'by'; -- where nothing was, nothing was changed
   end if;
-  perform publish_row_price(item, model, rows_before -> (model ->> 'id')) from jsonb_array_elements(made.models) as model;
+  perform publish_row_price(item, model, rows_before -> (model ->> 'id')) from jsonb_array_elements(made.models) as listed (model);
   perform audit(item, 'publish_catalog', null, 'catalog ' || made.version, rows_before, catalog_rows(made.models));
   return catalog_report(made) || '{"decision": "published"}';
 end $$;

@@ -168,7 +168,7 @@ create function ledger.forget_parts(item jsonb) returns jsonb language plpgsql a
 declare
   gone int;
 begin
-  delete from file_parts where id in (select id::uuid from jsonb_array_elements_text(item -> 'part_ids') as id);
+  delete from file_parts where id in (select id::uuid from jsonb_array_elements_text(item -> 'part_ids') as named (id));
   get diagnostics gone = row_count;
   return jsonb_build_object('decision', 'forgotten', 'count', gone);
 end $$;

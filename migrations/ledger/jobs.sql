@@ -270,6 +270,13 @@ begin
   where id = job.id;
 end $$;
 
+-- Whether the process that a job is leased to has been heard since the lease ended. It does not run the job: what it was told of it never
+-- arrived, or nobody could be told of its end. That says nothing against the job, as the end of its process does.
+create function ledger.is_process_alive(job jobs) returns boolean language sql stable as $$
+  select job.take_id is not null
+    and exists (select from registered_nodes where id = job.node_id and last_seen_at > job.leased_until)
+$$;
+
 -- Offers what nodes have lost again: those that were not heard of for the time of a lease. Returns how many.
 create function ledger.offer_lost_jobs(count_max int) returns bigint language plpgsql as $$
 declare
@@ -285,6 +292,7 @@ begin
     where state = 'running' and leased_until < clock_timestamp() and account_id = any (owners)
     order by leased_until limit count_max for update skip locked
   loop
+    job.attempts := job.attempts - case when is_process_alive(job) then 1 else 0 end;
     perform offer_again(job, 0);
     offered := offered + 1;
   end loop;
@@ -321,11 +329,12 @@ end $$;
 create function ledger.jobs_for(known registered_nodes, said jsonb) returns int language plpgsql as $$
 begin
   update jobs set
-    leased_until = clock_timestamp() + case when known.boot_id = (said ->> 'boot_id')::uuid then job_lease() else - interval '1 microsecond' end
+    leased_until = clock_timestamp() + case when known.boot_id = (said ->> 'boot_id')::uuid then job_lease() else - interval '1 microsecond' end,
+    take_id = case when known.boot_id = (said ->> 'boot_id')::uuid then take_id end -- it ended with the process that it is of
   where id = any (array(
     select id from jobs
     where state = 'running' and node_id = known.id and leased_until < clock_timestamp() + job_lease() / 2
-      and request_id = any (array(select id::uuid from jsonb_array_elements_text(said -> 'running_ids') as id))
+      and request_id = any (array(select id::uuid from jsonb_array_elements_text(said -> 'running_ids') as named (id)))
       or state = 'running' and node_id = known.id and known.boot_id <> (said ->> 'boot_id')::uuid
     for update skip locked)); -- one that somebody holds has just been heard of
   return (

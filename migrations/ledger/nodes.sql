@@ -45,7 +45,7 @@ $$;
 
 -- Of these functions in `api` those that the login of this session may not call, or that are not there.
 create function ledger.missing_of(needs jsonb) returns jsonb language sql stable as $$
-  select coalesce(jsonb_agg(name order by name), '[]') from jsonb_array_elements_text(needs) as name
+  select coalesce(jsonb_agg(name order by name), '[]') from jsonb_array_elements_text(needs) as needed (name)
   where not coalesce(has_function_privilege(session_user, to_regproc('api.' || quote_ident(name))::oid, 'execute'), false)
 $$;
 
@@ -105,7 +105,7 @@ end $$;
 create function ledger.ids_to_stop(running_ids jsonb) returns jsonb language sql stable as $$
   select coalesce(jsonb_agg(request_id), '[]') from reservations
   where (state = 'pending' and stopped_at is not null or state = 'voided')
-    and request_id = any (array(select id::uuid from jsonb_array_elements_text(running_ids) as id))
+    and request_id = any (array(select id::uuid from jsonb_array_elements_text(running_ids) as named (id)))
 $$;
 
 -- Adds up what was refused; returns how many there were in this hour.

@@ -59,7 +59,7 @@ begin
       'input', case when item -> 'with_input' = 'true' then encode(input, 'base64') end))
     from stored_responses
     where account_id = asker.account_id and expires_at > clock_timestamp() and kind = kind_of(item)
-      and request_id in (select id::uuid from jsonb_array_elements_text(item -> 'request_ids') as id)), '[]'));
+      and request_id in (select id::uuid from jsonb_array_elements_text(item -> 'request_ids') as named (id))), '[]'));
 end $$;
 
 create function ledger.delete_response(item jsonb) returns jsonb language plpgsql as $$

@@ -1,7 +1,10 @@
 import { spawn } from 'node:child_process'
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import { afterAll, beforeAll, expect, test } from 'vitest'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterAll, beforeAll, expect, test, vi } from 'vitest'
 import { type GatewayOptions, startGateway } from '../../local/gateway.ts'
 import { freePort, loopbacks } from '../../local/port.ts'
 import { startPostgres } from '../../local/postgres.ts'
@@ -59,6 +62,18 @@ test('a missing secret is named in the log, and nothing is served', async () => 
   expect(await errorOf(response)).toMatchObject({ status: 500, code: 'internal_error' })
   await eventually(async () => (log.join().includes('TICKET_SEEDS') ? true : null))
   await gateway.stop()
+})
+
+test('killed, it leaves nothing of what was started with it', async () => {
+  const folder = mkdtempSync(join(tmpdir(), 'ziya-killed-'))
+  vi.stubEnv('TMPDIR', folder)
+  const gateway = await startGateway(options)
+  expect(readdirSync(folder)).not.toEqual([])
+  process.kill(gateway.pid, 'SIGKILL')
+  await gateway.exited
+  expect(readdirSync(folder)).toEqual([])
+  vi.unstubAllEnvs()
+  rmSync(folder, { recursive: true })
 })
 
 test('it ends with the process that started it, however that one ends', async () => {

@@ -277,9 +277,13 @@ async function readSome(id: string, frames: string[], wanted: number): Promise<v
   }
 }
 
+/** What readers were answered; a gateway lives for some of these, however slow the machine is. */
+let answers = 0
+
 async function restartNowAndThen(random: Random, goesOn: () => boolean): Promise<void> {
   for (let restarts = 0; restarts === 0 || goesOn(); restarts += 1) {
-    await sleep(200 + random.below(800))
+    const until = answers + 1 + random.below(RESUMES > 3 ? 60 : 8)
+    while (answers < until && goesOn()) await sleep(random.below(20))
     await stack.restartGateway()
   }
 }
@@ -288,7 +292,9 @@ async function restartNowAndThen(random: Random, goesOn: () => boolean): Promise
 async function insisting<T>(ask: () => Promise<T>): Promise<T> {
   for (let tries = 0; ; tries += 1) {
     try {
-      return await ask()
+      const answer = await ask()
+      answers += 1
+      return answer
     } catch (error) {
       const { status } = error as { status?: number }
       if ((error as Error).name === 'AssertionError' || (status && status < 500 && status !== 409) || tries > 2000)

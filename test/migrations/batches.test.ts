@@ -97,6 +97,7 @@ describe('a file', () => {
 
   test('is due when it is over, when it was never whole, and not while a batch reads it', async () => {
     const { file_id } = await fileOf(2)
+    const other = await fileOf(3)
     expect(await duePartsOf(file_id)).toBe(0)
     await db.sql`update files set expires_at = clock_timestamp(), kept_until = clock_timestamp() + interval '1 hour' where id = ${file_id}`
     expect(await duePartsOf(file_id)).toBe(0)
@@ -106,6 +107,7 @@ describe('a file', () => {
     await one('forget_parts', { part_ids: part_ids as string[] })
     await one('due_parts', { count_max: 1000 })
     expect(await db.sql`select from files where id = ${file_id}`).toHaveLength(0)
+    expect(await db.sql`select from file_parts where file_id = ${other.file_id}`).toHaveLength(3)
     const cut = await begun()
     expect(await duePartsOf(cut.file.file_id)).toBe(0)
     await one('abandon_file', cut.file)

@@ -190,6 +190,7 @@ describe('a job', () => {
     const job = await taken()
     await db.sql`update jobs set leased_until = clock_timestamp() + interval '1 s' where id = ${job.job_id}`
     await hear('b', { running_ids: [job.request_id] })
+    await hear('a', { running_ids: [randomUUID()] })
     expect((await rowOf(job.job_id)).leased_until.getTime()).toBeLessThan(Date.now() + 5000)
     await hear('a', { running_ids: [job.request_id] })
     expect((await rowOf(job.job_id)).leased_until.getTime()).toBeGreaterThan(Date.now() + 5000)
@@ -262,6 +263,26 @@ describe('a job', () => {
     const often = await make(payer)
     for (let i = 0; i < 5; i += 1) await giveBack('a', await taken())
     expect(await rowOf(often.job_id)).toMatchObject({ state: 'failed', status_code: 500 })
+  })
+
+  test('was not begun where its node lives and does not run it, and was where its node’s process ended with it', async () => {
+    const payer = await newPayer(db, CREDIT)
+    const { job_id } = await make(payer)
+    for (let lost = 0; lost < 7; lost += 1) {
+      await taken()
+      await lose(job_id)
+      await hear('a', { running_ids: [randomUUID()] })
+      await one('tend_jobs', { count_max: 10 })
+      expect(await rowOf(job_id)).toMatchObject({ state: 'queued', attempts: 0 })
+    }
+    for (let ended = 1; ended <= 5; ended += 1) {
+      await taken()
+      const is_heard = random.chance(0.5) // else it is not seen again before its lease ends
+      if (is_heard) await hear('a', { anew: true })
+      else await lose(job_id)
+      await one('tend_jobs', { count_max: 10 })
+      expect(await rowOf(job_id)).toMatchObject({ state: ended < 5 ? 'queued' : 'failed', attempts: ended })
+    }
   })
 
   test('that is not begun in its time fails, and what is over is forgotten', async () => {
