@@ -1,6 +1,7 @@
 // Two ways to have questions answered: each by a request of its own, or all of a stage as one batch, at its price. A batch that was made
-// before a kill is found again by the name of its stage.
+// before a kill is found again, by a name that was written down before it was made.
 
+import { randomUUID } from 'node:crypto'
 import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import OpenAI, { toFile } from 'openai'
@@ -43,12 +44,14 @@ function bodyOf({ model, max_tokens, temperature }: Asking, text: string) {
 const POLL_MS = 2000
 const ENDED = ['completed', 'expired', 'cancelled', 'failed']
 
-/** `file` remembers the batch that is under way. */
+/** `file` holds the name of the batch that is under way. */
 export function askingByBatch(asking: Asking, file: string, poll_ms = POLL_MS): Ask {
   return async (questions, answers, on_answer) => {
     if (questions.length === 0) return
-    const id = existsSync(file) ? readFileSync(file, 'utf8') : await begin(asking, questions)
-    writeFileSync(file, id)
+    const is_new = !existsSync(file)
+    if (is_new) writeFileSync(file, randomUUID())
+    const name = readFileSync(file, 'utf8')
+    const id = (!is_new && (await batchNamed(asking, name))) || (await begin(asking, questions, name))
     const batch = await ended(asking, id, poll_ms)
     for (const { custom_id, response, error } of await linesOf(asking.client, batch)) {
       if (answers.get(custom_id) !== undefined || error?.code === 'batch_expired') continue
@@ -62,7 +65,13 @@ export function askingByBatch(asking: Asking, file: string, poll_ms = POLL_MS): 
   }
 }
 
-async function begin(asking: Asking, questions: Question[]): Promise<string> {
+async function batchNamed({ client, signal }: Asking, name: string): Promise<string | null> {
+  for await (const { id, metadata } of client.batches.list({ limit: 100 }, { signal }))
+    if (metadata?.asked_as === name) return id
+  return null
+}
+
+async function begin(asking: Asking, questions: Question[], name: string): Promise<string> {
   const { client, signal } = asking
   const lines = questions.map(({ key, text }) => ({
     custom_id: key,
@@ -72,7 +81,8 @@ async function begin(asking: Asking, questions: Question[]): Promise<string> {
   }))
   const bytes = Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(''))
   const file = await client.files.create({ purpose: 'batch', file: await toFile(bytes, 'questions.jsonl') }, { signal })
-  const asked = { input_file_id: file.id, endpoint: '/v1/chat/completions' as const, completion_window: '24h' as const }
+  const window = { endpoint: '/v1/chat/completions', completion_window: '24h' } as const
+  const asked = { input_file_id: file.id, ...window, metadata: { asked_as: name } }
   return (await client.batches.create(asked, { signal })).id
 }
 

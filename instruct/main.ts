@@ -71,7 +71,7 @@ async function main(): Promise<void> {
     concurrency: whole('--concurrency', values.concurrency),
     signal: stopping.signal,
   }
-  const batch_file = join(out, 'batch-id')
+  const batch_file = join(out, 'batch')
   const { sandbox, reason } = await openSandbox()
   if (reason) say(`${reason}: programs run in Pyodide, which is slower`)
   try {

@@ -100,12 +100,19 @@ test('what runs and passes its tests is kept, and what is rejected says why', as
 })
 
 test.runIf(draws('INSTRUCTED_BATCHES', { few: 0, all: 1 }) > 0)(
-  'as batches it is the same, each stage in one',
+  'as batches it is the same, each stage in one, also where whoever made it was killed before it heard of it',
   async () => {
     const model = await newModel()
     const out = newFolder('batches')
+    model.tells_batches = false
+    const child = run(model, out, '--batch')
+    await eventually(async () => (model.batches.length > 0 ? true : null))
+    child.kill('SIGKILL')
+    await ended(child)
+    model.tells_batches = true
     expect(await ended(run(model, out, '--batch'))).toBe(0)
     expect(resultIn(out)).toEqual(whole)
+    expect(new Set(model.asked).size).toBe(model.asked.length)
   },
 )
 

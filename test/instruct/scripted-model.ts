@@ -9,6 +9,9 @@ export interface ScriptedModel {
   asked: string[]
   /** No more are answered than so many; the others wait. */
   answers_max: number
+  /** Those that were made; who made one need not hear of it. */
+  batches: { id: string; metadata: Record<string, string> }[]
+  tells_batches: boolean
   close: () => void
 }
 
@@ -35,6 +38,8 @@ export async function startScriptedModel(): Promise<ScriptedModel> {
     url: '',
     asked: [],
     answers_max: Number.POSITIVE_INFINITY,
+    batches: [],
+    tells_batches: true,
     close: () => server.close(),
   }
   const answer = (body: { messages: { content: string }[] }) => {
@@ -64,14 +69,19 @@ export async function startScriptedModel(): Promise<ScriptedModel> {
           .join('\n'),
       )
       json({ id, object: 'file' })
+    } else if (request.method === 'GET' && request.url?.startsWith('/v1/batches?')) {
+      json({ object: 'list', data: model.batches, has_more: false })
     } else if (request.url === '/v1/batches') {
-      const lines = files.get((JSON.parse(bytes.toString()) as { input_file_id: string }).input_file_id)!.split('\n')
+      const { input_file_id, metadata } = JSON.parse(bytes.toString())
+      const lines = files.get(input_file_id)!.split('\n')
       const written = lines
         .map((line) => JSON.parse(line))
         .map(({ custom_id, body }) => ({ custom_id, response: { body: answer(body) }, error: null }))
       const output = `file-${files.size}`
       files.set(output, written.map((line) => JSON.stringify(line)).join('\n'))
-      json({ id: output.replace('file', 'batch'), status: 'in_progress' })
+      const id = output.replace('file', 'batch')
+      model.batches.push({ id, metadata })
+      if (model.tells_batches) json({ id, status: 'in_progress' })
     } else if (request.url?.startsWith('/v1/batches/')) {
       const id = request.url.split('/').at(-1)!
       json({ id, status: 'completed', output_file_id: id.replace('batch', 'file') })

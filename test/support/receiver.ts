@@ -9,6 +9,7 @@ export interface Received {
   body: string
   /** The id that repeated attempts share. */
   id: string
+  came_unix_ms: number
 }
 
 /** What becomes of a request; by default 200. */
@@ -33,7 +34,13 @@ export async function startReceiver(address = '127.0.0.1'): Promise<Receiver> {
     })
     request.on('end', () => {
       const headers = request.headers as Record<string, string>
-      const received = { path: request.url ?? '', headers, body, id: headers['webhook-id'] ?? '' }
+      const received = {
+        path: request.url ?? '',
+        headers,
+        body,
+        id: headers['webhook-id'] ?? '',
+        came_unix_ms: Date.now(),
+      }
       receiver.received.push(received)
       receiver.behaviour(received, response, request)
     })

@@ -50,7 +50,7 @@ export async function startSinks(): Promise<Sinks> {
   receiver.behaviour = (received, response, request) =>
     behaviours[received.path.split('/')[1]!]!(received, response, request)
   const tls = createServer({ key: vector('elsewhere.key'), cert: vector('elsewhere.crt') }, (request, response) => {
-    sinks.all.push({ path: request.url ?? '', headers: {}, body: '', id: '' })
+    sinks.all.push({ path: request.url ?? '', headers: {}, body: '', id: '', came_unix_ms: Date.now() })
     response.end()
   })
   tls.on('tlsClientError', () => {})
