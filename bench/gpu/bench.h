@@ -105,7 +105,7 @@ inline double weight_bytes(const ModelShape& s) {
 }
 
 // What a measurement says of the weights.
-inline const char* format_field(const ModelShape& s) { return s.weights == WeightFormat::fp8 ? ", \"weights\": \"fp8\"" : ""; }
+inline const char* format_field(WeightFormat format) { return format == WeightFormat::fp8 ? ", \"weights\": \"fp8\"" : ""; }
 
 // A sequence's tokens in a step; the last of them is sampled where `samples`.
 struct Piece {
