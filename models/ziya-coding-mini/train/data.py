@@ -14,6 +14,7 @@ import evolve
 import render
 import wording
 from families import FAMILIES
+from tokenizer import read_rows
 
 SEED = 20231
 STAGE1_COUNT, STAGE2_COUNT, REPLAY_COUNT = 72_000, 14_000, 18_000
@@ -70,6 +71,37 @@ def stage2_candidates(rng):
             yield evolve.pair_example(rng.choice(short), rng.choice(short), rng, lang)
         else:
             yield evolve.evolved_example(rng.choice(families), rng, lang)
+
+
+def fresh(humaneval, held_out_path, seed):
+    """Endless stage-3 examples, none of them twice, through the filters of the stages before."""
+    held_out = {normalised(row["prompt"]) for row in read_rows(held_out_path)}
+    clean, seen = Decontaminator(humaneval), set()
+    for example in stage3_candidates(random.Random(seed)):
+        if example is not None and is_for_training(example) and judge(example, seen, clean, passes_in_process) == "kept":
+            assert normalised(example.prompt) not in held_out, example.prompt
+            yield example
+
+
+def stage3_candidates(rng):
+    """What the stages before left unlearned weighs most: names that can only be copied, constants, several arguments, two steps."""
+    families = list(FAMILIES.values())
+    copying = [f for f in families if f.vary or len(f.arguments) > 1]
+    short = [f for f in families if f.body.count("\n") < 4]
+    bare = list(bare_candidates(rng))
+    while True:
+        lang, kind, invented = choose_language(rng), rng.random(), rng.random() < 0.4
+        family = rng.choice(copying if rng.random() < 0.5 else families)
+        if kind < 0.03:
+            yield rng.choice(bare)
+        elif kind < 0.09 and not family.is_class:
+            yield render.docstring_example(family, rng, lang)
+        elif kind < 0.14:
+            yield evolve.pair_example(rng.choice(short), rng.choice(short), rng, lang)
+        elif kind < 0.55:
+            yield evolve.evolved_example(family, rng, lang, invented, two_steps=0.4)
+        else:
+            yield render.named_example(family, rng, lang, invented)
 
 
 def choose_language(rng):

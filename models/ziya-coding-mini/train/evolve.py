@@ -59,12 +59,12 @@ def give_default(task, rng):
 STEPS = (add_types, return_when_empty, raise_when_empty, raise_when_negative, check_type, give_default)
 
 
-def evolved_example(family, rng, lang):
-    """One step, or in a quarter of the cases two; None where a step does not fit the family."""
+def evolved_example(family, rng, lang, invented=False, two_steps=0.25):
+    """One step, or at times two; None where a step does not fit the family."""
     if family.is_class or not family.arguments:
         return None
-    task = render.choose_task(family, rng)
-    steps = rng.sample(STEPS, 2 if rng.random() < 0.25 else 1)
+    task = render.choose_task(family, rng, invented=invented)
+    steps = rng.sample(STEPS, 2 if rng.random() < two_steps else 1)
     try:
         phrases = [pick(step(task, rng)[lang], step.__name__, rng) for step in steps]
     except AssertionError:

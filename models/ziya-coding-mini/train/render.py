@@ -49,12 +49,15 @@ def is_held_out(key, one_in):
     return int(hashlib.sha256(repr(key).encode()).hexdigest()[:12], 16) % one_in == 0
 
 
-def choose_task(family, rng, plain=False):
-    """`plain` takes the family's own names and first options, as prompts that name nothing expect."""
+def choose_task(family, rng, plain=False, invented=False):
+    """`plain` takes the family's own names and first options, as prompts that name nothing expect; `invented` takes a
+    name that no list holds, which can only be copied."""
     slots = {}
     for key, values in family.vary.items():
         slots |= choose_slot(key, list(values)[:1] if plain else list(values), rng)
     name = fill(family.names[0], slots) if plain else choose_name(family, slots, rng)
+    if invented:
+        name = invent_name(family, name, rng)
     names = [a.role for a in family.arguments] if plain else choose_arguments(family, name, rng)
     parameters = (family.id, name, tuple(names), tuple(sorted((k, str(v)) for k, v in slots.items())))
     slots |= {a.role: n for a, n in zip(family.arguments, names)} | {"f": name}
@@ -79,6 +82,20 @@ def choose_name(family, slots, rng):
     if kind < 0.75:
         return rng.choice(wording.NAME_WORDS)
     return f"{rng.choice(wording.NAME_WORDS)}_{rng.choice(wording.NAME_WORDS)}"
+
+
+def invent_name(family, name, rng):
+    """One to three words of made-up syllables, a third of the time behind or in front of an ordinary name."""
+    made = [invent_word(rng) for _ in range(rng.choice((1, 2, 2, 3)))]
+    if family.is_class:
+        return "".join(word.capitalize() for word in made)
+    if rng.random() < 1 / 3:
+        made = [name, made[0]] if rng.random() < 0.5 else [made[0], name]
+    return "_".join(made)
+
+
+def invent_word(rng):
+    return "".join(rng.choice(wording.SYLLABLES) for _ in range(rng.choice((2, 2, 3)))) + rng.choice(("", "", "", str(rng.randrange(1, 100))))
 
 
 def choose_arguments(family, name, rng):
@@ -183,8 +200,8 @@ def mentions_all(task, prompt):
     return all(re.search(rf"(?<![A-Za-z0-9_]){re.escape(name)}(?![A-Za-z0-9_])", prompt) for name in task.arguments)
 
 
-def named_example(family, rng, lang):
-    task = choose_task(family, rng)
+def named_example(family, rng, lang, invented=False):
+    task = choose_task(family, rng, invented=invented)
     prompt, words = ask(task, rng, lang)
     if not mentions_all(task, prompt):
         return None

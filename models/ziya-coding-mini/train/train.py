@@ -1,15 +1,35 @@
-"""The whole recipe: `data`, `tokenizer`, `stage1`, `stage2`, `export`, `plot`. A stage resumes from its last checkpoint."""
+"""The whole recipe: `all` takes its steps one after the other, and goes on where it was stopped. A step by its name is taken by itself."""
 import argparse
-from dataclasses import dataclass
+import math
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CACHE, MODEL = HERE / ".cache", HERE.parent
+HUMANEVAL = MODEL.parent.parent / "test" / "data" / "humaneval" / "HumanEval.jsonl.gz"
+FINISHED = CACHE / "finished.txt"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A stage ends with its minutes or its tokens, whichever are used up first."""
+    minutes: float
+    lr: float
+    tokens: float = math.inf
+    batch_tokens: int = 2048
 
 
 @dataclass(frozen=True)
 class Stage:
     name: str
+    budget: Budget
+    optimizer: str  # by their names in optimizers.py, which needs torch
+    schedule: str
+    files: tuple = ()  # a stage without files is trained on fresh examples
+    after: "Stage | None" = None
 
     @property
     def checkpoint(self):
@@ -20,28 +40,55 @@ class Stage:
         return CACHE / f"{self.name}.log.jsonl"
 
 
-STAGE1, STAGE2 = Stage("stage1"), Stage("stage2")
+STAGE1 = Stage("stage1", Budget(58, 2.5e-3), "adamw", "cosine", (CACHE / "stage1.jsonl",))
+# The hard set, with a part of stage 1 mixed in so that nothing is forgotten.
+STAGE2 = Stage("stage2", Budget(32, 1e-3), "adamw", "cosine", (CACHE / "stage2.jsonl", CACHE / "stage1-replay.jsonl"), STAGE1)
+STAGE3 = Stage("stage3", Budget(56, 1e-3, tokens=8e6), "muon", "steady_then_falling", after=STAGE2)
+STAGES = (STAGE1, STAGE2, STAGE3)
 
 
 def main():
-    args = parse_arguments()
-    {"data": build_data, "tokenizer": train_tokenizer, "stage1": train_stage1, "stage2": train_stage2,
-     "export": export_model, "plot": plot_losses}[args.command](args)
+    steps = {"data": build_data, "tokenizer": train_tokenizer} | {stage.name: stage_trainer(stage) for stage in STAGES}
+    steps |= {"export": export_model, "plot": plot_losses, "evaluate": evaluate, "golden": make_vectors}
+    args = parse_arguments(steps)
+    leave_the_machine_usable(args.threads)
+    CACHE.mkdir(exist_ok=True)
+    if args.step == "all":
+        take_all(steps, args)
+    else:
+        steps[args.step](args)
 
 
-def parse_arguments():
+def parse_arguments(steps):
     parser = argparse.ArgumentParser(description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("data").add_argument("--humaneval", type=Path, required=True, help="HumanEval.jsonl.gz, for decontamination")
-    commands.add_parser("tokenizer")
-    for name, minutes, lr in (("stage1", 60, 2.5e-3), ("stage2", 15, 8e-4)):
-        stage = commands.add_parser(name)
-        stage.add_argument("--minutes", type=float, default=minutes, help="time budget; the cosine ends with it")
-        stage.add_argument("--lr", type=float, default=lr)
-        stage.add_argument("--batch-tokens", type=int, default=4096)
-    commands.add_parser("export").add_argument("stage", choices=("stage1", "stage2"))
-    commands.add_parser("plot")
-    return parser.parse_args()
+    parser.add_argument("step", choices=("all", *steps))
+    parser.add_argument("--humaneval", type=Path, default=HUMANEVAL, help="HumanEval.jsonl.gz: for decontamination, and to measure")
+    parser.add_argument("--threads", type=int, default=2)
+    for name, kind in (("minutes", float), ("tokens", float), ("lr", float), ("batch-tokens", int)):
+        parser.add_argument(f"--{name}", type=kind, help="of one stage, in place of its own")
+    args = parser.parse_args()
+    if args.step not in [stage.name for stage in STAGES] and changed(args):
+        parser.error("a budget belongs to one stage")
+    return args
+
+
+def changed(args):
+    return {name: value for name in ("minutes", "tokens", "lr", "batch_tokens") if (value := getattr(args, name)) is not None}
+
+
+def leave_the_machine_usable(threads):
+    """Everything else goes first, and a thread that waits for the other one does not spin meanwhile."""
+    os.nice(5)
+    os.environ |= {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0"}
+
+
+def take_all(steps, args):
+    finished = FINISHED.read_text().split() if FINISHED.exists() else []
+    for name, take in steps.items():
+        if name not in finished:
+            print(f"== {name}", flush=True)
+            take(args)
+            FINISHED.write_text("\n".join(finished := [*finished, name]))
 
 
 def build_data(args):
@@ -56,18 +103,11 @@ def train_tokenizer(args):
     tokenizer.train(rows, MODEL / "tokenizer.model")
 
 
-def train_stage1(args):
-    run_stage(STAGE1, [CACHE / "stage1.jsonl"], args)
-
-
-def train_stage2(args):
-    """The hard set, with a part of stage 1 mixed in so that nothing is forgotten."""
-    run_stage(STAGE2, [CACHE / "stage2.jsonl", CACHE / "stage1-replay.jsonl"], args, start_from=STAGE1.checkpoint)
-
-
-def run_stage(stage, paths, args, start_from=None):
-    import training
-    training.train(stage, paths, load_tokenizer(), minutes=args.minutes, lr=args.lr, batch_tokens=args.batch_tokens, start_from=start_from)
+def stage_trainer(stage):
+    def run(args):
+        import training
+        training.train(stage, replace(stage.budget, **changed(args)), load_tokenizer(), args.humaneval, MODEL / "held-out.jsonl")
+    return run
 
 
 def load_tokenizer():
@@ -77,12 +117,26 @@ def load_tokenizer():
 
 def export_model(args):
     import export
-    export.export(CACHE / f"{args.stage}.pt", MODEL, load_tokenizer())
+    export.export([STAGE2.checkpoint, STAGE3.checkpoint], MODEL, load_tokenizer())
 
 
 def plot_losses(args):
     import plot
     plot.draw([STAGE1.log, STAGE2.log], MODEL / "loss.png")
+    plot.draw([STAGE3.log], MODEL / "loss-stage3.png")
+
+
+def evaluate(args):
+    run_script("evaluate.py")
+    run_script("evaluate.py", "--humaneval", args.humaneval)
+
+
+def make_vectors(args):
+    run_script("golden.py", "--humaneval", args.humaneval)
+
+
+def run_script(name, *arguments):
+    subprocess.run([sys.executable, HERE / name, *arguments], check=True)
 
 
 if __name__ == "__main__":

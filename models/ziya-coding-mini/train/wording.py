@@ -62,3 +62,5 @@ planet plum polar prism quartz quest raven ripple river robin rocket ruby saffro
 solar spark spruce storm sugar summit sunset tango temple thunder tiger topaz tulip turbo umber valley vapor velvet
 violet walnut willow winter zebra zenith process handle apply build collect fetch check scan update convert transform
 """.split()
+# What invented names are made of: a name of these has to be copied piece by piece.
+SYLLABLES = tuple(a + b for a in "b c d f g h j k l m n p r s t v w z br ch dr fl gr pl qu sh st tr".split() for b in "a e i o u ar en il on us".split())

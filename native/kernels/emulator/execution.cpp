@@ -179,6 +179,7 @@ void Block::prepare(const Launch& launch, dim3 index, uint64_t seed) {
   launch_ = &launch;
   index_ = index;
   random_ = seed;
+  late_rank_ = int(next_random() % (cluster() + 1));  // of none, where it is that of no block
   failure_.clear();
   has_waited_ = is_ahead_ = is_published_ = false;
   shown_barriers_.clear();
@@ -263,7 +264,11 @@ Fiber* Block::take_ready() {
     return nullptr;
   }
   if (order == Order::round_robin) return ready_[ready_begin_++];
-  if (order == Order::random) std::swap(ready_[ready_begin_ + next_random() % count], ready_.back());
+  if (order == Order::random) {
+    size_t drawn = next_random() % count;
+    for (int again = 0; again < late_redraws && ready_[ready_begin_ + drawn]->rank == late_rank_; again++) drawn = next_random() % count;
+    std::swap(ready_[ready_begin_ + drawn], ready_.back());
+  }
   Fiber* last = ready_.back();
   ready_.pop_back();
   return last;

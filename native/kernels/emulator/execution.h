@@ -42,6 +42,7 @@ void run(const Launch& launch, uint64_t begun = 0);
 constexpr int warp_threads = 32;
 constexpr int warps_max = 32;     // of a cluster
 constexpr int cluster_max = 2;
+constexpr int late_redraws = 10;
 constexpr int exchange_bytes = 64;
 constexpr int named_barriers = 16;
 constexpr int operands_kept = 64;  // of the products that one wait computes
@@ -220,6 +221,7 @@ class Block {
   bool is_published_ = false;  // what it wrote to memory of the device, by __threadfence
   std::vector<const TransactionBarrier*> shown_barriers_;  // to copies: initialised, and fenced
   uint64_t random_ = 1;
+  int late_rank_ = 0;  // in a random order, of the block of a cluster whose threads seldom go on while others can
 
   std::vector<Fiber> fibers_;
   std::vector<Fiber*> ready_;
