@@ -50,6 +50,7 @@ const configSchema = z
       .string()
       .regex(/^(auto|cpu|cuda:\d+(,\d+)*)$/, 'must be auto, cpu, cuda:N, or cuda:N,M,… for ranges of layers')
       .default('auto'),
+    weights: z.enum(['fp16', 'fp8']).default('fp16'), // of the layers' matrices: fp8 are half the bytes, and other answers
     // LoRA adapters over the model, each NAME=DIR; in the environment with commas between them.
     lora: z.array(adapter).max(ADAPTERS_MAX).default([]),
     rope_theta: z.coerce.number().gt(1).optional(), // of a model whose config.json has none
@@ -79,6 +80,10 @@ const configSchema = z
   .refine((config) => config.lora.length === 0 || config.upstream === undefined, {
     path: ['lora'],
     message: 'needs our own engine; those of another are asked for by the names that it has',
+  })
+  .refine((config) => config.weights === 'fp16' || config.upstream === undefined, {
+    path: ['weights'],
+    message: 'needs our own engine; another is told of its weights where it is started',
   })
   .refine(({ lora, model_id }) => new Set([model_id, ...lora.map(({ name }) => name)]).size === lora.length + 1, {
     path: ['lora'],
@@ -115,6 +120,13 @@ function inEnvironment(name: string, environment: NodeJS.ProcessEnv): string | s
 
 /** What the engine is loaded with; there 0 blocks are as many as fit. */
 export function engineOptions(config: NodeConfig) {
-  const { device, threads, batch_tokens_max, sequences_max } = config
-  return { device, threads, blocks: config.blocks === 'auto' ? 0 : config.blocks, batch_tokens_max, sequences_max }
+  const { device, weights, threads, batch_tokens_max, sequences_max } = config
+  return {
+    device,
+    weights,
+    threads,
+    blocks: config.blocks === 'auto' ? 0 : config.blocks,
+    batch_tokens_max,
+    sequences_max,
+  }
 }

@@ -32,6 +32,8 @@ export interface StackOptions {
   /** What its config.json lacks. */
   rope_theta?: number | null
   verify?: boolean
+  /** Of its layers' matrices, in our own engine. */
+  weights?: 'fp16' | 'fp8'
   /** LoRA adapters over it. */
   adapters?: readonly { name: string; dir: string }[]
   /** An engine that is there already, in place of our own. */
@@ -159,8 +161,9 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
 }
 
 /** What is said of a folder of our own engine's. */
-function ownFlags({ rope_theta, verify, adapters = [] }: Settings) {
+function ownFlags({ rope_theta, verify, weights, adapters = [] }: Settings) {
   return {
+    ...(weights === 'fp8' && { weights }),
     ...(rope_theta && { rope_theta }),
     ...(verify && { verify: 'on' }),
     lora: adapters.map(({ name, dir }) => `${name}=${dir}`),

@@ -6,6 +6,7 @@ export interface StartOptions {
   template: string | null
   rope_theta: number | null
   verify: boolean
+  weights: 'fp16' | 'fp8'
   adapters: { name: string; dir: string }[]
   upstream: UpstreamOptions | null
   database_url: string | null

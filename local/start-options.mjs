@@ -10,7 +10,8 @@ import { readDatabaseUrl } from './database-url.mjs'
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [--rope-theta N]
-                 [--lora NAME=DIR …] [--database URL] [--data DIR] [--verify] [--once]
+                 [--lora NAME=DIR …] [--weights fp16|fp8] [--database URL] [--data DIR] [--verify]
+                 [--once]
        npm start -- --upstream URL [--upstream-model NAME] [--upstream-kind KIND] [--upstream-key-file FILE]
                 [--context-tokens N] …
   --port N         the gateway's port (8787)
@@ -18,6 +19,7 @@ export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [-
   --template NAME  the prompt format of a model that is not in the catalog
   --rope-theta N   of a model whose config.json has none; that of LLaMA 1 is 10000
   --lora NAME=DIR  a LoRA adapter over the model, which is then asked by that name; as many as there are
+  --weights fp8    the layers' matrices as 8 bits a number: half the memory, nearly the same answers (docs/operations.md)
   --upstream URL   an engine that is there already, such as http://host:8000/v1 of vLLM, instead of our own; or a file of
                    several (docs/scale-out.md). With --model its prompts are counted here and sent as token ids
   --upstream-model NAME, --upstream-kind vllm|sglang|openai, --upstream-key-file FILE, --context-tokens N
@@ -35,6 +37,7 @@ const flags = {
   template: { type: 'string' },
   'rope-theta': { type: 'string' },
   lora: { type: 'string', multiple: true },
+  weights: { type: 'string' },
   upstream: { type: 'string' },
   'upstream-model': { type: 'string' },
   'upstream-kind': { type: 'string' },
@@ -67,6 +70,7 @@ function checked({
   template,
   'rope-theta': rope_theta,
   lora = [],
+  weights,
   database,
   data,
   verify,
@@ -82,6 +86,7 @@ function checked({
     template: template ?? null,
     rope_theta: checkedTheta(rope_theta),
     adapters: checkedAdapters(lora, upstream),
+    weights: checkedWeights(weights, upstream),
     upstream: checkedUpstream(upstream),
     database_url: database ?? null,
     data_dir: resolve(data),
@@ -117,6 +122,13 @@ function checkedAdapters(lora, { upstream }) {
     if (!dir) throw new Error(`--lora ${text} is not NAME=DIR`)
     return { name, dir: resolve(dir) }
   })
+}
+
+function checkedWeights(weights = 'fp16', { upstream }) {
+  if (weights !== 'fp16' && weights !== 'fp8') throw new Error(`--weights ${weights} is neither fp16 nor fp8`)
+  if (weights === 'fp8' && upstream !== undefined)
+    throw new Error('--weights needs our own engine: another is told of its weights where it is started')
+  return weights
 }
 
 function checkedTheta(text) {

@@ -1,5 +1,5 @@
 // How fast the engine is on this machine, beside how fast the machine reads memory in the same run. Random weights.
-// usage: engine-bench [--model 1.1b|125m] [--threads N] [--isa auto|avx512|avx2|scalar] [--tokens N] [--rounds N]
+// usage: engine-bench [--model 1.1b|125m] [--threads N] [--isa auto|avx512|avx2|scalar] [--tokens N] [--rounds N] [--weights fp8]
 //        engine-bench --read RUNS [--threads N]: only how fast memory is read, the median in GB/s
 #include <algorithm>
 #include <chrono>
@@ -23,6 +23,7 @@ struct Arguments {
   std::string model = "125m";
   int threads = 0, tokens = 32, rounds = 3, read_runs = 0;
   CpuIsa isa = CpuIsa::automatic;
+  WeightFormat weights = WeightFormat::fp16;
 };
 
 const std::map<std::string, CpuIsa> isa_names = {
@@ -37,6 +38,7 @@ Arguments parse(int argc, char** argv) {
     if (name == "--tokens") arguments.tokens = std::stoi(value);
     if (name == "--rounds") arguments.rounds = std::stoi(value);
     if (name == "--read") arguments.read_runs = std::stoi(value);
+    if (name == "--weights" && value == "fp8") arguments.weights = WeightFormat::fp8;
     if (name == "--isa") arguments.isa = isa_names.at(value);
   }
   return arguments;
@@ -166,14 +168,16 @@ int main(int argc, char** argv) {
     print_read(pool, memory, arguments.read_runs);
     return 0;
   }
-  const ModelShape shape = shape_of(arguments.model);
+  ModelShape shape = shape_of(arguments.model);
+  shape.weights = arguments.weights;
   const int sequences = 8, prompt = 512, blocks_each = (prompt + arguments.tokens) / block_tokens + 2;
   const StepLimits limits = {.batch_tokens_max = prompt, .sequences_max = sequences, .blocks = sequences * blocks_each};
   const Devices devices(make_cpu_kernels(shape, limits, arguments.threads, arguments.isa), shape.layers);
   const std::unique_ptr<Model> model = architecture_of("llama").make(shape, limits, devices);
   fill(model->weights());
   const int64_t parameters = parameter_count(model->weights()), embedding = int64_t(shape.vocab_size) * shape.hidden_size;
-  const double decode_gb = 2e-9 * double(parameters - embedding);
+  const int bytes_a_weight = shape.weights == WeightFormat::fp8 ? 1 : 2;  // of a layer; the head's are fp16
+  const double decode_gb = 1e-9 * (bytes_a_weight * double(parameters - 2 * embedding) + 2 * double(embedding));
   const double prefill_gflop = 2e-9 * prompt * double(parameters - 2 * embedding);
   std::printf("%s, %.1f M parameters, %s\n", arguments.model.c_str(), 1e-6 * double(parameters), devices.name().c_str());
 

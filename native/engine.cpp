@@ -28,11 +28,16 @@ double block_bytes(const ModelShape& shape) {
   return std::max(1.0, 4.0 * block_tokens * shape.layers * shape.kv_heads * shape.head_size);  // keys and values, fp16
 }
 
-// Weights are fp16, whatever the files hold.
+// Whatever the files hold: fp16, or of a layer's matrices a byte a weight and a scale a row.
 double weight_bytes(const ModelDescription& model) {
   int64_t parameters = parameter_count(model.tensors);
   for (const auto& adapter : model.adapters) parameters += parameter_count(adapter.tensors);
-  return 2.0 * double(parameters);
+  double saved = 0;
+  if (model.shape.weights == WeightFormat::fp8)
+    for (const TensorSource& tensor : model.tensors)
+      if (tensor.slot.starts_with("layer.") && tensor.shape.size() == 2)
+        saved += double(parameter_count({tensor})) - double(tensor.shape.front()) * sizeof(float);
+  return 2.0 * double(parameters) - saved;
 }
 
 int context_blocks(const ModelShape& shape) { return (shape.context_tokens + block_tokens - 1) / block_tokens; }

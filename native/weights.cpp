@@ -283,8 +283,10 @@ class SliceLoader {
   void add_digests(const Slice& slice, const uint16_t* fp16) {
     const auto& [slot, source, first_row, rows, is_copy] = *slice.placement;
     if (is_copy) return;
+    // These halves and no others give these codes.
+    const std::string name = slot.matrix->format == WeightFormat::fp8 ? slot.name + ", fp8" : slot.name;
     for (int row = slice.row_begin; row < slice.row_end; row++, fp16 += slot.columns())
-      digest_ += RowDigest(slot.name, first_row + row).of(fp16, size_t(slot.columns()) * sizeof(uint16_t));
+      digest_ += RowDigest(name, first_row + row).of(fp16, size_t(slot.columns()) * sizeof(uint16_t));
   }
 
   void read(const Slice& slice, void* to) const {
@@ -389,9 +391,9 @@ class SliceQueue {
 
 }  // namespace
 
-Matrix& Weights::add_matrix(const std::string& name, Kernels& kernels, int outputs, int inputs, MatrixLayout layout) {
+Matrix& Weights::add_matrix(const std::string& name, Kernels& kernels, int outputs, int inputs, MatrixLayout layout, WeightFormat format) {
   const int64_t before = kernels.allocated_bytes();
-  slots_.push_back({name, kernels, kernels.make_matrix(outputs, inputs, layout), nullptr});
+  slots_.push_back({name, kernels, kernels.make_matrix(outputs, inputs, layout, format), nullptr});
   bytes_ += kernels.allocated_bytes() - before;
   return *slots_.back().matrix;
 }

@@ -40,7 +40,8 @@ struct WeightSlot {
 class Weights {
  public:
   // Zeros, until they are loaded. What several devices need is added for each of them, under one name.
-  Matrix& add_matrix(const std::string& name, Kernels& kernels, int outputs, int inputs, MatrixLayout layout = MatrixLayout::plain);
+  Matrix& add_matrix(const std::string& name, Kernels& kernels, int outputs, int inputs, MatrixLayout layout = MatrixLayout::plain,
+                     WeightFormat format = WeightFormat::fp16);
   Vector& add_vector(const std::string& name, Kernels& kernels, int columns);
 
   const std::vector<WeightSlot>& slots() const { return slots_; }

@@ -26,6 +26,7 @@ struct Arguments {
   double tb_per_s = 4.3;  // that decode is held against: a copy on an H200, both ways counted
   double seconds = 45;    // of the whole run, with all of its slots busy
   bool is_tiny = false, starts_early = true;
+  WeightFormat weights = WeightFormat::fp16;
   std::vector<int> rows, sequences, contexts, prompts;  // in place of the usual ones, where there are any
   CudaOptions options;
 };
@@ -64,6 +65,7 @@ inline Sizes usual_sizes(const Arguments& arguments) {
 
 inline Sizes sizes_of(const Arguments& arguments) {
   Sizes sizes = usual_sizes(arguments);
+  sizes.shape.weights = arguments.weights;
   if (!arguments.rows.empty()) sizes.product_rows = arguments.rows;
   if (!arguments.prompts.empty()) sizes.prompts = arguments.prompts;
   if (arguments.sequences.empty() && arguments.contexts.empty()) return sizes;
@@ -95,6 +97,15 @@ inline int64_t parameter_count(const ModelShape& s) {
   const int64_t layer = hidden * (2 + s.qkv_columns() + s.attention_columns() + 3 * int64_t(s.intermediate_size));
   return hidden + layer * s.layers + hidden * s.vocab_size * 2;
 }
+
+// Bytes of the layers' weights and of all else.
+inline double weight_bytes(const ModelShape& s) {
+  const double others = 2.0 * s.vocab_size * s.hidden_size, layers = double(parameter_count(s)) - others;
+  return (s.weights == WeightFormat::fp8 ? 1 : 2) * layers + 2 * others;
+}
+
+// What a measurement says of the weights.
+inline const char* format_field(WeightFormat format) { return format == WeightFormat::fp8 ? ", \"weights\": \"fp8\"" : ""; }
 
 // A sequence's tokens in a step; the last of them is sampled where `samples`.
 struct Piece {
@@ -146,7 +157,7 @@ inline double median(std::vector<double> values) {
 inline double block_bytes(const ModelShape& s) { return 4.0 * block_tokens * s.layers * s.kv_heads * s.head_size; }
 inline int blocks_that_fit(const ModelShape& shape) {
   constexpr double usable_memory = 0.92;
-  const double left = usable_memory * double(device::free_bytes(0)) - 2.0 * double(parameter_count(shape));
+  const double left = usable_memory * double(device::free_bytes(0)) - weight_bytes(shape);
   return std::max(1, int(left / block_bytes(shape)));
 }
 

@@ -21,6 +21,7 @@ export const h100: Machine = { name: 'H100', multiprocessors: 132, dram_tb_per_s
 // 777 TFLOP/s with 192 x 192 tiles of 48 KB a stage, where L2 is the limit, and 799 with our tiles and clusters, where power is.
 const l2_to_sm_gb_per_s = 63 // a multiprocessor: 777.5e12 / 128 / 4.72e6 FLOP a stage x 48 KB
 const tensor_tflops = 6.37 // a multiprocessor: 799e12 / 128, of which its epilogue takes 2 %
+const conversions_a_cycle = 64 // a multiprocessor, of two codes of fp8 to halves: CUDA's table of throughputs, "all other type conversions"
 const tensor_smallest_cycles = 16 // of a wgmma, which reads 64 x 16 weights however few columns there are
 const clock_ghz = 1.7
 const l2_wait_us = 0.33 // a read that waits for the one before
@@ -49,7 +50,7 @@ const tile_inputs = constant('cuda/layout.h', 'tile_inputs')
 const stage_tiles = constant('cuda/layout.h', 'stage_tiles')
 const groups = constant('cuda/gemm_stripes.h', 'groups')
 const gemm_rows_max = constant('cuda/layout.h', 'gemm_rows_max')
-const stored_tokens = constant('cuda/gemm.cu', 'stored_tokens_max')
+const stored_tokens = constant('cuda/gemm_pipeline.h', 'stored_tokens_max')
 const loads_in_flight = constant('cuda/prefill_gemm.cu', 'loads_in_flight')
 const cluster = constant('cuda/prefill_gemm.cu', 'cluster')
 const prefill_stages = constant('cuda/prefill_gemm.cu', 'stages')
@@ -86,7 +87,10 @@ export const products: Product[] = [
 ]
 const head: Product = { name: 'logits', outputs: vocab, inputs: hidden, adds: false }
 
-const weightBytes = ({ outputs, inputs }: Product) => half_bytes * outputs * inputs
+export type Weights = 'fp16' | 'fp8' // of the layers' products; the head is fp16
+
+const weightBytes = ({ outputs, inputs }: Product, weights: Weights) =>
+  weights === 'fp8' ? outputs * inputs + float_bytes * outputs : half_bytes * outputs * inputs
 export const bucketOf = (rows: number) =>
   rows <= 8 ? 8 : rows <= 16 ? 16 : Math.min(Math.ceil(rows / 32) * 32, gemm_rows_max)
 
@@ -96,18 +100,28 @@ function cutsATile({ outputs, inputs }: Product, { multiprocessors }: Machine): 
   return Math.min(multiprocessors, (pairs * inputs) / tile_inputs / stage_tiles) / pairs
 }
 
-/** One launch of gemm.cu, and what bounds it. */
-export function gemmUs(product: Product, rows: number, machine: Machine): { us: number; bound: string } {
+/** One launch of gemm.cu or gemm_fp8.cu, and what bounds it. */
+export function gemmUs(
+  product: Product,
+  rows: number,
+  machine: Machine,
+  weights: Weights = 'fp16',
+): { us: number; bound: string } {
   const n = bucketOf(rows)
-  const dram = weightBytes(product) / machine.dram_tb_per_s / 1e6
+  const bytes = weightBytes(product, weights)
+  const dram = bytes / machine.dram_tb_per_s / 1e6
   // Inputs pass once for each pair of row tiles.
-  const l2_bytes = weightBytes(product) * (1 + n / (tile_rows * groups))
+  const l2_bytes = bytes + (half_bytes * product.outputs * product.inputs * n) / (tile_rows * groups)
   const l2 = l2_bytes / machine.multiprocessors / l2_to_sm_gb_per_s / 1e3
   const wgmma_cycles = Math.max(n / 2, tensor_smallest_cycles)
   const wgmmas = (product.outputs / tile_rows) * (product.inputs / 16)
   const tensor = (wgmmas * wgmma_cycles) / machine.multiprocessors / clock_ghz / 1e3
-  const us = Math.max(dram, l2, tensor)
-  return { us: us + gemmEndUs(product, n), bound: us === dram ? 'DRAM' : us === l2 ? 'L2' : 'tensor' }
+  const conversions = weights === 'fp8' ? (product.outputs * product.inputs) / 2 : 0
+  const converted = conversions / machine.multiprocessors / conversions_a_cycle / clock_ghz / 1e3
+  const bounds = { DRAM: dram, L2: l2, tensor, conversion: converted }
+  const us = Math.max(...Object.values(bounds))
+  const bound = Object.entries(bounds).find(([, value]) => value === us)![0]
+  return { us: us + gemmEndUs(product, n), bound }
 }
 
 /** After the last product: the parts of cut tiles are left, counted and added, and the tile is stored. */
@@ -205,9 +219,14 @@ const sampling_us = 60
 const between_steps_us = 10
 
 /** The seconds of a decode step of so many sequences. */
-export function decodeSeconds(sequences: number, context: number, machine: Machine, adapters?: Adapters): number {
+export function decodeSeconds(
+  sequences: number,
+  context: number,
+  machine: Machine,
+  { adapters, weights = 'fp16' }: { adapters?: Adapters; weights?: Weights } = {},
+): number {
   const layer =
-    products.reduce((sum, product) => sum + gemmUs(product, sequences, machine).us, 0) +
+    products.reduce((sum, product) => sum + gemmUs(product, sequences, machine, weights).us, 0) +
     narrowAttentionUs(sequences, context, machine) +
     smallUs(sequences, machine) +
     launches_a_layer * handover_us +
@@ -221,10 +240,18 @@ export function decodeSeconds(sequences: number, context: number, machine: Machi
   return (layers * layer + logits + sampling_us + between_steps_us) * 1e-6
 }
 
-/** The seconds of a step that is one prompt. */
-export function promptSeconds(tokens: number, machine: Machine, blocks_a_cluster = cluster): number {
+/** The seconds of a step that is one prompt. fp8 weights have the decode product alone, which takes 256 rows at a time. */
+export function promptSeconds(
+  tokens: number,
+  machine: Machine,
+  { blocks_a_cluster = cluster, weights = 'fp16' }: { blocks_a_cluster?: number; weights?: Weights } = {},
+): number {
+  const productUs = (product: Product) =>
+    weights === 'fp8'
+      ? Math.ceil(tokens / gemm_rows_max) * gemmUs(product, gemm_rows_max, machine, weights).us
+      : prefillUs(product, tokens, machine, blocks_a_cluster)
   const layer =
-    products.reduce((sum, product) => sum + prefillUs(product, tokens, machine, blocks_a_cluster), 0) +
+    products.reduce((sum, product) => sum + productUs(product), 0) +
     wideAttentionUs(tokens, machine) +
     smallUs(tokens, machine) +
     launches_a_layer * handover_us
@@ -232,14 +259,17 @@ export function promptSeconds(tokens: number, machine: Machine, blocks_a_cluster
 }
 
 /** Requests of `tokens` in and as many out, as many at once as the memory holds; each step brings as many prompt tokens as it generates. */
-export function throughput(tokens: number, machine: Machine): { at_once: number; tok_per_s: number } {
-  const parameters =
-    layers * products.reduce((sum, { outputs, inputs }) => sum + outputs * inputs, 0) + 2 * vocab * hidden
-  const left = 0.92 * machine.memory_gib * 2 ** 30 - half_bytes * parameters
+export function throughput(
+  tokens: number,
+  machine: Machine,
+  weights: Weights = 'fp16',
+): { at_once: number; tok_per_s: number } {
+  const of_layers = layers * products.reduce((sum, product) => sum + weightBytes(product, weights), 0)
+  const left = 0.92 * machine.memory_gib * 2 ** 30 - of_layers - 2 * half_bytes * vocab * hidden
   const block_bytes = 2 * half_bytes * block_tokens * layers * kv_heads * head_size
   const at_once = Math.min(Math.floor(left / block_bytes / (Math.floor((2 * tokens) / block_tokens) + 1)), 256)
-  const prompt = (promptSeconds(2048, machine) / 2048) * at_once
-  return { at_once, tok_per_s: at_once / (decodeSeconds(at_once, 1.5 * tokens, machine) + prompt) }
+  const prompt = (promptSeconds(2048, machine, { weights }) / 2048) * at_once
+  return { at_once, tok_per_s: at_once / (decodeSeconds(at_once, 1.5 * tokens, machine, { weights }) + prompt) }
 }
 
 export interface Prediction {
@@ -250,6 +280,7 @@ export interface Prediction {
   context?: number
   tokens?: number
   layers?: number
+  weights?: Weights
   figure: string
   value: number
 }
@@ -304,7 +335,24 @@ export function predictions(machine: Machine): Prediction[] {
     },
     { part: 'bandwidth', what: 'l2_wait', figure: 'ns', value: 1e3 * l2_wait_us },
   ]
-  return [...ceilings, ...alone, ...decodes, ...prompts, whole]
+  return [...ceilings, ...alone, ...decodes, ...prompts, whole, ...predictionsOfFp8(machine, round)]
+}
+
+function predictionsOfFp8(machine: Machine, round: (value: number) => number): Prediction[] {
+  const weights = 'fp8'
+  const passes = (rows: number) => Math.ceil(rows / gemm_rows_max)
+  const alone = products.flatMap((product) =>
+    [1, 8, 32, 64, 96, 128, 192, 256, 2048].map((rows) => {
+      const us = passes(rows) * gemmUs(product, Math.min(rows, gemm_rows_max), machine, weights).us
+      return { part: 'gemm', what: product.name, rows, weights, figure: 'us', value: round(us) } as const
+    }),
+  )
+  const decodes = [1, 32].map((sequences) => {
+    const value = round(sequences / decodeSeconds(sequences, 2048, machine, { weights }))
+    return { part: 'decode', sequences, context: 2048, layers, weights, figure: 'tok_per_s_ahead', value } as const
+  })
+  const ms = round(1e3 * promptSeconds(2048, machine, { weights }))
+  return [...alone, ...decodes, { part: 'prefill', tokens: 2048, layers, weights, figure: 'ms', value: ms }]
 }
 
 export interface Goal {
@@ -321,7 +369,7 @@ export const goals: Goal[] = [
     what: '32 sequences at 2k, eight adapters of rank 16 over all matrices, tok/s',
     goal: 1295, // 0.8 of the base's
     is_at_most: false,
-    of: (m) => 32 / decodeSeconds(32, 2048, m, { count: 8, rank: 16 }),
+    of: (m) => 32 / decodeSeconds(32, 2048, m, { adapters: { count: 8, rank: 16 } }),
   },
   { what: 'a prompt of 2,048 tokens, ms', goal: 210, is_at_most: true, of: (m) => 1e3 * promptSeconds(2048, m) },
   {
@@ -345,16 +393,43 @@ export function tableOfGoals(): string {
   ].join('\n')
 }
 
+/** What fp8 weights are expected to be worth, in the same steps. */
+export function tableOfFp8(): string {
+  const steps: [string, (machine: Machine, weights: Weights) => number][] = [
+    ['one sequence at 2k, tok/s', (m, weights) => 1 / decodeSeconds(1, 2048, m, { weights })],
+    ['32 sequences at 2k, tok/s', (m, weights) => 32 / decodeSeconds(32, 2048, m, { weights })],
+    ['128 sequences at 512, tok/s', (m, weights) => 128 / decodeSeconds(128, 512, m, { weights })],
+    ['a prompt of 2,048 tokens, ms', (m, weights) => 1e3 * promptSeconds(2048, m, { weights })],
+    ['1000 in, 1000 out, full batch: sequences at once', (m, weights) => throughput(1000, m, weights).at_once],
+    ['the same, tok/s', (m, weights) => throughput(1000, m, weights).tok_per_s],
+  ]
+  const cell = (value: number) => Math.round(value).toLocaleString('en')
+  const rows = steps.map(([what, of]) => {
+    const cells = [h200, h100].flatMap((machine) => [cell(of(machine, 'fp16')), cell(of(machine, 'fp8')), 'not yet'])
+    return `| ${what} | ${cells.join(' | ')} |`
+  })
+  return [
+    '| what | H200 fp16 | H200 fp8 | measured | H100 fp16 | H100 fp8 | measured |',
+    '|---|---|---|---|---|---|---|',
+    ...rows,
+  ].join('\n')
+}
+
 /** Microseconds of each product alone on an H200, and what bounds it. */
 export function tableOfProducts(): string {
   const counts = [1, 32, 64, 128, 192, 256]
-  const rows = [...products, head].map((product) => {
+  const row = (product: Product, weights: Weights, prefill: number) => {
     const cells = counts.map((count) => {
-      const { us, bound } = gemmUs(product, count, h200)
+      const { us, bound } = gemmUs(product, count, h200, weights)
       return `${us.toFixed(0)} ${bound}`
     })
-    return `| ${product.name} ${product.outputs} x ${product.inputs} | ${cells.join(' | ')} | ${prefillUs(product, 2048, h200).toFixed(0)} |`
-  })
+    const name = `${product.name} ${product.outputs} x ${product.inputs}${weights === 'fp8' ? ', fp8' : ''}`
+    return `| ${name} | ${cells.join(' | ')} | ${prefill.toFixed(0)} |`
+  }
+  const rows = [
+    ...[...products, head].map((product) => row(product, 'fp16', prefillUs(product, 2048, h200))),
+    ...products.map((product) => row(product, 'fp8', 8 * gemmUs(product, gemm_rows_max, h200, 'fp8').us)),
+  ]
   return [
     `| product, µs at rows | ${counts.join(' | ')} | 2048 |`,
     `|---|${'---|'.repeat(counts.length + 1)}`,
@@ -367,13 +442,14 @@ export const predicted_file = join(import.meta.dirname, 'predicted.json')
 
 /** Puts the tables between the marks that NOTES.md has for them. */
 export function notesWith(text: string): string {
-  const filled = `<!-- predicted -->\n${tableOfGoals()}\n\n${tableOfProducts()}\n<!-- end -->`
+  const filled = `<!-- predicted -->\n${tableOfGoals()}\n\n${tableOfProducts()}\n\n${tableOfFp8()}\n<!-- end -->`
   return text.replace(/<!-- predicted -->[\s\S]*<!-- end -->/, () => filled)
 }
 
 if (import.meta.main) {
-  console.log(`${tableOfGoals()}\n\n${tableOfProducts()}`)
-  console.log(`\na prompt of 2,048 without clusters: ${(1e3 * promptSeconds(2048, h200, 1)).toFixed(0)} ms`)
+  console.log(`${tableOfGoals()}\n\n${tableOfProducts()}\n\n${tableOfFp8()}`)
+  const without_clusters = 1e3 * promptSeconds(2048, h200, { blocks_a_cluster: 1 })
+  console.log(`\na prompt of 2,048 without clusters: ${without_clusters.toFixed(0)} ms`)
   if (process.argv.includes('--write')) {
     writeFileSync(predicted_file, `${JSON.stringify(predictions(h200), null, 2)}\n`)
     writeFileSync(notes, notesWith(readFileSync(notes, 'utf8')))

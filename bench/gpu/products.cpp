@@ -12,15 +12,16 @@ struct Product {
   const char* name;
   int outputs, inputs;
   Use use;
+  WeightFormat format;
 };
 
 // The four products of a layer, gate and up as one, and the logits.
 std::vector<Product> products_of(const ModelShape& s) {
-  return {{"qkv", s.qkv_columns(), s.hidden_size, Use::store},
-          {"attention_out", s.hidden_size, s.attention_columns(), Use::add},
-          {"gate_up", 2 * s.intermediate_size, s.hidden_size, Use::swiglu},
-          {"down", s.hidden_size, s.intermediate_size, Use::add},
-          {"logits", s.vocab_size, s.hidden_size, Use::store}};
+  return {{"qkv", s.qkv_columns(), s.hidden_size, Use::store, s.weights},
+          {"attention_out", s.hidden_size, s.attention_columns(), Use::add, s.weights},
+          {"gate_up", 2 * s.intermediate_size, s.hidden_size, Use::swiglu, s.weights},
+          {"down", s.hidden_size, s.intermediate_size, Use::add, s.weights},
+          {"logits", s.vocab_size, s.hidden_size, Use::store, WeightFormat::fp16}};
 }
 
 // A step of so many sequences of one token each, the context-th of theirs.
@@ -36,7 +37,8 @@ class Operands {
  public:
   Operands(Kernels& kernels, const Product& product, int rows_max)
       : product_(product), kernels_(kernels),
-        weight_(kernels.make_matrix(product.outputs, product.inputs, product.use == Use::swiglu ? MatrixLayout::gate_up : MatrixLayout::plain)),
+        weight_(kernels.make_matrix(product.outputs, product.inputs, product.use == Use::swiglu ? MatrixLayout::gate_up : MatrixLayout::plain,
+                                    product.format)),
         ones_(kernels.make_vector(product.inputs)), raw_(kernels.make_activations(rows_max, product.inputs)),
         in_(kernels.make_activations(rows_max, product.inputs)),
         out_(kernels.make_activations(rows_max, product.use == Use::swiglu ? product.outputs / 2 : product.outputs)) {
@@ -94,9 +96,10 @@ void bench_products(const Arguments& arguments) {
       const StepBatch batch = decode_batch(rows, 0, sizes.shape.vocab_size);
       kernels->begin_step(batch);
       operands.prepare();
-      const double seconds = seconds_a_launch(*kernels, operands, rows, sizes), weight_bytes = 2.0 * product.outputs * product.inputs;
-      std::printf("{\"part\": \"gemm\", \"what\": \"%s\", \"rows\": %d, \"us\": %.1f, \"weights_tb_per_s\": %.3f, \"tflops\": %.1f}\n",
-                  product.name, rows, 1e6 * seconds, 1e-12 * weight_bytes / seconds, 1e-12 * weight_bytes * rows / seconds);
+      const double seconds = seconds_a_launch(*kernels, operands, rows, sizes), weights = double(product.outputs) * product.inputs;
+      const double weight_bytes = (product.format == WeightFormat::fp8 ? 1 : 2) * weights;
+      std::printf("{\"part\": \"gemm\", \"what\": \"%s\", \"rows\": %d%s, \"us\": %.1f, \"weights_tb_per_s\": %.3f, \"tflops\": %.1f}\n",
+                  product.name, rows, format_field(product.format), 1e6 * seconds, 1e-12 * weight_bytes / seconds, 2e-12 * weights * rows / seconds);
       std::fflush(stdout);
     }
   }
@@ -118,7 +121,7 @@ void bench_launches(const Arguments& arguments) {
   Operands gate_up(*kernels, products[2], rows_max);
   const auto cache = kernels->make_kv_layer(blocks);
   const auto columns = kernels->make_activations(rows_max, s.qkv_columns()), out = kernels->make_activations(rows_max, s.attention_columns());
-  const auto qkv = kernels->make_matrix(s.qkv_columns(), s.hidden_size, MatrixLayout::plain);
+  const auto qkv = kernels->make_matrix(s.qkv_columns(), s.hidden_size, MatrixLayout::plain, s.weights);
   fill(*kernels, *qkv);
   for (const int rows : sizes.product_rows) {
     const StepBatch batch = decode_batch(rows, 0, s.vocab_size);

@@ -15,12 +15,13 @@
 
 namespace ziya {
 
-// fp16 weights (outputs, inputs), in whatever order the device likes.
+// Weights (outputs, inputs), in whatever order the device likes.
 struct Matrix {
-  Matrix(int outputs, int inputs) : outputs(outputs), inputs(inputs) {}
+  Matrix(int outputs, int inputs, WeightFormat format = WeightFormat::fp16) : outputs(outputs), inputs(inputs), format(format) {}
   virtual ~Matrix() = default;
   const int outputs;
   const int inputs;
+  const WeightFormat format;  // fp8: codes as fp8.h says, and a scale a row; for products alone
 };
 
 // fp32 (columns).
@@ -82,7 +83,7 @@ class Kernels {
   virtual std::string arithmetic() const = 0;
   virtual int64_t allocated_bytes() const = 0;
 
-  virtual std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout) = 0;
+  virtual std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format = WeightFormat::fp16) = 0;
   virtual std::unique_ptr<Vector> make_vector(int columns) = 0;
   virtual std::unique_ptr<Activations> make_activations(int rows_max, int columns) = 0;
   virtual std::unique_ptr<KvLayer> make_kv_layer(int blocks) = 0;
@@ -91,7 +92,8 @@ class Kernels {
 
   // Rows of a matrix are uploaded in slices, different rows from several threads at once; slices of a multiple of
   // upload_row_multiple rows are packed fastest. `write` puts rows begin ... begin + count - 1 of the slice, fp16 (count, inputs),
-  // where the device takes them from, so that what is read from a file is copied by nobody else. What it throws ends the upload.
+  // where the device takes them from, so that what is read from a file is copied by nobody else; whole rows, which an fp8 matrix rounds. What
+  // it throws ends the upload.
   static constexpr int upload_row_multiple = 64;
   using WriteRows = std::function<void(int begin, int count, uint16_t* fp16)>;
   virtual void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) = 0;

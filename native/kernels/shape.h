@@ -17,6 +17,9 @@ constexpr int head_size_max = 4096;
 constexpr int adapter_rank_max = 512;
 constexpr int adapters_max = 1024;
 
+// How the matrices of layers lie in a device's memory; all other weights are fp16.
+enum class WeightFormat { fp16, fp8 };
+
 struct ModelShape {
   int vocab_size = 0;
   int hidden_size = 0;
@@ -31,6 +34,7 @@ struct ModelShape {
   double rms_norm_eps = 0;
   double layer_norm_eps = 0;
   bool tied_embeddings = false;
+  WeightFormat weights = WeightFormat::fp16;
 
   bool has_attention() const { return heads > 0; }
   bool has_rope() const { return rope_theta != 0; }

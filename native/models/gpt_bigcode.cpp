@@ -84,7 +84,8 @@ Norm GptBigCode::add_norm(const std::string& name, Kernels& kernels) {
 }
 
 Product GptBigCode::add_product(const std::string& name, Kernels& kernels, int outputs, int inputs) {
-  return {.weight = weights_.add_matrix(name, kernels, outputs, inputs), .bias = weights_.add_vector(name + "_bias", kernels, outputs)};
+  return {.weight = weights_.add_matrix(name, kernels, outputs, inputs, MatrixLayout::plain, shape_.weights),
+          .bias = weights_.add_vector(name + "_bias", kernels, outputs)};
 }
 
 GptBigCode::Layer GptBigCode::add_layer(const std::string& prefix, Kernels& kernels) {

@@ -108,12 +108,15 @@ void LlamaLayers::add_weights(const Devices& devices) {
 
 LlamaLayers::Layer LlamaLayers::add_layer(const std::string& prefix, Kernels& kernels) {
   const int hidden = shape_.hidden_size;
+  const auto matrix = [&](const char* name, int outputs, int inputs, MatrixLayout layout = MatrixLayout::plain) -> const Matrix& {
+    return weights_.add_matrix(prefix + name, kernels, outputs, inputs, layout, shape_.weights);
+  };
   return {.attention_norm = weights_.add_vector(prefix + "attention_norm", kernels, hidden),
-          .qkv = weights_.add_matrix(prefix + "qkv", kernels, shape_.qkv_columns(), hidden),
-          .attention_out = weights_.add_matrix(prefix + "attention_out", kernels, hidden, shape_.attention_columns()),
+          .qkv = matrix("qkv", shape_.qkv_columns(), hidden),
+          .attention_out = matrix("attention_out", hidden, shape_.attention_columns()),
           .mlp_norm = weights_.add_vector(prefix + "mlp_norm", kernels, hidden),
-          .gate_up = weights_.add_matrix(prefix + "gate_up", kernels, 2 * shape_.intermediate_size, hidden, MatrixLayout::gate_up),
-          .down = weights_.add_matrix(prefix + "down", kernels, hidden, shape_.intermediate_size)};
+          .gate_up = matrix("gate_up", 2 * shape_.intermediate_size, hidden, MatrixLayout::gate_up),
+          .down = matrix("down", hidden, shape_.intermediate_size)};
 }
 
 void LlamaLayers::run_layer(const Stage& stage, int index) {

@@ -63,11 +63,11 @@ function check(binaries: string, ...args: string[]) {
 }
 
 const said = (lines: Line[], part: string) => lines.filter((line) => line.part === part)
-const groups = ['copies', 'simple', 'gemm', 'prefill', 'attention', 'sampling', 'models', 'adapters', 'recorded']
+const groups = ['copies', 'simple', 'gemm', 'fp8', 'prefill', 'attention', 'sampling', 'models', 'adapters', 'recorded']
 
 describe.skipIf(process.arch !== 'x64' && !existsSync(join(build, 'gpu-bench-emulated')))('bench/gpu-check.sh', () => {
   test('takes its stages in order, and leaves out what the machine has no tools for', () => {
-    const only = 'build bandwidth tests-copies tests-sampling products steps profile throughput'
+    const only = 'build bandwidth tests-copies tests-sampling products steps profile throughput products-fp8'
     const { status, output, lines, outcomes, out } = check(programs(), '--only', only)
     expect(output).not.toContain('FAILED')
     expect(Object.keys(outcomes)).toEqual(only.split(' '))
@@ -77,7 +77,8 @@ describe.skipIf(process.arch !== 'x64' && !existsSync(join(build, 'gpu-bench-emu
       else expect(`${stage}: ${outcome}`).toBe(`${stage}: passed`)
     }
     expect(status).toBe(0)
-    expect(said(lines, 'gemm')).toHaveLength(10)
+    expect(said(lines, 'gemm')).toHaveLength(20)
+    expect(said(lines, 'gemm').filter(({ weights }) => weights === 'fp8')).toHaveLength(8) // the logits' product stays fp16
     expect(said(lines, 'gemm')[0]).toMatchObject({ what: 'qkv', rows: 1 })
     // Two batches, and the first and last of them by three other ways to launch them.
     expect(said(lines, 'decode')).toHaveLength(8)

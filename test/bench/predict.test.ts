@@ -53,7 +53,8 @@ describe('the predicted times', () => {
   })
 
   test('know what clusters of two blocks are worth', () => {
-    expect(promptSeconds(2048, h200, 2)).toBeLessThan(0.9 * promptSeconds(2048, h200, 1))
+    const of = (blocks_a_cluster: number) => promptSeconds(2048, h200, { blocks_a_cluster })
+    expect(of(2)).toBeLessThan(0.9 * of(1))
     // No wave of tiles is begun in vain.
     for (const product of products)
       expect(prefillUs(product, 4096, h200)).toBeLessThan(2.05 * prefillUs(product, 2048, h200))

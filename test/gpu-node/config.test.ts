@@ -19,6 +19,8 @@ test('flags come before the environment, and that before defaults', () => {
 test.each([
   ['--port', { port: '70000' }],
   ['--device', { device: 'tpu' }],
+  ['--weights', { weights: 'int4' }],
+  ['--weights', { weights: 'fp8', upstream: 'http://a/v1' }],
   ['--blocks', { blocks: '0' }],
   ['--gateway-url', { 'gateway-url': 'nowhere' }],
   ['--ticket-keys', { 'ticket-keys': 'short' }],
@@ -60,6 +62,11 @@ test('GPUs are named by their numbers', () => {
   expect(readConfig(flags({ device: 'cuda:1' }), {}).device).toBe('cuda:1')
   expect(readConfig(flags({ device: 'cuda:0,1' }), {}).device).toBe('cuda:0,1')
   expect(() => readConfig(flags({ device: 'cuda:0,' }), {})).toThrow('--device: must be auto, cpu, cuda:N')
+})
+
+test('weights are fp16 unless fp8 is asked for', () => {
+  expect(engineOptions(readConfig(flags(), {})).weights).toBe('fp16')
+  expect(engineOptions(readConfig(flags({ weights: 'fp8' }), {})).weights).toBe('fp8')
 })
 
 test('without a number of blocks the engine decides', () => {

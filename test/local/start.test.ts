@@ -179,6 +179,9 @@ test('an adapter that is none is refused by name, and one without a name at once
     },
   })
   expect(readStartOptions(['--lora', 'a=/x', '--upstream', 'http://x'])).toMatchObject({ exit_code: 2 })
+  expect(readStartOptions(['--weights', 'fp8', '--upstream', 'http://x'])).toMatchObject({ exit_code: 2 })
+  expect(readStartOptions(['--weights', 'int4'])).toMatchObject({ exit_code: 2 })
+  expect(readStartOptions(['--weights', 'fp8'])).toMatchObject({ options: { weights: 'fp8' } })
 })
 
 /** Node, npm and a shell alone: no compiler, and no setpriv. */

@@ -191,7 +191,7 @@ struct RandomAdapter {
 // Some matrices of some layers.
 RandomAdapter random_adapter(const RandomModel& model, Random& random, RandomModel& merged) {
   RandomAdapter adapter;
-  merged = model;
+  merged = as_computed(model);
   for (const auto& [name, shape] : model.shapes) {
     TensorSource tensor;
     tensor.slot = tensor.name = name;
@@ -216,7 +216,7 @@ RandomAdapter random_adapter(const RandomModel& model, Random& random, RandomMod
 }
 
 struct AdaptedModel {
-  AdaptedModel(const Device& device, Random& random, const RandomModel& base, int device_count = 1) : merged(adapter_count + 1, base), vocab(base.shape.vocab_size) {
+  AdaptedModel(const Device& device, Random& random, const RandomModel& base, int device_count = 1) : merged(adapter_count + 1, as_computed(base)), vocab(base.shape.vocab_size) {
     std::vector<std::unique_ptr<Kernels>> kernels;
     for (int i = 0; i < device_count; i++) kernels.push_back(device.make(base.shape, limits, random.between(1, 3)));
     devices.emplace(std::move(kernels), base.shape.layers);
@@ -254,6 +254,7 @@ struct AdaptedModel {
 RandomModel random_base(Random& random, bool is_llama) {
   ModelShape shape = random_shape(random);
   shape.layers = 2;
+  shape.weights = random.one_of<WeightFormat>({WeightFormat::fp16, WeightFormat::fp8});
   return is_llama ? random_model(shape, random) : random_gpt_bigcode(shape, random);
 }
 

@@ -162,9 +162,11 @@ describe('info and load', () => {
     const others = [
       await fingerprint({ isa: 'scalar' }),
       await fingerprint({}, swapped),
+      await fingerprint({ weights: 'fp8' }),
       await fingerprint({}, model.tensors, { ...model.shape, rms_norm_eps: 2e-5 }),
     ]
-    expect(new Set([ours, ...others]).size).toBe(4)
+    expect(await fingerprint({ weights: 'fp16' })).toBe(ours)
+    expect(new Set([ours, ...others]).size).toBe(5)
   })
 
   test('progress ends at the total', async () => {
@@ -205,6 +207,7 @@ describe('info and load', () => {
     ['options', [{}, [], undefined, () => {}]],
     ['device', [{}, [], { ...options, device: 'gpu' }, () => {}]],
     ['isa', [{}, [], { ...options, isa: 'sse' }, () => {}]],
+    ['weights', [{}, [], { ...options, weights: 'int4' }, () => {}]],
     ['threads', [{}, [], { ...options, threads: -1 }, () => {}]],
     ['blocks', [{}, [], { ...options, blocks: 1.5 }, () => {}]],
     ['batch_tokens_max', [{}, [], { ...options, batch_tokens_max: '1' }, () => {}]],

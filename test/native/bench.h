@@ -56,15 +56,21 @@ struct Bench {
     return result;
   }
 
-  // A matrix uploaded in slices, and its values.
-  std::unique_ptr<Matrix> matrix(int outputs, int inputs, MatrixLayout layout, Doubles& values) {
-    auto result = kernels->make_matrix(outputs, inputs, layout);
-    std::vector<uint16_t> halves;
-    for (int64_t i = 0; i < int64_t(outputs) * inputs; i++) {
-      const double value = rounded_to_half(random.normal(1 / std::sqrt(float(inputs))));
-      values.push_back(value);
-      halves.push_back(bits_of_half(value));
+  // A matrix uploaded in slices, and its values. Rows of fp8 weights are of different sizes.
+  std::unique_ptr<Matrix> matrix(int outputs, int inputs, MatrixLayout layout, Doubles& values, WeightFormat format = WeightFormat::fp16) {
+    for (int row = 0; row < outputs; row++) {
+      const float size = format == WeightFormat::fp8 ? float(std::ldexp(1, random.between(-3, 3))) : 1;
+      for (int i = 0; i < inputs; i++) values.push_back(rounded_to_half(random.normal(size / std::sqrt(float(inputs)))));
     }
+    auto result = upload(outputs, inputs, layout, values, format);
+    for (int row = 0; format == WeightFormat::fp8 && row < outputs; row++) round_row_to_fp8(&values[int64_t(row) * inputs], inputs);
+    return result;
+  }
+
+  std::unique_ptr<Matrix> upload(int outputs, int inputs, MatrixLayout layout, const Doubles& values, WeightFormat format) {
+    auto result = kernels->make_matrix(outputs, inputs, layout, format);
+    std::vector<uint16_t> halves;
+    for (const double value : values) halves.push_back(bits_of_half(value));
     for (int row = 0; row < outputs;) {
       const int rows = std::min(outputs - row, random.between(1, 100));
       kernels->upload_rows(*result, row, rows, [&](int begin, int count, uint16_t* fp16) {

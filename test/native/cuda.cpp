@@ -17,7 +17,7 @@ std::string report_of(const std::string& kernel) {
 }
 
 void hot_kernels_do_not_spill(Random&) {
-  for (const char* kernel : {"gemm", "matmul", "prefill_gemm", "sample", "small_kernels", "tiled_attention"}) {
+  for (const char* kernel : {"gemm", "gemm_fp8", "matmul", "prefill_gemm", "sample", "small_kernels", "tiled_attention"}) {
     std::istringstream lines(report_of(kernel));
     int functions = 0;
     bool is_hot = false;  // of sm_90a, and not sampling by bisection, sample_kernel<threads, true>

@@ -56,20 +56,22 @@ void a_tiny_model_decodes_as_on_the_cpu(const Device& device, Random& random, co
   });
 }
 
-void the_embedded_model_decodes_as_on_the_cpu(const Device& device, const BeforeStep& before_step) {
+void the_embedded_model_decodes_as_on_the_cpu(const Device& device, const BeforeStep& before_step, WeightFormat weights) {
   const auto file = read_safetensors(ZIYA_ROOT "/models/ziya-coding-mini/model.safetensors");
   if (!file) {
     std::printf("no embedded model here: its greedy tokens are not compared\n");
     return;
   }
-  const ModelShape shape = file->shape();
+  ModelShape shape = file->shape();
+  shape.weights = weights;
   GreedyPair pair(device, shape, [&](const StepLimits& limits, const Devices& devices) {
     auto model = make_llama(shape, limits, devices);
     load_weights(model->weights(), file->placed(shape), 1, {nullptr, not_cancelled});
     return model;
   });
   std::vector<int32_t> got_ids, want_ids;
-  pair.decode({1, 300, 301, 302, 303, 304}, takes_all_cases() ? 64 : 20, before_step, [&](const StepResult& want, const StepResult& got) {
+  const int few = weights == WeightFormat::fp8 ? 8 : 20;
+  pair.decode({1, 300, 301, 302, 303, 304}, takes_all_cases() ? 64 : few, before_step, [&](const StepResult& want, const StepResult& got) {
     want_ids.push_back(want.tokens[0]);
     got_ids.push_back(got.tokens[0]);
   });
@@ -81,6 +83,7 @@ void recorded_steps_give_the_same_bytes(const Device& plain, const Device& recor
   const StepLimits limits = {.batch_tokens_max = 128, .sequences_max = 128, .blocks = 256};
   ModelShape llama = random_shape(random);
   llama.context_tokens = 1024;
+  llama.weights = random.one_of<WeightFormat>({WeightFormat::fp16, WeightFormat::fp8});
   const RandomModel model = random.between(0, 1) ? random_model(llama, random) : random_gpt_bigcode(llama, random);
   const ModelShape& shape = model.shape;  // a network has one of its own
   const Devices want_devices(plain.make(shape, limits, 1), shape.layers), got_devices(recording.make(shape, limits, 1), shape.layers);
@@ -114,7 +117,9 @@ std::vector<Test> greedy_tests(const Device& device, const BeforeStep& before_st
   return {{device.name + ": a tiny model decodes as on the CPU",
            [=](Random& random) { a_tiny_model_decodes_as_on_the_cpu(device, random, before_step); }},
           {device.name + ": the embedded model decodes as on the CPU",
-           [=](Random&) { the_embedded_model_decodes_as_on_the_cpu(device, before_step); }}};
+           [=](Random&) { the_embedded_model_decodes_as_on_the_cpu(device, before_step, WeightFormat::fp16); }},
+          {device.name + ": the embedded model with fp8 weights decodes as on the CPU",
+           [=](Random&) { the_embedded_model_decodes_as_on_the_cpu(device, before_step, WeightFormat::fp8); }}};
 }
 
 int recorded_steps() { return takes_all_cases() ? 12 : 7; }

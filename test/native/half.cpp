@@ -1,5 +1,5 @@
 // fp16 conversion and Philox: small enough to be checked completely, or against their papers' vectors.
-#include "half.h"
+#include "fp8.h"
 
 #include <bit>
 #include <cmath>
@@ -41,6 +41,49 @@ void saturation_keeps_the_cache_finite(Random&) {
   expect((float_to_half_saturated(NAN) & half_exponent_mask) != half_exponent_mask, "NaN");
 }
 
+double value_of_fp8(int code) {
+  const int exponent = code >> 3 & 15, mantissa = code & 7;
+  const double magnitude = exponent == 0 ? std::ldexp(mantissa, -9) : std::ldexp(8 + mantissa, exponent - 10);
+  return code & 0x80 ? -magnitude : magnitude;
+}
+
+void every_fp8_value_converts(Random&) {
+  for (int code = 0; code < 0x100; code++) {
+    if ((code & 0x7f) == 0x7f) continue;  // NaN
+    expect(value_of_half(fp8_as_half(uint8_t(code))) * fp8_as_half_scale == value_of_fp8(code), "fp8 as a half " + std::to_string(code));
+    expect(float_to_fp8(float(value_of_fp8(code))) == code, "round trip " + std::to_string(code));
+  }
+}
+
+void floats_round_to_fp8(Random& random) {
+  for (int i = 0; i < 100000; i++) {
+    const float value = std::ldexp(float(random.uniform() * 2 - 1), random.between(-14, 9));
+    expect(value_of_fp8(float_to_fp8(value)) == rounded_to_fp8(value), "rounding " + std::to_string(value));
+  }
+  for (int code = 0; code < 0x7e; code++) {
+    const float between = float((value_of_fp8(code) + value_of_fp8(code + 1)) / 2);
+    expect(float_to_fp8(between) == code + (code & 1), "a tie goes to even, " + std::to_string(code));
+  }
+  expect(float_to_fp8(449) == 0x7e && float_to_fp8(500) == 0x7e && float_to_fp8(-1e9f) == 0xfe, "what is too large");
+}
+
+// In its own memory and elsewhere.
+void a_row_becomes_codes_and_a_scale(Random& random) {
+  for (const int count : {1, 5, 255, 256, 257, 1000}) {
+    std::vector<uint16_t> halves;
+    Doubles want;
+    for (int i = 0; i < count; i++) halves.push_back(uint16_t(random.between(0, 0x3fff) | random.between(0, 1) << 15));
+    if (random.between(0, 9) == 0) std::fill(halves.begin(), halves.end(), uint16_t(0));
+    for (const uint16_t half : halves) want.push_back(value_of_half(half));
+    round_row_to_fp8(want.data(), count);
+    std::vector<uint8_t> codes(count);
+    const float scale = quantize_row(halves.data(), count, codes.data());
+    for (int i = 0; i < count; i++) expect(value_of_fp8(codes[i]) * double(scale) == want[i], "value " + std::to_string(i));
+    expect(quantize_row(halves.data(), count, reinterpret_cast<uint8_t*>(halves.data())) == scale, "its scale in place");
+    expect(std::equal(codes.begin(), codes.end(), reinterpret_cast<uint8_t*>(halves.data())), "its codes in place");
+  }
+}
+
 // From Random123's kat_vectors, philox4x32 with 10 rounds.
 void philox_gives_the_published_numbers(Random&) {
   using Four = std::array<uint32_t, 4>;
@@ -59,6 +102,9 @@ std::vector<Test> half_tests() {
   return {{"every fp16 value converts to fp32 and back", every_half_converts},
           {"fp32 rounds to the nearest fp16, ties to even", floats_round_to_even},
           {"a value beyond fp16 is saturated in the cache", saturation_keeps_the_cache_finite},
+          {"every fp8 value converts to fp16 and back", every_fp8_value_converts},
+          {"fp32 rounds to the nearest fp8, ties to even, and is saturated", floats_round_to_fp8},
+          {"a row becomes fp8 codes and a scale", a_row_becomes_codes_and_a_scale},
           {"philox gives the published numbers", philox_gives_the_published_numbers}};
 }
 

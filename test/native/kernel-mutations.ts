@@ -13,7 +13,7 @@ type Broken = [kernel: string, from: string, to: string]
 const by_test: Record<string, Broken[]> = {
   'emulator: embedding': [
     ['embed', 'table.packed_row(step.tokens[token].id)', 'table.packed_row(step.tokens[0].id)'],
-    ['pack', 'first_row + row', 'first_row + row / 2'],
+    ['pack', 'to.packed_row(first_row + row), k', 'to.packed_row(first_row + row / 2), k'],
     ['embed', 'wait_for_previous_kernel();', ''],
   ],
   'emulator: rms norm': [['rms_norm', 'load8(weight + k, weights)', 'load8(weight + k % 64, weights)']],
@@ -32,7 +32,43 @@ const by_test: Record<string, Broken[]> = {
   ],
   'emulator: queries': [['rope', 'place.position % block_tokens', 'place.position / block_tokens']],
   'emulator, simple: a product is': [['matmul', 'min(first + r, last)', 'min(first, last)']],
-  'emulator: a product is': [['gemm', 'block > first ? sums[i]', 'block > first + 1 ? sums[i]']],
+  'emulator: a product is': [['gemm_pipeline', 'block > first ? sums[i]', 'block > first + 1 ? sums[i]']],
+  'emulator: fp8 weights': [
+    ['gemm_fp8', 'warp_size * 16 + thread % warp_size / 4', 'warp_size * 16 + thread % warp_size / 4 + 1'],
+    ['gemm_fp8', 'second = scales[8]', 'second = scales[0]'],
+    ['gemm_fp8', 'sums[i] *= i / 2', 'sums[i] *= i / 4'],
+    ['gemm_fp8', 'words[j / 2] >> 16 * (j % 2)', 'words[j / 2] >> 16 * (1 - j % 2)'],
+    ['gemm_fp8', 'from + i * warpgroup_codes', 'from + i / 2 * 2 * warpgroup_codes'],
+    ['gemm_fp8', 'i % tile_products * wgmma_inputs, sums', 'i % 2 * wgmma_inputs, sums'],
+    ['gemm_fp8', '        wgmma_wait<0>();\n', ''],
+    ['gemm_fp8', '  wgmma_fence();\n', ''],
+    ['gemm_fp8', 'accumulate || i > 0', 'accumulate'],
+    [
+      'gemm_pipeline',
+      'S::Weights::scale_rows(product, pair, sums);',
+      'S::Weights::scale_rows(product, pair, sums), S::Weights::scale_rows(product, pair, sums);',
+    ],
+    ['layout', 'k / 16 % 2 * 8 + k / 8', 'k / 8'],
+    ['layout', 'k / 8 % 2 * 4 + row / 8 % 2 * 2', 'k / 8 % 2 * 2 + row / 8 % 2 * 2'],
+    ['pack', 'scales)[packed_row] = scales[row]', 'scales)[packed_row] = scales[row / 2]'],
+    ['pack', 'k + 1 < to.inputs ? from[1] : 0', 'from[0]'],
+    ['upload_ring', 'scales[row] = quantize_row(halves + begin', 'scales[row] = quantize_row(halves'],
+  ],
+  'emulator, simple: fp8 weights': [
+    ['matmul', 'apart & 0x7f007f00u) >> 1', 'apart & 0x7e007e00u) >> 1'],
+    ['matmul', '* code_as_half_scale', ''],
+    ['matmul', 'sums[r] *= scale', 'sums[r] *= scale * scale'],
+  ],
+  // What a CPU rounds to when it loads weights for any device.
+  'fp32 rounds to the nearest fp8': [
+    [
+      '../../fp8',
+      'std::bit_cast<float>(std::bit_cast<uint32_t>(value) & 0x7fffffffu), fp8_max)',
+      'std::bit_cast<float>(std::bit_cast<uint32_t>(value) & 0x7fffffffu), 512.0f)',
+    ],
+    ['../../fp8', 'magnitude + 0x1p14f) -', 'magnitude + 0x1p13f) -'],
+    ['../../fp8', '0x7ffffu + odd', '0x80000u'],
+  ],
   'emulator: products of a prefill': [
     ['gemm_stripes', 'token * tile_rows + (row', 'token * tile_rows / 2 + (row'],
     ['prefill_gemm', 'block_in_cluster()) * groups + group', 'block_in_cluster()) * groups'],
@@ -42,14 +78,18 @@ const by_test: Record<string, Broken[]> = {
   ],
   // What the hardware does beside what a kernel says: it begins kernels early, copies and multiplies later, and has so much of everything.
   'emulator: a product is ': [
-    ['gemm', 'wait_for_previous_kernel();\n  RingPlace place;\n  for (int unit', 'RingPlace place;\n  for (int unit'],
-    ['gemm', 'mbarrier_fence_init();', ''],
+    [
+      'gemm_pipeline',
+      'wait_for_previous_kernel();\n  RingPlace place;\n  for (int unit',
+      'RingPlace place;\n  for (int unit',
+    ],
+    ['gemm_pipeline', 'mbarrier_fence_init();', ''],
     ['gemm', '  wgmma_fence();\n', ''],
-    ['gemm', '  __threadfence();\n  named_barrier_sync', '  named_barrier_sync'],
+    ['gemm_pipeline', '  __threadfence();\n  named_barrier_sync', '  named_barrier_sync'],
     ['gemm', '        wgmma_wait<1>();\n', ''],
-    ['gemm', 'sizeof(Shared<S>), stream, product', 'sizeof(Shared<S>) + (128 << 10), stream, product'],
-    ['gemm', 'const int early = min(end - begin, stages)', 'const int early = min(end - begin, stages) + 1'],
-    ['gemm', 'min(pair * groups + group, product', 'min(pair * groups, product'],
+    ['gemm_pipeline', 'sizeof(Shared<S>), stream, product', 'sizeof(Shared<S>) + (128 << 10), stream, product'],
+    ['gemm_pipeline', 'const int early = min(end - begin, stages)', 'const int early = min(end - begin, stages) + 1'],
+    ['gemm_pipeline', 'min(pair * groups + group, product', 'min(pair * groups, product'],
     ['gemm', 'first + n>(weights, inputs', 'first>(weights, inputs'],
     ['matrix_descriptor', 'group_stride = 1024 / 16', 'group_stride = 512 / 16'],
     ['matrix_descriptor', 'swizzle_128 = 1', 'swizzle_128 = 2'],
@@ -148,7 +188,11 @@ const by_test: Record<string, Broken[]> = {
     ['upload_ring', 'slot->stream.synchronize();\n    write', 'write'],
   ],
   'emulator: the last rows of a huge': [
-    ['layout', 'int64_t tile = int64_t(row / tile_rows) * k_tiles', 'int tile = row / tile_rows * k_tiles'],
+    [
+      'layout',
+      'int64_t tile = int64_t(row / tile_rows) * k_tiles + k / tile_inputs;\n  const int unit',
+      'int tile = row / tile_rows * k_tiles + k / tile_inputs;\n  const int unit',
+    ],
   ],
   'emulator: the last block of a huge': [
     ['layout', 'int64_t(block) * kv_heads', 'block * kv_heads'],

@@ -43,10 +43,10 @@ void expect_product(const Bench& b, Product kind, const Doubles& w, const Double
 
 // Random rows times a random matrix, as the device computes it.
 struct RandomProduct {
-  RandomProduct(Bench& b, Product kind, int rows, int inputs, int columns)
+  RandomProduct(Bench& b, Product kind, int rows, int inputs, int columns, WeightFormat format)
       : b(b), kind(kind), rows(rows), inputs(inputs), columns(columns),
-        weight(kind == Product::swiglu ? b.matrix(2 * columns, inputs, MatrixLayout::gate_up, w)
-                                       : b.matrix(columns, inputs, MatrixLayout::plain, w)),
+        weight(kind == Product::swiglu ? b.matrix(2 * columns, inputs, MatrixLayout::gate_up, w, format)
+                                       : b.matrix(columns, inputs, MatrixLayout::plain, w, format)),
         x(b.random_rows(rows, inputs)), residual(b.random_rows(rows, columns)), out(run(x, residual, rows)) {}
 
   Floats run(const Floats& in, const Floats& added_to, int count) {
@@ -75,13 +75,57 @@ struct RandomProduct {
   const Floats out;
 };
 
-void product_is_right_and_batch_invariant(const Device& device, Random& random, Product kind) {
-  for (const int rows : device.is_slow ? some_row_counts : row_counts) {
+void product_is_right_and_batch_invariant(const Device& device, Random& random, Product kind, const std::vector<int>& rows_of_cases, WeightFormat format) {
+  for (const int rows : rows_of_cases) {
     Bench b(device, random);
     const int inputs = random.between(1, 700), columns = random.between(1, 150);
-    RandomProduct product(b, kind, rows, inputs, columns);
+    RandomProduct product(b, kind, rows, inputs, columns, format);
     for (int row = 0; row < rows; row++) product.expect_right(row);
     product.expect_same_alone(random.between(0, rows - 1));
+  }
+}
+
+void product_is_right(const Device& device, Random& random, Product kind) {
+  product_is_right_and_batch_invariant(device, random, kind, device.is_slow ? some_row_counts : row_counts, WeightFormat::fp16);
+}
+
+// Each kind with other numbers of rows.
+void fp8_products_are_right(const Device& device, Random& random) {
+  for (const Product kind : {Product::store, Product::add, Product::swiglu})
+    product_is_right_and_batch_invariant(device, random, kind, cases_of<int>(device, random, some_row_counts, 2), WeightFormat::fp8);
+}
+
+// Rows of one input that is 1 give the weights themselves. Each row has all of E4M3's values, times a power of two of its own; a product has as
+// many rows as each of the fast kernel's shapes, and sums are put together from parts.
+void fp8_weights_are_exact(const Device& device, Random& random) {
+  for (const int rows : cases_of<int>(device, random, {1, 16, 32, 64, 96, 128, 160, 192, 224, 256, 300}, 3)) {
+    const int inputs = random.between(260, 400), columns = random.between(65, 200);
+    Bench b(device, random, random_shape(random), 0, rows);
+    Doubles w;
+    for (int row = 0; row < columns; row++) {
+      const double scale = std::ldexp(1.0, random.between(-6, 4));
+      const int turn = random.between(0, 253);
+      for (int i = 0; i < inputs; i++) {
+        const int code = (i + turn) % 254 % 127;
+        const double magnitude = code < 8 ? std::ldexp(code, -9) : std::ldexp(8 + code % 8, code / 8 - 10);
+        w.push_back((i + turn) % 254 < 127 ? magnitude * scale : -magnitude * scale);
+      }
+    }
+    const auto weight = b.upload(columns, inputs, MatrixLayout::plain, w, WeightFormat::fp8);
+    Floats x(size_t(rows) * inputs);
+    std::vector<int> ones;
+    for (int row = 0; row < rows; row++) x[int64_t(row) * inputs + ones.emplace_back(random.between(0, inputs - 1))] = 1;
+    b.begin(rows);
+    const auto in = b.activations(rows, inputs, x);
+    const auto out = b.poisoned(columns);
+    b.kernels->project(*in, *weight, *out);
+    const Floats got = b.rows_of(*out, rows);
+    for (int row = 0; row < rows; row++)
+      for (int i = 0; i < columns; i++) {
+        const double want = w[int64_t(i) * inputs + ones[row]];
+        expect(got[row * columns + i] == want, "row " + std::to_string(row) + " of " + std::to_string(rows) + ", output " + std::to_string(i) +
+                                                   ": got " + std::to_string(got[row * columns + i]) + ", want " + std::to_string(want));
+      }
   }
 }
 
@@ -95,7 +139,7 @@ void large_products_are_right_and_batch_invariant(const Device& device, Random& 
     const int inputs = is_narrow ? random.between(385, 512) : random.between(kind == Product::store ? 257 : 1, 700);
     const int columns = is_narrow ? random.between(65, 128) : kind == Product::swiglu ? random.between(130, 200) : random.between(385, 512);
     Bench b(device, random, random_shape(random), 0, rows);
-    RandomProduct product(b, kind, rows, inputs, columns);
+    RandomProduct product(b, kind, rows, inputs, columns, WeightFormat::fp16);
     for (const int row : {0, random.between(1, 254), 255, random.between(0, rows - 1), rows - 1}) {
       product.expect_right(row);
       product.expect_same_alone(row);
@@ -258,11 +302,13 @@ std::vector<Test> kernel_tests(const Device& device) {
       on("gelu is right far from zero", gelu_is_right_far_out),
       on("positions are added exactly", positions_are_added_exactly),
       on("a product is right, and the same alone and in a batch",
-         [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::store); }),
+         [](const Device& d, Random& r) { product_is_right(d, r, Product::store); }),
       on("a product added to the residual is right, and the same alone and in a batch",
-         [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::add); }),
+         [](const Device& d, Random& r) { product_is_right(d, r, Product::add); }),
       on("gate, up and swiglu are right, and the same alone and in a batch",
-         [](const Device& d, Random& r) { product_is_right_and_batch_invariant(d, r, Product::swiglu); }),
+         [](const Device& d, Random& r) { product_is_right(d, r, Product::swiglu); }),
+      on("fp8 weights multiply as what they are", fp8_weights_are_exact),
+      on("fp8 products are right, and the same alone and in a batch", fp8_products_are_right),
       on("products of a prefill are right, and the same alone", large_products_are_right_and_batch_invariant),
       on("products as long as the 34B's are right", long_products_are_right),
   };

@@ -43,7 +43,7 @@ class HeapKernels : public Kernels {
   std::string device() const override { return "heap"; }
   std::string arithmetic() const override { return "none"; }
   int64_t allocated_bytes() const override { return allocated_; }
-  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout) override {
+  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout, WeightFormat) override {
     constexpr int64_t bytes_max = 1 << 20;
     allocated_ += int64_t(outputs) * inputs * 2;
     if (allocated_ > bytes_max) throw EngineError("out_of_memory", "the matrices do not fit");

@@ -15,6 +15,12 @@ constexpr int sequence_blocks = 16;
 
 using MakeRandom = RandomModel (*)(const ModelShape&, Random&);
 
+ModelShape random_shape_of(WeightFormat weights, Random& random) {
+  ModelShape shape = random_shape(random);
+  shape.weights = weights;
+  return shape;
+}
+
 struct LoadedModel {
   LoadedModel(const Device& device, const RandomModel& random, int threads, Dtype dtype = Dtype::f32, int device_count = 1)
       : vocab(random.shape.vocab_size),
@@ -47,14 +53,15 @@ void expect_same(const std::vector<float>& a, const std::vector<float>& b, const
 }
 
 void logits_match_the_reference(const Device& device, Random& random) {
-  const std::vector<std::pair<Dtype, MakeRandom>> cases = {{Dtype::f16, random_model},       {Dtype::f32, random_model},
-                                                           {Dtype::f16, random_gpt_bigcode}, {Dtype::f32, random_gpt_bigcode},
-                                                           {Dtype::f16, random_model},       {Dtype::f32, random_model}};
-  for (const auto& [dtype, make_random] : cases_of(device, random, cases, 4)) {
-    const RandomModel random_weights = make_random(random_shape(random), random);
+  constexpr auto fp16 = WeightFormat::fp16, fp8 = WeightFormat::fp8;
+  const std::vector<std::tuple<Dtype, MakeRandom, WeightFormat>> cases = {
+      {Dtype::f16, random_model, fp16},       {Dtype::f32, random_model, fp16}, {Dtype::f16, random_gpt_bigcode, fp16},
+      {Dtype::f32, random_gpt_bigcode, fp16}, {Dtype::f16, random_model, fp8},  {Dtype::f32, random_gpt_bigcode, fp8}};
+  for (const auto& [dtype, make_random, weights] : cases_of(device, random, cases, 4)) {
+    const RandomModel random_weights = make_random(random_shape_of(weights, random), random);
     LoadedModel loaded(device, random_weights, random.between(1, 3), dtype);
     const auto tokens = random_tokens(random.between(1, 90), random_weights.shape.vocab_size, random);
-    const auto want = reference_logits(random_weights, tokens);
+    const auto want = reference_logits(as_computed(random_weights), tokens);
     const auto blocks = random_blocks(1, 256, 600, random)[0];
     const auto got = loaded.logits({{tokens, 0, blocks, true}});
     double highest = 1;
@@ -79,7 +86,8 @@ void logits_match_the_reference(const Device& device, Random& random) {
 void bytes_do_not_depend_on_company(const Device& device, Random& random) {
   const std::vector<MakeRandom> cases = {random_model, random_gpt_bigcode, random_model, random_gpt_bigcode};
   for (const MakeRandom make_random : cases_of(device, random, cases, 3)) {
-    const RandomModel random_weights = make_random(random_shape(random), random);
+    const WeightFormat weights = random.one_of<WeightFormat>({WeightFormat::fp16, WeightFormat::fp8});
+    const RandomModel random_weights = make_random(random_shape_of(weights, random), random);
     LoadedModel alone(device, random_weights, 1), crowded(device, random_weights, random.between(2, 4));
     const int vocab = random_weights.shape.vocab_size;
     const auto tokens = random_tokens(70, vocab, random);

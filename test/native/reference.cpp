@@ -22,6 +22,20 @@ double rounded_to_half(double value) {
   return std::clamp(std::nearbyint(value / unit) * unit, -65504.0, 65504.0);
 }
 
+double rounded_to_fp8(double value) {
+  if (value == 0) return 0;
+  const int exponent = std::max(std::ilogb(value), -6);
+  const double unit = std::ldexp(1.0, exponent - 3);
+  return std::clamp(std::nearbyint(value / unit) * unit, -448.0, 448.0);
+}
+
+void round_row_to_fp8(double* row, int inputs) {
+  double largest = 0;
+  for (int i = 0; i < inputs; i++) largest = std::max(largest, std::abs(row[i]));
+  const float scale = largest == 0 ? 1.0f : float(largest) / 448.0f;
+  for (int i = 0; i < inputs; i++) row[i] = rounded_to_fp8(float(row[i]) / scale) * scale;
+}
+
 Doubles multiply(const Doubles& w, const Doubles& x, int outputs) {
   Doubles out(outputs);
   for (int row = 0; row < outputs; row++)
@@ -102,6 +116,18 @@ auto adder_to(RandomModel& model, Random& random) {
 }
 
 }  // namespace
+
+RandomModel as_computed(RandomModel model) {
+  if (model.shape.weights == WeightFormat::fp16) return model;
+  for (auto& [name, values] : model.tensors) {
+    const auto& sizes = model.shapes.at(name);
+    if (sizes.size() != 2 || name.find("layer") == std::string::npos) continue;
+    Doubles rows(values.begin(), values.end());
+    for (int64_t row = 0; row < sizes[0]; row++) round_row_to_fp8(&rows[row * sizes[1]], int(sizes[1]));
+    values.assign(rows.begin(), rows.end());
+  }
+  return model;
+}
 
 RandomModel random_model(const ModelShape& shape, Random& random) {
   RandomModel model;

@@ -14,6 +14,9 @@ using Doubles = std::vector<double>;
 
 // value as fp16 keeps it, computed in another way than the engine does.
 double rounded_to_half(double value);
+// The same of E4M3; and a row of weights (inputs) as fp8 keeps it.
+double rounded_to_fp8(double value);
+void round_row_to_fp8(double* row, int inputs);
 
 // out (outputs) = w (outputs, inputs) * x (inputs)
 Doubles multiply(const Doubles& w, const Doubles& x, int outputs);
@@ -34,6 +37,8 @@ struct RandomModel {
 ModelShape small_shape(int vocab_size, int context_tokens);
 ModelShape random_shape(Random& random);
 RandomModel random_model(const ModelShape& shape, Random& random);
+// With the weights that it is computed with: those of layers' matrices rounded where its shape says fp8.
+RandomModel as_computed(RandomModel model);
 RandomModel random_gpt_bigcode(const ModelShape& shape, Random& random);  // what is a Llama's of the shape is left out
 
 // The logits (vocab) after each of the tokens.

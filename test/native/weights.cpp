@@ -177,6 +177,11 @@ void a_digest_names_the_values(Random& random) {
   digests.insert(digest(Dtype::f32, 1, 1));
   for (const Dtype dtype : {Dtype::f16, Dtype::bf16}) digests.insert(digest(dtype, random.between(1, 3), random.between(1, 2)));
   expect(digests.size() == 1, "it is one of all types, threads and devices");
+  model.shape.weights = WeightFormat::fp8;
+  digests.insert(digest(Dtype::f16, 2, 1));
+  digests.insert(digest(Dtype::f32, 1, 2));
+  expect(digests.size() == 2, "fp8 has another, of all types, threads and devices");
+  model.shape.weights = WeightFormat::fp16;
   for (auto& [name, values] : model.tensors) {
     float& value = random.one_of<std::reference_wrapper<float>>({values.begin(), values.end()});
     const float before = std::exchange(value, value + 1);

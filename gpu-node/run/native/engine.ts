@@ -68,6 +68,8 @@ export interface EngineOptions {
   batch_tokens_max: number
   sequences_max: number
   isa?: 'auto' | 'avx512' | 'avx2' | 'scalar'
+  /** Of the layers' matrices: fp8 are half the bytes, rounded when they are loaded. fp16 without it. */
+  weights?: 'fp16' | 'fp8'
   /** A sequence's adapter is its place here. */
   adapters?: readonly AdapterSource[]
 }

@@ -9,13 +9,15 @@ namespace ziya {
 
 enum class Epilogue { store, add, swiglu };
 
-// out (rows, outputs) = x (rows, k) * w^T, with w as fp16 panels [outputs / width][k][width].
+// out (rows, outputs) = x (rows, k) * w^T, with w as panels [outputs / width][k][width]: fp16; or fp8 where there are scales (outputs), which each
+// sum is multiplied by.
 // A pair is two neighbouring panels; for swiglu these are gate and up of the same `width` outputs.
 struct MatmulArgs {
   const float* x;
   int64_t x_stride;
   int rows;
-  const uint16_t* w;
+  const void* w;
+  const float* scales;  // null: w is fp16
   int k;
   float* out;
   int64_t out_stride;

@@ -138,10 +138,18 @@ void tiles(int rows, const float* x, int64_t x_stride, const Weight* w, int64_t 
   }
 }
 
+// fp8 weights were multiplied as the halves that their bits say.
+template <class Weight>
+inline Floats scaled(const MatmulArgs& args, int column, const float* sums) {
+  if constexpr (sizeof(Weight) == sizeof(uint8_t)) return mul(load(sums), load(args.scales + column));
+  return load(sums);
+}
+
+template <class Weight>
 inline void finish_pair(const MatmulArgs& args, int row, int pair, const float* sums) {
   float* out = args.out + row * args.out_stride + pair * (args.epilogue == Epilogue::swiglu ? width : 2 * width);
-  const Floats first = load(sums);
-  const Floats second = load(sums + width);
+  const Floats first = scaled<Weight>(args, pair * 2 * width, sums);
+  const Floats second = scaled<Weight>(args, pair * 2 * width + width, sums + width);
   switch (args.epilogue) {
     case Epilogue::store:
       store(out, first);
@@ -157,43 +165,45 @@ inline void finish_pair(const MatmulArgs& args, int row, int pair, const float* 
   }
 }
 
-template <int R, int pairs>
+template <class Weight, int R, int pairs>
 void multiply(const MatmulArgs& args, int row, int pair) {
   constexpr int columns = pairs * 2 * width;
   const int64_t panel_size = int64_t(args.k) * width;
   float sums[R * columns];
-  tile<R, 2 * pairs, prefetch_bytes>(args.x + row * args.x_stride, args.x_stride, args.w + 2 * pair * panel_size, width,
-                                     panel_size, args.k, sums, columns, false);
+  tile<R, 2 * pairs, prefetch_bytes>(args.x + row * args.x_stride, args.x_stride, static_cast<const Weight*>(args.w) + 2 * pair * panel_size,
+                                     width, panel_size, args.k, sums, columns, false);
   for (int r = 0; r < R; r++)
-    for (int p = 0; p < pairs; p++) finish_pair(args, row + r, pair + p, sums + r * columns + p * 2 * width);
+    for (int p = 0; p < pairs; p++) finish_pair<Weight>(args, row + r, pair + p, sums + r * columns + p * 2 * width);
 }
 
-template <int R>
+template <class Weight, int R>
 inline void multiply_rows(const MatmulArgs& args, int row, int rows, int pair) {
   if constexpr (R > 1) {
-    if (rows < R) return multiply_rows<R - 1>(args, row, rows, pair);
+    if (rows < R) return multiply_rows<Weight, R - 1>(args, row, rows, pair);
   }
-  multiply<R, 1>(args, row, pair);
+  multiply<Weight, R, 1>(args, row, pair);
 }
 
 // Few rows: the weights pass from memory once, and are converted in registers.
+template <class Weight>
 void matmul_few(const MatmulArgs& args, int pair_begin, int pair_end) {
   int pair = pair_begin;
   // One row or two alone are chains of too few sums to hide the latency of fma: four panels at once.
   if (args.rows == 1)
-    for (; pair + 2 <= pair_end; pair += 2) multiply<1, 2>(args, 0, pair);
+    for (; pair + 2 <= pair_end; pair += 2) multiply<Weight, 1, 2>(args, 0, pair);
   if (args.rows == 2)
-    for (; pair + 2 <= pair_end; pair += 2) multiply<2, 2>(args, 0, pair);
+    for (; pair + 2 <= pair_end; pair += 2) multiply<Weight, 2, 2>(args, 0, pair);
   const int tile_count = (args.rows + rows_max - 1) / rows_max;
   for (; pair < pair_end; pair++) {
     for (int t = 0; t < tile_count; t++) {
       const int row = args.rows * t / tile_count;
-      multiply_rows<rows_max>(args, row, args.rows * (t + 1) / tile_count - row, pair);
+      multiply_rows<Weight, rows_max>(args, row, args.rows * (t + 1) / tile_count - row, pair);
     }
   }
 }
 
-inline void convert_panels(const uint16_t* w, int64_t panel_size, int k_count, float* slice) {
+template <class Weight>
+inline void convert_panels(const Weight* w, int64_t panel_size, int k_count, float* slice) {
   for (int k = 0; k < k_count; k++) {
     store(slice + 2 * k * width, load(w + k * width));
     store(slice + (2 * k + 1) * width, load(w + panel_size + k * width));
@@ -205,6 +215,7 @@ constexpr int matmul_scratch_floats = blocked_k * 2 * width + blocked_pairs * bl
 
 // A block of rows times a block of panels. A slice of a pair is converted once and swept by all rows; the rows' own
 // slices stay in L2 until every pair has passed.
+template <class Weight>
 void multiply_block(const MatmulArgs& args, int row_begin, int rows, int pair_begin, int pairs, float* scratch) {
   float* slice = scratch;
   float* sums = scratch + blocked_k * 2 * width;
@@ -212,30 +223,40 @@ void multiply_block(const MatmulArgs& args, int row_begin, int rows, int pair_be
   for (int k = 0; k < args.k; k += blocked_k) {
     const int k_count = least(blocked_k, args.k - k);
     for (int pair = 0; pair < pairs; pair++) {
-      convert_panels(args.w + 2 * (pair_begin + pair) * panel_size + int64_t(k) * width, panel_size, k_count, slice);
+      convert_panels(static_cast<const Weight*>(args.w) + 2 * (pair_begin + pair) * panel_size + int64_t(k) * width, panel_size,
+                     k_count, slice);
       tiles<2>(rows, args.x + row_begin * args.x_stride + k, args.x_stride, slice, 2 * width, width, k_count,
                sums + pair * blocked_sums, 2 * width, k > 0);
     }
   }
   for (int pair = 0; pair < pairs; pair++)
     for (int row = 0; row < rows; row++)
-      finish_pair(args, row_begin + row, pair_begin + pair, sums + pair * blocked_sums + row * 2 * width);
+      finish_pair<Weight>(args, row_begin + row, pair_begin + pair, sums + pair * blocked_sums + row * 2 * width);
 }
 
+template <class Weight>
 void matmul_many(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch) {
   const int blocks = (args.rows + blocked_rows - 1) / blocked_rows;  // of nearly one size, as tiles are
   for (int block = 0; block < blocks; block++) {
     const int row = args.rows * block / blocks, end = args.rows * (block + 1) / blocks;
     for (int pair = pair_begin; pair < pair_end; pair += blocked_pairs)
-      multiply_block(args, row, end - row, pair, least(blocked_pairs, pair_end - pair), scratch);
+      multiply_block<Weight>(args, row, end - row, pair, least(blocked_pairs, pair_end - pair), scratch);
   }
 }
 
-void matmul(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch) {
+template <class Weight>
+void matmul_by(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch) {
   if (args.rows <= few_rows)
-    matmul_few(args, pair_begin, pair_end);
+    matmul_few<Weight>(args, pair_begin, pair_end);
   else
-    matmul_many(args, pair_begin, pair_end, scratch);
+    matmul_many<Weight>(args, pair_begin, pair_end, scratch);
+}
+
+void matmul(const MatmulArgs& args, int pair_begin, int pair_end, float* scratch) {
+  if (args.scales == nullptr)
+    matmul_by<uint16_t>(args, pair_begin, pair_end, scratch);
+  else
+    matmul_by<uint8_t>(args, pair_begin, pair_end, scratch);
 }
 
 void rms_norm(const float* x, const float* weight, int columns, int columns_padded, float eps, float* out) {

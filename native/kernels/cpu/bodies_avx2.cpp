@@ -12,6 +12,11 @@ using Floats = __m256;
 
 inline Floats load(const float* p) { return _mm256_loadu_ps(p); }
 inline Floats load(const uint16_t* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+// The halves of fp8_as_half: a code extended by its sign has that at bit 15 of its bits shifted by 7, and once more at bit 14.
+inline Floats load(const uint8_t* p) {
+  const __m128i codes = _mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+  return _mm256_cvtph_ps(_mm_and_si128(_mm_slli_epi16(codes, 7), _mm_set1_epi16(int16_t(0xbf80))));
+}
 inline void store(float* p, Floats a) { _mm256_storeu_ps(p, a); }
 inline Floats set1(float value) { return _mm256_set1_ps(value); }
 inline Floats add(Floats a, Floats b) { return _mm256_add_ps(a, b); }

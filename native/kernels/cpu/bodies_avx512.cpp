@@ -14,6 +14,11 @@ inline Floats load(const float* p) { return _mm512_loadu_ps(p); }
 inline Floats load(const uint16_t* p) {
   return _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
 }
+// The halves of fp8_as_half: a code extended by its sign has that at bit 15 of its bits shifted by 7, and once more at bit 14.
+inline Floats load(const uint8_t* p) {
+  const __m256i codes = _mm256_cvtepi8_epi16(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return _mm512_cvtph_ps(_mm256_and_si256(_mm256_slli_epi16(codes, 7), _mm256_set1_epi16(int16_t(0xbf80))));
+}
 inline void store(float* p, Floats a) { _mm512_storeu_ps(p, a); }
 inline Floats set1(float value) { return _mm512_set1_ps(value); }
 inline Floats add(Floats a, Floats b) { return _mm512_add_ps(a, b); }

@@ -10,6 +10,7 @@ constexpr int width = 8;
 constexpr int rows_max = 4;
 typedef float Floats __attribute__((vector_size(4 * width)));
 typedef uint32_t Words __attribute__((vector_size(4 * width)));
+typedef uint8_t Bytes __attribute__((vector_size(width)));
 typedef uint16_t Halves __attribute__((vector_size(2 * width)));
 typedef int32_t Integers __attribute__((vector_size(4 * width)));
 
@@ -26,6 +27,14 @@ inline Floats load(const uint16_t* p) {
   const Words bits = __builtin_convertvector(halves, Words);
   const Floats magnitude = (Floats)((bits & 0x7fffu) << 13) * 0x1p112f;
   return (Floats)((Words)magnitude | (bits & 0x8000u) << 16);
+}
+// The same of fp8_as_half.
+inline Floats load(const uint8_t* p) {
+  Bytes codes;
+  memcpy(&codes, p, sizeof codes);
+  const Words bits = __builtin_convertvector(codes, Words);
+  const Floats magnitude = (Floats)((bits & 0x7fu) << 20) * 0x1p112f;
+  return (Floats)((Words)magnitude | (bits & 0x80u) << 24);
 }
 inline void store(float* p, Floats a) { memcpy(p, &a, sizeof a); }
 inline Floats add(Floats a, Floats b) { return a + b; }

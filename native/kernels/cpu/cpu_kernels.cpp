@@ -8,6 +8,7 @@
 #include <span>
 
 #include "../../engine_error.h"
+#include "../../fp8.h"
 #include "../../half.h"
 #include "../kernels.h"
 #include "bodies.h"
@@ -47,7 +48,7 @@ class CpuKernels : public Kernels {
   std::string arithmetic() const override { return bodies_.name; }
   int64_t allocated_bytes() const override { return allocated_; }
 
-  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout) override;
+  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format) override;
   std::unique_ptr<Vector> make_vector(int columns) override { return std::make_unique<CpuVector>(columns); }
   std::unique_ptr<Activations> make_activations(int rows_max, int columns) override;
   std::unique_ptr<KvLayer> make_kv_layer(int blocks) override;
@@ -172,9 +173,10 @@ void CpuKernels::charge(const Memory& memory) {
                                          " MiB that are available");
 }
 
-std::unique_ptr<Matrix> CpuKernels::make_matrix(int outputs, int inputs, MatrixLayout layout) {
-  auto matrix = std::make_unique<CpuMatrix>(outputs, inputs, layout, bodies_.width);
+std::unique_ptr<Matrix> CpuKernels::make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format) {
+  auto matrix = std::make_unique<CpuMatrix>(outputs, inputs, layout, format, bodies_.width);
   charge(matrix->memory);
+  charge(matrix->scales);
   return matrix;
 }
 
@@ -211,9 +213,10 @@ std::unique_ptr<AdapterProduct> CpuKernels::make_adapter_product(const Matrix& w
 
 // panel[k * width + lane] = rows[lane * inputs + k], by way of a tile: rows of some lengths begin in one cache set, and read column
 // by column would push one another out.
-void pack_panel(const uint16_t* rows, int inputs, int lanes, uint16_t* panel, int width) {
+template <class Weight>
+void pack_panel(const Weight* rows, int inputs, int lanes, Weight* panel, int width) {
   constexpr int tile_columns = 128;
-  uint16_t tile[width_max][tile_columns + 2];
+  Weight tile[width_max][tile_columns + 2];
   for (int begin = 0; begin < inputs; begin += tile_columns) {
     const int columns = std::min(tile_columns, inputs - begin);
     for (int lane = 0; lane < lanes; lane++) std::copy_n(rows + int64_t(lane) * inputs + begin, columns, tile[lane]);
@@ -222,25 +225,41 @@ void pack_panel(const uint16_t* rows, int inputs, int lanes, uint16_t* panel, in
   }
 }
 
+template <class Weight>
+void pack_rows(const CpuMatrix& matrix, int first_row, int rows, const Weight* weights) {
+  const int inputs = matrix.inputs, width = matrix.width;
+  for (int row = 0; row < rows;) {
+    Weight* panel = matrix.at<Weight>(first_row + row);
+    // The rows that lie in one panel are written together, so that its cache lines are filled once.
+    int together = 1;
+    while (row + together < rows && together < width && matrix.at<Weight>(first_row + row + together) == panel + together) together++;
+    pack_panel(weights + int64_t(row) * inputs, inputs, together, panel, width);
+    row += together;
+  }
+}
+
+// The codes overwrite the halves.
+void pack_as_fp8(const CpuMatrix& matrix, int first_row, int rows, uint16_t* fp16) {
+  auto* codes = reinterpret_cast<uint8_t*>(fp16);
+  for (int row = 0; row < rows; row++) {
+    const int64_t begin = int64_t(row) * matrix.inputs;
+    const float scale = quantize_row(fp16 + begin, matrix.inputs, codes + begin);
+    matrix.scales.as<float>()[matrix.packed_row(first_row + row)] = scale * fp8_as_half_scale;
+  }
+  pack_rows(matrix, first_row, rows, codes);
+}
+
 void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) {
   const CpuMatrix& matrix = cpu(to);
-  const int inputs = matrix.inputs, width = matrix.width;
+  const int inputs = matrix.inputs;
   const auto fp16 = std::make_unique_for_overwrite<uint16_t[]>(size_t(rows) * inputs);
   write(0, rows, fp16.get());
+  if (matrix.format == WeightFormat::fp8) return pack_as_fp8(matrix, first_row, rows, fp16.get());
   if (matrix.layout == MatrixLayout::lora_a) {
     for (int row = 0; row < rows; row++) std::copy_n(fp16.get() + int64_t(row) * inputs, inputs, matrix.at(first_row + row));
     return;
   }
-  for (int row = 0; row < rows;) {
-    uint16_t* panel = matrix.at(first_row + row);
-    // The rows that lie in one panel are written together, so that its cache lines are filled once.
-    int together = 1;
-    while (row + together < rows && together < width && matrix.at(first_row + row + together) == panel + together)
-      together++;
-    const uint16_t* from = fp16.get() + int64_t(row) * inputs;
-    pack_panel(from, inputs, together, panel, width);
-    row += together;
-  }
+  pack_rows(matrix, first_row, rows, fp16.get());
 }
 
 void CpuKernels::upload(Vector& to, const float* values) {
@@ -418,7 +437,8 @@ void CpuKernels::matmul(const Activations& in, const Matrix& weight, int rows, c
   const MatmulArgs args = {.x = cpu(in).row(0),
                            .x_stride = cpu(in).stride,
                            .rows = rows,
-                           .w = matrix.memory.as<uint16_t>(),
+                           .w = matrix.memory.as<void>(),
+                           .scales = matrix.format == WeightFormat::fp8 ? matrix.scales.as<float>() : nullptr,
                            .k = matrix.inputs,
                            .out = cpu(out).row(0),
                            .out_stride = cpu(out).stride,

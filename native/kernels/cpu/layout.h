@@ -12,33 +12,39 @@ namespace ziya {
 inline int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 // Panels [outputs / width][inputs][width], padded with zeros to whole pairs. In a gate_up matrix even panels are gate. A lora_a matrix has
-// rows, each padded to row_stride: its few rows would fill no panel.
+// rows, each padded to row_stride: its few rows would fill no panel. fp8 codes lie as halves do, with the scales of the halves that their bits
+// say (fp8_as_half) beside them, in the order of the panels.
 struct CpuMatrix : Matrix {
-  CpuMatrix(int outputs, int inputs, MatrixLayout layout, int width)
-      : Matrix(outputs, inputs),
+  CpuMatrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format, int width)
+      : Matrix(outputs, inputs, format),
         layout(layout),
         width(width),
         pairs(layout == MatrixLayout::gate_up ? (outputs / 2 + width - 1) / width
                                               : (outputs + 2 * width - 1) / (2 * width)),
-        memory((layout == MatrixLayout::lora_a ? size_t(outputs) * row_stride() : size_t(pairs) * 2 * width * inputs) * sizeof(uint16_t)) {}
+        memory((layout == MatrixLayout::lora_a ? size_t(outputs) * row_stride() : size_t(pairs) * 2 * width * inputs) *
+               (format == WeightFormat::fp8 ? sizeof(uint8_t) : sizeof(uint16_t))),
+        scales(format == WeightFormat::fp8 ? size_t(pairs) * 2 * width * sizeof(float) : 0) {}
 
   int row_stride() const { return int(round_up(inputs, 32)); }
-  uint16_t* at(int row) const {
-    if (layout == MatrixLayout::lora_a) return memory.as<uint16_t>() + int64_t(row) * row_stride();
-    int panel = row / width, lane = row % width;
-    if (layout == MatrixLayout::gate_up) {
-      const int up = row >= outputs / 2;
-      const int local = row - up * (outputs / 2);
-      panel = local / width * 2 + up;
-      lane = local % width;
-    }
-    return memory.as<uint16_t>() + int64_t(panel) * inputs * width + lane;
+  // Where a row stands among those of all panels.
+  int packed_row(int row) const {
+    if (layout != MatrixLayout::gate_up) return row;
+    const int up = row >= outputs / 2;
+    const int local = row - up * (outputs / 2);
+    return (local / width * 2 + up) * width + local % width;
   }
+  template <class Weight>
+  Weight* at(int row) const {
+    if (layout == MatrixLayout::lora_a) return memory.as<Weight>() + int64_t(row) * row_stride();
+    const int packed = packed_row(row);
+    return memory.as<Weight>() + int64_t(packed / width) * inputs * width + packed % width;
+  }
+  uint16_t* at(int row) const { return at<uint16_t>(row); }
 
   const MatrixLayout layout;
   const int width;
   const int pairs;
-  Memory memory;
+  Memory memory, scales;
 };
 
 struct CpuVector : Vector {

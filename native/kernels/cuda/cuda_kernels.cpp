@@ -29,14 +29,21 @@ constexpr int wgmma_capability = 9;
 bool is_supported(const cudaDeviceProp& properties) { return properties.major == 8 || properties.major == wgmma_capability; }
 
 struct CudaMatrix : Matrix {
-  CudaMatrix(int outputs, int inputs, MatrixLayout layout)
-      : Matrix(outputs, inputs), view{nullptr, outputs, inputs, layout == MatrixLayout::gate_up},
-        memory(size_t(view.row_tiles()) * view.k_tiles() * tile_halves * sizeof(half), "memory for the weights"),
+  CudaMatrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format)
+      : Matrix(outputs, inputs, format), view{nullptr, outputs, inputs, layout == MatrixLayout::gate_up},
+        memory(size_t(view.row_tiles()) * view.k_tiles() * tile_halves * (format == WeightFormat::fp8 ? sizeof(uint8_t) : sizeof(half)),
+               "memory for the weights"),
+        scales(format == WeightFormat::fp8 ? view.row_tiles() * tile_rows * sizeof(float) : 0, "memory for the weights"),
         arrivals(view.row_tiles() * sizeof(int), "memory for the weights") {
-    view.tiles = memory.as<half>();
+    if (format == WeightFormat::fp8) {
+      view.codes = memory.as<uint8_t>();
+      view.scales = scales.as<float>();
+    } else {
+      view.tiles = memory.as<half>();
+    }
   }
   WeightView view;
-  DeviceMemory memory, arrivals;
+  DeviceMemory memory, scales, arrivals;
 };
 
 struct CudaVector : Vector {
@@ -143,7 +150,7 @@ class CudaKernels : public Kernels {
   std::string arithmetic() const override { return device_.properties.name; }
   int64_t allocated_bytes() const override { return allocated_; }
 
-  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout) override;
+  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format) override;
   std::unique_ptr<Vector> make_vector(int columns) override;
   std::unique_ptr<Activations> make_activations(int rows_max, int columns) override;
   std::unique_ptr<KvLayer> make_kv_layer(int blocks) override;
@@ -299,15 +306,16 @@ void CudaKernels::clear(const DeviceMemory& memory) {
   allocated_ += int64_t(memory.bytes());
 }
 
-std::unique_ptr<Matrix> CudaKernels::make_matrix(int outputs, int inputs, MatrixLayout layout) {
+std::unique_ptr<Matrix> CudaKernels::make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format) {
   device_.select();
   if (layout == MatrixLayout::lora_a || layout == MatrixLayout::lora_b) {
     auto rows = std::make_unique<CudaRows>(outputs, inputs);
     clear(rows->memory);
     return rows;
   }
-  auto matrix = std::make_unique<CudaMatrix>(outputs, inputs, layout);
+  auto matrix = std::make_unique<CudaMatrix>(outputs, inputs, layout, format);
   clear(matrix->memory);
+  if (format == WeightFormat::fp8) clear(matrix->scales);
   clear(matrix->arrivals);
   return matrix;
 }
@@ -580,6 +588,7 @@ void CudaKernels::multiply_halves(Epilogue epilogue, const ActivationView& in, c
                                   const ActivationView& out) {
   const WeightView view = epilogue == Epilogue::store ? matrix.view.as_packed() : matrix.view;
   const GemmWorkspace workspace = {partials_.as<float>(), device_.properties.multiProcessorCount};
+  if (view.codes != nullptr) return gemm_fp8(epilogue, in, view, matrix.arrivals.as<int>(), {0, rows}, out, workspace, stream_);
   const int large = fast_.prefill_gemm ? prefill_rows(view, rows, workspace.blocks) : 0;
   if (large > 0) prefill_gemm(epilogue, in, view, large, out, workspace, stream_);
   gemm(epilogue, in, view, matrix.arrivals.as<int>(), {large, rows}, out, workspace, stream_);

@@ -33,10 +33,27 @@ __global__ void fill_kernel(WeightView to, uint64_t seed, float deviation) {
   }
 }
 
+// Sixteen sizes from 0.5 to below 2, of either sign.
+__global__ void fill_fp8_kernel(WeightView to, uint64_t seed, float deviation) {
+  wait_for_previous_kernel();
+  const int row = blockIdx.x, packed_row = to.packed_row(row);
+  if (threadIdx.x == 0) const_cast<float*>(to.scales)[packed_row] = deviation;
+  for (int k = threadIdx.x * unit_halves; k < to.inputs; k += fill_threads * unit_halves) {
+    const Random128 bits = philox({uint32_t(row), uint32_t(k), 0, 0}, seed);
+    for (int i = 0; i < unit_halves && k + i < to.inputs; i += 2) {
+      const uint32_t pair = (bits.word[i / 2] & 0x8f8fu) + 0x3030u;
+      *reinterpret_cast<uint16_t*>(const_cast<uint8_t*>(to.codes) + code_offset(packed_row, k + i, to.k_tiles())) = uint16_t(k + i + 1 < to.inputs ? pair : pair & 0xffu);
+    }
+  }
+}
+
 }  // namespace
 
 void fill(const WeightView& to, uint64_t seed, float deviation, cudaStream_t stream) {
-  LAUNCH(fill_kernel, to.outputs, fill_threads, 0, stream, to, seed, deviation);
+  if (to.codes != nullptr)
+    LAUNCH(fill_fp8_kernel, to.outputs, fill_threads, 0, stream, to, seed, deviation);
+  else
+    LAUNCH(fill_kernel, to.outputs, fill_threads, 0, stream, to, seed, deviation);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

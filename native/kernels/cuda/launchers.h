@@ -9,7 +9,10 @@ namespace ziya::ZIYA_DEVICE {
 // rows from first_row on, given as (rows, inputs) in device memory, into tiles
 void pack(const half* from, int first_row, int rows, const WeightView& to, cudaStream_t stream);
 
-// to = normal(0, deviation), for measurements
+// The same as codes (rows, inputs) and their scales (rows), of fp8 weights
+void pack_fp8(const uint8_t* codes, const float* scales, int first_row, int rows, const WeightView& to, cudaStream_t stream);
+
+// to = normal(0, deviation), for measurements; of fp8 weights, codes of no great spread
 void fill(const WeightView& to, uint64_t seed, float deviation, cudaStream_t stream);
 
 // to (rows, columns) fp16 = from fp32
@@ -74,7 +77,11 @@ struct RowSpan {
 void gemm(Epilogue epilogue, const ActivationView& in, const WeightView& weight, int* arrivals, RowSpan rows,
           const ActivationView& out, const GemmWorkspace& workspace, cudaStream_t stream);
 
-// The same bytes for rows 0 ... rows - 1 in tiles of 256.
+// The same for fp8 weights.
+void gemm_fp8(Epilogue epilogue, const ActivationView& in, const WeightView& weight, int* arrivals, RowSpan rows, const ActivationView& out,
+              const GemmWorkspace& workspace, cudaStream_t stream);
+
+// The same bytes as gemm for rows 0 ... rows - 1 in tiles of 256.
 void prefill_gemm(Epilogue epilogue, const ActivationView& in, const WeightView& weight, int rows, const ActivationView& out,
                   const GemmWorkspace& workspace, cudaStream_t stream);
 // How many of the rows these tiles are best at: enough for every multiprocessor, the last ones more than half full. The rest

@@ -5,6 +5,9 @@
 // operand, and a warp that reads one row still reads whole lines of 128 bytes. There are two tiles of K at least, because
 // a stage of the pipeline has two.
 //
+// Weights in fp8 are such tiles of 64 x 64 codes, each in the order in which the threads of a warpgroup hold the operand of wgmma in registers: a
+// thread's 16 codes of two times 16 inputs are neighbours, and so are the threads'. A scale an output, of packed rows, lies beside them.
+//
 // Activations in fp16 lie alike, as the other operand: [k tile][rows][64], so that any 8, 16, ... 256 neighbouring rows of
 // a k tile are one bulk copy.
 #pragma once
@@ -29,14 +32,16 @@ constexpr int gemm_rows_max = 256;
 struct WeightView {
   const half* tiles;
   int outputs, inputs;
-  bool interleaved;  // gate and up rows alternate by eights, so that one thread's accumulators hold both
+  bool interleaved;                // gate and up rows alternate by eights, so that one thread's accumulators hold both
+  const uint8_t* codes = nullptr;  // of fp8 weights, in the place of tiles
+  const float* scales = nullptr;   // of packed rows, padded to whole tiles
 
   __host__ __device__ int k_tiles() const { return round_up(inputs, stage_inputs) / tile_inputs; }
   __host__ __device__ int row_tiles() const { return ceil_div(packed_rows(), tile_rows); }
   __host__ __device__ int packed_rows() const { return interleaved ? 2 * round_up(outputs / 2, 8) : outputs; }
 
   // The same tiles as of a matrix whose outputs are the packed rows, in their order.
-  __host__ __device__ WeightView as_packed() const { return {tiles, packed_rows(), inputs, false}; }
+  __host__ __device__ WeightView as_packed() const { return {tiles, packed_rows(), inputs, false, codes, scales}; }
 
   // Where an output's row stands.
   __host__ __device__ int packed_row(int row) const {
@@ -52,6 +57,17 @@ __host__ __device__ inline int64_t weight_offset(int row, int k, int k_tiles) {
   const int64_t tile = int64_t(row / tile_rows) * k_tiles + k / tile_inputs;
   const int unit = (k % tile_inputs / unit_halves) ^ (row % 8);
   return tile * tile_halves + row % tile_rows * tile_inputs + unit * unit_halves;
+}
+
+// Offset of the codes of two neighbouring inputs, k even, of a packed row. In a tile: 32 inputs, thread (warp of 16 rows, row % 8, k % 8 / 2), 16
+// inputs, the second 8 of them, the second 8 rows.
+constexpr int thread_codes = 16;
+constexpr float code_as_half_scale = 256.0f;  // of a code, whose bits are those of a half with another bias
+constexpr int warpgroup_codes = 128 * thread_codes;
+__host__ __device__ inline int64_t code_offset(int row, int k, int k_tiles) {
+  const int64_t tile = int64_t(row / tile_rows) * k_tiles + k / tile_inputs;
+  const int thread = row % tile_rows / 16 * 32 + row % 8 * 4 + k % 8 / 2;
+  return tile * tile_halves + k % tile_inputs / 32 * warpgroup_codes + thread * thread_codes + k / 16 % 2 * 8 + k / 8 % 2 * 4 + row / 8 % 2 * 2;
 }
 
 // Eight neighbouring inputs of a row. Their alignment lets one instruction store them.

@@ -36,11 +36,16 @@ class UploadRing {
     Loan(const Loan&) = delete;
     ~Loan() { ring_.release(slot_); }
     Slot* operator->() const { return &slot_; }
+    const Slot& operator*() const { return slot_; }
 
    private:
     UploadRing& ring_;
     Slot& slot_;
   };
+  // What the slot holds goes to its device memory, and from there into the matrix.
+  static void send(const Slot& slot, const WeightView& to, int first_row, int rows);
+  static void send_as_fp8(const Slot& slot, const WeightView& to, int first_row, int rows);
+  static void copy(const Slot& slot, size_t bytes);
   Slot& acquire();
   void release(Slot& slot);
 

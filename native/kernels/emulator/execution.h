@@ -81,6 +81,7 @@ struct MatrixProduct {
   int n;
   uint64_t a, b;
   bool accumulate;
+  const uint32_t* a_registers = nullptr;  // this lane's, in place of a
 };
 
 // The operands of a product, as floats: the warp's 16 rows of a, and b. The first lane to come to it fills them for all.
@@ -102,7 +103,7 @@ struct Fiber {
   uint32_t collectives = 0;  // of its warp, so far
   std::vector<std::vector<AsyncCopy>> copies;         // committed groups, and last the open one
   std::vector<std::vector<MatrixProduct>> products;  // the same
-  uint32_t products_done = 0;
+  uint32_t products_done = 0, products_forgotten = 0;
   bool are_sums_fenced = false;  // by wgmma.fence, since they were the thread's own
   std::vector<const TransactionBarrier*> unfenced_barriers;  // that it initialised
   int registers = 0;
@@ -112,13 +113,20 @@ struct Fiber {
     returned = false;
     waits_at = nullptr;
     waits_for = nullptr;
-    collectives = products_done = 0;
+    collectives = products_done = products_forgotten = 0;
     are_sums_fenced = false;
     unfenced_barriers.clear();
     copies.resize(1);
     copies.front().clear();
     products.resize(1);
     products.front().clear();
+  }
+  // That product, counted from 1, of a group that this thread has not done with.
+  const MatrixProduct& product(uint32_t number) const {
+    size_t behind = number - products_forgotten - 1;
+    auto group = products.begin();
+    for (; behind >= group->size(); group++) behind -= group->size();
+    return (*group)[behind];
   }
   int warp() const { return linear / warp_threads; }
   int lane() const { return linear % warp_threads; }
@@ -137,6 +145,7 @@ class Block {
   void go_on();
 
   Fiber& current() { return *current_; }
+  const Fiber& of_lane(int lane) const { return fibers_[size_t(current_->warp()) * warp_threads + lane]; }
   dim3 index() const { return dim3(index_.x + current_->rank, index_.y, index_.z); }
   int cluster() const { return int(launch_->cluster); }
   dim3 size() const { return launch_->block; }

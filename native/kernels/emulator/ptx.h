@@ -84,6 +84,17 @@ inline uint32_t transposed_8x8(uint32_t pair) {
   for (int i = 0; i < 2; i++) result |= (lanes[(column + i) * 4 + row / 2] >> 16 * (row % 2) & 0xffff) << 16 * i;
   return result;
 }
+// E4M3: NaN where all bits but the sign are set; else 2^(exponent - 7) * 1.mantissa, or 2^-6 * 0.mantissa.
+inline uint32_t codes_to_halves(uint16_t codes) {
+  uint32_t result = 0;
+  for (int i = 0; i < 2; i++) {
+    const int code = codes >> 8 * i & 0xff, exponent = code >> 3 & 15, mantissa = code & 7;
+    const float magnitude = exponent == 0 ? std::ldexp(float(mantissa), -9) : std::ldexp(float(8 + mantissa), exponent - 10);
+    const uint32_t half = (code & 0x7f) == 0x7f ? 0x7fff : float_to_half(magnitude);
+    result |= (half | uint32_t(code & 0x80) << 8) << 16 * i;
+  }
+  return result;
+}
 inline float exp2_approximate(float x) { return std::exp2(x); }
 
 template <int count>
@@ -139,15 +150,29 @@ inline void load_described_rows(uint64_t descriptor, int first, int rows, std::v
   }
 }
 
+// The warp's 16 rows of a, from its lanes' registers.
+inline void load_registers_of_lanes(uint32_t product, std::vector<float>& to) {
+  to.resize(16 * 16);
+  for (int lane = 0; lane < warp_threads; lane++) {
+    const uint32_t* registers = block->of_lane(lane).product(product).a_registers;
+    for (int r = 0; r < 4; r++) halves_to_floats<2>(&registers[r], &to[(lane / 4 + r % 2 * 8) * 16 + lane % 4 * 2 + r / 2 * 8]);
+  }
+}
+
 inline void compute_product(const MatrixProduct& product) {
   Fiber& fiber = block->current();
   const int lane = fiber.lane();
-  MatrixOperands& operands = block->matrix_operands(++fiber.products_done);
-  if (operands.product != fiber.products_done) {
-    operands.product = fiber.products_done;
-    load_described_rows(product.a, fiber.warp() % 4 * 16, 16, operands.a);
+  const uint32_t number = fiber.products_done + 1;
+  MatrixOperands& operands = block->matrix_operands(number);
+  if (operands.product != number) {
+    operands.product = number;
+    if (product.a_registers != nullptr)
+      load_registers_of_lanes(number, operands.a);
+    else
+      load_described_rows(product.a, fiber.warp() % 4 * 16, 16, operands.a);
     load_described_rows(product.b, 0, product.n, operands.b);
   }
+  fiber.products_done = number;
   for (int i = 0; i < product.n / 2; i++) {
     const int row = lane / 4 + i / 2 % 2 * 8, column = i / 4 * 8 + lane % 4 * 2 + i % 2;
     product.sums[i] = add_products(product.accumulate ? product.sums[i] : 0, &operands.a[row * 16], &operands.b[column * 16]);
@@ -162,6 +187,12 @@ void wgmma(float (&sums)[n / 2], uint64_t a, uint64_t b, bool accumulate) {
   if (!is_swizzled_by_128(a) || !is_swizzled_by_128(b)) block->fail("a matrix descriptor of another layout");
   block->current().products.back().push_back({sums, n, a, b, accumulate});
 }
+template <int n>
+void wgmma(float (&sums)[n / 2], const uint32_t (&a)[4], uint64_t b, bool accumulate) {
+  if (!block->current().are_sums_fenced) block->fail("wgmma without wgmma.fence before it");
+  if (!is_swizzled_by_128(b)) block->fail("a matrix descriptor of another layout");
+  block->current().products.back().push_back({sums, n, 0, b, accumulate, a});
+}
 inline void wgmma_commit() {
   block->warpgroup_barrier("wgmma.commit_group");
   block->current().products.emplace_back();
@@ -173,6 +204,7 @@ void wgmma_wait() {
   auto& groups = block->current().products;
   while (groups.size() - 1 > size_t(groups_left)) {
     for (const MatrixProduct& product : groups.front()) compute_product(product);
+    block->current().products_forgotten += uint32_t(groups.front().size());
     groups.erase(groups.begin());
   }
   block->warp_barrier("wgmma.wait_group");

@@ -1,0 +1,113 @@
+// What fp8 weights cost in quality: the perplexity of real texts by the same model with fp16 and with fp8 weights. The texts are HumanEval's
+// prompts with their solutions, and Python and documents of this repository, in windows of the model's context.
+// usage: node bench/perplexity.ts [--model DIR] [--texts-max N: of each kind]
+
+import { readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { gunzipSync } from 'node:zlib'
+import { type Engine, type EngineOptions, loadEngine } from '../gpu-node/run/native/engine.ts'
+import { type Model, readModelFolder } from '../gpu-node/run/native/load/model-folder.ts'
+import { RowTable } from '../gpu-node/run/native/row-table.ts'
+
+const root = join(import.meta.dirname, '..')
+const WINDOW_TOKENS = 512
+const BLOCK_TOKENS = 16
+
+export interface Perplexity {
+  tokens: number // that were scored
+  perplexity: number
+}
+
+const nothing = { begin: 0, count: 0 }
+const scoredRow = {
+  ...{ seed: 0n, counter: 0, temperature: 0, top_p: 1, min_p: 0, repetition_penalty: 1, frequency_penalty: 0 },
+  ...{ presence_penalty: 0, top_k: 0, logprobs: -1, output_tokens: 0 },
+  ...{ history: nothing, bias: nothing, banned: nothing, mask: nothing },
+}
+
+/** Of texts, each in windows that begin as a prompt does. */
+export async function perplexityOf(
+  model: Model,
+  weights: EngineOptions['weights'],
+  texts: string[],
+): Promise<Perplexity> {
+  const limits = { blocks: WINDOW_TOKENS / BLOCK_TOKENS, batch_tokens_max: WINDOW_TOKENS, sequences_max: 1 }
+  const options: EngineOptions = { device: 'cpu', threads: 2, ...limits, ...(weights && { weights }) }
+  const engine = await loadEngine(model.shape, model.tensors, options, () => {})
+  let nats = 0
+  let tokens = 0
+  for (const window of texts.flatMap((text) => windowsOf(model, text))) {
+    for (const logprob of await scores(engine, window)) nats -= logprob
+    tokens += window.length - 1
+  }
+  await engine.close()
+  return { tokens, perplexity: Math.exp(nats / tokens) }
+}
+
+function windowsOf({ tokenizer }: Model, text: string): number[][] {
+  const ids = tokenizer.encode(text)
+  const first = tokenizer.begin_id === null ? [] : [tokenizer.begin_id]
+  const windows = []
+  for (let begin = 0; begin + 1 < ids.length; begin += WINDOW_TOKENS - 1)
+    windows.push([...first, ...ids.slice(begin, begin + WINDOW_TOKENS - 1)])
+  return windows
+}
+
+/** The log-probability of each token but the first, after those before it. */
+async function scores(engine: Engine, window: number[]): Promise<Float32Array> {
+  const rows = new RowTable(window.length - 1)
+  for (const [i, scored] of window.slice(1).entries()) rows.set(i, { ...scoredRow, token: i, scored })
+  const blocks = Math.ceil(window.length / BLOCK_TOKENS)
+  const { logprobs } = await engine.step({
+    tokens: Int32Array.from(window),
+    token_counts: Int32Array.of(window.length),
+    starts: Int32Array.of(0),
+    block_counts: Int32Array.of(blocks),
+    block_tables: Int32Array.from({ length: blocks }, (_, i) => i),
+    adapters: new Int32Array(),
+    rows: rows.bytes,
+    history: new Int32Array(),
+    bias_ids: new Int32Array(),
+    bias_values: new Float32Array(),
+    banned_ids: new Int32Array(),
+    mask_words: new Int32Array(),
+    want_logits: false,
+  })
+  return logprobs
+}
+
+/** Texts by what they are. */
+export function texts(): Record<string, string[]> {
+  const lines = (bytes: Buffer) =>
+    bytes
+      .toString('utf8')
+      .trim()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+  const humaneval = lines(gunzipSync(readFileSync(join(root, 'test/data/humaneval/HumanEval.jsonl.gz'))))
+  const files = (folder: string, end: string) =>
+    readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
+      .filter((name) => name.endsWith(end))
+      .sort()
+      .map((name) => readFileSync(join(root, folder, name), 'utf8'))
+  return {
+    'HumanEval, prompts and solutions': humaneval.map(({ prompt, canonical_solution }) => prompt + canonical_solution),
+    'Python of this repository': files('models', '.py'),
+    'documents of this repository': files('docs', '.md'),
+  }
+}
+
+if (import.meta.main) {
+  const { values } = parseArgs({ options: { model: { type: 'string' }, 'texts-max': { type: 'string' } } })
+  const model = readModelFolder(values.model ?? join(root, 'models/ziya-coding-mini'))
+  for (const [what, all] of Object.entries(texts())) {
+    const some = all.slice(0, Number(values['texts-max'] ?? all.length))
+    const fp16 = await perplexityOf(model, 'fp16', some)
+    const fp8 = await perplexityOf(model, 'fp8', some)
+    const more = 100 * (fp8.perplexity / fp16.perplexity - 1)
+    console.log(
+      `${what}: ${fp16.tokens} tokens, perplexity ${fp16.perplexity.toFixed(4)} with fp16, ${fp8.perplexity.toFixed(4)} with fp8, ${more.toFixed(2)} % more`,
+    )
+  }
+}
