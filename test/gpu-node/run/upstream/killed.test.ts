@@ -22,8 +22,10 @@ const KILLED_TOKENS_MAX = 150 // of all that are under way
 const PROMPT = 'please say 30 of them'
 const words = wordsOf({ prompt: PROMPT })
 
-// What can be told apart by what it says: how it fails is what other tests are about.
-const whole = Object.entries(behaviours).filter(([, { expects, outlasts }]) => expects === 'whole' && !outlasts)
+// How one fails is what other tests are about. An engine has one habit: at this address a piece of text is a token, or several.
+const whole = Object.entries(behaviours).filter(
+  ([name, { expects, outlasts }]) => expects === 'whole' && !outlasts && !name.endsWith('in halves'),
+)
 
 /** Says word after word, at its own pace, with or without its count. */
 function slow(counts: boolean): Behaviour {
