@@ -278,7 +278,7 @@ describe('a job', () => {
     for (let ended = 1; ended <= 5; ended += 1) {
       await taken()
       const is_heard = random.chance(0.5) // else it is not seen again before its lease ends
-      if (is_heard) await hear('a', { anew: true })
+      if (is_heard) for (const anew of [true, false]) await hear('a', { anew })
       else await lose(job_id)
       await one('tend_jobs', { count_max: 10 })
       expect(await rowOf(job_id)).toMatchObject({ state: ended < 5 ? 'queued' : 'failed', attempts: ended })
