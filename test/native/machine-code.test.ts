@@ -3,7 +3,7 @@
 // cuobjdump of CUDA 12.4 or later (nvcc's package need not bring it: Debian's nvidia-cuda-toolkit of trixie does; CUOBJDUMP names another).
 
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
@@ -18,6 +18,12 @@ function isThere(program: string): boolean {
   } catch {
     return false
   }
+}
+
+/** The one that the objects were made by. */
+function nvcc(): string {
+  const cache = readFileSync(join(objects, '../../CMakeCache.txt'), 'utf8')
+  return /^NVCC:\w+=(.*)$/m.exec(cache)![1]!
 }
 
 type Instructions = string[] // with what follows their names, without their operands
@@ -89,7 +95,7 @@ describe.skipIf(!has_disassembler || !existsSync(objects))(
          for (int i = 0; i < 64; i++) out[i] = kept[in[64 + i] & 63];
        }`,
       )
-      execFileSync(process.env.NVCC ?? 'nvcc', ['-arch=sm_90a', '-cubin', '-o', `${source}.cubin`, source])
+      execFileSync(nvcc(), ['-arch=sm_90a', '-cubin', '-o', `${source}.cubin`, source])
       const [code] = [...kernelsOf(`${source}.cubin`).values()]
       expect(count(code!, /^LDL/)).toBeGreaterThan(0)
       expect(count(code!, /^STL/)).toBeGreaterThan(0)
