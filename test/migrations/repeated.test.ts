@@ -62,6 +62,18 @@ describe('a repeated request', () => {
     expect(await one('read_result', { ...claim, request_id: randomUUID() })).toEqual({ decision: 'gone' })
   })
 
+  test('is answered also where its account owes tokens, of which it takes none', async () => {
+    const payer = await newPayer(db, 1_000_000n, { tokens_per_minute: 1000 })
+    const { wish } = await kept(payer)
+    const { account_id } = payer
+    await db.sql`update meters set tokens_level = 1000 * tokens_level where account_id = ${account_id}`
+    const wanted = { results_by_id: true }
+    expect(await one('admit', asking(payer, { ...wanted, idempotency: wishOf() }))).toMatchObject({
+      decision: 'tokens_per_minute',
+    })
+    expect(await one('admit', asking(payer, { ...wanted, idempotency: wish }))).toMatchObject({ decision: 'kept' })
+  })
+
   test('of a gateway of the release before gets all of it at once', async () => {
     const payer = await newPayer(db, 1_000_000n)
     const { claim, wish, body } = await kept(payer)
