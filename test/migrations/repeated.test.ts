@@ -63,7 +63,7 @@ describe('a repeated request', () => {
   })
 
   test('is answered also where its account owes tokens, of which it takes none', async () => {
-    const payer = await newPayer(db, 1_000_000n, { tokens_per_minute: 1000 })
+    const payer = await newPayer(db, 1_000_000n, { requests_per_minute: 1000, tokens_per_minute: 1000 })
     const { wish } = await kept(payer)
     const { account_id } = payer
     await db.sql`update meters set tokens_level = 1000 * tokens_level where account_id = ${account_id}`
