@@ -4,14 +4,14 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterAll, beforeAll, expect, test, vi } from 'vitest'
+import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest'
 import { type GatewayOptions, startGateway } from '../../local/gateway.ts'
 import { freePort, loopbacks } from '../../local/port.ts'
 import { startPostgres } from '../../local/postgres.ts'
 import { errorOf, startTestGateway, type TestGateway } from '../support/gateway.ts'
 import { TICKET_SEED } from '../support/keys.ts'
 import { startTestPostgres, type TestPostgres } from '../support/postgres.ts'
-import { eventually } from '../support/stack.ts'
+import { eventually, putInEnvironment } from '../support/stack.ts'
 
 let db: TestPostgres
 let options: GatewayOptions
@@ -66,14 +66,16 @@ test('a missing secret is named in the log, and nothing is served', async () => 
 
 test('killed, it leaves nothing of what was started with it', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'ziya-killed-'))
-  vi.stubEnv('TMPDIR', folder)
+  const restore = putInEnvironment({ TMPDIR: folder })
+  onTestFinished(() => {
+    restore()
+    rmSync(folder, { recursive: true })
+  })
   const gateway = await startGateway(options)
   expect(readdirSync(folder)).not.toEqual([])
   process.kill(gateway.pid, 'SIGKILL')
   await gateway.exited
   expect(readdirSync(folder)).toEqual([])
-  vi.unstubAllEnvs()
-  rmSync(folder, { recursive: true })
 })
 
 test('it ends with the process that started it, however that one ends', async () => {

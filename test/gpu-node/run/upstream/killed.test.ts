@@ -4,17 +4,15 @@
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { expect, onTestFinished, test } from 'vitest'
-import type { UsageRecord } from '../../../../contract/internal/sync.ts'
-import { startNode } from '../../../../local/node.ts'
 import { draws } from '../../../support/draws.ts'
 import { FakeGateway } from '../../../support/fake-gateway.ts'
 import { temporaryFolder } from '../../../support/fake-node.ts'
 import { FakeUpstream, type Talk, wordsOf } from '../../../support/fake-upstream.ts'
-import { framesOf, generate, NODE_ID, textOf } from '../../../support/generate.ts'
-import { ticketSigner } from '../../../support/keys.ts'
+import { framesOf, generate, textOf } from '../../../support/generate.ts'
 import { eventually } from '../../../support/patience.ts'
 import { type Random, seededRandom } from '../../../support/random.ts'
-import { type Behaviour, behaviours, FAKE_KEY } from '../../../support/upstream-behaviours.ts'
+import { type Behaviour, behaviours } from '../../../support/upstream-behaviours.ts'
+import { charged, launchUpstreamNode } from '../../../support/upstream-node.ts'
 
 const KILLS = draws('UPSTREAM_KILLS', { few: 2, all: 200 })
 const AT_ONCE = 10
@@ -74,13 +72,6 @@ async function asking(url: string, asked: Asked, pieces_max: number): Promise<vo
   asked.is_whole &&= stream ? framesOf(body).at(-1) === '[DONE]' : 'choices' in JSON.parse(body)
 }
 
-/** As the ledger charges it (migrations/ledger/settle.sql, charged_counts). */
-function chargedTokens({ outcome, completion_tokens, delivered_tokens }: UsageRecord): number {
-  if (outcome === 'stop' || outcome === 'length') return completion_tokens
-  const under_way = outcome === 'client_gone' && delivered_tokens > 0 ? 8 : 0
-  return Math.min(completion_tokens, delivered_tokens + under_way)
-}
-
 function computedFor(upstream: FakeUpstream, drawn: { asked: Asked }[]): number {
   return drawn.reduce((sum, { asked }) => sum + (upstream.computed.get(asked.request_id)?.completion_tokens ?? 0), 0)
 }
@@ -98,13 +89,7 @@ test(`${KILLS} kills with ${AT_ONCE} requests under way each`, { timeout: 3_600_
   const random = seededRandom()
   const [gateway, upstream] = await Promise.all([FakeGateway.start(), FakeUpstream.start()])
   const data_dir = temporaryFolder()
-  const launch = () =>
-    startNode({
-      ...{ model_dir: null, model_id: 'test-model', port: 0, data_dir },
-      ...{ gateway_url: gateway.url, ticket_keys: ticketSigner.x },
-      flags: { node_id: NODE_ID, upstream: upstream.url },
-      environment: { ZIYA_NODE_UPSTREAM_KEY: FAKE_KEY },
-    })
+  const launch = () => launchUpstreamNode(gateway, upstream, data_dir)
   let node = await launch()
   onTestFinished(() => node.stop())
   const all: Asked[] = []
@@ -134,14 +119,14 @@ test(`${KILLS} kills with ${AT_ONCE} requests under way each`, { timeout: 3_600_
       continue
     }
     const computed = upstream.computed.get(asked.request_id)?.completion_tokens ?? 0
-    const charged = chargedTokens(record)
+    const { completion_tokens } = charged(record)
     const words_had = words.findLastIndex((_, i) => asked.text.startsWith(words.slice(0, i + 1).join(''))) + 1
-    expect(charged, said).toBeLessThanOrEqual(Math.min(computed, asked.max_tokens))
+    expect(completion_tokens, said).toBeLessThanOrEqual(Math.min(computed, asked.max_tokens))
     const is_ended = record.outcome === 'stop' || record.outcome === 'length'
     if (asked.is_whole) expect(record, said).toMatchObject({ outcome: expect.stringMatching(/^(stop|length)$/) })
     // Where nobody told the count, it is at least one, and at most what the text may be.
     const known = record.usage_source === 'upstream' ? words_had : Math.min(words_had, 1)
-    if (is_ended) expect(charged, said).toBeGreaterThanOrEqual(known)
+    if (is_ended) expect(completion_tokens, said).toBeGreaterThanOrEqual(known)
     told[is_ended ? 'whole' : record.outcome === 'client_gone' ? 'left' : 'lost'] += 1
   }
   console.log(told)

@@ -12,7 +12,7 @@ import { framesOf, generate, textOf } from '../../../support/generate.ts'
 import { eventually } from '../../../support/patience.ts'
 import { type Random, seededRandom } from '../../../support/random.ts'
 import { type Behaviour, behaviours } from '../../../support/upstream-behaviours.ts'
-import { startUpstreamNode, type UpstreamNodeOptions } from '../../../support/upstream-node.ts'
+import { charged, startUpstreamNode, type UpstreamNodeOptions } from '../../../support/upstream-node.ts'
 
 interface Case {
   name: string
@@ -61,14 +61,6 @@ interface Whole {
   choices?: { text?: string; message?: { content: string } }[]
   error?: { code: string }
   usage?: Usage
-}
-
-/** As the ledger charges it (migrations/ledger/settle.sql, charged_counts). */
-function charged({ outcome, prompt_tokens, completion_tokens, delivered_tokens }: UsageRecord) {
-  if (outcome === 'stop' || outcome === 'length') return { prompt_tokens, completion_tokens }
-  if (delivered_tokens === 0) return { prompt_tokens: 0, completion_tokens: 0 }
-  const under_way = outcome === 'client_gone' ? 8 : 0
-  return { prompt_tokens, completion_tokens: Math.min(completion_tokens, delivered_tokens + under_way) }
 }
 
 interface Stage {

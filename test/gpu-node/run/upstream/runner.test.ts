@@ -8,17 +8,20 @@ import { describe, expect, onTestFinished, test } from 'vitest'
 import type { GenerateRequest } from '../../../../contract/internal/generation.ts'
 import { FolderVocabulary } from '../../../../gpu-node/run/native/vocabulary.ts'
 import type { RunEvent } from '../../../../gpu-node/run/runner.ts'
-import { startNode } from '../../../../local/node.ts'
 import { testData } from '../../../support/data.ts'
 import { FakeGateway } from '../../../support/fake-gateway.ts'
 import { temporaryFolder } from '../../../support/fake-node.ts'
 import { CACHED_TOKENS, FakeUpstream, type Talk, wordsOf } from '../../../support/fake-upstream.ts'
 import { newGate } from '../../../support/gate.ts'
-import { framesOf, generate, generateRequest, NODE_ID, textOf } from '../../../support/generate.ts'
-import { ticketSigner } from '../../../support/keys.ts'
+import { framesOf, generate, generateRequest, textOf } from '../../../support/generate.ts'
 import { eventually } from '../../../support/patience.ts'
 import { type Behaviour, behaviours, endless, endlessUntold, FAKE_KEY } from '../../../support/upstream-behaviours.ts'
-import { connectTo, startUpstreamNode, type UpstreamNodeOptions } from '../../../support/upstream-node.ts'
+import {
+  connectTo,
+  launchUpstreamNode,
+  startUpstreamNode,
+  type UpstreamNodeOptions,
+} from '../../../support/upstream-node.ts'
 
 const PROMPT = (words: number): GenerateRequest['prompts'] => [[{ special: '<s>' }, { text: `say ${words}` }]]
 const chat = (text: string, is_continued = false): GenerateRequest['prompts'] => [
@@ -85,13 +88,7 @@ test('an engine is asked for a stream with its count, and learns of no account',
 test('a node is a process without a model folder; killed in the middle, it bills what its engine had counted', async () => {
   const [gateway, upstream] = await Promise.all([FakeGateway.start(), FakeUpstream.start()])
   const data_dir = temporaryFolder()
-  const launch = () =>
-    startNode({
-      ...{ model_dir: null, model_id: 'test-model', port: 0, data_dir },
-      ...{ gateway_url: gateway.url, ticket_keys: ticketSigner.x },
-      flags: { node_id: NODE_ID, upstream: upstream.url },
-      environment: { ZIYA_NODE_UPSTREAM_KEY: FAKE_KEY },
-    })
+  const launch = () => launchUpstreamNode(gateway, upstream, data_dir)
   const node = await launch()
   const held = heldAfter(4)
   upstream.behave = () => held
