@@ -4,14 +4,6 @@
 namespace ziya::ZIYA_DEVICE {
 namespace {
 
-// rows of the sums from `first` on, which are the first of them that are left
-template <int rows, int first, int sums_count>
-__device__ __forceinline__ void multiply_rows(const half* weights, const half* inputs, float (&sums)[sums_count], bool accumulate) {
-  constexpr int n = multiplied_at_once(rows);
-  wgmma<n>(reinterpret_cast<float(&)[n / 2]>(sums[first / 2]), matrix_descriptor(weights), matrix_descriptor(inputs + first * tile_inputs), accumulate);
-  if constexpr (rows > n) multiply_rows<rows - n, first + n>(weights, inputs, sums, accumulate);
-}
-
 template <class S>
 __device__ __forceinline__ void multiply_stage(const Stage<S>& stage, float (&sums)[S::sums], bool accumulate) {
   const int group = threadIdx.x / warpgroup;
@@ -20,7 +12,7 @@ __device__ __forceinline__ void multiply_stage(const Stage<S>& stage, float (&su
   for (int t = 0; t < stage_tiles; t++) {
 #pragma unroll
     for (int k = 0; k < tile_inputs; k += wgmma_inputs)
-      multiply_rows<S::n, 0>(stage.weights[group][t] + k, stage.inputs[t] + k, sums, accumulate || t > 0 || k > 0);
+      multiply_rows<S::n, 0>(matrix_descriptor(stage.weights[group][t] + k), stage.inputs[t] + k, sums, accumulate || t > 0 || k > 0);
   }
   wgmma_commit();
 }

@@ -35,15 +35,6 @@ __device__ __forceinline__ void load_operands(const Stage<S>& stage, int first_t
   }
 }
 
-// rows of the sums from `first` on, which are the first of them that are left
-template <int rows, int first, int sums_count>
-__device__ __forceinline__ void multiply_rows(const uint32_t (&weights)[registers], const half* inputs, float (&sums)[sums_count],
-                                              bool accumulate) {
-  constexpr int n = multiplied_at_once(rows);
-  wgmma<n>(reinterpret_cast<float(&)[n / 2]>(sums[first / 2]), weights, matrix_descriptor(inputs + first * tile_inputs), accumulate);
-  if constexpr (rows > n) multiply_rows<rows - n, first + n>(weights, inputs, sums, accumulate);
-}
-
 template <class S>
 __device__ __forceinline__ void multiply_tiles(const Stage<S>& stage, int first_tile, const Operands<S>& operands, float (&sums)[S::sums],
                                                bool accumulate) {

@@ -32,6 +32,14 @@ __host__ __device__ constexpr int multiplied_at_once(int n) {
   return at_once;
 }
 
+// rows of the sums from `first` on, which are the first of them that are left. `weights`: a descriptor of shared memory, or registers.
+template <int rows, int first, class Operand, int sums_count>
+__device__ __forceinline__ void multiply_rows(const Operand& weights, const half* inputs, float (&sums)[sums_count], bool accumulate) {
+  constexpr int n = multiplied_at_once(rows);
+  wgmma<n>(reinterpret_cast<float(&)[n / 2]>(sums[first / 2]), weights, matrix_descriptor(inputs + first * tile_inputs), accumulate);
+  if constexpr (rows > n) multiply_rows<rows - n, first + n>(weights, inputs, sums, accumulate);
+}
+
 template <class S>
 struct alignas(1024) Stage {
   typename S::Weights::Element weights[groups][stage_tiles][tile_halves];
