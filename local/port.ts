@@ -1,10 +1,20 @@
 // Ports of this machine: any free one, or a given one that has to be.
 
+import { randomInt } from 'node:crypto'
 import { createServer } from 'node:net'
 
+// Below what systems give to outgoing connections and to who asks for any port: nobody gets it before its user listens on it, or
+// while that is started again.
+const [FIRST, LAST] = [20_000, 32_000]
+
 /** A port nobody listens on. */
-export function freePort(): Promise<number> {
-  return listenOnce(0)
+export async function freePort(): Promise<number> {
+  for (;;) {
+    const got = await listenOnce(randomInt(FIRST, LAST)).catch((error: NodeJS.ErrnoException) => {
+      if (error.code !== 'EADDRINUSE') throw error
+    })
+    if (got) return got
+  }
 }
 
 /** The addresses that `localhost` may mean on this machine. */

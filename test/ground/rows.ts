@@ -21,7 +21,7 @@ import { expect } from 'vitest'
 import { freePort } from '../../local/port.ts'
 import { startPostgres } from '../../local/postgres.ts'
 import { makeClone, type Npm, root, standIns, toolsOnly } from './clone.ts'
-import { HANG_MS_MAX, type LaunchOptions, launch, nothingLeft, processesOf, type Run, until } from './run.ts'
+import { HANG_MS_MAX, type LaunchOptions, launch, nothingLeft, processesOf, type Run, until, untilItServes } from './run.ts'
 import { open, rest, states } from './streams.ts'
 
 export interface Row {
@@ -73,9 +73,7 @@ async function answers(options: LaunchOptions & { port?: number }): Promise<Run>
 async function serving({ more = [], ...options }: LaunchOptions & { more?: string[] }): Promise<Run> {
   const data = options.data ?? join(options.clone, '.local')
   const run = launch({ ...options, data, args: ['--port', String(await freePort()), '--data', data, ...more] })
-  await until('it serves', () => run.output().includes('Serving until'), START_MS_MAX).catch((error) => {
-    throw new Error(`${error.message}\n${run.output()}`)
-  })
+  await untilItServes(run, START_MS_MAX)
   return run
 }
 

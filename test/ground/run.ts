@@ -81,6 +81,17 @@ export async function until(what: string, isSo: () => boolean | Promise<boolean>
   }
 }
 
+/** Fails with what it printed, at once where it ends instead. */
+export async function untilItServes(run: Run, ms_max: number): Promise<void> {
+  let code: number | null | undefined
+  void run.ended.then((ended) => (code = ended))
+  const says = () => run.output().includes('Serving until')
+  await until('it serves', () => says() || code !== undefined, ms_max).catch((error) => {
+    throw new Error(`${error.message}\n${run.output()}`)
+  })
+  if (!says()) throw new Error(`it ended with ${code}: ${run.output()}`)
+}
+
 // The kernel's own measure of how much of the time somebody waits for a processor (docs.kernel.org/accounting/psi.html).
 const IDLE_SHARE_MIN = 0.1
 

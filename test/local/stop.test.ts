@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, expect, test } from 'vitest'
 import { freePort } from '../../local/port.ts'
-import { launch, nothingLeft, ROW_MS_MAX, until } from '../ground/run.ts'
+import { launch, nothingLeft, ROW_MS_MAX, untilItServes } from '../ground/run.ts'
 import { open, rest, states } from '../ground/streams.ts'
 
 const STREAMS = 64
@@ -18,7 +18,7 @@ test(
   async () => {
     const data = join(folder, 'data')
     const run = launch({ clone: root, data, args: ['--port', String(await freePort()), '--data', data] })
-    await until('it serves', () => run.output().includes('Serving until'), 90_000)
+    await untilItServes(run, 90_000)
     const ready = JSON.parse(readFileSync(join(data, 'ready.json'), 'utf8'))
     const streams = await Promise.all(Array.from({ length: STREAMS }, () => open(ready)))
     process.kill(-run.child.pid!, 'SIGINT')

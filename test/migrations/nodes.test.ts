@@ -16,12 +16,14 @@ const registered = { id: 'n', url: 'http://n', model: 'm', key: 'k' }
 const condition = { context_tokens: 9, running: 1, waiting: 2, blocks_total: 3, blocks_free: 3 }
 const FOLDER = randomUUID()
 let sequence = 0
+let sent_unix_ms = 0
 
 function said(own: object = {}) {
   sequence += 1
+  sent_unix_ms = Math.max(sent_unix_ms + 1, Date.now()) // no two are of one time
   const boot = { boot_id: BOOT, folder_id: FOLDER, boot_number: 1 }
   const named = { report_id: randomUUID(), node_id: 'n', key: 'k', url: 'http://n', model: 'm', state: 'ready' }
-  return { ...named, ...condition, ...boot, sequence, sent_unix_ms: Date.now(), running_ids: [], ...own }
+  return { ...named, ...condition, ...boot, sequence, sent_unix_ms, running_ids: [], ...own }
 }
 const BOOT = randomUUID()
 

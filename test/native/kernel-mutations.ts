@@ -90,7 +90,7 @@ const by_test: Record<string, Broken[]> = {
     ['gemm_pipeline', 'sizeof(Shared<S>), stream, product', 'sizeof(Shared<S>) + (128 << 10), stream, product'],
     ['gemm_pipeline', 'const int early = min(end - begin, stages)', 'const int early = min(end - begin, stages) + 1'],
     ['gemm_pipeline', 'min(pair * groups + group, product', 'min(pair * groups, product'],
-    ['gemm', 'first + n>(weights, inputs', 'first>(weights, inputs'],
+    ['gemm_pipeline', 'first + n>(weights, inputs', 'first>(weights, inputs'],
     ['matrix_descriptor', 'group_stride = 1024 / 16', 'group_stride = 512 / 16'],
     ['matrix_descriptor', 'swizzle_128 = 1', 'swizzle_128 = 2'],
     ['matrix_descriptor', '>> 4 & 0x3fff', '>> 4 & 0x1fff'],
