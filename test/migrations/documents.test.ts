@@ -151,7 +151,8 @@ describe('a credit note', () => {
     const [a, b] = [await buy(), await buy()]
     await endMonth()
     const closed = await invoice(1)
-    await buyer({ tax_rate_ppm: 0, name: 'Eve' })
+    await buyer({ tax_rate_ppm: 1_000_000, name: 'Eve' })
+    await buy()
     await refund(a, 100n)
     await refund(b)
     expect(await note(1)).toMatchObject({
@@ -170,12 +171,29 @@ describe('a credit note', () => {
     })
     expect(await invoice(1)).toEqual(closed)
     await endMonth()
+    // What the notes took back of the month before is no less tax of this one.
     expect(await invoice(2)).toMatchObject({
-      lines: [{ kind: 'refund', amount_nanousd: String(COST + 100n) }],
-      tax_lines: [],
+      lines: [
+        { kind: 'refund', amount_nanousd: String(COST + 100n) },
+        { kind: 'usage', amount_nanousd: String(-COST) },
+      ],
+      tax_lines: [{ gross_nanousd: String(COST), tax_nanousd: String(COST / 2n) }],
     })
     await expect(db.sql`update credit_notes set amount_nanousd = 1`).rejects.toThrow('append-only')
     await expect(db.sql`delete from credit_notes`).rejects.toThrow('append-only')
+  })
+
+  test('is of the month in which it was charged, whichever those before and after it are', async () => {
+    const charges: string[] = []
+    for (let month = 0; month < 3; month += 1) {
+      charges.push(await buy())
+      await endMonth()
+    }
+    for (const charge of [charges[1]!, charges[2]!, charges[0]!]) await refund(charge)
+    const notes = await Promise.all([note(1), note(2), note(3)])
+    expect(notes.map(({ invoice_id }) => invoice_id)).toEqual(
+      [2, 3, 1].map((number) => `inv_${payer.account_id}_${number}`),
+    )
   })
 
   test('is one, however often the refund is asked for; in the month itself there is none', async () => {

@@ -152,6 +152,24 @@ describe('the end of an answer', () => {
     await sync.whenSettled({ request_id: 'b', attempt: 1 })
   })
 
+  test('does not begin to wait for a gateway that was away when it was last asked', async () => {
+    const gate = newGate()
+    const { gateway, journal, sync } = await finished({
+      call_ms_max: 60_000,
+      settle_ms_max: 60_000,
+      on_failure: () => {
+        gateway.answers = gate.pass // neither does the next report end
+      },
+    })
+    gateway.status = 503
+    finish(journal, 'a')
+    sync.poke()
+    await vi.waitFor(() => expect(sync.failure).not.toBeNull(), { timeout: PATIENCE_MS })
+    const first = await Promise.race([sync.whenSettled(record).then(() => 'its end'), nextTurn('a turn of the loop')])
+    gate.open()
+    expect(first).toBe('its end')
+  })
+
   test('waits for one that does not answer only so long', async () => {
     const { gateway, journal, sync } = await finished({ call_ms_max: 60_000, settle_ms_max: 100 })
     const gate = newGate()

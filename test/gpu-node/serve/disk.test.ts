@@ -87,12 +87,12 @@ test('nothing is delivered that is not on the disk; streams pause while it refus
   })
   while (!is_over) {
     await sleep(random.below(8))
-    disk.refusal = random.chance(0.5) ? random.pick(REFUSALS) : null
+    disk.refusal = random.chance(0.8) ? random.pick(REFUSALS) : null
     const next = random.chance(0.5) ? ended.pop() : undefined
     if (next) streams.stop(next.generation, random.pick(['client_gone', 'deadline', 'revoked', 'error'] as const))
-    if (disk.refusal) await sleep(random.below(10))
+    await sleep(random.below(10))
     disk.refusal = null
-    await sleep(120) // the journal tries again by itself
+    await journal.written() // it tries again by itself
   }
   await idle
   expect(ahead).toEqual([])

@@ -160,6 +160,20 @@ describe('a schema', () => {
     ])
   })
 
+  test('with others beside its properties holds no other of the name of one of them', () => {
+    const grammar = schemaGrammar({
+      type: 'object',
+      properties: { a: { type: 'null' }, 'é"': { type: 'null' } },
+      additionalProperties: { type: 'integer' },
+    })
+    expect(['{"a":null,"b":1}', '{"b":1}', '{"aa":1}', '{"":1}'].map((text) => grammar.accepts(text))).toEqual(
+      Array(4).fill(true),
+    )
+    expect(['{"a":1}', '{"a":null,"a":1}', '{"é\\"":1}', '{"b":1,"a":2}'].map((text) => grammar.accepts(text))).toEqual(
+      Array(4).fill(false),
+    )
+  })
+
   test('with very many properties stays small', () => {
     const properties = Object.fromEntries(Array.from({ length: 1000 }, (_, i) => [`p${i}`, { type: 'string' }]))
     const grammar = schemaGrammar({ type: 'object', properties })
