@@ -21,7 +21,16 @@ import { expect } from 'vitest'
 import { freePort } from '../../local/port.ts'
 import { startPostgres } from '../../local/postgres.ts'
 import { makeClone, type Npm, root, standIns, toolsOnly } from './clone.ts'
-import { HANG_MS_MAX, type LaunchOptions, launch, nothingLeft, processesOf, type Run, until, untilItServes } from './run.ts'
+import {
+  HANG_MS_MAX,
+  type LaunchOptions,
+  launch,
+  nothingLeft,
+  processesOf,
+  type Run,
+  until,
+  untilItServes,
+} from './run.ts'
 import { open, rest, states } from './streams.ts'
 
 export interface Row {
