@@ -72,6 +72,7 @@ export class Histories {
   readonly #at_once: number
   readonly #calls_a_kill: number
   readonly #work: WorkHistories
+  #onCall: (() => Promise<void>) | null = null
 
   constructor({ database_url, forgets, at_once = 8, calls_a_kill = 80 }: HistoriesOptions) {
     this.#sql = postgres(database_url, { max: 4, prepare: false, fetch_types: false, onnotice: () => {} })
@@ -95,13 +96,13 @@ export class Histories {
   /** Kills a connection of a lane now and then, in the middle of a call where one is under way. Stops when told to. */
   killConnections(): { kills: () => number; stop: () => void } {
     let kills = 0
-    let calls = this.calls
-    const killing = setInterval(async () => {
-      if (this.calls < calls + this.#calls_a_kill) return
-      calls = this.calls
+    let next = this.calls + this.#calls_a_kill
+    this.#onCall = async () => {
+      if (this.calls < next) return
+      next = this.calls + this.#calls_a_kill
       kills += await this.#killOne().catch(() => 0)
-    }, 10)
-    return { kills: () => kills, stop: () => clearInterval(killing) }
+    }
+    return { kills: () => kills, stop: () => (this.#onCall = null) }
   }
 
   /**
@@ -415,6 +416,7 @@ export class Histories {
 
   async #ask<N extends FunctionName>(name: N, item: object): Promise<Told<N>> {
     this.calls += 1
+    void this.#onCall?.()
     if (!this.#lanes.has(name)) this.#lanes.set(name, Array.from({ length: LANES_A_NAME }, this.#newLane))
     const answer = await this.#lanes.get(name)![this.calls % LANES_A_NAME]!.ask(name, item)
     if (typeof answer === 'string') throw new Error(`${name}: ${answer}`)
