@@ -1,13 +1,14 @@
-// One Python in WebAssembly, as a process: `pyodide-host.ts candidate SNAPSHOT`, or `judge`: the programs that bubblewrap confines. What
-// escapes from Python into JavaScript finds a process that may read Pyodide's own files and nothing else (Node's permission
-// model), without environment, network or modules to import.
+// One Python in WebAssembly, as a process: `pyodide-host.ts candidate SNAPSHOT PYODIDE`, or `judge`: the programs that bubblewrap
+// confines. What escapes from Python into JavaScript finds a process that may read Pyodide's own files and nothing else (Node's
+// permission model), without environment, network or modules to import.
 
 import { constants, readFileSync, readSync, writeSync } from 'node:fs'
 import { registerHooks } from 'node:module'
 import { join } from 'node:path'
-import { loadPyodide } from 'pyodide'
 
-const [role, snapshot] = process.argv.slice(2) as [string, string]
+const [role, snapshot, module_url] = process.argv.slice(2) as [string, string, string]
+// Its name would be looked up in folders that may not be read.
+const { loadPyodide }: typeof import('pyodide') = await import(module_url)
 const sources = join(import.meta.dirname, 'python')
 const end = process.exit
 // Pyodide asks for the flags of open() by a call that the permission model refuses.

@@ -6,12 +6,14 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
+import { pathToFileURL } from 'node:url'
 import { promisify } from 'node:util'
 import { type Limits, limits_default, type Sandbox, type Task, type Verdict } from './sandbox.ts'
 import { judgeApart, type Pair } from './two-processes.ts'
 
 const host = join(import.meta.dirname, 'pyodide-host.ts')
 const pyodide_folder = dirname(createRequire(import.meta.url).resolve('pyodide/package.json'))
+const pyodide_url = pathToFileURL(join(pyodide_folder, 'pyodide.mjs')).href
 
 export function pyodideSandbox(): Sandbox {
   const folder = mkdtempSync(join(tmpdir(), 'sandbox-pyodide-'))
@@ -50,7 +52,7 @@ function start(role: 'candidate' | 'judge', snapshot: string, limits: Limits): C
     ...reads.map((folder) => `--allow-fs-read=${folder}`),
     // Most of the interpreter never runs: it is compiled when it does, and once.
     ...['--wasm-lazy-compilation', '--no-wasm-tier-up'],
-    ...[host, role, snapshot],
+    ...[host, role, snapshot, pyodide_url],
   ]
   const [command, ...args] = [...limited(limits), ...node]
   const pipes = role === 'judge' ? 2 : 0

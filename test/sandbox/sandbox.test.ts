@@ -1,9 +1,12 @@
 // Verdicts: what is right passes, what is wrong fails as plain execution has it, and nothing else passes. `CHEATS=all`, `ATTACKS=all`
 // or `npm run test:all` try all of them; by default a few are drawn.
 
-import { readFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { gunzipSync } from 'node:zlib'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { import_preamble } from '../../eval/run.ts'
 import { type Limits, openSandbox, type Sandbox, type Task } from '../../sandbox/sandbox.ts'
 import { sampled } from '../eval/drawn.ts'
@@ -47,6 +50,20 @@ describe.each(kinds)('%s', (kind) => {
       },
     )
     expect(failed).toEqual([])
+  })
+
+  test.runIf(kind === 'pyodide')('it starts where packages lie behind a link', () => {
+    const root = join(import.meta.dirname, '../..')
+    const folder = mkdtempSync(join(tmpdir(), 'sandbox-linked-'))
+    onTestFinished(() => rmSync(folder, { recursive: true }))
+    cpSync(join(root, 'sandbox'), join(folder, 'sandbox'), { recursive: true })
+    symlinkSync(join(root, 'node_modules'), join(folder, 'node_modules'))
+    const script = `
+      const { pyodideSandbox } = await import('./sandbox/pyodide.ts')
+      const task = { language: 'python', candidate: 'f = lambda: 7', tests: 'assert f() == 7' }
+      console.log((await pyodideSandbox().judge(task)).passed)`
+    const run = ['--input-type=module', '--eval', script]
+    expect(execFileSync(process.execPath, run, { cwd: folder, encoding: 'utf8' })).toBe('true\n')
   })
 
   test("CodeFuse's samples pass where they pass in plain execution, with its preamble and without", async () => {
