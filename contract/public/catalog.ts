@@ -3,6 +3,7 @@
 
 import * as z from 'zod'
 import { moment } from './scalar.ts'
+import { text } from './text.ts'
 
 /** How a chat becomes a prompt. `folder`: as the folder of the model, or the engine behind an address, has it. */
 export const templateNames = [
@@ -20,7 +21,7 @@ const name = z
   .string()
   .max(200)
   .regex(/^[\x21-\x7e]+$/, 'expected visible characters of ASCII')
-const words = z.string().min(1).max(500)
+const words = text.min(1).max(500)
 // What is no number goes to no later check.
 const nanousd = z.string().regex(/^\d{1,18}$/, { error: 'expected nano-USD as a decimal string', abort: true })
 

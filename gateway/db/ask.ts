@@ -20,8 +20,9 @@ export async function ask<N extends FunctionName>(env: Env, name: N, item: Item<
   return answer as Answer<N>
 }
 
-// Text that Postgres cannot hold, or a key too long for an index: of the asker's making, where no schema has refused it before.
-const OF_THE_ITEM = new Set(['22021', '22P05', '54000'])
+// Text that Postgres cannot hold (22P02 where it is a half of a surrogate pair), or a key too long for an index: of the asker's making,
+// where no schema has refused it before.
+const OF_THE_ITEM = new Set(['22021', '22P02', '22P05', '54000'])
 
 function failureOf({ sqlstate }: Failed): 'invalid_value' | 'internal_error' {
   return OF_THE_ITEM.has(sqlstate) ? 'invalid_value' : 'internal_error'

@@ -2,7 +2,7 @@
 
 import * as z from 'zod'
 import { LOGIT_BIAS_MAX, STOP_TOKEN_IDS_MAX, STOPS_MAX } from '../../contract/internal/generation.ts'
-import { text } from './text.ts'
+import { text } from '../../contract/public/text.ts'
 import { askingNothing, hint, unsupported, unusedIn } from './unused.ts'
 
 const STOP_LENGTH_MAX = 256

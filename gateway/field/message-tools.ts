@@ -1,7 +1,7 @@
 // Anthropic's form of tools and of the choice among them, put into that of a chat.
 
 import * as z from 'zod'
-import { text } from './text.ts'
+import { text } from '../../contract/public/text.ts'
 import { type ToolFields, toolList, toolName } from './tools.ts'
 import { unsupported, unusedIn } from './unused.ts'
 

@@ -2,7 +2,7 @@
 
 import * as z from 'zod'
 import { isKeyText } from '../../contract/ed25519.ts'
-import { text } from './text.ts'
+import { text } from '../../contract/public/text.ts'
 
 /** It stands in paths and in the names of metrics. */
 export const nodeId = z

@@ -1,9 +1,9 @@
 // The query of a URL, by a strict schema: a parameter that is not known is refused by its name.
 
 import type * as z from 'zod'
+import { isText } from '../../contract/public/text.ts'
 import type { Call } from '../env.ts'
 import { ApiError } from '../error.ts'
-import { isText } from './text.ts'
 
 const ECHO_LENGTH_MAX = 100
 

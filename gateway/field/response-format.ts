@@ -3,7 +3,7 @@
 
 import * as z from 'zod'
 import { CONSTRAINT_LENGTH_MAX, type TextConstraint } from '../../contract/internal/generation.ts'
-import { text } from './text.ts'
+import { text } from '../../contract/public/text.ts'
 
 const written = text.min(1).max(CONSTRAINT_LENGTH_MAX)
 

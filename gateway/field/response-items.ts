@@ -3,7 +3,7 @@
 
 import * as z from 'zod'
 import type { ResponseInputItem } from '../../contract/public/responses.ts'
-import { text } from './text.ts'
+import { text } from '../../contract/public/text.ts'
 import { toolName } from './tools.ts'
 import { ofTypes, unusedIn } from './unused.ts'
 

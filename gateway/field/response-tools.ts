@@ -3,8 +3,8 @@
 import * as z from 'zod'
 import type { TextConstraint } from '../../contract/internal/generation.ts'
 import type { ResponseAsked } from '../../contract/public/responses.ts'
+import { text } from '../../contract/public/text.ts'
 import { namedSchema, responseFormat, textConstraint } from './response-format.ts'
-import { text } from './text.ts'
 import { type ToolFields, toolList, toolName } from './tools.ts'
 import { askingNothing, hint, ofTypes, unusedIn } from './unused.ts'
 

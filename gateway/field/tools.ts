@@ -9,8 +9,8 @@ import {
   TOOLS_MAX,
   type ToolsConstraint,
 } from '../../contract/internal/generation.ts'
+import { text } from '../../contract/public/text.ts'
 import { ApiError } from '../error.ts'
-import { text } from './text.ts'
 import { unusedIn } from './unused.ts'
 
 export const toolName = z.string().regex(/^[\w-]{1,64}$/, 'expected up to 64 letters, digits, _ and -')

@@ -8,7 +8,7 @@ import {
   VERIFIED_LANGUAGES,
   VERIFIED_TESTS_LENGTH_MAX,
 } from '../../contract/internal/generation.ts'
-import { text } from './text.ts'
+import { text } from '../../contract/public/text.ts'
 
 const upTo = (most: number) => z.int().min(1).max(most).nullish()
 const tests = text.max(VERIFIED_TESTS_LENGTH_MAX)

@@ -111,6 +111,14 @@ export class RequestDrawer {
     }
   }
 
+  /** For each operation that takes JSON: what it may be given, nothing of it spoiled. */
+  unspoiled(): { method: string; path: string; body: unknown }[] {
+    return this.#operations.flatMap(({ method, path, operation }) => {
+      const schema = operation.requestBody?.content['application/json']?.schema
+      return schema ? [{ method, path: this.#path(path, operation), body: this.#value(schema, 0) }] : []
+    })
+  }
+
   #path(path: string, operation: Operation): string {
     const schemas = new Map(operation.parameters?.map(({ name, schema }) => [name, schema]))
     const filled = path.replace(/\{(\w+)\}/g, (_, name) =>

@@ -13,12 +13,12 @@ import {
   type UsageRecord,
 } from '../../../contract/internal/sync.ts'
 import type { OpenedTicket, TicketIssuer } from '../../../contract/internal/ticket.ts'
+import { text } from '../../../contract/public/text.ts'
 import { type Counted, furthest, hearNode, keepUnsettled, settle } from '../../billing/ledger.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Env } from '../../env.ts'
 import { nodeId, nodeModel, nodeUrl } from '../../field/node.ts'
 import { condition, ended, journalPosition, TICKET_LENGTH_MAX } from '../../field/report.ts'
-import { text } from '../../field/text.ts'
 import type { SignedReport } from '../../guard.ts'
 import { ticketIssuerOf } from '../../ticket-issuer.ts'
 import { sendSoon } from '../../webhook/kick.ts'

@@ -12,11 +12,11 @@ import { ApiError } from '../../error.ts'
 import { pathId } from '../../field/id.ts'
 import { limitFields } from '../../field/limits.ts'
 import { overdraftNanousd } from '../../field/money.ts'
+import { name } from '../../field/name.ts'
 import { pageOf, pageQuery } from '../../field/page.ts'
 import { publicRow } from '../../field/public-row.ts'
 import { readQuery } from '../../field/query.ts'
 import { readBody } from '../../field/read-body.ts'
-import { name } from '../../field/text.ts'
 import { publicAccount } from '../account.ts'
 
 const change = z.strictObject({ name, overdraft_nanousd: overdraftNanousd, ...limitFields }).partial()

@@ -2,10 +2,10 @@
 // amount to the same account within minutes is taken for a repetition, and refused until it is confirmed.
 
 import * as z from 'zod'
+import { text } from '../../../contract/public/text.ts'
 import type { Operator } from '../../auth/authenticate.ts'
 import type { Call } from '../../env.ts'
 import { ApiError } from '../../error.ts'
-import { text } from '../../field/text.ts'
 
 const NOTICED_S = 600
 

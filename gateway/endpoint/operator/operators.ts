@@ -8,11 +8,11 @@ import { obtain } from '../../db/ask.ts'
 import { rowsOf } from '../../db/query.ts'
 import { endpoint } from '../../endpoint.ts'
 import { pathId } from '../../field/id.ts'
+import { name } from '../../field/name.ts'
 import { pageOf, pageQuery } from '../../field/page.ts'
 import { publicRow } from '../../field/public-row.ts'
 import { readQuery } from '../../field/query.ts'
 import { readBody } from '../../field/read-body.ts'
-import { name } from '../../field/text.ts'
 
 const creation = z.strictObject({ name, role: shown.role })
 const change = creation.partial()

@@ -3,12 +3,13 @@
 
 import * as z from 'zod'
 import * as shown from '../../../contract/public/tax.ts'
+import { text } from '../../../contract/public/text.ts'
 import type { Operator } from '../../auth/authenticate.ts'
 import { obtain } from '../../db/ask.ts'
 import { endpoint } from '../../endpoint.ts'
 import { pathId } from '../../field/id.ts'
+import { name } from '../../field/name.ts'
 import { readBody } from '../../field/read-body.ts'
-import { name, text } from '../../field/text.ts'
 
 const address = text.min(1).max(500)
 const country = z.string().regex(/^[A-Z]{2}$/, 'expected a country as two capital letters')

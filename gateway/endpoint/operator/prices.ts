@@ -3,6 +3,7 @@
 import * as z from 'zod'
 import { listOf } from '../../../contract/public/page.ts'
 import * as shown from '../../../contract/public/price.ts'
+import { text } from '../../../contract/public/text.ts'
 import type { Operator } from '../../auth/authenticate.ts'
 import { ask } from '../../db/ask.ts'
 import { rowsOf } from '../../db/query.ts'
@@ -13,7 +14,6 @@ import { nanousd } from '../../field/money.ts'
 import { publicRow } from '../../field/public-row.ts'
 import { readQuery } from '../../field/query.ts'
 import { readBody } from '../../field/read-body.ts'
-import { text } from '../../field/text.ts'
 import { moment } from '../../field/time.ts'
 
 const PRICES_MAX = 1000

@@ -8,6 +8,7 @@ import {
   responseEvent,
   responseInputTokens,
 } from '../../../contract/public/responses.ts'
+import { text } from '../../../contract/public/text.ts'
 import type { Caller } from '../../auth/authenticate.ts'
 import { endpoint } from '../../endpoint.ts'
 import type { Asking, Call } from '../../env.ts'
@@ -26,7 +27,6 @@ import {
   toldTools,
   unusedOfResponseTools,
 } from '../../field/response-tools.ts'
-import { text } from '../../field/text.ts'
 import { answerConstraint, toolsTold } from '../../field/tools.ts'
 import { askingNothing, hint, unsupported, unusedHeader, unusedIn } from '../../field/unused.ts'
 import { askModel, modelOf } from '../../generate/ask-model.ts'

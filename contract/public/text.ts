@@ -7,6 +7,3 @@ export const text = z.string().refine(isText, { error: 'text may contain neither
 export function isText(value: unknown): value is string {
   return typeof value === 'string' && !value.includes('\0') && value.isWellFormed()
 }
-
-/** A name that a person gives something. */
-export const name = text.min(1).max(200)
