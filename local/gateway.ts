@@ -215,6 +215,10 @@ function textsOf({ vars }: WorkerConfig, options: GatewaySettings): Record<strin
   }
 }
 
+// Twice what a deployed isolate may have. By the size of this machine V8 would put off a whole collection until tens of thousands of
+// requests have left what lies outside its heap, 16 kB each.
+const HEAP_MB_MAX = 256
+
 function workerdConfig(config: WorkerConfig, options: Served, database: DatabaseWay): string {
   const texts = textsOf(config, options)
   const date = quoted(config.compatibility_date)
@@ -238,6 +242,7 @@ function workerdConfig(config: WorkerConfig, options: Served, database: Database
   ]
   return `using Workerd = import "/workerd/workerd.capnp";
 const config :Workerd.Config = (
+  v8Flags = ["--max-heap-size=${HEAP_MB_MAX}"],
   services = [
     (name = "gateway", worker = (
       modules = [(name = "worker.js", esModule = embed "worker.js")],
