@@ -146,12 +146,54 @@ describe('messages', () => {
     expect((await text(begun, { add_generation_prompt: true }))[0]).toBe(closed)
   })
 
+  test('of a tool come after the call that they name', async () => {
+    const call = { id: 'c1', type: 'function', function: { name: 'f', arguments: '{}' } }
+    const called = { role: 'assistant', content: null, tool_calls: [call] }
+    const result = { role: 'tool', tool_call_id: 'c1', content: '1' }
+    expect((await text([q, called, result]))[0]).toContain('1')
+    for (const [messages, at] of [
+      [[q, result], 1],
+      [[q, result, called], 1],
+      [[q, called, { ...result, tool_call_id: 'c2' }], 2],
+      [[q, called, result, { role: 'tool', content: '2' }], 3],
+    ] as const) {
+      const refused = await caller.post(CHAT, { model, messages })
+      expect(await errorOf(refused)).toMatchObject({ status: 400, param: `messages[${at}].tool_call_id` })
+    }
+  })
+
   test('of the assistant may be empty; of others not', async () => {
     expect((await text([q, { role: 'assistant', content: null }, q]))[0]).toBe(
       '<human>: \nq\n<bot>: \n\n<human>: \nq\n<bot>: \n',
     )
     const refused = await caller.post(CHAT, { model, messages: [{ role: 'user' }] })
     expect(await errorOf(refused)).toMatchObject({ status: 400, param: 'messages[0].content' })
+  })
+})
+
+describe('tools', () => {
+  const tool = (name: string) => ({ type: 'function', function: { name } })
+  const tools = ['a', 'b', 'c'].map(tool)
+  const allowed = (mode: string, ...names: string[]) => ({
+    type: 'allowed_tools',
+    allowed_tools: { mode, tools: names.map(tool) },
+  })
+
+  test.each([
+    ['auto', ['a', 'b', 'c'], 'allowed'],
+    ['required', ['a', 'b', 'c'], 'required'],
+    [tool('b'), ['b'], 'required'],
+    [allowed('auto', 'a', 'c'), ['a', 'c'], 'allowed'],
+    [allowed('required', 'c'), ['c'], 'required'],
+  ])('by %j may be called: %j', async (tool_choice, names, calls) => {
+    const { request } = await asked(CHAT, { ...chatBody, tools, tool_choice })
+    expect(request.constraint).toMatchObject({ kind: 'tools', calls, tools: names.map((name) => ({ name })) })
+  })
+
+  test('may not be called, nor are they told, by none', async () => {
+    const { request } = await asked(CHAT, { ...chatBody, tools, tool_choice: 'none' })
+    const plain = await asked(CHAT, chatBody)
+    expect([request.constraint, request.prompts]).toEqual([plain.request.constraint, plain.request.prompts])
   })
 })
 
