@@ -45,6 +45,8 @@ describe('a URL that is saved', () => {
     ['https://', 'URL'],
     [`https://customer.com/${'x'.repeat(2050)}`, 'URL'],
     ['https://me:secret@customer.com/', 'password'],
+    ['https://me@customer.com/', 'name'],
+    ['https://:secret@customer.com/', 'password'],
     ['https://customer.com:22/', 'port'],
     ['https://customer.com:5432/', 'port'],
     ['https://api.example.com/v1/keys', 'itself'],

@@ -145,6 +145,21 @@ test('the runner goes on, and the texts of 15 neighbours are the same without it
   }
 })
 
+test('the scores of a prompt that it has no numbers for are not told, and its neighbours say the same', async () => {
+  const { texts, failed, start, whenIdle } = await realRunner()
+  const prompts = Array.from({ length: NEIGHBOURS }, drawText)
+  const alone = prompts.map((text) => start(text))
+  await whenIdle()
+  const scored = [0, 3].map((max_tokens) =>
+    start(`${drawText()}q${drawText()}`, { echo: true, logprobs: 1, max_tokens }),
+  )
+  const beside = prompts.map((text) => start(text))
+  await whenIdle()
+  expect([...failed].map((run) => scored.indexOf(run)).toSorted()).toEqual([0, 1])
+  expect(scored.map((run) => texts.get(run))).toEqual([undefined, undefined])
+  expect(beside.map((run) => texts.get(run))).toEqual(alone.map((run) => texts.get(run)))
+})
+
 // What is computed for one sequence alone, and throws or says what cannot be.
 const faults: [string, (choice: PlantedChoice) => void][] = [
   ['a draft cannot be made', ({ sequence }) => Object.assign(sequence, { propose: fail })],
