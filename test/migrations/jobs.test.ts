@@ -357,31 +357,59 @@ test('a job that was deleted is not there for its account, and nothing is left o
   }
 })
 
-test.each([
-  ['cancelled', (asker: object, job_id: string) => one('cancel_job', { ...asker, job_id })],
-  ['deleted', (asker: object, job_id: string) => one('delete_response', { ...asker, request_id: job_id })],
-])('a job that was %s, and finished by a node that then died, costs what was stored of it', async (_, endBy) => {
-  const payer = await newPayer(db, CREDIT)
-  const { job_id } = await make(payer)
-  const job = await taken()
-  await admit(job)
-  await one('keep_job_chunk', { ...attemptOf('a', job), ...chunk(0), tokens: 4 })
-  await endBy({ key_hash: payer.key_hash }, job_id)
-  const leaseIsOver = () =>
-    db.sql`update jobs set leased_until = clock_timestamp() - interval '1 ms' where leased_until is not null`
-  await leaseIsOver()
-  expect(await one('tend_jobs', { count_max: 10 })).toEqual({ decision: 'tended', count: 1 }) // its node may still report it
-  await settle(payer, job, 'stop', 20, 20)
-  expect(await spent(payer)).toBe(120)
-  await leaseIsOver()
-  expect(await one('tend_jobs', { count_max: 10 })).toEqual({ decision: 'tended', count: 1 })
-  expect(await spent(payer)).toBe(40)
-  await leaseIsOver()
-  expect(await one('tend_jobs', { count_max: 10 })).toEqual({ decision: 'tended', count: 0 })
-  await end('a', job)
-  expect(await spent(payer)).toBe(40)
-  expect(await ledgerFindings(db.sql, [payer.account_id])).toEqual([])
-})
+const ends: [string, (asker: object, job_id: string) => Promise<unknown>][] = [
+  ['cancelled', (asker, job_id) => one('cancel_job', { ...asker, job_id })],
+  ['deleted', (asker, job_id) => one('delete_response', { ...asker, request_id: job_id })],
+]
+
+test.each(ends)(
+  'a job that was %s, and finished all the same, costs what its node says was seen of it',
+  async (_, endBy) => {
+    for (const [delivered_tokens, cost] of [
+      [0, 0],
+      [4, 40],
+      [20, 120],
+    ] as const) {
+      const payer = await newPayer(db, CREDIT)
+      const { job_id } = await make(payer)
+      const job = await taken()
+      await admit(job)
+      await endBy({ key_hash: payer.key_hash }, job_id)
+      await settle(payer, job, 'stop', 20, 20)
+      for (let told = 0; told < 2; told += 1) {
+        expect(await end('a', job, { delivered_tokens })).toEqual({ decision: 'lost' })
+        expect(await spent(payer)).toBe(cost)
+      }
+      expect(await ledgerFindings(db.sql, [payer.account_id])).toEqual([])
+    }
+  },
+)
+
+test.each(ends)(
+  'a job that was %s, and finished by a node that then died, costs what was stored of it',
+  async (_, endBy) => {
+    const payer = await newPayer(db, CREDIT)
+    const { job_id } = await make(payer)
+    const job = await taken()
+    await admit(job)
+    await one('keep_job_chunk', { ...attemptOf('a', job), ...chunk(0), tokens: 4 })
+    await endBy({ key_hash: payer.key_hash }, job_id)
+    const leaseIsOver = () =>
+      db.sql`update jobs set leased_until = clock_timestamp() - interval '1 ms' where leased_until is not null`
+    await leaseIsOver()
+    expect(await one('tend_jobs', { count_max: 10 })).toEqual({ decision: 'tended', count: 1 }) // its node may still report it
+    await settle(payer, job, 'stop', 20, 20)
+    expect(await spent(payer)).toBe(120)
+    await leaseIsOver()
+    expect(await one('tend_jobs', { count_max: 10 })).toEqual({ decision: 'tended', count: 1 })
+    expect(await spent(payer)).toBe(40)
+    await leaseIsOver()
+    expect(await one('tend_jobs', { count_max: 10 })).toEqual({ decision: 'tended', count: 0 })
+    await end('a', job)
+    expect(await spent(payer)).toBe(40)
+    expect(await ledgerFindings(db.sql, [payer.account_id])).toEqual([])
+  },
+)
 
 interface Attempt {
   payer: Payer
