@@ -128,6 +128,29 @@ test('a stream ends with what the whole answer is, however it came and wherever 
   expect(kinds.size).toBeGreaterThanOrEqual(5)
 })
 
+test('a stream in the background has the same bytes, whichever steps made its text', () => {
+  const random = seededRandom()
+  const inSteps = ({ pieces, ending }: Said): Said => {
+    const steps: Said['pieces'] = []
+    for (const { text, logprobs } of pieces) {
+      const last = random.chance(0.5) ? steps.pop() : undefined
+      steps.push({ text: (last?.text ?? '') + text, logprobs: [...(last?.logprobs ?? []), ...logprobs] })
+    }
+    return { pieces: steps, ending }
+  }
+  for (let i = 0; i < 100; i += 1) {
+    const logprobs = random.chance(0.3) ? 1 : null
+    const kind = request(true, { logprobs, asked: { ...asked, background: true } })
+    const said = drawSaid(random)
+    const told = (how: Said) =>
+      tell(
+        answerTo(kind, () => usage),
+        how,
+      ).replaceAll(/"completed_at":\d+/g, '')
+    expect(told(inSteps(said))).toBe(told(inSteps(said)))
+  }
+})
+
 describe('a response', () => {
   const ended = { reason: 'stop', stop: null } as const
   const pieces = (...texts: string[]) => texts.map((text) => ({ text, logprobs: [] }))
