@@ -117,12 +117,24 @@ create function ledger.result_file(batch batches, kind text) returns bigint lang
   returning id
 $$;
 
--- Lines that are not begun are not begun any more; those that run are finished.
+-- Whether a line still waits for a job, and its batch begins some. Until the job is there the batch does not end, nor is it cancelled: a worker
+-- that was given the line may be slow, and the line closed or written since.
+create function ledger.may_begin_line(owner bigint, job uuid) returns boolean language plpgsql as $$
+begin
+  perform 1 from batches where id = owner and state = 'in_progress' for share;
+  return found and exists (select from batch_lines where batch_id = owner and job_id = job and state = 'waiting');
+end $$;
+
+-- Lines that are not begun are not begun any more; those that run are finished. What a worker that is cut off made a job of is begun.
 create function ledger.close_lines(batch batches) returns void language plpgsql as $$
 declare
   why text := case when batch.cancelling_at is null then 'expired' else 'cancelled' end;
   job jobs;
 begin
+  update batch_lines set state = 'offered'
+  where batch_id = batch.id and number in (
+    select number from (select * from batch_lines where batch_id = batch.id and state = 'waiting' order by number limit batch_offer()) as l
+    where exists (select from jobs where id = l.job_id));
   update batch_lines set state = 'done', refusal = closed_line(why)
   where batch_id = batch.id and number in (
     select number from batch_lines where batch_id = batch.id and state = 'waiting' order by number limit batch_closing());

@@ -22,6 +22,8 @@ begin
   select * into known from jobs where id = (item ->> 'job_id')::uuid;
   if known.id is not null then
     return jsonb_build_object('decision', case when known.account_id = asker.account_id then 'created' else 'closed' end);
+  elsif item ->> 'kind' = 'batch' and not may_begin_line((item ->> 'owner')::bigint, (item ->> 'job_id')::uuid) then
+    return '{"decision": "closed"}';
   elsif refusal is not null then
     return jsonb_build_object('decision', refusal);
   end if;

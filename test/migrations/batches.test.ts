@@ -237,6 +237,43 @@ describe('a batch', () => {
     expect(await db.sql`select from jobs where owner = ${batch_id}`).toHaveLength(0)
   })
 
+  test('that is cancelled finishes what was begun of it, and a slow worker begins none of its lines', async () => {
+    await one('publish_price', { model: 'm', input_nanousd_per_token: '1', output_nanousd_per_token: '1' })
+    const { batch_id } = await batchOf()
+    await one('note_lines', {
+      ...(await claimed()).leased,
+      ...{ ...noted, read_lines: 4, lines: lines(1, 2, 3, 4), is_end: true },
+    })
+    const { step } = await claimed()
+    const ids = (step.lines as { job_id: string }[]).map(({ job_id }) => job_id) as [string, string, string, string]
+    const begin = (job_id: string) =>
+      one('create_job', {
+        ...{ key_hash: payer.key_hash, job_id, kind: 'batch', owner: batch_id, model: 'm' },
+        ...{ request: 'AA==', input: null, head: null, window_s: 60, account_bytes_max: 1000 },
+        admission: { prompt_tokens_max: 1, request_output_tokens_max: 1, choices: 1 },
+      })
+    expect([await begin(ids[0]), await begin(ids[1])]).toEqual(Array(2).fill({ decision: 'created' }))
+    await db.sql`update jobs set state = 'running', request_id = id, node_id = 'n', leased_until = 'infinity' where id = ${ids[0]}`
+    await one('cancel_batch', { key_hash: payer.key_hash, batch_id })
+    expect([await begin(ids[2]), await begin(ids[1])]).toEqual([{ decision: 'closed' }, { decision: 'created' }])
+    expect((await claimed()).step).toEqual({ decision: 'none' }) // the first still runs
+    expect(await begin(ids[3])).toEqual({ decision: 'closed' })
+    expect(await db.sql`select id, state from jobs where owner = ${batch_id} order by state`).toEqual([
+      { id: ids[1], state: 'cancelled' },
+      { id: ids[0], state: 'running' },
+    ])
+    await db.sql`update jobs set state = 'completed', request = null, ended_at = clock_timestamp(), status_code = 200, result = '\\x01', usage = '{"completion_tokens": 2}' where id = ${ids[0]}`
+    await db.sql`select ledger.end_line(j) from jobs j where id = ${ids[0]}`
+    const write = await claimed()
+    const refusal = { error: { code: 'batch_cancelled' } }
+    expect(write.step).toMatchObject({ step: 'write', lines: [{ number: 1 }, { refusal }, { refusal }, { refusal }] })
+    const [output, error] = [write.output_part_id, write.error_part_id].map((id) => ({ id, bytes: 5 }))
+    await one('note_results', { ...write.leased, numbers: [1, 2, 3, 4], output: output!, error: error! })
+    expect((await claimed()).step).toEqual({ decision: 'none' })
+    expect(await stateOf(batch_id)).toMatchObject({ state: 'cancelled', completed_lines: 1, failed_lines: 3 })
+    for (const job_id of ids) expect(await begin(job_id)).toEqual({ decision: 'closed' })
+  })
+
   test('begins nothing more when its time is over', async () => {
     const { batch_id } = await batchOf()
     await one('note_lines', { ...(await claimed()).leased, ...noted, lines: lines(1, 2), is_end: true })

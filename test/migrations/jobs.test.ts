@@ -59,6 +59,17 @@ function wanted({ key_hash }: Payer, changes: object = {}) {
   return { key_hash, job_id: randomUUID(), ...kind, ...parts, ...changes }
 }
 
+/** What a job is made with that is a line's of a batch. */
+async function newLine() {
+  const [row] = await db.sql`
+    with made as (
+      insert into batches (account_id, key_id, created_by, endpoint, input_file_id, output_expires_after_s, state, expires_at, due_at)
+      select id, 1, gen_random_uuid(), '', 1, 1, 'in_progress', 'infinity', 'infinity' from accounts limit 1 returning id)
+    insert into batch_lines (batch_id, number, begins_at, bytes, custom_id_hash) select id, 1, 0, 1, '' from made
+    returning batch_id as owner, job_id`
+  return { kind: 'batch', ...(row as unknown as { owner: string; job_id: string }) }
+}
+
 async function make(payer: Payer, changes: object = {}) {
   const item = wanted(payer, changes)
   return { job_id: item.job_id, decision: (await one('create_job', item)).decision }
@@ -159,12 +170,7 @@ describe('a job', () => {
   test('waits in a bounded number of its account’s own', async () => {
     await db.sql`create or replace function ledger.open_jobs_max() returns int language sql immutable as $$ select 2 $$`
     const payer = await newPayer(db, CREDIT)
-    const made = [
-      await make(payer),
-      await make(payer),
-      await make(payer),
-      await make(payer, { kind: 'batch', owner: '1' }),
-    ]
+    const made = [await make(payer), await make(payer), await make(payer), await make(payer, await newLine())]
     expect(made.map(({ decision }) => decision)).toEqual(['created', 'created', 'too_many_jobs', 'created'])
     await db.sql`create or replace function ledger.open_jobs_max() returns int language sql immutable as $$ select 1000 $$`
   })
@@ -436,7 +442,7 @@ async function runHistory() {
     async () => {
       const { job_id, decision } = await make(
         random.pick(payers),
-        random.chance(0.3) ? { kind: 'batch', owner: '1', head: null, input: null } : {},
+        random.chance(0.3) ? { ...(await newLine()), head: null, input: null } : {},
       )
       if (decision === 'created') made.push(job_id)
     },
