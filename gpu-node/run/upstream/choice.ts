@@ -180,7 +180,6 @@ export class UpstreamChoice implements RunChoice {
     }
     if (text === '' && ids.length + listed.length === 0) return
     await this.#bring(() => this.#event({ text, listed, ids }, null))
-    if (this.is_over) this.hangUp() // by a stop that the engine knows nothing of
   }
 
   /** An engine that does not end where it was told to. */

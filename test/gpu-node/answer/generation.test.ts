@@ -3,9 +3,11 @@
 import { describe, expect, test } from 'vitest'
 import { type GenerateRequest, neutralSampling } from '../../../contract/internal/generation.ts'
 import type { ChatLogprobs, CompletionLogprobs } from '../../../contract/public/openai.ts'
+import { Generation } from '../../../gpu-node/answer/generation.ts'
 import { expectedScores } from '../../support/fake-engine.ts'
 import { type FakeNode, startFakeNode } from '../../support/fake-node.ts'
-import { framesOf, generate, textOf } from '../../support/generate.ts'
+import { FakeRunner } from '../../support/fake-runner.ts'
+import { framesOf, generate, generateRequest, textOf } from '../../support/generate.ts'
 
 interface Choice {
   text?: string
@@ -42,6 +44,24 @@ async function both(node: FakeNode, changes: Partial<GenerateRequest>) {
   expect({ text, finish_reason }).toEqual({ text: answer.text, finish_reason: answer.finish_reason })
   return answer
 }
+
+test.each([
+  ['upstream', 4],
+  [undefined, 0],
+])('what is said last of a prompt is recorded where another counts it (%s)', (usage_source, cached_tokens) => {
+  const request = generateRequest({})
+  const run = new FakeRunner().prepare(request)
+  let usage = { prompt_tokens: 5, cached_tokens: 0 }
+  Object.defineProperties(run, {
+    usage: { get: () => usage },
+    prompt_tokens: { value: 5 },
+    usage_source: { value: usage_source },
+  })
+  const generation = new Generation({ ticket: 't', attempt: 1, request, run })
+  expect(generation.counts(0)).toMatchObject(usage)
+  usage = { prompt_tokens: 5, cached_tokens: 4 }
+  expect(generation.record('stop', 0)).toMatchObject({ prompt_tokens: 5, cached_tokens })
+})
 
 const ENDS = 1 // every draw is the model's own end
 const PIECE = 300 // a piece with text

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { tokenBytes } from '../../../../../gpu-node/run/native/grammar/vocabulary.ts'
-import { kindOf, letterOf, wordsOf } from '../../../../../gpu-node/run/native/tokenizer/byte-level.ts'
+import { isBetweenWords, kindOf, letterOf, wordsOf } from '../../../../../gpu-node/run/native/tokenizer/byte-level.ts'
 import { Detokenizer } from '../../../../../gpu-node/run/native/tokenizer/detokenizer.ts'
 import { encodePrompt } from '../../../../../gpu-node/run/native/tokenizer/encode-prompt.ts'
 import { Tokenizer } from '../../../../../gpu-node/run/native/tokenizer/tokenizer.ts'
@@ -73,6 +73,29 @@ test('random texts come back whole, and their words are the text', () => {
       expect(wordsOf(text, { numerals }).join('')).toBe(text)
     expect(Detokenizer.textOf(tokenizer, tokenizer.encode(text))).toBe(text)
   }
+})
+
+test('a word surely ends at no place where one may go on, and at others', () => {
+  const surely = (before: string, behind: string) => isBetweenWords(before + behind, before.length)
+  for (const [before, behind] of [
+    ["don'", 't'],
+    ["'", 's'],
+    ["they'", 've'],
+    ['a', 'b'],
+    ['1', '2'],
+    ['+', '='],
+    [' ', 'a'],
+  ])
+    expect([before, behind, surely(before!, behind!)]).toEqual([before, behind, false])
+  for (const [before, behind] of [
+    ['don', "'t"],
+    ['a', ' b'],
+    ['a', '1'],
+    ['(', 'a'],
+    ['"', 's'],
+    ['a', '.'],
+  ])
+    expect([before, behind, surely(before!, behind!)]).toEqual([before, behind, true])
 })
 
 test('a long text is read from where a word surely begins', () => {
