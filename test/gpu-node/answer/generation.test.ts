@@ -50,7 +50,7 @@ test.each([
   [undefined, 0],
 ])('what is said last of a prompt is recorded where another counts it (%s)', (usage_source, cached_tokens) => {
   const request = generateRequest({})
-  const run = new FakeRunner().prepare(request)
+  const run = new FakeRunner({ step_ms: 1 }).prepare(request)
   let usage = { prompt_tokens: 5, cached_tokens: 0 }
   Object.defineProperties(run, {
     usage: { get: () => usage },

@@ -282,6 +282,19 @@ test.each([
   await eventually(async () => (upstream.open === 0 ? true : null))
 })
 
+test('an engine that would never end is left at a stop that it was not told of', async () => {
+  const { ask, upstream } = await start({ dialect: 'openai' })
+  const answer = async (talk: Talk) => {
+    talk.head()
+    for (let said = 0; await talk.event(talk.chunk(` w${said}`)); said += 1) talk.compute()
+  }
+  upstream.behave = () => ({ expects: 'whole', answer })
+  const asked = { request_id: crypto.randomUUID(), prompts: PROMPT(50), max_tokens: 500, stop: ['w5', 'never'] }
+  const { choices } = (await (await ask(asked)).json()) as { choices: object[] }
+  expect(choices).toMatchObject([{ text: ' w0 w1 w2 w3 w4 ', finish_reason: 'stop' }])
+  await eventually(async () => (upstream.open === 0 ? true : null))
+})
+
 /** It ends at the word w5, and keeps it or not. */
 function stopping(keeps: boolean): Behaviour {
   const answer = async (talk: Talk) => {
