@@ -189,6 +189,7 @@ ziya::EngineOptions options_of(const Napi::Value& value) {
     throw wrong(object, "device", "auto, cpu, cuda:N or cuda:N,M,...");
   options.threads = int(whole_of(object, "threads", threads_max));
   options.isa = isa_of(object);
+  if (!object.Get("tensor_parallel").IsUndefined()) options.tensor_parallel = int_of(object, "tensor_parallel");
   options.limits.blocks = int_of(object, "blocks");
   options.limits.batch_tokens_max = int_of(object, "batch_tokens_max");
   options.limits.sequences_max = int_of(object, "sequences_max");

@@ -10,6 +10,7 @@
 
 #include "kernels/cpu/memory.h"
 #include "kernels/cpu/thread_pool.h"
+#include "kernels/tensor_parallel.h"
 #include "models/registry.h"
 #if defined(ZIYA_CUDA)
 #include "kernels/cuda/cuda_kernels.h"
@@ -28,31 +29,47 @@ double block_bytes(const ModelShape& shape) {
   return std::max(1.0, 4.0 * block_tokens * shape.layers * shape.kv_heads * shape.head_size);  // keys and values, fp16
 }
 
-// Whatever the files hold: fp16, or of a layer's matrices a byte a weight and a scale a row.
-double weight_bytes(const ModelDescription& model) {
+// On each of so many devices that compute together. Whatever the files hold: fp16, or of a layer's matrices a byte a weight and a scale a
+// row.
+double weight_bytes(const ModelDescription& model, int ranks) {
   int64_t parameters = parameter_count(model.tensors);
   for (const auto& adapter : model.adapters) parameters += parameter_count(adapter.tensors);
-  double saved = 0;
-  if (model.shape.weights == WeightFormat::fp8)
-    for (const TensorSource& tensor : model.tensors)
-      if (tensor.slot.starts_with("layer.") && tensor.shape.size() == 2)
-        saved += double(parameter_count({tensor})) - double(tensor.shape.front()) * sizeof(float);
-  return 2.0 * double(parameters) - saved;
+  double bytes = 2.0 * double(parameters);
+  for (const TensorSource& tensor : model.tensors) {
+    if (!tensor.slot.starts_with("layer.") || tensor.shape.size() != 2) continue;
+    const double numbers = double(parameter_count({tensor}));
+    const bool is_fp8 = model.shape.weights == WeightFormat::fp8;
+    bytes += (is_fp8 ? numbers + double(tensor.shape.front()) * sizeof(float) : 2 * numbers) / ranks - 2 * numbers;
+  }
+  return bytes;
 }
 
 int context_blocks(const ModelShape& shape) { return (shape.context_tokens + block_tokens - 1) / block_tokens; }
 
 #if defined(ZIYA_CUDA)
-// The first GPUs that hold the weights and the KV cache together. None where not even all do.
-std::vector<int> gpus_for(const ModelDescription& model, int blocks) {
-  const ModelShape& shape = model.shape;
-  double missing = weight_bytes(model) + block_bytes(shape) * (blocks > 0 ? blocks : context_blocks(shape));
-  std::vector<int> numbers;
-  for (int device = 0; missing > 0 && cuda::is_suitable(device) && device < shape.layers; device++) {
-    numbers.push_back(device);
-    missing -= usable_memory * double(cuda::free_bytes(device));
+// What the GPUs have for weights and KV cache: of those that compute together, what each has.
+double usable_bytes(const std::vector<int>& gpus, int ranks) {
+  double sum = 0;
+  for (size_t first = 0; first < gpus.size(); first += ranks) {
+    int64_t least = cuda::free_bytes(gpus[first]);
+    for (int rank = 1; rank < ranks; rank++) least = std::min(least, cuda::free_bytes(gpus[first + rank]));
+    sum += usable_memory * double(least);
   }
-  return missing > 0 ? std::vector<int>() : numbers;
+  return sum;
+}
+
+// The first GPUs that hold the weights and the KV cache together. None where not even all do.
+std::vector<int> gpus_for(const ModelDescription& model, int blocks, int ranks) {
+  const ModelShape shape = shape_of_rank(model.shape, ranks);
+  const double needed = weight_bytes(model, ranks) + block_bytes(shape) * (blocks > 0 ? blocks : context_blocks(shape));
+  std::vector<int> numbers;
+  for (int range = 0; range < shape.layers && cuda::is_suitable((range + 1) * ranks - 1); range++) {
+    for (int rank = 0; rank < ranks; rank++) numbers.push_back(range * ranks + rank);
+    if (usable_bytes(numbers, ranks) >= needed) return numbers;
+  }
+  if (cuda::is_suitable(0) && !cuda::is_suitable(ranks - 1))
+    throw EngineError("unsupported_device", "there are fewer GPUs than tensor_parallel " + std::to_string(ranks) + " needs");
+  return {};
 }
 #endif
 
@@ -60,9 +77,12 @@ std::vector<int> gpus_for(const ModelDescription& model, int blocks) {
 std::vector<int> gpus_of([[maybe_unused]] const ModelDescription& model, const EngineOptions& options) {
   if (options.device == "cpu" || options.make_kernels) return {};
 #if defined(ZIYA_CUDA)
-  if (options.device == "auto") return gpus_for(model, options.limits.blocks);
+  const int ranks = options.tensor_parallel;
+  if (options.device == "auto") return gpus_for(model, options.limits.blocks, ranks);
   const std::vector<int> numbers = cuda_numbers(options.device);
-  if (int(numbers.size()) > model.shape.layers) throw EngineError("unsupported_device", "more devices than layers");
+  if (numbers.size() % ranks != 0)
+    throw EngineError("unsupported_device", options.device + " is no multiple of the devices that tensor_parallel " + std::to_string(ranks) + " needs");
+  if (int(numbers.size()) / ranks > model.shape.layers) throw EngineError("unsupported_device", "more devices than layers");
   for (const int number : numbers)
     if (!cuda::is_suitable(number))
       throw EngineError("unsupported_device", "there is no cuda:" + std::to_string(number) + " of compute capability 9");
@@ -74,25 +94,37 @@ std::vector<int> gpus_of([[maybe_unused]] const ModelDescription& model, const E
 }
 
 // Every sequence at full context where the memory holds that; at least one, which may turn out not to fit.
-int blocks_for(const ModelDescription& model, const StepLimits& limits, [[maybe_unused]] const std::vector<int>& gpus) {
-  double memory = 0.5 * double(available_memory());
+int blocks_for(const ModelDescription& model, const EngineOptions& options, [[maybe_unused]] const std::vector<int>& gpus) {
+  const int ranks = options.tensor_parallel;
+  double memory = 0.5 * double(available_memory()) / ranks;
 #if defined(ZIYA_CUDA)
-  if (!gpus.empty()) memory = 0;
-  for (const int gpu : gpus) memory += usable_memory * double(cuda::free_bytes(gpu));
+  if (!gpus.empty()) memory = usable_bytes(gpus, ranks);
 #endif
-  const double affordable = (memory - weight_bytes(model)) / block_bytes(model.shape);
+  const double affordable = (memory - weight_bytes(model, ranks)) / block_bytes(shape_of_rank(model.shape, ranks));
   const int a_context = context_blocks(model.shape);
-  const double wanted = double(limits.sequences_max) * a_context;
+  const double wanted = double(options.limits.sequences_max) * a_context;
   return std::max(a_context, int(std::min({wanted, affordable, double(dimension_max)})));
 }
 
-Devices make_devices(const ModelShape& shape, const EngineOptions& options, [[maybe_unused]] const std::vector<int>& gpus) {
-  std::vector<std::unique_ptr<Kernels>> kernels;
-  if (options.make_kernels) kernels.push_back(options.make_kernels(shape, options.limits));
+// Of a CPU one, whose kernels the ranks take in turns, so that they need no more threads than one has.
+std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const EngineOptions& options, [[maybe_unused]] const std::vector<int>& gpus, [[maybe_unused]] size_t index) {
+  if (options.make_kernels) return options.make_kernels(shape, options.limits);
 #if defined(ZIYA_CUDA)
-  for (const int gpu : gpus) kernels.push_back(cuda::make_kernels(shape, options.limits, {.device = gpu}));
+  if (!gpus.empty()) return cuda::make_kernels(shape, options.limits, {.device = gpus[index]});
 #endif
-  if (kernels.empty()) kernels.push_back(make_cpu_kernels(shape, options.limits, options.threads, options.isa));
+  const int threads = options.threads > 0 ? options.threads : physical_cores();
+  return make_cpu_kernels(shape, options.limits, std::max(1, threads / options.tensor_parallel), options.isa);
+}
+
+Devices make_devices(const ModelShape& shape, const EngineOptions& options, const std::vector<int>& gpus) {
+  const size_t ranks = size_t(options.tensor_parallel), count = std::max(gpus.size(), ranks);
+  std::vector<std::unique_ptr<Kernels>> kernels, together;
+  for (size_t i = 0; i < count; i++) {
+    together.push_back(make_kernels(shape_of_rank(shape, int(ranks)), options, gpus, i));
+    if (together.size() < ranks) continue;
+    kernels.push_back(ranks == 1 ? std::move(together[0]) : make_tensor_parallel(shape, options.limits, std::move(together)));
+    together.clear();
+  }
   return {std::move(kernels), shape.layers};
 }
 
@@ -198,8 +230,9 @@ bool Engine::load() {
     const Architecture& architecture = architecture_of(description_.architecture);
     options_.limits.adapters = int(description_.adapters.size());
     check_shape(architecture, shape, options_.limits);
+    check_tensor_parallel(shape, options_.tensor_parallel);
     const std::vector<int> gpus = gpus_of(description_, options_);
-    if (options_.limits.blocks == 0) options_.limits.blocks = blocks_for(description_, options_.limits, gpus);
+    if (options_.limits.blocks == 0) options_.limits.blocks = blocks_for(description_, options_, gpus);
     info_.blocks = options_.limits.blocks;
     devices_.emplace(make_devices(shape, options_, gpus));
     info_.device = devices_->name();

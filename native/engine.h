@@ -33,9 +33,10 @@ struct ModelDescription {
 };
 
 struct EngineOptions {
-  std::string device;  // auto, cpu, cuda:N, or cuda:N,M,... by ranges of layers
+  std::string device;  // auto, cpu, cuda:N, or cuda:N,M,... by ranges of layers, tensor_parallel devices a range
   int threads = 0;     // 0 = physical cores
   CpuIsa isa = CpuIsa::automatic;
+  int tensor_parallel = 1;  // so many devices compute every layer together; on a CPU they are logical
   StepLimits limits;   // blocks 0 = every sequence at full context, or what the memory holds of that
   std::function<std::unique_ptr<Kernels>(const ModelShape&, const StepLimits&)> make_kernels;  // a test's, for the device's
 };

@@ -29,11 +29,15 @@ static inline uint8_t float_to_fp8(float value) {
   return uint8_t(sign | (magnitude < 0x1p-6f ? subnormal : normal));
 }
 
-// Writes the codes of a row of finite halves, which may lie where the row does, and returns their scale.
-static inline float quantize_row(const uint16_t* fp16, int count, uint8_t* codes) {
+// Of a row of finite halves.
+static inline float row_scale(const uint16_t* fp16, int count) {
   uint16_t largest = 0;
   for (int i = 0; i < count; i++) largest = std::max<uint16_t>(largest, fp16[i] & 0x7fff);
-  const float scale = largest == 0 ? 1.0f : half_to_float(largest) / fp8_max;
+  return largest == 0 ? 1.0f : half_to_float(largest) / fp8_max;
+}
+
+// Writes the codes of a row or a piece of one, which may lie where the halves do.
+static inline void quantize(const uint16_t* fp16, int count, float scale, uint8_t* codes) {
   constexpr int at_once = 256;
   uint8_t converted[at_once];
   for (int begin = 0; begin < count; begin += at_once) {
@@ -41,7 +45,6 @@ static inline float quantize_row(const uint16_t* fp16, int count, uint8_t* codes
     for (int i = 0; i < columns; i++) converted[i] = float_to_fp8(half_to_float(fp16[begin + i]) / scale);
     std::copy_n(converted, columns, codes + begin);
   }
-  return scale;
 }
 
 }  // namespace ziya

@@ -391,18 +391,29 @@ class SliceQueue {
 
 }  // namespace
 
-Matrix& Weights::add_matrix(const std::string& name, Kernels& kernels, int outputs, int inputs, MatrixLayout layout, WeightFormat format) {
+Matrix& Weights::add_matrix(const std::string& name, Kernels& kernels, int outputs, int inputs, MatrixLayout layout, WeightFormat format,
+                            Share share) {
   const int64_t before = kernels.allocated_bytes();
-  slots_.push_back({name, kernels, kernels.make_matrix(outputs, inputs, layout, format), nullptr});
+  slots_.push_back({name, kernels, kernels.make_matrix(outputs, inputs, layout, format, share), nullptr});
   bytes_ += kernels.allocated_bytes() - before;
   return *slots_.back().matrix;
 }
 
-Vector& Weights::add_vector(const std::string& name, Kernels& kernels, int columns) {
+Vector& Weights::add_vector(const std::string& name, Kernels& kernels, int columns, Share share) {
   const int64_t before = kernels.allocated_bytes();
-  slots_.push_back({name, kernels, nullptr, kernels.make_vector(columns)});
+  slots_.push_back({name, kernels, nullptr, kernels.make_vector(columns, share)});
   bytes_ += kernels.allocated_bytes() - before;
   return *slots_.back().vector;
+}
+
+std::pair<Matrix&, Matrix&> Weights::add_adapter(const std::string& name, const WeightSlot& changed, int first_output, int outputs, int rank) {
+  Kernels& kernels = changed.kernels;
+  const int64_t before = kernels.allocated_bytes();
+  auto [a, b] = kernels.make_adapter_matrices(*changed.matrix, first_output, outputs, rank);
+  bytes_ += kernels.allocated_bytes() - before;
+  slots_.push_back({name + ".a", kernels, std::move(a), nullptr});
+  slots_.push_back({name + ".b", kernels, std::move(b), nullptr});
+  return {*slots_[slots_.size() - 2].matrix, *slots_.back().matrix};
 }
 
 int64_t parameter_count(const std::vector<TensorSource>& tensors) {

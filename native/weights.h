@@ -8,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/kernels.h"
@@ -41,8 +42,10 @@ class Weights {
  public:
   // Zeros, until they are loaded. What several devices need is added for each of them, under one name.
   Matrix& add_matrix(const std::string& name, Kernels& kernels, int outputs, int inputs, MatrixLayout layout = MatrixLayout::plain,
-                     WeightFormat format = WeightFormat::fp16);
-  Vector& add_vector(const std::string& name, Kernels& kernels, int columns);
+                     WeightFormat format = WeightFormat::fp16, Share share = Share::whole);
+  Vector& add_vector(const std::string& name, Kernels& kernels, int columns, Share share = Share::whole);
+  // Adds NAME.a and NAME.b of an adapter, for so many of the other slot's outputs. Returns them.
+  std::pair<Matrix&, Matrix&> add_adapter(const std::string& name, const WeightSlot& changed, int first_output, int outputs, int rank);
 
   const std::vector<WeightSlot>& slots() const { return slots_; }
   int64_t bytes() const { return bytes_; }

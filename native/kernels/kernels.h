@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -51,6 +52,15 @@ enum class MatrixLayout {
   lora_b,   // (outputs, rank) of an adapter, for add_adapters alone
 };
 
+// What each of several devices has of a matrix, a vector or activations, where they compute every layer together: see
+// tensor_parallel.h. A device that is alone has all of it, whatever this says.
+enum class Share {
+  whole,    // each has it
+  outputs,  // some of a matrix's outputs, of gate_up rows of both; or some columns
+  heads,    // those of some heads: their queries, and the keys and values of their KV heads
+  inputs,   // some of a matrix's inputs, so that what it gives is a part of a sum
+};
+
 // What an adapter adds to neighbouring outputs of a product: in * a^T * b^T.
 struct AdapterPart {
   int adapter;
@@ -58,6 +68,10 @@ struct AdapterPart {
   float scale;      // of in * a^T
   const Matrix& a;  // lora_a
   const Matrix& b;  // lora_b
+};
+
+struct AdapterMatrices {
+  std::unique_ptr<Matrix> a, b;
 };
 
 // What all adapters add to the outputs of one matrix.
@@ -74,6 +88,14 @@ struct RowRange {
   int count() const { return end - begin; }
 };
 
+class Kernels;
+
+// What one of several devices has computed of a sum.
+struct SumPart {
+  const Kernels& kernels;
+  const Activations& part;
+};
+
 class Kernels {
  public:
   virtual ~Kernels() = default;
@@ -82,21 +104,28 @@ class Kernels {
   // Names what decides the bits of all it computes: an instruction set, or a GPU.
   virtual std::string arithmetic() const = 0;
   virtual int64_t allocated_bytes() const = 0;
+  // So many devices compute together as this one.
+  virtual int ranks() const { return 1; }
 
-  virtual std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format = WeightFormat::fp16) = 0;
-  virtual std::unique_ptr<Vector> make_vector(int columns) = 0;
-  virtual std::unique_ptr<Activations> make_activations(int rows_max, int columns) = 0;
+  virtual std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format = WeightFormat::fp16,
+                                              Share share = Share::whole) = 0;
+  virtual std::unique_ptr<Vector> make_vector(int columns, Share share = Share::whole) = 0;
+  virtual std::unique_ptr<Activations> make_activations(int rows_max, int columns, Share share = Share::whole) = 0;
   virtual std::unique_ptr<KvLayer> make_kv_layer(int blocks) = 0;
+  // For so many outputs of the weight.
+  virtual AdapterMatrices make_adapter_matrices(const Matrix& weight, [[maybe_unused]] int first_output, int outputs, int rank) {
+    return {make_matrix(rank, weight.inputs, MatrixLayout::lora_a), make_matrix(outputs, rank, MatrixLayout::lora_b)};
+  }
   // The matrices outlive it. Parts of one adapter have no output in common.
   virtual std::unique_ptr<AdapterProduct> make_adapter_product(const Matrix& weight, const std::vector<AdapterPart>& parts) = 0;
 
   // Rows of a matrix are uploaded in slices, different rows from several threads at once; slices of a multiple of
   // upload_row_multiple rows are packed fastest. `write` puts rows begin ... begin + count - 1 of the slice, fp16 (count, inputs),
-  // where the device takes them from, so that what is read from a file is copied by nobody else; whole rows, which an fp8 matrix rounds. What
-  // it throws ends the upload.
+  // where the device takes them from, so that what is read from a file is copied by nobody else; whole rows, which an fp8 matrix rounds
+  // by scales (rows) where these are given, else by each row's own. What it throws ends the upload.
   static constexpr int upload_row_multiple = 64;
   using WriteRows = std::function<void(int begin, int count, uint16_t* fp16)>;
-  virtual void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) = 0;
+  virtual void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write, const float* scales = nullptr) = 0;
   virtual void upload(Vector& to, const float* values) = 0;                                 // (columns)
   virtual void upload(Activations& to, int rows, const float* values) = 0;                  // (rows, columns)
   virtual void download(const Activations& from, int rows, float* values) = 0;              // (rows, columns)
@@ -115,6 +144,20 @@ class Kernels {
 
   // to (rows, columns) = from, which is of another device. All that this device does afterwards waits for it.
   virtual void receive(const Kernels& other, const Activations& from, int rows, Activations& to) = 0;
+
+  // What devices need that compute together. Throws EngineError unsupported_device where this one cannot read the other's memory.
+  virtual void reach(const Kernels& other) = 0;
+  // This thread calls kernels of this device next.
+  virtual void select() const {}
+  // What the others add up is all that this device was asked for before.
+  virtual void end_part() = 0;
+  // residual (tokens, hidden) += parts[0] + parts[1] + ..., in this order on every device. Whoever gave a part has ended it, and overwrites it no
+  // sooner than after a sum of other parts of all these devices.
+  virtual void add_parts(std::span<const SumPart> parts, Activations& residual) = 0;
+  // to (rows, first_column ...) = from (rows, columns), which another device has computed and may overwrite afterwards.
+  virtual void receive_columns(const Kernels& other, const Activations& from, int rows, int first_column, Activations& to) = 0;
+  // to (tokens, columns) = 0
+  virtual void clear(Activations& to) = 0;
 
   // A device may record what a step enqueues and replay it for other steps of the same size. False where it just did so:
   // else kernels are called as ever, and nothing but kernels until end_recording.

@@ -16,6 +16,7 @@ constexpr int heads_max = 65536;
 constexpr int head_size_max = 4096;
 constexpr int adapter_rank_max = 512;
 constexpr int adapters_max = 1024;
+constexpr int tensor_parallel_max = 8;  // devices that compute every layer together
 
 // How the matrices of layers lie in a device's memory; all other weights are fp16.
 enum class WeightFormat { fp16, fp8 };

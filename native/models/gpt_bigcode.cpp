@@ -46,7 +46,7 @@ class GptBigCode : public LayeredModel {
     std::unique_ptr<Activations> inner;     // (tokens, intermediate)
   };
   Norm add_norm(const std::string& name, Kernels& kernels);
-  Product add_product(const std::string& name, Kernels& kernels, int outputs, int inputs);
+  Product add_product(const std::string& name, Kernels& kernels, int outputs, int inputs, Share share);
   Layer add_layer(const std::string& prefix, Kernels& kernels);
   void project_add(Kernels& kernels, const Activations& in, const Product& product, Activations& residual);
 
@@ -71,10 +71,10 @@ GptBigCode::GptBigCode(const ModelShape& shape, const StepLimits& limits, const 
   const int tokens = limits.batch_tokens_max;
   for (const Stage& stage : stages())
     work_.push_back({.normed = stage.kernels.make_activations(tokens, shape.hidden_size),
-                     .qkv = stage.kernels.make_activations(tokens, shape.qkv_columns()),
-                     .attended = stage.kernels.make_activations(tokens, shape.attention_columns()),
-                     .up = stage.kernels.make_activations(tokens, shape.intermediate_size),
-                     .inner = stage.kernels.make_activations(tokens, shape.intermediate_size)});
+                     .qkv = stage.kernels.make_activations(tokens, shape.qkv_columns(), Share::heads),
+                     .attended = stage.kernels.make_activations(tokens, shape.attention_columns(), Share::outputs),
+                     .up = stage.kernels.make_activations(tokens, shape.intermediate_size, Share::outputs),
+                     .inner = stage.kernels.make_activations(tokens, shape.intermediate_size, Share::outputs)});
   normed_rows_ = devices.last().make_activations(logit_rows(limits), shape.hidden_size);
 }
 
@@ -83,19 +83,20 @@ Norm GptBigCode::add_norm(const std::string& name, Kernels& kernels) {
           .bias = weights_.add_vector(name + "_bias", kernels, shape_.hidden_size)};
 }
 
-Product GptBigCode::add_product(const std::string& name, Kernels& kernels, int outputs, int inputs) {
-  return {.weight = weights_.add_matrix(name, kernels, outputs, inputs, MatrixLayout::plain, shape_.weights),
-          .bias = weights_.add_vector(name + "_bias", kernels, outputs)};
+// Where devices add up parts of a product, the sum has its bias once, on each.
+Product GptBigCode::add_product(const std::string& name, Kernels& kernels, int outputs, int inputs, Share share) {
+  return {.weight = weights_.add_matrix(name, kernels, outputs, inputs, MatrixLayout::plain, shape_.weights, share),
+          .bias = weights_.add_vector(name + "_bias", kernels, outputs, share == Share::inputs ? Share::whole : share)};
 }
 
 GptBigCode::Layer GptBigCode::add_layer(const std::string& prefix, Kernels& kernels) {
   const int hidden = shape_.hidden_size;
   return {.attention_norm = add_norm(prefix + "attention_norm", kernels),
-          .qkv = add_product(prefix + "qkv", kernels, shape_.qkv_columns(), hidden),
-          .attention_out = add_product(prefix + "attention_out", kernels, hidden, shape_.attention_columns()),
+          .qkv = add_product(prefix + "qkv", kernels, shape_.qkv_columns(), hidden, Share::heads),
+          .attention_out = add_product(prefix + "attention_out", kernels, hidden, shape_.attention_columns(), Share::inputs),
           .mlp_norm = add_norm(prefix + "mlp_norm", kernels),
-          .up = add_product(prefix + "up", kernels, shape_.intermediate_size, hidden),
-          .down = add_product(prefix + "down", kernels, hidden, shape_.intermediate_size)};
+          .up = add_product(prefix + "up", kernels, shape_.intermediate_size, hidden, Share::outputs),
+          .down = add_product(prefix + "down", kernels, hidden, shape_.intermediate_size, Share::inputs)};
 }
 
 void GptBigCode::embed(const Stage& stage) {

@@ -13,8 +13,9 @@ LayeredModel::LayeredModel(const ModelShape& shape, const StepLimits& limits, co
 }
 
 const Matrix& LayeredModel::head_beside(const Matrix& embedding, const Devices& devices) {
-  if (shape_.tied_embeddings && &devices.first() == &devices.last()) return embedding;
-  return weights_.add_matrix(shape_.tied_embeddings ? "embedding" : "head", devices.last(), shape_.vocab_size, shape_.hidden_size);
+  if (shape_.tied_embeddings && &devices.first() == &devices.last() && devices.last().ranks() == 1) return embedding;
+  return weights_.add_matrix(shape_.tied_embeddings ? "embedding" : "head", devices.last(), shape_.vocab_size, shape_.hidden_size,
+                             MatrixLayout::plain, WeightFormat::fp16, Share::outputs);
 }
 
 void LayeredModel::add_adapters(const std::vector<AdapterShape>& adapters) {
@@ -28,8 +29,7 @@ void LayeredModel::add_adapters(const std::vector<AdapterShape>& adapters) {
       for (const AdapterPart& other : of_slot)
         require_shape(other.adapter != number || other.first_output + other.b.outputs <= part.first_output, "adapters");
       const std::string name = part.slot + "." + std::to_string(part.first_output);
-      const Matrix& a = weights.add_matrix(name + ".a", slot.kernels, part.rank, slot.columns(), MatrixLayout::lora_a);
-      const Matrix& b = weights.add_matrix(name + ".b", slot.kernels, part.outputs, part.rank, MatrixLayout::lora_b);
+      const auto [a, b] = weights.add_adapter(name, slot, part.first_output, part.outputs, part.rank);
       of_slot.push_back({number, part.first_output, part.scale, a, b});
     }
   }

@@ -47,7 +47,7 @@ class LayeredModel : public Model {
   bool has_adapters(const Matrix& weight) const { return adapted_.contains(&weight); }
   void adapt(Kernels& kernels, const Activations& in, const Matrix& weight, Activations& out) const;
 
-  // The matrix (vocab, hidden) of the logits: the embedding where that is tied and on the same device, else one of its own.
+  // The matrix (vocab, hidden) of the logits: the embedding where that is tied and on the same device, which is alone, else one of its own.
   const Matrix& head_beside(const Matrix& embedding, const Devices& devices);
 
   const ModelShape shape_;

@@ -84,9 +84,9 @@ LlamaLayers::LlamaLayers(const ModelShape& shape, const StepLimits& limits, cons
   const int tokens = limits.batch_tokens_max;
   for (const Stage& stage : stages())
     work_.push_back({.normed = stage.kernels.make_activations(tokens, shape.hidden_size),
-                     .qkv = stage.kernels.make_activations(tokens, shape.qkv_columns()),
-                     .attended = stage.kernels.make_activations(tokens, shape.attention_columns()),
-                     .inner = stage.kernels.make_activations(tokens, shape.intermediate_size),
+                     .qkv = stage.kernels.make_activations(tokens, shape.qkv_columns(), Share::heads),
+                     .attended = stage.kernels.make_activations(tokens, shape.attention_columns(), Share::outputs),
+                     .inner = stage.kernels.make_activations(tokens, shape.intermediate_size, Share::outputs),
                      .gate_up = nullptr});
 }
 
@@ -96,7 +96,7 @@ void LlamaLayers::add_adapters(const std::vector<AdapterShape>& adapters) {
     Work& work = work_[stage.index];
     const auto begin = layers_.begin() + stage.layers.begin, end = layers_.begin() + stage.layers.end;
     if (std::any_of(begin, end, [&](const Layer& layer) { return has_adapters(layer.gate_up); }))
-      work.gate_up = stage.kernels.make_activations(work.inner->rows_max, 2 * shape_.intermediate_size);
+      work.gate_up = stage.kernels.make_activations(work.inner->rows_max, 2 * shape_.intermediate_size, Share::outputs);
   }
 }
 
@@ -108,15 +108,15 @@ void LlamaLayers::add_weights(const Devices& devices) {
 
 LlamaLayers::Layer LlamaLayers::add_layer(const std::string& prefix, Kernels& kernels) {
   const int hidden = shape_.hidden_size;
-  const auto matrix = [&](const char* name, int outputs, int inputs, MatrixLayout layout = MatrixLayout::plain) -> const Matrix& {
-    return weights_.add_matrix(prefix + name, kernels, outputs, inputs, layout, shape_.weights);
+  const auto matrix = [&](const char* name, int outputs, int inputs, Share share, MatrixLayout layout = MatrixLayout::plain) -> const Matrix& {
+    return weights_.add_matrix(prefix + name, kernels, outputs, inputs, layout, shape_.weights, share);
   };
   return {.attention_norm = weights_.add_vector(prefix + "attention_norm", kernels, hidden),
-          .qkv = matrix("qkv", shape_.qkv_columns(), hidden),
-          .attention_out = matrix("attention_out", hidden, shape_.attention_columns()),
+          .qkv = matrix("qkv", shape_.qkv_columns(), hidden, Share::heads),
+          .attention_out = matrix("attention_out", hidden, shape_.attention_columns(), Share::inputs),
           .mlp_norm = weights_.add_vector(prefix + "mlp_norm", kernels, hidden),
-          .gate_up = matrix("gate_up", 2 * shape_.intermediate_size, hidden, MatrixLayout::gate_up),
-          .down = matrix("down", hidden, shape_.intermediate_size)};
+          .gate_up = matrix("gate_up", 2 * shape_.intermediate_size, hidden, Share::outputs, MatrixLayout::gate_up),
+          .down = matrix("down", hidden, shape_.intermediate_size, Share::inputs)};
 }
 
 void LlamaLayers::run_layer(const Stage& stage, int index) {

@@ -251,8 +251,8 @@ struct AdaptedModel {
   std::unique_ptr<Model> model;
 };
 
-RandomModel random_base(Random& random, bool is_llama) {
-  ModelShape shape = random_shape(random);
+RandomModel random_base(const Device& device, Random& random, bool is_llama) {
+  ModelShape shape = random_shape(random, device.ranks);
   shape.layers = 2;
   shape.weights = random.one_of<WeightFormat>({WeightFormat::fp16, WeightFormat::fp8});
   return is_llama ? random_model(shape, random) : random_gpt_bigcode(shape, random);
@@ -260,7 +260,7 @@ RandomModel random_base(Random& random, bool is_llama) {
 
 void models_match_the_reference(const Device& device, Random& random) {
   for (const bool is_llama : cases_of<bool>(device, random, {true, false, true}, 2)) {
-    AdaptedModel adapted(device, random, random_base(random, is_llama), random.between(1, 2));
+    AdaptedModel adapted(device, random, random_base(device, random, is_llama), random.between(1, 2));
     const std::vector<int32_t> adapters = {1, no_adapter, 0, 2, no_adapter, 1};
     const auto blocks = random_blocks(int(adapters.size()), 64, 600, random);
     std::vector<Piece> pieces;
@@ -280,7 +280,7 @@ void models_match_the_reference(const Device& device, Random& random) {
 
 // Decode steps, which a device may record: of the same size with other adapters each time, and each sequence alone.
 void recorded_steps_follow_the_adapters(const Device& device, Random& random) {
-  AdaptedModel adapted(device, random, random_base(random, true));
+  AdaptedModel adapted(device, random, random_base(device, random, true));
   const int sequences = 5, steps = 3;
   const auto blocks = random_blocks(2 * sequences, 64, 600, random);
   for (int round = 0; round < 2; round++) {

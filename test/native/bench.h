@@ -67,8 +67,8 @@ struct Bench {
     return result;
   }
 
-  std::unique_ptr<Matrix> upload(int outputs, int inputs, MatrixLayout layout, const Doubles& values, WeightFormat format) {
-    auto result = kernels->make_matrix(outputs, inputs, layout, format);
+  std::unique_ptr<Matrix> upload(int outputs, int inputs, MatrixLayout layout, const Doubles& values, WeightFormat format, Share share = Share::whole) {
+    auto result = kernels->make_matrix(outputs, inputs, layout, format, share);
     std::vector<uint16_t> halves;
     for (const double value : values) halves.push_back(bits_of_half(value));
     for (int row = 0; row < outputs;) {

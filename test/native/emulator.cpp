@@ -713,6 +713,10 @@ std::vector<Test> emulator_tests() {
   const Test recorded = recorded_test(emulated("emulator", {.records_steps = false}), fast);
   tests.push_back({recorded.name, [recorded](Random& random) { every_step_was_a_graph(recorded, random); }});
   take(step_tests(fast), true);
+  take(tensor_parallel_tests(fast, [](const ModelShape& shape, const StepLimits& limits, int, int rank) {
+         emulator::set_devices(tensor_parallel_max);
+         return emulator::make_kernels(shape, limits, {.device = rank});
+       }), true);
   return tests;
 }
 

@@ -19,6 +19,7 @@ struct Device {
   std::function<std::unique_ptr<Kernels>(const ModelShape&, const StepLimits&, int threads)> make;
   double precision = 1e-5;  // of what a kernel computes, relative to the sizes that it adds up
   bool is_slow = false;     // fewer rounds of the same, and fewer of its cases
+  int ranks = 1;            // that compute together, so that their models are of what these can share
 };
 
 // How the tests of a GPU launch kernels there.
@@ -84,6 +85,9 @@ std::vector<Test> identity_tests(const Device& device);
 std::vector<Test> lookahead_tests(const Device& device);
 std::vector<Test> sample_tests(const Device& device);
 std::vector<Test> step_tests(const Device& device);  // what runs whole steps: the four before it, and adapter_step_tests
+// Whole steps of ranks that compute together, and what is between them. make_rank makes each, of its number.
+using MakeRank = std::function<std::unique_ptr<Kernels>(const ModelShape&, const StepLimits&, int threads, int rank)>;
+std::vector<Test> tensor_parallel_tests(const Device& device, const MakeRank& make_rank);
 std::vector<Test> check_tests();
 std::vector<Test> weights_tests();
 std::vector<Test> engine_tests();

@@ -43,21 +43,21 @@ class HeapKernels : public Kernels {
   std::string device() const override { return "heap"; }
   std::string arithmetic() const override { return "none"; }
   int64_t allocated_bytes() const override { return allocated_; }
-  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout, WeightFormat) override {
+  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout, WeightFormat, Share) override {
     constexpr int64_t bytes_max = 1 << 20;
     allocated_ += int64_t(outputs) * inputs * 2;
     if (allocated_ > bytes_max) throw EngineError("out_of_memory", "the matrices do not fit");
     return std::make_unique<HeapMatrix>(outputs, inputs);
   }
-  std::unique_ptr<Vector> make_vector(int columns) override { return std::make_unique<HeapVector>(columns); }
-  void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) override {
+  std::unique_ptr<Vector> make_vector(int columns, Share) override { return std::make_unique<HeapVector>(columns); }
+  void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write, const float*) override {
     write(0, rows, static_cast<HeapMatrix&>(to).values.data() + int64_t(first_row) * to.inputs);
   }
   void upload(Vector& to, const float* values) override {
     std::memcpy(static_cast<HeapVector&>(to).values.data(), values, size_t(to.columns) * sizeof(float));
   }
 
-  std::unique_ptr<Activations> make_activations(int rows_max, int columns) override {
+  std::unique_ptr<Activations> make_activations(int rows_max, int columns, Share) override {
     return std::make_unique<Activations>(rows_max, columns);
   }
   std::unique_ptr<KvLayer> make_kv_layer(int) override { return std::make_unique<KvLayer>(); }
@@ -71,6 +71,11 @@ class HeapKernels : public Kernels {
   void end_step() override { std::abort(); }
   void finish_step(StepResult&) override { std::abort(); }
   void receive(const Kernels&, const Activations&, int, Activations&) override { std::abort(); }
+  void reach(const Kernels&) override { std::abort(); }
+  void end_part() override { std::abort(); }
+  void add_parts(std::span<const SumPart>, Activations&) override { std::abort(); }
+  void receive_columns(const Kernels&, const Activations&, int, int, Activations&) override { std::abort(); }
+  void clear(Activations&) override { std::abort(); }
   void embed(const Matrix&, Activations&) override { std::abort(); }
   void add_positions(const Matrix&, Activations&) override { std::abort(); }
   void rms_norm(const Activations&, const Vector&, Activations&) override { std::abort(); }

@@ -89,8 +89,8 @@ class Decoding {
   std::vector<std::vector<int>> orders_;
 };
 
-ModelShape shape_of_layers(int layers, Random& random) {
-  ModelShape shape = random_shape(random);
+ModelShape shape_of_layers(const Device& device, int layers, Random& random) {
+  ModelShape shape = random_shape(random, device.ranks);
   shape.layers = layers;
   return shape;
 }
@@ -103,7 +103,7 @@ Devices several(const Device& device, const ModelShape& shape, int count) {
 
 void steps_begun_ahead_draw_the_same(const Device& device, Random& random) {
   for (const int device_count : {1, 2}) {
-    const RandomModel weights = random_model(shape_of_layers(2, random), random);
+    const RandomModel weights = random_model(shape_of_layers(device, 2, random), random);
     const Decoding decoding(weights.shape, random);
     const Devices devices = several(device, weights.shape, device_count);
     const auto model = load_model(weights, limits, devices);
@@ -126,7 +126,7 @@ void steps_begun_ahead_draw_the_same(const Device& device, Random& random) {
 
 // All steps wait at once: whatever the engine has begun of them is theirs.
 void an_engine_runs_steps_that_refer_to_one_another(const Device& device, Random& random) {
-  const RandomModel weights = random_model(shape_of_layers(2, random), random);
+  const RandomModel weights = random_model(shape_of_layers(device, 2, random), random);
   const Devices devices = several(device, weights.shape, 1);
   const auto model = load_model(weights, limits, devices);
   const ModelFile file(weights, Dtype::f32);

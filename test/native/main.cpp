@@ -78,6 +78,9 @@ std::vector<Test> all_tests([[maybe_unused]] const Launches& launches) {
     take(attention_tests(device));
     take(step_tests(device));
   }
+  take(tensor_parallel_tests(devices.back(), [make = devices.back().make](const ModelShape& shape, const StepLimits& limits, int threads, int) {
+    return make(shape, limits, threads);
+  }));
 #if defined(ZIYA_CUDA)
   take(cuda_tests(launches));
 #endif

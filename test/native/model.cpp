@@ -15,8 +15,8 @@ constexpr int sequence_blocks = 16;
 
 using MakeRandom = RandomModel (*)(const ModelShape&, Random&);
 
-ModelShape random_shape_of(WeightFormat weights, Random& random) {
-  ModelShape shape = random_shape(random);
+ModelShape random_shape_of(const Device& device, WeightFormat weights, Random& random) {
+  ModelShape shape = random_shape(random, device.ranks);
   shape.weights = weights;
   return shape;
 }
@@ -58,7 +58,7 @@ void logits_match_the_reference(const Device& device, Random& random) {
       {Dtype::f16, random_model, fp16},       {Dtype::f32, random_model, fp16}, {Dtype::f16, random_gpt_bigcode, fp16},
       {Dtype::f32, random_gpt_bigcode, fp16}, {Dtype::f16, random_model, fp8},  {Dtype::f32, random_gpt_bigcode, fp8}};
   for (const auto& [dtype, make_random, weights] : cases_of(device, random, cases, 4)) {
-    const RandomModel random_weights = make_random(random_shape_of(weights, random), random);
+    const RandomModel random_weights = make_random(random_shape_of(device, weights, random), random);
     LoadedModel loaded(device, random_weights, random.between(1, 3), dtype);
     const auto tokens = random_tokens(random.between(1, 90), random_weights.shape.vocab_size, random);
     const auto want = reference_logits(as_computed(random_weights), tokens);
@@ -87,7 +87,7 @@ void bytes_do_not_depend_on_company(const Device& device, Random& random) {
   const std::vector<MakeRandom> cases = {random_model, random_gpt_bigcode, random_model, random_gpt_bigcode};
   for (const MakeRandom make_random : cases_of(device, random, cases, 3)) {
     const WeightFormat weights = random.one_of<WeightFormat>({WeightFormat::fp16, WeightFormat::fp8});
-    const RandomModel random_weights = make_random(random_shape_of(weights, random), random);
+    const RandomModel random_weights = make_random(random_shape_of(device, weights, random), random);
     LoadedModel alone(device, random_weights, 1), crowded(device, random_weights, random.between(2, 4));
     const int vocab = random_weights.shape.vocab_size;
     const auto tokens = random_tokens(70, vocab, random);
@@ -117,7 +117,7 @@ void bytes_do_not_depend_on_company(const Device& device, Random& random) {
 }
 
 void more_rows_than_the_logits_hold(const Device& device, Random& random) {
-  const RandomModel random_weights = random_model(random_shape(random), random);
+  const RandomModel random_weights = random_model(random_shape(random, device.ranks), random);
   LoadedModel loaded(device, random_weights, 2);
   const auto tokens = random_tokens(200, random_weights.shape.vocab_size, random);
   const auto blocks = random_blocks(1, 256, 600, random)[0];
@@ -130,7 +130,7 @@ void more_rows_than_the_logits_hold(const Device& device, Random& random) {
 // Ranges of layers on devices of their own; the same device stands for all of them here.
 void bytes_do_not_depend_on_the_number_of_devices(const Device& device, Random& random) {
   for (const bool tied : {false, true}) {
-    ModelShape shape = random_shape(random);
+    ModelShape shape = random_shape(random, device.ranks);
     shape.layers = random.between(2, 4);
     shape.tied_embeddings = tied;
     const RandomModel random_weights = tied ? random_model(shape, random) : random_gpt_bigcode(shape, random);
@@ -150,7 +150,7 @@ void bytes_do_not_depend_on_the_number_of_devices(const Device& device, Random& 
 // A Llama's logit of one id is the value of a model whose head is that id's row. Rows are of some tokens, or of all, as decode steps have
 // them; and layers are on one device or on two.
 void values_match_the_reference(const Device& device, Random& random) {
-  ModelShape shape = random_shape(random);
+  ModelShape shape = random_shape(random, device.ranks);
   shape.layers = 2;
   shape.tied_embeddings = false;
   const RandomModel writer = random_model(shape, random);
@@ -181,7 +181,7 @@ void values_match_the_reference(const Device& device, Random& random) {
 }
 
 void a_cancelled_step_ends(const Device& device, Random& random) {
-  const RandomModel random_weights = random_model(random_shape(random), random);
+  const RandomModel random_weights = random_model(random_shape(random, device.ranks), random);
   LoadedModel loaded(device, random_weights, 2);
   const std::atomic<bool> cancelled{true};
   const StepBatch batch = greedy_batch({{{0}, 0, {0}}});

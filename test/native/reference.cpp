@@ -85,7 +85,7 @@ ModelShape small_shape(int vocab_size, int context_tokens) {
           .rms_norm_eps = 1e-5};
 }
 
-ModelShape random_shape(Random& random) {
+ModelShape random_shape(Random& random, int ranks) {
   ModelShape shape;
   shape.kv_heads = random.between(1, 3);
   shape.heads = shape.kv_heads * random.between(1, 5);
@@ -99,6 +99,10 @@ ModelShape random_shape(Random& random) {
   shape.rope_scaling_factor = random.one_of<double>({1, 2.5});
   shape.rms_norm_eps = 1e-5;
   shape.tied_embeddings = random.between(0, 1) == 1;
+  if (ranks == 1) return shape;
+  shape.kv_heads = random.one_of<int>({1, ranks, 2 * ranks});
+  shape.heads = std::lcm(shape.kv_heads, ranks) * random.between(1, 2);
+  shape.intermediate_size = ranks * random.between(1, 200 / ranks);
   return shape;
 }
 

@@ -35,7 +35,7 @@ struct RandomModel {
 };
 
 ModelShape small_shape(int vocab_size, int context_tokens);
-ModelShape random_shape(Random& random);
+ModelShape random_shape(Random& random, int ranks = 1);  // that so many can share
 RandomModel random_model(const ModelShape& shape, Random& random);
 // With the weights that it is computed with: those of layers' matrices rounded where its shape says fp8.
 RandomModel as_computed(RandomModel model);

@@ -48,13 +48,13 @@ class CpuKernels : public Kernels {
   std::string arithmetic() const override { return bodies_.name; }
   int64_t allocated_bytes() const override { return allocated_; }
 
-  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format) override;
-  std::unique_ptr<Vector> make_vector(int columns) override { return std::make_unique<CpuVector>(columns); }
-  std::unique_ptr<Activations> make_activations(int rows_max, int columns) override;
+  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format, Share) override;
+  std::unique_ptr<Vector> make_vector(int columns, Share) override { return std::make_unique<CpuVector>(columns); }
+  std::unique_ptr<Activations> make_activations(int rows_max, int columns, Share) override;
   std::unique_ptr<KvLayer> make_kv_layer(int blocks) override;
   std::unique_ptr<AdapterProduct> make_adapter_product(const Matrix& weight, const std::vector<AdapterPart>& parts) override;
 
-  void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) override;
+  void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write, const float* scales) override;
   void upload(Vector& to, const float* values) override;
   void upload(Activations& to, int rows, const float* values) override;
   void download(const Activations& from, int rows, float* values) override;
@@ -63,6 +63,11 @@ class CpuKernels : public Kernels {
   void resolve_references(const Kernels& sampler) override;
   void end_step() override;
   void receive(const Kernels& other, const Activations& from, int rows, Activations& to) override;
+  void reach(const Kernels&) override {}
+  void end_part() override {}
+  void add_parts(std::span<const SumPart> parts, Activations& residual) override;
+  void receive_columns(const Kernels& other, const Activations& from, int rows, int first_column, Activations& to) override;
+  void clear(Activations& to) override;
   void finish_step(StepResult& result) override;
 
   void embed(const Matrix& table, Activations& residual) override;
@@ -173,14 +178,14 @@ void CpuKernels::charge(const Memory& memory) {
                                          " MiB that are available");
 }
 
-std::unique_ptr<Matrix> CpuKernels::make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format) {
+std::unique_ptr<Matrix> CpuKernels::make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format, Share) {
   auto matrix = std::make_unique<CpuMatrix>(outputs, inputs, layout, format, bodies_.width);
   charge(matrix->memory);
   charge(matrix->scales);
   return matrix;
 }
 
-std::unique_ptr<Activations> CpuKernels::make_activations(int rows_max, int columns) {
+std::unique_ptr<Activations> CpuKernels::make_activations(int rows_max, int columns, Share) {
   auto activations = std::make_unique<CpuActivations>(rows_max, columns);
   charge(activations->memory);
   return activations;
@@ -239,22 +244,23 @@ void pack_rows(const CpuMatrix& matrix, int first_row, int rows, const Weight* w
 }
 
 // The codes overwrite the halves.
-void pack_as_fp8(const CpuMatrix& matrix, int first_row, int rows, uint16_t* fp16) {
+void pack_as_fp8(const CpuMatrix& matrix, int first_row, int rows, uint16_t* fp16, const float* scales) {
   auto* codes = reinterpret_cast<uint8_t*>(fp16);
   for (int row = 0; row < rows; row++) {
     const int64_t begin = int64_t(row) * matrix.inputs;
-    const float scale = quantize_row(fp16 + begin, matrix.inputs, codes + begin);
+    const float scale = scales != nullptr ? scales[row] : row_scale(fp16 + begin, matrix.inputs);
+    quantize(fp16 + begin, matrix.inputs, scale, codes + begin);
     matrix.scales.as<float>()[matrix.packed_row(first_row + row)] = scale * fp8_as_half_scale;
   }
   pack_rows(matrix, first_row, rows, codes);
 }
 
-void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) {
+void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write, const float* scales) {
   const CpuMatrix& matrix = cpu(to);
   const int inputs = matrix.inputs;
   const auto fp16 = std::make_unique_for_overwrite<uint16_t[]>(size_t(rows) * inputs);
   write(0, rows, fp16.get());
-  if (matrix.format == WeightFormat::fp8) return pack_as_fp8(matrix, first_row, rows, fp16.get());
+  if (matrix.format == WeightFormat::fp8) return pack_as_fp8(matrix, first_row, rows, fp16.get(), scales);
   if (matrix.layout == MatrixLayout::lora_a) {
     for (int row = 0; row < rows; row++) std::copy_n(fp16.get() + int64_t(row) * inputs, inputs, matrix.at(first_row + row));
     return;
@@ -301,6 +307,25 @@ void CpuKernels::resolve_references(const Kernels& sampler) {
 
 void CpuKernels::receive(const Kernels&, const Activations& from, int rows, Activations& to) {
   for (int row = 0; row < rows; row++) std::copy_n(cpu(from).row(row), from.columns, cpu(to).row(row));
+}
+
+void CpuKernels::add_parts(std::span<const SumPart> parts, Activations& residual) {
+  each_token([&](int64_t token) {
+    float* row = cpu(residual).row(token);
+    for (int i = 0; i < residual.columns; i++) {
+      float sum = cpu(parts[0].part).row(token)[i];
+      for (const SumPart& other : parts.subspan(1)) sum += cpu(other.part).row(token)[i];
+      row[i] += sum;
+    }
+  });
+}
+
+void CpuKernels::receive_columns(const Kernels&, const Activations& from, int rows, int first_column, Activations& to) {
+  for (int row = 0; row < rows; row++) std::copy_n(cpu(from).row(row), from.columns, cpu(to).row(row) + first_column);
+}
+
+void CpuKernels::clear(Activations& to) {
+  each_token([&](int64_t token) { std::fill_n(cpu(to).row(token), to.columns, 0.0f); });
 }
 
 void CpuKernels::place_tokens(const StepBatch& batch) {

@@ -150,13 +150,13 @@ class CudaKernels : public Kernels {
   std::string arithmetic() const override { return device_.properties.name; }
   int64_t allocated_bytes() const override { return allocated_; }
 
-  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format) override;
-  std::unique_ptr<Vector> make_vector(int columns) override;
-  std::unique_ptr<Activations> make_activations(int rows_max, int columns) override;
+  std::unique_ptr<Matrix> make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format, Share) override;
+  std::unique_ptr<Vector> make_vector(int columns, Share) override;
+  std::unique_ptr<Activations> make_activations(int rows_max, int columns, Share) override;
   std::unique_ptr<KvLayer> make_kv_layer(int blocks) override;
   std::unique_ptr<AdapterProduct> make_adapter_product(const Matrix& weight, const std::vector<AdapterPart>& parts) override;
 
-  void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) override;
+  void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write, const float* scales) override;
   void upload(Vector& to, const float* values) override;
   void upload(Activations& to, int rows, const float* values) override;
   void download(const Activations& from, int rows, float* values) override;
@@ -167,6 +167,12 @@ class CudaKernels : public Kernels {
   bool is_asynchronous() const override { return true; }
   void finish_step(StepResult& result) override;
   void receive(const Kernels& other, const Activations& from, int rows, Activations& to) override;
+  void reach(const Kernels& other) override;
+  void select() const override { device_.select(); }
+  void end_part() override { computed_.record(stream_); }
+  void add_parts(std::span<const SumPart> parts, Activations& residual) override;
+  void receive_columns(const Kernels& other, const Activations& from, int rows, int first_column, Activations& to) override;
+  void clear(Activations& to) override;
   bool begin_recording() override;
   void end_recording() override;
 
@@ -306,7 +312,7 @@ void CudaKernels::clear(const DeviceMemory& memory) {
   allocated_ += int64_t(memory.bytes());
 }
 
-std::unique_ptr<Matrix> CudaKernels::make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format) {
+std::unique_ptr<Matrix> CudaKernels::make_matrix(int outputs, int inputs, MatrixLayout layout, WeightFormat format, Share) {
   device_.select();
   if (layout == MatrixLayout::lora_a || layout == MatrixLayout::lora_b) {
     auto rows = std::make_unique<CudaRows>(outputs, inputs);
@@ -320,14 +326,14 @@ std::unique_ptr<Matrix> CudaKernels::make_matrix(int outputs, int inputs, Matrix
   return matrix;
 }
 
-std::unique_ptr<Vector> CudaKernels::make_vector(int columns) {
+std::unique_ptr<Vector> CudaKernels::make_vector(int columns, Share) {
   device_.select();
   auto vector = std::make_unique<CudaVector>(columns);
   clear(vector->memory);
   return vector;
 }
 
-std::unique_ptr<Activations> CudaKernels::make_activations(int rows_max, int columns) {
+std::unique_ptr<Activations> CudaKernels::make_activations(int rows_max, int columns, Share) {
   device_.select();
   auto activations = std::make_unique<CudaActivations>(rows_max, columns);
   clear(activations->memory);
@@ -351,10 +357,10 @@ void CudaKernels::fill_cache(const DeviceMemory& memory) {
   if (rows > 0) ZIYA_DEVICE::fill({memory.as<half>(), rows, stage_inputs, false}, ++fills_, 1, stream_);
 }
 
-void CudaKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write) {
+void CudaKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write, const float* scales) {
   device_.select();
   if (const auto* plain = dynamic_cast<CudaRows*>(&to)) return upload_plain(*plain, first_row, rows, write);
-  ring_.upload(own(to).view, first_row, rows, write);
+  ring_.upload(own(to).view, first_row, rows, write, scales);
   const std::lock_guard lock(upload_mutex_);
   are_weights_packed_ = false;
 }
@@ -488,6 +494,45 @@ void CudaKernels::receive(const Kernels& other, const Activations& from, int row
   // The sender's next step, which may be enqueued before this one ran, writes where the copy reads.
   received_.record(stream_);
   check(cudaStreamWaitEvent(sender.stream_, received_, 0), "a copy between devices");
+}
+
+// The kernels of a sum read the parts where they are.
+void CudaKernels::reach(const Kernels& other) {
+  const int own_number = device_.device, other_number = static_cast<const CudaKernels&>(other).device_.device;
+  if (own_number == other_number) return;
+  device_.select();
+  int can = 0;
+  check(cudaDeviceCanAccessPeer(&can, own_number, other_number), "the devices' reach");
+  if (!can)
+    throw EngineError("unsupported_device", "cuda:" + std::to_string(own_number) + " cannot read the memory of cuda:" +
+                                                std::to_string(other_number) + ", which tensor parallelism needs");
+  const cudaError_t error = cudaDeviceEnablePeerAccess(other_number, 0);
+  if (error != cudaErrorPeerAccessAlreadyEnabled) return check(error, "the devices' reach");
+  cudaGetLastError();  // which would else be the next call's
+}
+
+void CudaKernels::add_parts(std::span<const SumPart> parts, Activations& residual) {
+  PartsView view = {.stride = own(parts[0].part).stride, .count = int(parts.size())};
+  for (size_t i = 0; i < parts.size(); i++) {
+    const auto& sender = static_cast<const CudaKernels&>(parts[i].kernels);
+    view.parts[i] = own(parts[i].part).view().row(0);
+    if (&sender != this) check(cudaStreamWaitEvent(stream_, sender.computed_, 0), "the parts of a sum");
+  }
+  ZIYA_DEVICE::add_parts(view, tokens(), own(residual).view(), stream_);
+}
+
+void CudaKernels::receive_columns(const Kernels& other, const Activations& from, int rows, int first_column, Activations& to) {
+  const auto& sender = static_cast<const CudaKernels&>(other);
+  const ActivationView target = write_as(to, false);
+  if (&sender != this) check(cudaStreamWaitEvent(stream_, sender.computed_, 0), "the columns of another device");
+  copy_columns(own(from).view(), rows, first_column, target, stream_);
+  received_.record(stream_);
+  if (&sender != this) check(cudaStreamWaitEvent(sender.stream_, received_, 0), "the columns of another device");
+}
+
+void CudaKernels::clear(Activations& to) {
+  const ActivationView view = write_as(to, false);
+  check(cudaMemsetAsync(view.data, 0, size_t(tokens()) * view.stride * sizeof(float), stream_), "clearing activations");
 }
 
 double CudaKernels::seconds_of(const std::function<void()>& work) {

@@ -47,6 +47,12 @@ void layer_norm_rows(const StepView& step, int first_row, const ActivationView& 
 // to (rows, columns) fp32 += bias
 void add_bias(const float* bias, int rows, const ActivationView& to, cudaStream_t stream);
 
+// to (tokens, columns) fp32 += the parts, added up in their order; those of other devices are read where they are
+void add_parts(const PartsView& parts, int tokens, const ActivationView& to, cudaStream_t stream);
+
+// to (rows, first_column ...) fp32 = from (rows, columns) fp32, which may be another device's
+void copy_columns(const ActivationView& from, int rows, int first_column, const ActivationView& to, cudaStream_t stream);
+
 // out (rows, columns) fp16 = silu(gate) * up, where gate_up is what matmul or gemm left of such a matrix as it is packed
 void swiglu(const ActivationView& gate_up, int rows, const ActivationView& out, cudaStream_t stream);
 

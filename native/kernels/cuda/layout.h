@@ -107,6 +107,13 @@ __host__ __device__ constexpr int gemm_rows(int rows) {
 }
 inline int padded_rows(int rows_max) { return round_up(rows_max, gemm_rows(rows_max)); }
 
+// Rows of fp32 that devices have computed of one sum, alike on each.
+struct PartsView {
+  const float* parts[tensor_parallel_max] = {};
+  int64_t stride;
+  int count;
+};
+
 // An AdapterPart: its matrices as rows, which are padded with zeros to whole units.
 struct AdapterPartView {
   const half* a;  // (rank, a_stride)

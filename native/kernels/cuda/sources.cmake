@@ -1,6 +1,6 @@
 # The backend's sources, which CUDA and the emulator share. What is small is compiled as one file: nvcc spends seconds on its own headers
 # before it comes to a kernel.
-set(small_kernels adapters attention bias embed fill layer_norm pack place_qkv positions references rms_norm rope swiglu)
+set(small_kernels adapters attention bias embed fill layer_norm pack parts place_qkv positions references rms_norm rope swiglu)
 set(together "")
 set(apart "")
 file(GLOB kernels CONFIGURE_DEPENDS ${CMAKE_CURRENT_LIST_DIR}/*.cu)

@@ -15,7 +15,7 @@ constexpr size_t spare_slots = 4;  // free ones, whose rows may still be on thei
 
 UploadRing::Slot::Slot(size_t bytes) : host(bytes, "pinned memory for loading"), device(bytes, "memory for loading") {}
 
-void UploadRing::upload(const WeightView& to, int first_row, int rows, const Kernels::WriteRows& write) {
+void UploadRing::upload(const WeightView& to, int first_row, int rows, const Kernels::WriteRows& write, const float* scales) {
   const size_t row_bytes = size_t(to.inputs) * sizeof(uint16_t) + (to.codes != nullptr ? 2 * sizeof(float) : 0);
   const int rows_a_slot = std::max(1, int(slot_bytes_ / row_bytes));
   for (int row = 0; row < rows; row += rows_a_slot) {
@@ -24,7 +24,7 @@ void UploadRing::upload(const WeightView& to, int first_row, int rows, const Ker
     slot->stream.synchronize();
     write(row, count, slot->host.as<uint16_t>());
     if (to.codes != nullptr)
-      send_as_fp8(*slot, to, first_row + row, count);
+      send_as_fp8(*slot, to, first_row + row, count, scales != nullptr ? scales + row : nullptr);
     else
       send(*slot, to, first_row + row, count);
   }
@@ -36,13 +36,14 @@ void UploadRing::send(const Slot& slot, const WeightView& to, int first_row, int
 }
 
 // The codes overwrite the halves, and the scales lie behind them.
-void UploadRing::send_as_fp8(const Slot& slot, const WeightView& to, int first_row, int rows) {
+void UploadRing::send_as_fp8(const Slot& slot, const WeightView& to, int first_row, int rows, const float* given_scales) {
   const auto* halves = slot.host.as<uint16_t>();
   const size_t codes_bytes = (size_t(rows) * to.inputs + sizeof(float) - 1) / sizeof(float) * sizeof(float);
   std::vector<float> scales(rows);
   for (int row = 0; row < rows; row++) {
     const int64_t begin = int64_t(row) * to.inputs;
-    scales[row] = quantize_row(halves + begin, to.inputs, slot.host.as<uint8_t>() + begin);
+    scales[row] = given_scales != nullptr ? given_scales[row] : row_scale(halves + begin, to.inputs);
+    quantize(halves + begin, to.inputs, scales[row], slot.host.as<uint8_t>() + begin);
   }
   std::copy(scales.begin(), scales.end(), reinterpret_cast<float*>(slot.host.as<char>() + codes_bytes));
   copy(slot, codes_bytes + scales.size() * sizeof(float));

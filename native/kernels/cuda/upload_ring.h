@@ -18,7 +18,8 @@ namespace ziya::ZIYA_DEVICE {
 class UploadRing {
  public:
   explicit UploadRing(size_t slot_bytes) : slot_bytes_(slot_bytes) {}
-  void upload(const WeightView& to, int first_row, int rows, const Kernels::WriteRows& write);
+  // As Kernels::upload_rows.
+  void upload(const WeightView& to, int first_row, int rows, const Kernels::WriteRows& write, const float* scales);
   // Waits until all that was uploaded is packed, and gives the slots back. Beside no upload.
   void clear();
 
@@ -44,7 +45,7 @@ class UploadRing {
   };
   // What the slot holds goes to its device memory, and from there into the matrix.
   static void send(const Slot& slot, const WeightView& to, int first_row, int rows);
-  static void send_as_fp8(const Slot& slot, const WeightView& to, int first_row, int rows);
+  static void send_as_fp8(const Slot& slot, const WeightView& to, int first_row, int rows, const float* given_scales);
   static void copy(const Slot& slot, size_t bytes);
   Slot& acquire();
   void release(Slot& slot);

@@ -11,6 +11,8 @@
 #include <map>
 #include <mutex>
 #include <optional>
+#include <set>
+#include <stdexcept>
 #include <utility>
 
 namespace ziya::emulator {
@@ -40,6 +42,9 @@ std::map<void*, Allocation> allocations;
 std::map<const void*, size_t> pinned;  // their bytes
 int devices = 1;
 int compute_capability = 9;
+bool has_peer_access = true;
+std::set<std::pair<int, int>> peers;  // the first may read the other's memory
+thread_local int chosen_device = 0;
 size_t memory_max = size_t(8) << 30;
 size_t in_use = 0;
 Pace pace = Pace::late;
@@ -151,6 +156,10 @@ void finish_everything() {
 
 void set_devices(int count) { devices = count; }
 void set_compute_capability(int major) { compute_capability = major; }
+void set_peer_access(bool can) {
+  has_peer_access = can;
+  peers.clear();
+}
 void set_pace(Pace new_pace, uint64_t seed) {
   const std::lock_guard lock(mutex);
   pace = new_pace;
@@ -175,7 +184,21 @@ cudaError_t cudaGetDeviceCount(int* count) {
   return cudaSuccess;
 }
 
-cudaError_t cudaSetDevice(int device) { return device >= 0 && device < devices ? cudaSuccess : cudaErrorInvalidValue; }
+cudaError_t cudaSetDevice(int device) {
+  if (device < 0 || device >= devices) return cudaErrorInvalidValue;
+  chosen_device = device;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer) {
+  *can = has_peer_access && device != peer;
+  return cudaSuccess;
+}
+
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned) {
+  if (!has_peer_access || peer == chosen_device) return cudaErrorInvalidValue;
+  return peers.insert({chosen_device, peer}).second ? cudaSuccess : cudaErrorPeerAccessAlreadyEnabled;
+}
 
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int) {
   // Few multiprocessors, so that small tests have more tiles than blocks.
@@ -248,6 +271,8 @@ cudaError_t cudaFreeHost(void* pointer) {
 
 void enqueue(cudaStream_t stream, Operation operation) {
   if (stream == nullptr) return perform({std::move(operation), nullptr});
+  if (operation.kernel != nullptr && stream->device != chosen_device)
+    throw std::runtime_error(std::string("kernel ") + operation.kernel->kernel + " is launched on a stream of a device that was not chosen");
   {
     const std::lock_guard lock(mutex);
     if (stream->capturing != nullptr) return stream->capturing->operations.push_back(std::move(operation));
@@ -290,7 +315,7 @@ cudaError_t cudaMemsetAsync(void* to, int value, size_t bytes, cudaStream_t stre
 
 cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) {
   const std::lock_guard lock(mutex);
-  *stream = streams.emplace_back(new Stream{.pace = pace});
+  *stream = streams.emplace_back(new Stream{.device = chosen_device, .pace = pace});
   return cudaSuccess;
 }
 
@@ -310,7 +335,7 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream) {
 }
 
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) {
-  *event = new Event;
+  *event = new Event{.device = chosen_device};
   return cudaSuccess;
 }
 
@@ -320,7 +345,8 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 }
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
-  *event = {stream, enqueued_on(stream)};
+  if (event->device != stream->device) return cudaErrorInvalidResourceHandle;
+  *event = {event->device, stream, enqueued_on(stream)};
   return outcome();
 }
 
@@ -378,6 +404,7 @@ cudaError_t cudaGetLastError() { return outcome(); }
 
 const char* cudaGetErrorString(cudaError_t error) {
   if (error == cudaErrorLaunchFailure) return "unspecified launch failure";
+  if (error == cudaErrorInvalidResourceHandle) return "invalid resource handle";
   if (error == cudaErrorStreamCaptureUnsupported) return "operation not permitted when stream is capturing";
   return error == cudaSuccess ? "no error" : error == cudaErrorMemoryAllocation ? "out of memory" : "invalid value";
 }

@@ -20,6 +20,8 @@ enum cudaError_t {
   cudaSuccess = 0,
   cudaErrorInvalidValue = 1,
   cudaErrorMemoryAllocation = 2,
+  cudaErrorInvalidResourceHandle = 400,
+  cudaErrorPeerAccessAlreadyEnabled = 704,
   cudaErrorLaunchFailure = 719,
   cudaErrorStreamCaptureUnsupported = 900,
 };
@@ -45,6 +47,7 @@ enum class Pace {
 };
 
 struct Stream {
+  int device = 0;
   Graph* capturing = nullptr;
   Pace pace = Pace::late;
   std::deque<Operation> waiting;
@@ -52,6 +55,7 @@ struct Stream {
 };
 using cudaStream_t = Stream*;
 struct Event {
+  int device = 0;
   Stream* stream = nullptr;  // null until it is recorded
   uint64_t enqueued = 0;     // operations of the stream that it comes after
 };
@@ -71,6 +75,8 @@ struct cudaDeviceProp {
 void set_devices(int count);
 void set_memory_max(size_t bytes);
 void set_compute_capability(int major);
+// Whether a device can read another's memory.
+void set_peer_access(bool can);
 // Sets the order of the streams made from now on.
 void set_pace(Pace pace, uint64_t seed = 1);
 // The device is as after a sticky error: nothing is done any more, and every call says so.
@@ -87,6 +93,8 @@ uint64_t take_download_digest();
 cudaError_t cudaGetDeviceCount(int* count);
 cudaError_t cudaSetDevice(int device);
 cudaError_t cudaGetDeviceProperties(cudaDeviceProp* properties, int device);
+cudaError_t cudaDeviceCanAccessPeer(int* can, int device, int peer);
+cudaError_t cudaDeviceEnablePeerAccess(int peer, unsigned flags);  // of the device that this thread chose
 cudaError_t cudaMemGetInfo(size_t* free_bytes, size_t* total_bytes);
 cudaError_t cudaMalloc(void** pointer, size_t bytes);  // poisoned, or sparse from 1 GB on; a page that nobody may touch follows
 cudaError_t cudaFree(void* pointer);                   // aborts when the slack after the last byte was written
