@@ -65,10 +65,10 @@ void a_product_in_parts_is_within_its_roundings(const Device& device, Random& ra
   const ModelShape shape = random_shape(random, device.ranks);
   const int outputs = shape.hidden_size, inputs = device.ranks * random.between(1, 90), tokens = random.between(1, 40);
   Bench b(device, random, shape);
-  b.begin(tokens);
   Doubles weights;
   for (int i = 0; i < outputs * inputs; i++) weights.push_back(rounded_to_half(random.normal(1 / std::sqrt(float(inputs)))));
   const auto matrix = b.upload(outputs, inputs, MatrixLayout::plain, weights, WeightFormat::fp16, Share::inputs);
+  b.begin(tokens);
   Floats x = b.random_rows(tokens, inputs);
   for (float& value : x) value = float(rounded_to_half(value));
   const Floats before = b.random_rows(tokens, outputs);
@@ -97,8 +97,8 @@ void fp8_codes_are_those_of_one_device(const Device& one, const Device& several,
     std::vector<Floats> results;
     for (const Device& device : {one, several}) {
       Bench b(device, random, shape);
-      b.begin(inputs);
       const auto matrix = b.upload(outputs, inputs, MatrixLayout::plain, weights, WeightFormat::fp8, share);
+      b.begin(inputs);
       Floats units(size_t(inputs) * inputs);
       for (int i = 0; i < inputs; i++) units[i * inputs + i] = 1;
       const auto in = b.kernels->make_activations(batch_tokens_max, inputs, share == Share::inputs ? Share::outputs : Share::whole);
