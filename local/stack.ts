@@ -34,6 +34,8 @@ export interface StackOptions {
   verify?: boolean
   /** Of its layers' matrices, in our own engine. */
   weights?: 'fp16' | 'fp8'
+  /** Devices that compute every layer together, in our own engine. */
+  tensor_parallel?: number
   /** LoRA adapters over it. */
   adapters?: readonly { name: string; dir: string }[]
   /** An engine that is there already, in place of our own. */
@@ -161,9 +163,10 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
 }
 
 /** What is said of a folder of our own engine's. */
-function ownFlags({ rope_theta, verify, weights, adapters = [] }: Settings) {
+function ownFlags({ rope_theta, verify, weights, tensor_parallel = 1, adapters = [] }: Settings) {
   return {
     ...(weights === 'fp8' && { weights }),
+    ...(tensor_parallel > 1 && { tensor_parallel: String(tensor_parallel) }),
     ...(rope_theta && { rope_theta }),
     ...(verify && { verify: 'on' }),
     lora: adapters.map(({ name, dir }) => `${name}=${dir}`),

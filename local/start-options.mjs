@@ -10,8 +10,8 @@ import { readDatabaseUrl } from './database-url.mjs'
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [--rope-theta N]
-                 [--lora NAME=DIR …] [--weights fp16|fp8] [--database URL] [--data DIR] [--verify]
-                 [--once]
+                 [--lora NAME=DIR …] [--weights fp16|fp8] [--tensor-parallel N] [--database URL] [--data DIR]
+                 [--verify] [--once]
        npm start -- --upstream URL [--upstream-model NAME] [--upstream-kind KIND] [--upstream-key-file FILE]
                 [--context-tokens N] …
   --port N         the gateway's port (8787)
@@ -20,6 +20,8 @@ export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [-
   --rope-theta N   of a model whose config.json has none; that of LLaMA 1 is 10000
   --lora NAME=DIR  a LoRA adapter over the model, which is then asked by that name; as many as there are
   --weights fp8    the layers' matrices as 8 bits a number: half the memory, nearly the same answers (docs/operations.md)
+  --tensor-parallel N
+                   2 to 8 devices that compute every layer together (docs/operations.md); without GPUs this machine stands for all
   --upstream URL   an engine that is there already, such as http://host:8000/v1 of vLLM, instead of our own; or a file of
                    several (docs/scale-out.md). With --model its prompts are counted here and sent as token ids
   --upstream-model NAME, --upstream-kind vllm|sglang|openai, --upstream-key-file FILE, --context-tokens N
@@ -38,6 +40,7 @@ const flags = {
   'rope-theta': { type: 'string' },
   lora: { type: 'string', multiple: true },
   weights: { type: 'string' },
+  'tensor-parallel': { type: 'string' },
   upstream: { type: 'string' },
   'upstream-model': { type: 'string' },
   'upstream-kind': { type: 'string' },
@@ -71,6 +74,7 @@ function checked({
   'rope-theta': rope_theta,
   lora = [],
   weights,
+  'tensor-parallel': tensor_parallel,
   database,
   data,
   verify,
@@ -87,6 +91,7 @@ function checked({
     rope_theta: checkedTheta(rope_theta),
     adapters: checkedAdapters(lora, upstream),
     weights: checkedWeights(weights, upstream),
+    tensor_parallel: checkedTensorParallel(tensor_parallel, upstream),
     upstream: checkedUpstream(upstream),
     database_url: database ?? null,
     data_dir: resolve(data),
@@ -129,6 +134,13 @@ function checkedWeights(weights = 'fp16', { upstream }) {
   if (weights === 'fp8' && upstream !== undefined)
     throw new Error('--weights needs our own engine: another is told of its weights where it is started')
   return weights
+}
+
+function checkedTensorParallel(text = '1', { upstream }) {
+  if (!/^[1-8]$/.test(text)) throw new Error(`--tensor-parallel ${text} is not a number of devices from 1 to 8`)
+  if (text !== '1' && upstream !== undefined)
+    throw new Error('--tensor-parallel needs our own engine: another is told of its devices where it is started')
+  return Number(text)
 }
 
 function checkedTheta(text) {

@@ -21,6 +21,8 @@ test.each([
   ['--device', { device: 'tpu' }],
   ['--weights', { weights: 'int4' }],
   ['--weights', { weights: 'fp8', upstream: 'http://a/v1' }],
+  ['--tensor-parallel', { 'tensor-parallel': '9' }],
+  ['--tensor-parallel', { 'tensor-parallel': '2', upstream: 'http://a/v1' }],
   ['--blocks', { blocks: '0' }],
   ['--gateway-url', { 'gateway-url': 'nowhere' }],
   ['--ticket-keys', { 'ticket-keys': 'short' }],
@@ -67,6 +69,11 @@ test('GPUs are named by their numbers', () => {
 test('weights are fp16 unless fp8 is asked for', () => {
   expect(engineOptions(readConfig(flags(), {})).weights).toBe('fp16')
   expect(engineOptions(readConfig(flags({ weights: 'fp8' }), {})).weights).toBe('fp8')
+})
+
+test('a device is alone unless several are asked for', () => {
+  expect(engineOptions(readConfig(flags(), {})).tensor_parallel).toBe(1)
+  expect(engineOptions(readConfig(flags({ 'tensor-parallel': '4' }), {})).tensor_parallel).toBe(4)
 })
 
 test('without a number of blocks the engine decides', () => {

@@ -62,7 +62,7 @@ export interface AdapterSource {
 }
 
 export interface EngineOptions {
-  device: string // auto, cpu, cuda:N, or cuda:N,M,… by ranges of layers
+  device: string // auto, cpu, cuda:N, or cuda:N,M,… by ranges of layers, tensor_parallel devices a range
   threads: number // 0 = physical cores
   blocks: number // of BLOCK_TOKENS each; 0 = every sequence at full context, or what the memory holds of that
   batch_tokens_max: number
@@ -70,6 +70,8 @@ export interface EngineOptions {
   isa?: 'auto' | 'avx512' | 'avx2' | 'scalar'
   /** Of the layers' matrices: fp8 are half the bytes, rounded when they are loaded. fp16 without it. */
   weights?: 'fp16' | 'fp8'
+  /** So many devices compute every layer together, each with some heads and columns of it. 1 without it. */
+  tensor_parallel?: number
   /** A sequence's adapter is its place here. */
   adapters?: readonly AdapterSource[]
 }

@@ -85,11 +85,12 @@ describe('over HTTP, with the fake engine', () => {
   }
 })
 
-test('with the addon a sequence draws the same tokens, as likely, in every history', async () => {
+const sameInEveryHistory = async (tensor_parallel: number) => {
   const random = seededRandom()
   const model = readModelFolder(testData('stories260K'))
   const most = { blocks: 64, batch_tokens_max: 64, sequences_max: 40, waiting_max: 100 }
-  const engine = await loadEngine(model.shape, model.tensors, { device: 'cpu', threads: 1, ...most }, () => {})
+  const options = { device: 'cpu', threads: 1, tensor_parallel, ...most }
+  const engine = await loadEngine(model.shape, model.tensors, options, () => {})
   // Whatever is drawn, drafts come true in the last.
   const drawn = [...Array.from({ length: 8 }, () => drawSequence(random)), repeating(model.tokenizer)]
   const alone: Drawn[] = []
@@ -119,7 +120,12 @@ test('with the addon a sequence draws the same tokens, as likely, in every histo
   expect(drafts_accepted + speculating.status.drafts_accepted).toBeGreaterThan(0)
   expect(preemptions).toBeGreaterThan(0)
   await engine.close()
-})
+}
+
+test.each([1, 2])(
+  'with the addon a sequence draws the same tokens, as likely, in every history, on %i devices',
+  sameInEveryHistory,
+)
 
 describe('with drafts the addon draws the same tokens, as likely', () => {
   const on: Record<string, Partial<RowSampling> & { output_tokens_min?: number }> = {
