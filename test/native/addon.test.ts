@@ -171,6 +171,14 @@ describe('info and load', () => {
     expect(new Set([ours, ...others]).size).toBe(6)
   })
 
+  test('what so many devices cannot share is refused by name', async () => {
+    const refused = loadStories(model, { tensor_parallel: 3 })
+    await expect(refused).rejects.toMatchObject({
+      code: 'bad_shape',
+      message: 'tensor_parallel 3: so many devices cannot share heads: 8',
+    })
+  })
+
   test('progress ends at the total', async () => {
     const seen: [number, number][] = []
     const other = await loadEngine(model.shape, model.tensors, options, (done, total) => seen.push([done, total]))

@@ -11,6 +11,7 @@
 #include "kernels/cuda/cuda_kernels.h"
 #include "kernels/emulator/ptx.h"
 #include "kernels/emulator/runtime.h"
+#include "kernels/tensor_parallel.h"
 #include "reference.h"
 
 namespace ziya::test {
@@ -448,43 +449,62 @@ std::vector<StepBatch> steps_of_two_rounds(Random& random) {
   return batches;
 }
 
-// On devices of which one is as far ahead of another as its waits let it be, each step begun before the one ahead is read.
-void a_device_overwrites_nothing_that_another_reads(Random& random) {
+// Of steps each of which is begun before the one ahead is read, on devices of which one is as far ahead of another as its waits let it be: of
+// ranges of layers, or ranks of all of them.
+std::vector<float> logprobs_with(const RandomModel& weights, const std::vector<StepBatch>& batches, const std::vector<Pace>& paces, uint64_t seed,
+                                 bool are_ranks) {
   const StepLimits limits = {.batch_tokens_max = 32, .sequences_max = 4, .blocks = 32};
+  const int count = int(paces.size()), ranks = are_ranks ? count : 1;
+  const std::atomic<bool> not_cancelled{false};
+  emulator::set_devices(count);
+  std::vector<std::unique_ptr<Kernels>> kernels, together;
+  for (int device = 0; device < count; device++) {
+    emulator::set_pace(paces[device], seed);
+    kernels.push_back(emulator::make_kernels(shape_of_rank(weights.shape, ranks), limits, {.device = device}));
+  }
+  emulator::set_pace(Pace::late);
+  if (ranks > 1) together.push_back(make_tensor_parallel(weights.shape, limits, std::move(kernels)));
+  const Devices devices(std::move(ranks > 1 ? together : kernels), weights.shape.layers);
+  const auto model = load_model(weights, limits, devices);
+  std::vector<float> logprobs;
+  std::vector<StepResult> begun;
+  for (size_t i = 0; i <= batches.size(); i++) {
+    if (i < batches.size()) begun.push_back(model->begin(batches[i], not_cancelled));
+    if (i == 0) continue;
+    model->finish(begun[i - 1]);
+    logprobs.insert(logprobs.end(), begun[i - 1].logprobs.begin(), begun[i - 1].logprobs.end());
+  }
+  return logprobs;
+}
+
+void a_device_overwrites_nothing_that_another_reads(Random& random) {
+  constexpr Pace late = Pace::late, early = Pace::early;
   const RandomModel weights = random_model(wide_shape, random);
   const std::vector<StepBatch> batches = steps_of_two_rounds(random);
   const uint64_t seed = random.bits();
-  const std::atomic<bool> not_cancelled{false};
-  const auto logprobs_with = [&](const std::vector<Pace>& paces, int round) {
-    std::vector<std::unique_ptr<Kernels>> kernels;
-    for (const Pace pace : paces) {
-      emulator::set_pace(pace, seed + round);
-      kernels.push_back(emulator::make_kernels(wide_shape, limits, {}));
-    }
-    emulator::set_pace(Pace::late);
-    const Devices devices(std::move(kernels), wide_shape.layers);
-    const auto model = load_model(weights, limits, devices);
-    std::vector<float> logprobs;
-    std::vector<StepResult> begun;
-    for (size_t i = 0; i <= batches.size(); i++) {
-      if (i < batches.size()) begun.push_back(model->begin(batches[i], not_cancelled));
-      if (i == 0) continue;
-      model->finish(begun[i - 1]);
-      logprobs.insert(logprobs.end(), begun[i - 1].logprobs.begin(), begun[i - 1].logprobs.end());
-    }
-    return logprobs;
-  };
-  const std::vector<float> want = logprobs_with({Pace::late}, 0);
+  const std::vector<float> want = logprobs_with(weights, batches, {late}, seed, false);
   expect(std::set<float>(want.begin(), want.end()).size() == want.size(), "no step would go unnoticed for another");
   const Device slow = emulated("", {});
-  const std::vector<std::vector<Pace>> all = [] {
-    using enum Pace;
-    return std::vector<std::vector<Pace>>{{early}, {late, late}, {early, late}, {late, early}, {early, late, early}, {late, early, late}};
-  }();
+  const std::vector<std::vector<Pace>> all = {{early}, {late, late}, {early, late}, {late, early}, {early, late, early}, {late, early, late}};
   for (const auto& paces : cases_of(slow, random, all, 3))
-    expect(logprobs_with(paces, 0) == want, "of " + std::to_string(paces.size()) + " devices one overwrote what another still read");
+    expect(logprobs_with(weights, batches, paces, seed, false) == want, "of " + std::to_string(paces.size()) + " devices one overwrote what another still read");
   for (int round = 0; round < (takes_all_cases() ? 12 : 3); round++)
-    expect(logprobs_with(std::vector<Pace>(1 + round % 3, Pace::random), round) == want, "by chance, in round " + std::to_string(round));
+    expect(logprobs_with(weights, batches, std::vector<Pace>(1 + round % 3, Pace::random), seed + round, false) == want, "by chance, in round " + std::to_string(round));
+}
+
+void a_rank_overwrites_nothing_that_another_reads(Random& random) {
+  constexpr Pace late = Pace::late, early = Pace::early;
+  const RandomModel weights = random_model(wide_shape, random);
+  const std::vector<StepBatch> batches = steps_of_two_rounds(random);
+  const uint64_t seed = random.bits();
+  for (const int ranks : {2, 4}) {
+    const std::vector<float> want = logprobs_with(weights, batches, std::vector<Pace>(ranks, late), seed, true);
+    std::vector<std::vector<Pace>> all(takes_all_cases() ? 12 : 2, std::vector<Pace>(ranks, Pace::random));
+    for (int ahead = 0; ahead < ranks; ahead++)
+      for (auto& paces : {&all.emplace_back(ranks, late), &all.emplace_back(ranks, early)}) (*paces)[ahead] = (*paces)[ahead] == late ? early : late;
+    for (const auto& paces : cases_of(emulated("", {}), random, all, 3))
+      expect(logprobs_with(weights, batches, paces, random.bits(), true) == want, "of " + std::to_string(ranks) + " ranks one overwrote what another still read");
+  }
 }
 
 // It is refused when its words are put together, in memory from which the step before the one ahead may still be copied.
@@ -663,6 +683,26 @@ void random_weights_are_normal(Random& random) {
   expect(std::set<float>(weights.begin(), weights.end()).size() > weights.size() / 3, "different ones");
 }
 
+void devices_that_do_not_reach_each_other_are_refused(Random&) {
+  const StepLimits limits = {.batch_tokens_max = 8, .sequences_max = 1, .blocks = 8};
+  const ModelShape shape = small_shape(20, 64);
+  emulator::set_devices(2);
+  const auto make_both = [&] {
+    std::vector<std::unique_ptr<Kernels>> ranks;
+    for (const int device : {0, 1}) ranks.push_back(emulator::make_kernels(shape_of_rank(shape, 2), limits, {.device = device}));
+    return make_tensor_parallel(shape, limits, std::move(ranks));
+  };
+  emulator::set_peer_access(false);
+  const std::string refusal = error_text([&] { make_both(); });
+  emulator::set_peer_access(true);
+  expect(refusal == "cuda:0 cannot read the memory of cuda:1, which tensor parallelism needs", refusal);
+  for (int times = 0; times < 2; times++) make_both();
+  for (const int device : {0, 1}) {
+    emulator::cudaSetDevice(device);
+    expect(emulator::cudaDeviceEnablePeerAccess(1 - device, 0) == emulator::cudaErrorPeerAccessAlreadyEnabled, "each reaches the other");
+  }
+}
+
 void every_step_was_a_graph(const Test& recorded, Random& random) {
   const int launches_before = emulator::graph_launches();
   recorded.body(random);
@@ -686,6 +726,8 @@ std::vector<Test> emulator_tests() {
       {"emulator: an engine refuses too little memory by name", an_engine_refuses_too_little_memory},
       {"emulator: a lost device fails every step", a_lost_device_fails_every_step},
       {"emulator: a device overwrites nothing that another still reads", a_device_overwrites_nothing_that_another_reads},
+      {"emulator: a rank overwrites nothing that another still reads", a_rank_overwrites_nothing_that_another_reads},
+      {"emulator: devices that do not reach each other are refused by name", devices_that_do_not_reach_each_other_are_refused},
       {"emulator: a refused step leaves those that wait as they are", a_refused_step_leaves_those_that_wait_as_they_are},
       {"emulator: attention is the same whole and in parts", attention_is_the_same_whole_and_in_parts},
       {"emulator: an older device runs what it can", an_older_device_runs_what_it_can},

@@ -52,7 +52,7 @@ const by_test: Record<string, Broken[]> = {
     ['layout', 'k / 8 % 2 * 4 + row / 8 % 2 * 2', 'k / 8 % 2 * 2 + row / 8 % 2 * 2'],
     ['pack', 'scales)[packed_row] = scales[row]', 'scales)[packed_row] = scales[row / 2]'],
     ['pack', 'k + 1 < to.inputs ? from[1] : 0', 'from[0]'],
-    ['upload_ring', 'scales[row] = quantize_row(halves + begin', 'scales[row] = quantize_row(halves'],
+    ['upload_ring', 'row_scale(halves + begin', 'row_scale(halves'],
   ],
   'emulator, simple: fp8 weights': [
     ['matmul', 'apart & 0x7f007f00u) >> 1', 'apart & 0x7e007e00u) >> 1'],
@@ -177,10 +177,43 @@ const by_test: Record<string, Broken[]> = {
   'emulator: a device overwrites': [
     ['cuda_kernels', 'cudaStreamWaitEvent(sender.stream_, received_, 0)', 'cudaStreamWaitEvent(stream_, received_, 0)'],
     ['cuda_kernels', 'received_.record(stream_);', ''],
-    ['cuda_kernels', 'cudaStreamWaitEvent(stream_, sender.computed_, 0)', 'cudaGetLastError()'],
+    ['cuda_kernels', 'cudaStreamWaitEvent(stream_, sender.computed_, 0), "what', 'cudaGetLastError(), "what'],
     ['cuda_kernels', 'sender.computed_.record(sender.stream_);', ''],
     ['cuda_kernels', 'cudaStreamWaitEvent(stream_, from.computed_, 0)', 'cudaGetLastError()'],
     ['cuda_kernels', '    from.computed_.record(from.stream_);', ''],
+  ],
+  // What ranks have of a whole, and what they give each other.
+  'emulator: tensor parallel: a product': [
+    ['../tensor_parallel', 'own(to).columns[rank].front()', 'own(to).columns[0].front()'],
+  ],
+  'emulator: tensor parallel: fp8': [
+    ['../tensor_parallel', '(row) * inputs, inputs));', '(row) * inputs, inputs / ranks()));'],
+  ],
+  'emulator: every rank': [
+    ['cuda_kernels', 'view.parts[i] = own', 'view.parts[(i + device_.device) % parts.size()] = own'],
+    ['parts', 'i < parts.count', 'i < parts.count - 1'],
+  ],
+  "emulator, tensor parallel 2: a model's logits": [
+    ['../tensor_parallel', 'shape_.kv_heads * rank / ranks()', 'shape_.kv_heads * 0 / ranks()'],
+    ['../tensor_parallel', 'even(size / 2, size / 2)', 'even(0, size / 2)'],
+    ['../tensor_parallel', 'rows, ids.begin, of_rank', 'rows, 0, of_rank'],
+    [
+      '../tensor_parallel',
+      'kernels.add_bias(of_rank(bias, rank), of_rank(residual, rank));',
+      'for (int i = 0; i < ranks(); i++) kernels.add_bias(of_rank(bias, rank), of_rank(residual, rank));',
+    ],
+    ['../tensor_parallel', '    ranks_[rank]->select();\n', ''],
+    ['cuda_kernels', 'cudaStreamWaitEvent(stream_, sender.computed_, 0), "the parts', 'cudaGetLastError(), "the parts'],
+    ['../tensor_parallel', 'kernels.end_part();\n    parts', 'parts'],
+    ['cuda_kernels', 'cudaStreamWaitEvent(stream_, sender.computed_, 0), "what', 'cudaGetLastError(), "what'],
+  ],
+  'emulator: a rank overwrites': [['../tensor_parallel', 'turn_ = 1 - turn_', 'turn_ = 0']],
+  'emulator, tensor parallel 2: more rows': [
+    ['cuda_kernels', 'cudaStreamWaitEvent(sender.stream_, received_, 0)', 'cudaGetLastError()'],
+  ],
+  'emulator, tensor parallel 2: adapters of a model': [
+    ['../tensor_parallel', '    kernels.clear(part);\n', ''],
+    ['../tensor_parallel', '{0, part.first_output}', '{0, 0}'],
   ],
   'emulator: rows of weights': [
     ['cuda_kernels', 'if (!are_weights_packed_) ring_.clear();', ''],

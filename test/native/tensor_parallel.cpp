@@ -61,7 +61,7 @@ void every_rank_adds_up_the_same(const Device& device, const MakeRank& make_rank
 
 // Two orders of one sum of products in fp32 differ by no more than the roundings of both: as many as it has terms, each of half a unit in the
 // last place of what has been added up. Inputs are exact in fp16, and so are weights.
-void a_product_in_parts_is_within_its_roundings(const Device& device, Random& random) {
+void a_product_in_parts_is_within_its_roundings(const Device&, const Device& device, Random& random) {
   const ModelShape shape = random_shape(random, device.ranks);
   const int outputs = shape.hidden_size, inputs = device.ranks * random.between(1, 90), tokens = random.between(1, 40);
   Bench b(device, random, shape);
@@ -112,28 +112,31 @@ void fp8_codes_are_those_of_one_device(const Device& one, const Device& several,
   }
 }
 
-void the_embedded_model_writes_the_same(const Device& one, const Device& several, Random&) {
+std::vector<int32_t> greedy_tokens(const SafetensorsFile& file, std::unique_ptr<Kernels> kernels, const StepLimits& limits, int count) {
+  const ModelShape shape = file.shape();
+  const Devices devices(std::move(kernels), shape.layers);
+  const auto model = make_llama(shape, limits, devices);
+  load_weights(model->weights(), file.placed(shape), 1, {nullptr, not_cancelled});
+  std::vector<int32_t> next = {1, 300, 301, 302, 303, 304}, all;
+  int start = 0;
+  while (int(all.size()) < count) {
+    all.push_back(model->step(greedy_batch({{next, start, {0, 1, 2, 3, 4, 5, 6, 7}}}), not_cancelled).tokens[0]);
+    start += int(next.size());
+    next = {all.back()};
+  }
+  return all;
+}
+
+void the_embedded_model_writes_what_one_cpu_does(const Device&, const Device& several, Random&) {
   const auto file = read_safetensors(ZIYA_ROOT "/models/ziya-coding-mini/model.safetensors");
   if (!file) {
     std::printf("no embedded model here: its greedy tokens are not compared\n");
     return;
   }
-  const ModelShape shape = file->shape();
   const StepLimits limits = {.batch_tokens_max = 32, .sequences_max = 1, .blocks = 8};
-  const auto tokens_of = [&](const Device& device) {
-    const Devices devices(device.make(shape, limits, 1), shape.layers);
-    const auto model = make_llama(shape, limits, devices);
-    load_weights(model->weights(), file->placed(shape), 1, {nullptr, not_cancelled});
-    std::vector<int32_t> next = {1, 300, 301, 302, 303, 304}, all;
-    int start = 0;
-    for (int i = 0; i < (takes_all_cases() ? 64 : several.is_slow ? 4 : 32); i++) {
-      all.push_back(model->step(greedy_batch({{next, start, {0, 1, 2, 3, 4, 5, 6, 7}}}), not_cancelled).tokens[0]);
-      start += int(next.size());
-      next = {all.back()};
-    }
-    return all;
-  };
-  expect(tokens_of(one) == tokens_of(several), "greedy tokens");
+  const int count = takes_all_cases() ? 64 : several.is_slow ? 4 : 32;
+  const auto want = greedy_tokens(*file, make_cpu_kernels(file->shape(), limits, 1, CpuIsa::automatic), limits, count);
+  expect(greedy_tokens(*file, several.make(file->shape(), limits, 1), limits, count) == want, "greedy tokens on " + several.name);
 }
 
 uint64_t digest_on(const Device& device, const RandomModel& random) {
@@ -183,19 +186,22 @@ std::vector<Test> tensor_parallel_tests(const Device& device, const MakeRank& ma
   std::vector<Test> tests = {{device.name + ": every rank adds up the same bytes, in the order of the ranks",
                               [=](Random& random) { every_rank_adds_up_the_same(device, make_rank, random); }}};
   if (!device.is_slow) tests.push_back({"what ranks cannot share is refused by name", what_cannot_be_shared_is_refused_by_name});
-  for (const int ranks : {2, 4, 8}) {
-    const Device several = together(device, make_rank, ranks);
-    const auto on = [&](const std::string& name, void (*body)(const Device&, const Device&, Random&)) {
-      tests.push_back({several.name + ": " + name, [=](Random& random) { body(device, several, random); }});
-    };
-    on("the embedded model writes what it does on one device", the_embedded_model_writes_the_same);
-    if (ranks == 8 && !takes_all_cases()) continue;
-    on("fp8 codes are those of one device", fp8_codes_are_those_of_one_device);
-    on("weights are shared out, and their digest is that of one device", weights_are_shared_out);
-    tests.push_back({several.name + ": a product in parts is within its roundings", [=](Random& random) { a_product_in_parts_is_within_its_roundings(several, random); }});
+  const auto of_any_degree = [&](const std::string& name, void (*body)(const Device&, const Device&, Random&)) {
+    tests.push_back({device.name + ": tensor parallel: " + name, [=](Random& random) {
+                       for (const int ranks : cases_of<int>(device, random, {2, 4, 8}, 1)) body(device, together(device, make_rank, ranks), random);
+                     }});
+  };
+  of_any_degree("the embedded model writes what it does on one CPU", the_embedded_model_writes_what_one_cpu_does);
+  of_any_degree("fp8 codes are those of one device", fp8_codes_are_those_of_one_device);
+  of_any_degree("weights are shared out, and their digest is that of one device", weights_are_shared_out);
+  of_any_degree("a product in parts is within its roundings", a_product_in_parts_is_within_its_roundings);
+  for (const int ranks : {2, 4}) {
     if (device.is_slow && ranks > 2 && !takes_all_cases()) continue;
-    for (const auto& of : {model_tests, lookahead_tests, adapter_step_tests})
+    const Device several = together(device, make_rank, ranks);
+    for (const auto& of : {model_tests, lookahead_tests})
       for (const Test& test : of(several)) tests.push_back(test);
+    if (device.is_slow && !takes_all_cases()) continue;
+    for (const Test& test : adapter_step_tests(several)) tests.push_back(test);
   }
   return tests;
 }

@@ -204,6 +204,8 @@ class CudaKernels : public Kernels {
 
  private:
   CudaParts possible(CudaParts wanted) const;
+  template <class Copy>
+  void copy_from(const CudaKernels& sender, const Copy& copy);
   int tokens() const { return is_recording_ ? bucket_ : int(batch_->tokens.size()); }
   int logit_rows(int rows) const { return is_recording_ ? std::min(bucket_, logit_rows_max) : rows; }
   bool can_record() const;
@@ -487,11 +489,18 @@ void CudaKernels::receive(const Kernels& other, const Activations& from, int row
   const auto& sender = static_cast<const CudaKernels&>(other);
   const ActivationView source = own(from).view(), target = write_as(to, false);
   sender.computed_.record(sender.stream_);
-  check(cudaStreamWaitEvent(stream_, sender.computed_, 0), "the end of the layers before");
-  check(cudaMemcpyPeerAsync(target.data, device_.device, source.data, sender.device_.device,
-                            size_t(rows) * source.stride * sizeof(float), stream_),
-        "a copy between devices");
-  // The sender's next step, which may be enqueued before this one ran, writes where the copy reads.
+  copy_from(sender, [&] {
+    check(cudaMemcpyPeerAsync(target.data, device_.device, source.data, sender.device_.device,
+                              size_t(rows) * source.stride * sizeof(float), stream_),
+          "a copy between devices");
+  });
+}
+
+template <class Copy>
+void CudaKernels::copy_from(const CudaKernels& sender, const Copy& copy) {
+  check(cudaStreamWaitEvent(stream_, sender.computed_, 0), "what another device computes");
+  copy();
+  // What the sender is asked next, perhaps before this ran, writes where the copy reads.
   received_.record(stream_);
   check(cudaStreamWaitEvent(sender.stream_, received_, 0), "a copy between devices");
 }
@@ -516,7 +525,7 @@ void CudaKernels::add_parts(std::span<const SumPart> parts, Activations& residua
   for (size_t i = 0; i < parts.size(); i++) {
     const auto& sender = static_cast<const CudaKernels&>(parts[i].kernels);
     view.parts[i] = own(parts[i].part).view().row(0);
-    if (&sender != this) check(cudaStreamWaitEvent(stream_, sender.computed_, 0), "the parts of a sum");
+    check(cudaStreamWaitEvent(stream_, sender.computed_, 0), "the parts of a sum");
   }
   ZIYA_DEVICE::add_parts(view, tokens(), own(residual).view(), stream_);
 }
@@ -524,10 +533,7 @@ void CudaKernels::add_parts(std::span<const SumPart> parts, Activations& residua
 void CudaKernels::receive_columns(const Kernels& other, const Activations& from, int rows, int first_column, Activations& to) {
   const auto& sender = static_cast<const CudaKernels&>(other);
   const ActivationView target = write_as(to, false);
-  if (&sender != this) check(cudaStreamWaitEvent(stream_, sender.computed_, 0), "the columns of another device");
-  copy_columns(own(from).view(), rows, first_column, target, stream_);
-  received_.record(stream_);
-  if (&sender != this) check(cudaStreamWaitEvent(sender.stream_, received_, 0), "the columns of another device");
+  copy_from(sender, [&] { copy_columns(own(from).view(), rows, first_column, target, stream_); });
 }
 
 void CudaKernels::clear(Activations& to) {
