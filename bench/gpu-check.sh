@@ -39,10 +39,11 @@ declare -A groups=(
   [sampling]='@: draws |@: filters|@: temperature 0|@: a draw |@: a scored|@: penalties|@: only what|@: the latest|@: extreme|@: a row without'
   [models]="@: a model's|@: values match|@: a token's|@: more rows|@: several devices|@: a cancelled|@: a tiny model|@: the embedded|@: layers that"
   [adapters]='@: adapters'
+  [parallel]='@: every rank|@: tensor parallel|@, tensor parallel'
   [recorded]='@: recorded steps|@: steps begun|@: an engine runs'
 )
-group_names='copies simple gemm fp8 prefill attention sampling models adapters recorded'
-all_stages="machine build bandwidth $(printf 'tests-%s ' $group_names)products steps cublas profile throughput products-fp8 steps-fp8 small $(printf 'suspect-%s ' $group_names)transformers served"
+group_names='copies simple gemm fp8 prefill attention sampling models adapters parallel recorded'
+all_stages="machine build bandwidth $(printf 'tests-%s ' $group_names)products steps cublas profile throughput products-fp8 steps-fp8 steps-tp small $(printf 'suspect-%s ' $group_names)transformers served"
 for name in $only ${!limits[@]}; do
   [[ " $all_stages " == *" $name "* ]] || { echo "no stage is called $name: $all_stages" >&2; exit 2; }
 done
@@ -127,6 +128,21 @@ served() {  # the whole path, with a bill, where Node is there too
   needs npm
   cd "$root" && npm start -- --once
 }
+# As many devices as there are, up to four; in a dry run the emulator stands for both.
+steps_tp() {
+  local devices=0,0
+  local -a sizes=()
+  if [ -z "$is_dry" ]; then
+    sizes=(--sequences 1,32 --contexts 2048 --prompts 2048)
+    needs nvidia-smi
+    case $(nvidia-smi --list-gpus | wc -l) in
+      0 | 1) missing 'second GPU' ;;
+      2 | 3) devices=0,1 ;;
+      *) devices=0,1,2,3 ;;
+    esac
+  fi
+  bench steps --devices "$devices" "${sizes[@]}"
+}
 # A device that was lost answers nobody: what follows would only wait for it.
 device_answers() { [ -n "$is_dry" ] || ! command -v nvidia-smi > /dev/null || limited 10 /dev/null nvidia-smi; }
 
@@ -148,6 +164,7 @@ stage profile 70 profile || true
 stage throughput 90 bench throughput || true
 stage products-fp8 30 bench gemm --weights fp8 || true
 stage steps-fp8 70 bench steps --weights fp8 --sequences 1,32 --contexts 2048 --prompts 2048 || true
+stage steps-tp 60 steps_tp || true
 stage small 50 small || true
 for group in $suspects; do stage "suspect-$group" 100 suspect "$group" || true; done
 stage transformers 70 transformers || true

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "kernels/cuda/cuda_kernels.h"
+#include "kernels/tensor_parallel.h"
 #include "models/registry.h"
 
 namespace ziya::bench {
@@ -28,6 +29,7 @@ struct Arguments {
   bool is_tiny = false, starts_early = true;
   WeightFormat weights = WeightFormat::fp16;
   std::vector<int> rows, sequences, contexts, prompts;  // in place of the usual ones, where there are any
+  std::vector<int> devices = {0};                       // ranks that compute every layer together; one number may stand for several
   CudaOptions options;
 };
 
@@ -80,7 +82,8 @@ inline Sizes sizes_of(const Arguments& arguments) {
 // The random weights spread so that a product has the size of what it multiplies.
 inline void fill(Kernels& kernels, Matrix& matrix) {
   static uint64_t seed = 1;
-  device::fill(kernels, matrix, seed++, 1 / std::sqrt(float(matrix.inputs)));
+  for (const RankPart& part : parts_of_ranks(kernels, &matrix)) device::fill(part.kernels, *part.matrix, seed, 1 / std::sqrt(float(matrix.inputs)));
+  seed++;
 }
 
 // Random matrices, and vectors of ones.
@@ -155,21 +158,36 @@ inline double median(std::vector<double> values) {
 
 // The KV cache may take the memory that is left beside the weights.
 inline double block_bytes(const ModelShape& s) { return 4.0 * block_tokens * s.layers * s.kv_heads * s.head_size; }
-inline int blocks_that_fit(const ModelShape& shape) {
+inline int blocks_that_fit(const ModelShape& shape, int number = 0) {
   constexpr double usable_memory = 0.92;
-  const double left = usable_memory * double(device::free_bytes(0)) - weight_bytes(shape);
+  const double left = usable_memory * double(device::free_bytes(number)) - weight_bytes(shape);
   return std::max(1, int(left / block_bytes(shape)));
+}
+
+inline std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const Arguments& arguments) {
+  const int count = int(arguments.devices.size());
+  check_tensor_parallel(shape, count);
+  std::vector<std::unique_ptr<Kernels>> ranks;
+  for (const int number : arguments.devices) {
+    CudaOptions options = arguments.options;
+    options.device = number;
+    ranks.push_back(device::make_kernels(shape_of_rank(shape, count), limits, options));
+  }
+  return count == 1 ? std::move(ranks[0]) : make_tensor_parallel(shape, limits, std::move(ranks));
 }
 
 struct RandomModel {
   RandomModel(const Arguments& arguments, const StepLimits& limits)
-      : shape(sizes_of(arguments).shape), devices(device::make_kernels(shape, limits, arguments.options), shape.layers),
+      : shape(sizes_of(arguments).shape), devices(make_kernels(shape, limits, arguments), shape.layers),
         model(architecture_of("llama").make(shape, limits, devices)) {
     fill(model->weights());
     set_launches(arguments.starts_early, arguments.options.records_steps);
   }
 
-  void set_launches(bool start_early, bool record_steps) { device::set_launches(devices.last(), start_early, record_steps); }
+  void set_launches(bool start_early, bool record_steps) {
+    for (const RankPart& part : parts_of_ranks(devices.last())) device::set_launches(part.kernels, start_early, record_steps);
+  }
+  int ranks() const { return devices.last().ranks(); }
   StepResult step(const StepBatch& batch) { return model->step(batch, not_cancelled); }
   StepResult begin(const StepBatch& batch) { return model->begin(batch, not_cancelled); }
   void finish(StepResult result) { model->finish(result); }

@@ -1,7 +1,7 @@
 // The CUDA backend at the 34B's sizes, with random weights: products alone, whole steps, requests at full batch; and the greedy tokens
 // of a model in a file, to hold against another engine's. One JSON object a line.
 // usage: gpu-bench gemm|steps|throughput|launches|ids FOLDER [--layers N] [--variant NAME] [--tb-per-s N] [--tiny] [--no-early-start]
-//        [--no-recording] [--rows LIST] [--sequences LIST] [--contexts LIST] [--prompts LIST] [--seconds N] [--weights fp8]
+//        [--no-recording] [--rows LIST] [--sequences LIST] [--contexts LIST] [--prompts LIST] [--seconds N] [--weights fp8] [--devices LIST: of steps]
 // A variant is fast, simple (none of the fast kernels), or fast without one of them: no-gemm, no-prefill-gemm, no-attention,
 // no-sampling. So each kernel is timed beside the one that it replaced.
 #include <cstdio>
@@ -18,7 +18,7 @@ namespace {
 
 constexpr const char* usage =
     "gpu-bench gemm|steps|throughput|launches|ids FOLDER [--layers N] [--variant NAME] [--tb-per-s N] [--tiny] [--no-early-start] "
-    "[--no-recording] [--rows LIST] [--sequences LIST] [--contexts LIST] [--prompts LIST] [--seconds N] [--weights fp8]";
+    "[--no-recording] [--rows LIST] [--sequences LIST] [--contexts LIST] [--prompts LIST] [--seconds N] [--weights fp8] [--devices LIST]";
 
 CudaParts parts_of(const std::string& variant) {
   if (variant == "fast") return {};
@@ -36,18 +36,18 @@ WeightFormat format_of(const std::string& name) {
   throw EngineError("usage", "weights are fp16 or fp8, not " + name);
 }
 
-double number_of(const std::string& text) {
+double number_of(const std::string& text, double above = 0) {
   char* end = nullptr;
   const double number = std::strtod(text.c_str(), &end);
-  if (text.empty() || *end != '\0' || !(number > 0)) throw EngineError("usage", "not a number above 0: " + text);
+  if (text.empty() || *end != '\0' || !(number > above)) throw EngineError("usage", "not a number above " + std::to_string(int(above)) + ": " + text);
   return number;
 }
 
 // "1,8,32"
-std::vector<int> list_of(const std::string& text) {
+std::vector<int> list_of(const std::string& text, double above = 0) {
   std::vector<int> numbers;
   std::istringstream stream(text);
-  for (std::string number; std::getline(stream, number, ',');) numbers.push_back(int(number_of(number)));
+  for (std::string number; std::getline(stream, number, ',');) numbers.push_back(int(number_of(number, above)));
   return numbers;
 }
 
@@ -66,7 +66,8 @@ Arguments parsed(int argc, char** argv) {
       {"--rows", [&](const std::string& value) { arguments.rows = list_of(value); }},
       {"--sequences", [&](const std::string& value) { arguments.sequences = list_of(value); }},
       {"--contexts", [&](const std::string& value) { arguments.contexts = list_of(value); }},
-      {"--prompts", [&](const std::string& value) { arguments.prompts = list_of(value); }}};
+      {"--prompts", [&](const std::string& value) { arguments.prompts = list_of(value); }},
+      {"--devices", [&](const std::string& value) { arguments.devices = list_of(value, -1); }}};
   for (int i = 1; i < argc; i++) {
     const std::string argument = argv[i];
     if (switches.contains(argument)) switches.at(argument)();

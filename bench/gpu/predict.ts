@@ -26,6 +26,12 @@ const tensor_smallest_cycles = 16 // of a wgmma, which reads 64 x 16 weights how
 const clock_ghz = 1.7
 const l2_wait_us = 0.33 // a read that waits for the one before
 const handover_us = 0.8 // from a kernel's last write to the first use of it by the next, which has begun early
+// Of devices that compute together. Kernels that wait for each other themselves take 3.7 to 5.9 us for 4 KB of each of 2 to 8 H100s
+// (github.com/sgl-project/sglang/pull/2904); what an event takes from one device to another was not found.
+const peer_gb_per_s = 360 // that a device reads of others: 80 % of the 450 of NVLink 4
+const event_us = 5 // from a record on one device to the first use of what it stands for on another
+const launch_us = 2.5 // of the host's time, a kernel
+const event_call_us = 0.7 // of the host's time, a record or a wait
 const warp_instructions_a_cycle = 0.5 // of one warp alone on its scheduler
 const scheduler_instructions_a_cycle = 0.7 // of two
 
@@ -94,6 +100,14 @@ const weightBytes = ({ outputs, inputs }: Product, weights: Weights) =>
 export const bucketOf = (rows: number) =>
   rows <= 8 ? 8 : rows <= 16 ? 16 : Math.min(Math.ceil(rows / 32) * 32, gemm_rows_max)
 
+/** What one of so many devices has of it. What it adds are parts, which it stores. */
+const ofRank = (product: Product, ranks: number): Product =>
+  ranks === 1
+    ? product
+    : product.adds
+      ? { ...product, inputs: product.inputs / ranks, adds: false }
+      : { ...product, outputs: product.outputs / ranks }
+
 /** The cuts of K that gemm.cu's stripes make in an output tile, on average. */
 function cutsATile({ outputs, inputs }: Product, { multiprocessors }: Machine): number {
   const pairs = Math.ceil(outputs / tile_rows / groups)
@@ -154,19 +168,19 @@ export function prefillUs(product: Product, tokens: number, machine: Machine, bl
 }
 
 /** Attention of so many decoding sequences, its splits' results merged. */
-function narrowAttentionUs(sequences: number, context: number, machine: Machine): number {
+function narrowAttentionUs(sequences: number, context: number, machine: Machine, ranks: number): number {
   const stage_bytes = 2 * tile_positions * head_size * half_bytes
   const shared_bytes = attention_stages * stage_bytes + (head_size / 16) * 4 * 32 * float_bytes
   const resident = Math.floor((228 << 10) / (shared_bytes + 1024)) * machine.multiprocessors
   const splits = Math.ceil(context / split_positions)
-  const items = sequences * kv_heads * splits
+  const items = (sequences * kv_heads * splits) / ranks
   const tiles = Math.min(context, split_positions) / tile_positions
   const item = (tiles * narrow_tile_instructions) / warp_instructions_a_cycle / clock_ghz / 1e3 + 2 * l2_wait_us
-  const bytes = sequences * context * kv_heads * head_size * 2 * half_bytes
+  const bytes = (sequences * context * kv_heads * head_size * 2 * half_bytes) / ranks
   const whole = Math.floor(items / resident) * resident
   const full = Math.max(((bytes / items) * whole) / machine.dram_tb_per_s / 1e6, (whole / resident) * item)
   const merged =
-    (sequences * heads * splits * head_size * float_bytes) / machine.multiprocessors / l2_to_sm_gb_per_s / 1e3
+    (sequences * heads * splits * head_size * float_bytes) / ranks / machine.multiprocessors / l2_to_sm_gb_per_s / 1e3
   return full + (items > whole ? item : 0) + Math.ceil(splits / 2) * l2_wait_us + merged
 }
 
@@ -185,10 +199,22 @@ function wideAttentionUs(tokens: number, machine: Machine): number {
 }
 
 /** What is read and written once by kernels that do nothing else: two norms and the rotation. */
-function smallUs(tokens: number, machine: Machine): number {
+function smallUs(tokens: number, machine: Machine, ranks: number): number {
   const norm = tokens * hidden * (float_bytes + half_bytes)
-  const rope = tokens * (heads + 2 * kv_heads) * head_size * float_bytes * 2
+  const rope = (tokens * (heads + 2 * kv_heads) * head_size * float_bytes * 2) / ranks
   return (2 * norm + rope) / machine.dram_tb_per_s / 1e6 + 7 * l2_wait_us
+}
+
+/** One sum of what so many devices have computed: each reads the parts of all others where they are. */
+export function sumUs(tokens: number, ranks: number, machine: Machine): number {
+  if (ranks === 1) return 0
+  const part = tokens * hidden * float_bytes
+  return event_us + ((ranks - 1) * part) / peer_gb_per_s / 1e3 + (3 * part) / machine.dram_tb_per_s / 1e6 + l2_wait_us
+}
+
+/** What the host takes to enqueue a step of several devices, which is not recorded: the launches of a layer, two sums, and what orders these. */
+function hostUs(ranks: number): number {
+  return ranks === 1 ? 0 : layers * ranks * ((launches_a_layer + 2) * launch_us + 2 * (1 + ranks) * event_call_us)
 }
 
 export interface Adapters {
@@ -223,12 +249,13 @@ export function decodeSeconds(
   sequences: number,
   context: number,
   machine: Machine,
-  { adapters, weights = 'fp16' }: { adapters?: Adapters; weights?: Weights } = {},
+  { adapters, weights = 'fp16', ranks = 1 }: { adapters?: Adapters; weights?: Weights; ranks?: number } = {},
 ): number {
   const layer =
-    products.reduce((sum, product) => sum + gemmUs(product, sequences, machine, weights).us, 0) +
-    narrowAttentionUs(sequences, context, machine) +
-    smallUs(sequences, machine) +
+    products.reduce((sum, product) => sum + gemmUs(ofRank(product, ranks), sequences, machine, weights).us, 0) +
+    narrowAttentionUs(sequences, context, machine, ranks) +
+    smallUs(sequences, machine, ranks) +
+    2 * sumUs(sequences, ranks, machine) +
     launches_a_layer * handover_us +
     (adapters
       ? products.reduce(
@@ -236,26 +263,33 @@ export function decodeSeconds(
           apartUs(sequences, machine),
         )
       : 0)
-  const logits = Math.ceil(sequences / 64) * gemmUs(head, Math.min(sequences, 64), machine).us
-  return (layers * layer + logits + sampling_us + between_steps_us) * 1e-6
+  const logits = Math.ceil(sequences / 64) * gemmUs(ofRank(head, ranks), Math.min(sequences, 64), machine).us
+  return Math.max(layers * layer + logits + sampling_us + between_steps_us, hostUs(ranks)) * 1e-6
+}
+
+interface PromptOptions {
+  blocks_a_cluster?: number
+  weights?: Weights
+  ranks?: number
 }
 
 /** The seconds of a step that is one prompt. fp8 weights have the decode product alone, which takes 256 rows at a time. */
 export function promptSeconds(
   tokens: number,
   machine: Machine,
-  { blocks_a_cluster = cluster, weights = 'fp16' }: { blocks_a_cluster?: number; weights?: Weights } = {},
+  { blocks_a_cluster = cluster, weights = 'fp16', ranks = 1 }: PromptOptions = {},
 ): number {
   const productUs = (product: Product) =>
     weights === 'fp8'
-      ? Math.ceil(tokens / gemm_rows_max) * gemmUs(product, gemm_rows_max, machine, weights).us
-      : prefillUs(product, tokens, machine, blocks_a_cluster)
+      ? Math.ceil(tokens / gemm_rows_max) * gemmUs(ofRank(product, ranks), gemm_rows_max, machine, weights).us
+      : prefillUs(ofRank(product, ranks), tokens, machine, blocks_a_cluster)
   const layer =
     products.reduce((sum, product) => sum + productUs(product), 0) +
-    wideAttentionUs(tokens, machine) +
-    smallUs(tokens, machine) +
+    wideAttentionUs(tokens, machine) / ranks +
+    smallUs(tokens, machine, ranks) +
+    2 * sumUs(tokens, ranks, machine) +
     launches_a_layer * handover_us
-  return (layers * layer + gemmUs(head, 1, machine).us + sampling_us) * 1e-6
+  return Math.max(layers * layer + gemmUs(ofRank(head, ranks), 1, machine).us + sampling_us, hostUs(ranks)) * 1e-6
 }
 
 /** Requests of `tokens` in and as many out, as many at once as the memory holds; each step brings as many prompt tokens as it generates. */
@@ -281,6 +315,7 @@ export interface Prediction {
   tokens?: number
   layers?: number
   weights?: Weights
+  tensor_parallel?: number
   figure: string
   value: number
 }
@@ -335,7 +370,28 @@ export function predictions(machine: Machine): Prediction[] {
     },
     { part: 'bandwidth', what: 'l2_wait', figure: 'ns', value: 1e3 * l2_wait_us },
   ]
-  return [...ceilings, ...alone, ...decodes, ...prompts, whole, ...predictionsOfFp8(machine, round)]
+  return [
+    ...ceilings,
+    ...alone,
+    ...decodes,
+    ...prompts,
+    whole,
+    ...predictionsOfFp8(machine, round),
+    ...predictionsOfRanks(machine, round),
+  ]
+}
+
+function predictionsOfRanks(machine: Machine, round: (value: number) => number): Prediction[] {
+  return [2, 4].flatMap((ranks) => [
+    ...[1, 32].map((sequences) => ({
+      ...{ part: 'decode', sequences, context: 2048, layers, tensor_parallel: ranks, figure: 'tok_per_s_ahead' },
+      value: round(sequences / decodeSeconds(sequences, 2048, machine, { ranks })),
+    })),
+    {
+      ...{ part: 'prefill', tokens: 2048, layers, tensor_parallel: ranks, figure: 'ms' },
+      value: round(1e3 * promptSeconds(2048, machine, { ranks })),
+    },
+  ])
 }
 
 function predictionsOfFp8(machine: Machine, round: (value: number) => number): Prediction[] {
@@ -415,6 +471,34 @@ export function tableOfFp8(): string {
   ].join('\n')
 }
 
+/** What several devices are expected to be worth, on H200s. */
+export function tableOfRanks(): string {
+  const degrees = [1, 2, 4, 8]
+  const of_layers = layers * products.reduce((sum, product) => sum + weightBytes(product, 'fp16'), 0)
+  const of_head = half_bytes * vocab * hidden
+  const kv_gb = (2 * half_bytes * kv_heads * head_size * layers * 32 * 2048) / 1e9
+  const steps: [string, (ranks: number) => number, number][] = [
+    ['weights a device, GB', (n) => ((of_layers + of_head) / n + of_head) / 1e9, 1],
+    ['KV cache of 32 x 2k a device, GB', (n) => kv_gb / n, 1],
+    ['a sum at 1 row, µs', (n) => sumUs(1, n, h200), 1],
+    ['a sum at 32 rows, µs', (n) => sumUs(32, n, h200), 1],
+    ['a sum at 2,048 rows, µs', (n) => sumUs(2048, n, h200), 0],
+    ['the host enqueues a step in, ms', (n) => hostUs(n) / 1e3, 1],
+    ['one sequence at 2k, tok/s', (n) => 1 / decodeSeconds(1, 2048, h200, { ranks: n }), 0],
+    ['32 sequences at 2k, tok/s', (n) => 32 / decodeSeconds(32, 2048, h200, { ranks: n }), 0],
+    ['a prompt of 2,048 tokens, ms', (n) => 1e3 * promptSeconds(2048, h200, { ranks: n }), 0],
+  ]
+  const cell = (value: number, digits: number) =>
+    value.toLocaleString('en', { minimumFractionDigits: digits, maximumFractionDigits: digits })
+  return [
+    `| H200s that compute together | ${degrees.join(' | ')} | measured |`,
+    `|---|${'---|'.repeat(degrees.length + 1)}`,
+    ...steps.map(
+      ([what, of, digits]) => `| ${what} | ${degrees.map((n) => cell(of(n), digits)).join(' | ')} | not yet |`,
+    ),
+  ].join('\n')
+}
+
 /** Microseconds of each product alone on an H200, and what bounds it. */
 export function tableOfProducts(): string {
   const counts = [1, 32, 64, 128, 192, 256]
@@ -442,12 +526,12 @@ export const predicted_file = join(import.meta.dirname, 'predicted.json')
 
 /** Puts the tables between the marks that NOTES.md has for them. */
 export function notesWith(text: string): string {
-  const filled = `<!-- predicted -->\n${tableOfGoals()}\n\n${tableOfProducts()}\n\n${tableOfFp8()}\n<!-- end -->`
+  const filled = `<!-- predicted -->\n${tableOfGoals()}\n\n${tableOfProducts()}\n\n${tableOfFp8()}\n\n${tableOfRanks()}\n<!-- end -->`
   return text.replace(/<!-- predicted -->[\s\S]*<!-- end -->/, () => filled)
 }
 
 if (import.meta.main) {
-  console.log(`${tableOfGoals()}\n\n${tableOfProducts()}\n\n${tableOfFp8()}`)
+  console.log(`${tableOfGoals()}\n\n${tableOfProducts()}\n\n${tableOfFp8()}\n\n${tableOfRanks()}`)
   const without_clusters = 1e3 * promptSeconds(2048, h200, { blocks_a_cluster: 1 })
   console.log(`\na prompt of 2,048 without clusters: ${without_clusters.toFixed(0)} ms`)
   if (process.argv.includes('--write')) {

@@ -63,15 +63,20 @@ double roofline_seconds(const ModelShape& s, const Decode& decode, double tb_per
   return (read_bytes + kv_bytes) / (tb_per_s * 1e12);
 }
 
+// What a measurement says of the devices.
+std::string ranks_field(const RandomModel& model) {
+  return model.ranks() == 1 ? "" : ", \"tensor_parallel\": " + std::to_string(model.ranks());
+}
+
 void bench_decode(RandomModel& model, const Sizes& sizes, const Decode& decode, const Launches& launches, double tb_per_s) {
   model.set_launches(launches.start_early, launches.record_steps);
   DecodeSteps steps(model, sizes, decode);
   const double alone = steps.seconds_alone(), ahead = steps.seconds_ahead(), n = decode.sequences;
-  std::printf("{\"part\": \"decode\", \"layers\": %d, \"sequences\": %d, \"context\": %d%s, \"early\": %s, \"recorded\": %s, \"tok_per_s\": %.1f, "
+  std::printf("{\"part\": \"decode\", \"layers\": %d, \"sequences\": %d, \"context\": %d%s%s, \"early\": %s, \"recorded\": %s, \"tok_per_s\": %.1f, "
               "\"tok_per_s_ahead\": %.1f, \"roofline_tb_per_s\": %.2f, \"percent_of_roofline\": %.1f}\n",
-              model.shape.layers, decode.sequences, decode.context, format_field(model.shape.weights), launches.start_early ? "true" : "false",
+              model.shape.layers, decode.sequences, decode.context, format_field(model.shape.weights), ranks_field(model).c_str(), launches.start_early ? "true" : "false",
               launches.record_steps ? "true" : "false", n / alone, n / ahead, tb_per_s,
-              100 * roofline_seconds(model.shape, decode, tb_per_s) / ahead);
+              100 * roofline_seconds(shape_of_rank(model.shape, model.ranks()), decode, tb_per_s) / ahead);
   std::fflush(stdout);
 }
 
@@ -80,14 +85,15 @@ void bench_prompt(RandomModel& model, int tokens, int rounds) {
   model.step(batch);
   std::vector<double> seconds;
   for (int i = 0; i < rounds; i++) seconds.push_back(model.step_seconds(batch));
-  std::printf("{\"part\": \"prefill\", \"layers\": %d, \"tokens\": %d%s, \"ms\": %.1f, \"tok_per_s\": %.0f}\n", model.shape.layers, tokens, format_field(model.shape.weights),
+  std::printf("{\"part\": \"prefill\", \"layers\": %d, \"tokens\": %d%s%s, \"ms\": %.1f, \"tok_per_s\": %.0f}\n", model.shape.layers, tokens, format_field(model.shape.weights), ranks_field(model).c_str(),
               1e3 * median(seconds), tokens / median(seconds));
   std::fflush(stdout);
 }
 
 // What prompts and decode steps need, as far as there is memory for it.
-StepLimits limits_of(const Sizes& sizes) {
-  const int fitting = blocks_that_fit(sizes.shape);
+StepLimits limits_of(const Sizes& sizes, const std::vector<int>& devices) {
+  int fitting = dimension_max;
+  for (const int number : devices) fitting = std::min(fitting, blocks_that_fit(shape_of_rank(sizes.shape, int(devices.size())), number));
   StepLimits limits = {.batch_tokens_max = gpu_bucket_max, .sequences_max = 1, .blocks = 1};
   for (const int tokens : sizes.prompts) {
     limits.batch_tokens_max = std::max(limits.batch_tokens_max, tokens);
@@ -105,18 +111,20 @@ StepLimits limits_of(const Sizes& sizes) {
 
 void bench_steps(const Arguments& arguments) {
   const Sizes sizes = sizes_of(arguments);
-  const StepLimits limits = limits_of(sizes);
+  const StepLimits limits = limits_of(sizes, arguments.devices);
   Arguments with_cache = arguments;
   with_cache.options.has_random_cache = true;
   RandomModel model(with_cache, limits);
   for (const int tokens : sizes.prompts) bench_prompt(model, tokens, sizes.rounds);
-  const Launches wanted = {arguments.starts_early, arguments.options.records_steps};
+  const bool is_alone = model.ranks() == 1;
+  const Launches wanted = {arguments.starts_early, arguments.options.records_steps && is_alone};  // ranks record nothing
   const auto measure = [&](const Decode& decode, const Launches& launches) {
     if (decode.sequences * blocks_each(sizes, decode) <= limits.blocks) bench_decode(model, sizes, decode, launches, arguments.tb_per_s);
     else std::fprintf(stderr, "no memory for %d sequences of %d tokens\n", decode.sequences, decode.context);
   };
   for (const Decode& decode : sizes.decodes) measure(decode, wanted);
   // What either way to launch is worth, where a launch matters most and where it matters least.
+  if (!is_alone) return;
   for (const Decode& decode : {sizes.decodes.front(), sizes.decodes.back()})
     for (const Launches& other : {Launches{false, true}, Launches{true, false}, Launches{false, false}}) measure(decode, other);
 }

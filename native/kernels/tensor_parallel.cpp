@@ -131,6 +131,12 @@ class TensorParallelKernels : public Kernels {
   void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) override;
   void sample(const Activations& logits, RowRange range) override;
 
+  std::vector<RankPart> parts(Matrix* matrix) {
+    std::vector<RankPart> result;
+    each([&](Kernels& kernels, int rank) { result.push_back({kernels, matrix != nullptr ? own(*matrix).ranks[rank].get() : nullptr}); });
+    return result;
+  }
+
  private:
   template <class Body>
   void each(const Body& body);
@@ -462,6 +468,11 @@ ModelShape shape_of_rank(const ModelShape& shape, int ranks) {
 
 std::unique_ptr<Kernels> make_tensor_parallel(const ModelShape& shape, const StepLimits& limits, std::vector<std::unique_ptr<Kernels>> ranks) {
   return std::make_unique<TensorParallelKernels>(shape, limits, std::move(ranks));
+}
+
+std::vector<RankPart> parts_of_ranks(Kernels& kernels, Matrix* matrix) {
+  if (kernels.ranks() == 1) return {{kernels, matrix}};
+  return static_cast<TensorParallelKernels&>(kernels).parts(matrix);
 }
 
 }  // namespace ziya

@@ -19,4 +19,11 @@ ModelShape shape_of_rank(const ModelShape& shape, int ranks);
 // The ranks are made for shape_of_rank() and these limits. Throws EngineError unsupported_device where one cannot reach another.
 std::unique_ptr<Kernels> make_tensor_parallel(const ModelShape& shape, const StepLimits& limits, std::vector<std::unique_ptr<Kernels>> ranks);
 
+// Each rank of the kernels, and what it has of a matrix of theirs, if there is one: for measurements. One that is alone is its only rank.
+struct RankPart {
+  Kernels& kernels;
+  Matrix* matrix;
+};
+std::vector<RankPart> parts_of_ranks(Kernels& kernels, Matrix* matrix = nullptr);
+
 }  // namespace ziya

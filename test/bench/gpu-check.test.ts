@@ -63,11 +63,23 @@ function check(binaries: string, ...args: string[]) {
 }
 
 const said = (lines: Line[], part: string) => lines.filter((line) => line.part === part)
-const groups = ['copies', 'simple', 'gemm', 'fp8', 'prefill', 'attention', 'sampling', 'models', 'adapters', 'recorded']
+const groups = [
+  'copies',
+  'simple',
+  'gemm',
+  'fp8',
+  'prefill',
+  'attention',
+  'sampling',
+  'models',
+  'adapters',
+  'parallel',
+  'recorded',
+]
 
 describe.skipIf(process.arch !== 'x64' && !existsSync(join(build, 'gpu-bench-emulated')))('bench/gpu-check.sh', () => {
   test('takes its stages in order, and leaves out what the machine has no tools for', () => {
-    const only = 'build bandwidth tests-copies tests-sampling products steps profile throughput products-fp8'
+    const only = 'build bandwidth tests-copies tests-sampling products steps profile throughput products-fp8 steps-tp'
     const { status, output, lines, outcomes, out } = check(programs(), '--only', only)
     expect(output).not.toContain('FAILED')
     expect(Object.keys(outcomes)).toEqual(only.split(' '))
@@ -80,10 +92,11 @@ describe.skipIf(process.arch !== 'x64' && !existsSync(join(build, 'gpu-bench-emu
     expect(said(lines, 'gemm')).toHaveLength(20)
     expect(said(lines, 'gemm').filter(({ weights }) => weights === 'fp8')).toHaveLength(8) // the logits' product stays fp16
     expect(said(lines, 'gemm')[0]).toMatchObject({ what: 'qkv', rows: 1 })
-    // Two batches, and the first and last of them by three other ways to launch them.
-    expect(said(lines, 'decode')).toHaveLength(8)
+    // Two batches on one device, and the first and last of them by three other ways to launch them.
+    expect(said(lines, 'decode').filter(({ tensor_parallel }) => tensor_parallel === undefined)).toHaveLength(8)
+    expect(said(lines, 'decode').filter(({ tensor_parallel }) => tensor_parallel === 2)).toHaveLength(2)
     expect(said(lines, 'decode')[0]).toMatchObject({ sequences: 1, context: 40, early: true, recorded: true })
-    expect(said(lines, 'prefill')).toMatchObject([{ tokens: 20 }])
+    expect(said(lines, 'prefill')).toMatchObject([{ tokens: 20 }, { tokens: 20, tensor_parallel: 2 }])
     expect(said(lines, 'throughput')).toMatchObject([{ at_once: 3, steps: 5, output_tokens: 15 }])
     for (const line of lines) for (const value of Object.values(line)) expect(value).not.toBeNull()
     expect(readFileSync(join(out, 'table.txt'), 'utf8')).toContain('throughput')

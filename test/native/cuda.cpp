@@ -62,6 +62,10 @@ std::vector<Test> cuda_tests(const Launches& launches) {
   take(greedy_tests(fast, [](int) {}));
   take({recorded_test(gpu("cuda", {}, {launches.start_early, false}), fast)});
   take(step_tests(fast));
+  // Where there are fewer GPUs than ranks, one stands for several.
+  take(tensor_parallel_tests(fast, [](const ModelShape& shape, const StepLimits& limits, int, int rank) {
+    return cuda::make_kernels(shape, limits, {.device = rank % cuda::device_count()});
+  }));
   return tests;
 }
 
