@@ -229,7 +229,7 @@ describe.skipIf(process.arch !== 'x64' && !existsSync(join(build, 'gpu-bench-emu
     })
     const { stdout } = spawnSync(join(build, 'kernel-test'), ['--list'], { encoding: 'utf8', timeout: HANG_MS_MIN })
     const of_the_emulator_alone =
-      /^emulator: (a faulty|a race|a bulk|a kernel behind|a kernel begins|nothing is|cp\.async|too little|rows of weights|random weights|an engine (enqueues|refuses)|a lost|a device overwrites|a refused|attention is the same whole|the last (rows|block) of a huge|an older|draws are those)/
+      /^emulator: (a faulty|a race|a bulk|a kernel behind|a kernel begins|nothing is|cp\.async|too little|rows of weights|random weights|an engine (enqueues|refuses)|a lost|a device overwrites|a rank overwrites|devices that do not|a refused|attention is the same whole|the last (rows|block) of a huge|an older|draws are those)/
     const names = stdout.split('\n').filter((name) => /^emulator[:,]/.test(name) && !of_the_emulator_alone.test(name))
     expect(names.length).toBeGreaterThan(30)
     for (const name of names) {
