@@ -212,7 +212,7 @@ export function sumUs(tokens: number, ranks: number, machine: Machine): number {
   return event_us + ((ranks - 1) * part) / peer_gb_per_s / 1e3 + (3 * part) / machine.dram_tb_per_s / 1e6 + l2_wait_us
 }
 
-/** What the host takes to enqueue a step of several devices, which is not recorded: the launches of a layer, two sums, and what orders these. */
+/** What the host takes to enqueue a step of several devices that is not recorded: the launches of a layer, two sums, and what orders these. */
 function hostUs(ranks: number): number {
   return ranks === 1 ? 0 : layers * ranks * ((launches_a_layer + 2) * launch_us + 2 * (1 + ranks) * event_call_us)
 }
@@ -264,7 +264,7 @@ export function decodeSeconds(
         )
       : 0)
   const logits = Math.ceil(sequences / 64) * gemmUs(ofRank(head, ranks), Math.min(sequences, 64), machine).us
-  return Math.max(layers * layer + logits + sampling_us + between_steps_us, hostUs(ranks)) * 1e-6
+  return (layers * layer + logits + sampling_us + between_steps_us) * 1e-6
 }
 
 interface PromptOptions {
@@ -483,7 +483,7 @@ export function tableOfRanks(): string {
     ['a sum at 1 row, µs', (n) => sumUs(1, n, h200), 1],
     ['a sum at 32 rows, µs', (n) => sumUs(32, n, h200), 1],
     ['a sum at 2,048 rows, µs', (n) => sumUs(2048, n, h200), 0],
-    ['the host enqueues a step in, ms', (n) => hostUs(n) / 1e3, 1],
+    ['the host enqueues a step that is not recorded in, ms', (n) => hostUs(n) / 1e3, 1],
     ['one sequence at 2k, tok/s', (n) => 1 / decodeSeconds(1, 2048, h200, { ranks: n }), 0],
     ['32 sequences at 2k, tok/s', (n) => 32 / decodeSeconds(32, 2048, h200, { ranks: n }), 0],
     ['a prompt of 2,048 tokens, ms', (n) => 1e3 * promptSeconds(2048, h200, { ranks: n }), 0],

@@ -116,15 +116,13 @@ void bench_steps(const Arguments& arguments) {
   with_cache.options.has_random_cache = true;
   RandomModel model(with_cache, limits);
   for (const int tokens : sizes.prompts) bench_prompt(model, tokens, sizes.rounds);
-  const bool is_alone = model.ranks() == 1;
-  const Launches wanted = {arguments.starts_early, arguments.options.records_steps && is_alone};  // ranks record nothing
+  const Launches wanted = {arguments.starts_early, arguments.options.records_steps};
   const auto measure = [&](const Decode& decode, const Launches& launches) {
     if (decode.sequences * blocks_each(sizes, decode) <= limits.blocks) bench_decode(model, sizes, decode, launches, arguments.tb_per_s);
     else std::fprintf(stderr, "no memory for %d sequences of %d tokens\n", decode.sequences, decode.context);
   };
   for (const Decode& decode : sizes.decodes) measure(decode, wanted);
   // What either way to launch is worth, where a launch matters most and where it matters least.
-  if (!is_alone) return;
   for (const Decode& decode : {sizes.decodes.front(), sizes.decodes.back()})
     for (const Launches& other : {Launches{false, true}, Launches{true, false}, Launches{false, false}}) measure(decode, other);
 }

@@ -154,14 +154,14 @@ class Kernels {
   // residual (tokens, hidden) += parts[0] + parts[1] + ..., in this order on every device. Whoever gave a part has ended it, and overwrites it no
   // sooner than after a sum of other parts of all these devices.
   virtual void add_parts(std::span<const SumPart> parts, Activations& residual) = 0;
-  // to (rows, first_column ...) = from (rows, columns), which another device has computed and may overwrite afterwards.
+  // to (rows, first_column ...) = from (rows, columns) of logits, which another device has computed and may overwrite afterwards.
   virtual void receive_columns(const Kernels& other, const Activations& from, int rows, int first_column, Activations& to) = 0;
   // to (tokens, columns) = 0
   virtual void clear(Activations& to) = 0;
 
-  // A device may record what a step enqueues and replay it for other steps of the same size. False where it just did so:
-  // else kernels are called as ever, and nothing but kernels until end_recording.
-  virtual bool begin_recording() { return true; }
+  // A device may record what a step enqueues, on others too that compute together with it, and replay it for other steps of the same size. False
+  // where it just did so: else kernels are called as ever, and nothing but kernels until end_recording.
+  virtual bool begin_recording(std::span<Kernels* const> = {}) { return true; }
   virtual void end_recording() {}
 
   // residual (tokens, hidden) = table[token id]

@@ -104,6 +104,8 @@ class TensorParallelKernels : public Kernels {
   void finish_step(StepResult& result) override { ranks_[0]->finish_step(result); }
   bool is_asynchronous() const override { return ranks_[0]->is_asynchronous(); }
   void receive(const Kernels& other, const Activations& from, int rows, Activations& to) override;
+  bool begin_recording(std::span<Kernels* const>) override { return ranks_[0]->begin_recording(others_); }
+  void end_recording() override { ranks_[0]->end_recording(); }
 
   // These are between ranks, and a rank has none of its own.
   void reach(const Kernels&) override {}
@@ -147,6 +149,7 @@ class TensorParallelKernels : public Kernels {
 
   const ModelShape shape_;
   std::vector<std::unique_ptr<Kernels>> ranks_;
+  std::vector<Kernels*> others_;  // all but rank 0
   // What the ranks add up, (tokens, hidden) of each. One sum's parts lie elsewhere than those of the sum before, which another rank may still
   // read: the sum in between is what all have come to then.
   std::array<std::vector<std::unique_ptr<Activations>>, 2> parts_;
@@ -158,6 +161,7 @@ TensorParallelKernels::TensorParallelKernels(const ModelShape& shape, const Step
     : shape_(shape), ranks_(std::move(ranks)) {
   for (const auto& one : ranks_)
     for (const auto& other : ranks_) one->reach(*other);
+  for (const auto& kernels : std::span(ranks_).subspan(1)) others_.push_back(kernels.get());
   each([&](Kernels& kernels, int rank) {
     for (auto& parts : parts_) parts.push_back(kernels.make_activations(limits.batch_tokens_max, shape.hidden_size));
     logits_.push_back(kernels.make_activations(std::min(limits.batch_tokens_max, logit_rows_max),

@@ -755,10 +755,15 @@ std::vector<Test> emulator_tests() {
   const Test recorded = recorded_test(emulated("emulator", {.records_steps = false}), fast);
   tests.push_back({recorded.name, [recorded](Random& random) { every_step_was_a_graph(recorded, random); }});
   take(step_tests(fast), true);
-  take(tensor_parallel_tests(fast, [](const ModelShape& shape, const StepLimits& limits, int, int rank) {
-         emulator::set_devices(tensor_parallel_max);
-         return emulator::make_kernels(shape, limits, {.device = rank});
-       }), true);
+  const auto rank_of = [](bool records_steps) {
+    return [=](const ModelShape& shape, const StepLimits& limits, int, int rank) {
+      emulator::set_devices(tensor_parallel_max);
+      return emulator::make_kernels(shape, limits, {.device = rank, .records_steps = records_steps});
+    };
+  };
+  take(tensor_parallel_tests(fast, rank_of(true)), true);
+  const Test recorded_together = recorded_test(together(fast, rank_of(false), 2), together(fast, rank_of(true), 2));
+  tests.push_back({recorded_together.name, [recorded_together](Random& random) { every_step_was_a_graph(recorded_together, random); }});
   return tests;
 }
 

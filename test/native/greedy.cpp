@@ -81,7 +81,7 @@ void the_embedded_model_decodes_as_on_the_cpu(const Device& device, const Before
 // Batches of every bucket's sizes, with whatever came before still in the padding, and contexts of one and of several splits.
 void recorded_steps_give_the_same_bytes(const Device& plain, const Device& recording, Random& random) {
   const StepLimits limits = {.batch_tokens_max = 128, .sequences_max = 128, .blocks = 256};
-  ModelShape llama = random_shape(random);
+  ModelShape llama = random_shape(random, plain.ranks);
   llama.context_tokens = 1024;
   llama.weights = random.one_of<WeightFormat>({WeightFormat::fp16, WeightFormat::fp8});
   const RandomModel model = random.between(0, 1) ? random_model(llama, random) : random_gpt_bigcode(llama, random);

@@ -87,6 +87,7 @@ std::vector<Test> sample_tests(const Device& device);
 std::vector<Test> step_tests(const Device& device);  // what runs whole steps: the four before it, and adapter_step_tests
 // Whole steps of ranks that compute together, and what is between them. make_rank makes each, of its number.
 using MakeRank = std::function<std::unique_ptr<Kernels>(const ModelShape&, const StepLimits&, int threads, int rank)>;
+Device together(const Device& device, const MakeRank& make_rank, int ranks);
 std::vector<Test> tensor_parallel_tests(const Device& device, const MakeRank& make_rank);
 std::vector<Test> check_tests();
 std::vector<Test> weights_tests();

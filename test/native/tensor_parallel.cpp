@@ -13,18 +13,6 @@ namespace {
 
 const std::atomic<bool> not_cancelled{false};
 
-Device together(const Device& device, const MakeRank& make_rank, int ranks) {
-  Device result = device;
-  result.name += ", tensor parallel " + std::to_string(ranks);
-  result.ranks = ranks;
-  result.make = [=](const ModelShape& shape, const StepLimits& limits, int threads) {
-    std::vector<std::unique_ptr<Kernels>> list;
-    for (int rank = 0; rank < ranks; rank++) list.push_back(make_rank(shape_of_rank(shape, ranks), limits, threads, rank));
-    return make_tensor_parallel(shape, limits, std::move(list));
-  };
-  return result;
-}
-
 // Large parts cancel each other, so that another order gives another sum.
 void every_rank_adds_up_the_same(const Device& device, const MakeRank& make_rank, Random& random) {
   const int ranks = random.between(2, tensor_parallel_max), tokens = random.between(1, 20), columns = random.between(1, 300);
@@ -181,6 +169,18 @@ void what_cannot_be_shared_is_refused_by_name(Random&) {
 }
 
 }  // namespace
+
+Device together(const Device& device, const MakeRank& make_rank, int ranks) {
+  Device result = device;
+  result.name += ", tensor parallel " + std::to_string(ranks);
+  result.ranks = ranks;
+  result.make = [=](const ModelShape& shape, const StepLimits& limits, int threads) {
+    std::vector<std::unique_ptr<Kernels>> list;
+    for (int rank = 0; rank < ranks; rank++) list.push_back(make_rank(shape_of_rank(shape, ranks), limits, threads, rank));
+    return make_tensor_parallel(shape, limits, std::move(list));
+  };
+  return result;
+}
 
 std::vector<Test> tensor_parallel_tests(const Device& device, const MakeRank& make_rank) {
   std::vector<Test> tests = {{device.name + ": every rank adds up the same bytes, in the order of the ranks",

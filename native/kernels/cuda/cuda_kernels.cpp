@@ -173,7 +173,7 @@ class CudaKernels : public Kernels {
   void add_parts(std::span<const SumPart> parts, Activations& residual) override;
   void receive_columns(const Kernels& other, const Activations& from, int rows, int first_column, Activations& to) override;
   void clear(Activations& to) override;
-  bool begin_recording() override;
+  bool begin_recording(std::span<Kernels* const> others) override;
   void end_recording() override;
 
   void fill(const CudaMatrix& matrix, uint64_t seed, float deviation) {
@@ -210,6 +210,9 @@ class CudaKernels : public Kernels {
   int logit_rows(int rows) const { return is_recording_ ? std::min(bucket_, logit_rows_max) : rows; }
   bool can_record() const;
   RecordingKey recording_key() const;
+  void set_recording(int bucket);
+  void wait_for_others();
+  void hold_others();
   ActivationView write_as(Activations& out, bool is_half);
   void clear(const DeviceMemory& memory);
   void fill_cache(const DeviceMemory& memory);
@@ -250,6 +253,7 @@ class CudaKernels : public Kernels {
   const StepBatch* batch_ = nullptr;
   // After the memory that they name, so that they go first.
   std::map<RecordingKey, Recording> recordings_;
+  std::vector<CudaKernels*> others_;  // whose kernels a recording has, too
   bool is_recording_ = false;
   int bucket_ = 0;  // of the step's tokens
 };
@@ -469,6 +473,7 @@ void CudaKernels::begin_step(const StepBatch& batch) {
   std::erase_if(recordings_, [](const auto& entry) { return !entry.second.has_ended(); });  // of a step that was cancelled
   if (!are_weights_packed_) ring_.clear();
   are_weights_packed_ = true;
+  is_recording_ = false;
   batch_ = &batch;
   step_.upload(batch, stream_);
 }
@@ -533,7 +538,7 @@ void CudaKernels::add_parts(std::span<const SumPart> parts, Activations& residua
 void CudaKernels::receive_columns(const Kernels& other, const Activations& from, int rows, int first_column, Activations& to) {
   const auto& sender = static_cast<const CudaKernels&>(other);
   const ActivationView target = write_as(to, false);
-  copy_from(sender, [&] { copy_columns(own(from).view(), rows, first_column, target, stream_); });
+  copy_from(sender, [&] { copy_columns(own(from).view(), logit_rows(rows), first_column, target, stream_); });
 }
 
 void CudaKernels::clear(Activations& to) {
@@ -569,22 +574,49 @@ RecordingKey CudaKernels::recording_key() const {
   return {gemm_rows(rows), ceil_div(rows, logit_rows_max), counts.narrow_items > 0, counts.wide_items > 0, counts.merged_tokens > 0, counts.adapter_items > 0};
 }
 
-bool CudaKernels::begin_recording() {
-  if (!can_record()) return true;
+// A recording of several devices begins on all of them when each has come to it, and they go on when all of it has ended.
+bool CudaKernels::begin_recording(std::span<Kernels* const> others) {
+  select();
+  others_.clear();
+  for (Kernels* other : others) others_.push_back(static_cast<CudaKernels*>(other));
   const RecordingKey key = recording_key();
-  bucket_ = key.bucket;
+  const bool are_alike = std::all_of(others_.begin(), others_.end(), [&](const CudaKernels* other) { return other->recording_key() == key; });
+  if (!can_record() || !are_alike) return true;
+  wait_for_others();
   const auto [recording, is_new] = recordings_.try_emplace(key, static_cast<cudaStream_t>(stream_));
-  is_recording_ = is_new;
+  set_recording(is_new ? key.bucket : 0);
   if (!is_new) recording->second.launch();
+  hold_others();
   return is_new;
 }
 
 void CudaKernels::end_recording() {
   if (!is_recording_) return;
-  is_recording_ = false;
+  wait_for_others();
+  set_recording(0);
+  select();
   Recording& recording = recordings_.at(recording_key());
   recording.end();
   recording.launch();
+  hold_others();
+}
+
+void CudaKernels::set_recording(int bucket) {
+  is_recording_ = bucket > 0;
+  bucket_ = bucket;
+  for (CudaKernels* other : others_) other->is_recording_ = is_recording_, other->bucket_ = bucket;
+}
+
+void CudaKernels::wait_for_others() {
+  for (const CudaKernels* other : others_) {
+    other->computed_.record(other->stream_);
+    check(cudaStreamWaitEvent(stream_, other->computed_, 0), "the other devices");
+  }
+}
+
+void CudaKernels::hold_others() {
+  if (!others_.empty()) computed_.record(stream_);
+  for (const CudaKernels* other : others_) check(cudaStreamWaitEvent(other->stream_, computed_, 0), "the other devices");
 }
 
 void CudaKernels::end_step() {

@@ -154,6 +154,8 @@ void finish_everything() {
 
 }  // namespace
 
+void enqueue_now(cudaStream_t stream, Operation operation);
+
 void set_devices(int count) { devices = count; }
 void set_compute_capability(int major) { compute_capability = major; }
 void set_peer_access(bool can) {
@@ -273,9 +275,13 @@ void enqueue(cudaStream_t stream, Operation operation) {
   if (stream == nullptr) return perform({std::move(operation), nullptr});
   if (operation.kernel != nullptr && stream->device != chosen_device)
     throw std::runtime_error(std::string("kernel ") + operation.kernel->kernel + " is launched on a stream of a device that was not chosen");
+  if (stream->capturing != nullptr) return stream->capturing->operations.push_back({stream, std::move(operation)});
+  enqueue_now(stream, std::move(operation));
+}
+
+void enqueue_now(cudaStream_t stream, Operation operation) {
   {
     const std::lock_guard lock(mutex);
-    if (stream->capturing != nullptr) return stream->capturing->operations.push_back(std::move(operation));
     stream->waiting.push_back(std::move(operation));
     stream->enqueued++;
   }
@@ -346,7 +352,10 @@ cudaError_t cudaEventDestroy(cudaEvent_t event) {
 
 cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t stream) {
   if (event->device != stream->device) return cudaErrorInvalidResourceHandle;
-  *event = {event->device, stream, enqueued_on(stream)};
+  *event = {event->device, stream->capturing, stream, enqueued_on(stream)};
+  if (stream->capturing == nullptr) return outcome();
+  stream->capturing->operations.push_back({.stream = stream, .operation = {}, .is_record = true});
+  event->enqueued = stream->capturing->operations.size();
   return outcome();
 }
 
@@ -362,31 +371,77 @@ cudaError_t cudaEventElapsedTime(float* ms, cudaEvent_t begin, cudaEvent_t end) 
 }
 
 cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
-  if (event->stream != nullptr) enqueue(stream, {nullptr, [recorded = *event] { advance(recorded.stream, recorded.enqueued); }});
+  if (event->stream == nullptr) return outcome();
+  if (event->captured == nullptr) {
+    if (stream->capturing != nullptr) return cudaErrorStreamCaptureUnsupported;
+    enqueue(stream, {nullptr, [recorded = *event] { advance(recorded.stream, recorded.enqueued); }});
+    return outcome();
+  }
+  Graph* graph = event->stream->capturing;
+  if (graph != event->captured || (stream->capturing != nullptr && stream->capturing != graph)) return cudaErrorStreamCaptureUnsupported;
+  if (stream->capturing == nullptr) graph->streams.push_back(stream);
+  stream->capturing = graph;
+  graph->operations.push_back({.stream = stream, .operation = {}, .waits_for = size_t(event->enqueued)});
   return outcome();
 }
 
 cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-  stream->capturing = new Graph;
+  stream->capturing = new Graph{.operations = {}, .streams = {stream}};
   captures++;
   return cudaSuccess;
 }
 
+// Whether the stream that began waits, in the end, for all that was asked of another.
+bool is_joined(const Graph& graph, const Stream* stream) {
+  size_t last = 0, waited_for = 0;
+  for (size_t i = 0; i < graph.operations.size(); i++) {
+    const CapturedOperation& operation = graph.operations[i];
+    if (operation.stream == stream && !operation.is_record) last = i + 1;
+    if (operation.stream == graph.streams[0] && operation.waits_for > 0 && graph.operations[operation.waits_for - 1].stream == stream)
+      waited_for = operation.waits_for;
+  }
+  return waited_for > last;
+}
+
 cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
   *graph = stream->capturing;
-  stream->capturing = nullptr;
   captures--;
-  return cudaSuccess;
+  bool are_joined = true;
+  for (Stream* captured : (*graph)->streams) {
+    captured->capturing = nullptr;
+    if (captured != stream) are_joined &= is_joined(**graph, captured);
+  }
+  if (are_joined) return cudaSuccess;
+  delete std::exchange(*graph, nullptr);
+  return cudaErrorStreamCaptureUnjoined;
 }
 
+// What was asked of another stream than the one that began runs on one of its own: nothing but what waits orders it behind that stream's.
 cudaError_t cudaGraphInstantiate(cudaGraphExec_t* executable, cudaGraph_t graph, unsigned long long) {
   *executable = new Graph(*graph);
+  for (size_t i = 1; i < graph->streams.size(); i++) {
+    Stream* captured = graph->streams[i];
+    Stream* own = new Stream{.device = captured->device, .pace = captured->pace};
+    {
+      const std::lock_guard lock(mutex);
+      (*executable)->streams[i] = streams.emplace_back(own);
+    }
+    for (CapturedOperation& operation : (*executable)->operations)
+      if (operation.stream == captured) operation.stream = own;
+  }
   return cudaSuccess;
 }
 
-cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t stream) {
+// On the stream that began, which is the one that it was captured on.
+cudaError_t cudaGraphLaunch(cudaGraphExec_t executable, cudaStream_t) {
   launched_graphs++;
-  for (const auto& operation : executable->operations) enqueue(stream, operation);
+  std::vector<std::pair<Stream*, uint64_t>> recorded(executable->operations.size());
+  for (size_t i = 0; i < executable->operations.size(); i++) {
+    const CapturedOperation& captured = executable->operations[i];
+    if (captured.is_record) recorded[i] = {captured.stream, enqueued_on(captured.stream)};
+    else if (captured.waits_for == 0) enqueue_now(captured.stream, captured.operation);
+    else enqueue_now(captured.stream, {nullptr, [until = recorded[captured.waits_for - 1]] { advance(until.first, until.second); }});
+  }
   return outcome();
 }
 
@@ -396,6 +451,7 @@ cudaError_t cudaGraphDestroy(cudaGraph_t graph) {
 }
 
 cudaError_t cudaGraphExecDestroy(cudaGraphExec_t executable) {
+  for (size_t i = 1; i < executable->streams.size(); i++) cudaStreamDestroy(executable->streams[i]);
   delete executable;
   return cudaSuccess;
 }
@@ -404,6 +460,7 @@ cudaError_t cudaGetLastError() { return outcome(); }
 
 const char* cudaGetErrorString(cudaError_t error) {
   if (error == cudaErrorLaunchFailure) return "unspecified launch failure";
+  if (error == cudaErrorStreamCaptureUnjoined) return "capturing stream has unjoined work";
   if (error == cudaErrorInvalidResourceHandle) return "invalid resource handle";
   if (error == cudaErrorStreamCaptureUnsupported) return "operation not permitted when stream is capturing";
   return error == cudaSuccess ? "no error" : error == cudaErrorMemoryAllocation ? "out of memory" : "invalid value";

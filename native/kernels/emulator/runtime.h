@@ -1,7 +1,7 @@
 // The part of the CUDA runtime that the backend uses, as operations of the host. A stream does what it is asked in order, and
 // as late as it may: when somebody waits for it; or, where a test wants that, at once, or whenever chance has it go on. So what is
 // read or overwritten too early shows, memory of the host too: a copy reads and writes it when its stream comes to it.
-// A graph is the list of what was asked of its stream while it was captured.
+// A graph is the list of what was asked of its streams while it was captured: of that which began, and of those that came to wait for it.
 #pragma once
 
 #include <atomic>
@@ -24,6 +24,7 @@ enum cudaError_t {
   cudaErrorPeerAccessAlreadyEnabled = 704,
   cudaErrorLaunchFailure = 719,
   cudaErrorStreamCaptureUnsupported = 900,
+  cudaErrorStreamCaptureUnjoined = 904,
 };
 enum cudaMemcpyKind { cudaMemcpyHostToDevice, cudaMemcpyDeviceToHost, cudaMemcpyDeviceToDevice };
 enum cudaStreamCaptureMode { cudaStreamCaptureModeThreadLocal };
@@ -34,8 +35,17 @@ struct Operation {
   std::shared_ptr<const Launch> kernel;
   std::function<void()> other;
 };
+struct Stream;
+// Of a captured stream: an operation, or the record of an event, or, of what was recorded there, to wait.
+struct CapturedOperation {
+  Stream* stream;
+  Operation operation;
+  bool is_record = false;
+  size_t waits_for = 0;  // counted from 1; 0: for none
+};
 struct Graph {
-  std::vector<Operation> operations;
+  std::vector<CapturedOperation> operations;
+  std::vector<Stream*> streams;  // the one that began first; where it runs, each of the others has another in its place
 };
 using cudaGraph_t = Graph*;
 using cudaGraphExec_t = Graph*;
@@ -56,6 +66,7 @@ struct Stream {
 using cudaStream_t = Stream*;
 struct Event {
   int device = 0;
+  const Graph* captured = nullptr;  // where it was recorded in a capture, as the `enqueued`th of its operations
   Stream* stream = nullptr;  // null until it is recorded
   uint64_t enqueued = 0;     // operations of the stream that it comes after
 };
