@@ -125,6 +125,8 @@ __device__ __forceinline__ float warp_max(float value) {
   return value;
 }
 
+__device__ __forceinline__ float4 plus(const float4& a, const float4& b) { return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w); }
+
 __device__ __forceinline__ float2 halves_to_floats(uint32_t pair) {
   __half2 halves;
   memcpy(&halves, &pair, sizeof(pair));

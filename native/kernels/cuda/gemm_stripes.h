@@ -49,8 +49,6 @@ struct RingPlace {
 // Rows of a tile neighbour each other in memory; the XOR keeps the lanes of a store in different banks.
 __device__ __forceinline__ int staged(int token, int row) { return token * tile_rows + (row ^ token / 2 % 4 * 8); }
 
-__device__ __forceinline__ float4 plus(const float4& a, const float4& b) { return make_float4(a.x + b.x, a.y + b.y, a.z + b.z, a.w + b.w); }
-
 // Stores up to four rows of a token. A row of outputs begins at 16 bytes; what pads it stays zero.
 __device__ __forceinline__ void store_quad(float* to, const float4& values, int rows) {
   if (rows >= 4) {

@@ -1,5 +1,5 @@
 // What devices that compute together give each other: the parts of a sum, and columns. The trick: none; a device reads the others' memory where
-// it is, 4 columns a thread, and adds in one order whoever asks. So all have the same bytes, and a sum takes one launch on each.
+// it is, 4 columns a thread of all parts at once, and adds in one order whoever asks. So all have the same bytes, and a sum takes one launch on each.
 #include "launchers.h"
 
 namespace ziya::ZIYA_DEVICE {
@@ -14,14 +14,16 @@ __global__ void add_parts_kernel(PartsView parts, ActivationView to) {
   const int column = (blockIdx.y * parts_threads + threadIdx.x) * columns_a_thread;
   if (column >= to.columns) return;
   const int64_t at = int64_t(blockIdx.x) * parts.stride + column;
-  float4 sum = *reinterpret_cast<const float4*>(parts.parts[0] + at);
-  for (int i = 1; i < parts.count; i++) {
-    const float4 part = *reinterpret_cast<const float4*>(parts.parts[i] + at);
-    sum.x += part.x, sum.y += part.y, sum.z += part.z, sum.w += part.w;
-  }
+  float4 part[tensor_parallel_max];
+#pragma unroll
+  for (int i = 0; i < tensor_parallel_max; i++)
+    if (i < parts.count) part[i] = *reinterpret_cast<const float4*>(parts.parts[i] + at);
+  float4 sum = part[0];
+#pragma unroll
+  for (int i = 1; i < tensor_parallel_max; i++)
+    if (i < parts.count) sum = plus(sum, part[i]);
   float4* own = reinterpret_cast<float4*>(to.row(blockIdx.x) + column);
-  const float4 before = *own;
-  *own = make_float4(before.x + sum.x, before.y + sum.y, before.z + sum.z, before.w + sum.w);
+  *own = plus(*own, sum);
 }
 
 __global__ void copy_columns_kernel(ActivationView from, int first_column, ActivationView to) {
