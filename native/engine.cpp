@@ -63,11 +63,11 @@ std::vector<int> gpus_for(const ModelDescription& model, int blocks, int ranks) 
   const ModelShape shape = shape_of_rank(model.shape, ranks);
   const double needed = weight_bytes(model, ranks) + block_bytes(shape) * (blocks > 0 ? blocks : context_blocks(shape));
   std::vector<int> numbers;
-  for (int range = 0; range < shape.layers && cuda::is_suitable((range + 1) * ranks - 1); range++) {
-    for (int rank = 0; rank < ranks; rank++) numbers.push_back(range * ranks + rank);
-    if (usable_bytes(numbers, ranks) >= needed) return numbers;
+  for (int device = 0; device / ranks < shape.layers && cuda::is_suitable(device); device++) {
+    numbers.push_back(device);
+    if (numbers.size() % ranks == 0 && usable_bytes(numbers, ranks) >= needed) return numbers;
   }
-  if (cuda::is_suitable(0) && !cuda::is_suitable(ranks - 1))
+  if (!numbers.empty() && int(numbers.size()) < ranks)
     throw EngineError("unsupported_device", "there are fewer GPUs than tensor_parallel " + std::to_string(ranks) + " needs");
   return {};
 }

@@ -149,6 +149,8 @@ class Kernels {
   virtual void reach(const Kernels& other) = 0;
   // This thread calls kernels of this device next.
   virtual void select() const {}
+  // Waits for all that this device was asked.
+  virtual void synchronize() const {}
   // What the others add up is all that this device was asked for before.
   virtual void end_part() = 0;
   // residual (tokens, hidden) += parts[0] + parts[1] + ..., in this order on every device. Whoever gave a part has ended it, and overwrites it no

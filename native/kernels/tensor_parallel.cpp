@@ -80,6 +80,7 @@ KvLayer& of_rank(KvLayer& kv, size_t rank) { return *static_cast<ParallelKvLayer
 class TensorParallelKernels : public Kernels {
  public:
   TensorParallelKernels(const ModelShape& shape, const StepLimits& limits, std::vector<std::unique_ptr<Kernels>> ranks);
+  ~TensorParallelKernels() override;
 
   std::string device() const override;
   std::string arithmetic() const override { return ranks_[0]->arithmetic() + ", tensor parallel " + std::to_string(ranks()); }
@@ -167,6 +168,11 @@ TensorParallelKernels::TensorParallelKernels(const ModelShape& shape, const Step
     logits_.push_back(kernels.make_activations(std::min(limits.batch_tokens_max, logit_rows_max),
                                                std::max(1, size_of(ranges_of(Share::outputs, shape.vocab_size, false, rank)))));
   });
+}
+
+// No rank's memory goes before another has read it.
+TensorParallelKernels::~TensorParallelKernels() {
+  for (const auto& kernels : ranks_) kernels->synchronize();
 }
 
 // Calls it for each rank in turn: where kernels are enqueued only, the ranks compute at once.

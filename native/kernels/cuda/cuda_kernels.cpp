@@ -169,6 +169,7 @@ class CudaKernels : public Kernels {
   void receive(const Kernels& other, const Activations& from, int rows, Activations& to) override;
   void reach(const Kernels& other) override;
   void select() const override { device_.select(); }
+  void synchronize() const override { cudaStreamSynchronize(stream_); }
   void end_part() override { computed_.record(stream_); }
   void add_parts(std::span<const SumPart> parts, Activations& residual) override;
   void receive_columns(const Kernels& other, const Activations& from, int rows, int first_column, Activations& to) override;
@@ -293,7 +294,7 @@ CudaParts CudaKernels::possible(CudaParts wanted) const {
   return wanted;
 }
 
-CudaKernels::~CudaKernels() { cudaStreamSynchronize(stream_); }
+CudaKernels::~CudaKernels() { CudaKernels::synchronize(); }
 
 // The angles are computed as the CPU computes them, so that both rotate by the same floats.
 void CudaKernels::upload_angles() {
@@ -473,7 +474,7 @@ void CudaKernels::begin_step(const StepBatch& batch) {
   std::erase_if(recordings_, [](const auto& entry) { return !entry.second.has_ended(); });  // of a step that was cancelled
   if (!are_weights_packed_) ring_.clear();
   are_weights_packed_ = true;
-  is_recording_ = false;
+  is_recording_ = waits_for_all = false;
   batch_ = &batch;
   step_.upload(batch, stream_);
 }
@@ -604,6 +605,7 @@ void CudaKernels::end_recording() {
 void CudaKernels::set_recording(int bucket) {
   is_recording_ = bucket > 0;
   bucket_ = bucket;
+  waits_for_all = is_recording_ && !others_.empty();
   for (CudaKernels* other : others_) other->is_recording_ = is_recording_, other->bucket_ = bucket;
 }
 

@@ -30,6 +30,8 @@ __host__ __device__ constexpr int round_up(int a, int b) { return ceil_div(a, b)
 
 #if !defined(ZIYA_EMULATOR)
 inline std::atomic<bool> starts_early{true};  // kernels, before the one ahead of them ends
+// But those that this thread launches begin when all that they wait for has ended, because some of it may be another device's.
+inline thread_local bool waits_for_all = false;
 #endif
 
 }  // namespace ziya::ZIYA_DEVICE
@@ -87,7 +89,7 @@ void launch_kernel(const char* name, void (*kernel)(Parameters...), unsigned clu
     attributes[count].id = cudaLaunchAttributeClusterDimension;
     attributes[count++].val.clusterDim = {cluster, 1, 1};
   }
-  if (can && starts_early) {
+  if (can && starts_early && !waits_for_all) {
     attributes[count].id = cudaLaunchAttributeProgrammaticStreamSerialization;
     attributes[count++].val.programmaticStreamSerializationAllowed = 1;
   }

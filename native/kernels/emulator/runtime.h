@@ -139,6 +139,7 @@ int resident_blocks(const char*, void (*)(Parameters...), int threads, size_t sh
 }
 
 inline std::atomic<bool> starts_early{true};  // kernels, before the one ahead of them ends
+inline thread_local bool waits_for_all = false;  // those that this thread launches, because some of it may be another device's
 
 // At once where there is no stream.
 void enqueue(cudaStream_t stream, Operation operation);
@@ -146,7 +147,7 @@ void enqueue(cudaStream_t stream, Operation operation);
 template <class... Parameters, class... Arguments>
 void launch_kernel(const char* name, void (*kernel)(Parameters...), unsigned cluster, dim3 grid, dim3 block_size, size_t shared_bytes,
                    cudaStream_t stream, Arguments... arguments) {
-  const Launch launch = {name, cluster, grid, block_size, shared_bytes, [=] { kernel(Parameters(arguments)...); }, starts_early};
+  const Launch launch = {name, cluster, grid, block_size, shared_bytes, [=] { kernel(Parameters(arguments)...); }, starts_early && !waits_for_all};
   enqueue(stream, {std::make_shared<const Launch>(launch), nullptr});
 }
 
