@@ -92,9 +92,9 @@ describe.skipIf(process.arch !== 'x64' && !existsSync(join(build, 'gpu-bench-emu
     expect(said(lines, 'gemm')).toHaveLength(20)
     expect(said(lines, 'gemm').filter(({ weights }) => weights === 'fp8')).toHaveLength(8) // the logits' product stays fp16
     expect(said(lines, 'gemm')[0]).toMatchObject({ what: 'qkv', rows: 1 })
-    // Two batches on one device, and the first and last of them by three other ways to launch them.
-    expect(said(lines, 'decode').filter(({ tensor_parallel }) => tensor_parallel === undefined)).toHaveLength(8)
-    expect(said(lines, 'decode').filter(({ tensor_parallel }) => tensor_parallel === 2)).toHaveLength(2)
+    // Two batches on one device and on two ranks, and the first and last of them by three other ways to launch them.
+    for (const ranks of [undefined, 2])
+      expect(said(lines, 'decode').filter(({ tensor_parallel }) => tensor_parallel === ranks)).toHaveLength(8)
     expect(said(lines, 'decode')[0]).toMatchObject({ sequences: 1, context: 40, early: true, recorded: true })
     expect(said(lines, 'prefill')).toMatchObject([{ tokens: 20 }, { tokens: 20, tensor_parallel: 2 }])
     expect(said(lines, 'throughput')).toMatchObject([{ at_once: 3, steps: 5, output_tokens: 15 }])
