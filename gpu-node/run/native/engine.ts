@@ -70,6 +70,8 @@ export interface EngineOptions {
   isa?: 'auto' | 'avx512' | 'avx2' | 'scalar'
   /** Of the layers' matrices: fp8 are half the bytes, rounded when they are loaded. fp16 without it. */
   weights?: 'fp16' | 'fp8'
+  /** Of keys and values: fp8 are half the bytes, so that the memory holds nearly twice the blocks. fp16 without it. */
+  kv_cache?: 'fp16' | 'fp8'
   /** A sequence's adapter is its place here. */
   adapters?: readonly AdapterSource[]
 }
