@@ -51,6 +51,7 @@ const configSchema = z
       .regex(/^(auto|cpu|cuda:\d+(,\d+)*)$/, 'must be auto, cpu, cuda:N, or cuda:N,M,… for ranges of layers')
       .default('auto'),
     weights: z.enum(['fp16', 'fp8']).default('fp16'), // of the layers' matrices: fp8 are half the bytes, and other answers
+    kv_cache: z.enum(['fp16', 'fp8']).default('fp16'), // of keys and values, the same
     // LoRA adapters over the model, each NAME=DIR; in the environment with commas between them.
     lora: z.array(adapter).max(ADAPTERS_MAX).default([]),
     rope_theta: z.coerce.number().gt(1).optional(), // of a model whose config.json has none
@@ -84,6 +85,10 @@ const configSchema = z
   .refine((config) => config.weights === 'fp16' || config.upstream === undefined, {
     path: ['weights'],
     message: 'needs our own engine; another is told of its weights where it is started',
+  })
+  .refine((config) => config.kv_cache === 'fp16' || config.upstream === undefined, {
+    path: ['kv_cache'],
+    message: 'needs our own engine; another is told of its KV cache where it is started',
   })
   .refine(({ lora, model_id }) => new Set([model_id, ...lora.map(({ name }) => name)]).size === lora.length + 1, {
     path: ['lora'],
@@ -120,10 +125,11 @@ function inEnvironment(name: string, environment: NodeJS.ProcessEnv): string | s
 
 /** What the engine is loaded with; there 0 blocks are as many as fit. */
 export function engineOptions(config: NodeConfig) {
-  const { device, weights, threads, batch_tokens_max, sequences_max } = config
+  const { device, weights, kv_cache, threads, batch_tokens_max, sequences_max } = config
   return {
     device,
     weights,
+    kv_cache,
     threads,
     blocks: config.blocks === 'auto' ? 0 : config.blocks,
     batch_tokens_max,

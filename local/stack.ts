@@ -34,6 +34,7 @@ export interface StackOptions {
   verify?: boolean
   /** Of its layers' matrices, in our own engine. */
   weights?: 'fp16' | 'fp8'
+  kv_cache?: 'fp16' | 'fp8'
   /** LoRA adapters over it. */
   adapters?: readonly { name: string; dir: string }[]
   /** An engine that is there already, in place of our own. */
@@ -161,9 +162,10 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
 }
 
 /** What is said of a folder of our own engine's. */
-function ownFlags({ rope_theta, verify, weights, adapters = [] }: Settings) {
+function ownFlags({ rope_theta, verify, weights, kv_cache, adapters = [] }: Settings) {
   return {
     ...(weights === 'fp8' && { weights }),
+    ...(kv_cache === 'fp8' && { kv_cache }),
     ...(rope_theta && { rope_theta }),
     ...(verify && { verify: 'on' }),
     lora: adapters.map(({ name, dir }) => `${name}=${dir}`),

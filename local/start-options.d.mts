@@ -7,6 +7,7 @@ export interface StartOptions {
   rope_theta: number | null
   verify: boolean
   weights: 'fp16' | 'fp8'
+  kv_cache: 'fp16' | 'fp8'
   adapters: { name: string; dir: string }[]
   upstream: UpstreamOptions | null
   database_url: string | null

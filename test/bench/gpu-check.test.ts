@@ -63,7 +63,19 @@ function check(binaries: string, ...args: string[]) {
 }
 
 const said = (lines: Line[], part: string) => lines.filter((line) => line.part === part)
-const groups = ['copies', 'simple', 'gemm', 'fp8', 'prefill', 'attention', 'sampling', 'models', 'adapters', 'recorded']
+const groups = [
+  'copies',
+  'simple',
+  'gemm',
+  'fp8',
+  'prefill',
+  'attention',
+  'cache',
+  'sampling',
+  'models',
+  'adapters',
+  'recorded',
+]
 
 describe.skipIf(process.arch !== 'x64' && !existsSync(join(build, 'gpu-bench-emulated')))('bench/gpu-check.sh', () => {
   test('takes its stages in order, and leaves out what the machine has no tools for', () => {

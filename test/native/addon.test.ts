@@ -163,10 +163,12 @@ describe('info and load', () => {
       await fingerprint({ isa: 'scalar' }),
       await fingerprint({}, swapped),
       await fingerprint({ weights: 'fp8' }),
+      await fingerprint({ kv_cache: 'fp8' }),
+      await fingerprint({ weights: 'fp8', kv_cache: 'fp8' }),
       await fingerprint({}, model.tensors, { ...model.shape, rms_norm_eps: 2e-5 }),
     ]
-    expect(await fingerprint({ weights: 'fp16' })).toBe(ours)
-    expect(new Set([ours, ...others]).size).toBe(5)
+    expect(await fingerprint({ weights: 'fp16', kv_cache: 'fp16' })).toBe(ours)
+    expect(new Set([ours, ...others]).size).toBe(7)
   })
 
   test('progress ends at the total', async () => {

@@ -292,7 +292,7 @@ std::vector<Test> attention_tests(const Device& device) {
   std::vector<Test> tests;
   for (const KvFormat format : {KvFormat::fp16, KvFormat::fp8}) {
     const auto on = [&](const std::string& name, void (*body)(const Device&, KvFormat, Random&)) {
-      tests.push_back({device.name + (format == KvFormat::fp8 ? ", fp8 cache: " : ": ") + name,
+      tests.push_back({device.name + (format == KvFormat::fp8 ? ": fp8 cache: " : ": ") + name,
                        [=](Random& random) { body(device, format, random); }});
     };
     on("queries and keys are rotated, attention is right, and the same in chunks", attention_is_right_and_chunk_invariant);

@@ -61,11 +61,7 @@ const by_test: Record<string, Broken[]> = {
   ],
   // What a CPU rounds to when it loads weights for any device.
   'fp32 rounds to the nearest fp8': [
-    [
-      '../../fp8',
-      'unbounded < fp8_max ? unbounded : fp8_max',
-      'unbounded < 512.0f ? unbounded : 512.0f',
-    ],
+    ['../../fp8', 'unbounded < fp8_max ? unbounded : fp8_max', 'unbounded < 512.0f ? unbounded : 512.0f'],
     ['../../fp8', 'magnitude + 0x1p14f) -', 'magnitude + 0x1p13f) -'],
     ['../../fp8', '0x7ffffu + odd', '0x80000u'],
   ],
