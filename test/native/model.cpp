@@ -86,8 +86,9 @@ void logits_match_the_reference(const Device& device, Random& random) {
 void bytes_do_not_depend_on_company(const Device& device, Random& random) {
   const std::vector<MakeRandom> cases = {random_model, random_gpt_bigcode, random_model, random_gpt_bigcode};
   for (const MakeRandom make_random : cases_of(device, random, cases, 3)) {
-    const WeightFormat weights = random.one_of<WeightFormat>({WeightFormat::fp16, WeightFormat::fp8});
-    const RandomModel random_weights = make_random(random_shape_of(weights, random), random);
+    ModelShape shape = random_shape_of(random.one_of<WeightFormat>({WeightFormat::fp16, WeightFormat::fp8}), random);
+    shape.kv_cache = random.one_of<KvFormat>({KvFormat::fp16, KvFormat::fp8});
+    const RandomModel random_weights = make_random(shape, random);
     LoadedModel alone(device, random_weights, 1), crowded(device, random_weights, random.between(2, 4));
     const int vocab = random_weights.shape.vocab_size;
     const auto tokens = random_tokens(70, vocab, random);
@@ -133,6 +134,7 @@ void bytes_do_not_depend_on_the_number_of_devices(const Device& device, Random& 
     ModelShape shape = random_shape(random);
     shape.layers = random.between(2, 4);
     shape.tied_embeddings = tied;
+    shape.kv_cache = random.one_of<KvFormat>({KvFormat::fp16, KvFormat::fp8});
     const RandomModel random_weights = tied ? random_model(shape, random) : random_gpt_bigcode(shape, random);
     LoadedModel one(device, random_weights, 1);
     LoadedModel several(device, random_weights, 1, Dtype::f32, random.between(2, shape.layers));

@@ -120,19 +120,23 @@ template <class S>
 __device__ void load_tile(const Problem& problem, const Columns& columns, int begin, int last, typename S::Cached& tile) {
   using T = typename S::Cached;
   const KvView& kv = problem.kv;
-  // Where threads are more than a block's units, several blocks are loaded at once.
+  // Where threads are more than a block's units, several blocks are loaded at once. All counts are known to the compiler, which does not know that
+  // there are so few threads.
   constexpr int page_units = block_tokens * T::units;
   constexpr int pages_at_once = S::threads > page_units ? S::threads / page_units : 1;
-  const int thread = pages_at_once > 1 ? threadIdx.x % page_units : threadIdx.x;
+  constexpr int page_threads = S::threads / pages_at_once;
+  const int thread = threadIdx.x % page_threads;
 #pragma unroll
   for (int first_page = 0; first_page < tile_positions; first_page += pages_at_once * block_tokens) {
-    const int page = first_page + (pages_at_once > 1 ? int(threadIdx.x) / page_units * block_tokens : 0);
-    if (page >= tile_positions) break;
+    const int page = first_page + threadIdx.x / page_threads * block_tokens;
+    if (pages_at_once * block_tokens > tile_positions && page >= tile_positions) break;
     const int block_id = problem.step.words[columns.first_block + min(begin + page, last) / block_tokens];
     const int64_t from = kv.offset(block_id, columns.kv_head, 0);
     if constexpr (T::is_fp8) load_scales(kv, kv.row(block_id, columns.kv_head, 0), page, thread, tile);
 #pragma unroll
-    for (int i = thread; i < page_units; i += S::threads) {
+    for (int first = 0; first < page_units; first += page_threads) {
+      const int i = first + thread;
+      if (page_units % page_threads != 0 && i >= page_units) break;
       const int slot = i / T::units, unit = i % T::units;
       const bool is_inside = begin + page + slot <= last && unit * T::unit_numbers < kv.head_stride;
       const int64_t source = from + (is_inside ? slot * kv.head_stride + unit * T::unit_numbers : 0);
@@ -169,7 +173,9 @@ template <class S>
 __device__ __forceinline__ void convert_tile(const typename S::Cached& from, typename S::Multiplied& to) {
   constexpr int units = S::Cached::units;
 #pragma unroll
-  for (int i = threadIdx.x; i < tile_positions * units; i += S::threads) {
+  for (int first = 0; first < tile_positions * units; first += S::threads) {
+    const int i = first + threadIdx.x;
+    if (tile_positions * units % S::threads != 0 && i >= tile_positions * units) break;
     convert_unit<false>(from, i / units, i % units, from.key_scales[i / units], to);
     convert_unit<true>(from, i / units, i % units, from.value_scales[i / units], to);
   }
@@ -478,7 +484,8 @@ __device__ void attend(const Problem& problem, const AttentionItem& item, int he
   const Columns columns = columns_of(problem, item, head_group);
   Queries<S> queries;
   load_queries<S>(problem, columns, queries);
-  const bool is_part = problem.step.tokens[item.first_token].parts > 0;
+  // Looked up when it is asked, after each split: there is no register to keep it in.
+  const auto is_part = [&] { return problem.step.tokens[item.first_token].parts > 0; };
   const int begin = item.first_split * split_positions, end = begin + item.splits * split_positions;
   const int last = min(columns.first_position + columns.tokens, end) - 1;
   Totals<S> totals;
@@ -498,15 +505,7 @@ __device__ void attend(const Problem& problem, const AttentionItem& item, int he
     for (; tile <= split_end; tile += tile_positions) {
       const int stage = tile / tile_positions % ring_stages;
       if (tile + tile_positions <= last) {
-        Totals<S> totals;
-#pragma unroll
-  for (int n = 0; n < S::column_tiles; n++)
-#pragma unroll
-    for (int c = 0; c < 2; c++) {
-      totals.maximum[n][c] = -INFINITY;
-      totals.sum[n][c] = 0;
-    }
-  load_tile<S>(problem, columns, tile + tile_positions, last, shared.ring.stages[stage ^ 1]);
+        load_tile<S>(problem, columns, tile + tile_positions, last, shared.ring.stages[stage ^ 1]);
         cp_async_wait<1>();
       } else {
         cp_async_wait<0>();
@@ -523,12 +522,12 @@ __device__ void attend(const Problem& problem, const AttentionItem& item, int he
     for (int n = 0; n < S::column_tiles; n++)
 #pragma unroll
       for (int c = 0; c < 2; c++) running.sum[n][c] = column_sum(running.sum[n][c]);
-    if (is_part)
+    if (is_part())
       store_part<S>(problem, columns, split, running);
     else
       fold_split<S>(queries, split, running, totals, shared.totals);
   }
-  if (!is_part) store_out<S>(problem, columns, totals, shared.totals);
+  if (!is_part()) store_out<S>(problem, columns, totals, shared.totals);
 }
 
 template <class S>
