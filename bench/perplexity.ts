@@ -17,7 +17,6 @@ const BLOCK_TOKENS = 16
 export interface Perplexity {
   tokens: number // that were scored
   perplexity: number
-  likeliest: number[] // the token that greedy decoding would take, in the place of each of them
 }
 
 const nothing = { begin: 0, count: 0 }
@@ -31,22 +30,30 @@ export type Formats = Pick<EngineOptions, 'weights' | 'kv_cache'>
 
 /** Of texts, each in windows that begin as a prompt does. */
 export async function perplexityOf(model: Model, formats: Formats, texts: string[]): Promise<Perplexity> {
-  const limits = { blocks: WINDOW_TOKENS / BLOCK_TOKENS, batch_tokens_max: WINDOW_TOKENS, sequences_max: 1 }
-  const options: EngineOptions = { device: 'cpu', threads: 2, ...limits, ...formats }
-  const engine = await loadEngine(model.shape, model.tensors, options, () => {})
+  const engine = await openEngine(model, formats)
   let nats = 0
-  const likeliest: number[] = []
+  let tokens = 0
   for (const window of texts.flatMap((text) => windowsOf(model, text))) {
     for (const logprob of await scores(engine, window)) nats -= logprob
-    likeliest.push(...(await greedyTokens(engine, window)))
+    tokens += window.length - 1
   }
   await engine.close()
-  return { tokens: likeliest.length, perplexity: Math.exp(nats / likeliest.length), likeliest }
+  return { tokens, perplexity: Math.exp(nats / tokens) }
 }
 
-/** How many of the likeliest tokens are the same in both. */
-export function shareInCommon(a: Perplexity, b: Perplexity): number {
-  return a.likeliest.filter((token, i) => token === b.likeliest[i]).length / a.tokens
+/** What greedy decoding would take in the place of each token. */
+async function likeliestTokens(model: Model, formats: Formats, texts: string[]): Promise<number[]> {
+  const engine = await openEngine(model, formats)
+  const likeliest: number[] = []
+  for (const window of texts.flatMap((text) => windowsOf(model, text)))
+    likeliest.push(...(await greedyTokens(engine, window)))
+  await engine.close()
+  return likeliest
+}
+
+function openEngine(model: Model, formats: Formats): Promise<Engine> {
+  const limits = { blocks: WINDOW_TOKENS / BLOCK_TOKENS, batch_tokens_max: WINDOW_TOKENS, sequences_max: 1 }
+  return loadEngine(model.shape, model.tensors, { device: 'cpu', threads: 2, ...limits, ...formats }, () => {})
 }
 
 function windowsOf({ tokenizer }: Model, text: string): number[][] {
@@ -125,11 +132,13 @@ if (import.meta.main) {
   for (const [what, all] of Object.entries(texts())) {
     const some = all.slice(0, Number(values['texts-max'] ?? all.length))
     const fp16 = await perplexityOf(model, {}, some)
+    const likeliest = await likeliestTokens(model, {}, some)
     console.log(`${what}: ${fp16.tokens} tokens, perplexity ${fp16.perplexity.toFixed(4)} in fp16`)
     for (const [name, formats] of Object.entries(in_fp8)) {
       const fp8 = await perplexityOf(model, formats, some)
       const more = (100 * (fp8.perplexity / fp16.perplexity - 1)).toFixed(2)
-      const same = (100 * shareInCommon(fp16, fp8)).toFixed(2)
+      const taken = await likeliestTokens(model, formats, some)
+      const same = ((100 * taken.filter((token, i) => token === likeliest[i]).length) / taken.length).toFixed(2)
       console.log(
         `  ${fp8.perplexity.toFixed(4)} with ${name} in fp8, ${more} % more; ${same} % of the likeliest tokens are the same`,
       )
