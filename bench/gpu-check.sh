@@ -33,17 +33,18 @@ declare -A groups=(
   [copies]='@: embedding|@: rms norm|@: layer norm|@: biases|@: gelu|@: positions'
   [simple]='@, simple: '
   [gemm]='@: a product |@: gate, up|@: products as long'
-  [fp8]='@: fp8'
+  [fp8]='@: fp8 weights|@: fp8 products'
   [prefill]='@: products of a prefill'
   [attention]='@: queries and|@: every head|@: attention over'
+  [cache]='@: fp8 cache'
   [sampling]='@: draws |@: filters|@: temperature 0|@: a draw |@: a scored|@: penalties|@: only what|@: the latest|@: extreme|@: a row without'
   [models]="@: a model's|@: values match|@: a token's|@: more rows|@: several devices|@: a cancelled|@: a tiny model|@: the embedded|@: layers that"
   [adapters]='@: adapters'
   [parallel]='@: every rank|@: tensor parallel|@, tensor parallel'
   [recorded]='@: recorded steps|@: steps begun|@: an engine runs'
 )
-group_names='copies simple gemm fp8 prefill attention sampling models adapters parallel recorded'
-all_stages="machine build bandwidth $(printf 'tests-%s ' $group_names)products steps cublas profile throughput products-fp8 steps-fp8 steps-tp small $(printf 'suspect-%s ' $group_names)transformers served"
+group_names='copies simple gemm fp8 prefill attention cache sampling models adapters parallel recorded'
+all_stages="machine build bandwidth $(printf 'tests-%s ' $group_names)products steps cublas profile throughput products-fp8 steps-fp8 steps-fp8-cache steps-tp small $(printf 'suspect-%s ' $group_names)transformers served"
 for name in $only ${!limits[@]}; do
   [[ " $all_stages " == *" $name "* ]] || { echo "no stage is called $name: $all_stages" >&2; exit 2; }
 done
@@ -164,6 +165,7 @@ stage profile 70 profile || true
 stage throughput 90 bench throughput || true
 stage products-fp8 30 bench gemm --weights fp8 || true
 stage steps-fp8 70 bench steps --weights fp8 --sequences 1,32 --contexts 2048 --prompts 2048 || true
+stage steps-fp8-cache 50 bench steps --kv-cache fp8 --sequences 32 --contexts 2048 --prompts 2048 || true
 stage steps-tp 60 steps_tp || true
 stage small 50 small || true
 for group in $suspects; do stage "suspect-$group" 100 suspect "$group" || true; done

@@ -52,6 +52,7 @@ const configSchema = z
       .default('auto'),
     weights: z.enum(['fp16', 'fp8']).default('fp16'), // of the layers' matrices: fp8 are half the bytes, and other answers
     tensor_parallel: count.max(8).default(1), // devices that compute every layer together; other answers, too
+    kv_cache: z.enum(['fp16', 'fp8']).default('fp16'), // of keys and values, the same
     // LoRA adapters over the model, each NAME=DIR; in the environment with commas between them.
     lora: z.array(adapter).max(ADAPTERS_MAX).default([]),
     rope_theta: z.coerce.number().gt(1).optional(), // of a model whose config.json has none
@@ -90,6 +91,10 @@ const configSchema = z
     path: ['tensor_parallel'],
     message: 'needs our own engine; another is told of its devices where it is started',
   })
+  .refine((config) => config.kv_cache === 'fp16' || config.upstream === undefined, {
+    path: ['kv_cache'],
+    message: 'needs our own engine; another is told of its KV cache where it is started',
+  })
   .refine(({ lora, model_id }) => new Set([model_id, ...lora.map(({ name }) => name)]).size === lora.length + 1, {
     path: ['lora'],
     message: 'has a name twice, or that of the model',
@@ -125,11 +130,12 @@ function inEnvironment(name: string, environment: NodeJS.ProcessEnv): string | s
 
 /** What the engine is loaded with; there 0 blocks are as many as fit. */
 export function engineOptions(config: NodeConfig) {
-  const { device, weights, tensor_parallel, threads, batch_tokens_max, sequences_max } = config
+  const { device, weights, tensor_parallel, kv_cache, threads, batch_tokens_max, sequences_max } = config
   return {
     device,
     weights,
     tensor_parallel,
+    kv_cache,
     threads,
     blocks: config.blocks === 'auto' ? 0 : config.blocks,
     batch_tokens_max,

@@ -36,6 +36,8 @@ export interface StackOptions {
   weights?: 'fp16' | 'fp8'
   /** Devices that compute every layer together, in our own engine. */
   tensor_parallel?: number
+  /** Of keys and values, in our own engine. */
+  kv_cache?: 'fp16' | 'fp8'
   /** LoRA adapters over it. */
   adapters?: readonly { name: string; dir: string }[]
   /** An engine that is there already, in place of our own. */
@@ -163,10 +165,11 @@ function partsOf(settings: Settings, logs: LogFile[]): Parts {
 }
 
 /** What is said of a folder of our own engine's. */
-function ownFlags({ rope_theta, verify, weights, tensor_parallel = 1, adapters = [] }: Settings) {
+function ownFlags({ rope_theta, verify, weights, tensor_parallel = 1, kv_cache, adapters = [] }: Settings) {
   return {
     ...(weights === 'fp8' && { weights }),
     ...(tensor_parallel > 1 && { tensor_parallel: String(tensor_parallel) }),
+    ...(kv_cache === 'fp8' && { kv_cache }),
     ...(rope_theta && { rope_theta }),
     ...(verify && { verify: 'on' }),
     lora: adapters.map(({ name, dir }) => `${name}=${dir}`),

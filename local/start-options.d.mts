@@ -8,6 +8,7 @@ export interface StartOptions {
   verify: boolean
   weights: 'fp16' | 'fp8'
   tensor_parallel: number
+  kv_cache: 'fp16' | 'fp8'
   adapters: { name: string; dir: string }[]
   upstream: UpstreamOptions | null
   database_url: string | null

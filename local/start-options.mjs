@@ -10,8 +10,8 @@ import { readDatabaseUrl } from './database-url.mjs'
 const root = dirname(dirname(fileURLToPath(import.meta.url)))
 
 export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [--rope-theta N]
-                 [--lora NAME=DIR …] [--weights fp16|fp8] [--tensor-parallel N] [--database URL] [--data DIR]
-                 [--verify] [--once]
+                 [--lora NAME=DIR …] [--weights fp16|fp8] [--kv-cache fp16|fp8] [--tensor-parallel N]
+                 [--database URL] [--data DIR] [--verify] [--once]
        npm start -- --upstream URL [--upstream-model NAME] [--upstream-kind KIND] [--upstream-key-file FILE]
                 [--context-tokens N] …
   --port N         the gateway's port (8787)
@@ -22,6 +22,7 @@ export const usage = `npm start -- [--port N] [--model DIR] [--template NAME] [-
   --weights fp8    the layers' matrices as 8 bits a number: half the memory, nearly the same answers (docs/operations.md)
   --tensor-parallel N
                    2 to 8 devices that compute every layer together (docs/operations.md); without GPUs this machine stands for all
+  --kv-cache fp8   keys and values as 8 bits a number: nearly twice the tokens in the same memory (docs/operations.md)
   --upstream URL   an engine that is there already, such as http://host:8000/v1 of vLLM, instead of our own; or a file of
                    several (docs/scale-out.md). With --model its prompts are counted here and sent as token ids
   --upstream-model NAME, --upstream-kind vllm|sglang|openai, --upstream-key-file FILE, --context-tokens N
@@ -41,6 +42,7 @@ const flags = {
   lora: { type: 'string', multiple: true },
   weights: { type: 'string' },
   'tensor-parallel': { type: 'string' },
+  'kv-cache': { type: 'string' },
   upstream: { type: 'string' },
   'upstream-model': { type: 'string' },
   'upstream-kind': { type: 'string' },
@@ -75,6 +77,7 @@ function checked({
   lora = [],
   weights,
   'tensor-parallel': tensor_parallel,
+  'kv-cache': kv_cache,
   database,
   data,
   verify,
@@ -90,8 +93,9 @@ function checked({
     template: template ?? null,
     rope_theta: checkedTheta(rope_theta),
     adapters: checkedAdapters(lora, upstream),
-    weights: checkedWeights(weights, upstream),
     tensor_parallel: checkedTensorParallel(tensor_parallel, upstream),
+    weights: checkedFormat('weights', weights, upstream),
+    kv_cache: checkedFormat('kv-cache', kv_cache, upstream),
     upstream: checkedUpstream(upstream),
     database_url: database ?? null,
     data_dir: resolve(data),
@@ -129,11 +133,11 @@ function checkedAdapters(lora, { upstream }) {
   })
 }
 
-function checkedWeights(weights = 'fp16', { upstream }) {
-  if (weights !== 'fp16' && weights !== 'fp8') throw new Error(`--weights ${weights} is neither fp16 nor fp8`)
-  if (weights === 'fp8' && upstream !== undefined)
-    throw new Error('--weights needs our own engine: another is told of its weights where it is started')
-  return weights
+function checkedFormat(flag, format = 'fp16', { upstream }) {
+  if (format !== 'fp16' && format !== 'fp8') throw new Error(`--${flag} ${format} is neither fp16 nor fp8`)
+  if (format === 'fp8' && upstream !== undefined)
+    throw new Error(`--${flag} needs our own engine: another is told of it where it is started`)
+  return format
 }
 
 function checkedTensorParallel(text = '1', { upstream }) {

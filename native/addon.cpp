@@ -153,18 +153,21 @@ ziya::ModelDescription::Adapter adapter_of(const Napi::Object& object) {
   return {list_of(object.Get("parts"), "parts", adapter_part_of), list_of(object.Get("tensors"), "tensors", tensor_of)};
 }
 
-ziya::WeightFormat weight_format_of(const Napi::Object& object) {
-  if (object.Get("weights").IsUndefined()) return ziya::WeightFormat::fp16;
-  const std::string name = string_of(object, "weights");
-  if (name == "fp16") return ziya::WeightFormat::fp16;
-  if (name == "fp8") return ziya::WeightFormat::fp8;
-  throw wrong(object, "weights", "fp16 or fp8");
+// fp16 where it is not said.
+template <class Format>
+Format format_of(const Napi::Object& object, const char* field) {
+  if (object.Get(field).IsUndefined()) return Format::fp16;
+  const std::string name = string_of(object, field);
+  if (name == "fp16") return Format::fp16;
+  if (name == "fp8") return Format::fp8;
+  throw wrong(object, field, "fp16 or fp8");
 }
 
 ziya::ModelDescription model_of(const Napi::Value& shape, const Napi::Value& tensors, const Napi::Value& options) {
   const Napi::Object object = object_of(shape, "shape");
   ziya::ModelDescription model = {string_of(object, "architecture"), shape_of(object), list_of(tensors, "tensors", tensor_of)};
-  model.shape.weights = weight_format_of(object_of(options, "options"));
+  model.shape.weights = format_of<ziya::WeightFormat>(object_of(options, "options"), "weights");
+  model.shape.kv_cache = format_of<ziya::KvFormat>(object_of(options, "options"), "kv_cache");
   const Napi::Value adapters = object_of(options, "options").Get("adapters");
   if (!adapters.IsUndefined()) model.adapters = list_of(adapters, "adapters", adapter_of);
   return model;

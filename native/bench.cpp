@@ -1,5 +1,5 @@
 // How fast the engine is on this machine, beside how fast the machine reads memory in the same run. Random weights.
-// usage: engine-bench [--model 1.1b|125m] [--threads N] [--isa auto|avx512|avx2|scalar] [--tokens N] [--rounds N] [--weights fp8]
+// usage: engine-bench [--model 1.1b|125m] [--threads N] [--isa auto|avx512|avx2|scalar] [--tokens N] [--rounds N] [--weights fp8] [--kv-cache fp8]
 //        engine-bench --read RUNS [--threads N]: only how fast memory is read, the median in GB/s
 #include <algorithm>
 #include <chrono>
@@ -24,6 +24,7 @@ struct Arguments {
   int threads = 0, tokens = 32, rounds = 3, read_runs = 0;
   CpuIsa isa = CpuIsa::automatic;
   WeightFormat weights = WeightFormat::fp16;
+  KvFormat kv_cache = KvFormat::fp16;
 };
 
 const std::map<std::string, CpuIsa> isa_names = {
@@ -39,6 +40,7 @@ Arguments parse(int argc, char** argv) {
     if (name == "--rounds") arguments.rounds = std::stoi(value);
     if (name == "--read") arguments.read_runs = std::stoi(value);
     if (name == "--weights" && value == "fp8") arguments.weights = WeightFormat::fp8;
+    if (name == "--kv-cache" && value == "fp8") arguments.kv_cache = KvFormat::fp8;
     if (name == "--isa") arguments.isa = isa_names.at(value);
   }
   return arguments;
@@ -170,6 +172,7 @@ int main(int argc, char** argv) {
   }
   ModelShape shape = shape_of(arguments.model);
   shape.weights = arguments.weights;
+  shape.kv_cache = arguments.kv_cache;
   const int sequences = 8, prompt = 512, blocks_each = (prompt + arguments.tokens) / block_tokens + 2;
   const StepLimits limits = {.batch_tokens_max = prompt, .sequences_max = sequences, .blocks = sequences * blocks_each};
   const Devices devices(make_cpu_kernels(shape, limits, arguments.threads, arguments.isa), shape.layers);

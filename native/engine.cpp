@@ -25,8 +25,10 @@ namespace {
 
 constexpr double usable_memory = 0.92;  // of a GPU's; the rest is the driver's, the kernels' and the workspace's
 
+// Keys and values: fp16, or a byte a number and a scale of two for a token's head.
 double block_bytes(const ModelShape& shape) {
-  return std::max(1.0, 4.0 * block_tokens * shape.layers * shape.kv_heads * shape.head_size);  // keys and values, fp16
+  const double of_head = shape.kv_cache == KvFormat::fp8 ? shape.head_size + 2.0 : 2.0 * shape.head_size;
+  return std::max(1.0, 2 * of_head * block_tokens * shape.layers * shape.kv_heads);
 }
 
 // On each of so many devices that compute together. Whatever the files hold: fp16, or of a layer's matrices a byte a weight and a scale a
@@ -236,7 +238,7 @@ bool Engine::load() {
     info_.blocks = options_.limits.blocks;
     devices_.emplace(make_devices(shape, options_, gpus));
     info_.device = devices_->name();
-    info_.arithmetic = devices_->arithmetic();
+    info_.arithmetic = devices_->arithmetic() + (shape.kv_cache == KvFormat::fp8 ? ", fp8 KV cache" : "");
     info_.weight_bytes = devices_->allocated_bytes();  // what the kernels have for themselves is beside any weights
     model_ = architecture.make(shape, options_.limits, *devices_);
     info_.weight_bytes += model_->weights().bytes();

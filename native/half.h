@@ -4,6 +4,13 @@
 #include <bit>
 #include <cstdint>
 
+// What a GPU computes by the same function.
+#if defined(__CUDACC__)
+#define ZIYA_EVERYWHERE __host__ __device__
+#else
+#define ZIYA_EVERYWHERE
+#endif
+
 namespace ziya {
 
 constexpr uint16_t half_exponent_mask = 0x7c00;  // all ones: infinity or NaN

@@ -28,6 +28,7 @@ struct Arguments {
   double seconds = 45;    // of the whole run, with all of its slots busy
   bool is_tiny = false, starts_early = true;
   WeightFormat weights = WeightFormat::fp16;
+  KvFormat kv_cache = KvFormat::fp16;
   std::vector<int> rows, sequences, contexts, prompts;  // in place of the usual ones, where there are any
   std::vector<int> devices = {0};                       // ranks that compute every layer together; one number may stand for several
   CudaOptions options;
@@ -68,6 +69,7 @@ inline Sizes usual_sizes(const Arguments& arguments) {
 inline Sizes sizes_of(const Arguments& arguments) {
   Sizes sizes = usual_sizes(arguments);
   sizes.shape.weights = arguments.weights;
+  sizes.shape.kv_cache = arguments.kv_cache;
   if (!arguments.rows.empty()) sizes.product_rows = arguments.rows;
   if (!arguments.prompts.empty()) sizes.prompts = arguments.prompts;
   if (arguments.sequences.empty() && arguments.contexts.empty()) return sizes;
@@ -107,8 +109,11 @@ inline double weight_bytes(const ModelShape& s) {
   return (s.weights == WeightFormat::fp8 ? 1 : 2) * layers + 2 * others;
 }
 
-// What a measurement says of the weights.
-inline const char* format_field(WeightFormat format) { return format == WeightFormat::fp8 ? ", \"weights\": \"fp8\"" : ""; }
+// What a measurement says of the weights and of the KV cache.
+inline std::string format_field(const char* name, bool is_fp8) { return is_fp8 ? ", \"" + std::string(name) + "\": \"fp8\"" : ""; }
+inline std::string format_fields(const ModelShape& s) {
+  return format_field("weights", s.weights == WeightFormat::fp8) + format_field("kv_cache", s.kv_cache == KvFormat::fp8);
+}
 
 // A sequence's tokens in a step; the last of them is sampled where `samples`.
 struct Piece {
@@ -157,11 +162,14 @@ inline double median(std::vector<double> values) {
 }
 
 // The KV cache may take the memory that is left beside the weights.
-inline double block_bytes(const ModelShape& s) { return 4.0 * block_tokens * s.layers * s.kv_heads * s.head_size; }
+inline double token_bytes(const ModelShape& s) {
+  const double of_head = s.kv_cache == KvFormat::fp8 ? s.head_size + 2 : 2 * s.head_size;
+  return 2 * of_head * s.layers * s.kv_heads;
+}
 inline int blocks_that_fit(const ModelShape& shape, int number = 0) {
   constexpr double usable_memory = 0.92;
   const double left = usable_memory * double(device::free_bytes(number)) - weight_bytes(shape);
-  return std::max(1, int(left / block_bytes(shape)));
+  return std::max(1, int(left / block_tokens / token_bytes(shape)));
 }
 
 inline std::unique_ptr<Kernels> make_kernels(const ModelShape& shape, const StepLimits& limits, const Arguments& arguments) {

@@ -1,7 +1,8 @@
 // The CUDA backend at the 34B's sizes, with random weights: products alone, whole steps, requests at full batch; and the greedy tokens
 // of a model in a file, to hold against another engine's. One JSON object a line.
 // usage: gpu-bench gemm|steps|throughput|launches|ids FOLDER [--layers N] [--variant NAME] [--tb-per-s N] [--tiny] [--no-early-start]
-//        [--no-recording] [--rows LIST] [--sequences LIST] [--contexts LIST] [--prompts LIST] [--seconds N] [--weights fp8] [--devices LIST: of steps]
+//        [--no-recording] [--rows LIST] [--sequences LIST] [--contexts LIST] [--prompts LIST] [--seconds N] [--weights fp8] [--kv-cache fp8]
+//        [--devices LIST: of steps]
 // A variant is fast, simple (none of the fast kernels), or fast without one of them: no-gemm, no-prefill-gemm, no-attention,
 // no-sampling. So each kernel is timed beside the one that it replaced.
 #include <cstdio>
@@ -18,7 +19,7 @@ namespace {
 
 constexpr const char* usage =
     "gpu-bench gemm|steps|throughput|launches|ids FOLDER [--layers N] [--variant NAME] [--tb-per-s N] [--tiny] [--no-early-start] "
-    "[--no-recording] [--rows LIST] [--sequences LIST] [--contexts LIST] [--prompts LIST] [--seconds N] [--weights fp8] [--devices LIST]";
+    "[--no-recording] [--rows LIST] [--sequences LIST] [--contexts LIST] [--prompts LIST] [--seconds N] [--weights fp8] [--kv-cache fp8] [--devices LIST]";
 
 CudaParts parts_of(const std::string& variant) {
   if (variant == "fast") return {};
@@ -30,10 +31,11 @@ CudaParts parts_of(const std::string& variant) {
   throw EngineError("usage", "no variant is called " + variant);
 }
 
-WeightFormat format_of(const std::string& name) {
-  if (name == "fp16") return WeightFormat::fp16;
-  if (name == "fp8") return WeightFormat::fp8;
-  throw EngineError("usage", "weights are fp16 or fp8, not " + name);
+template <class Format>
+Format format_of(const std::string& name) {
+  if (name == "fp16") return Format::fp16;
+  if (name == "fp8") return Format::fp8;
+  throw EngineError("usage", "a format is fp16 or fp8, not " + name);
 }
 
 double number_of(const std::string& text, double above = 0) {
@@ -60,7 +62,8 @@ Arguments parsed(int argc, char** argv) {
   const std::map<std::string, std::function<void(const std::string&)>> options = {
       {"--layers", [&](const std::string& value) { arguments.layers = int(number_of(value)); }},
       {"--variant", [&](const std::string& value) { arguments.options.fast = parts_of(value); }},
-      {"--weights", [&](const std::string& value) { arguments.weights = format_of(value); }},
+      {"--weights", [&](const std::string& value) { arguments.weights = format_of<WeightFormat>(value); }},
+      {"--kv-cache", [&](const std::string& value) { arguments.kv_cache = format_of<KvFormat>(value); }},
       {"--tb-per-s", [&](const std::string& value) { arguments.tb_per_s = number_of(value); }},
       {"--seconds", [&](const std::string& value) { arguments.seconds = number_of(value); }},
       {"--rows", [&](const std::string& value) { arguments.rows = list_of(value); }},

@@ -3,7 +3,7 @@
 // which of the assumptions below is wrong.
 // usage: node bench/gpu/predict.ts [--write: bench/gpu/predicted.json, and the table in bench/NOTES.md]
 
-import { readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 
 export interface Machine {
@@ -35,12 +35,65 @@ const launch_us = 2.5 // of the host's time, a kernel
 const event_call_us = 0.7 // of the host's time, a record or a wait
 const warp_instructions_a_cycle = 0.5 // of one warp alone on its scheduler
 const scheduler_instructions_a_cycle = 0.7 // of two
+const registers_a_multiprocessor = 65_536
+const shared_a_multiprocessor = 228 << 10
 
-// Counted in the disassembly.
-const narrow_tile_instructions = 1400
-const wide_tile_instructions = 1677
+// Of heads of 128: the loop over tiles, as test/native/machine-code.test.ts counts it in the disassembly.
+export const narrow_tile_instructions = { fp16: 1027, fp8: 1360 }
+export const wide_tile_instructions = { fp16: 868, fp8: 932 }
 
 const kernels = join(import.meta.dirname, '../../native/kernels')
+const reports = join(import.meta.dirname, '../../native/build/kernels/cuda')
+export const predicted_file = join(import.meta.dirname, 'predicted.json')
+
+export type Format = 'fp16' | 'fp8'
+
+/** Kernels whose registers decide how many of their blocks a multiprocessor has: where the assembler's report names them. */
+const hot_kernels = {
+  'attention, narrow': ['tiled_attention', 'attention_kernel.*6__halfLi128ELi1E'],
+  'attention, narrow, fp8 cache': ['tiled_attention', 'attention_kernel.*ShapeIhLi128ELi1E'],
+  'attention, wide': ['tiled_attention', 'attention_kernel.*6__halfLi128ELi8E'],
+  'attention, wide, fp8 cache': ['tiled_attention', 'attention_kernel.*ShapeIhLi128ELi8E'],
+  'gemm of 256 rows': ['gemm', 'gemm_kernel.*Li256E'],
+  'gemm of 256 rows, fp8 weights': ['gemm_fp8', 'gemm_kernel.*Li256E'],
+  'gemm of a prompt': ['prefill_gemm', 'prefill_gemm_kernel'],
+} as const
+type Hot = keyof typeof hot_kernels
+
+interface Resources {
+  registers: number // of a thread
+  static_shared: number // bytes; what is dynamic, and so nearly all, its launcher says
+}
+
+/** As ptxas said of the objects that were built for sm_90a (or cuobjdump -res-usage of them); where there are none, as predicted.json has them. */
+function resourcesOf(name: Hot): Resources {
+  const [source, kernel] = hot_kernels[name]
+  const report = join(reports, `${source}.ptxas.txt`)
+  if (!existsSync(report)) return writtenResources(name)
+  const of_kernel = new RegExp(`entry function '\\S*${kernel}\\S*' for 'sm_90a'[^]*?Used (\\d+) registers(.*)`)
+  const [, registers, more] = of_kernel.exec(readFileSync(report, 'utf8')) ?? []
+  if (registers === undefined) throw new Error(`${report} has no ${kernel}`)
+  return { registers: Number(registers), static_shared: Number(/(\d+) bytes smem/.exec(more!)?.[1] ?? 0) }
+}
+
+function writtenResources(name: Hot): Resources {
+  const written = JSON.parse(readFileSync(predicted_file, 'utf8')) as Prediction[]
+  const of = (figure: string) => written.find((row) => row.what === name && row.figure === figure)!.value
+  return { registers: of('registers'), static_shared: of('static_shared_bytes') }
+}
+
+export const resources_are_of_objects = existsSync(join(reports, 'tiled_attention.ptxas.txt'))
+const resources = Object.fromEntries(
+  (Object.keys(hot_kernels) as Hot[]).map((name) => [name, resourcesOf(name)]),
+) as Record<Hot, Resources>
+
+/** Blocks of a kernel that a multiprocessor has place for at once. */
+function residentBlocks(name: Hot, threads: number, dynamic_shared: number): number {
+  const { registers, static_shared } = resources[name]
+  const by_registers = registers_a_multiprocessor / (Math.ceil(registers / 8) * 8 * threads)
+  const by_shared = shared_a_multiprocessor / (dynamic_shared + static_shared + 1024) // the driver's own
+  return Math.floor(Math.min(by_registers, by_shared))
+}
 
 /** A `constexpr int` of a source file, which may be said by numbers and by such constants of the same and of other files. */
 function constant(file: string, name: string, known: Record<string, number> = {}): number {
@@ -64,7 +117,7 @@ const prefill_stages = constant('cuda/prefill_gemm.cu', 'stages')
 const prefill_tokens = constant('cuda/prefill_gemm.cu', 'tile_tokens', { gemm_rows_max })
 const split_positions = constant('cuda/step_view.h', 'split_positions')
 const tile_positions = constant('cuda/tiled_attention.cu', 'tile_positions')
-const attention_stages = constant('cuda/tiled_attention.cu', 'stages')
+const attention_stages = constant('cuda/tiled_attention.cu', 'ring_stages')
 const shrink_threads = constant('cuda/adapters.cu', 'shrink_threads', { warp_size: 32 })
 const unit_halves = constant('cuda/layout.h', 'unit_halves')
 const half_bytes = 2
@@ -94,7 +147,7 @@ export const products: Product[] = [
 ]
 const head: Product = { name: 'logits', outputs: vocab, inputs: hidden, adds: false }
 
-export type Weights = 'fp16' | 'fp8' // of the layers' products; the head is fp16
+export type Weights = Format // of the layers' products; the head is fp16
 
 const weightBytes = ({ outputs, inputs }: Product, weights: Weights) =>
   weights === 'fp8' ? outputs * inputs + float_bytes * outputs : half_bytes * outputs * inputs
@@ -168,16 +221,27 @@ export function prefillUs(product: Product, tokens: number, machine: Machine, bl
   return waves * ((product.inputs / tile_inputs) * stage + Math.max(end - hidden_us * (1 + cuts), 0))
 }
 
+/** Of a token's keys and values of one KV head. */
+const headBytes = (kv_cache: Format) => 2 * (kv_cache === 'fp8' ? head_size + half_bytes : head_size * half_bytes)
+
 /** Attention of so many decoding sequences, its splits' results merged. */
-function narrowAttentionUs(sequences: number, context: number, machine: Machine, ranks: number): number {
-  const stage_bytes = 2 * tile_positions * head_size * half_bytes
-  const shared_bytes = attention_stages * stage_bytes + (head_size / 16) * 4 * 32 * float_bytes
-  const resident = Math.floor((228 << 10) / (shared_bytes + 1024)) * machine.multiprocessors
+function narrowAttentionUs(
+  sequences: number,
+  context: number,
+  machine: Machine,
+  kv_cache: Format,
+  ranks: number,
+): number {
+  const shared_bytes = attention_stages * tile_positions * headBytes(kv_cache) + (head_size / 16) * 4 * 32 * float_bytes
+  const name = kv_cache === 'fp8' ? 'attention, narrow, fp8 cache' : 'attention, narrow'
+  const resident_blocks = residentBlocks(name, 32, shared_bytes)
+  const resident = resident_blocks * machine.multiprocessors
   const splits = Math.ceil(context / split_positions)
   const items = (sequences * kv_heads * splits) / ranks
   const tiles = Math.min(context, split_positions) / tile_positions
-  const item = (tiles * narrow_tile_instructions) / warp_instructions_a_cycle / clock_ghz / 1e3 + 2 * l2_wait_us
-  const bytes = (sequences * context * kv_heads * head_size * 2 * half_bytes) / ranks
+  const rate = Math.min(warp_instructions_a_cycle, (4 * scheduler_instructions_a_cycle) / resident_blocks)
+  const item = (tiles * narrow_tile_instructions[kv_cache]) / rate / clock_ghz / 1e3 + 2 * l2_wait_us
+  const bytes = (sequences * context * kv_heads * headBytes(kv_cache)) / ranks
   const whole = Math.floor(items / resident) * resident
   const full = Math.max(((bytes / items) * whole) / machine.dram_tb_per_s / 1e6, (whole / resident) * item)
   const merged =
@@ -186,11 +250,11 @@ function narrowAttentionUs(sequences: number, context: number, machine: Machine,
 }
 
 /** Attention of a prompt: 16 tokens of 8 heads a block of 8 warps, two a scheduler. */
-function wideAttentionUs(tokens: number, machine: Machine): number {
+function wideAttentionUs(tokens: number, machine: Machine, kv_cache: Format): number {
   const items = Math.ceil(tokens / 16) * kv_heads
   const warp_tiles = items * 8 * ((tokens + tile_positions) / 2 / tile_positions)
   return (
-    (warp_tiles * wide_tile_instructions) /
+    (warp_tiles * wide_tile_instructions[kv_cache]) /
     machine.multiprocessors /
     4 /
     scheduler_instructions_a_cycle /
@@ -250,11 +314,16 @@ export function decodeSeconds(
   sequences: number,
   context: number,
   machine: Machine,
-  { adapters, weights = 'fp16', ranks = 1 }: { adapters?: Adapters; weights?: Weights; ranks?: number } = {},
+  {
+    adapters,
+    weights = 'fp16',
+    kv_cache = 'fp16',
+    ranks = 1,
+  }: { adapters?: Adapters; weights?: Weights; kv_cache?: Format; ranks?: number } = {},
 ): number {
   const layer =
     products.reduce((sum, product) => sum + gemmUs(ofRank(product, ranks), sequences, machine, weights).us, 0) +
-    narrowAttentionUs(sequences, context, machine, ranks) +
+    narrowAttentionUs(sequences, context, machine, kv_cache, ranks) +
     smallUs(sequences, machine, ranks) +
     2 * sumUs(sequences, ranks, machine) +
     launches_a_layer * (ranks > 1 ? handover_alone_us : handover_us) +
@@ -271,6 +340,7 @@ export function decodeSeconds(
 interface PromptOptions {
   blocks_a_cluster?: number
   weights?: Weights
+  kv_cache?: Format
   ranks?: number
 }
 
@@ -278,7 +348,7 @@ interface PromptOptions {
 export function promptSeconds(
   tokens: number,
   machine: Machine,
-  { blocks_a_cluster = cluster, weights = 'fp16', ranks = 1 }: PromptOptions = {},
+  { blocks_a_cluster = cluster, weights = 'fp16', kv_cache = 'fp16', ranks = 1 }: PromptOptions = {},
 ): number {
   const productUs = (product: Product) =>
     weights === 'fp8'
@@ -286,25 +356,31 @@ export function promptSeconds(
       : prefillUs(ofRank(product, ranks), tokens, machine, blocks_a_cluster)
   const layer =
     products.reduce((sum, product) => sum + productUs(product), 0) +
-    wideAttentionUs(tokens, machine) / ranks +
+    wideAttentionUs(tokens, machine, kv_cache) / ranks +
     smallUs(tokens, machine, ranks) +
     2 * sumUs(tokens, ranks, machine) +
     launches_a_layer * handover_us
   return Math.max(layers * layer + gemmUs(ofRank(head, ranks), 1, machine).us + sampling_us, hostUs(ranks)) * 1e-6
 }
 
+export interface Formats {
+  weights?: Weights
+  kv_cache?: Format
+}
+
 /** Requests of `tokens` in and as many out, as many at once as the memory holds; each step brings as many prompt tokens as it generates. */
 export function throughput(
   tokens: number,
   machine: Machine,
-  weights: Weights = 'fp16',
+  formats: Formats = {},
 ): { at_once: number; tok_per_s: number } {
+  const { weights = 'fp16', kv_cache = 'fp16' } = formats
   const of_layers = layers * products.reduce((sum, product) => sum + weightBytes(product, weights), 0)
   const left = 0.92 * machine.memory_gib * 2 ** 30 - of_layers - 2 * half_bytes * vocab * hidden
-  const block_bytes = 2 * half_bytes * block_tokens * layers * kv_heads * head_size
+  const block_bytes = headBytes(kv_cache) * block_tokens * layers * kv_heads
   const at_once = Math.min(Math.floor(left / block_bytes / (Math.floor((2 * tokens) / block_tokens) + 1)), 256)
-  const prompt = (promptSeconds(2048, machine, { weights }) / 2048) * at_once
-  return { at_once, tok_per_s: at_once / (decodeSeconds(at_once, 1.5 * tokens, machine, { weights }) + prompt) }
+  const prompt = (promptSeconds(2048, machine, formats) / 2048) * at_once
+  return { at_once, tok_per_s: at_once / (decodeSeconds(at_once, 1.5 * tokens, machine, formats) + prompt) }
 }
 
 export interface Prediction {
@@ -316,6 +392,7 @@ export interface Prediction {
   tokens?: number
   layers?: number
   weights?: Weights
+  kv_cache?: Format
   tensor_parallel?: number
   figure: string
   value: number
@@ -371,7 +448,12 @@ export function predictions(machine: Machine): Prediction[] {
     },
     { part: 'bandwidth', what: 'l2_wait', figure: 'ns', value: 1e3 * l2_wait_us },
   ]
+  const of_kernels = (Object.keys(hot_kernels) as Hot[]).flatMap((what) => [
+    { part: 'kernel', what, figure: 'registers', value: resources[what].registers },
+    { part: 'kernel', what, figure: 'static_shared_bytes', value: resources[what].static_shared },
+  ])
   return [
+    ...of_kernels,
     ...ceilings,
     ...alone,
     ...decodes,
@@ -409,7 +491,16 @@ function predictionsOfFp8(machine: Machine, round: (value: number) => number): P
     return { part: 'decode', sequences, context: 2048, layers, weights, figure: 'tok_per_s_ahead', value } as const
   })
   const ms = round(1e3 * promptSeconds(2048, machine, { weights }))
-  return [...alone, ...decodes, { part: 'prefill', tokens: 2048, layers, weights, figure: 'ms', value: ms }]
+  const with_cache = { layers, kv_cache: 'fp8' } as const
+  const cached_value = round(32 / decodeSeconds(32, 2048, machine, with_cache))
+  const cached_ms = round(1e3 * promptSeconds(2048, machine, with_cache))
+  return [
+    ...alone,
+    ...decodes,
+    { part: 'prefill', tokens: 2048, layers, weights, figure: 'ms', value: ms },
+    { part: 'decode', sequences: 32, context: 2048, ...with_cache, figure: 'tok_per_s_ahead', value: cached_value },
+    { part: 'prefill', tokens: 2048, ...with_cache, figure: 'ms', value: cached_ms },
+  ]
 }
 
 export interface Goal {
@@ -450,26 +541,25 @@ export function tableOfGoals(): string {
   ].join('\n')
 }
 
-/** What fp8 weights are expected to be worth, in the same steps. */
+/** What fp8 weights and an fp8 KV cache are expected to be worth, in the same steps. */
 export function tableOfFp8(): string {
-  const steps: [string, (machine: Machine, weights: Weights) => number][] = [
-    ['one sequence at 2k, tok/s', (m, weights) => 1 / decodeSeconds(1, 2048, m, { weights })],
-    ['32 sequences at 2k, tok/s', (m, weights) => 32 / decodeSeconds(32, 2048, m, { weights })],
-    ['128 sequences at 512, tok/s', (m, weights) => 128 / decodeSeconds(128, 512, m, { weights })],
-    ['a prompt of 2,048 tokens, ms', (m, weights) => 1e3 * promptSeconds(2048, m, { weights })],
-    ['1000 in, 1000 out, full batch: sequences at once', (m, weights) => throughput(1000, m, weights).at_once],
-    ['the same, tok/s', (m, weights) => throughput(1000, m, weights).tok_per_s],
+  const steps: [string, (machine: Machine, formats: Formats) => number][] = [
+    ['one sequence at 2k, tok/s', (m, formats) => 1 / decodeSeconds(1, 2048, m, formats)],
+    ['32 sequences at 2k, tok/s', (m, formats) => 32 / decodeSeconds(32, 2048, m, formats)],
+    ['128 sequences at 512, tok/s', (m, formats) => 128 / decodeSeconds(128, 512, m, formats)],
+    ['a prompt of 2,048 tokens, ms', (m, formats) => 1e3 * promptSeconds(2048, m, formats)],
+    ['1000 in, 1000 out, full batch: sequences at once', (m, formats) => throughput(1000, m, formats).at_once],
+    ['the same, tok/s', (m, formats) => throughput(1000, m, formats).tok_per_s],
   ]
+  const all: Formats[] = [{}, { weights: 'fp8' }, { kv_cache: 'fp8' }, { weights: 'fp8', kv_cache: 'fp8' }]
   const cell = (value: number) => Math.round(value).toLocaleString('en')
   const rows = steps.map(([what, of]) => {
-    const cells = [h200, h100].flatMap((machine) => [cell(of(machine, 'fp16')), cell(of(machine, 'fp8')), 'not yet'])
+    const cells = [h200, h100].flatMap((machine) => [...all.map((formats) => cell(of(machine, formats))), 'not yet'])
     return `| ${what} | ${cells.join(' | ')} |`
   })
-  return [
-    '| what | H200 fp16 | H200 fp8 | measured | H100 fp16 | H100 fp8 | measured |',
-    '|---|---|---|---|---|---|---|',
-    ...rows,
-  ].join('\n')
+  const names = ['fp16', 'fp8 weights', 'fp8 KV cache', 'both']
+  const heads = ['H200', 'H100'].flatMap((machine) => [...names.map((name) => `${machine} ${name}`), 'measured'])
+  return [`| what | ${heads.join(' | ')} |`, `|---|${'---|'.repeat(heads.length)}`, ...rows].join('\n')
 }
 
 /** What several devices are expected to be worth, on H200s. */
@@ -523,7 +613,6 @@ export function tableOfProducts(): string {
 }
 
 const notes = join(import.meta.dirname, '../NOTES.md')
-export const predicted_file = join(import.meta.dirname, 'predicted.json')
 
 /** Puts the tables between the marks that NOTES.md has for them. */
 export function notesWith(text: string): string {
@@ -532,6 +621,7 @@ export function notesWith(text: string): string {
 }
 
 if (import.meta.main) {
+  if (!resources_are_of_objects) console.log('nothing was built by nvcc here: registers are those of predicted.json\n')
   console.log(`${tableOfGoals()}\n\n${tableOfProducts()}\n\n${tableOfFp8()}\n\n${tableOfRanks()}`)
   const without_clusters = 1e3 * promptSeconds(2048, h200, { blocks_a_cluster: 1 })
   console.log(`\na prompt of 2,048 without clusters: ${without_clusters.toFixed(0)} ms`)

@@ -99,7 +99,7 @@ void bench_products(const Arguments& arguments) {
       const double seconds = seconds_a_launch(*kernels, operands, rows, sizes), weights = double(product.outputs) * product.inputs;
       const double weight_bytes = (product.format == WeightFormat::fp8 ? 1 : 2) * weights;
       std::printf("{\"part\": \"gemm\", \"what\": \"%s\", \"rows\": %d%s, \"us\": %.1f, \"weights_tb_per_s\": %.3f, \"tflops\": %.1f}\n",
-                  product.name, rows, format_field(product.format), 1e6 * seconds, 1e-12 * weight_bytes / seconds, 2e-12 * weights * rows / seconds);
+                  product.name, rows, format_field("weights", product.format == WeightFormat::fp8).c_str(), 1e6 * seconds, 1e-12 * weight_bytes / seconds, 2e-12 * weights * rows / seconds);
       std::fflush(stdout);
     }
   }

@@ -59,7 +59,7 @@ class DecodeSteps {
 // The seconds that it would take to read what a step reads at the rate that the device was measured to have.
 double roofline_seconds(const ModelShape& s, const Decode& decode, double tb_per_s) {
   const double read_bytes = weight_bytes(s) - 2.0 * s.vocab_size * s.hidden_size;  // of the embedding's rows, few
-  const double kv_bytes = 4.0 * decode.sequences * decode.context * s.kv_heads * s.head_size * s.layers;
+  const double kv_bytes = token_bytes(s) * decode.sequences * decode.context;
   return (read_bytes + kv_bytes) / (tb_per_s * 1e12);
 }
 
@@ -74,7 +74,7 @@ void bench_decode(RandomModel& model, const Sizes& sizes, const Decode& decode, 
   const double alone = steps.seconds_alone(), ahead = steps.seconds_ahead(), n = decode.sequences;
   std::printf("{\"part\": \"decode\", \"layers\": %d, \"sequences\": %d, \"context\": %d%s%s, \"early\": %s, \"recorded\": %s, \"tok_per_s\": %.1f, "
               "\"tok_per_s_ahead\": %.1f, \"roofline_tb_per_s\": %.2f, \"percent_of_roofline\": %.1f}\n",
-              model.shape.layers, decode.sequences, decode.context, format_field(model.shape.weights), ranks_field(model).c_str(), launches.start_early ? "true" : "false",
+              model.shape.layers, decode.sequences, decode.context, format_fields(model.shape).c_str(), ranks_field(model).c_str(), launches.start_early ? "true" : "false",
               launches.record_steps ? "true" : "false", n / alone, n / ahead, tb_per_s,
               100 * roofline_seconds(shape_of_rank(model.shape, model.ranks()), decode, tb_per_s) / ahead);
   std::fflush(stdout);
@@ -85,7 +85,7 @@ void bench_prompt(RandomModel& model, int tokens, int rounds) {
   model.step(batch);
   std::vector<double> seconds;
   for (int i = 0; i < rounds; i++) seconds.push_back(model.step_seconds(batch));
-  std::printf("{\"part\": \"prefill\", \"layers\": %d, \"tokens\": %d%s%s, \"ms\": %.1f, \"tok_per_s\": %.0f}\n", model.shape.layers, tokens, format_field(model.shape.weights), ranks_field(model).c_str(),
+  std::printf("{\"part\": \"prefill\", \"layers\": %d, \"tokens\": %d%s%s, \"ms\": %.1f, \"tok_per_s\": %.0f}\n", model.shape.layers, tokens, format_fields(model.shape).c_str(), ranks_field(model).c_str(),
               1e3 * median(seconds), tokens / median(seconds));
   std::fflush(stdout);
 }

@@ -6,7 +6,7 @@ import os
 import sys
 
 # What a measurement is of, and which of its figures is predicted.
-KEYS = ('part', 'what', 'rows', 'sequences', 'context', 'tokens', 'layers', 'weights', 'tensor_parallel')
+KEYS = ('part', 'what', 'rows', 'sequences', 'context', 'tokens', 'layers', 'weights', 'kv_cache', 'tensor_parallel')
 predictions = {}
 if len(sys.argv) > 2 and os.path.exists(sys.argv[2]):
     for row in json.load(open(sys.argv[2])):

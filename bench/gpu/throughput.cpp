@@ -100,7 +100,7 @@ void bench_throughput(const Arguments& arguments) {
     seconds += seconds_of([&] { outputs += run.step(); });
   std::printf("{\"part\": \"throughput\", \"layers\": %d, \"in\": %d, \"out\": %d, \"at_once\": %d%s, \"requests_ended\": %lld, \"steps\": %d, "
               "\"output_tokens\": %lld, \"seconds\": %.1f, \"output_tok_per_s\": %.1f}\n",
-              s.layers, sizes.in, sizes.out, slots, format_field(s.weights), static_cast<long long>(run.requests_ended() - ended_before), steps,
+              s.layers, sizes.in, sizes.out, slots, format_fields(s).c_str(), static_cast<long long>(run.requests_ended() - ended_before), steps,
               static_cast<long long>(outputs), seconds, double(outputs) / seconds);
 }
 

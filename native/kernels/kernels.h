@@ -40,7 +40,7 @@ struct Activations {
   const int columns;
 };
 
-// fp16 keys and values of one layer: (blocks, kv_heads, block_tokens, head_size) each. Zero at first.
+// Keys and values of one layer: (blocks, kv_heads, block_tokens, head_size) each, in the format of the shape. Zero at first.
 struct KvLayer {
   virtual ~KvLayer() = default;
 };
@@ -184,7 +184,7 @@ class Kernels {
 
   // qkv (tokens, (heads + 2 kv_heads) * head_size) = in (tokens, hidden) * weight^T; queries and keys rotated by their
   // position (rotate-half, fp32 angles), queries divided by sqrt(head_size); keys and values also written to the step's
-  // blocks, saturated to fp16.
+  // blocks, saturated to what their format has.
   void qkv_rope(const Activations& in, const Matrix& weight, Activations& qkv, KvLayer& kv) {
     project(in, weight, qkv);
     rope(qkv, kv);

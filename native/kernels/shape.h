@@ -21,6 +21,9 @@ constexpr int tensor_parallel_max = 8;  // devices that compute every layer toge
 // How the matrices of layers lie in a device's memory; all other weights are fp16.
 enum class WeightFormat { fp16, fp8 };
 
+// How keys and values lie in the cache. fp8: codes as fp8.h says, and a scale for each head of a token, which no later token changes.
+enum class KvFormat { fp16, fp8 };
+
 struct ModelShape {
   int vocab_size = 0;
   int hidden_size = 0;
@@ -36,6 +39,7 @@ struct ModelShape {
   double layer_norm_eps = 0;
   bool tied_embeddings = false;
   WeightFormat weights = WeightFormat::fp16;
+  KvFormat kv_cache = KvFormat::fp16;
 
   bool has_attention() const { return heads > 0; }
   bool has_rope() const { return rope_theta != 0; }

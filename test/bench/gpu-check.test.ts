@@ -70,6 +70,7 @@ const groups = [
   'fp8',
   'prefill',
   'attention',
+  'cache',
   'sampling',
   'models',
   'adapters',

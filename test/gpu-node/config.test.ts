@@ -23,6 +23,8 @@ test.each([
   ['--weights', { weights: 'fp8', upstream: 'http://a/v1' }],
   ['--tensor-parallel', { 'tensor-parallel': '9' }],
   ['--tensor-parallel', { 'tensor-parallel': '2', upstream: 'http://a/v1' }],
+  ['--kv-cache', { 'kv-cache': 'int4' }],
+  ['--kv-cache', { 'kv-cache': 'fp8', upstream: 'http://a/v1' }],
   ['--blocks', { blocks: '0' }],
   ['--gateway-url', { 'gateway-url': 'nowhere' }],
   ['--ticket-keys', { 'ticket-keys': 'short' }],
@@ -66,9 +68,11 @@ test('GPUs are named by their numbers', () => {
   expect(() => readConfig(flags({ device: 'cuda:0,' }), {})).toThrow('--device: must be auto, cpu, cuda:N')
 })
 
-test('weights are fp16 unless fp8 is asked for', () => {
-  expect(engineOptions(readConfig(flags(), {})).weights).toBe('fp16')
-  expect(engineOptions(readConfig(flags({ weights: 'fp8' }), {})).weights).toBe('fp8')
+test('weights and the KV cache are fp16 unless fp8 is asked for, of one or of both', () => {
+  expect(engineOptions(readConfig(flags(), {}))).toMatchObject({ weights: 'fp16', kv_cache: 'fp16' })
+  const [weights, kv_cache] = [{ weights: 'fp8' }, { 'kv-cache': 'fp8' }]
+  expect(engineOptions(readConfig(flags(weights), {}))).toMatchObject({ weights: 'fp8', kv_cache: 'fp16' })
+  expect(engineOptions(readConfig(flags(kv_cache), {}))).toMatchObject({ weights: 'fp16', kv_cache: 'fp8' })
 })
 
 test('a device is alone unless several are asked for', () => {

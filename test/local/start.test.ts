@@ -181,12 +181,15 @@ test('an adapter that is none is refused by name, and one without a name at once
   expect(readStartOptions(['--lora', 'a=/x', '--upstream', 'http://x'])).toMatchObject({ exit_code: 2 })
   expect(readStartOptions(['--weights', 'fp8', '--upstream', 'http://x'])).toMatchObject({ exit_code: 2 })
   expect(readStartOptions(['--weights', 'int4'])).toMatchObject({ exit_code: 2 })
-  expect(readStartOptions(['--weights', 'fp8'])).toMatchObject({ options: { weights: 'fp8' } })
   expect(readStartOptions(['--tensor-parallel', '2', '--upstream', 'http://x'])).toMatchObject({ exit_code: 2 })
   for (const wrong of ['0', '9', 'two'])
     expect(readStartOptions(['--tensor-parallel', wrong])).toMatchObject({ exit_code: 2 })
   expect(readStartOptions(['--tensor-parallel', '2'])).toMatchObject({ options: { tensor_parallel: 2 } })
   expect(readStartOptions([])).toMatchObject({ options: { tensor_parallel: 1 } })
+  expect(readStartOptions(['--weights', 'fp8'])).toMatchObject({ options: { weights: 'fp8', kv_cache: 'fp16' } })
+  expect(readStartOptions(['--kv-cache', 'fp8', '--upstream', 'http://x'])).toMatchObject({ exit_code: 2 })
+  expect(readStartOptions(['--kv-cache', 'int4'])).toMatchObject({ exit_code: 2 })
+  expect(readStartOptions(['--kv-cache', 'fp8'])).toMatchObject({ options: { weights: 'fp16', kv_cache: 'fp8' } })
 })
 
 /** Node, npm and a shell alone: no compiler, and no setpriv. */

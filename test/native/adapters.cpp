@@ -283,11 +283,13 @@ void recorded_steps_follow_the_adapters(const Device& device, Random& random) {
   AdaptedModel adapted(device, random, random_base(device, random, true));
   const int sequences = 5, steps = 3;
   const auto blocks = random_blocks(2 * sequences, 64, 600, random);
-  for (int round = 0; round < 2; round++) {
+  // Steps without any are recorded first, and must not be what the others replay.
+  for (const int round : {no_adapter, 0, 1}) {
     std::vector<int32_t> adapters;
     std::vector<std::vector<int32_t>> tokens;
     for (int s = 0; s < sequences; s++) adapters.push_back(random.between(no_adapter, adapter_count - 1)), tokens.push_back(random_tokens(steps, adapted.vocab, random));
     adapters[0] = round;  // at least one
+    if (round == no_adapter) adapters.assign(sequences, no_adapter);
     const auto piece = [&](int s, int step, int of) { return Piece{{tokens[s][step]}, step, blocks[of * sequences + s]}; };
     for (int step = 0; step < steps; step++) {
       std::vector<Piece> pieces;

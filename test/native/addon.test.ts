@@ -164,11 +164,13 @@ describe('info and load', () => {
       await fingerprint({}, swapped),
       await fingerprint({ weights: 'fp8' }),
       await fingerprint({ tensor_parallel: 2 }),
+      await fingerprint({ kv_cache: 'fp8' }),
+      await fingerprint({ weights: 'fp8', kv_cache: 'fp8' }),
       await fingerprint({}, model.tensors, { ...model.shape, rms_norm_eps: 2e-5 }),
     ]
-    expect(await fingerprint({ weights: 'fp16' })).toBe(ours)
+    expect(await fingerprint({ weights: 'fp16', kv_cache: 'fp16' })).toBe(ours)
     expect(await fingerprint({ tensor_parallel: 1 })).toBe(ours)
-    expect(new Set([ours, ...others]).size).toBe(6)
+    expect(new Set([ours, ...others]).size).toBe(8)
   })
 
   test('what so many devices cannot share is refused by name', async () => {

@@ -13,11 +13,17 @@ struct History {
 // What the cache holds is what the kernel computed, rounded: one unit of fp16 next to a tie would drown all else.
 void remember(const Bench& b, const float* qkv, History& history) {
   const int queries = b.shape.heads * b.shape.head_size, keys = b.shape.kv_heads * b.shape.head_size;
-  Doubles key, value;
-  for (int i = 0; i < keys; i++) key.push_back(rounded_to_half(qkv[queries + i]));
-  for (int i = 0; i < keys; i++) value.push_back(rounded_to_half(qkv[queries + keys + i]));
+  Doubles key(qkv + queries, qkv + queries + keys), value(qkv + queries + keys, qkv + queries + 2 * keys);
+  round_to_cache(key, b.shape);
+  round_to_cache(value, b.shape);
   history.keys.push_back(key);
   history.values.push_back(value);
+}
+
+ModelShape random_shape_of(KvFormat format, Random& random) {
+  ModelShape shape = random_shape(random);
+  shape.kv_cache = format;
+  return shape;
 }
 
 void expect_rotated(const Bench& b, const Doubles& projected, const float* got, int position, History& history) {
@@ -118,9 +124,9 @@ class AttentionRun {
   std::vector<Floats> qkv, out;  // (sequences)(positions, columns)
 };
 
-void attention_is_right_and_chunk_invariant(const Device& device, Random& random) {
+void attention_is_right_and_chunk_invariant(const Device& device, KvFormat format, Random& random) {
   for (int round = 0; round < (device.is_slow ? 4 : 12); round++) {
-    Bench b(device, random);
+    Bench b(device, random, random_shape_of(format, random));
     const int sequences = 3, length = random.one_of<int>({1, 15, 16, 17, 40});
     Doubles w;
     const auto weight = b.matrix(b.shape.qkv_columns(), b.shape.hidden_size, MatrixLayout::plain, w);
@@ -140,7 +146,14 @@ void attention_is_right_and_chunk_invariant(const Device& device, Random& random
       }
     }
 
-    AttentionRun chunked(b, *weight, inputs, random_blocks(sequences, length, b.limits.blocks, random));
+    // Their blocks were others' before, whose keys and values were larger.
+    std::vector<Floats> fed = inputs;
+    for (Floats& rows : fed)
+      for (float& value : rows) value *= 64;
+    AttentionRun chunked(b, *weight, fed, random_blocks(sequences, length, b.limits.blocks, random));
+    chunked.step({length, length, length}, false);
+    fed = inputs;
+    chunked.seek(0);
     for (std::vector<int> left(sequences, length);
          std::any_of(left.begin(), left.end(), [](int n) { return n > 0; });) {
       std::vector<int> counts;
@@ -157,12 +170,12 @@ void attention_is_right_and_chunk_invariant(const Device& device, Random& random
 }
 
 // Attends for its last token alone, and for the one before as the last of a prompt's.
-void every_head_size_and_group_attends(const Device& device, Random& random) {
+void every_head_size_and_group_attends(const Device& device, KvFormat format, Random& random) {
   std::vector<std::pair<int, int>> shapes;
   for (const int head_size : {8, 16, 32, 48, 64, 128})
     for (const int group : {1, 2, 4, 8}) shapes.push_back({head_size, group});
   for (const auto& [head_size, group] : cases_of(device, random, shapes, 8)) {
-    ModelShape shape = random_shape(random);
+    ModelShape shape = random_shape_of(format, random);
     shape.head_size = head_size;
     shape.kv_heads = random.between(1, 2);
     shape.heads = shape.kv_heads * group;
@@ -193,8 +206,8 @@ void every_head_size_and_group_attends(const Device& device, Random& random) {
 }
 
 // More positions than one fold of the softmax, which are summed in another place.
-void long_attention_is_right_and_chunk_invariant(const Device& device, Random& random) {
-  Bench b(device, random);
+void long_attention_is_right_and_chunk_invariant(const Device& device, KvFormat format, Random& random) {
+  Bench b(device, random, random_shape_of(format, random));
   const int length = batch_tokens_max;
   Doubles w;
   const auto weight = b.matrix(b.shape.qkv_columns(), b.shape.hidden_size, MatrixLayout::plain, w);
@@ -220,13 +233,13 @@ void long_attention_is_right_and_chunk_invariant(const Device& device, Random& r
 
 // A token is decoded alone, verified with its neighbours or prefilled, around the ends of splits and of the context, in a
 // cache that already holds what comes after.
-void attention_is_the_same_decoded_verified_and_prefilled(const Device& device, Random& random) {
+void attention_is_the_same_decoded_verified_and_prefilled(const Device& device, KvFormat format, Random& random) {
   struct Case {
     int head_size, kv_heads, group, length;
   };
   const std::vector<Case> all = {{128, 1, 8, 280}, {16, 2, 1, 540}, {32, 1, 12, 280}, {48, 1, 3, 280}};
   for (const Case& c : cases_of(device, random, all, 2)) {
-    ModelShape shape = random_shape(random);
+    ModelShape shape = random_shape_of(format, random);
     shape.head_size = c.head_size;
     shape.kv_heads = c.kv_heads;
     shape.heads = c.kv_heads * c.group;
@@ -283,16 +296,19 @@ void attention_is_the_same_decoded_verified_and_prefilled(const Device& device, 
 }  // namespace
 
 std::vector<Test> attention_tests(const Device& device) {
-  const auto on = [&](const std::string& name, void (*body)(const Device&, Random&)) {
-    return Test{device.name + ": " + name, [=](Random& random) { body(device, random); }};
-  };
-  return {
-      on("queries and keys are rotated, attention is right, and the same in chunks", attention_is_right_and_chunk_invariant),
-      on("every head size attends in every group", every_head_size_and_group_attends),
-      on("attention over several folds is right, and the same one by one", long_attention_is_right_and_chunk_invariant),
-      on("attention over several splits is right, and the same decoded, verified and prefilled",
-         attention_is_the_same_decoded_verified_and_prefilled),
-  };
+  std::vector<Test> tests;
+  for (const KvFormat format : {KvFormat::fp16, KvFormat::fp8}) {
+    const auto on = [&](const std::string& name, void (*body)(const Device&, KvFormat, Random&)) {
+      tests.push_back({device.name + (format == KvFormat::fp8 ? ": fp8 cache: " : ": ") + name,
+                       [=](Random& random) { body(device, format, random); }});
+    };
+    on("queries and keys are rotated, attention is right, and the same in chunks", attention_is_right_and_chunk_invariant);
+    on("every head size attends in every group", every_head_size_and_group_attends);
+    on("attention over several folds is right, and the same one by one", long_attention_is_right_and_chunk_invariant);
+    on("attention over several splits is right, and the same decoded, verified and prefilled",
+       attention_is_the_same_decoded_verified_and_prefilled);
+  }
+  return tests;
 }
 
 }  // namespace ziya::test

@@ -55,6 +55,31 @@ void every_fp8_value_converts(Random&) {
   }
 }
 
+// The value that an fp8 cache keeps of a head's, whose largest magnitude is this.
+double cached(float value, float largest) {
+  const uint16_t scale = cached_scale(cached_magnitude(largest));
+  return value_of_fp8(cached_code(value, scale)) * value_of_half(scale);
+}
+
+void cached_values_are_exact_in_fp16(Random& random) {
+  for (int exponent = -30; exponent <= 16; exponent++)
+    for (int code = 0; code < 0x7f; code++) {
+      const float largest = float(std::ldexp(value_of_fp8(code), exponent));
+      const uint16_t scale = cached_scale(cached_magnitude(largest));
+      const double power = value_of_half(scale), kept = cached(largest, largest);
+      expect((scale & 0x3ff) == 0 && power >= std::ldexp(1, -14) && power <= 256, "a scale " + std::to_string(power));
+      expect(448 * power >= std::min(largest, 61440.0f), "the largest has a code");
+      expect(power == std::ldexp(1, -14) || 448 * power / 2 < largest, "the smallest scale of those");
+      expect(kept == rounded_to_half(kept), "exact in fp16: " + std::to_string(kept));
+      if (largest <= 61440 && exponent >= -14) expect(kept == largest, "what the largest has, is kept");
+      const float value = largest * float(random.uniform() * 2 - 1);
+      const double other = cached(value, largest), clamped = std::clamp(value, -61440.0f, 61440.0f);
+      expect(other == rounded_to_half(other) && other == rounded_to_fp8(clamped / power) * power, "another of its head");
+    }
+  for (const float value : {1e9f, INFINITY, NAN}) expect(cached(value, value) == 61440, "what fp16 has not is saturated");
+  expect(cached(-INFINITY, INFINITY) == -61440 && cached(1, NAN) == 1, "beside what is broken, too");
+}
+
 void floats_round_to_fp8(Random& random) {
   for (int i = 0; i < 100000; i++) {
     const float value = std::ldexp(float(random.uniform() * 2 - 1), random.between(-14, 9));
@@ -103,6 +128,7 @@ std::vector<Test> half_tests() {
   return {{"every fp16 value converts to fp32 and back", every_half_converts},
           {"fp32 rounds to the nearest fp16, ties to even", floats_round_to_even},
           {"a value beyond fp16 is saturated in the cache", saturation_keeps_the_cache_finite},
+          {"what an fp8 cache keeps is exact in fp16, and the nearest there is", cached_values_are_exact_in_fp16},
           {"every fp8 value converts to fp16 and back", every_fp8_value_converts},
           {"fp32 rounds to the nearest fp8, ties to even, and is saturated", floats_round_to_fp8},
           {"a row becomes fp8 codes and a scale", a_row_becomes_codes_and_a_scale},

@@ -26,11 +26,50 @@ const by_test: Record<string, Broken[]> = {
     ['bias', 'row[i] += bias[i]', 'row[i] += bias[i - k]'],
   ],
   'emulator: positions are': [['positions', 'step.tokens[token].position', 'step.tokens[0].position']],
-  "emulator: a model's logits": [
-    ['place_qkv', 'place.position % block_tokens', 'place.position / block_tokens'],
-    ['place_qkv', 'is_query ? value * query_scale', 'is_query ? value'],
+  "emulator: a model's logits": [['place_qkv', 'is_query ? value * query_scale', 'is_query ? value']],
+  'emulator: queries': [['kv_store', 'place.position % block_tokens', 'place.position / block_tokens']],
+  // Whose scale it is, and which number stands where.
+  'emulator: fp8 cache: queries': [
+    ['kv_store', 'kv.keys.scales)[row]', 'kv.keys.scales)[kv.row(block_id, 0, place.position % block_tokens)]'],
+    ['kv_store', 'kv.keys.scales)[row]', 'kv.keys.scales)[row / 2 * 2]'],
+    ['kv_store', 'is_value ? kv.values.scales : kv.keys.scales', 'kv.keys.scales'],
+    ['kv_store', 'cached_scale(warp_max(largest))', 'cached_scale(largest)'],
+    [
+      'kv_store',
+      '[row] = half_of_bits(scale)',
+      '[row] = half_of_bits(max(scale, (is_value ? kv.values.scales : kv.keys.scales)[row].bits))',
+    ],
+    ['tiled_attention', 'kv.values.scales + first_row + slot', 'kv.keys.scales + first_row + slot'],
+    ['tiled_attention', 'kv.keys.scales + first_row + slot', 'kv.keys.scales + slot'],
+    ['tiled_attention', 'to_float(scales[8])', 'to_float(scales[0])'],
+    ['tiled_attention', 'm * mma_rows + h * 8 + threadIdx.x % 4 * 2', 'm * mma_rows + threadIdx.x % 4 * 2'],
   ],
-  'emulator: queries': [['rope', 'place.position % block_tokens', 'place.position / block_tokens']],
+  'emulator: fp8 cache: attention over several splits': [
+    ['tiled_attention', 'from.value_scales[i / units]', 'from.key_scales[i / units]'],
+    ['tiled_attention', 'from.key_scales[i / units], to', 'from.key_scales[i % units], to'],
+    ['tiled_attention', '2 * unit + h)', '2 * unit + (1 - h))'],
+    ['tiled_attention', 'shared.ring.converted);\n        __syncthreads();', 'shared.ring.converted);'],
+  ],
+  'emulator: fp8 cache: every head': [
+    ['layout', 'column % 8 / 2 * 4 + column / 8 % 2 * 2', 'column % 8 / 2 * 2 + column / 8 % 2 * 8'],
+    ['layout', 'column % 8 * 2 + column / 8 % 2;', 'column % 16;'],
+    ['tiled_attention', 'codes[i % 2] >> i / 2 * 16', 'codes[i / 2] >> i % 2 * 16'],
+    ['tiled_attention', 'i % 2 == 0 ? 0x20 : 0x31))), scales', '0x20))), scales'],
+  ],
+  'emulator, simple: fp8 cache: every head': [
+    ['attention', 'sum * to_float(kv.keys.scales[row])', 'sum'],
+    ['attention', '* to_float(kv.values.scales[row])', '* to_float(kv.keys.scales[row])'],
+  ],
+  'scalar: fp8 cache: queries': [
+    ['../cpu/cpu_kernels', 'value_stride_, 1, index * block_tokens + slot)', 'value_stride_, 1, index * block_tokens)'],
+    ['../cpu/bodies.inc', 'head.scales + block * head.scale_block_stride + i', 'head.scales + i'],
+  ],
+  'what an fp8 cache keeps': [
+    ['../../fp8', '+ 0x1fffffu) >> 23', '+ 0x0fffffu) >> 23'],
+    ['../../fp8', 'exponent - 120 : 1', 'exponent - 119 : 1'],
+    ['../../fp8', 'cached_max = 61440.0f', 'cached_max = 65504.0f'],
+    ['../../fp8', '(142u - (scale >> 10))', '(141u - (scale >> 10))'],
+  ],
   'emulator, simple: a product is': [['matmul', 'min(first + r, last)', 'min(first, last)']],
   'emulator: a product is': [['gemm_pipeline', 'block > first ? sums[i]', 'block > first + 1 ? sums[i]']],
   'emulator: fp8 weights': [
@@ -56,16 +95,12 @@ const by_test: Record<string, Broken[]> = {
   ],
   'emulator, simple: fp8 weights': [
     ['matmul', 'apart & 0x7f007f00u) >> 1', 'apart & 0x7e007e00u) >> 1'],
-    ['matmul', '* code_as_half_scale', ''],
+    ['matmul', '* fp8_as_half_scale', ''],
     ['matmul', 'sums[r] *= scale', 'sums[r] *= scale * scale'],
   ],
   // What a CPU rounds to when it loads weights for any device.
   'fp32 rounds to the nearest fp8': [
-    [
-      '../../fp8',
-      'std::bit_cast<float>(std::bit_cast<uint32_t>(value) & 0x7fffffffu), fp8_max)',
-      'std::bit_cast<float>(std::bit_cast<uint32_t>(value) & 0x7fffffffu), 512.0f)',
-    ],
+    ['../../fp8', 'unbounded < fp8_max ? unbounded : fp8_max', 'unbounded < 512.0f ? unbounded : 512.0f'],
     ['../../fp8', 'magnitude + 0x1p14f) -', 'magnitude + 0x1p13f) -'],
     ['../../fp8', '0x7ffffu + odd', '0x80000u'],
   ],
@@ -86,15 +121,17 @@ const by_test: Record<string, Broken[]> = {
     ['gemm_pipeline', 'mbarrier_fence_init();', ''],
     ['gemm', '  wgmma_fence();\n', ''],
     ['gemm_pipeline', '  __threadfence();\n  named_barrier_sync', '  named_barrier_sync'],
-    ['gemm', '        wgmma_wait<1>();\n', ''],
     ['gemm_pipeline', 'sizeof(Shared<S>), stream, product', 'sizeof(Shared<S>) + (128 << 10), stream, product'],
-    ['gemm_pipeline', 'const int early = min(end - begin, stages)', 'const int early = min(end - begin, stages) + 1'],
     ['gemm_pipeline', 'min(pair * groups + group, product', 'min(pair * groups, product'],
-    ['gemm_pipeline', 'first + n>(weights, inputs', 'first>(weights, inputs'],
     ['matrix_descriptor', 'group_stride = 1024 / 16', 'group_stride = 512 / 16'],
     ['matrix_descriptor', 'swizzle_128 = 1', 'swizzle_128 = 2'],
+  ],
+  // Of enough inputs for every stage of the ring, and of enough rows for its widest products.
+  'emulator: products as long': [
+    ['gemm', '        wgmma_wait<1>();\n', ''],
+    ['gemm_pipeline', 'const int early = min(end - begin, stages)', 'const int early = min(end - begin, stages) + 1'],
+    ['gemm_pipeline', 'first + n>(weights, inputs', 'first>(weights, inputs'],
     ['matrix_descriptor', '>> 4 & 0x3fff', '>> 4 & 0x1fff'],
-    ['gemm_stripes', 'first += together * warpgroup', 'first += 2 * together * warpgroup'],
   ],
   'emulator: a product added': [['gemm_stripes', 'adds ? plus(before[j], own) : own', 'own']],
   'emulator: products of a prefill are': [
@@ -118,7 +155,7 @@ const by_test: Record<string, Broken[]> = {
   'emulator: adapters add': [
     ['adapters', 'item.first_token + min(t, item.tokens - 1)', 'item.first_token'],
     ['adapters', 'work.part.first_rank + rank] = work', 'rank] = work'],
-    ['adapters', 'if (t < item.tokens) out.row', 'out.row'],
+    ['adapters', 'token = i / part.b_stride, rank', 'token = i / part.b_stride / 2, rank'],
     ['adapters', '  __syncthreads();\n  const int output', '  const int output'],
     ['step_descriptor', 'run.first_token + done', 'run.first_token'],
   ],
@@ -129,14 +166,7 @@ const by_test: Record<string, Broken[]> = {
   'emulator: adapters of a recorded': [
     ['cuda_kernels', 'counts.merged_tokens > 0, counts.adapter_items > 0}', 'counts.merged_tokens > 0, false}'],
   ],
-  'emulator: rms norm ': [
-    [
-      'rms_norm',
-      'wait_for_previous_kernel();\n  let_next_kernel_start();\n  int from = blockIdx.x;',
-      'int from = blockIdx.x;\n  const float early = in.row(from)[0];\n  wait_for_previous_kernel();\n  if (early != in.row(from)[0]) return;',
-    ],
-  ],
-  'emulator: queries and': [['rope', 'first_pair + k * rope_threads', 'first_pair']],
+  'emulator: queries and': [['kv_store', 'pair = i / 2 * warp_size + int', 'pair = int']],
   'emulator: attention over several splits ': [
     ['tiled_attention', 'running);\n      __syncthreads();\n    }\n', 'running);\n    }\n'],
     ['tiled_attention', 'cp_async_wait<1>();', 'cp_async_wait<2>();'],

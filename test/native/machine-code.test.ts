@@ -7,6 +7,7 @@ import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSy
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, expect, onTestFinished, test } from 'vitest'
+import { narrow_tile_instructions, wide_tile_instructions } from '../../bench/gpu/predict.ts'
 
 const objects = join(import.meta.dirname, '../../native/build/kernels/cuda')
 const cuobjdump = process.env.CUOBJDUMP ?? 'cuobjdump'
@@ -26,7 +27,7 @@ function nvcc(): string {
   return /^NVCC:\w+=(.*)$/m.exec(cache)![1]!
 }
 
-type Instructions = string[] // with what follows their names, without their operands
+type Instructions = string[] // with what follows their names, without their operands but for a branch's target, as its number
 
 const known = new Map<string, Map<string, Instructions>>()
 
@@ -48,8 +49,9 @@ function disassembled(object: string): Map<string, Instructions> {
     const [, name] = /^\s*Function : (\S+)/.exec(line) ?? []
     if (name) current = []
     if (name && current) kernels.set(name, current)
-    const [, instruction] = /^\s+\/\*[0-9a-f]{4,}\*\/\s+(?:@!?U?P\w+ )?([A-Z][\w.]*)/.exec(line) ?? []
-    if (instruction) current?.push(instruction)
+    const [, instruction, target] =
+      /^\s+\/\*[0-9a-f]{4,}\*\/\s+(?:@!?U?P\w+ )?([A-Z][\w.]*)(?:.* (0x[0-9a-f]+) ;)?/.exec(line) ?? []
+    if (instruction) current?.push(instruction === 'BRA' ? `BRA ${Number(target) / 16}` : instruction)
   }
   return kernels
 }
@@ -60,6 +62,17 @@ const named = (object: string, name: RegExp) =>
     return found ? [{ found, instructions }] : []
   })
 const count = (instructions: Instructions, wanted: RegExp) => instructions.filter((one) => wanted.test(one)).length
+
+/** How many instructions the shortest loop has that all of its kind are in. */
+function loopAround(instructions: Instructions, kind: RegExp): number {
+  const first = instructions.findIndex((one) => kind.test(one))
+  const last = instructions.findLastIndex((one) => kind.test(one))
+  const loops = instructions.flatMap((one, at) => {
+    const [, target] = /^BRA (\d+)$/.exec(one) ?? []
+    return at > last && Number(target) <= first ? [at - Number(target)] : []
+  })
+  return Math.min(...loops)
+}
 
 /** How many columns each product of a warp group has, 16 deep. */
 const widths = (instructions: Instructions) =>
@@ -142,12 +155,35 @@ describe.skipIf(!has_disassembler || !existsSync(objects))(
 
     test('attention: its products on the tensor cores, its tiles by 128-bit copies that pass by the registers', () => {
       const shapes = named('tiled_attention', /attention_kernel/)
-      expect(shapes).toHaveLength(8)
+      expect(shapes).toHaveLength(16)
       for (const { instructions } of shapes) {
         expect(count(instructions, /^HMMA\.16816\.F32/)).toBeGreaterThanOrEqual(8)
         expect(count(instructions, /^LDGSTS\.E\.BYPASS\.128/)).toBe(count(instructions, /^LDGSTS/))
         expect(count(instructions, /^LDGSTS/)).toBeGreaterThan(0)
         expect(count(instructions, /^LDSM/)).toBeGreaterThan(0)
+      }
+    })
+
+    test('attention of an fp8 cache: codes two at a time, by the warp that multiplies them, or by a block once for all of its warps', () => {
+      const conversions = (warps: number) => {
+        const [shape] = named('tiled_attention', RegExp(`attention_kernel.*ShapeIhLi128ELi${warps}E`))
+        return count(shape!.instructions, /^F2FP\..*E4M3/)
+      }
+      expect([conversions(1), conversions(8)]).toEqual([(2 * 64 * 128) / 2 / 32, (2 * 64 * 128) / 2 / 256])
+    })
+
+    test('the loop over tiles of the attention is as long as the model of the machine takes it to be', () => {
+      const length = (number: string, warps: number) => {
+        const [shape] = named('tiled_attention', RegExp(`attention_kernel.*${number}Li128ELi${warps}E`))
+        return loopAround(shape!.instructions, /^HMMA/)
+      }
+      for (const [format, number] of [
+        ['fp16', '6__half'],
+        ['fp8', 'Ih'],
+      ] as const) {
+        // Another compiler's may be somewhat longer or shorter.
+        expect(Math.abs(length(number, 1) / narrow_tile_instructions[format] - 1)).toBeLessThan(0.05)
+        expect(Math.abs(length(number, 8) / wide_tile_instructions[format] - 1)).toBeLessThan(0.05)
       }
     })
 

@@ -36,6 +36,24 @@ void round_row_to_fp8(double* row, int inputs) {
   for (int i = 0; i < inputs; i++) row[i] = rounded_to_fp8(float(row[i]) / scale) * scale;
 }
 
+namespace {
+
+void round_head_to_fp8(double* head, int size) {
+  double largest = 0, scale = std::ldexp(1.0, -14);
+  for (int i = 0; i < size; i++) largest = std::max(largest, std::min(std::abs(head[i]), 61440.0));
+  while (448 * scale < largest) scale *= 2;
+  for (int i = 0; i < size; i++) head[i] = rounded_to_fp8(std::clamp(head[i], -61440.0, 61440.0) / scale) * scale;
+}
+
+}  // namespace
+
+void round_to_cache(Doubles& values, const ModelShape& shape) {
+  if (shape.kv_cache == KvFormat::fp16)
+    std::transform(values.begin(), values.end(), values.begin(), rounded_to_half);
+  else
+    for (size_t head = 0; head < values.size(); head += shape.head_size) round_head_to_fp8(&values[head], shape.head_size);
+}
+
 Doubles multiply(const Doubles& w, const Doubles& x, int outputs) {
   Doubles out(outputs);
   for (int row = 0; row < outputs; row++)
@@ -257,8 +275,7 @@ class GptBigCodeReference {
     const auto keys = qkv.begin() + shape_.heads * shape_.head_size, values = keys + shape_.head_size;
     keys_[layer].emplace_back(keys, values);
     values_[layer].emplace_back(values, qkv.end());
-    for (auto* cached : {&keys_[layer].back(), &values_[layer].back()})
-      std::transform(cached->begin(), cached->end(), cached->begin(), rounded_to_half);
+    for (auto* cached : {&keys_[layer].back(), &values_[layer].back()}) round_to_cache(*cached, shape_);
     add(x, product(prefix + "attention_out", attend(shape_, qkv, keys_[layer], values_[layer])));
     Doubles inner = product(prefix + "up", norm(prefix + "mlp_norm", x));
     std::transform(inner.begin(), inner.end(), inner.begin(), tanh_gelu);
@@ -310,8 +327,8 @@ class LlamaReference {
     Doubles v = multiply(tensor(layer, "self_attn.v_proj"), normed, shape_.kv_heads * size);
     for (int head = 0; head < shape_.heads; head++) rotate_half(&q[head * size], shape_, position_);
     for (int head = 0; head < shape_.kv_heads; head++) rotate_half(&k[head * size], shape_, position_);
-    std::transform(k.begin(), k.end(), k.begin(), rounded_to_half);
-    std::transform(v.begin(), v.end(), v.begin(), rounded_to_half);
+    round_to_cache(k, shape_);
+    round_to_cache(v, shape_);
     keys_[layer].push_back(k);
     values_[layer].push_back(v);
     return test::attend(shape_, q, keys_[layer], values_[layer]);

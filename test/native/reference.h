@@ -17,6 +17,8 @@ double rounded_to_half(double value);
 // The same of E4M3; and a row of weights (inputs) as fp8 keeps it.
 double rounded_to_fp8(double value);
 void round_row_to_fp8(double* row, int inputs);
+// Heads (heads, head_size) of a token's keys or values, as the cache keeps them.
+void round_to_cache(Doubles& values, const ModelShape& shape);
 
 // out (outputs) = w (outputs, inputs) * x (inputs)
 Doubles multiply(const Doubles& w, const Doubles& x, int outputs);

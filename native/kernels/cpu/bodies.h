@@ -49,6 +49,16 @@ struct ExpandArgs {
   int panel_step;
 };
 
+// Keys or values of one KV head, from block 0 on: halves; or codes of fp8, which are read as the halves that their bits say, each position with a
+// scale, a half.
+struct CachedHead {
+  const uint16_t* halves;
+  const uint8_t* codes;  // null: halves
+  const uint16_t* scales;
+  int64_t block_stride;
+  int64_t scale_block_stride;
+};
+
 // The queries of `tokens` neighbouring tokens and one group of heads, which share one KV head.
 struct AttentionTask {
   const float* q;  // (tokens, q_stride) at the group's first head; already scaled by 1 / sqrt(head_size)
@@ -59,10 +69,9 @@ struct AttentionTask {
   int value_stride;    // head_size rounded up to the width
   int first_position;  // of the first token
   const int32_t* blocks;
-  const uint16_t* keys;    // this head's, in block 0: [head_size][block_tokens]
-  const uint16_t* values;  // this head's, in block 0: [block_tokens][value_stride]
-  int64_t key_block_stride;
-  int64_t value_block_stride;
+  CachedHead keys;     // [head_size][block_tokens] in a block
+  CachedHead values;   // [block_tokens][value_stride]
+  float number_scale;  // of what is read of either, beside a position's
   float* out;  // (tokens, out_stride) at the group's first head
   int64_t out_stride;
 };

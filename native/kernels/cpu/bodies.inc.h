@@ -443,15 +443,35 @@ struct AttentionScratch {
 void begin_attention(const AttentionTask& task, const AttentionScratch& s) {
   for (int row = 0; row < task.tokens * task.group; row++) {
     const float* q = task.q + row / task.group * task.q_stride + row % task.group * task.head_size;
-    for (int i = 0; i < task.head_size; i++) s.q[row * task.value_stride + i] = q[i];
+    for (int i = 0; i < task.head_size; i++) s.q[row * task.value_stride + i] = q[i] * task.number_scale;
     for (int i = 0; i < task.value_stride; i++) s.values[row * task.value_stride + i] = 0;
     s.maximum[row] = -__builtin_inff();
     s.sum[row] = 0;
   }
 }
 
+template <class Number>
+inline const Number* block_of(const CachedHead& head, int block) {
+  if constexpr (sizeof(Number) == sizeof(uint8_t))
+    return head.codes + block * head.block_stride;
+  else
+    return head.halves + block * head.block_stride;
+}
+
+// Scores or weights of the 16 positions of a block, times what is cached of each. A power of two: it is the same before the sum and after it.
+template <class Number>
+inline void scale_positions(const CachedHead& head, int block, int rows, float* scores) {
+  if constexpr (sizeof(Number) == sizeof(uint8_t)) {
+    for (int i = 0; i < 16; i += width) {
+      const Floats scales = load(head.scales + block * head.scale_block_stride + i);
+      for (int row = 0; row < rows; row++) store(scores + row * attention_fold + i, mul(load(scores + row * attention_fold + i), scales));
+    }
+  }
+}
+
 // The values of one block's `count` first positions, weighed by the fold's probabilities.
-void add_values(const AttentionTask& task, const AttentionScratch& s, const uint16_t* block, int b, int count) {
+template <class Number>
+void add_values(const AttentionTask& task, const AttentionScratch& s, const Number* block, int b, int count) {
   const int rows = task.tokens * task.group;
   const float* weights = s.scores + b * 16;
   int column = 0;
@@ -463,48 +483,62 @@ void add_values(const AttentionTask& task, const AttentionScratch& s, const uint
              task.value_stride, true);
 }
 
+template <class Number>
 void prefetch_keys(const AttentionTask& task, int block) {
-  prefetch_lines(task.keys + task.blocks[block] * task.key_block_stride, task.head_size * 16 * int(sizeof(uint16_t)));
+  prefetch_lines(block_of<Number>(task.keys, task.blocks[block]), task.head_size * 16 * int(sizeof(Number)));
 }
 
+template <class Number>
 void prefetch_values(const AttentionTask& task, int block) {
-  prefetch_lines(task.values + task.blocks[block] * task.value_block_stride,
-                 task.value_stride * 16 * int(sizeof(uint16_t)));
+  prefetch_lines(block_of<Number>(task.values, task.blocks[block]), task.value_stride * 16 * int(sizeof(Number)));
 }
 
 // Blocks lie anywhere, so each is asked for while the one before it is computed: keys, then values, then the next
 // fold's.
+template <class Number>
 void fold_positions(const AttentionTask& task, const AttentionScratch& s, int begin, int positions, bool is_last) {
   const int rows = task.tokens * task.group;
   const int first = begin / 16, blocks = (positions + 15) / 16;
   for (int b = 0; b < blocks; b++) {
-    if (b + 1 < blocks) prefetch_keys(task, first + b + 1);
-    prefetch_values(task, first + b);
-    tiles<16 / width>(rows, s.q, task.value_stride, task.keys + task.blocks[first + b] * task.key_block_stride, 16,
-                      width, task.head_size, s.scores + b * 16, attention_fold, false);
+    const int block = task.blocks[first + b];
+    if (b + 1 < blocks) prefetch_keys<Number>(task, first + b + 1);
+    prefetch_values<Number>(task, first + b);
+    tiles<16 / width>(rows, s.q, task.value_stride, block_of<Number>(task.keys, block), 16, width, task.head_size, s.scores + b * 16,
+                      attention_fold, false);
+    scale_positions<Number>(task.keys, block, rows, s.scores + b * 16);
   }
   for (int row = 0; row < rows; row++) {
     const int visible = least(task.first_position + row / task.group + 1 - begin, positions);
     fold_scores({s.scores + row * attention_fold, s.values + row * task.value_stride, s.maximum + row, s.sum + row},
                 visible, blocks * 16, task.value_stride);
   }
-  if (!is_last) prefetch_keys(task, first + blocks);
-  for (int b = 0; b < blocks; b++)
-    add_values(task, s, task.values + task.blocks[first + b] * task.value_block_stride, b,
-               least(16, positions - b * 16));
+  if (!is_last) prefetch_keys<Number>(task, first + blocks);
+  for (int b = 0; b < blocks; b++) {
+    const int block = task.blocks[first + b];
+    scale_positions<Number>(task.values, block, rows, s.scores + b * 16);
+    add_values(task, s, block_of<Number>(task.values, block), b, least(16, positions - b * 16));
+  }
 }
 
-void attention(const AttentionTask& task, float* scratch) {
+template <class Number>
+void attend(const AttentionTask& task, float* scratch) {
   const AttentionScratch s(scratch, task.tokens * task.group, task.value_stride);
   begin_attention(task, s);
   const int end = task.first_position + task.tokens;
   for (int begin = 0; begin < end; begin += attention_fold)
-    fold_positions(task, s, begin, least(attention_fold, end - begin), begin + attention_fold >= end);
+    fold_positions<Number>(task, s, begin, least(attention_fold, end - begin), begin + attention_fold >= end);
   for (int row = 0; row < task.tokens * task.group; row++) {
     float* out = task.out + row / task.group * task.out_stride + row % task.group * task.head_size;
-    const float scale = 1.0f / s.sum[row];
+    const float scale = 1.0f / s.sum[row] * task.number_scale;
     for (int i = 0; i < task.head_size; i++) out[i] = s.values[row * task.value_stride + i] * scale;
   }
+}
+
+void attention(const AttentionTask& task, float* scratch) {
+  if (task.keys.codes != nullptr)
+    attend<uint8_t>(task, scratch);
+  else
+    attend<uint16_t>(task, scratch);
 }
 
 Bodies make_bodies(const char* name) {

@@ -102,6 +102,8 @@ class CpuKernels : public Kernels {
   void compute_angles();
   void rotate(float* head, int token, float scale) const;
   void store_key_value(const float* key, const float* value, int token, int head, const CpuKvLayer& kv) const;
+  void store_head(const float* head, const CpuCache& cache, int64_t first, int64_t step, int64_t scale) const;
+  CachedHead cached_head(const CpuCache& cache, int kv_head, int64_t numbers) const;
   AttentionTask attention_task(int64_t index, const CpuActivations& qkv, const CpuKvLayer& kv,
                                const CpuActivations& out) const;
   SamplingRow sampling_row(const Row& row) const;
@@ -192,10 +194,11 @@ std::unique_ptr<Activations> CpuKernels::make_activations(int rows_max, int colu
 }
 
 std::unique_ptr<KvLayer> CpuKernels::make_kv_layer(int blocks) {
-  auto layer =
-      std::make_unique<CpuKvLayer>(blocks, shape_.kv_heads * key_head_size(), shape_.kv_heads * value_head_size());
-  charge(layer->keys);
-  charge(layer->values);
+  auto layer = std::make_unique<CpuKvLayer>(shape_.kv_cache, int64_t(blocks) * shape_.kv_heads, key_head_size(), value_head_size());
+  for (const CpuCache* cache : {&layer->keys, &layer->values}) {
+    charge(cache->numbers);
+    charge(cache->scales);
+  }
   return layer;
 }
 
@@ -510,10 +513,22 @@ void CpuKernels::store_key_value(const float* key, const float* value, int token
   const TokenPlace& place = places_[token];
   const int slot = place.position % block_tokens;
   const int64_t index = int64_t(place.blocks[place.position / block_tokens]) * shape_.kv_heads + head;
-  uint16_t* keys = kv.keys.as<uint16_t>() + index * key_head_size() + slot;
-  uint16_t* values = kv.values.as<uint16_t>() + index * value_head_size() + slot * value_stride_;
-  for (int i = 0; i < shape_.head_size; i++) keys[i * block_tokens] = float_to_half_saturated(key[i]);
-  for (int i = 0; i < shape_.head_size; i++) values[i] = float_to_half_saturated(value[i]);
+  store_head(key, kv.keys, index * key_head_size() + slot, block_tokens, index * block_tokens + slot);
+  store_head(value, kv.values, index * value_head_size() + slot * value_stride_, 1, index * block_tokens + slot);
+}
+
+// Its numbers stand `step` apart.
+void CpuKernels::store_head(const float* head, const CpuCache& cache, int64_t first, int64_t step, int64_t scale) const {
+  const int size = shape_.head_size;
+  if (shape_.kv_cache == KvFormat::fp16) {
+    for (int i = 0; i < size; i++) cache.numbers.as<uint16_t>()[first + i * step] = float_to_half_saturated(head[i]);
+    return;
+  }
+  float largest = 0;
+  for (int i = 0; i < size; i++) largest = std::max(largest, cached_magnitude(head[i]));
+  const uint16_t power = cached_scale(largest);
+  cache.scales.as<uint16_t>()[scale] = power;
+  for (int i = 0; i < size; i++) cache.numbers.as<uint8_t>()[first + i * step] = cached_code(head[i], power);
 }
 
 void CpuKernels::place_qkv(const Vector& bias, Activations& qkv, KvLayer& kv) {
@@ -537,6 +552,16 @@ void CpuKernels::attention(const Activations& qkv, const KvLayer& kv, Activation
   });
 }
 
+CachedHead CpuKernels::cached_head(const CpuCache& cache, int kv_head, int64_t numbers) const {
+  const bool is_fp8 = shape_.kv_cache == KvFormat::fp8;
+  const int64_t first = kv_head * numbers;
+  return {.halves = is_fp8 ? nullptr : cache.numbers.as<uint16_t>() + first,
+          .codes = is_fp8 ? cache.numbers.as<uint8_t>() + first : nullptr,
+          .scales = is_fp8 ? cache.scales.as<uint16_t>() + kv_head * block_tokens : nullptr,
+          .block_stride = shape_.kv_heads * numbers,
+          .scale_block_stride = shape_.kv_heads * block_tokens};
+}
+
 AttentionTask CpuKernels::attention_task(int64_t index, const CpuActivations& qkv, const CpuKvLayer& kv,
                                          const CpuActivations& out) const {
   const SequencePlace& tile = tiles_[index / shape_.kv_heads];
@@ -551,11 +576,10 @@ AttentionTask CpuKernels::attention_task(int64_t index, const CpuActivations& qk
   task.head_size = shape_.head_size;
   task.value_stride = value_stride_;
   task.first_position = tile.start;
+  task.number_scale = shape_.kv_cache == KvFormat::fp8 ? fp8_as_half_scale : 1;
   task.blocks = tile.blocks;
-  task.keys = kv.keys.as<uint16_t>() + kv_head * key_head_size();
-  task.values = kv.values.as<uint16_t>() + kv_head * value_head_size();
-  task.key_block_stride = shape_.kv_heads * key_head_size();
-  task.value_block_stride = shape_.kv_heads * value_head_size();
+  task.keys = cached_head(kv.keys, kv_head, key_head_size());
+  task.values = cached_head(kv.values, kv_head, value_head_size());
   task.out = out.row(tile.first_token) + column;
   task.out_stride = out.stride;
   return task;

@@ -78,11 +78,19 @@ struct CpuAdapterProduct : AdapterProduct {
   std::vector<std::vector<CpuAdapterPart>> of_adapters;
 };
 
+// Keys or values of one layer: halves; or codes, and their scales as halves [block][kv_head][block_tokens].
+struct CpuCache {
+  CpuCache(KvFormat format, int64_t numbers, int64_t scales)
+      : numbers(numbers * (format == KvFormat::fp8 ? sizeof(uint8_t) : sizeof(uint16_t))),
+        scales(format == KvFormat::fp8 ? scales * sizeof(uint16_t) : 0) {}
+  Memory numbers, scales;
+};
+
 // keys [block][kv_head][head_size][block_tokens], values [block][kv_head][block_tokens][value_stride]
 struct CpuKvLayer : KvLayer {
-  CpuKvLayer(int blocks, int64_t key_block, int64_t value_block)
-      : keys(blocks * key_block * sizeof(uint16_t)), values(blocks * value_block * sizeof(uint16_t)) {}
-  Memory keys, values;
+  CpuKvLayer(KvFormat format, int64_t heads, int64_t key_head, int64_t value_head)
+      : keys(format, heads * key_head, heads * block_tokens), values(format, heads * value_head, heads * block_tokens) {}
+  CpuCache keys, values;
 };
 
 inline const CpuMatrix& cpu(const Matrix& m) { return static_cast<const CpuMatrix&>(m); }

@@ -16,9 +16,10 @@ struct Shared {
   float weights[warps][warp_size];
 };
 
-__device__ float score(const float* query, const half* key, int head_stride) {
+__device__ float score(const float* query, const KvView& kv, int64_t row, half) {
+  const half* key = kv.keys.halves + row * kv.head_stride;
   float sum = 0;
-  for (int i = 0; i < head_stride; i += unit_halves) {
+  for (int i = 0; i < kv.head_stride; i += unit_halves) {
     float k[unit_halves];
     load8(key + i, k);
 #pragma unroll
@@ -27,6 +28,21 @@ __device__ float score(const float* query, const half* key, int head_stride) {
   return sum;
 }
 
+__device__ float code_to_float(uint8_t code) { return to_float(half_of_bits(fp8_as_half(code))) * fp8_as_half_scale; }
+
+__device__ float score(const float* query, const KvView& kv, int64_t row, uint8_t) {
+  const uint8_t* key = kv.keys.codes + row * kv.head_stride;
+  float sum = 0;
+  for (int i = 0; i < kv.head_stride; i++) sum = fmaf(query[i], code_to_float(key[key_place<uint8_t>(i)]), sum);
+  return sum * to_float(kv.keys.scales[row]);
+}
+
+__device__ float value_at(const KvView& kv, int64_t row, int column, half) { return to_float(kv.values.halves[row * kv.head_stride + column]); }
+__device__ float value_at(const KvView& kv, int64_t row, int column, uint8_t) {
+  return code_to_float(kv.values.codes[row * kv.head_stride + value_place<uint8_t>(column)]) * to_float(kv.values.scales[row]);
+}
+
+template <class Number>
 __global__ void __launch_bounds__(warps * warp_size)
     attention_kernel(StepView step, HeadShape shape, ActivationView qkv, KvView kv, ActivationView out) {
   wait_for_previous_kernel();
@@ -48,7 +64,7 @@ __global__ void __launch_bounds__(warps * warp_size)
     float own = -INFINITY;
     if (position <= place.position) {
       const int block_id = step.words[place.first_block + position / block_tokens];
-      own = score(query, kv.keys + kv.offset(block_id, kv_head, position % block_tokens), kv.head_stride);
+      own = score(query, kv, kv.row(block_id, kv_head, position % block_tokens), Number());
     }
     const float before = maximum;
     maximum = fmaxf(maximum, warp_max(own));
@@ -61,12 +77,12 @@ __global__ void __launch_bounds__(warps * warp_size)
     for (int c = 0; c < columns_a_lane; c++) values[c] *= keep;
     for (int j = 0; j < warp_size && begin + j <= place.position; j++) {
       const int block_id = step.words[place.first_block + (begin + j) / block_tokens];
-      const half* value = kv.values + kv.offset(block_id, kv_head, (begin + j) % block_tokens);
+      const int64_t row = kv.row(block_id, kv_head, (begin + j) % block_tokens);
       const float w = shared.weights[warp][j];
 #pragma unroll
       for (int c = 0; c < columns_a_lane; c++) {
         const int column = c * warp_size + lane;
-        if (column < shape.head_size) values[c] = fmaf(w, to_float(value[column]), values[c]);
+        if (column < shape.head_size) values[c] = fmaf(w, value_at(kv, row, column, Number()), values[c]);
       }
     }
     __syncwarp();
@@ -83,7 +99,10 @@ __global__ void __launch_bounds__(warps * warp_size)
 void attention(const StepView& step, int tokens, const HeadShape& shape, const ActivationView& qkv, const KvView& kv,
                const ActivationView& out, cudaStream_t stream) {
   const dim3 grid(tokens, ceil_div(shape.heads, warps));
-  LAUNCH(attention_kernel, grid, warps * warp_size, sizeof(Shared), stream, step, shape, qkv, kv, out);
+  if (kv.is_fp8())
+    LAUNCH(attention_kernel<uint8_t>, grid, warps * warp_size, sizeof(Shared), stream, step, shape, qkv, kv, out);
+  else
+    LAUNCH(attention_kernel<half>, grid, warps * warp_size, sizeof(Shared), stream, step, shape, qkv, kv, out);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

@@ -77,13 +77,30 @@ struct CudaAdapterProduct : AdapterProduct {
   DeviceMemory parts, of_adapters;
 };
 
+// Keys or values of one layer.
+struct CudaCache {
+  CudaCache(KvFormat format, size_t rows, int head_stride)
+      : is_fp8(format == KvFormat::fp8), numbers(rows * head_stride * (is_fp8 ? sizeof(uint8_t) : sizeof(half)), "memory for the KV cache"),
+        scales(is_fp8 ? rows * sizeof(half) : 0, "memory for the KV cache") {}
+  CacheView view() const {
+    if (!is_fp8) return {numbers.as<half>(), nullptr, nullptr};
+    return {nullptr, numbers.as<uint8_t>(), scales.as<half>()};
+  }
+  const bool is_fp8;
+  DeviceMemory numbers, scales;
+};
+
 struct CudaKvLayer : KvLayer {
-  CudaKvLayer(size_t bytes, int kv_heads, int head_stride)
-      : keys(bytes, "memory for the KV cache"), values(bytes, "memory for the KV cache"),
-        view{keys.as<half>(), values.as<half>(), kv_heads, head_stride} {}
-  DeviceMemory keys, values;
+  CudaKvLayer(KvFormat format, size_t rows, int kv_heads, int head_stride)
+      : keys(format, rows, head_stride), values(format, rows, head_stride), view{keys.view(), values.view(), kv_heads, head_stride} {}
+  CudaCache keys, values;
   const KvView view;
 };
+
+// A row of the cache is whole units of 16 bytes.
+int head_stride_of(const ModelShape& shape) {
+  return round_up(shape.head_size, shape.kv_cache == KvFormat::fp8 ? 2 * unit_halves : unit_halves);
+}
 
 // A slot holds some hundred rows of the widest matrix: copies are long enough, and small models have little memory beside them.
 size_t upload_slot_bytes(const ModelShape& shape) {
@@ -216,7 +233,7 @@ class CudaKernels : public Kernels {
   void hold_others();
   ActivationView write_as(Activations& out, bool is_half);
   void clear(const DeviceMemory& memory);
-  void fill_cache(const DeviceMemory& memory);
+  void fill_cache(const CudaCache& cache);
   void download_halves(const CudaActivations& from, int rows, float* values);
   void multiply_halves(Epilogue epilogue, const ActivationView& in, const CudaMatrix& matrix, int rows, const ActivationView& out);
   void multiply(Epilogue epilogue, const Activations& in, const Matrix& weight, int rows, const ActivationView& out);
@@ -268,7 +285,7 @@ CudaKernels::CudaKernels(const ModelShape& shape, const StepLimits& limits, cons
       shape_(shape),
       fast_(possible(options.fast)),
       heads_{shape.heads, shape.kv_heads, shape.head_size},
-      head_stride_(round_up(shape.head_size, unit_halves)),
+      head_stride_(head_stride_of(shape)),
       ring_(upload_slot_bytes(shape)),
       attention_parts_(std::min(options.attention_parts_max, attention_parts_max(shape, limits))),
       step_(shape, limits, device_.properties.multiProcessorCount, attention_parts_),
@@ -349,19 +366,26 @@ std::unique_ptr<Activations> CudaKernels::make_activations(int rows_max, int col
 
 std::unique_ptr<KvLayer> CudaKernels::make_kv_layer(int blocks) {
   device_.select();
-  const size_t bytes = size_t(blocks) * shape_.kv_heads * block_tokens * head_stride_ * sizeof(half);
-  auto layer = std::make_unique<CudaKvLayer>(bytes, shape_.kv_heads, head_stride_);
-  for (const DeviceMemory* memory : {&layer->keys, &layer->values}) {
-    clear(*memory);
-    if (has_random_cache_) fill_cache(*memory);
+  auto layer = std::make_unique<CudaKvLayer>(shape_.kv_cache, size_t(blocks) * shape_.kv_heads * block_tokens, shape_.kv_heads, head_stride_);
+  for (const CudaCache* cache : {&layer->keys, &layer->values}) {
+    clear(cache->numbers);
+    if (cache->is_fp8) clear(cache->scales);
+    if (has_random_cache_) fill_cache(*cache);
   }
   return layer;
 }
 
-// As if it were a matrix, but for what is less than a tile of one.
-void CudaKernels::fill_cache(const DeviceMemory& memory) {
-  const int rows = int(memory.bytes() / sizeof(half) / (tile_rows * stage_inputs)) * tile_rows;
-  if (rows > 0) ZIYA_DEVICE::fill({memory.as<half>(), rows, stage_inputs, false}, ++fills_, 1, stream_);
+// As if it were a matrix, but for what is less than a tile of one; all scales are then of one size.
+void CudaKernels::fill_cache(const CudaCache& cache) {
+  const int number_bytes = cache.is_fp8 ? sizeof(uint8_t) : sizeof(half);
+  const int rows = int(cache.numbers.bytes() / number_bytes / (tile_rows * stage_inputs)) * tile_rows;
+  if (rows == 0) return;
+  const DeviceMemory unused(cache.is_fp8 ? rows * sizeof(float) : 0, "memory for the KV cache");
+  const CacheView view = cache.view();
+  ZIYA_DEVICE::fill({view.halves, rows, stage_inputs, false, view.codes, unused.as<float>()}, ++fills_, 1, stream_);
+  constexpr int upper_byte_of_one = 0x3c;
+  if (cache.is_fp8) check(cudaMemsetAsync(view.scales, upper_byte_of_one, cache.scales.bytes(), stream_), "the scales of the KV cache");
+  stream_.synchronize();
 }
 
 void CudaKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write, const float* scales) {

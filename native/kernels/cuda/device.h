@@ -160,6 +160,12 @@ __device__ __forceinline__ uint32_t floats_to_halves(float x, float y) {
   return result;
 }
 
+__device__ __forceinline__ half half_of_bits(uint16_t bits) {
+  half result;
+  memcpy(&result, &bits, sizeof(bits));
+  return result;
+}
+
 __device__ __forceinline__ void store(float* to, float value) { *to = value; }
 __device__ __forceinline__ void store(half* to, float value) { *to = to_half_saturated(value); }
 

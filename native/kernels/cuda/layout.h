@@ -14,6 +14,7 @@
 
 #include <cstdint>
 
+#include "../../fp8.h"
 #include "../row.h"
 #include "../shape.h"
 #include "device.h"
@@ -62,7 +63,6 @@ __host__ __device__ inline int64_t weight_offset(int row, int k, int k_tiles) {
 // Offset of the codes of two neighbouring inputs, k even, of a packed row. In a tile: 32 inputs, thread (warp of 16 rows, row % 8, k % 8 / 2), 16
 // inputs, the second 8 of them, the second 8 rows.
 constexpr int thread_codes = 16;
-constexpr float code_as_half_scale = 256.0f;  // of a code, whose bits are those of a half with another bias
 constexpr int warpgroup_codes = 128 * thread_codes;
 __host__ __device__ inline int64_t code_offset(int row, int k, int k_tiles) {
   const int64_t tile = int64_t(row / tile_rows) * k_tiles + k / tile_inputs;
@@ -132,15 +132,42 @@ struct AdapterView {
   int parts_max, rank_max, outputs_max;
 };
 
-// keys and values (blocks, kv_heads, block_tokens, head_stride)
-struct KvView {
-  half* keys;
-  half* values;
-  int kv_heads, head_stride;
+// Keys or values (blocks, kv_heads, block_tokens, head_stride): halves; or codes and their scales, halves (blocks, kv_heads, block_tokens).
+struct CacheView {
+  half* halves;
+  uint8_t* codes;
+  half* scales;
 
-  __device__ int64_t offset(int block, int head, int slot) const {
-    return ((int64_t(block) * kv_heads + head) * block_tokens + slot) * head_stride;
+  template <class Number>
+  __device__ Number* numbers() const {
+    if constexpr (sizeof(Number) == sizeof(half))
+      return halves;
+    else
+      return codes;
   }
 };
+
+struct KvView {
+  CacheView keys, values;
+  int kv_heads, head_stride;
+
+  bool is_fp8() const { return keys.codes != nullptr; }
+  // Of a token's head among those of all blocks: where its scale stands, and where its numbers begin.
+  __device__ int64_t row(int block, int head, int slot) const { return (int64_t(block) * kv_heads + head) * block_tokens + slot; }
+  __device__ int64_t offset(int block, int head, int slot) const { return row(block, head, slot) * head_stride; }
+};
+
+// Where a column's number stands in its row. Codes stand, 16 by 16, as ldmatrix hands them to the lane that has their halves in a product: of a key
+// four columns of a lane are neighbours, of a value the columns of its two rows.
+template <class Number>
+__host__ __device__ constexpr int key_place(int column) {
+  if (sizeof(Number) == sizeof(half)) return column;
+  return column / 16 * 16 + column % 8 / 2 * 4 + column / 8 % 2 * 2 + column % 2;
+}
+template <class Number>
+__host__ __device__ constexpr int value_place(int column) {
+  if (sizeof(Number) == sizeof(half)) return column;
+  return column / 16 * 16 + column % 8 * 2 + column / 8 % 2;
+}
 
 }  // namespace ziya::ZIYA_DEVICE

@@ -49,7 +49,7 @@ __device__ void dot_rows(const WeightView& weight, int packed_row, const Activat
 #pragma unroll
   for (int r = 0; r < rows_a_pass; r++) sums[r] = warp_sum(sums[r]);
   if constexpr (sizeof(Weight) != sizeof(half)) {
-    const float scale = weight.scales[packed_row] * code_as_half_scale;
+    const float scale = weight.scales[packed_row] * fp8_as_half_scale;
 #pragma unroll
     for (int r = 0; r < rows_a_pass; r++) sums[r] *= scale;
   }

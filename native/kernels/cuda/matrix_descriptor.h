@@ -3,11 +3,7 @@
 
 #include <cstdint>
 
-#if defined(__CUDACC__)
-#define ZIYA_EVERYWHERE __host__ __device__
-#else
-#define ZIYA_EVERYWHERE
-#endif
+#include "../../half.h"
 
 namespace ziya {
 

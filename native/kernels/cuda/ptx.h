@@ -7,6 +7,7 @@
 #include <cuda_fp16.h>
 #include <cstdint>
 
+#include "../../fp8.h"
 #include "matrix_descriptor.h"
 
 namespace ziya::cuda {
@@ -138,16 +139,33 @@ __device__ __forceinline__ void ldmatrix_x4_transposed(uint32_t (&r)[4], const v
                : "r"(shared_address(row))
                : "memory");
 }
+__device__ __forceinline__ void ldmatrix_x2_transposed(uint32_t (&r)[2], const void* row) {
+  asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0, %1}, [%2];"
+               : "=r"(r[0]), "=r"(r[1])
+               : "r"(shared_address(row))
+               : "memory");
+}
 // A matrix of 8 x 8 halves that lies over the warp as ldmatrix brings one: lane i holds columns i % 4 * 2, + 1 of row i / 4.
 __device__ __forceinline__ uint32_t transposed_8x8(uint32_t pair) {
   uint32_t result;
   asm volatile("movmatrix.sync.aligned.m8n8.trans.b16 %0, %1;" : "=r"(result) : "r"(pair));
   return result;
 }
+// Products of two pairs of halves.
+__device__ __forceinline__ uint32_t multiply_halves(uint32_t a, uint32_t b) {
+  uint32_t result;
+  asm("mul.rn.f16x2 %0, %1, %2;" : "=r"(result) : "r"(a), "r"(b));
+  return result;
+}
 // Two codes of E4M3, the first in the lower byte, as halves.
 __device__ __forceinline__ uint32_t codes_to_halves(uint16_t codes) {
   uint32_t result;
+#if __CUDA_ARCH__ >= 890
   asm("cvt.rn.f16x2.e4m3x2 %0, %1;" : "=r"(result) : "h"(codes));
+#else
+  constexpr uint32_t scales = 0x5c005c00;  // fp8_as_half_scale, twice
+  result = multiply_halves(fp8_as_half(uint8_t(codes)) | uint32_t(fp8_as_half(uint8_t(codes >> 8))) << 16, scales);
+#endif
   return result;
 }
 // 2^x to within two units of the last place; 1 of 0, 0 of minus infinity.

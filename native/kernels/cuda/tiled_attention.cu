@@ -5,6 +5,7 @@
 // its own position: tiles and splits begin at fixed positions, a tile folds into its split's softmax, the splits into the
 // result in their order, by the same code whether one block has them all or merge_kernel reads them. What lies beyond a
 // column's position adds exactly nothing. So a decoded token and its recomputation by prefill are the same bytes.
+// Of an fp8 cache half the bytes come into shared memory, and a lane makes its operands of codes, which lie there as it needs them: see layout.h.
 // For sm_80 and later.
 #include <type_traits>
 
@@ -14,7 +15,7 @@ namespace ziya::ZIYA_DEVICE {
 namespace {
 
 constexpr int tile_positions = 64;
-constexpr int stages = 2;
+constexpr int ring_stages = 2;
 constexpr int mma_rows = 16, mma_columns = 8;
 constexpr int row_tiles = tile_positions / mma_rows;
 constexpr int line_units = 8;  // of 16 bytes in the 32 banks of shared memory
@@ -23,23 +24,58 @@ constexpr int merge_blocks_a_multiprocessor = 4;  // of a recorded launch
 constexpr float log2_of_e = 1.44269504f;
 static_assert(split_positions % tile_positions == 0 && tile_positions % block_tokens == 0);
 
-template <int padded_head_size, int warps_, int column_tiles_>
+// Of the positions of a tile.
+template <class Number>
+struct Scales {};
+template <>
+struct Scales<uint8_t> {
+  alignas(16) half key_scales[tile_positions], value_scales[tile_positions];
+};
+
+// Keys and values of 64 positions in shared memory.
+template <class Number_, int head_size>
+struct Tile : Scales<Number_> {
+  using Number = Number_;
+  static constexpr bool is_fp8 = sizeof(Number) == sizeof(uint8_t);
+  static constexpr int unit_numbers = 16 / sizeof(Number);
+  static constexpr int units = head_size / unit_numbers;  // of a row
+  Number keys[tile_positions * head_size], values[tile_positions * head_size];
+
+  // Where a unit of a row stands, so that the same unit of 8 neighbouring rows is in 8 different groups of banks.
+  static __device__ __forceinline__ int place(int row, int unit) {
+    constexpr int rows_a_line = units < line_units ? line_units / units : 1;
+    constexpr int swizzled_units = units < line_units ? units : line_units;
+    return (row * units + (unit ^ row / rows_a_line % swizzled_units)) * unit_numbers;
+  }
+};
+
+// A warp alone multiplies what is cached, and makes halves of codes in its registers; several would each do so, and have the tile converted before.
+template <class Number, int padded_head_size, int warps_, int column_tiles_>
 struct Shape {
   static constexpr int head_size = padded_head_size, warps = warps_, column_tiles = column_tiles_;
   static constexpr int threads = warps * warp_size;
-  static constexpr int units = head_size / unit_halves;  // of a row
   static constexpr int k_steps = head_size / mma_rows;
   static constexpr int warp_columns = column_tiles * mma_columns;
+  static constexpr bool is_converted = sizeof(Number) != sizeof(half) && warps > 1;
+  using Cached = Tile<Number, head_size>;
+  using Multiplied = std::conditional_t<is_converted, Tile<half, head_size>, Cached>;
 };
 
+template <class S, bool is_converted = S::is_converted>
+struct Ring {
+  typename S::Cached stages[ring_stages];
+  __device__ const typename S::Multiplied& multiplied(int stage) const { return stages[stage]; }
+};
 template <class S>
-struct Stage {
-  half keys[tile_positions * S::head_size], values[tile_positions * S::head_size];
+struct Ring<S, true> {
+  typename S::Cached stages[ring_stages];
+  typename S::Multiplied converted;
+  __device__ const typename S::Multiplied& multiplied(int) const { return converted; }
 };
 
 template <class S>
 struct Shared {
-  Stage<S> ring[stages];
+  Ring<S> ring;
   float totals[S::k_steps * S::column_tiles * 4][S::threads];
 };
 
@@ -51,14 +87,6 @@ struct Problem {
   AttentionParts parts;
   ActivationView out;
 };
-
-// Where a unit of a row stands in a tile, so that the same unit of 8 neighbouring rows is in 8 different groups of banks.
-template <class S>
-__device__ __forceinline__ int place(int row, int unit) {
-  constexpr int rows_a_line = S::units < line_units ? line_units / S::units : 1;
-  constexpr int swizzled_units = S::units < line_units ? S::units : line_units;
-  return (row * S::units + (unit ^ row / rows_a_line % swizzled_units)) * unit_halves;
-}
 
 // The columns of one block: some of the query heads of a KV head, for a tile of tokens.
 struct Columns {
@@ -79,25 +107,78 @@ __device__ Columns columns_of(const Problem& problem, const AttentionItem& item,
           heads_a_column_group(group), kv_head, place.position, place.first_block};
 }
 
+// Of a block, by the first of the threads that load it.
+__device__ __forceinline__ void load_scales(const KvView& kv, int64_t first_row, int page, int thread, Scales<uint8_t>& tile) {
+  if (thread >= block_tokens / unit_halves) return;
+  const int slot = thread * unit_halves;
+  cp_async_16(tile.key_scales + page + slot, kv.keys.scales + first_row + slot, true);
+  cp_async_16(tile.value_scales + page + slot, kv.values.scales + first_row + slot, true);
+}
+
 // Positions begin ... begin + 63 up to `last`, and zeros.
 template <class S>
-__device__ void load_tile(const Problem& problem, const Columns& columns, int begin, int last, Stage<S>& stage) {
+__device__ void load_tile(const Problem& problem, const Columns& columns, int begin, int last, typename S::Cached& tile) {
+  using T = typename S::Cached;
   const KvView& kv = problem.kv;
+  // Where threads are more than a block's units, several blocks are loaded at once. All counts are known to the compiler, which does not know that
+  // there are so few threads.
+  constexpr int page_units = block_tokens * T::units;
+  constexpr int pages_at_once = S::threads > page_units ? S::threads / page_units : 1;
+  constexpr int page_threads = S::threads / pages_at_once;
+  const int thread = threadIdx.x % page_threads;
 #pragma unroll
-  for (int page = 0; page < tile_positions; page += block_tokens) {
+  for (int first_page = 0; first_page < tile_positions; first_page += pages_at_once * block_tokens) {
+    const int page = first_page + threadIdx.x / page_threads * block_tokens;
+    if (pages_at_once * block_tokens > tile_positions && page >= tile_positions) break;
     const int block_id = problem.step.words[columns.first_block + min(begin + page, last) / block_tokens];
     const int64_t from = kv.offset(block_id, columns.kv_head, 0);
+    if constexpr (T::is_fp8) load_scales(kv, kv.row(block_id, columns.kv_head, 0), page, thread, tile);
 #pragma unroll
-    for (int i = threadIdx.x; i < block_tokens * S::units; i += S::threads) {
-      const int slot = i / S::units, unit = i % S::units;
-      const bool is_inside = begin + page + slot <= last && unit * unit_halves < kv.head_stride;
-      const int64_t source = from + (is_inside ? slot * kv.head_stride + unit * unit_halves : 0);
-      const int to = place<S>(page + slot, unit);
-      cp_async_16(stage.keys + to, kv.keys + source, is_inside);
-      cp_async_16(stage.values + to, kv.values + source, is_inside);
+    for (int first = 0; first < page_units; first += page_threads) {
+      const int i = first + thread;
+      if (page_units % page_threads != 0 && i >= page_units) break;
+      const int slot = i / T::units, unit = i % T::units;
+      const bool is_inside = begin + page + slot <= last && unit * T::unit_numbers < kv.head_stride;
+      const int64_t source = from + (is_inside ? slot * kv.head_stride + unit * T::unit_numbers : 0);
+      const int to = T::place(page + slot, unit);
+      cp_async_16(tile.keys + to, kv.keys.numbers<typename T::Number>() + source, is_inside);
+      cp_async_16(tile.values + to, kv.values.numbers<typename T::Number>() + source, is_inside);
     }
   }
   cp_async_commit();
+}
+
+// Two units of halves of one of codes, whose columns stand as key_place or value_place says.
+template <bool are_values, class From, class To>
+__device__ __forceinline__ void convert_unit(const From& from, int row, int unit, half scale, To& to) {
+  const uint4 codes = *reinterpret_cast<const uint4*>((are_values ? from.values : from.keys) + From::place(row, unit));
+  const half twice[2] = {scale, scale};
+  uint32_t words[4] = {codes.x, codes.y, codes.z, codes.w}, scales, halves[2][4];
+  memcpy(&scales, twice, sizeof(scales));
+#pragma unroll
+  for (int i = 0; i < 4; i++)
+#pragma unroll
+    for (int h = 0; h < 2; h++) {
+      const uint32_t pair = are_values ? __byte_perm(words[i], 0, h == 0 ? 0x20 : 0x31) : words[i] >> 16 * h;
+      halves[h][i] = multiply_halves(codes_to_halves(uint16_t(pair)), scales);
+    }
+#pragma unroll
+  for (int h = 0; h < 2; h++)
+    *reinterpret_cast<uint4*>((are_values ? to.values : to.keys) + To::place(row, 2 * unit + h)) =
+        make_uint4(halves[h][0], halves[h][1], halves[h][2], halves[h][3]);
+}
+
+// By all threads of the block.
+template <class S>
+__device__ __forceinline__ void convert_tile(const typename S::Cached& from, typename S::Multiplied& to) {
+  constexpr int units = S::Cached::units;
+#pragma unroll
+  for (int first = 0; first < tile_positions * units; first += S::threads) {
+    const int i = first + threadIdx.x;
+    if (tile_positions * units % S::threads != 0 && i >= tile_positions * units) break;
+    convert_unit<false>(from, i / units, i % units, from.key_scales[i / units], to);
+    convert_unit<true>(from, i / units, i % units, from.value_scales[i / units], to);
+  }
 }
 
 // A warp's queries as the second operand of mma, and what its lane's columns see: lane i has columns i % 4 * 2, + 1 of each
@@ -162,9 +243,48 @@ __device__ void clear(Running<S>& running) {
 template <class S>
 using Scores = float[row_tiles][S::column_tiles][4];
 
+// Whose keys' scales were left out of the products.
 template <class S>
-__device__ __forceinline__ void multiply_keys(const Stage<S>& stage, const Queries<S>& queries, Scores<S>& scores) {
+__device__ __forceinline__ void scale_scores(const Scales<uint8_t>& tile, int m, Scores<S>& scores) {
+  const half* scales = tile.key_scales + m * mma_rows + threadIdx.x % warp_size / 4;
+  const float of_rows[2] = {to_float(scales[0]), to_float(scales[8])};
+#pragma unroll
+  for (int n = 0; n < S::column_tiles; n++)
+#pragma unroll
+    for (int i = 0; i < 4; i++) scores[m][n][i] *= of_rows[i / 2];
+}
+
+// The first operand of mma: 16 positions and 16 columns of keys.
+template <class T>
+__device__ __forceinline__ void load_keys(const T& tile, int m, int k, uint32_t (&keys)[4]) {
   const int lane = threadIdx.x % warp_size;
+  if constexpr (T::is_fp8) {
+    uint32_t codes[2];  // of a lane's two positions, four columns each: see key_place
+    ldmatrix_x2(codes, tile.keys + T::place(m * mma_rows + lane % 16, k));
+#pragma unroll
+    for (int i = 0; i < 4; i++) keys[i] = codes_to_halves(uint16_t(codes[i % 2] >> i / 2 * 16));
+  } else {
+    ldmatrix_x4(keys, tile.keys + T::place(m * mma_rows + lane % 16, k * 2 + lane / 16));
+  }
+}
+
+// 16 columns and 16 positions of values, those of codes with their scales, of positions in pairs.
+template <class T>
+__device__ __forceinline__ void load_values(const T& tile, int m, int k, const uint32_t (&scales)[2], uint32_t (&values)[4]) {
+  const int lane = threadIdx.x % warp_size;
+  if constexpr (T::is_fp8) {
+    uint32_t codes[2];  // of two positions, a lane's two columns each: see value_place
+    ldmatrix_x2_transposed(codes, tile.values + T::place(m * mma_rows + lane % 16, k));
+#pragma unroll
+    for (int i = 0; i < 4; i++)
+      values[i] = multiply_halves(codes_to_halves(uint16_t(__byte_perm(codes[i / 2], 0, i % 2 == 0 ? 0x20 : 0x31))), scales[i / 2]);
+  } else {
+    ldmatrix_x4_transposed(values, tile.values + T::place(m * mma_rows + lane % 8 + lane / 16 * 8, k * 2 + lane / 8 % 2));
+  }
+}
+
+template <class S>
+__device__ __forceinline__ void multiply_keys(const typename S::Multiplied& tile, const Queries<S>& queries, Scores<S>& scores) {
 #pragma unroll
   for (int m = 0; m < row_tiles; m++) {
 #pragma unroll
@@ -174,10 +294,11 @@ __device__ __forceinline__ void multiply_keys(const Stage<S>& stage, const Queri
 #pragma unroll
     for (int k = 0; k < S::k_steps; k++) {
       uint32_t keys[4];
-      ldmatrix_x4(keys, stage.keys + place<S>(m * mma_rows + lane % 16, k * 2 + lane / 16));
+      load_keys(tile, m, k, keys);
 #pragma unroll
       for (int n = 0; n < S::column_tiles; n++) mma_m16n8k16(scores[m][n], keys, queries.halves[k][n]);
     }
+    if constexpr (S::Multiplied::is_fp8) scale_scores<S>(tile, m, scores);
   }
 }
 
@@ -239,10 +360,13 @@ __device__ __forceinline__ void fold_scores(const Queries<S>& queries, int begin
 }
 
 template <class S>
-__device__ __forceinline__ void add_values(const Stage<S>& stage, const Scores<S>& weights, Running<S>& running) {
-  const int lane = threadIdx.x % warp_size;
+__device__ __forceinline__ void add_values(const typename S::Multiplied& tile, const Scores<S>& weights, Running<S>& running) {
 #pragma unroll
   for (int m = 0; m < row_tiles; m++) {
+    uint32_t scales[2] = {};
+    if constexpr (S::Multiplied::is_fp8)
+      for (int h = 0; h < 2; h++)
+        scales[h] = *reinterpret_cast<const uint32_t*>(tile.value_scales + m * mma_rows + h * 8 + threadIdx.x % 4 * 2);
     uint32_t halves[S::column_tiles][2];
 #pragma unroll
     for (int n = 0; n < S::column_tiles; n++)
@@ -252,7 +376,7 @@ __device__ __forceinline__ void add_values(const Stage<S>& stage, const Scores<S
 #pragma unroll
     for (int k = 0; k < S::k_steps; k++) {
       uint32_t values[4];
-      ldmatrix_x4_transposed(values, stage.values + place<S>(m * mma_rows + lane % 8 + lane / 16 * 8, k * 2 + lane / 8 % 2));
+      load_values(tile, m, k, scales, values);
 #pragma unroll
       for (int n = 0; n < S::column_tiles; n++) mma_m16n8k16(running.values[k][n], values, halves[n]);
     }
@@ -261,11 +385,11 @@ __device__ __forceinline__ void add_values(const Stage<S>& stage, const Scores<S
 
 // The one order of arithmetic for a tile of positions, of decoding and of prefilling.
 template <class S>
-__device__ __forceinline__ void attend_tile(const Stage<S>& stage, const Queries<S>& queries, int begin, Running<S>& running) {
+__device__ __forceinline__ void attend_tile(const typename S::Multiplied& tile, const Queries<S>& queries, int begin, Running<S>& running) {
   Scores<S> scores;
-  multiply_keys<S>(stage, queries, scores);
+  multiply_keys<S>(tile, queries, scores);
   fold_scores<S>(queries, begin, scores, running);
-  add_values<S>(stage, scores, running);
+  add_values<S>(tile, scores, running);
 }
 
 struct Fold {
@@ -360,7 +484,8 @@ __device__ void attend(const Problem& problem, const AttentionItem& item, int he
   const Columns columns = columns_of(problem, item, head_group);
   Queries<S> queries;
   load_queries<S>(problem, columns, queries);
-  const bool is_part = problem.step.tokens[item.first_token].parts > 0;
+  // Looked up when it is asked, after each split: there is no register to keep it in.
+  const auto is_part = [&] { return problem.step.tokens[item.first_token].parts > 0; };
   const int begin = item.first_split * split_positions, end = begin + item.splits * split_positions;
   const int last = min(columns.first_position + columns.tokens, end) - 1;
   Totals<S> totals;
@@ -371,34 +496,38 @@ __device__ void attend(const Problem& problem, const AttentionItem& item, int he
       totals.maximum[n][c] = -INFINITY;
       totals.sum[n][c] = 0;
     }
-  load_tile<S>(problem, columns, begin, last, shared.ring[0]);
+  load_tile<S>(problem, columns, begin, last, shared.ring.stages[0]);
   int tile = begin;
   for (int split = item.first_split; split < item.first_split + item.splits; split++) {
     Running<S> running;
     clear<S>(running);
     const int split_end = min((split + 1) * split_positions - 1, last);
     for (; tile <= split_end; tile += tile_positions) {
-      const int stage = tile / tile_positions % stages;
+      const int stage = tile / tile_positions % ring_stages;
       if (tile + tile_positions <= last) {
-        load_tile<S>(problem, columns, tile + tile_positions, last, shared.ring[stage ^ 1]);
+        load_tile<S>(problem, columns, tile + tile_positions, last, shared.ring.stages[stage ^ 1]);
         cp_async_wait<1>();
       } else {
         cp_async_wait<0>();
       }
       __syncthreads();
-      if (tile <= queries.last_position) attend_tile<S>(shared.ring[stage], queries, tile, running);
+      if constexpr (S::is_converted) {
+        convert_tile<S>(shared.ring.stages[stage], shared.ring.converted);
+        __syncthreads();
+      }
+      if (tile <= queries.last_position) attend_tile<S>(shared.ring.multiplied(stage), queries, tile, running);
       __syncthreads();
     }
 #pragma unroll
     for (int n = 0; n < S::column_tiles; n++)
 #pragma unroll
       for (int c = 0; c < 2; c++) running.sum[n][c] = column_sum(running.sum[n][c]);
-    if (is_part)
+    if (is_part())
       store_part<S>(problem, columns, split, running);
     else
       fold_split<S>(queries, split, running, totals, shared.totals);
   }
-  if (!is_part) store_out<S>(problem, columns, totals, shared.totals);
+  if (!is_part()) store_out<S>(problem, columns, totals, shared.totals);
 }
 
 template <class S>
@@ -443,10 +572,10 @@ __global__ void __launch_bounds__(merge_warps * warp_size) merge_kernel(Problem 
   }
 }
 
-template <int head_size>
-using Narrow = Shape<head_size, 1, narrow_tile_columns / mma_columns>;
-template <int head_size>
-using Wide = Shape<head_size, wide_tile_columns / (2 * mma_columns), 2>;
+template <class Number, int head_size>
+using Narrow = Shape<Number, head_size, 1, narrow_tile_columns / mma_columns>;
+template <class Number, int head_size>
+using Wide = Shape<Number, head_size, wide_tile_columns / (2 * mma_columns), 2>;
 
 // A recorded launch has as many blocks as begin at once: one more would begin its share when the others have ended.
 template <class S>
@@ -468,19 +597,29 @@ auto with_head_size(int head_size, const Visit& visit) {
   return visit(std::integral_constant<int, tiled_head_size_max>());
 }
 
+template <class Number>
+void launch_tiles(const Problem& problem, const AttentionLaunch& how, cudaStream_t stream) {
+  with_head_size(problem.shape.head_size, [&](auto padded) {
+    launch<Narrow<Number, decltype(padded)::value>>(problem, false, how.counts.narrow_items, how.multiprocessors, stream);
+    launch<Wide<Number, decltype(padded)::value>>(problem, true, how.counts.wide_items, how.multiprocessors, stream);
+  });
+}
+
 }  // namespace
 
 size_t tiled_attention_shared_bytes(int head_size) {
-  return with_head_size(head_size, [](auto padded) { return sizeof(Shared<Wide<decltype(padded)::value>>); });
+  return with_head_size(head_size, [](auto padded) {
+    return std::max(sizeof(Shared<Wide<half, decltype(padded)::value>>), sizeof(Shared<Wide<uint8_t, decltype(padded)::value>>));
+  });
 }
 
 void tiled_attention(const StepView& step, const AttentionLaunch& how, const HeadShape& shape, const ActivationView& qkv,
                      const KvView& kv, const AttentionParts& parts, const ActivationView& out, cudaStream_t stream) {
   const Problem problem = {step, shape, qkv, kv, parts, out};
-  with_head_size(shape.head_size, [&](auto padded) {
-    launch<Narrow<decltype(padded)::value>>(problem, false, how.counts.narrow_items, how.multiprocessors, stream);
-    launch<Wide<decltype(padded)::value>>(problem, true, how.counts.wide_items, how.multiprocessors, stream);
-  });
+  if (kv.is_fp8())
+    launch_tiles<uint8_t>(problem, how, stream);
+  else
+    launch_tiles<half>(problem, how, stream);
   const int merges = ceil_div(how.counts.merged_tokens * shape.heads, merge_warps);
   const int recorded = how.multiprocessors * merge_blocks_a_multiprocessor;
   if (merges > 0)

@@ -116,6 +116,12 @@ inline float exp2f(float x) { return std::exp2(x); }
 inline float __fdividef(float x, float y) { return x / y; }
 inline uint32_t __float_as_uint(float x) { return std::bit_cast<uint32_t>(x); }
 inline float __uint_as_float(uint32_t x) { return std::bit_cast<float>(x); }
+// Four of the eight bytes of low and high, the lowest digit of the selector saying the lowest.
+inline uint32_t __byte_perm(uint32_t low, uint32_t high, uint32_t selector) {
+  uint32_t result = 0;
+  for (int i = 0; i < 4; i++) result |= uint32_t((uint64_t(high) << 32 | low) >> 8 * (selector >> 4 * i & 7) & 0xff) << 8 * i;
+  return result;
+}
 inline uint32_t __umulhi(uint32_t a, uint32_t b) { return uint32_t(uint64_t(a) * b >> 32); }
 
 }  // namespace ziya::emulator

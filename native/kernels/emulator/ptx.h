@@ -76,6 +76,7 @@ void load_matrices(uint32_t (&out)[matrices], const void* row) {
 inline void ldmatrix_x4(uint32_t (&out)[4], const void* row) { load_matrices<4, false>(out, row); }
 inline void ldmatrix_x2(uint32_t (&out)[2], const void* row) { load_matrices<2, false>(out, row); }
 inline void ldmatrix_x4_transposed(uint32_t (&out)[4], const void* row) { load_matrices<4, true>(out, row); }
+inline void ldmatrix_x2_transposed(uint32_t (&out)[2], const void* row) { load_matrices<2, true>(out, row); }
 
 inline uint32_t transposed_8x8(uint32_t pair) {
   const uint32_t* lanes = block->exchange(pair, "movmatrix");
@@ -94,6 +95,13 @@ inline uint32_t codes_to_halves(uint16_t codes) {
     result |= (half | uint32_t(code & 0x80) << 8) << 16 * i;
   }
   return result;
+}
+inline uint32_t multiply_halves(uint32_t a, uint32_t b) {
+  const auto product = [&](int shift) {
+    const __half left{uint16_t(a >> shift)}, right{uint16_t(b >> shift)};
+    return uint32_t(__float2half_rn(__half2float(left) * __half2float(right)).bits) << shift;
+  };
+  return product(0) | product(16);
 }
 inline float exp2_approximate(float x) { return std::exp2(x); }
 
