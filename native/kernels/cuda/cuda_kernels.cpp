@@ -757,9 +757,9 @@ void CudaKernels::swiglu(const Activations& gate_up, Activations& out) {
 }
 
 void CudaKernels::add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) {
-  const int items = is_recording_ ? bucket_ : step_.counts().adapter_items;
+  const int items = step_.counts().adapter_items;
   if (items == 0) return;
-  ZIYA_DEVICE::add_adapters(step_.view(), items, static_cast<const CudaAdapterProduct&>(product).view, own(in).view(), shrunk_.as<float>(),
+  ZIYA_DEVICE::add_adapters(step_.view(), is_recording_ ? bucket_ : items, static_cast<const CudaAdapterProduct&>(product).view, own(in).view(), shrunk_.as<float>(),
                             own(out).view(), stream_);
 }
 
