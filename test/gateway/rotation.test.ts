@@ -77,6 +77,16 @@ async function begin(max_tokens: number): Promise<Response> {
   return response
 }
 
+/** Returns once some of it has come: a node knows that a token was taken when it writes the next. */
+async function hears(response: Response): Promise<void> {
+  const reader = response.body!.getReader()
+  for (let said = ''; said.split(/"text":"[^"]/).length < 4; ) {
+    const { value, done } = await reader.read()
+    if (done) throw new Error(`it ended: ${said}`)
+    said += Buffer.from(value)
+  }
+}
+
 async function billed(response: Response): Promise<{ completion_tokens: number; state: string }> {
   const request_id = response.headers.get('x-request-id')!
   const { value } = await eventually(async () => {
@@ -91,7 +101,7 @@ async function billed(response: Response): Promise<{ completion_tokens: number; 
 
 test('the key of tickets is replaced, while requests run and the gateway is killed on the way', async () => {
   const cut = await begin(900)
-  await cut.body!.getReader().read()
+  await hears(cut)
 
   await startWith(`${TICKET_SEED},${OTHER_SEED}`) // the next one is told of; the request is settled by the old
   const { completion_tokens, state } = await billed(cut)
@@ -101,7 +111,7 @@ test('the key of tickets is replaced, while requests run and the gateway is kill
   await eventually(async () => (knownKeys().includes(otherSigner.kid) ? true : null), 10_000)
   await nodeIsServed()
   const signed_by_old = await begin(900)
-  await signed_by_old.body!.getReader().read()
+  await hears(signed_by_old)
 
   await startWith(`${OTHER_SEED},${TICKET_SEED}`) // it signs; what the old one signed is still settled
   expect((await billed(signed_by_old)).state).toBe('posted')
@@ -118,7 +128,7 @@ test('the key of tickets is replaced, while requests run and the gateway is kill
 
 test('a node that was away all the while takes the new key from its folder, and its own key is replaced', async () => {
   const away = await begin(900)
-  await away.body!.getReader().read()
+  await hears(away)
   await node.drain() // the last report tells what was counted
 
   const node_key = newSeed()
