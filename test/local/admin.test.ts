@@ -1,10 +1,12 @@
 // The operators' command line, against a gateway on workerd and its database.
 
 import { execFile } from 'node:child_process'
+import { randomBytes } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { isKeyText } from '../../contract/ed25519.ts'
 import { commands, nanousd, perToken } from '../../local/admin-commands.ts'
 import { run as runHere } from '../../local/admin-run.ts'
 import { table } from '../../local/admin-table.ts'
@@ -112,6 +114,21 @@ describe('a node', () => {
     expect(await json('nodes', 'remove', 'gpu-1')).toMatchObject({ id: 'gpu-1' })
     for (const words of [['show'], ['remove'], ['drain'], ['rotate', '--public-key', second]])
       expect((await run(['nodes', words[0]!, 'gpu-1', ...words.slice(1)])).code).toBe(1)
+  })
+
+  test('may have a key that begins with a dash or two', async () => {
+    for (const [id, first] of [
+      ['dash', '-'],
+      ['dashes', '--'],
+    ] as const) {
+      let key = first
+      while (!isKeyText(key)) key = first + randomBytes(32).toString('base64url').slice(first.length)
+      const options = ['--public-key', key, '--node-url', `https://${id}.example.com`, '--model', model]
+      expect(await json('nodes', 'create', id, ...options)).toMatchObject({ id, public_key: key })
+      await json('nodes', 'remove', id)
+    }
+    const missing = await run(['nodes', 'create', 'x', '--public-key', '--model', model])
+    expect(missing.code).toBe(2)
   })
 
   test.each([
