@@ -251,8 +251,7 @@ struct AdaptedModel {
   std::unique_ptr<Model> model;
 };
 
-RandomModel random_base(const Device& device, Random& random, bool is_llama) {
-  ModelShape shape = random_shape(random, device.ranks);
+RandomModel random_base(ModelShape shape, Random& random, bool is_llama) {
   shape.layers = 2;
   shape.weights = random.one_of<WeightFormat>({WeightFormat::fp16, WeightFormat::fp8});
   return is_llama ? random_model(shape, random) : random_gpt_bigcode(shape, random);
@@ -260,7 +259,7 @@ RandomModel random_base(const Device& device, Random& random, bool is_llama) {
 
 void models_match_the_reference(const Device& device, Random& random) {
   for (const bool is_llama : cases_of<bool>(device, random, {true, false, true}, 2)) {
-    AdaptedModel adapted(device, random, random_base(device, random, is_llama), random.between(1, 2));
+    AdaptedModel adapted(device, random, random_base(with_wide_norms(random_shape(random, device.ranks), random), random, is_llama), random.between(1, 2));
     const std::vector<int32_t> adapters = {1, no_adapter, 0, 2, no_adapter, 1};
     const auto blocks = random_blocks(int(adapters.size()), 64, 600, random);
     std::vector<Piece> pieces;
@@ -278,11 +277,12 @@ void models_match_the_reference(const Device& device, Random& random) {
   }
 }
 
-// Decode steps, which a device may record: of the same size with other adapters each time, and each sequence alone.
+// Decode steps, which a device may record: of the same size with other adapters each time; each sequence alone, too, and with its logits,
+// which is never recorded.
 void recorded_steps_follow_the_adapters(const Device& device, Random& random) {
-  AdaptedModel adapted(device, random, random_base(device, random, true));
+  AdaptedModel adapted(device, random, random_base(random_shape(random, device.ranks), random, true));
   const int sequences = 5, steps = 3;
-  const auto blocks = random_blocks(2 * sequences, 64, 600, random);
+  const auto blocks = random_blocks(3 * sequences, 64, 600, random);
   // Steps without any are recorded first, and must not be what the others replay.
   for (const int round : {no_adapter, 0, 1}) {
     std::vector<int32_t> adapters;
@@ -296,9 +296,11 @@ void recorded_steps_follow_the_adapters(const Device& device, Random& random) {
       for (int s = 0; s < sequences; s++) pieces.push_back(piece(s, step, 0));
       const StepResult together = adapted.step(pieces, adapters, false);
       for (int s = 0; s < sequences; s++) {
-        const StepResult alone = adapted.step({piece(s, step, 1)}, {adapters[s]}, false);
-        expect(together.tokens[s] == alone.tokens[0], "a token differs");
-        expect_same_bits(&together.logprobs[s], alone.logprobs.data(), 1, "a log-probability differs");
+        for (const bool want_logits : {false, true}) {
+          const StepResult alone = adapted.step({piece(s, step, want_logits ? 2 : 1)}, {adapters[s]}, want_logits);
+          expect(together.tokens[s] == alone.tokens[0], "a token differs");
+          expect_same_bits(&together.logprobs[s], alone.logprobs.data(), 1, "a log-probability differs");
+        }
       }
     }
   }

@@ -61,7 +61,7 @@ void logits_match_the_reference(const Device& device, Random& random) {
       {Dtype::f32, random_gpt_bigcode, fp16, cache16}, {Dtype::f16, random_model, fp8, cache16},  {Dtype::f32, random_gpt_bigcode, fp8, cache16},
       {Dtype::f16, random_gpt_bigcode, fp16, cache8},  {Dtype::f16, random_model, fp8, cache8}};
   for (const auto& [dtype, make_random, weights, cache] : cases_of(device, random, cases, 4)) {
-    const RandomModel random_weights = make_random(random_shape_of(device, weights, cache, random), random);
+    const RandomModel random_weights = make_random(with_wide_norms(random_shape_of(device, weights, cache, random), random), random);
     LoadedModel loaded(device, random_weights, random.between(1, 3), dtype);
     const auto tokens = random_tokens(random.between(1, 90), random_weights.shape.vocab_size, random);
     const auto want = reference_logits(as_computed(random_weights), tokens);
@@ -157,7 +157,7 @@ void bytes_do_not_depend_on_the_number_of_devices(const Device& device, Random& 
 // A Llama's logit of one id is the value of a model whose head is that id's row. Rows are of some tokens, or of all, as decode steps have
 // them; and layers are on one device or on two.
 void values_match_the_reference(const Device& device, Random& random) {
-  ModelShape shape = random_shape(random, device.ranks);
+  ModelShape shape = with_wide_norms(random_shape(random, device.ranks), random);
   shape.layers = 2;
   shape.tied_embeddings = false;
   const RandomModel writer = random_model(shape, random);

@@ -38,6 +38,8 @@ struct RandomModel {
 
 ModelShape small_shape(int vocab_size, int context_tokens);
 ModelShape random_shape(Random& random, int ranks = 1);  // that so many can share
+// For whole networks beside float64: where a norm is of two or three numbers, one that is rounded the other way changes all.
+ModelShape with_wide_norms(ModelShape shape, Random& random);
 RandomModel random_model(const ModelShape& shape, Random& random);
 // With the weights that it is computed with: those of layers' matrices rounded where its shape says fp8.
 RandomModel as_computed(RandomModel model);

@@ -6,8 +6,18 @@
 namespace ziya::ZIYA_DEVICE {
 
 constexpr int kv_store_warps = 4;  // of a block, a head each
+constexpr int kv_store_threads = kv_store_warps * warp_size;
 constexpr int cached_head_size_max = 256;
 constexpr int columns_a_lane_max = cached_head_size_max / warp_size;
+
+// Which head of queries, keys and values, one behind the other, the warp has of the block's token; -1 for none.
+__device__ __forceinline__ int head_of_warp(const StepView& step, const HeadShape& shape) {
+  const int head = blockIdx.y * kv_store_warps + threadIdx.x / warp_size;
+  return int(blockIdx.x) < step.counts->tokens && head < shape.heads + 2 * shape.kv_heads ? head : -1;
+}
+
+// The blocks of which every warp has a head.
+inline dim3 head_grid(int tokens, const HeadShape& shape) { return {unsigned(tokens), unsigned(ceil_div(shape.heads + 2 * shape.kv_heads, kv_store_warps))}; }
 
 // What a lane has of a head: pairs of columns (i, i + head_size / 2), and 0 for those that the head has not.
 struct HeadColumns {

@@ -7,12 +7,12 @@ namespace ziya::ZIYA_DEVICE {
 namespace {
 
 template <class Number>
-__global__ void __launch_bounds__(kv_store_warps * warp_size)
+__global__ void __launch_bounds__(kv_store_threads)
     place_qkv_kernel(StepView step, HeadShape shape, float query_scale, const float* bias, ActivationView qkv, KvView kv) {
   wait_for_previous_kernel();
   let_next_kernel_start();
-  const int token = blockIdx.x, head = blockIdx.y * kv_store_warps + threadIdx.x / warp_size;
-  if (token >= step.counts->tokens || head >= shape.heads + 2 * shape.kv_heads) return;
+  const int token = blockIdx.x, head = head_of_warp(step, shape);
+  if (head < 0) return;
   const bool is_query = head < shape.heads;
   float* row = qkv.row(token) + head * shape.head_size;
   HeadColumns columns = {};
@@ -32,12 +32,10 @@ __global__ void __launch_bounds__(kv_store_warps * warp_size)
 void place_qkv(const StepView& step, int tokens, const HeadShape& shape, const float* bias, const ActivationView& qkv, const KvView& kv,
                cudaStream_t stream) {
   const float query_scale = 1.0f / sqrtf(float(shape.head_size));
-  const dim3 grid(tokens, ceil_div(shape.heads + 2 * shape.kv_heads, kv_store_warps));
-  const int threads = kv_store_warps * warp_size;
   if (kv.is_fp8())
-    LAUNCH(place_qkv_kernel<uint8_t>, grid, threads, 0, stream, step, shape, query_scale, bias, qkv, kv);
+    LAUNCH(place_qkv_kernel<uint8_t>, head_grid(tokens, shape), kv_store_threads, 0, stream, step, shape, query_scale, bias, qkv, kv);
   else
-    LAUNCH(place_qkv_kernel<half>, grid, threads, 0, stream, step, shape, query_scale, bias, qkv, kv);
+    LAUNCH(place_qkv_kernel<half>, head_grid(tokens, shape), kv_store_threads, 0, stream, step, shape, query_scale, bias, qkv, kv);
 }
 
 }  // namespace ziya::ZIYA_DEVICE
