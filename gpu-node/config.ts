@@ -83,17 +83,16 @@ const configSchema = z
     path: ['lora'],
     message: 'needs our own engine; those of another are asked for by the names that it has',
   })
-  .refine((config) => config.weights === 'fp16' || config.upstream === undefined, {
-    path: ['weights'],
-    message: 'needs our own engine; another is told of its weights where it is started',
-  })
-  .refine((config) => config.tensor_parallel === 1 || config.upstream === undefined, {
-    path: ['tensor_parallel'],
-    message: 'needs our own engine; another is told of its devices where it is started',
-  })
-  .refine((config) => config.kv_cache === 'fp16' || config.upstream === undefined, {
-    path: ['kv_cache'],
-    message: 'needs our own engine; another is told of its KV cache where it is started',
+  .superRefine((config, { addIssue }) => {
+    if (config.upstream === undefined) return
+    const unless = { weights: 'fp16', kv_cache: 'fp16', tensor_parallel: 1 } as const
+    for (const [name, value] of Object.entries(unless))
+      if (config[name as keyof typeof unless] !== value)
+        addIssue({
+          code: 'custom',
+          path: [name],
+          message: 'needs our own engine; another is told of it where it is started',
+        })
   })
   .refine(({ lora, model_id }) => new Set([model_id, ...lora.map(({ name }) => name)]).size === lora.length + 1, {
     path: ['lora'],

@@ -75,12 +75,12 @@ type Values = Record<string, string | boolean | undefined>
 
 /** With each value that begins with a dash, as one key in sixty-four does, in the word of its option: alone it looks like another. */
 function withDashed(args: string[], options: Options): string[] {
-  const isKnown = (word = '') => word.startsWith('--') && word.slice(2).split('=')[0]! in options
+  const optionOf = (word = '') => (word.startsWith('--') ? options[word.slice(2).split('=')[0]!] : undefined)
   const words: string[] = []
   for (let at = 0; at < args.length; at += 1) {
     const [word, next] = [args[at]!, args[at + 1]]
     const takes_next =
-      isKnown(word) && options[word.slice(2)]?.type === 'string' && next?.startsWith('-') && !isKnown(next)
+      optionOf(word)?.type === 'string' && !word.includes('=') && next?.startsWith('-') && !optionOf(next)
     words.push(takes_next ? `${word}=${next}` : word)
     if (takes_next) at += 1
   }

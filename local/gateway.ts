@@ -215,8 +215,8 @@ function textsOf({ vars }: WorkerConfig, options: GatewaySettings): Record<strin
   }
 }
 
-// Twice what a deployed isolate may have. By the size of this machine V8 would put off a whole collection until tens of thousands of
-// requests have left what lies outside its heap, 16 kB each.
+// Twice what a deployed isolate may have. By the size of the machine V8 would put off a whole collection, while what requests left lies
+// outside its heap.
 const HEAP_MB_MAX = 256
 
 function workerdConfig(config: WorkerConfig, options: Served, database: DatabaseWay): string {

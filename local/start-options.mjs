@@ -135,16 +135,19 @@ function checkedAdapters(lora, { upstream }) {
 
 function checkedFormat(flag, format = 'fp16', { upstream }) {
   if (format !== 'fp16' && format !== 'fp8') throw new Error(`--${flag} ${format} is neither fp16 nor fp8`)
-  if (format === 'fp8' && upstream !== undefined)
-    throw new Error(`--${flag} needs our own engine: another is told of it where it is started`)
+  if (format === 'fp8') requireOwnEngine(flag, upstream)
   return format
 }
 
 function checkedTensorParallel(text = '1', { upstream }) {
   if (!/^[1-8]$/.test(text)) throw new Error(`--tensor-parallel ${text} is not a number of devices from 1 to 8`)
-  if (text !== '1' && upstream !== undefined)
-    throw new Error('--tensor-parallel needs our own engine: another is told of its devices where it is started')
+  if (text !== '1') requireOwnEngine('tensor-parallel', upstream)
   return Number(text)
+}
+
+function requireOwnEngine(flag, upstream) {
+  if (upstream !== undefined)
+    throw new Error(`--${flag} needs our own engine: another is told of it where it is started`)
 }
 
 function checkedTheta(text) {
