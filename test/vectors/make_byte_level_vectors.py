@@ -1,6 +1,6 @@
 """Texts with the ids and the decoded text that Hugging Face's tokenizers give them, of byte-level tokenizers.
 
-    pip install tokenizers==0.23.*
+    pip install tokenizers==0.23.* gguf
     python test/vectors/make_byte_level_vectors.py test/vectors/byte-level.json
 
 Options: --pieces N (default 700), --count N (default 60, of each variant) and --seed N. For the 102,000 texts of docs/measurements.md, with
@@ -8,6 +8,12 @@ as many pieces as StarCoder has:
 
     python test/vectors/make_byte_level_vectors.py .local/byte-level.json --pieces 49152 --count 34000
     BYTE_LEVEL=.local/byte-level.json npm test -- test/gpu-node/run/native/tokenizer/byte-level.test.ts
+
+With StarCoder's published vocabulary, which is in llama.cpp's history: `git show d53240ccc:models/ggml-vocab-refact.gguf >starcoder.gguf`, then
+
+    python test/vectors/make_byte_level_vectors.py .local/starcoder.json --vocabulary starcoder.gguf --count 100000
+
+and the test as above. The vocabulary is not ours to pass on.
 
 Each variant has its tokenizer.json, trained here from HumanEval and random texts: with the splitters of StarCoder, of GPT-2, and with
 numerals in runs. `classes` has a hash of what the splitters see in every code point.
@@ -19,6 +25,7 @@ import hashlib
 import json
 import random
 
+import gguf
 import tokenizers
 from make_tokenizer_json_vectors import received
 from make_tokenizer_vectors import random_text
@@ -36,6 +43,7 @@ SPLITTERS = {
     "gpt2": words,
     "numerals in runs": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=False), words()]),
 }
+CODE_POINTS = [chr(point) for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF]
 INSERTS = ["<fim_prefix>", "<|endoftext|>", "<|cut|>", " <|cut|> ", "<|cut|><|cut|>"]
 CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "''s", " 's", "'S", "x's1", "'l", "'r", "'", "''"]
 SPACES = [" ", "  ", "   ", "\n", "\n\n", "\t", "\r\n", " \n ", "\x85", "\xa0", "\u3000", "\ufeff", "\u180e", "\u2028", "\u200b", "\x1c"]
@@ -65,6 +73,34 @@ def trained(splitter, pieces, rng):
     return tokenizer
 
 
+def lacking(tokenizer, characters):
+    """The same without the pieces of bytes that no text has and of those that begin these characters, as where training met none."""
+    letters_of = lambda text: words().pre_tokenize_str(text)[0][0]
+    seen = {letter for character in CODE_POINTS for letter in letters_of(character)} - {letters_of(character)[0] for character in characters}
+    saved = json.loads(tokenizer.to_str())
+    model, kept = saved["model"], lambda piece: piece in SPECIAL or set(piece) <= seen
+    model["vocab"] = {piece: id for id, piece in enumerate(filter(kept, model["vocab"]))}
+    model["merges"] = [merge for merge in model["merges"] if kept("".join(merge))]
+    for token in saved["added_tokens"]:
+        token["id"] = model["vocab"].get(token["content"], len(model["vocab"]))
+    tokenizer = Tokenizer.from_str(json.dumps(saved))
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def published(path):
+    """StarCoder's own tokenizer, of its pieces and merges in a GGUF file; what pads the vocabulary there is left out."""
+    fields = gguf.GGUFReader(path).fields
+    kinds, pieces, merges = (fields[f"tokenizer.ggml.{name}"].contents() for name in ("token_type", "tokens", "merges"))
+    vocab = {piece: id for id, piece in enumerate(pieces) if kinds[id] == gguf.TokenType.NORMAL or piece in SPECIAL}
+    tokenizer = Tokenizer(BPE(vocab, [tuple(merge.split(" ")) for merge in merges]))
+    tokenizer.pre_tokenizer = SPLITTERS["starcoder"]()
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(SPECIAL)
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
 def case(tokenizer, rng):
     text = text_of(rng)
     if rng.random() < 0.3:
@@ -74,8 +110,7 @@ def case(tokenizer, rng):
     return {"text": text, "ids": ids, "decoded": tokenizer.decode(ids)}
 
 
-def variant_of(name, pieces, count, rng):
-    tokenizer = trained(SPLITTERS[name], pieces, rng)
+def variant_of(name, tokenizer, count, rng):
     saved = json.loads(tokenizer.to_str())
     return {"variant": name, "tokenizer": saved, "cases": [case(tokenizer, rng) for _ in range(count)]}
 
@@ -94,13 +129,20 @@ def main():
     parser.add_argument("--pieces", type=int, default=700)
     parser.add_argument("--count", type=int, default=60)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--vocabulary", help="a GGUF file with StarCoder's own, for that one variant")
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
-    classes = "".join(class_of(chr(point)) for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF)
+    if arguments.vocabulary:
+        variants = [variant_of("StarCoder's own", published(arguments.vocabulary), arguments.count, rng)]
+    else:
+        variants = [variant_of(name, trained(SPLITTERS[name], arguments.pieces, rng), arguments.count, rng) for name in SPLITTERS]
+        rare = lacking(trained(SPLITTERS["starcoder"], arguments.pieces, rng), ["\u4e2d", "\U00050000"])
+        variants.append(variant_of("some bytes without a piece", rare, arguments.count, rng))
+    classes = "".join(map(class_of, CODE_POINTS))
     vectors = {
         "made_by": f"make_byte_level_vectors.py --pieces {arguments.pieces} --count {arguments.count} --seed {arguments.seed}, tokenizers {tokenizers.__version__}",
         "classes": hashlib.sha256(classes.encode()).hexdigest(),
-        "variants": [variant_of(name, arguments.pieces, arguments.count, rng) for name in SPLITTERS],
+        "variants": variants,
     }
     with open(arguments.out, "w") as out:
         json.dump(vectors, out, ensure_ascii=True, separators=(",", ":"))

@@ -67,18 +67,36 @@ function byteLevelModel(file: z.infer<typeof fileSchema>, word_rule: WordRule, a
   if ((Object(decoder) as { type?: unknown }).type !== 'ByteLevel')
     throw unsupported(`the decoder ${brief(decoder)} beside a ByteLevel`)
   const pieces = vocabularyOf(model.vocab, added).map((text): Piece => ({ text, score: 0, type: 'normal' }))
-  const texts = new Set(pieces.map(({ text }) => text))
-  for (let byte = 0; byte < 256; byte++)
-    if (!texts.has(letterOf(byte)))
-      throw invalid(`it lacks ${JSON.stringify(letterOf(byte))}, the piece of byte ${byte}`)
-  const own = { pieces, ...PLAIN, word_rule, merges: null }
+  const unspelled = unspelledBytesOf(model, new Set(pieces.map(({ text }) => text)))
+  const own = { pieces, ...PLAIN, unspelled, word_rule, merges: null }
   const whole = withAdded(own, [{ file: 'tokenizer.json', tokens: added }])
   return { ...whole, merges: mergesOf(model.merges, whole.pieces) }
 }
 
-/** Nothing is put before a text, and nothing of it is unknown. */
+/**
+ * What becomes of bytes without a piece. StarCoder has none for those that no UTF-8 has, nor for 0xf1, which begins planes of Unicode
+ * that nobody uses: it is dropped. Of every character something must be left, so that a text of a length has some tokens.
+ */
+function unspelledBytesOf(model: Record<string, unknown>, texts: ReadonlySet<string>): 'bytes' | 'dropped' {
+  const lacking = Array.from({ length: 256 }, (_, byte) => byte).filter(
+    (byte) => isInText(byte) && !texts.has(letterOf(byte)),
+  )
+  const [first] = lacking
+  if (first === undefined) return 'bytes'
+  const needed = lacking.find((byte) => byte < UTF8_LEADS) ?? (model.unk_token == null ? undefined : first)
+  if (needed === undefined) return 'dropped'
+  throw invalid(`it lacks ${JSON.stringify(letterOf(needed))}, the piece of byte ${needed}`)
+}
+
+const UTF8_LEADS = 0xc0 // and above: bytes that begin a character of several
+
+/** Whether any UTF-8 has this byte. */
+function isInText(byte: number): boolean {
+  return byte < UTF8_LEADS || (byte >= 0xc2 && byte <= 0xf4)
+}
+
+/** Nothing is put before a text. */
 const PLAIN = {
-  unspelled: 'bytes',
   unknown_surface: '',
   add_dummy_prefix: false,
   prefixes: 'each_text',

@@ -72,7 +72,8 @@ export class Tokenizer {
     this.#user_defined = new PrefixMatcher(textsOf('user_defined'))
     this.#added = new PrefixMatcher(added)
     const longest = added.reduce((most, { length }) => Math.max(most, length), this.#merges.piece_length_max)
-    const is_bounded = this.model.unspelled === 'bytes' || this.model.unspelled === 'unknown_characters'
+    const { unspelled } = this.model
+    const is_bounded = this.#words !== null || unspelled === 'bytes' || unspelled === 'unknown_characters'
     this.#piece_length_max = is_bounded ? longest : Number.POSITIVE_INFINITY
   }
 
@@ -259,11 +260,18 @@ class WordIds {
   idsOf(word: string): readonly number[] {
     const known = this.#known.get(word)
     if (known) return known
-    const ids = this.#merged(spelledBytes(word))
+    const ids = this.#merged(this.#withoutUnspelled(spelledBytes(word)))
     if (word.length > WORD_LENGTH_MAX) return ids
     if (this.#known.size === WORDS_MAX) this.#known.clear()
     this.#known.set(word, ids)
     return ids
+  }
+
+  // They are gone before anything merges, so that what stood around one may merge.
+  #withoutUnspelled(letters: string): string {
+    return Array.from(letters).every((letter) => this.#ids.has(letter))
+      ? letters
+      : Array.from(letters, (letter) => (this.#ids.has(letter) ? letter : '')).join('')
   }
 
   #merged(letters: string): number[] {

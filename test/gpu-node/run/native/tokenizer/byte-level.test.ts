@@ -172,9 +172,35 @@ test.each([
   )
 })
 
-test('a vocabulary without the piece of a byte is refused by name', () => {
-  const { model } = starcoder!.tokenizer
-  const vocab = { ...model.vocab, '~~other~~': model.vocab[letterOf(0xf5)] }
-  delete (vocab as Record<string, unknown>)[letterOf(0xf5)]
-  expect(() => load({ ...starcoder!.tokenizer, model: { ...model, vocab } })).toThrow(/the piece of byte 245/)
+describe('a vocabulary without the piece of a byte', () => {
+  const without = (byte: number, unk_token: string | null) => {
+    const { vocab, merges } = starcoder!.tokenizer.model
+    const letter = letterOf(byte)
+    const others = Object.fromEntries(
+      Object.entries(vocab).map(([piece, id]) => [piece.includes(letter) ? `~~${id}~~` : piece, id]),
+    )
+    const kept = merges.filter((merge) => !JSON.stringify(merge).includes(letter))
+    return load({ ...starcoder!.tokenizer, model: { type: 'BPE', vocab: others, merges: kept, unk_token } })
+  }
+
+  test.each([
+    [0x41, null],
+    [0xbf, null],
+    [0xe4, '<|endoftext|>'],
+  ])('%i that a text needs, where the unknown is %s, is refused by name', (byte, unk_token) => {
+    expect(() => without(byte, unk_token)).toThrow(`the piece of byte ${byte}`)
+  })
+
+  test('that no text has is as good as one with it', () => {
+    for (const byte of [0xc0, 0xc1, 0xf5, 0xff])
+      expect(without(byte, '<|endoftext|>').encode('中 x')).toEqual(load(starcoder!.tokenizer).encode('中 x'))
+  })
+
+  test('that begins characters drops it, so that a text still has tokens', () => {
+    const tokenizer = without(0xe4, null)
+    const ids = tokenizer.encode('中'.repeat(100))
+    expect(Detokenizer.textOf(tokenizer, ids)).toBe('\ufffd\ufffd'.repeat(100)) // b8 and ad are left of each
+    expect(tokenizer.tokensMin('中'.repeat(100))).toBeGreaterThan(0)
+    expect(tokenizer.encodeEnd('中 '.repeat(100), 7)).toEqual(tokenizer.encode('中 '.repeat(100)).slice(-7))
+  })
 })
