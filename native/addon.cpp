@@ -101,6 +101,7 @@ ziya::ModelShape shape_of(const Napi::Object& object) {
   shape.rope_scaling_factor = number_of(object, "rope_scaling_factor");
   shape.rms_norm_eps = number_of(object, "rms_norm_eps");
   shape.layer_norm_eps = number_of(object, "layer_norm_eps");
+  shape.exact_gelu = bool_of(object, "exact_gelu");
   shape.tied_embeddings = bool_of(object, "tied_embeddings");
   return shape;
 }

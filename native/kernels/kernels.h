@@ -217,7 +217,7 @@ class Kernels {
   // or project_add() left it. Tokens without an adapter are left alone.
   virtual void add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) = 0;
 
-  // out (tokens, intermediate) = gelu(in + bias), by the tanh that approximates it; in is what project() left.
+  // out (tokens, intermediate) = gelu(in + bias), as the shape says; in is what project() left.
   virtual void gelu(const Activations& in, const Vector& bias, Activations& out) = 0;
 
   // out (rows, vocab) = in (rows, hidden) * weight^T

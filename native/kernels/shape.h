@@ -37,6 +37,7 @@ struct ModelShape {
   double rope_scaling_factor = 1;  // linear; 1 is none
   double rms_norm_eps = 0;
   double layer_norm_eps = 0;
+  bool exact_gelu = false;  // by the error function; else by the tanh that approximates it
   bool tied_embeddings = false;
   WeightFormat weights = WeightFormat::fp16;
   KvFormat kv_cache = KvFormat::fp16;

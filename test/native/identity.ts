@@ -28,6 +28,7 @@ export const identity: Architecture = {
       context_tokens: read.max_position_embeddings,
       rms_norm_eps: 1e-5,
       layer_norm_eps: 0,
+      exact_gelu: false,
       tied_embeddings: false,
       ...nothing,
     }

@@ -215,31 +215,51 @@ void biases_are_added(const Device& device, Random& random) {
     const Floats x = b.random_rows(count, columns);
     const auto bias = b.vector(columns);
     b.begin(count);
-    const auto sum = b.activations(count, columns, x), in = b.activations(count, columns, x);
-    auto out = b.poisoned(columns);
+    const auto sum = b.activations(count, columns, x);
     b.kernels->add_bias(*bias.made, *sum);
-    b.kernels->gelu(*in, *bias.made, *out);
-    const Floats sums = b.rows_of(*sum, count), gelus = b.rows_of(*out, count);
-    for (int i = 0; i < count * columns; i++) {
-      const double want = double(x[i]) + bias.values[i % columns];
-      b.expect_near(sums[i], want, std::abs(x[i]) + std::abs(bias.values[i % columns]), "sum with bias");
-      b.expect_near(gelus[i], tanh_gelu(want), std::abs(want), "gelu");
-    }
+    const Floats sums = b.rows_of(*sum, count);
+    for (int i = 0; i < count * columns; i++)
+      b.expect_near(sums[i], double(x[i]) + bias.values[i % columns], std::abs(x[i]) + std::abs(bias.values[i % columns]), "sum with bias");
   }
 }
 
-// Far from zero it is x, or nothing; and no number is lost in its exponential.
+void gelu_is_right(const Device& device, Random& random) {
+  for (const bool is_exact : {false, true})
+    for (const int count : {1, 7, 50}) {
+      Bench b(device, random);
+      b.shape.exact_gelu = is_exact;
+      b.kernels = device.make(b.shape, b.limits, 2);
+      const int columns = random.between(1, 700);
+      const Floats x = b.random_rows(count, columns);
+      const auto bias = b.vector(columns);
+      b.begin(count);
+      auto out = b.poisoned(columns);
+      b.kernels->gelu(*b.activations(count, columns, x), *bias.made, *out);
+      const Floats got = b.rows_of(*out, count);
+      for (int i = 0; i < count * columns; i++) {
+        const double want = double(x[i]) + bias.values[i % columns];
+        b.expect_near(got[i], gelu(want, is_exact), std::abs(want), "gelu");
+      }
+    }
+}
+
+// Far from zero it is x, or nothing; no number is lost in its exponential, and what is no number stays none.
 void gelu_is_right_far_out(const Device& device, Random& random) {
-  Bench b(device, random);
-  const Floats x = {-1e4f, -300, -30, -12, -5, -1, -0.0f, 0, 1e-6f, 1, 5, 12, 30, 300, 1e4f};
-  const int columns = int(x.size());
-  auto zero = b.kernels->make_vector(columns);
-  b.kernels->upload(*zero, Floats(x.size(), 0).data());
-  b.begin(1);
-  auto out = b.poisoned(columns);
-  b.kernels->gelu(*b.activations(1, columns, x), *zero, *out);
-  const Floats got = b.rows_of(*out, 1);
-  for (int i = 0; i < columns; i++) b.expect_near(got[i], tanh_gelu(x[i]), std::max(1.0f, x[i]), "gelu of " + std::to_string(x[i]));
+  for (const bool is_exact : {false, true}) {
+    Bench b(device, random);
+    b.shape.exact_gelu = is_exact;
+    b.kernels = device.make(b.shape, b.limits, 2);
+    const Floats x = {-1e4f, -300, -30, -12, -5, -1, -0.0f, 0, 1e-6f, 1, 5, 12, 30, 300, 1e4f, NAN};
+    const int columns = int(x.size());
+    auto zero = b.kernels->make_vector(columns);
+    b.kernels->upload(*zero, Floats(x.size(), 0).data());
+    b.begin(1);
+    auto out = b.poisoned(columns);
+    b.kernels->gelu(*b.activations(1, columns, x), *zero, *out);
+    const Floats got = b.rows_of(*out, 1);
+    for (int i = 0; i < columns - 1; i++) b.expect_near(got[i], gelu(x[i], is_exact), std::max(1.0f, x[i]), "gelu of " + std::to_string(x[i]));
+    expect(std::isnan(got[columns - 1]), "what is no number became one");
+  }
 }
 
 void positions_are_added_exactly(const Device& device, Random& random) {
@@ -298,7 +318,8 @@ std::vector<Test> kernel_tests(const Device& device) {
       on("embedding rows are exact", embedding_rows_are_exact),
       on("rms norm is right, for all tokens and for sampled rows", rms_norm_is_right),
       on("layer norm is right, for all tokens and for sampled rows", layer_norm_is_right),
-      on("biases are added, and gelu is right", biases_are_added),
+      on("biases are added", biases_are_added),
+      on("gelu is right, by tanh and exact", gelu_is_right),
       on("gelu is right far from zero", gelu_is_right_far_out),
       on("positions are added exactly", positions_are_added_exactly),
       on("a product is right, and the same alone and in a batch",

@@ -77,7 +77,10 @@ Doubles layer_normalize(const Doubles& x, const Doubles& weight, const Doubles& 
   return out;
 }
 
-double tanh_gelu(double x) { return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x))); }
+double gelu(double x, bool is_exact) {
+  if (is_exact) return 0.5 * x * std::erfc(-x / std::numbers::sqrt2);
+  return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
+}
 
 void rotate_half(double* head, const ModelShape& shape, int position) {
   const int half = shape.head_size / 2;
@@ -189,6 +192,7 @@ RandomModel random_gpt_bigcode(const ModelShape& llama, Random& random) {
   shape.rope_scaling_factor = 1;
   shape.rms_norm_eps = 0;
   shape.layer_norm_eps = 1e-5;
+  shape.exact_gelu = random.between(0, 1) == 1;
   RandomModel model;
   model.architecture = "gpt_bigcode";
   model.shape = shape;
@@ -283,7 +287,7 @@ class GptBigCodeReference {
     for (auto* cached : {&keys_[layer].back(), &values_[layer].back()}) round_to_cache(*cached, shape_);
     add(x, product(prefix + "attention_out", attend(shape_, qkv, keys_[layer], values_[layer])));
     Doubles inner = product(prefix + "up", norm(prefix + "mlp_norm", x));
-    std::transform(inner.begin(), inner.end(), inner.begin(), tanh_gelu);
+    for (double& value : inner) value = gelu(value, shape_.exact_gelu);
     add(x, product(prefix + "down", inner));
   }
 

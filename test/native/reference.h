@@ -24,7 +24,7 @@ void round_to_cache(Doubles& values, const ModelShape& shape);
 Doubles multiply(const Doubles& w, const Doubles& x, int outputs);
 Doubles rms_normalize(const Doubles& x, const Doubles& weight, double eps);
 Doubles layer_normalize(const Doubles& x, const Doubles& weight, const Doubles& bias, double eps);
-double tanh_gelu(double x);
+double gelu(double x, bool is_exact);
 // head (head_size) rotated to its position, pairs being (i, i + head_size / 2).
 void rotate_half(double* head, const ModelShape& shape, int position);
 

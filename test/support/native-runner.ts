@@ -40,6 +40,7 @@ function fakeShape(vocab_size: number, context_tokens: number) {
     rope_scaling_factor: 1,
     rms_norm_eps: 1e-5,
     layer_norm_eps: 0,
+    exact_gelu: false,
     tied_embeddings: false,
   }
   return { architecture: 'llama', vocab_size, context_tokens, ...network, ...numbers }

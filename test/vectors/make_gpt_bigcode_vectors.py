@@ -23,6 +23,8 @@ CONFIGURATIONS = [
         vocab_size=1331, n_embd=50, n_head=1, n_layer=4, n_inner=177, activation_function="gelu_fast", tie_word_embeddings=False)),
     ("eight heads, one shard", "bin", "F32", 1, dict(
         vocab_size=2513, n_embd=128, n_head=8, n_layer=3)),
+    ("the exact GELU, as StarCoder has it", "safetensors", "F16", 1, dict(
+        vocab_size=1029, n_embd=96, n_head=12, n_layer=3, activation_function="gelu")),
 ]
 DEFAULTS = dict(
     architectures=["GPTBigCodeForCausalLM"], model_type="gpt_bigcode", n_positions=256, activation_function="gelu_pytorch_tanh",

@@ -7,7 +7,8 @@ Options: --count N (default 40, of each variant) and --seed N; for the 20,000 of
 test/gpu-node/run/native/tokenizer/tokenizer-json.test.ts. The models are those of make_tokenizer_vectors.py, converted as
 transformers converts them (LlamaConverter); the test makes the same files (test/support/tokenizer-json.ts) and compares
 the merges by their hash. Variants of a file: as converted; its merges in a random order with some of them left out, so that
-they no longer follow any score; with added tokens of each kind; without the space before the text.
+they no longer follow any score; with added tokens of each kind; without the space before the text; with pieces of spaces that are added
+tokens, too, as in Yi.
 """
 
 import argparse
@@ -33,7 +34,8 @@ ADDED = [
     {"content": "<|cut|>more", "special": False, "normalized": False},
     {"content": "two words", "special": False, "normalized": True},
 ]
-VARIANTS = ["as converted", "shuffled", "added", "no prefix"]
+ADDED_SPACES = [{"content": "\u2581" * count, "special": False, "normalized": False} for count in (4, 3, 2)]
+VARIANTS = ["as converted", "shuffled", "added", "no prefix", "added spaces"]
 
 
 def merges_of(processor):
@@ -79,14 +81,15 @@ def random_ids(rng, tokenizer):
 
 def variant_of(name, processor, rng, count):
     vocab, merges = merges_of(processor)
-    added = ADDED if name == "added" else []
+    added = {"added": ADDED, "added spaces": ADDED_SPACES}.get(name, [])
     used = shuffled(merges) if name == "shuffled" else merges
     tokenizer = tokenizer_of(vocab, used, name != "no prefix", added)
     texts = [received(random_text(rng)) for _ in range(count)]
     if added:  # somewhere in every text
         for i, text in enumerate(texts):
             at = rng.randint(0, len(text))
-            insert = rng.choice([token["content"] for token in ADDED] + [" two words", "<|cut|><|cut|>", "<|cut|> two wordsx"])
+            others = [" two words", "<|cut|><|cut|>", "<|cut|> two wordsx"] if added is ADDED else [" " * i for i in range(1, 9)]
+            insert = rng.choice([token["content"] for token in added] + others)
             texts[i] = text[:at] + insert + text[at:]
     encoded = [tokenizer.encode(text, add_special_tokens=False).ids for text in texts]
     return {

@@ -27,6 +27,7 @@ export interface ModelShape {
   rope_scaling_factor: number // linear; 1 = none
   rms_norm_eps: number
   layer_norm_eps: number
+  exact_gelu: boolean // by the error function; else by the tanh that approximates it
   tied_embeddings: boolean
 }
 

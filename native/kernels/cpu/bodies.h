@@ -90,8 +90,8 @@ struct Bodies {
   // The same, with a bias that is padded as weight is. out is not x.
   void (*layer_norm)(const float* x, const float* weight, const float* bias, int columns, int columns_padded, float eps, float* out);
 
-  // out = gelu(x + bias), by tanh; count is a multiple of width.
-  void (*gelu)(const float* x, const float* bias, int count, float* out);
+  // out = gelu(x + bias), by the error function or by tanh; count is a multiple of width.
+  void (*gelu)(const float* x, const float* bias, int count, bool is_exact, float* out);
 
   // out = silu(gate) * up, whose panels alternate; count is a multiple of width.
   void (*swiglu)(const float* gate_up, int count, float* out);

@@ -58,9 +58,22 @@ inline Floats exponential(Floats x) {
 }
 
 // 0.5 x (1 + tanh(u)) is x / (1 + exp(-2 u)), where u = sqrt(2 / pi) (x + 0.044715 x^3).
-inline Floats gelu(Floats x) {
+inline Floats tanh_gelu(Floats x) {
   const Floats cubic = fma(mul(x, x), set1(0.044715f), set1(1));
   return div(x, add(set1(1), exponential(mul(mul(x, cubic), set1(-1.5957691216f)))));
+}
+
+// 0.5 x erfc(-x / sqrt(2)), where erfc(z) of z >= 0 is Abramowitz and Stegun's 7.1.26: it is off by 1.5e-7 at most. Not a number stays none.
+inline Floats exact_gelu(Floats x) {
+  const Floats size = max(x, sub(set1(0), x)), z = mul(size, set1(0.7071067812f));
+  const Floats t = div(set1(1), fma(z, set1(0.3275911f), set1(1)));
+  Floats y = set1(1.061405429f);
+  y = fma(y, t, set1(-1.453152027f));
+  y = fma(y, t, set1(1.421413741f));
+  y = fma(y, t, set1(-0.284496736f));
+  y = fma(y, t, set1(0.254829592f));
+  const Floats erfc = mul(mul(y, t), exponential(mul(z, sub(set1(0), z))));
+  return mul(set1(0.5f), sub(add(x, size), mul(size, erfc)));
 }
 
 inline Floats silu(Floats x) { return div(x, add(set1(1), exponential(sub(set1(0), x)))); }
@@ -294,8 +307,11 @@ void layer_norm(const float* x, const float* weight, const float* bias, int colu
     store(out + i, fma(mul(load(out + i), scale), load(weight + i), load(bias + i)));
 }
 
-void gelu(const float* x, const float* bias, int count, float* out) {
-  for (int i = 0; i < count; i += width) store(out + i, gelu(add(load(x + i), load(bias + i))));
+void gelu(const float* x, const float* bias, int count, bool is_exact, float* out) {
+  for (int i = 0; i < count; i += width) {
+    const Floats sum = add(load(x + i), load(bias + i));
+    store(out + i, is_exact ? exact_gelu(sum) : tanh_gelu(sum));
+  }
 }
 
 void swiglu(const float* gate_up, int count, float* out) {

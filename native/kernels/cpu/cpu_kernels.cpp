@@ -670,7 +670,7 @@ void CpuKernels::share_out(const CpuAdapterProduct& product) {
 
 void CpuKernels::gelu(const Activations& in, const Vector& bias, Activations& out) {
   const int padded = int(round_up(in.columns, bodies_.width));
-  each_token([&](int64_t token) { bodies_.gelu(cpu(in).row(token), cpu(bias), padded, cpu(out).row(token)); });
+  each_token([&](int64_t token) { bodies_.gelu(cpu(in).row(token), cpu(bias), padded, shape_.exact_gelu, cpu(out).row(token)); });
 }
 
 void CpuKernels::logits(const Activations& in, const Matrix& weight, int rows, Activations& out) {

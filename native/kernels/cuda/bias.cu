@@ -17,6 +17,7 @@ __global__ void add_bias_kernel(const float* bias, ActivationView to) {
   for (int i = k; i < min(k + unit_halves, to.columns); i++) row[i] += bias[i];
 }
 
+template <bool is_exact>
 __global__ void gelu_kernel(const float* bias, ActivationView in, ActivationView out) {
   wait_for_previous_kernel();
   let_next_kernel_start();
@@ -26,7 +27,10 @@ __global__ void gelu_kernel(const float* bias, ActivationView in, ActivationView
   load8(in.row(blockIdx.x) + k, values);
   load8(bias + k, biases);
 #pragma unroll
-  for (int i = 0; i < unit_halves; i++) values[i] = tanh_gelu(values[i] + biases[i]);
+  for (int i = 0; i < unit_halves; i++) {
+    const float sum = values[i] + biases[i];
+    values[i] = is_exact ? exact_gelu(sum) : tanh_gelu(sum);
+  }
   store8(out.unit(blockIdx.x, k), values);
 }
 
@@ -36,8 +40,9 @@ void add_bias(const float* bias, int rows, const ActivationView& to, cudaStream_
   LAUNCH(add_bias_kernel, dim3(rows, bias_blocks(to.columns)), bias_threads, 0, stream, bias, to);
 }
 
-void gelu(const ActivationView& in, const float* bias, int rows, const ActivationView& out, cudaStream_t stream) {
-  LAUNCH(gelu_kernel, dim3(rows, bias_blocks(in.columns)), bias_threads, 0, stream, bias, in, out);
+void gelu(const ActivationView& in, const float* bias, int rows, bool is_exact, const ActivationView& out, cudaStream_t stream) {
+  const auto kernel = is_exact ? gelu_kernel<true> : gelu_kernel<false>;
+  LAUNCH(kernel, dim3(rows, bias_blocks(in.columns)), bias_threads, 0, stream, bias, in, out);
 }
 
 }  // namespace ziya::ZIYA_DEVICE

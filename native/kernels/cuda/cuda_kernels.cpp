@@ -764,7 +764,7 @@ void CudaKernels::add_adapters(const Activations& in, const AdapterProduct& prod
 }
 
 void CudaKernels::gelu(const Activations& in, const Vector& bias, Activations& out) {
-  ZIYA_DEVICE::gelu(own(in).view(), own(bias), tokens(), write_as(out, true), stream_);
+  ZIYA_DEVICE::gelu(own(in).view(), own(bias), tokens(), shape_.exact_gelu, write_as(out, true), stream_);
 }
 
 void CudaKernels::logits(const Activations& in, const Matrix& weight, int rows, Activations& out) {

@@ -60,8 +60,8 @@ void swiglu(const ActivationView& gate_up, int rows, const ActivationView& out, 
 void add_adapters(const StepView& step, int items, const AdapterView& adapters, const ActivationView& in, float* shrunk,
                   const ActivationView& out, cudaStream_t stream);
 
-// out (rows, columns) fp16 = gelu(in + bias), in fp32
-void gelu(const ActivationView& in, const float* bias, int rows, const ActivationView& out, cudaStream_t stream);
+// out (rows, columns) fp16 = gelu(in + bias), in fp32; by the error function where it is to be exact, else by tanh
+void gelu(const ActivationView& in, const float* bias, int rows, bool is_exact, const ActivationView& out, cudaStream_t stream);
 
 enum class Epilogue { store, add, swiglu };
 

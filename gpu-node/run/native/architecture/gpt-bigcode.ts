@@ -19,9 +19,19 @@ const configSchema = z.looseObject({
 
 type Config = z.infer<typeof configSchema>
 
-/** What else a config may say that would change the numbers, and what it may say of it. The three names are of one function. */
+// Names of two functions: StarCoder and its children have the exact one, SantaCoder the one by tanh.
+const EXACT_GELU: readonly unknown[] = ['gelu', 'gelu_python']
+const TANH_GELU: readonly unknown[] = [
+  'gelu_pytorch_tanh',
+  'gelu_python_tanh',
+  'gelu_new',
+  'gelu_fast',
+  'gelu_accurate',
+]
+
+/** What else a config may say that would change the numbers, and what it may say of it. */
 const NEUTRAL: Record<string, readonly unknown[]> = {
-  activation_function: ['gelu_pytorch_tanh', 'gelu_new', 'gelu_fast'],
+  activation_function: [...TANH_GELU, ...EXACT_GELU],
   multi_query: [true],
   scale_attn_weights: [true],
   scale_attn_by_inverse_layer_idx: [false],
@@ -62,6 +72,7 @@ function shapeOf(config: Config): ModelShape {
     rope_scaling_factor: 1,
     rms_norm_eps: 0,
     layer_norm_eps: config.layer_norm_epsilon,
+    exact_gelu: EXACT_GELU.includes(config.activation_function),
     tied_embeddings: config.tie_word_embeddings ?? true,
   }
 }

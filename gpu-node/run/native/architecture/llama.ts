@@ -104,6 +104,7 @@ function shapeOf(config: Config, told: ToldConfig): ModelShape {
     ...ropeOf(config, told),
     rms_norm_eps: config.rms_norm_eps,
     layer_norm_eps: 0,
+    exact_gelu: false,
     tied_embeddings: config.tie_word_embeddings ?? false,
   }
 }

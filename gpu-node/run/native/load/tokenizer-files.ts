@@ -49,7 +49,7 @@ export function readTokenizer(folder: string, vocab_size: number, { may_end = fa
     ({ text }) => `the token ${JSON.stringify(text)} is beyond the network's ${vocab_size} rows: it is left out`,
   )
   return {
-    tokenizer: new Tokenizer(model, begin, is_byte_level ? idOf(model, named.get('bos_token')) : null),
+    tokenizer: new Tokenizer(model, begin, idOf(model, named.get('bos_token'))),
     named,
     notes,
   }

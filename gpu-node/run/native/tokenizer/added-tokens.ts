@@ -149,7 +149,8 @@ function pieceOf(token: AddedToken, known: Piece | undefined, model: TokenizerMo
   if (known && known.type !== 'normal') return known
   const piece = { text: content, score: known?.score ?? 0 }
   if (special) return { ...piece, type: 'control', takes_left: lstrip, takes_right: rstrip }
-  if (!normalized || model.is_metaspace || model.word_rule) return { ...piece, type: 'added' }
+  if (!normalized || model.is_metaspace || model.word_rule)
+    return { ...piece, type: 'added', is_merged: known !== undefined }
   const prefix = model.add_dummy_prefix ? '\u2581' : ''
   return { ...piece, type: 'user_defined', found_as: prefix + content.replaceAll(' ', '\u2581') }
 }

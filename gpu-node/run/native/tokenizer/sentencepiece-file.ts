@@ -13,8 +13,14 @@ export interface Piece {
   score: number
   type: PieceType
   found_as?: string // how a user-defined piece stands in normalized text, where that is not its own text
+  is_merged?: boolean // an added one is made of others, too: the model has it as a piece, which spells spaces otherwise than a text does
   takes_left?: boolean // a special one takes the spaces before it along, where a template writes it
   takes_right?: boolean
+}
+
+/** Whether what merges in a text may become it. What a caller writes never becomes a special piece or a byte. */
+export function isMerged({ type, is_merged = false }: Piece): boolean {
+  return type === 'normal' || is_merged
 }
 
 export interface TokenizerModel {

@@ -8,7 +8,7 @@ import { ModelError } from '../model-error.ts'
 import { type AddedToken, addedTokensOf, withAdded } from './added-tokens.ts'
 import { letterOf, type WordRule } from './byte-level.ts'
 import type { MergeTable } from './merge.ts'
-import { bytePiece, PIECES_MAX, type Piece, type PieceType, type TokenizerModel } from './sentencepiece-file.ts'
+import { bytePiece, isMerged, PIECES_MAX, type Piece, type PieceType, type TokenizerModel } from './sentencepiece-file.ts'
 
 const SPACE = '\u2581'
 const MERGES_MAX = 1 << 22
@@ -226,19 +226,18 @@ function refuseMissingBytes(pieces: readonly Piece[]): void {
 function mergesOf(merges: unknown, pieces: readonly Piece[]): MergeTable {
   if (!Array.isArray(merges)) throw invalid('the model has no merges')
   if (merges.length > MERGES_MAX) throw invalid(`it has more than ${MERGES_MAX} merges`)
-  const types = new Map(pieces.map(({ text, type }) => [text, type]))
+  const known = new Map(pieces.map((piece) => [piece.text, piece]))
   const ranks = new Map<string, Map<number, number>>()
   for (const [rank, merge] of merges.entries()) {
     const [left, right] = pairOf(merge)
     const whole = left + right
     for (const text of [left, right, whole])
-      if (!types.has(text)) throw invalid(`merge ${rank} names ${JSON.stringify(text)}, which is no piece`)
-    if (types.get(left) === 'byte' || types.get(right) === 'byte') throw unsupported(`merge ${rank}, of a byte`)
+      if (!known.has(text)) throw invalid(`merge ${rank} names ${JSON.stringify(text)}, which is no piece`)
+    if (known.get(left)!.type === 'byte' || known.get(right)!.type === 'byte') throw unsupported(`merge ${rank}, of a byte`)
     const by_left = ranks.get(whole) ?? new Map<number, number>()
     if (by_left.has(left.length)) throw invalid(`merge ${rank} is there twice`)
     by_left.set(left.length, rank)
-    // What a caller writes never becomes a special token or a byte, even where the list would have it.
-    if (types.get(whole) === 'normal') ranks.set(whole, by_left)
+    if (isMerged(known.get(whole)!)) ranks.set(whole, by_left)
   }
   const longest = pieces.reduce((most, { text, found_as = text }) => Math.max(most, found_as.length), 0)
   return {

@@ -6,6 +6,7 @@ import { bytesOfPiece, isBetweenWords, spelledBytes, wordsOf } from './byte-leve
 import { type MergeTable, mergeSymbols } from './merge.ts'
 import {
   bytePiece,
+  isMerged,
   type Piece,
   type PieceType,
   parseTokenizerModel,
@@ -57,7 +58,7 @@ export class Tokenizer {
   constructor(model: TokenizerModel | Uint8Array, begin_id?: number | null, lone_id?: number | null) {
     this.model = model instanceof Uint8Array ? parseTokenizerModel(model) : model
     const pieces = [...this.model.pieces.entries()]
-    const spellable = pieces.filter(([, { type }]) => type === 'normal' || type === 'user_defined')
+    const spellable = pieces.filter(([, piece]) => isMerged(piece) || piece.type === 'user_defined')
     this.#ids = new Map(pieces.map(([id, piece]) => [piece.text, id]))
     this.#spellable = new Map(spellable.map(([id, { text, found_as = text }]) => [found_as, id]))
     this.#merges = this.model.merges ?? byScore(spellable.map(([, piece]) => piece))

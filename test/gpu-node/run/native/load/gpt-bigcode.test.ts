@@ -110,7 +110,7 @@ test('SantaCoder spells the marks in its own way', () => {
 
 test.each<[string, object, string]>([
   ['keys of every head', { multi_query: false }, 'multi_query is false'],
-  ['another activation', { activation_function: 'gelu' }, 'activation_function is "gelu"'],
+  ['another activation', { activation_function: 'quick_gelu' }, 'activation_function is "quick_gelu"'],
   ['scores that are not scaled', { scale_attn_weights: false }, 'scale_attn_weights is false'],
   ['cross attention', { add_cross_attention: true }, 'add_cross_attention is true'],
   ['heads of an odd size', { n_embd: 20, n_head: 4 }, '20 values of 4 heads'],

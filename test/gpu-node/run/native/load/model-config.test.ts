@@ -19,6 +19,7 @@ test('a config gives the shape of the network', () => {
     rope_scaling_factor: 1,
     rms_norm_eps: 1e-5,
     layer_norm_eps: 0,
+    exact_gelu: false,
     tied_embeddings: false,
   })
 })

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest'
 import { readModelFolder } from '../../../../../gpu-node/run/native/load/model-folder.ts'
 import { undrawableIds } from '../../../../../gpu-node/run/native/prepare.ts'
 import { Detokenizer } from '../../../../../gpu-node/run/native/tokenizer/detokenizer.ts'
+import { encodePrompt } from '../../../../../gpu-node/run/native/tokenizer/encode-prompt.ts'
 import { layOut, modelFolder, safetensorsBytes, tinyConfig, tinyTensors } from '../../../../support/safetensors.ts'
 import { sparse34b } from '../../../../support/sparse-model.ts'
 import { smallPieces, tokenizerJson } from '../../../../support/tokenizer-json.ts'
@@ -188,4 +189,16 @@ describe('refused by name:', () => {
   ])('%s', (_, files, code) => {
     expect(() => readModelFolder(modelFolder(files))).toThrow(expect.objectContaining({ name: 'ModelError', code }))
   })
+})
+
+test('a prompt of nothing begins as the folder names it, where no other begins with anything', () => {
+  const files = {
+    'config.json': JSON.stringify({ ...tinyConfig, vocab_size: 261 }),
+    'added_tokens.json': JSON.stringify({ '<|startoftext|>': 260 }),
+    'tokenizer_config.json': JSON.stringify({ bos_token: '<|startoftext|>', add_bos_token: false }),
+    'model.safetensors': weights({ ...tinyTensors, 'model.embed_tokens.weight': [261, 8], 'lm_head.weight': [261, 8] }),
+  }
+  const { tokenizer } = readModelFolder(modelFolder(files))
+  expect(encodePrompt([{ special: '<s>' }, { text: 'a' }], tokenizer)).toEqual([259])
+  expect(encodePrompt([{ special: '<s>' }, { text: '' }], tokenizer)).toEqual([260])
 })

@@ -31,7 +31,7 @@ const spellings = (tokenizer: Tokenizer, text: string) =>
   tokenizer.encode(text).map((id) => tokenizer.piece(id)?.text ?? id)
 
 test('there are vectors of every model and variant', () => {
-  expect(new Set(vectors.map(({ model, variant }) => `${model} ${variant}`)).size).toBe(12)
+  expect(new Set(vectors.map(({ model, variant }) => `${model} ${variant}`)).size).toBe(15)
   for (const { cases, decodes } of vectors) expect(Math.min(cases.length, decodes.length)).toBeGreaterThanOrEqual(40)
 })
 
