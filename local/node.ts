@@ -55,11 +55,14 @@ export async function startNode(options: NodeOptions): Promise<LocalNode> {
   }
 }
 
+// V8's heap grows to several times what lives in it where a machine has much memory, by 200 MB in a long batch: half as much again is plenty.
+const V8_FLAGS = ['--max-semi-space-size=8', '--heap-growing-percent=40']
+
 function launch({ flags, environment, signal: _, log: _log, on_progress: _p, ...options }: NodeOptions): ChildProcess {
   const all = Object.entries({ drain_ms_max: DRAIN_MS_MAX, ...options, ...flags })
   const settings = all.filter(([, value]) => value !== null)
   const args = settings.flatMap(([name, value]) => [value].flat().map((one) => `--${name.replaceAll('_', '-')}=${one}`))
-  return spawnTied([process.execPath, join(import.meta.dirname, '../gpu-node/main.ts'), ...args], {
+  return spawnTied([process.execPath, ...V8_FLAGS, join(import.meta.dirname, '../gpu-node/main.ts'), ...args], {
     when_orphaned: 'SIGTERM',
     at_once: 'SIGKILL',
     env: { ...ownEnvironment(), ...environment },
