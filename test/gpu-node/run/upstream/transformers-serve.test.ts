@@ -1,7 +1,8 @@
 // A real engine of others behind an address: `transformers serve`, with the embedded model. What comes through the node is the text that it
 // gives by itself, and what is billed is its own count, also where clients leave.
 //   TRANSFORMERS_PYTHON=/path/to/python UPSTREAM_REQUESTS=2000 npm test -- test/gpu-node/run/upstream/transformers-serve.test.ts
-// TRANSFORMERS_PYTHON is a Python with transformers[serving] and accelerate; without it there is nothing to ask.
+// TRANSFORMERS_PYTHON is a Python with transformers[serving], accelerate, requests, sentencepiece, protobuf and tiktoken; without it there
+// is nothing to ask.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs'
