@@ -8,7 +8,14 @@ import { ModelError } from '../model-error.ts'
 import { type AddedToken, addedTokensOf, withAdded } from './added-tokens.ts'
 import { letterOf, type WordRule } from './byte-level.ts'
 import type { MergeTable } from './merge.ts'
-import { bytePiece, isMerged, PIECES_MAX, type Piece, type PieceType, type TokenizerModel } from './sentencepiece-file.ts'
+import {
+  bytePiece,
+  isMerged,
+  PIECES_MAX,
+  type Piece,
+  type PieceType,
+  type TokenizerModel,
+} from './sentencepiece-file.ts'
 
 const SPACE = '\u2581'
 const MERGES_MAX = 1 << 22
@@ -233,7 +240,8 @@ function mergesOf(merges: unknown, pieces: readonly Piece[]): MergeTable {
     const whole = left + right
     for (const text of [left, right, whole])
       if (!known.has(text)) throw invalid(`merge ${rank} names ${JSON.stringify(text)}, which is no piece`)
-    if (known.get(left)!.type === 'byte' || known.get(right)!.type === 'byte') throw unsupported(`merge ${rank}, of a byte`)
+    if (known.get(left)!.type === 'byte' || known.get(right)!.type === 'byte')
+      throw unsupported(`merge ${rank}, of a byte`)
     const by_left = ranks.get(whole) ?? new Map<number, number>()
     if (by_left.has(left.length)) throw invalid(`merge ${rank} is there twice`)
     by_left.set(left.length, rank)
