@@ -139,7 +139,7 @@ function ropeOf(config: Config, told: ToldConfig): Pick<ModelShape, 'rope_theta'
   if (rope_theta === null)
     throw new ModelError(
       'config_missing_rope_theta',
-      'config.json has no rope_theta; a conversion of LLaMA 1 was trained with 10000: say --rope-theta 10000 for one, ' +
+      'config.json has no rope_theta; LLaMA 1 and 2 were trained with 10000: say --rope-theta 10000 for one, ' +
         'or add the value that the model was trained with',
     )
   const factors = written.filter((one) => Object.keys(one).length > 0).map(ropeScalingFactor)
