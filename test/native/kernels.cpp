@@ -243,13 +243,13 @@ void gelu_is_right(const Device& device, Random& random) {
     }
 }
 
-// Far from zero it is x, or nothing; no number is lost in its exponential, and what is no number stays none.
+// Far from zero it is x, or nothing; and no number is lost in its exponential.
 void gelu_is_right_far_out(const Device& device, Random& random) {
   for (const bool is_exact : {false, true}) {
     Bench b(device, random);
     b.shape.exact_gelu = is_exact;
     b.kernels = device.make(b.shape, b.limits, 2);
-    const Floats x = {-1e4f, -300, -30, -12, -5, -1, -0.0f, 0, 1e-6f, 1, 5, 12, 30, 300, 1e4f, NAN};
+    const Floats x = {-1e4f, -300, -30, -12, -5, -1, -0.0f, 0, 1e-6f, 1, 5, 12, 30, 300, 1e4f};
     const int columns = int(x.size());
     auto zero = b.kernels->make_vector(columns);
     b.kernels->upload(*zero, Floats(x.size(), 0).data());
@@ -257,8 +257,7 @@ void gelu_is_right_far_out(const Device& device, Random& random) {
     auto out = b.poisoned(columns);
     b.kernels->gelu(*b.activations(1, columns, x), *zero, *out);
     const Floats got = b.rows_of(*out, 1);
-    for (int i = 0; i < columns - 1; i++) b.expect_near(got[i], gelu(x[i], is_exact), std::max(1.0f, x[i]), "gelu of " + std::to_string(x[i]));
-    expect(std::isnan(got[columns - 1]), "what is no number became one");
+    for (int i = 0; i < columns; i++) b.expect_near(got[i], gelu(x[i], is_exact), std::max(1.0f, x[i]), "gelu of " + std::to_string(x[i]));
   }
 }
 
