@@ -12,7 +12,7 @@ import { type Limits, openSandbox, type Sandbox, type Task } from '../../sandbox
 import { sampled } from '../eval/drawn.ts'
 import { codefuse_failures, codefuse_samples, humanEval } from '../eval/humaneval.ts'
 import { draws } from '../support/draws.ts'
-import { eventually } from '../support/patience.ts'
+import { eventually, HANG_MS_MIN } from '../support/patience.ts'
 import { attacks } from './attacks.ts'
 import { cheats } from './cheats.ts'
 import { confinedProcesses, openHost, secret } from './host.ts'
@@ -29,6 +29,7 @@ const python = (candidate: string, tests: string, limits: Partial<Limits> = {}):
   limits,
 })
 const problems = humanEval.problems
+const CHEAT_S_MAX = 10
 const indent = (text: string) => text.trim().replaceAll(/^/gm, '    ')
 
 describe.each(kinds)('%s', (kind) => {
@@ -103,16 +104,15 @@ describe.each(kinds)('%s', (kind) => {
     expect(open).toEqual([])
   })
 
-  test('no cheat passes', async () => {
-    const pairs = problems.flatMap((problem) => cheats.map((cheat) => ({ problem, cheat })))
-    const passed = await filtered(
-      sampled(pairs, draws('CHEATS', { few: few(2), all: pairs.length })),
-      async ({ problem, cheat }) => {
-        const candidate = cheat.program(problem.prompt, problem.entry_point!)
-        const verdict = await sandbox.judge({ ...problem.task(''), candidate, limits: { cpu_s: 2, wall_s: 10 } })
-        return verdict.passed ? `${problem.id}: ${cheat.name}` : null
-      },
-    )
+  const pairs = problems.flatMap((problem) => cheats.map((cheat) => ({ problem, cheat })))
+  const tried = sampled(pairs, draws('CHEATS', { few: few(2), all: pairs.length }))
+  test('no cheat passes', { timeout: HANG_MS_MIN + tried.length * CHEAT_S_MAX * 1000 }, async () => {
+    const passed = await filtered(tried, async ({ problem, cheat }) => {
+      const candidate = cheat.program(problem.prompt, problem.entry_point!)
+      const limits = { cpu_s: 2, wall_s: CHEAT_S_MAX }
+      const verdict = await sandbox.judge({ ...problem.task(''), candidate, limits })
+      return verdict.passed ? `${problem.id}: ${cheat.name}` : null
+    })
     expect(passed).toEqual([])
   })
 

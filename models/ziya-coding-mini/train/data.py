@@ -90,16 +90,16 @@ def stage3_candidates(rng):
     short = [f for f in families if f.body.count("\n") < 4]
     bare = list(bare_candidates(rng))
     while True:
-        lang, kind, invented = choose_language(rng), rng.random(), rng.random() < 0.4
+        lang, kind, invented = choose_language(rng), rng.random(), rng.random() < 0.15
         family = rng.choice(copying if rng.random() < 0.5 else families)
         if kind < 0.03:
             yield rng.choice(bare)
         elif kind < 0.09 and not family.is_class:
             yield render.docstring_example(family, rng, lang)
-        elif kind < 0.14:
+        elif kind < 0.16:
             yield evolve.pair_example(rng.choice(short), rng.choice(short), rng, lang)
-        elif kind < 0.55:
-            yield evolve.evolved_example(family, rng, lang, invented, two_steps=0.4)
+        elif kind < 0.5:
+            yield evolve.evolved_example(family, rng, lang, invented, two_steps=0.35)
         else:
             yield render.named_example(family, rng, lang, invented)
 

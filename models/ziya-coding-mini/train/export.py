@@ -14,9 +14,8 @@ TOKENIZER = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "add_eo
              "clean_up_tokenization_spaces": False, "model_max_length": 1024, "sp_model_kwargs": {}}
 
 
-def export(checkpoints, folder, tokenizer):
-    """The mean of the checkpoints' weights: it knows more than either where one stage went on from the other."""
-    weights = mean([torch.load(checkpoint, map_location="cpu")["model"] for checkpoint in checkpoints])
+def export(checkpoint, folder, tokenizer):
+    weights = torch.load(checkpoint, map_location="cpu")["model"]
     config = Config(vocab_size=tokenizer.sp.get_piece_size()).hugging_face()
     write_json(folder / "config.json", config)
     write_json(folder / "generation_config.json", GENERATION)
@@ -26,10 +25,6 @@ def export(checkpoints, folder, tokenizer):
     save_file({name: tensor.half().contiguous() for name, tensor in weights.items()}, temporary, metadata={"format": "pt"})
     temporary.chmod(0o644)  # safetensors writes for the owner only
     os.replace(temporary, folder / "model.safetensors")
-
-
-def mean(models):
-    return {name: sum(model[name] for model in models) / len(models) for name in models[0]}
 
 
 def write_json(path, value):

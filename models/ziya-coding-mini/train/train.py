@@ -43,7 +43,7 @@ class Stage:
 STAGE1 = Stage("stage1", Budget(58, 2.5e-3), "adamw", "cosine", (CACHE / "stage1.jsonl",))
 # The hard set, with a part of stage 1 mixed in so that nothing is forgotten.
 STAGE2 = Stage("stage2", Budget(32, 1e-3), "adamw", "cosine", (CACHE / "stage2.jsonl", CACHE / "stage1-replay.jsonl"), STAGE1)
-STAGE3 = Stage("stage3", Budget(56, 1e-3, tokens=8e6), "muon", "steady_then_falling", after=STAGE2)
+STAGE3 = Stage("stage3", Budget(100, 1e-3, tokens=20e6, batch_tokens=4096), "muon", "steady_then_falling", after=STAGE2)
 STAGES = (STAGE1, STAGE2, STAGE3)
 
 
@@ -117,7 +117,7 @@ def load_tokenizer():
 
 def export_model(args):
     import export
-    export.export([STAGE2.checkpoint, STAGE3.checkpoint], MODEL, load_tokenizer())
+    export.export(STAGE3.checkpoint, MODEL, load_tokenizer())
 
 
 def plot_losses(args):
