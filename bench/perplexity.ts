@@ -1,5 +1,6 @@
-// What fp8 costs in quality: the perplexity of real texts by the same model in fp16, with fp8 weights, with an fp8 KV cache, and with both. The texts
-// are HumanEval's prompts with their solutions, and Python and documents of this repository, in windows of the model's context.
+// What fp8 costs in quality: the perplexity of texts by the same model in fp16, with fp8 weights, with an fp8 KV cache, and with both. The texts
+// are the embedded model's own answers to its held-out prompts, which it knows how to give, and what another model may know: HumanEval's prompts with
+// their solutions, and Python and documents of this repository, in windows of the model's context.
 // usage: node bench/perplexity.ts [--model DIR] [--texts-max N: of each kind]
 
 import { readdirSync, readFileSync } from 'node:fs'
@@ -13,6 +14,13 @@ import { RowTable } from '../gpu-node/run/native/row-table.ts'
 const root = join(import.meta.dirname, '..')
 const WINDOW_TOKENS = 512
 const BLOCK_TOKENS = 16
+const ANSWER_TOKENS_MAX = 200
+
+/** As many tokens are given as stand before those that are scored. */
+export interface Text {
+  ids: number[]
+  given: number
+}
 
 export interface Perplexity {
   tokens: number // that were scored
@@ -28,27 +36,46 @@ const scoredRow = {
 
 export type Formats = Pick<EngineOptions, 'weights' | 'kv_cache'>
 
-/** Of texts, each in windows that begin as a prompt does. */
-export async function perplexityOf(model: Model, formats: Formats, texts: string[]): Promise<Perplexity> {
+export async function perplexityOf(model: Model, formats: Formats, texts: Text[]): Promise<Perplexity> {
   const engine = await openEngine(model, formats)
   let nats = 0
   let tokens = 0
-  for (const window of texts.flatMap((text) => windowsOf(model, text))) {
-    for (const logprob of await scores(engine, window)) nats -= logprob
-    tokens += window.length - 1
+  for (const text of texts) {
+    for (const logprob of await scores(engine, text)) nats -= logprob
+    tokens += text.ids.length - text.given
   }
   await engine.close()
   return { tokens, perplexity: Math.exp(nats / tokens) }
 }
 
 /** What greedy decoding would take in the place of each token. */
-async function likeliestTokens(model: Model, formats: Formats, texts: string[]): Promise<number[]> {
+async function likeliestTokens(model: Model, formats: Formats, texts: Text[]): Promise<number[]> {
   const engine = await openEngine(model, formats)
   const likeliest: number[] = []
-  for (const window of texts.flatMap((text) => windowsOf(model, text)))
-    likeliest.push(...(await greedyTokens(engine, window)))
+  for (const text of texts) likeliest.push(...(await greedyTokens(engine, text)))
   await engine.close()
   return likeliest
+}
+
+/** What the model writes in fp16 to so many of its held-out prompts. */
+export async function answers(model: Model, count: number): Promise<Text[]> {
+  const engine = await openEngine(model, {})
+  const texts: Text[] = []
+  for (const { prompt } of jsonLines(readFileSync(join(root, 'models/ziya-coding-mini/held-out.jsonl'))).slice(
+    0,
+    count,
+  )) {
+    const question = idsOf(model, `<human>: \n${prompt}\n<bot>: \n`)
+    const ids = [...question]
+    while (
+      ids.length < question.length + ANSWER_TOKENS_MAX &&
+      !(ids.length > question.length && model.eos_ids.has(ids.at(-1)!))
+    )
+      ids.push((await greedyTokens(engine, { ids: [...ids, 0], given: ids.length }))[0]!)
+    texts.push({ ids, given: question.length })
+  }
+  await engine.close()
+  return texts
 }
 
 function openEngine(model: Model, formats: Formats): Promise<Engine> {
@@ -56,25 +83,29 @@ function openEngine(model: Model, formats: Formats): Promise<Engine> {
   return loadEngine(model.shape, model.tensors, { device: 'cpu', threads: 2, ...limits, ...formats }, () => {})
 }
 
-function windowsOf({ tokenizer }: Model, text: string): number[][] {
-  const ids = tokenizer.encode(text)
-  const first = tokenizer.begin_id === null ? [] : [tokenizer.begin_id]
+function idsOf({ tokenizer }: Model, text: string): number[] {
+  return [...(tokenizer.begin_id === null ? [] : [tokenizer.begin_id]), ...tokenizer.encode(text)]
+}
+
+/** Each window begins as a prompt does. */
+function windowsOf(model: Model, text: string): Text[] {
+  const [first, ids] = [idsOf(model, ''), model.tokenizer.encode(text)]
   const windows = []
   for (let begin = 0; begin + 1 < ids.length; begin += WINDOW_TOKENS - 1)
-    windows.push([...first, ...ids.slice(begin, begin + WINDOW_TOKENS - 1)])
+    windows.push({ ids: [...first, ...ids.slice(begin, begin + WINDOW_TOKENS - 1)], given: 1 })
   return windows
 }
 
-/** The log-probability of each token but the first, after those before it. */
-async function scores(engine: Engine, window: number[]): Promise<Float32Array> {
-  const rows = window.slice(1).map((scored, i) => ({ ...scoredRow, token: i, scored }))
-  return (await stepOf(engine, window, rows)).logprobs
+/** The log-probability of each token that is not given, after those before it. */
+async function scores(engine: Engine, { ids, given }: Text): Promise<Float32Array> {
+  const rows = ids.slice(given).map((scored, i) => ({ ...scoredRow, token: given - 1 + i, scored }))
+  return (await stepOf(engine, ids, rows)).logprobs
 }
 
-/** The likeliest token after each but the last. */
-async function greedyTokens(engine: Engine, window: number[]): Promise<Int32Array> {
-  const rows = window.slice(1).map((_, i) => ({ ...scoredRow, token: i, scored: -1 }))
-  return (await stepOf(engine, window, rows)).tokens
+/** The likeliest token in the place of each that is not given. */
+async function greedyTokens(engine: Engine, { ids, given }: Text): Promise<Int32Array> {
+  const rows = ids.slice(given).map((_, i) => ({ ...scoredRow, token: given - 1 + i, scored: -1 }))
+  return (await stepOf(engine, ids, rows)).tokens
 }
 
 function stepOf(engine: Engine, window: number[], rows: Parameters<RowTable['set']>[1][]): Promise<StepResult> {
@@ -105,22 +136,26 @@ export const in_fp8: Record<string, Formats> = {
   both: { weights: 'fp8', kv_cache: 'fp8' },
 }
 
-/** Texts by what they are. */
-export function texts(): Record<string, string[]> {
-  const lines = (bytes: Buffer) =>
-    bytes
-      .toString('utf8')
-      .trim()
-      .split('\n')
-      .map((line) => JSON.parse(line))
-  const humaneval = lines(gunzipSync(readFileSync(join(root, 'test/data/humaneval/HumanEval.jsonl.gz'))))
+function jsonLines(bytes: Buffer): Record<string, string>[] {
+  return bytes
+    .toString('utf8')
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+}
+
+/** Texts that nobody made for the model, by what they are. */
+function realTexts(): Record<string, string[]> {
+  const humaneval = jsonLines(gunzipSync(readFileSync(join(root, 'test/data/humaneval/HumanEval.jsonl.gz'))))
   const files = (folder: string, end: string) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith(end))
       .sort()
       .map((name) => readFileSync(join(root, folder, name), 'utf8'))
   return {
-    'HumanEval, prompts and solutions': humaneval.map(({ prompt, canonical_solution }) => prompt + canonical_solution),
+    'HumanEval, prompts and solutions': humaneval.map(
+      ({ prompt, canonical_solution }) => prompt! + canonical_solution!,
+    ),
     'Python of this repository': files('models', '.py'),
     'documents of this repository': files('docs', '.md'),
   }
@@ -129,8 +164,11 @@ export function texts(): Record<string, string[]> {
 if (import.meta.main) {
   const { values } = parseArgs({ options: { model: { type: 'string' }, 'texts-max': { type: 'string' } } })
   const model = readModelFolder(values.model ?? join(root, 'models/ziya-coding-mini'))
-  for (const [what, all] of Object.entries(texts())) {
-    const some = all.slice(0, Number(values['texts-max'] ?? all.length))
+  const most = Number(values['texts-max'] ?? Number.POSITIVE_INFINITY)
+  const windows = Object.entries(realTexts()).map(
+    ([what, all]) => [what, all.slice(0, most).flatMap((text) => windowsOf(model, text))] as const,
+  )
+  for (const [what, some] of [['answers to held-out prompts', await answers(model, most)] as const, ...windows]) {
     const fp16 = await perplexityOf(model, {}, some)
     const likeliest = await likeliestTokens(model, {}, some)
     console.log(`${what}: ${fp16.tokens} tokens, perplexity ${fp16.perplexity.toFixed(4)} in fp16`)
