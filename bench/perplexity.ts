@@ -57,22 +57,19 @@ async function likeliestTokens(model: Model, formats: Formats, texts: Text[]): P
   return likeliest
 }
 
-/** What the model writes in fp16 to so many of its held-out prompts. */
-export async function answers(model: Model, count: number): Promise<Text[]> {
+/** What the model writes in fp16 to prompts. */
+async function answersTo(prompts: string[], model: Model): Promise<Text[]> {
   const engine = await openEngine(model, {})
   const texts: Text[] = []
-  for (const { prompt } of jsonLines(readFileSync(join(root, 'models/ziya-coding-mini/held-out.jsonl'))).slice(
-    0,
-    count,
-  )) {
-    const question = idsOf(model, `<human>: \n${prompt}\n<bot>: \n`)
-    const ids = [...question]
-    while (
-      ids.length < question.length + ANSWER_TOKENS_MAX &&
-      !(ids.length > question.length && model.eos_ids.has(ids.at(-1)!))
-    )
-      ids.push((await greedyTokens(engine, { ids: [...ids, 0], given: ids.length }))[0]!)
-    texts.push({ ids, given: question.length })
+  for (const prompt of prompts) {
+    const ids = idsOf(model, `<human>: \n${prompt}\n<bot>: \n`)
+    const given = ids.length
+    for (let has_ended = false; !has_ended && ids.length < given + ANSWER_TOKENS_MAX; ) {
+      const [next] = await greedyTokens(engine, { ids: [...ids, 0], given: ids.length })
+      ids.push(next!)
+      has_ended = model.eos_ids.has(next!)
+    }
+    texts.push({ ids, given })
   }
   await engine.close()
   return texts
@@ -144,20 +141,21 @@ function jsonLines(bytes: Buffer): Record<string, string>[] {
     .map((line) => JSON.parse(line))
 }
 
-/** Texts that nobody made for the model, by what they are. */
-function realTexts(): Record<string, string[]> {
+/** By what they are; of each kind `chosen` says which. */
+export async function texts(model: Model, chosen: (all: string[]) => string[]): Promise<Record<string, Text[]>> {
   const humaneval = jsonLines(gunzipSync(readFileSync(join(root, 'test/data/humaneval/HumanEval.jsonl.gz'))))
+  const prompts = jsonLines(readFileSync(join(root, 'models/ziya-coding-mini/held-out.jsonl')))
   const files = (folder: string, end: string) =>
     readdirSync(join(root, folder), { recursive: true, encoding: 'utf8' })
       .filter((name) => name.endsWith(end))
       .sort()
       .map((name) => readFileSync(join(root, folder, name), 'utf8'))
+  const windows = (all: string[]) => chosen(all).flatMap((text) => windowsOf(model, text))
   return {
-    'HumanEval, prompts and solutions': humaneval.map(
-      ({ prompt, canonical_solution }) => prompt! + canonical_solution!,
-    ),
-    'Python of this repository': files('models', '.py'),
-    'documents of this repository': files('docs', '.md'),
+    'answers to held-out prompts': await answersTo(chosen(prompts.map(({ prompt }) => prompt!)), model),
+    'HumanEval, prompts and solutions': windows(humaneval.map((one) => one.prompt! + one.canonical_solution!)),
+    'Python of this repository': windows(files('models', '.py')),
+    'documents of this repository': windows(files('docs', '.md')),
   }
 }
 
@@ -165,10 +163,7 @@ if (import.meta.main) {
   const { values } = parseArgs({ options: { model: { type: 'string' }, 'texts-max': { type: 'string' } } })
   const model = readModelFolder(values.model ?? join(root, 'models/ziya-coding-mini'))
   const most = Number(values['texts-max'] ?? Number.POSITIVE_INFINITY)
-  const windows = Object.entries(realTexts()).map(
-    ([what, all]) => [what, all.slice(0, most).flatMap((text) => windowsOf(model, text))] as const,
-  )
-  for (const [what, some] of [['answers to held-out prompts', await answers(model, most)] as const, ...windows]) {
+  for (const [what, some] of Object.entries(await texts(model, (all) => all.slice(0, most)))) {
     const fp16 = await perplexityOf(model, {}, some)
     const likeliest = await likeliestTokens(model, {}, some)
     console.log(`${what}: ${fp16.tokens} tokens, perplexity ${fp16.perplexity.toFixed(4)} in fp16`)

@@ -65,7 +65,8 @@ export class Tokenizer {
     this.#byte_ids = Array.from({ length: 256 }, (_, byte) => this.#ids.get(bytePiece(byte))!)
     this.begin_id = begin_id === undefined ? (this.#ids.get(BEGIN) ?? null) : begin_id
     this.lone_id = this.begin_id ?? lone_id ?? this.specialId(BEGIN)
-    this.#words = this.model.word_rule && new WordIds(this.#merges, this.#spellable)
+    const spell = (word: string) => this.#withoutDropped(spelledBytes(word))
+    this.#words = this.model.word_rule && new WordIds(this.#merges, this.#spellable, spell)
     this.#unknown_id = pieces.find(([, { type }]) => type === 'unknown')?.[0]
     const textsOf = (wanted: PieceType) =>
       this.model.pieces.filter(({ type }) => type === wanted).map(({ text, found_as = text }) => found_as)
@@ -251,28 +252,23 @@ const WORD_LENGTH_MAX = 64
 class WordIds {
   readonly #merges: MergeTable
   readonly #ids: ReadonlyMap<string, number>
+  readonly #spell: (word: string) => string
   readonly #known = new Map<string, readonly number[]>()
 
-  constructor(merges: MergeTable, ids: ReadonlyMap<string, number>) {
+  constructor(merges: MergeTable, ids: ReadonlyMap<string, number>, spell: (word: string) => string) {
     this.#merges = merges
     this.#ids = ids
+    this.#spell = spell
   }
 
   idsOf(word: string): readonly number[] {
     const known = this.#known.get(word)
     if (known) return known
-    const ids = this.#merged(this.#withoutUnspelled(spelledBytes(word)))
+    const ids = this.#merged(this.#spell(word))
     if (word.length > WORD_LENGTH_MAX) return ids
     if (this.#known.size === WORDS_MAX) this.#known.clear()
     this.#known.set(word, ids)
     return ids
-  }
-
-  // They are gone before anything merges, so that what stood around one may merge.
-  #withoutUnspelled(letters: string): string {
-    return Array.from(letters).every((letter) => this.#ids.has(letter))
-      ? letters
-      : Array.from(letters, (letter) => (this.#ids.has(letter) ? letter : '')).join('')
   }
 
   #merged(letters: string): number[] {
