@@ -43,6 +43,7 @@ const IN_ONE_PROCESS = [
 export default defineConfig({
   test: {
     globalSetup: 'test/support/made-once.ts',
+    setupFiles: 'test/support/held-answers.ts',
     testTimeout: HANG_MS_MIN,
     hookTimeout: HANG_MS_MIN,
     maxWorkers: 2,
