@@ -102,6 +102,8 @@ ziya::ModelShape shape_of(const Napi::Object& object) {
   shape.rms_norm_eps = number_of(object, "rms_norm_eps");
   shape.layer_norm_eps = number_of(object, "layer_norm_eps");
   shape.exact_gelu = bool_of(object, "exact_gelu");
+  shape.attention_bias = bool_of(object, "attention_bias");
+  shape.mlp_bias = bool_of(object, "mlp_bias");
   shape.tied_embeddings = bool_of(object, "tied_embeddings");
   return shape;
 }

@@ -92,7 +92,7 @@ void fill(const Weights& weights) {
     if (slot.matrix)
       fill(slot.kernels, *slot.matrix, state);
     else
-      slot.kernels.upload(*slot.vector, std::vector<float>(slot.columns(), 1.0f).data());
+      slot.kernels.upload(*slot.vector, 0, slot.rows(), std::vector<float>(slot.rows(), 1.0f).data());
 }
 
 int64_t parameter_count(const Weights& weights) {

@@ -91,9 +91,9 @@ class Plan {
 
   static int checked_rows(const WeightSlot& slot, const TensorSource& tensor) {
     const bool is_matrix = slot.matrix != nullptr;
-    require_shape(tensor.shape.size() == (is_matrix ? 2 : 1) && tensor.shape.back() == slot.columns(), tensor,
+    require_shape(tensor.shape.size() == (is_matrix ? 2 : 1) && (!is_matrix || tensor.shape.back() == slot.columns()), tensor,
                   "does not have the shape that the model's needs");
-    const int64_t rows = is_matrix ? tensor.shape.front() : 1;
+    const int64_t rows = tensor.shape.front();
     require_shape(rows >= 1 && rows <= slot.rows() && tensor.first_row >= 0 && tensor.first_row <= slot.rows() - rows, tensor,
                   "does not have the shape that the model's needs");
     // Rows and columns are at most dimension_max.
@@ -252,18 +252,19 @@ class SliceLoader {
  private:
   void load_vector(const Slice& slice) {
     const WeightSlot& to = slice.placement->slot;
+    const int first = slice.placement->first_row + slice.row_begin, count = slice.row_end - slice.row_begin;
     if (slice.placement->source.dtype == Dtype::f16) {
-      halves_.resize(to.columns());
+      halves_.resize(count);
       read(slice, halves_.data());
       check_halves(slice, halves_);
-      floats_.resize(to.columns());
+      floats_.resize(count);
       std::transform(halves_.begin(), halves_.end(), floats_.begin(), half_to_float);
     } else {
-      read_floats(slice, to.columns());
+      read_floats(slice, count);
     }
-    check(slice, to.columns(), 3.0e38f);
-    digest_ += RowDigest(to.name, 0).of(floats_.data(), floats_.size() * sizeof(float));
-    to.kernels.upload(*to.vector, floats_.data());
+    check(slice, count, 3.0e38f);
+    digest_ += RowDigest(to.name, first).of(floats_.data(), floats_.size() * sizeof(float));
+    to.kernels.upload(*to.vector, first, count, floats_.data());
   }
 
   // fp16 goes from the file straight to where the device takes it.
@@ -328,9 +329,9 @@ class SliceLoader {
   // "NAME[row, column]" of the slice's value `index`.
   static std::string value_at(const Slice& slice, int64_t index) {
     const auto& [slot, source, first_row, rows, is_copy] = *slice.placement;
-    const std::string column = std::to_string(index % slot.columns());
-    if (slot.vector != nullptr) return source.name + "[" + column + "]";
-    return source.name + "[" + std::to_string(slice.row_begin + index / slot.columns()) + ", " + column + "]";
+    const std::string row = std::to_string(slice.row_begin + index / slot.columns());
+    if (slot.vector != nullptr) return source.name + "[" + row + "]";
+    return source.name + "[" + row + ", " + std::to_string(index % slot.columns()) + "]";
   }
 
   const std::unordered_map<std::string, std::unique_ptr<File>>& files_;

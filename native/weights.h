@@ -19,7 +19,7 @@ enum class Dtype { f16, bf16, f32 };
 
 struct TensorSource {
   std::string slot = {};  // as the model's architecture calls it: "layer.3.qkv"
-  int64_t first_row = 0;  // of the slot's rows; 0 of a vector
+  int64_t first_row = 0;  // of the slot's rows, as which a vector has its values
   std::string name;       // Hugging Face's, for what has to be said of it
   std::string path;
   Dtype dtype = Dtype::f16;
@@ -34,8 +34,8 @@ struct WeightSlot {
   Kernels& kernels;
   std::unique_ptr<Matrix> matrix;
   std::unique_ptr<Vector> vector;
-  int rows() const { return matrix ? matrix->outputs : 1; }
-  int columns() const { return matrix ? matrix->inputs : vector->columns; }
+  int rows() const { return matrix ? matrix->outputs : vector->columns; }
+  int columns() const { return matrix ? matrix->inputs : 1; }
 };
 
 class Weights {

@@ -85,12 +85,13 @@ class Window {
     return { kind: 'frame', number: null, json }
   }
 
-  /** Goes on to where the next frame may begin. Torn is what begins like a frame, and ends with its file. */
+  /** Goes on to where the next frame may begin. Torn is what begins like a frame, and ends with its file before its line does. */
   skip(): { bytes: number; is_torn: boolean } {
-    const is_torn_here = this.#isTornHere()
+    let is_torn = this.#isTornHere()
     let bytes = 0
     for (;;) {
       this.#has(PIECE_BYTES)
+      is_torn &&= this.#lineEnd() < 0
       const next = this.#nextFrame()
       if (next !== null) {
         this.#begin += next
@@ -100,7 +101,7 @@ class Window {
       const kept = this.#is_read ? 0 : HEAD_BYTES_MAX
       bytes += this.#length - kept
       this.#begin = this.#bytes.length - kept
-      if (this.#is_read) return { bytes, is_torn: is_torn_here }
+      if (this.#is_read) return { bytes, is_torn }
     }
   }
 

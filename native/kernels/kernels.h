@@ -32,6 +32,12 @@ struct Vector {
   const int columns;
 };
 
+// Of a gate_up product's outputs, (intermediate) each.
+struct GateUpBias {
+  const Vector& gate;
+  const Vector& up;
+};
+
 // fp32 (rows_max, columns).
 struct Activations {
   Activations(int rows_max, int columns) : rows_max(rows_max), columns(columns) {}
@@ -126,7 +132,7 @@ class Kernels {
   static constexpr int upload_row_multiple = 64;
   using WriteRows = std::function<void(int begin, int count, uint16_t* fp16)>;
   virtual void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write, const float* scales = nullptr) = 0;
-  virtual void upload(Vector& to, const float* values) = 0;                                 // (columns)
+  virtual void upload(Vector& to, int first, int count, const float* values) = 0;           // (count), of the vector's from first on
   virtual void upload(Activations& to, int rows, const float* values) = 0;                  // (rows, columns)
   virtual void download(const Activations& from, int rows, float* values) = 0;              // (rows, columns)
 
@@ -204,14 +210,14 @@ class Kernels {
   // residual (tokens, hidden) += in (tokens, weight.inputs) * weight^T
   virtual void project_add(const Activations& in, const Matrix& weight, Activations& residual) = 0;
 
-  // residual (tokens, hidden) += bias
-  virtual void add_bias(const Vector& bias, Activations& residual) = 0;
+  // out (tokens, columns) += bias; out is the residual stream, or what project() left of a plain matrix.
+  virtual void add_bias(const Vector& bias, Activations& out) = 0;
 
   // out (tokens, intermediate) = silu(in * gate^T) * (in * up^T); weight is one gate_up matrix
   virtual void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) = 0;
 
-  // The same bytes of what project() left in gate_up (tokens, 2 intermediate).
-  virtual void swiglu(const Activations& gate_up, Activations& out) = 0;
+  // The same bytes of what project() left in gate_up (tokens, 2 intermediate), where bias is null; else each has its bias before.
+  virtual void swiglu(const Activations& gate_up, const GateUpBias* bias, Activations& out) = 0;
 
   // out (tokens, outputs of the product's matrix) += what the adapter of each token's sequence adds; in (tokens, inputs), and out as project()
   // or project_add() left it. Tokens without an adapter are left alone.

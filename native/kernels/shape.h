@@ -38,6 +38,8 @@ struct ModelShape {
   double rms_norm_eps = 0;
   double layer_norm_eps = 0;
   bool exact_gelu = false;  // by the error function; else by the tanh that approximates it
+  bool attention_bias = false;  // of a llama's four products there; gpt_bigcode always has them
+  bool mlp_bias = false;        // of its three
   bool tied_embeddings = false;
   WeightFormat weights = WeightFormat::fp16;
   KvFormat kv_cache = KvFormat::fp16;

@@ -95,7 +95,7 @@ class TensorParallelKernels : public Kernels {
   std::unique_ptr<AdapterProduct> make_adapter_product(const Matrix& weight, const std::vector<AdapterPart>& parts) override;
 
   void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write, const float* scales) override;
-  void upload(Vector& to, const float* values) override;
+  void upload(Vector& to, int first, int count, const float* values) override;
   void upload(Activations& to, int rows, const float* values) override;
   void download(const Activations& from, int rows, float* values) override;
 
@@ -126,9 +126,9 @@ class TensorParallelKernels : public Kernels {
   void attention(const Activations& qkv, const KvLayer& kv, Activations& out) override;
   void project(const Activations& in, const Matrix& weight, Activations& out) override;
   void project_add(const Activations& in, const Matrix& weight, Activations& residual) override;
-  void add_bias(const Vector& bias, Activations& residual) override;
+  void add_bias(const Vector& bias, Activations& out) override;
   void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) override;
-  void swiglu(const Activations& gate_up, Activations& out) override;
+  void swiglu(const Activations& gate_up, const GateUpBias* bias, Activations& out) override;
   void add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) override;
   void gelu(const Activations& in, const Vector& bias, Activations& out) override;
   void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) override;
@@ -321,9 +321,17 @@ void TensorParallelKernels::upload_rows(Matrix& to, int first_row, int rows, con
   });
 }
 
-void TensorParallelKernels::upload(Vector& to, const float* values) {
+void TensorParallelKernels::upload(Vector& to, int first, int count, const float* values) {
   auto& vector = static_cast<ParallelVector&>(to);
-  each([&](Kernels& kernels, int rank) { kernels.upload(*vector.ranks[rank], columns_of(values, 1, to.columns, vector.columns[rank]).data()); });
+  each([&](Kernels& kernels, int rank) {
+    int own_column = 0;
+    for (const RowRange& range : vector.columns[rank]) {
+      const RowRange uploaded = common(range, {first, first + count});
+      if (uploaded.count() > 0)
+        kernels.upload(*vector.ranks[rank], own_column + uploaded.begin - range.begin, uploaded.count(), values + uploaded.begin - first);
+      own_column += range.count();
+    }
+  });
 }
 
 void TensorParallelKernels::upload(Activations& to, int rows, const float* values) {
@@ -406,16 +414,20 @@ void TensorParallelKernels::project_add(const Activations& in, const Matrix& wei
   each([&](Kernels& kernels, int rank) { kernels.project_add(of_rank(in, rank), of_rank(weight, rank), of_rank(residual, rank)); });
 }
 
-void TensorParallelKernels::add_bias(const Vector& bias, Activations& residual) {
-  each([&](Kernels& kernels, int rank) { kernels.add_bias(of_rank(bias, rank), of_rank(residual, rank)); });
+void TensorParallelKernels::add_bias(const Vector& bias, Activations& out) {
+  each([&](Kernels& kernels, int rank) { kernels.add_bias(of_rank(bias, rank), of_rank(out, rank)); });
 }
 
 void TensorParallelKernels::gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) {
   each([&](Kernels& kernels, int rank) { kernels.gate_up_swiglu(of_rank(in, rank), of_rank(weight, rank), of_rank(out, rank)); });
 }
 
-void TensorParallelKernels::swiglu(const Activations& gate_up, Activations& out) {
-  each([&](Kernels& kernels, int rank) { kernels.swiglu(of_rank(gate_up, rank), of_rank(out, rank)); });
+void TensorParallelKernels::swiglu(const Activations& gate_up, const GateUpBias* bias, Activations& out) {
+  each([&](Kernels& kernels, int rank) {
+    if (bias == nullptr) return kernels.swiglu(of_rank(gate_up, rank), nullptr, of_rank(out, rank));
+    const GateUpBias of_this = {of_rank(bias->gate, rank), of_rank(bias->up, rank)};
+    kernels.swiglu(of_rank(gate_up, rank), &of_this, of_rank(out, rank));
+  });
 }
 
 void TensorParallelKernels::add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <optional>
 
 #include "kv_cache.h"
 #include "layered_model.h"
@@ -29,6 +30,11 @@ class LlamaLayers : public LayeredModel {
     const Vector& mlp_norm;        // (hidden)
     const Matrix& gate_up;         // (2 intermediate, hidden), MatrixLayout::gate_up
     const Matrix& down;            // (hidden, intermediate)
+    // Null where the shape has none.
+    const Vector* qkv_bias;
+    const Vector* attention_out_bias;
+    std::optional<GateUpBias> gate_up_bias;
+    const Vector* down_bias;
   };
   // A layer writes these on its way, on one device.
   struct Work {
@@ -36,9 +42,11 @@ class LlamaLayers : public LayeredModel {
     std::unique_ptr<Activations> qkv;       // (tokens, (heads + 2 kv_heads) * head_size)
     std::unique_ptr<Activations> attended;  // (tokens, heads * head_size)
     std::unique_ptr<Activations> inner;     // (tokens, intermediate)
-    std::unique_ptr<Activations> gate_up;   // (tokens, 2 intermediate), where an adapter adds to these; else null
+    std::unique_ptr<Activations> gate_up;   // (tokens, 2 intermediate), where biases or an adapter add to these; else null
   };
+  std::unique_ptr<Activations> make_gate_up(Kernels& kernels);
   void run_mlp(const Stage& stage, const Layer& layer);
+  void project_add(Kernels& kernels, const Activations& in, const Matrix& weight, const Vector* bias, Activations& residual);
   void add_weights(const Devices& devices);
   Layer add_layer(const std::string& prefix, Kernels& kernels);
 
@@ -46,6 +54,7 @@ class LlamaLayers : public LayeredModel {
   std::vector<Layer> layers_;
   const Vector* final_norm_ = nullptr;  // (hidden)
   KvCache kv_cache_;
+  const int tokens_max_;
   std::vector<Work> work_;  // of each stage
 };
 
@@ -79,15 +88,19 @@ class LlamaReward : public LlamaLayers {
 };
 
 LlamaLayers::LlamaLayers(const ModelShape& shape, const StepLimits& limits, const Devices& devices)
-    : LayeredModel(shape, limits, devices), kv_cache_(shape, limits.blocks, devices) {
+    : LayeredModel(shape, limits, devices), kv_cache_(shape, limits.blocks, devices), tokens_max_(limits.batch_tokens_max) {
   add_weights(devices);
-  const int tokens = limits.batch_tokens_max;
+  const int tokens = tokens_max_;
   for (const Stage& stage : stages())
     work_.push_back({.normed = stage.kernels.make_activations(tokens, shape.hidden_size),
                      .qkv = stage.kernels.make_activations(tokens, shape.qkv_columns(), Share::heads),
                      .attended = stage.kernels.make_activations(tokens, shape.attention_columns(), Share::outputs),
                      .inner = stage.kernels.make_activations(tokens, shape.intermediate_size, Share::outputs),
-                     .gate_up = nullptr});
+                     .gate_up = shape.mlp_bias ? make_gate_up(stage.kernels) : nullptr});
+}
+
+std::unique_ptr<Activations> LlamaLayers::make_gate_up(Kernels& kernels) {
+  return kernels.make_activations(tokens_max_, 2 * shape_.intermediate_size, Share::outputs);
 }
 
 void LlamaLayers::add_adapters(const std::vector<AdapterShape>& adapters) {
@@ -96,7 +109,7 @@ void LlamaLayers::add_adapters(const std::vector<AdapterShape>& adapters) {
     Work& work = work_[stage.index];
     const auto begin = layers_.begin() + stage.layers.begin, end = layers_.begin() + stage.layers.end;
     if (std::any_of(begin, end, [&](const Layer& layer) { return has_adapters(layer.gate_up); }))
-      work.gate_up = stage.kernels.make_activations(work.inner->rows_max, 2 * shape_.intermediate_size, Share::outputs);
+      work.gate_up = make_gate_up(stage.kernels);
   }
 }
 
@@ -111,12 +124,21 @@ LlamaLayers::Layer LlamaLayers::add_layer(const std::string& prefix, Kernels& ke
   const auto matrix = [&](const char* name, int outputs, int inputs, Share share, MatrixLayout layout = MatrixLayout::plain) -> const Matrix& {
     return weights_.add_matrix(prefix + name, kernels, outputs, inputs, layout, shape_.weights, share);
   };
+  const auto bias = [&](const std::string& name, int columns, Share share) -> const Vector& {
+    return weights_.add_vector(prefix + name + "_bias", kernels, columns, share);
+  };
   return {.attention_norm = weights_.add_vector(prefix + "attention_norm", kernels, hidden),
           .qkv = matrix("qkv", shape_.qkv_columns(), hidden, Share::heads),
           .attention_out = matrix("attention_out", hidden, shape_.attention_columns(), Share::inputs),
           .mlp_norm = weights_.add_vector(prefix + "mlp_norm", kernels, hidden),
           .gate_up = matrix("gate_up", 2 * shape_.intermediate_size, hidden, Share::outputs, MatrixLayout::gate_up),
-          .down = matrix("down", hidden, shape_.intermediate_size, Share::inputs)};
+          .down = matrix("down", hidden, shape_.intermediate_size, Share::inputs),
+          .qkv_bias = shape_.attention_bias ? &bias("qkv", shape_.qkv_columns(), Share::heads) : nullptr,
+          .attention_out_bias = shape_.attention_bias ? &bias("attention_out", hidden, Share::whole) : nullptr,
+          .gate_up_bias = shape_.mlp_bias ? std::optional<GateUpBias>({bias("gate", shape_.intermediate_size, Share::outputs),
+                                                                        bias("up", shape_.intermediate_size, Share::outputs)})
+                                          : std::nullopt,
+          .down_bias = shape_.mlp_bias ? &bias("down", hidden, Share::whole) : nullptr};
 }
 
 void LlamaLayers::run_layer(const Stage& stage, int index) {
@@ -127,10 +149,10 @@ void LlamaLayers::run_layer(const Stage& stage, int index) {
   kernels.rms_norm(*stage.residual, layer.attention_norm, *work.normed);
   kernels.project(*work.normed, layer.qkv, *work.qkv);
   adapt(kernels, *work.normed, layer.qkv, *work.qkv);
+  if (layer.qkv_bias != nullptr) kernels.add_bias(*layer.qkv_bias, *work.qkv);
   kernels.rope(*work.qkv, kv);
   kernels.attention(*work.qkv, kv, *work.attended);
-  kernels.project_add(*work.attended, layer.attention_out, *stage.residual);
-  adapt(kernels, *work.attended, layer.attention_out, *stage.residual);
+  project_add(kernels, *work.attended, layer.attention_out, layer.attention_out_bias, *stage.residual);
   run_mlp(stage, layer);
 }
 
@@ -138,15 +160,20 @@ void LlamaLayers::run_mlp(const Stage& stage, const Layer& layer) {
   const Work& work = work_[stage.index];
   Kernels& kernels = stage.kernels;
   kernels.rms_norm(*stage.residual, layer.mlp_norm, *work.normed);
-  if (is_adapted(layer.gate_up)) {
+  if (layer.gate_up_bias || is_adapted(layer.gate_up)) {
     kernels.project(*work.normed, layer.gate_up, *work.gate_up);
     adapt(kernels, *work.normed, layer.gate_up, *work.gate_up);
-    kernels.swiglu(*work.gate_up, *work.inner);
+    kernels.swiglu(*work.gate_up, layer.gate_up_bias ? &*layer.gate_up_bias : nullptr, *work.inner);
   } else {
     kernels.gate_up_swiglu(*work.normed, layer.gate_up, *work.inner);
   }
-  kernels.project_add(*work.inner, layer.down, *stage.residual);
-  adapt(kernels, *work.inner, layer.down, *stage.residual);
+  project_add(kernels, *work.inner, layer.down, layer.down_bias, *stage.residual);
+}
+
+void LlamaLayers::project_add(Kernels& kernels, const Activations& in, const Matrix& weight, const Vector* bias, Activations& residual) {
+  kernels.project_add(in, weight, residual);
+  if (bias != nullptr) kernels.add_bias(*bias, residual);
+  adapt(kernels, in, weight, residual);
 }
 
 Llama::Llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices) : LlamaLayers(shape, limits, devices) {

@@ -13,6 +13,7 @@ import { type HeldSteps, holdSteps } from '../support/held-steps.ts'
 import { journalLines } from '../support/journal.ts'
 import { ticketSigner } from '../support/keys.ts'
 import { eventually } from '../support/patience.ts'
+import { readText } from '../support/read-text.ts'
 import { modelFolder, safetensorsFile, tinyTensors } from '../support/safetensors.ts'
 import { sparse34b } from '../support/sparse-model.ts'
 import { zeroTensors } from '../support/torch-file.ts'
@@ -100,7 +101,7 @@ describe('a node', () => {
         { prompts: BOS, n: 16, max_tokens: 500, stream: true },
         { signal: leaving.signal },
       )
-      await response.body!.getReader().read()
+      await readText(response.body!.getReader())
       expect((await status(node)).running).toBeGreaterThan(0)
       leaving.abort()
       await eventually(async () => {

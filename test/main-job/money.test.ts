@@ -3,6 +3,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { holdSteps } from '../support/held-steps.ts'
 import { seededRandom } from '../support/random.ts'
+import { readText } from '../support/read-text.ts'
 import {
   type Customer,
   embeddedModel,
@@ -130,11 +131,12 @@ test('a client that leaves in mid-generation frees its blocks, and pays for what
 
 test('a key that is revoked while its streams run stops them, and pays for what was generated', async () => {
   const customer = await newCustomer(stack)
-  steps.allow(200)
+  steps.allow(0)
   const streams = await Promise.all(
     Array.from({ length: 8 }, () => openStream(customer, undefined, { ignore_eos: true })),
   )
-  await Promise.all(streams.map(({ reader }) => reader.read()))
+  steps.allow(200) // for all of them together
+  await Promise.all(streams.map(({ reader }) => readText(reader)))
   const headers = { authorization: `Bearer ${stack.admin_key}` }
   const answer = await fetch(`${stack.gateway_url}/admin/keys/${customer.key_id}`, { method: 'DELETE', headers })
   expect(answer.status).toBe(200)
@@ -161,7 +163,7 @@ test('a node killed in mid-generation settles after its restart what it had gene
   const customer = await newCustomer(stack)
   steps.allow(100)
   const { reader, request_id } = await openStream(customer, undefined, { ignore_eos: true })
-  for (let chunks = 0; chunks < 10; chunks++) await reader.read()
+  await readText(reader, 10)
   stack.node.kill('SIGKILL')
   await stack.node.exited
   steps.letGo()

@@ -166,11 +166,11 @@ void added_to_gate_and_up(const Device& device, Random& random) {
       const auto in = b.activations(rows, product.inputs, x);
       auto gate_up = b.poisoned(2 * columns), out = b.poisoned(columns), whole = b.poisoned(columns);
       b.kernels->project(*in, *product.weight, *gate_up);
-      b.kernels->swiglu(*gate_up, *out);
+      b.kernels->swiglu(*gate_up, nullptr, *out);
       b.kernels->gate_up_swiglu(*in, *product.weight, *whole);
       expect_same_bits(b.rows_of(*out, rows).data(), b.rows_of(*whole, rows).data(), rows * columns, "swiglu differs from that of the whole product");
       b.kernels->add_adapters(*in, *product.product, *gate_up);
-      b.kernels->swiglu(*gate_up, *out);
+      b.kernels->swiglu(*gate_up, nullptr, *out);
       return b.rows_of(*out, rows);
     };
     expect_right_and_same_alone(product, random, columns, run, [&](int adapter, const Doubles& x, const float* out) {

@@ -42,7 +42,7 @@ void layers_that_do_nothing(const Device& device, Random& random) {
     if (slot.matrix)
       fill_shifted(slot, slot.name == "head" ? 1 : 0);
     else
-      slot.kernels.upload(*slot.vector, std::vector<float>(size_t(size), 1).data());
+      slot.kernels.upload(*slot.vector, 0, size, std::vector<float>(size_t(size), 1).data());
   const int token = random.between(1, size - 1);
   const StepResult result = model->step(greedy_batch({{{3, token}, 0, {1}, true}}), not_cancelled);
   expect(result.tokens == std::vector<int32_t>({2, token - 1}), "the token before");

@@ -52,7 +52,7 @@ struct Bench {
   RandomVector vector(int columns) {
     const Floats values = random_rows(1, columns);
     RandomVector result = {kernels->make_vector(columns), Doubles(values.begin(), values.end())};
-    kernels->upload(*result.made, values.data());
+    kernels->upload(*result.made, 0, columns, values.data());
     return result;
   }
 

@@ -29,6 +29,8 @@ export const identity: Architecture = {
       rms_norm_eps: 1e-5,
       layer_norm_eps: 0,
       exact_gelu: false,
+      attention_bias: false,
+      mlp_bias: false,
       tied_embeddings: false,
       ...nothing,
     }

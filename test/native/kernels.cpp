@@ -169,7 +169,7 @@ void rms_norm_is_right(const Device& device, Random& random) {
     const int columns = b.shape.hidden_size;
     const Floats x = b.random_rows(count, columns), w = b.random_rows(1, columns);
     auto weight = b.kernels->make_vector(columns);
-    b.kernels->upload(*weight, w.data());
+    b.kernels->upload(*weight, 0, columns, w.data());
     b.begin(count);
     auto out = b.poisoned(columns), last = b.poisoned(columns);
     const auto in = b.activations(count, columns, x);
@@ -223,6 +223,32 @@ void biases_are_added(const Device& device, Random& random) {
   }
 }
 
+void gate_and_up_have_biases(const Device& device, Random& random) {
+  for (const int count : {1, 7, 50}) {
+    Bench b(device, random);
+    const int columns = random.between(1, 200), inputs = random.between(1, 100);
+    Doubles w;
+    const auto weight = b.matrix(2 * columns, inputs, MatrixLayout::gate_up, w);
+    const auto gate_bias = b.vector(columns), up_bias = b.vector(columns);
+    const Floats x = b.random_rows(count, inputs);
+    b.begin(count);
+    auto gate_up = b.poisoned(2 * columns), out = b.poisoned(columns);
+    b.kernels->project(*b.activations(count, inputs, x), *weight, *gate_up);
+    const GateUpBias bias = {*gate_bias.made, *up_bias.made};
+    b.kernels->swiglu(*gate_up, &bias, *out);
+    const Floats got = b.rows_of(*out, count);
+    for (int row = 0; row < count; row++) {
+      const Doubles of_row = row_of(x, row, inputs), sums = multiply(w, of_row, 2 * columns);
+      for (int i = 0; i < columns; i++) {
+        const double gate = sums[i] + gate_bias.values[i], up = sums[columns + i] + up_bias.values[i];
+        const double gate_size = size_of_product(w, of_row, i) + std::abs(gate_bias.values[i]);
+        const double up_size = size_of_product(w, of_row, columns + i) + std::abs(up_bias.values[i]);
+        b.expect_near(got[row * columns + i], gate / (1 + std::exp(-gate)) * up, (gate_size + 1) * (up_size + 1), "swiglu with biases");
+      }
+    }
+  }
+}
+
 void gelu_is_right(const Device& device, Random& random) {
   for (const bool is_exact : {false, true})
     for (const int count : {1, 7, 50}) {
@@ -252,7 +278,7 @@ void gelu_is_right_far_out(const Device& device, Random& random) {
     const Floats x = {-1e4f, -300, -30, -12, -5, -1, -0.0f, 0, 1e-6f, 1, 5, 12, 30, 300, 1e4f};
     const int columns = int(x.size());
     auto zero = b.kernels->make_vector(columns);
-    b.kernels->upload(*zero, Floats(x.size(), 0).data());
+    b.kernels->upload(*zero, 0, columns, Floats(x.size(), 0).data());
     b.begin(1);
     auto out = b.poisoned(columns);
     b.kernels->gelu(*b.activations(1, columns, x), *zero, *out);
@@ -318,6 +344,7 @@ std::vector<Test> kernel_tests(const Device& device) {
       on("rms norm is right, for all tokens and for sampled rows", rms_norm_is_right),
       on("layer norm is right, for all tokens and for sampled rows", layer_norm_is_right),
       on("biases are added", biases_are_added),
+      on("gate and up have their biases before swiglu", gate_and_up_have_biases),
       on("gelu is right, by tanh and exact", gelu_is_right),
       on("gelu is right far from zero", gelu_is_right_far_out),
       on("positions are added exactly", positions_are_added_exactly),

@@ -22,7 +22,10 @@ inline void place_llama_tensor(TensorSource& tensor, const ModelShape& shape) {
       {"self_attn.k_proj", {"qkv", queries}},      {"self_attn.v_proj", {"qkv", queries + keys}},
       {"self_attn.o_proj", {"attention_out", 0}},  {"post_attention_layernorm", {"mlp_norm", 0}},
       {"mlp.gate_proj", {"gate_up", 0}},           {"mlp.up_proj", {"gate_up", shape.intermediate_size}},
-      {"mlp.down_proj", {"down", 0}}};
+      {"mlp.down_proj", {"down", 0}},              {"self_attn.q_proj.bias", {"qkv_bias", 0}},
+      {"self_attn.k_proj.bias", {"qkv_bias", queries}}, {"self_attn.v_proj.bias", {"qkv_bias", queries + keys}},
+      {"self_attn.o_proj.bias", {"attention_out_bias", 0}}, {"mlp.gate_proj.bias", {"gate_bias", 0}},
+      {"mlp.up_proj.bias", {"up_bias", 0}},        {"mlp.down_proj.bias", {"down_bias", 0}}};
   const std::string layers = "model.layers.";
   const std::string stem = tensor.name.substr(0, tensor.name.rfind(".weight"));
   if (!stem.starts_with(layers)) {

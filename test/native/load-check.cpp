@@ -53,8 +53,8 @@ class HeapKernels : public Kernels {
   void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write, const float*) override {
     write(0, rows, static_cast<HeapMatrix&>(to).values.data() + int64_t(first_row) * to.inputs);
   }
-  void upload(Vector& to, const float* values) override {
-    std::memcpy(static_cast<HeapVector&>(to).values.data(), values, size_t(to.columns) * sizeof(float));
+  void upload(Vector& to, int first, int count, const float* values) override {
+    std::memcpy(static_cast<HeapVector&>(to).values.data() + first, values, size_t(count) * sizeof(float));
   }
 
   std::unique_ptr<Activations> make_activations(int rows_max, int columns, Share) override {
@@ -89,7 +89,7 @@ class HeapKernels : public Kernels {
   void project_add(const Activations&, const Matrix&, Activations&) override { std::abort(); }
   void add_bias(const Vector&, Activations&) override { std::abort(); }
   void gate_up_swiglu(const Activations&, const Matrix&, Activations&) override { std::abort(); }
-  void swiglu(const Activations&, Activations&) override { std::abort(); }
+  void swiglu(const Activations&, const GateUpBias*, Activations&) override { std::abort(); }
   void add_adapters(const Activations&, const AdapterProduct&, Activations&) override { std::abort(); }
   void gelu(const Activations&, const Vector&, Activations&) override { std::abort(); }
   void logits(const Activations&, const Matrix&, int, Activations&) override { std::abort(); }
@@ -200,6 +200,7 @@ class FuzzModel {
     shape.context_tokens = 64;
     shape.rope_theta = 10000;
     shape.rms_norm_eps = 1e-5;
+    shape.attention_bias = shape.mlp_bias = true;
     add("model.embed_tokens.weight", {37, 12});
     for (int layer = 0; layer < shape.layers; layer++) add_layer("model.layers." + std::to_string(layer) + ".");
     add("model.norm.weight", {12});
@@ -242,6 +243,13 @@ class FuzzModel {
     add(prefix + "mlp.gate_proj.weight", {20, 12});
     add(prefix + "mlp.up_proj.weight", {20, 12});
     add(prefix + "mlp.down_proj.weight", {12, 20});
+    add(prefix + "self_attn.q_proj.bias", {24});
+    add(prefix + "self_attn.k_proj.bias", {12});
+    add(prefix + "self_attn.v_proj.bias", {12});
+    add(prefix + "self_attn.o_proj.bias", {12});
+    add(prefix + "mlp.gate_proj.bias", {20});
+    add(prefix + "mlp.up_proj.bias", {20});
+    add(prefix + "mlp.down_proj.bias", {12});
   }
 
   void change(Case& c, std::vector<uint8_t>& bytes, Random& random) {

@@ -38,20 +38,30 @@ void round_row_to_fp8(double* row, int inputs) {
 
 namespace {
 
-void round_head_to_fp8(double* head, int size) {
+void round_head_to_fp8(double* head, int size, CacheTies* ties) {
   double largest = 0, scale = std::ldexp(1.0, -14);
   for (int i = 0; i < size; i++) largest = std::max(largest, std::min(std::abs(head[i]), 61440.0));
   while (448 * scale < largest) scale *= 2;
-  for (int i = 0; i < size; i++) head[i] = rounded_to_fp8(std::clamp(head[i], -61440.0, 61440.0) / scale) * scale;
+  const auto rounded = [&](double value) { return rounded_to_fp8(std::clamp(value, -61440.0, 61440.0) / scale) * scale; };
+  for (int i = 0; i < size; i++) {
+    const double nearest = rounded(head[i]);
+    if (ties == nullptr) {
+      head[i] = nearest;
+      continue;
+    }
+    const double below = rounded(head[i] - ties->nearness * largest), above = rounded(head[i] + ties->nearness * largest);
+    const bool is_tie = below != above, is_turned = is_tie && ties->count++ % ties->groups == ties->turned;
+    head[i] = !is_turned ? nearest : below != nearest ? below : above;
+  }
 }
 
 }  // namespace
 
-void round_to_cache(Doubles& values, const ModelShape& shape) {
+void round_to_cache(Doubles& values, const ModelShape& shape, CacheTies* ties) {
   if (shape.kv_cache == KvFormat::fp16)
     std::transform(values.begin(), values.end(), values.begin(), rounded_to_half);
   else
-    for (size_t head = 0; head < values.size(); head += shape.head_size) round_head_to_fp8(&values[head], shape.head_size);
+    for (size_t head = 0; head < values.size(); head += shape.head_size) round_head_to_fp8(&values[head], shape.head_size, ties);
 }
 
 Doubles multiply(const Doubles& w, const Doubles& x, int outputs) {
@@ -120,6 +130,8 @@ ModelShape random_shape(Random& random, int ranks) {
   shape.rope_scaling_factor = random.one_of<double>({1, 2.5});
   shape.rms_norm_eps = 1e-5;
   shape.tied_embeddings = random.between(0, 1) == 1;
+  shape.attention_bias = random.between(0, 2) == 0;
+  shape.mlp_bias = random.between(0, 2) == 0;
   if (ranks == 1) return shape;
   shape.kv_heads = random.one_of<int>({1, ranks, 2 * ranks});
   shape.heads = std::lcm(shape.kv_heads, ranks) * random.between(1, 2);
@@ -179,6 +191,18 @@ RandomModel random_model(const ModelShape& shape, Random& random) {
     add(prefix + "mlp.gate_proj.weight", {inner, hidden}, 0, by_hidden);
     add(prefix + "mlp.up_proj.weight", {inner, hidden}, 0, by_hidden);
     add(prefix + "mlp.down_proj.weight", {hidden, inner}, 0, 1 / std::sqrt(float(inner)));
+    const auto add_bias = [&](const std::string& product, int64_t outputs) { add(prefix + product + ".bias", {outputs}, 0, 0.2f); };
+    if (shape.attention_bias) {
+      add_bias("self_attn.q_proj", queries);
+      add_bias("self_attn.k_proj", keys);
+      add_bias("self_attn.v_proj", keys);
+      add_bias("self_attn.o_proj", hidden);
+    }
+    if (shape.mlp_bias) {
+      add_bias("mlp.gate_proj", inner);
+      add_bias("mlp.up_proj", inner);
+      add_bias("mlp.down_proj", hidden);
+    }
   }
   add("model.norm.weight", {hidden}, 1, 0.2f);
   if (!shape.tied_embeddings) add("lm_head.weight", {shape.vocab_size, hidden}, 0, by_hidden);
@@ -249,8 +273,8 @@ Doubles attend(const ModelShape& shape, const Doubles& q, const std::vector<Doub
 // One sequence's forward pass with whole-history attention.
 class GptBigCodeReference {
  public:
-  explicit GptBigCodeReference(const RandomModel& model)
-      : shape_(model.shape), keys_(model.shape.layers), values_(model.shape.layers) {
+  GptBigCodeReference(const RandomModel& model, CacheTies* ties)
+      : shape_(model.shape), ties_(ties), keys_(model.shape.layers), values_(model.shape.layers) {
     for (const auto& [name, values] : model.tensors) tensors_[name] = Doubles(values.begin(), values.end());
   }
 
@@ -284,7 +308,7 @@ class GptBigCodeReference {
     const auto keys = qkv.begin() + shape_.heads * shape_.head_size, values = keys + shape_.head_size;
     keys_[layer].emplace_back(keys, values);
     values_[layer].emplace_back(values, qkv.end());
-    for (auto* cached : {&keys_[layer].back(), &values_[layer].back()}) round_to_cache(*cached, shape_);
+    for (auto* cached : {&keys_[layer].back(), &values_[layer].back()}) round_to_cache(*cached, shape_, ties_);
     add(x, product(prefix + "attention_out", attend(shape_, qkv, keys_[layer], values_[layer])));
     Doubles inner = product(prefix + "up", norm(prefix + "mlp_norm", x));
     for (double& value : inner) value = gelu(value, shape_.exact_gelu);
@@ -292,6 +316,7 @@ class GptBigCodeReference {
   }
 
   const ModelShape shape_;
+  CacheTies* const ties_;
   std::map<std::string, Doubles> tensors_;
   std::vector<std::vector<Doubles>> keys_, values_;  // (layers, positions, head_size)
   int position_ = 0;
@@ -299,8 +324,8 @@ class GptBigCodeReference {
 
 class LlamaReference {
  public:
-  explicit LlamaReference(const RandomModel& model)
-      : shape_(model.shape), keys_(model.shape.layers), values_(model.shape.layers) {
+  LlamaReference(const RandomModel& model, CacheTies* ties)
+      : shape_(model.shape), ties_(ties), keys_(model.shape.layers), values_(model.shape.layers) {
     for (const auto& [name, values] : model.tensors) tensors_[name] = Doubles(values.begin(), values.end());
   }
 
@@ -319,31 +344,40 @@ class LlamaReference {
     return tensors_.at("model.layers." + std::to_string(layer) + "." + name + ".weight");
   }
 
+  // With its bias, where it has one.
+  Doubles product(int layer, const std::string& name, const Doubles& x, int outputs) {
+    Doubles out = multiply(tensor(layer, name), x, outputs);
+    const auto bias = tensors_.find("model.layers." + std::to_string(layer) + "." + name + ".bias");
+    if (bias != tensors_.end()) add(out, bias->second);
+    return out;
+  }
+
   void run_layer(int layer, Doubles& x) {
     const Doubles normed = rms_normalize(x, tensor(layer, "input_layernorm"), shape_.rms_norm_eps);
-    add(x, multiply(tensor(layer, "self_attn.o_proj"), attend(layer, normed), shape_.hidden_size));
+    add(x, product(layer, "self_attn.o_proj", attend(layer, normed), shape_.hidden_size));
     const Doubles second = rms_normalize(x, tensor(layer, "post_attention_layernorm"), shape_.rms_norm_eps);
-    Doubles inner = multiply(tensor(layer, "mlp.gate_proj"), second, shape_.intermediate_size);
-    const Doubles up = multiply(tensor(layer, "mlp.up_proj"), second, shape_.intermediate_size);
+    Doubles inner = product(layer, "mlp.gate_proj", second, shape_.intermediate_size);
+    const Doubles up = product(layer, "mlp.up_proj", second, shape_.intermediate_size);
     for (size_t i = 0; i < inner.size(); i++) inner[i] = inner[i] / (1 + std::exp(-inner[i])) * up[i];
-    add(x, multiply(tensor(layer, "mlp.down_proj"), inner, shape_.hidden_size));
+    add(x, product(layer, "mlp.down_proj", inner, shape_.hidden_size));
   }
 
   Doubles attend(int layer, const Doubles& normed) {
     const int size = shape_.head_size;
-    Doubles q = multiply(tensor(layer, "self_attn.q_proj"), normed, shape_.heads * size);
-    Doubles k = multiply(tensor(layer, "self_attn.k_proj"), normed, shape_.kv_heads * size);
-    Doubles v = multiply(tensor(layer, "self_attn.v_proj"), normed, shape_.kv_heads * size);
+    Doubles q = product(layer, "self_attn.q_proj", normed, shape_.heads * size);
+    Doubles k = product(layer, "self_attn.k_proj", normed, shape_.kv_heads * size);
+    Doubles v = product(layer, "self_attn.v_proj", normed, shape_.kv_heads * size);
     for (int head = 0; head < shape_.heads; head++) rotate_half(&q[head * size], shape_, position_);
     for (int head = 0; head < shape_.kv_heads; head++) rotate_half(&k[head * size], shape_, position_);
-    round_to_cache(k, shape_);
-    round_to_cache(v, shape_);
+    round_to_cache(k, shape_, ties_);
+    round_to_cache(v, shape_, ties_);
     keys_[layer].push_back(k);
     values_[layer].push_back(v);
     return test::attend(shape_, q, keys_[layer], values_[layer]);
   }
 
   const ModelShape shape_;
+  CacheTies* const ties_;
   std::map<std::string, Doubles> tensors_;
   std::vector<std::vector<Doubles>> keys_, values_;  // (layers, positions, kv_heads * head_size)
   int position_ = 0;
@@ -351,13 +385,13 @@ class LlamaReference {
 
 }  // namespace
 
-std::vector<Doubles> reference_logits(const RandomModel& model, const std::vector<int32_t>& tokens) {
+std::vector<Doubles> reference_logits(const RandomModel& model, const std::vector<int32_t>& tokens, CacheTies* ties) {
   const auto logits_by = [&](auto reference) {
     std::vector<Doubles> logits;
     for (const int32_t token : tokens) logits.push_back(reference.logits_after(token));
     return logits;
   };
-  return model.architecture == "llama" ? logits_by(LlamaReference(model)) : logits_by(GptBigCodeReference(model));
+  return model.architecture == "llama" ? logits_by(LlamaReference(model, ties)) : logits_by(GptBigCodeReference(model, ties));
 }
 
 ModelFile::ModelFile(const RandomModel& model, Dtype dtype) {

@@ -12,13 +12,21 @@ namespace ziya::test {
 
 using Doubles = std::vector<double>;
 
+// Values of an fp8 cache so near the middle between two codes that a device may take the other one: a sixteenth of such a value.
+struct CacheTies {
+  double nearness = 0;  // relative to the largest value of the head
+  int groups = 1;
+  int turned = -1;    // the group that is rounded to the other side
+  int64_t count = 0;  // found
+};
+
 // value as fp16 keeps it, computed in another way than the engine does.
 double rounded_to_half(double value);
 // The same of E4M3; and a row of weights (inputs) as fp8 keeps it.
 double rounded_to_fp8(double value);
 void round_row_to_fp8(double* row, int inputs);
 // Heads (heads, head_size) of a token's keys or values, as the cache keeps them.
-void round_to_cache(Doubles& values, const ModelShape& shape);
+void round_to_cache(Doubles& values, const ModelShape& shape, CacheTies* ties = nullptr);
 
 // out (outputs) = w (outputs, inputs) * x (inputs)
 Doubles multiply(const Doubles& w, const Doubles& x, int outputs);
@@ -46,7 +54,7 @@ RandomModel as_computed(RandomModel model);
 RandomModel random_gpt_bigcode(const ModelShape& shape, Random& random);  // what is a Llama's of the shape is left out
 
 // The logits (vocab) after each of the tokens.
-std::vector<Doubles> reference_logits(const RandomModel& model, const std::vector<int32_t>& tokens);
+std::vector<Doubles> reference_logits(const RandomModel& model, const std::vector<int32_t>& tokens, CacheTies* ties = nullptr);
 
 // A file with the model's tensors in one type, removed with the object.
 class ModelFile {

@@ -41,6 +41,8 @@ function fakeShape(vocab_size: number, context_tokens: number) {
     rms_norm_eps: 1e-5,
     layer_norm_eps: 0,
     exact_gelu: false,
+    attention_bias: false,
+    mlp_bias: false,
     tied_embeddings: false,
   }
   return { architecture: 'llama', vocab_size, context_tokens, ...network, ...numbers }

@@ -50,8 +50,10 @@ def fill(maker):
             refused="config_unsupported_architecture")
     variant("a quantized model", dict(quantization_config=dict(quant_method="gptq", bits=4, group_size=128)),
             refused="config_unsupported_quantization")
-    variant("biases of the attention", dict(attention_bias=True), refused="config_invalid")
-    variant("biases of the MLP", dict(mlp_bias=True), refused="config_invalid")
+    variant("biases of the attention", dict(attention_bias=True))
+    variant("biases of the MLP, and heads that share keys", dict(mlp_bias=True, num_key_value_heads=2))
+    variant("biases of both, tied", dict(attention_bias=True, mlp_bias=True, tie_word_embeddings=True))
+    variant("biases that are no truth", dict(attention_bias="yes"), refused="config_invalid")
     variant("no biases, said twice", dict(attention_bias=False, mlp_bias=False))
     variant("another activation", dict(hidden_act="gelu"), refused="config_invalid")
     variant("an activation by its other name", dict(hidden_act="swish"))

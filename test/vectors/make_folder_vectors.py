@@ -56,6 +56,9 @@ def tensors_of(config, rows, extra=(), omit=(), head_is_embedding=False):
                    layer + "self_attn.v_proj.weight": (kv * head, hidden), layer + "self_attn.o_proj.weight": (hidden, heads * head),
                    layer + "mlp.gate_proj.weight": (inner, hidden), layer + "mlp.up_proj.weight": (inner, hidden),
                    layer + "mlp.down_proj.weight": (hidden, inner)}
+        biased = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"] if config.get("attention_bias") is True else []
+        biased += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"] if config.get("mlp_bias") is True else []
+        shapes |= {f"{layer}{name}.bias": shapes[f"{layer}{name}.weight"][:1] for name in biased}
     shapes |= {name: tuple(shape) for name, shape in extra}
     made = {name: torch.from_numpy(values(name, shape, SEED)) for name, shape in shapes.items() if name not in omit}
     if rows > 512 and "lm_head.weight" in made:  # what no piece of the base has is never the best

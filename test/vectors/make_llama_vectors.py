@@ -52,6 +52,12 @@ CONFIGURATIONS = [
     ("heads of ten values", "bin", "F16", 1, dict(
         vocab_size=331, hidden_size=50, intermediate_size=77, num_hidden_layers=4, num_attention_heads=5, num_key_value_heads=5,
         rope_theta=100000.0, rope_scaling=dict(type="linear", factor=2.0))),
+    ("biases in attention and MLP, tied, as in Granite's code models", "safetensors", "BF16", 2, dict(
+        vocab_size=490, hidden_size=80, intermediate_size=208, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=1,
+        rope_theta=10000000.0, attention_bias=True, mlp_bias=True, tie_word_embeddings=True)),
+    ("biases in attention alone", "bin", "F16", 1, dict(
+        vocab_size=300, hidden_size=72, intermediate_size=130, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=3,
+        attention_bias=True)),
 ]
 DEFAULTS = dict(
     architectures=["LlamaForCausalLM"], max_position_embeddings=256, rope_theta=10000.0, rms_norm_eps=1e-5,

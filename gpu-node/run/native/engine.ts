@@ -28,6 +28,8 @@ export interface ModelShape {
   rms_norm_eps: number
   layer_norm_eps: number
   exact_gelu: boolean // by the error function; else by the tanh that approximates it
+  attention_bias: boolean // of a llama's four products there; gpt_bigcode always has them
+  mlp_bias: boolean // of its three
   tied_embeddings: boolean
 }
 

@@ -93,8 +93,8 @@ struct Bodies {
   // out = gelu(x + bias), by the error function or by tanh; count is a multiple of width.
   void (*gelu)(const float* x, const float* bias, int count, bool is_exact, float* out);
 
-  // out = silu(gate) * up, whose panels alternate; count is a multiple of width.
-  void (*swiglu)(const float* gate_up, int count, float* out);
+  // out = silu(gate) * up, whose panels alternate, each with its bias added where there are biases; count is a multiple of width.
+  void (*swiglu)(const float* gate_up, const float* gate_bias, const float* up_bias, int count, float* out);
 
   void (*shrink)(const ShrinkArgs& args, int rank_begin, int rank_end);
   void (*expand)(const ExpandArgs& args, int panel_begin, int panel_end);

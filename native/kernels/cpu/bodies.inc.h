@@ -314,8 +314,12 @@ void gelu(const float* x, const float* bias, int count, bool is_exact, float* ou
   }
 }
 
-void swiglu(const float* gate_up, int count, float* out) {
-  for (int i = 0; i < count; i += width) store(out + i, mul(silu(load(gate_up + 2 * i)), load(gate_up + 2 * i + width)));
+void swiglu(const float* gate_up, const float* gate_bias, const float* up_bias, int count, float* out) {
+  for (int i = 0; i < count; i += width) {
+    Floats gate = load(gate_up + 2 * i), up = load(gate_up + 2 * i + width);
+    if (gate_bias != nullptr) gate = add(gate, load(gate_bias + i)), up = add(up, load(up_bias + i));
+    store(out + i, mul(silu(gate), up));
+  }
 }
 
 // R tokens and K ranks. Each sum is of the even vectors and of the odd ones.

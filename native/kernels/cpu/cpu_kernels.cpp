@@ -55,7 +55,7 @@ class CpuKernels : public Kernels {
   std::unique_ptr<AdapterProduct> make_adapter_product(const Matrix& weight, const std::vector<AdapterPart>& parts) override;
 
   void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write, const float* scales) override;
-  void upload(Vector& to, const float* values) override;
+  void upload(Vector& to, int first, int count, const float* values) override;
   void upload(Activations& to, int rows, const float* values) override;
   void download(const Activations& from, int rows, float* values) override;
 
@@ -81,9 +81,9 @@ class CpuKernels : public Kernels {
   void attention(const Activations& qkv, const KvLayer& kv, Activations& out) override;
   void project(const Activations& in, const Matrix& weight, Activations& out) override;
   void project_add(const Activations& in, const Matrix& weight, Activations& residual) override;
-  void add_bias(const Vector& bias, Activations& residual) override;
+  void add_bias(const Vector& bias, Activations& out) override;
   void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) override;
-  void swiglu(const Activations& gate_up, Activations& out) override;
+  void swiglu(const Activations& gate_up, const GateUpBias* bias, Activations& out) override;
   void add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) override;
   void gelu(const Activations& in, const Vector& bias, Activations& out) override;
   void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) override;
@@ -271,8 +271,8 @@ void CpuKernels::upload_rows(Matrix& to, int first_row, int rows, const WriteRow
   pack_rows(matrix, first_row, rows, fp16.get());
 }
 
-void CpuKernels::upload(Vector& to, const float* values) {
-  std::copy(values, values + to.columns, static_cast<CpuVector&>(to).values.data());
+void CpuKernels::upload(Vector& to, int first, int count, const float* values) {
+  std::copy_n(values, count, static_cast<CpuVector&>(to).values.data() + first);
 }
 
 void CpuKernels::upload(Activations& to, int rows, const float* values) {
@@ -593,9 +593,9 @@ void CpuKernels::project_add(const Activations& in, const Matrix& weight, Activa
   matmul(in, weight, tokens(), residual, Epilogue::add);
 }
 
-void CpuKernels::add_bias(const Vector& bias, Activations& residual) {
+void CpuKernels::add_bias(const Vector& bias, Activations& out) {
   each_token([&](int64_t token) {
-    float* row = cpu(residual).row(token);
+    float* row = cpu(out).row(token);
     for (int i = 0; i < bias.columns; i++) row[i] += cpu(bias)[i];
   });
 }
@@ -604,9 +604,11 @@ void CpuKernels::gate_up_swiglu(const Activations& in, const Matrix& weight, Act
   matmul(in, weight, tokens(), out, Epilogue::swiglu);
 }
 
-void CpuKernels::swiglu(const Activations& gate_up, Activations& out) {
+void CpuKernels::swiglu(const Activations& gate_up, const GateUpBias* bias, Activations& out) {
   const int padded = int(round_up(out.columns, bodies_.width));
-  each_token([&](int64_t token) { bodies_.swiglu(cpu(gate_up).row(token), padded, cpu(out).row(token)); });
+  const float* gate_bias = bias ? cpu(bias->gate) : nullptr;
+  const float* up_bias = bias ? cpu(bias->up) : nullptr;
+  each_token([&](int64_t token) { bodies_.swiglu(cpu(gate_up).row(token), gate_bias, up_bias, padded, cpu(out).row(token)); });
 }
 
 void CpuKernels::add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) {

@@ -174,7 +174,7 @@ class CudaKernels : public Kernels {
   std::unique_ptr<AdapterProduct> make_adapter_product(const Matrix& weight, const std::vector<AdapterPart>& parts) override;
 
   void upload_rows(Matrix& to, int first_row, int rows, const WriteRows& write, const float* scales) override;
-  void upload(Vector& to, const float* values) override;
+  void upload(Vector& to, int first, int count, const float* values) override;
   void upload(Activations& to, int rows, const float* values) override;
   void download(const Activations& from, int rows, float* values) override;
 
@@ -214,7 +214,7 @@ class CudaKernels : public Kernels {
   void project_add(const Activations& in, const Matrix& weight, Activations& residual) override;
   void add_bias(const Vector& bias, Activations& residual) override;
   void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) override;
-  void swiglu(const Activations& gate_up, Activations& out) override;
+  void swiglu(const Activations& gate_up, const GateUpBias* bias, Activations& out) override;
   void add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) override;
   void gelu(const Activations& in, const Vector& bias, Activations& out) override;
   void logits(const Activations& in, const Matrix& weight, int rows, Activations& out) override;
@@ -444,11 +444,11 @@ std::unique_ptr<AdapterProduct> CudaKernels::make_adapter_product(const Matrix& 
   return product;
 }
 
-void CudaKernels::upload(Vector& to, const float* values) {
+void CudaKernels::upload(Vector& to, int first, int count, const float* values) {
   device_.select();
   const std::lock_guard lock(upload_mutex_);
   const auto& memory = static_cast<CudaVector&>(to).memory;
-  check(cudaMemcpyAsync(memory.as<float>(), values, to.columns * sizeof(float), cudaMemcpyHostToDevice, stream_),
+  check(cudaMemcpyAsync(memory.as<float>() + first, values, count * sizeof(float), cudaMemcpyHostToDevice, stream_),
         "a copy of weights");
   stream_.synchronize();
 }
@@ -744,16 +744,17 @@ void CudaKernels::project_add(const Activations& in, const Matrix& weight, Activ
   multiply(Epilogue::add, in, weight, tokens(), own(residual).view());
 }
 
-void CudaKernels::add_bias(const Vector& bias, Activations& residual) {
-  ZIYA_DEVICE::add_bias(own(bias), tokens(), own(residual).view(), stream_);
+void CudaKernels::add_bias(const Vector& bias, Activations& out) {
+  ZIYA_DEVICE::add_bias(own(bias), tokens(), own(out).view(), stream_);
 }
 
 void CudaKernels::gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) {
   multiply(Epilogue::swiglu, in, weight, tokens(), write_as(out, true));
 }
 
-void CudaKernels::swiglu(const Activations& gate_up, Activations& out) {
-  ZIYA_DEVICE::swiglu(own(gate_up).view(), tokens(), write_as(out, true), stream_);
+void CudaKernels::swiglu(const Activations& gate_up, const GateUpBias* bias, Activations& out) {
+  const GateUpBiasView biases = bias ? GateUpBiasView{own(bias->gate), own(bias->up)} : GateUpBiasView{};
+  ZIYA_DEVICE::swiglu(own(gate_up).view(), biases, tokens(), write_as(out, true), stream_);
 }
 
 void CudaKernels::add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) {

@@ -9,6 +9,7 @@ import { newGate } from '../../support/gate.ts'
 import { type Caller, chatBody, errorOf, model, startWithCaller, type TestGateway } from '../../support/gateway.ts'
 import { bodySha256 } from '../../support/generate.ts'
 import { issuer } from '../../support/keys.ts'
+import { readText } from '../../support/read-text.ts'
 import { eventually } from '../../support/stack.ts'
 
 let gateway: TestGateway
@@ -246,7 +247,7 @@ describe('the client gets', () => {
     gateway.node.options.after_chunk = gate.pass
     const response = await caller.post('/v1/completions', { ...completion, stream: true })
     const reader = response.body!.getReader()
-    const first = new TextDecoder().decode((await reader.read()).value) // while the node has made no other
+    const first = await readText(reader) // while the node has made no other
     expect(first.match(/^data: /gm)).toHaveLength(1)
     gate.open()
     while (!(await reader.read()).done);
@@ -477,7 +478,7 @@ describe('a client that leaves', () => {
     const leave = new AbortController()
     const response = await caller.post('/v1/completions', { ...completion, stream: true }, { signal: leave.signal })
     const request_id = response.headers.get('x-request-id')!
-    await response.body!.getReader().read()
+    await readText(response.body!.getReader())
     leave.abort()
     await eventually(async () => (gateway.node.aborted_count > before ? true : null))
     const usage = await eventually(async () => {

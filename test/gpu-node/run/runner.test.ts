@@ -25,6 +25,7 @@ import { nodeConfig } from '../../support/native-runner.ts'
 import { eventually } from '../../support/patience.ts'
 import { ledgerFindings, startTestPostgres, type TestPostgres } from '../../support/postgres.ts'
 import { seededRandom } from '../../support/random.ts'
+import { readText } from '../../support/read-text.ts'
 
 const STEP_MS = 10
 const GENERATION_MS_MAX = 600_000 // of wrangler.toml
@@ -168,7 +169,7 @@ describe('through the real gateway, with a ticket and to the bill', () => {
     const response = await post({ prompt: 'one', max_tokens: ENDLESS, stream: true }, leave.signal)
     const reader = response.body!.getReader()
     await holdAfter(5)
-    await reader.read()
+    await readText(reader)
     leave.abort()
     await eventually(async () => (runner.load.running === 0 ? true : null))
     const { completion_tokens, delivered_tokens, outcome } = await bill(idOf(response))
@@ -337,7 +338,7 @@ describe('through the real gateway, with a ticket and to the bill', () => {
   test('a run that fails alone ends with an error, and the runner goes on', async () => {
     const failing = await post({ prompt: 'one', max_tokens: ENDLESS, stream: true })
     const reader = failing.body!.getReader()
-    await reader.read()
+    await readText(reader)
     await holdAfter(5)
     runner.failRuns()
     runner.is_held = false

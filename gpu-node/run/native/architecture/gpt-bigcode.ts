@@ -73,6 +73,8 @@ function shapeOf(config: Config): ModelShape {
     rms_norm_eps: 0,
     layer_norm_eps: config.layer_norm_epsilon,
     exact_gelu: EXACT_GELU.includes(config.activation_function),
+    attention_bias: true,
+    mlp_bias: true,
     tied_embeddings: config.tie_word_embeddings ?? true,
   }
 }

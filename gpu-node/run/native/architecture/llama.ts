@@ -39,6 +39,8 @@ const configSchema = z.looseObject({
   rope_parameters: positions.nullish(), // both of these in one, as transformers 5 writes them
   rms_norm_eps: z.number().positive().lt(1),
   tie_word_embeddings: z.boolean().nullish(),
+  attention_bias: z.boolean().nullish(),
+  mlp_bias: z.boolean().nullish(),
   hidden_act: z.string().nullish(),
 })
 
@@ -51,8 +53,6 @@ type Positions = z.infer<typeof positions>
  */
 const NEUTRAL: Record<string, readonly unknown[]> = {
   hidden_act: ['silu', 'swish'],
-  attention_bias: [false],
-  mlp_bias: [false],
   bias: [false],
   use_bias: [false],
   qkv_bias: [false],
@@ -105,6 +105,8 @@ function shapeOf(config: Config, told: ToldConfig): ModelShape {
     rms_norm_eps: config.rms_norm_eps,
     layer_norm_eps: 0,
     exact_gelu: false,
+    attention_bias: config.attention_bias ?? false,
+    mlp_bias: config.mlp_bias ?? false,
     tied_embeddings: config.tie_word_embeddings ?? false,
   }
 }
@@ -183,20 +185,32 @@ function layerTensors(shape: ModelShape, i: number): SlotTensor[] {
   const query_size = shape.heads * shape.head_size
   const kv_size = shape.kv_heads * shape.head_size
   const tensor = (name: string, size: number[], slot: string, first_row = 0): SlotTensor => ({
-    name: `model.layers.${i}.${name}.weight`,
+    name: `model.layers.${i}.${name}`,
     shape: size,
     slot: `layer.${i}.${slot}`,
     first_row,
   })
-  return [
-    tensor('input_layernorm', [hidden_size], 'attention_norm'),
-    tensor('self_attn.q_proj', [query_size, hidden_size], 'qkv'),
-    tensor('self_attn.k_proj', [kv_size, hidden_size], 'qkv', query_size),
-    tensor('self_attn.v_proj', [kv_size, hidden_size], 'qkv', query_size + kv_size),
-    tensor('self_attn.o_proj', [hidden_size, query_size], 'attention_out'),
-    tensor('post_attention_layernorm', [hidden_size], 'mlp_norm'),
-    tensor('mlp.gate_proj', [intermediate_size, hidden_size], 'gate_up'),
-    tensor('mlp.up_proj', [intermediate_size, hidden_size], 'gate_up', intermediate_size),
-    tensor('mlp.down_proj', [hidden_size, intermediate_size], 'down'),
+  const weights = [
+    tensor('input_layernorm.weight', [hidden_size], 'attention_norm'),
+    tensor('self_attn.q_proj.weight', [query_size, hidden_size], 'qkv'),
+    tensor('self_attn.k_proj.weight', [kv_size, hidden_size], 'qkv', query_size),
+    tensor('self_attn.v_proj.weight', [kv_size, hidden_size], 'qkv', query_size + kv_size),
+    tensor('self_attn.o_proj.weight', [hidden_size, query_size], 'attention_out'),
+    tensor('post_attention_layernorm.weight', [hidden_size], 'mlp_norm'),
+    tensor('mlp.gate_proj.weight', [intermediate_size, hidden_size], 'gate_up'),
+    tensor('mlp.up_proj.weight', [intermediate_size, hidden_size], 'gate_up', intermediate_size),
+    tensor('mlp.down_proj.weight', [hidden_size, intermediate_size], 'down'),
   ]
+  const attention_biases = [
+    tensor('self_attn.q_proj.bias', [query_size], 'qkv_bias'),
+    tensor('self_attn.k_proj.bias', [kv_size], 'qkv_bias', query_size),
+    tensor('self_attn.v_proj.bias', [kv_size], 'qkv_bias', query_size + kv_size),
+    tensor('self_attn.o_proj.bias', [hidden_size], 'attention_out_bias'),
+  ]
+  const mlp_biases = [
+    tensor('mlp.gate_proj.bias', [intermediate_size], 'gate_bias'),
+    tensor('mlp.up_proj.bias', [intermediate_size], 'up_bias'),
+    tensor('mlp.down_proj.bias', [hidden_size], 'down_bias'),
+  ]
+  return [...weights, ...(shape.attention_bias ? attention_biases : []), ...(shape.mlp_bias ? mlp_biases : [])]
 }

@@ -1121,8 +1121,9 @@ refuses('config.json', [
       'config_unsupported_architecture',
     ],
   ),
-  ['has biases in attention', config({ attention_bias: true }), 'config_invalid'],
-  ['has biases in the MLP', config({ mlp_bias: true }), 'config_invalid'],
+  ['has biases in attention that no file has', config({ attention_bias: true }), 'weights_missing_tensor'],
+  ['has biases in the MLP that no file has', config({ mlp_bias: true }), 'weights_missing_tensor'],
+  ['has biases by a number', config({ attention_bias: 1 }), 'config_invalid'],
   ['has another activation', config({ hidden_act: 'gelu' }), 'config_invalid'],
   ['is tied by a text', config({ tie_word_embeddings: 'yes' }), 'config_invalid'],
   ...[1.5, 'x', [[2]], {}].map(

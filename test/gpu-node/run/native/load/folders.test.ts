@@ -93,6 +93,8 @@ interface Sizes {
   num_attention_heads: number
   num_key_value_heads?: number | null
   head_dim?: number
+  attention_bias?: boolean | string
+  mlp_bias?: boolean
 }
 
 const BASE: Sizes = { hidden_size: 64, num_attention_heads: 4 }
@@ -119,18 +121,25 @@ function shapesOf(config: Sizes, rows: number): Record<string, number[]> {
   const { hidden_size: hidden, num_attention_heads: heads } = config
   const head = config.head_dim ?? Math.floor(hidden / heads)
   const kv_heads = config.num_key_value_heads ?? heads
-  const layer = (i: number): [string, number[]][] =>
-    Object.entries({
-      input_layernorm: [hidden],
-      post_attention_layernorm: [hidden],
-      'self_attn.q_proj': [heads * head, hidden],
-      'self_attn.k_proj': [kv_heads * head, hidden],
-      'self_attn.v_proj': [kv_heads * head, hidden],
-      'self_attn.o_proj': [hidden, heads * head],
-      'mlp.gate_proj': [MLP, hidden],
-      'mlp.up_proj': [MLP, hidden],
-      'mlp.down_proj': [hidden, MLP],
-    }).map(([name, shape]) => [`model.layers.${i}.${name}.weight`, shape])
+  const norms = { input_layernorm: [hidden], post_attention_layernorm: [hidden] }
+  const attention = {
+    'self_attn.q_proj': [heads * head, hidden],
+    'self_attn.k_proj': [kv_heads * head, hidden],
+    'self_attn.v_proj': [kv_heads * head, hidden],
+    'self_attn.o_proj': [hidden, heads * head],
+  }
+  const mlp = { 'mlp.gate_proj': [MLP, hidden], 'mlp.up_proj': [MLP, hidden], 'mlp.down_proj': [hidden, MLP] }
+  const biased = { ...(config.attention_bias === true ? attention : {}), ...(config.mlp_bias === true ? mlp : {}) }
+  const layer = (i: number): [string, number[]][] => [
+    ...Object.entries({ ...norms, ...attention, ...mlp }).map(([name, shape]): [string, number[]] => [
+      `model.layers.${i}.${name}.weight`,
+      shape,
+    ]),
+    ...Object.entries(biased).map(([name, [outputs]]): [string, number[]] => [
+      `model.layers.${i}.${name}.bias`,
+      [outputs!],
+    ]),
+  ]
   return {
     'model.embed_tokens.weight': [rows, hidden],
     'model.norm.weight': [hidden],

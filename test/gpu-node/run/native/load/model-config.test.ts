@@ -20,6 +20,8 @@ test('a config gives the shape of the network', () => {
     rms_norm_eps: 1e-5,
     layer_norm_eps: 0,
     exact_gelu: false,
+    attention_bias: false,
+    mlp_bias: false,
     tied_embeddings: false,
   })
 })
@@ -63,7 +65,7 @@ test.each([
   ['no architecture', { architectures: undefined }, 'config_unsupported_architecture'],
   ['yarn', { rope_scaling: { type: 'yarn', factor: 4 } }, 'config_unsupported_rope_scaling'],
   ['a linear scaling without a factor', { rope_scaling: { type: 'linear' } }, 'config_unsupported_rope_scaling'],
-  ['biases', { attention_bias: true }, 'config_invalid'],
+  ['biases that are no truth', { attention_bias: 'yes' }, 'config_invalid'],
   ['another activation', { hidden_act: 'gelu' }, 'config_invalid'],
   ['heads that kv heads do not divide', { num_key_value_heads: 3, num_attention_heads: 4 }, 'config_invalid'],
   ['heads of a fractional size', { hidden_size: 9 }, 'config_invalid'],
