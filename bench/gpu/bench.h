@@ -92,7 +92,7 @@ inline void fill(Kernels& kernels, Matrix& matrix) {
 inline void fill(const Weights& weights) {
   for (const WeightSlot& slot : weights.slots()) {
     if (slot.matrix) fill(slot.kernels, *slot.matrix);
-    else slot.kernels.upload(*slot.vector, std::vector<float>(slot.columns(), 1.0f).data());
+    else slot.kernels.upload(*slot.vector, 0, slot.rows(), std::vector<float>(slot.rows(), 1.0f).data());
   }
 }
 

@@ -43,7 +43,7 @@ class Operands {
         in_(kernels.make_activations(rows_max, product.inputs)),
         out_(kernels.make_activations(rows_max, product.use == Use::swiglu ? product.outputs / 2 : product.outputs)) {
     fill(kernels, *weight_);
-    kernels.upload(*ones_, std::vector<float>(product.inputs, 1).data());
+    kernels.upload(*ones_, 0, product.inputs, std::vector<float>(product.inputs, 1).data());
     std::vector<float> values(size_t(rows_max) * product.inputs);
     for (size_t i = 0; i < values.size(); i++) values[i] = float(int(i * 2654435761u >> 8) % 2001 - 1000) * 1e-3f;
     kernels.upload(*raw_, rows_max, values.data());

@@ -15,8 +15,8 @@ With StarCoder's published vocabulary, which is in llama.cpp's history: `git sho
 
 and the test as above. The vocabulary is not ours to pass on.
 
-Each variant has its tokenizer.json, trained here from HumanEval and random texts: with the splitters of StarCoder, of GPT-2, and with
-numerals in runs. `classes` has a hash of what the splitters see in every code point.
+Each variant has its tokenizer.json, trained here from HumanEval and random texts: with the splitters of StarCoder, of GPT-2, with
+numerals in runs, and with those of Llama 3 and DeepSeek Coder. `classes` has a hash of what the splitters see in every code point.
 """
 
 import argparse
@@ -29,7 +29,7 @@ import gguf
 import tokenizers
 from make_tokenizer_json_vectors import received
 from make_tokenizer_vectors import random_text
-from tokenizers import AddedToken, Tokenizer, decoders, pre_tokenizers, trainers
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, pre_tokenizers, trainers
 from tokenizers.models import BPE
 
 # Those of StarCoder, in its order.
@@ -43,17 +43,33 @@ SPLITTERS = {
     "gpt2": words,
     "numerals in runs": lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=False), words()]),
 }
+spelled = lambda: pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+isolated = lambda expression: pre_tokenizers.Split(Regex(expression), "isolated")
+LLAMA_3 = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+DEEPSEEK_CODER = ["[\r\n]", r"\s?\p{L}+", r"\s?\p{P}+", "[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"]
+# Their vectors have texts of their own, so that those before stay as they are.
+OTHER_SPLITTERS = {
+    "llama 3": lambda: pre_tokenizers.Sequence([isolated(LLAMA_3), spelled()]),
+    "deepseek coder": lambda: pre_tokenizers.Sequence(
+        [*map(isolated, DEEPSEEK_CODER), pre_tokenizers.Digits(individual_digits=True), spelled()]),
+}
 CODE_POINTS = [chr(point) for point in range(0x110000) if not 0xD800 <= point <= 0xDFFF]
 INSERTS = ["<fim_prefix>", "<|endoftext|>", "<|cut|>", " <|cut|> ", "<|cut|><|cut|>"]
 CONTRACTIONS = ["'s", "'t", "'re", "'ve", "'m", "'ll", "'d", "''s", " 's", "'S", "x's1", "'l", "'r", "'", "''"]
 SPACES = [" ", "  ", "   ", "\n", "\n\n", "\t", "\r\n", " \n ", "\x85", "\xa0", "\u3000", "\ufeff", "\u180e", "\u2028", "\u200b", "\x1c"]
+MORE = ["'LL", "'Re", "'\u017f", "\u017f", "!\n\n", "  \n x", "\r", "\n\r", " \r", "\u00ab", "\u2014", " \u3001", "\u30fc", "\ud55c\uae00", " \uac00", "\u0915\u0940", " \u0e01",
+        "$", "^^", " +", "1234567", "\u4e2d\u6587\u5b57", "\u9fa6", "\U00010ed0", "\U0002b73b", "\U00011de3", " _x", "a_b", "\t\tif"]
 NUMERALS = ["1", "12", " 1", "½", "²", "Ⅷ", "٣", "一", "१२", "1.5e10", "x1", "1x", "\U0001d7d9"]
 
 
-def text_of(rng):
+def text_of(rng, more=()):
     parts = [random_text(rng)]
     for _ in range(rng.randint(0, 6)):
         parts.append(rng.choice(rng.choice([CONTRACTIONS, SPACES, NUMERALS, ["a", "def", "é", "中", "(", "_", "😀"]])))
+    if more:
+        parts += rng.sample(more, rng.randint(0, 5))
     rng.shuffle(parts)
     return received("".join(parts))
 
@@ -101,8 +117,18 @@ def published(path):
     return tokenizer
 
 
-def case(tokenizer, rng):
-    text = text_of(rng)
+def with_whole_words(tokenizer, rng):
+    """The same whose words are pieces whatever merges make of them; a third of the merges is not there."""
+    saved = json.loads(tokenizer.to_str())
+    saved["model"]["ignore_merges"] = True
+    saved["model"]["merges"] = [merge for merge in saved["model"]["merges"] if rng.random() < 0.67]
+    tokenizer = Tokenizer.from_str(json.dumps(saved))
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+def case(tokenizer, rng, more=()):
+    text = text_of(rng, more)
     if rng.random() < 0.3:
         at = rng.randint(0, len(text))
         text = text[:at] + rng.choice(INSERTS) + text[at:]
@@ -110,9 +136,9 @@ def case(tokenizer, rng):
     return {"text": text, "ids": ids, "decoded": tokenizer.decode(ids)}
 
 
-def variant_of(name, tokenizer, count, rng):
+def variant_of(name, tokenizer, count, rng, more=()):
     saved = json.loads(tokenizer.to_str())
-    return {"variant": name, "tokenizer": saved, "cases": [case(tokenizer, rng) for _ in range(count)]}
+    return {"variant": name, "tokenizer": saved, "cases": [case(tokenizer, rng, more) for _ in range(count)]}
 
 
 def class_of(character):
@@ -138,6 +164,9 @@ def main():
         variants = [variant_of(name, trained(SPLITTERS[name], arguments.pieces, rng), arguments.count, rng) for name in SPLITTERS]
         rare = lacking(trained(SPLITTERS["starcoder"], arguments.pieces, rng), ["\u4e2d", "\U00050000"])
         variants.append(variant_of("some bytes without a piece", rare, arguments.count, rng))
+        others = {name: trained(splitter, arguments.pieces, rng) for name, splitter in OTHER_SPLITTERS.items()}
+        others["llama 3, whole words"] = with_whole_words(others["llama 3"], rng)
+        variants += [variant_of(name, tokenizer, arguments.count, rng, MORE) for name, tokenizer in others.items()]
     classes = "".join(map(class_of, CODE_POINTS))
     vectors = {
         "made_by": f"make_byte_level_vectors.py --pieces {arguments.pieces} --count {arguments.count} --seed {arguments.seed}, tokenizers {tokenizers.__version__}",

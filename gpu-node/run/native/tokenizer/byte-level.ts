@@ -1,35 +1,56 @@
 // Byte-level BPE, as GPT-2 brought it: a text falls into words, whose UTF-8 bytes are spelled in an alphabet of 256 letters, and pieces are
 // texts of that alphabet. So nothing is unknown, and no word's tokens depend on another's. This file has the alphabet and the words.
 
-/** How a text falls into words before its bytes merge. */
-export interface WordRule {
-  /** Numerals are apart from what is around them, each alone or in runs; null where only GPT-2's own rule holds. */
-  numerals: 'each_alone' | 'in_runs' | null
-}
+/** How a text falls into words before its bytes merge: by one splitter after the other, each of which splits what those before it left. */
+export type WordRule = readonly Splitter[]
+
+export type Splitter = keyof typeof SPLITTERS
 
 // ── words
 
-// What Unicode 17 calls letters and numerals, and the expressions of Hugging Face's tokenizers 0.23, which know Unicode 16, do not.
+// What Unicode 17 calls letters, numerals and punctuation, and the expressions of Hugging Face's tokenizers 0.23, which know Unicode 16, do not.
 const NEWER_LETTERS = String.raw`\u088f\u0c5c\u0cdc\ua7ce\ua7cf\ua7d2\ua7d4\ua7f1\u{10940}-\u{10959}\u{10ec5}-\u{10ec7}\u{11db0}-\u{11ddb}\u{16ea0}-\u{16eb8}\u{16ebb}-\u{16ed3}\u{16ff2}\u{16ff3}\u{187f8}-\u{187ff}\u{18d09}-\u{18d1e}\u{18d80}-\u{18df2}\u{1e6c0}-\u{1e6de}\u{1e6e0}-\u{1e6e2}\u{1e6e4}\u{1e6e5}\u{1e6e7}-\u{1e6ed}\u{1e6f0}-\u{1e6f4}\u{1e6fe}\u{1e6ff}\u{2b73a}-\u{2b73f}\u{2cea2}-\u{2cead}\u{323b0}-\u{33479}`
 const NEWER_NUMERALS = String.raw`\u{11de0}-\u{11de9}\u{16ff4}-\u{16ff6}`
+const NEWER_PUNCTUATION = String.raw`\u{10ed0}`
 const SPACE = String.raw`\p{White_Space}` // not JavaScript's \s, which has U+FEFF and lacks U+0085
 const LETTER = String.raw`[\p{L}--[${NEWER_LETTERS}]]`
 const NUMERAL = String.raw`[\p{N}--[${NEWER_NUMERALS}]]`
 const OTHER = String.raw`[[^${SPACE}\p{L}\p{N}][${NEWER_LETTERS}${NEWER_NUMERALS}]]`
 
-const WORDS = new RegExp(
-  `'s|'t|'re|'ve|'m|'ll|'d| ?${LETTER}+| ?${NUMERAL}+| ?${OTHER}+|${SPACE}+(?!${String.raw`\P{White_Space}`})|${SPACE}+`,
-  'gv',
-)
-const NUMERALS_APART = {
-  each_alone: /\p{N}|\P{N}+/gu,
-  in_runs: /\p{N}+|\P{N}+/gu,
-}
+const PUNCTUATION = String.raw`[\p{P}--[${NEWER_PUNCTUATION}]]`
+const SPACES = `${SPACE}+(?!${String.raw`\P{White_Space}`})|${SPACE}+`
+
+// What each of them finds is a word, and what lies between two of those is one.
+const SPLITTERS = {
+  gpt2: new RegExp(`'s|'t|'re|'ve|'m|'ll|'d| ?${LETTER}+| ?${NUMERAL}+| ?${OTHER}+|${SPACES}`, 'gv'),
+  llama3: new RegExp(
+    `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[[^\r\n\\p{L}\\p{N}][${NEWER_LETTERS}${NEWER_NUMERALS}]]?${LETTER}+|${NUMERAL}{1,3}` +
+      `| ?${OTHER}+[\r\n]*|${SPACE}*[\r\n]+|${SPACES}`,
+    'gv',
+  ),
+  line_ends: /[\r\n]/g,
+  letters: new RegExp(`${SPACE}?${LETTER}+`, 'gv'),
+  punctuation: new RegExp(`${SPACE}?${PUNCTUATION}+`, 'gv'),
+  east_asian: /[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+/g,
+  numerals_each_alone: /\p{N}/gu,
+  numerals_in_runs: /\p{N}+/gu,
+} as const
 
 /** The words of a well-formed text, which together are the text. */
-export function wordsOf(text: string, { numerals }: WordRule): string[] {
-  if (numerals === null) return text.match(WORDS) ?? []
-  return (text.match(NUMERALS_APART[numerals]) ?? []).flatMap((part) => part.match(WORDS)!)
+export function wordsOf(text: string, rule: WordRule): string[] {
+  return rule.reduce((words, splitter) => words.flatMap((word) => split(word, SPLITTERS[splitter])), text ? [text] : [])
+}
+
+function split(text: string, expression: RegExp): string[] {
+  const words: string[] = []
+  let end = 0
+  for (const { 0: found, index } of text.matchAll(expression)) {
+    if (index > end) words.push(text.slice(end, index))
+    words.push(found)
+    end = index + found.length
+  }
+  if (end < text.length) words.push(text.slice(end))
+  return words
 }
 
 const KINDS = [
@@ -44,17 +65,18 @@ export function kindOf(character: string): 'letter' | 'numeral' | 'space' | 'oth
 }
 
 /**
- * Whether a word surely ends before this place of a well-formed text, whatever is around it: a run of letters, of numerals or of other
- * characters has ended, and no contraction such as 's may begin before it. (A run of spaces may end one earlier.)
+ * Whether a word surely ends before this place of a well-formed text, whatever is around it, by any rule: a run of letters or of numerals
+ * has ended; and by GPT-2's also one of other characters, where no contraction such as 's may begin before it. (A run of spaces may end
+ * one earlier.)
  */
-export function isBetweenWords(text: string, at: number): boolean {
+export function isBetweenWords(text: string, at: number, rule: WordRule): boolean {
   const behind = text.codePointAt(at)!
   if (isLowSurrogate(behind)) return false
   const begin = isLowSurrogate(text.charCodeAt(at - 1)) ? at - 2 : at - 1
   const before = text.slice(begin, at)
   const left = kindOf(before)
   if (left === 'space' || left === kindOf(String.fromCodePoint(behind))) return false
-  return left !== 'other' || before !== "'"
+  return left !== 'other' || (rule.includes('gpt2') && before !== "'")
 }
 
 function isLowSurrogate(unit: number): boolean {

@@ -36,6 +36,8 @@ export interface TokenizerModel {
   remove_extra_whitespaces: boolean
   /** Where pieces spell bytes instead of text: how a text falls into the words whose bytes merge. */
   word_rule: WordRule | null
+  /** A word that is a piece is that piece, whatever merges would make of it. */
+  takes_whole_words: boolean
   merges: MergeTable | null // null: any neighbours whose text is a piece merge, by its score
 }
 
@@ -67,6 +69,7 @@ export function parseTokenizerModel(bytes: Uint8Array): TokenizerModel {
     is_metaspace: false,
     remove_extra_whitespaces: numberOf(normalizer, 4, 1) !== 0,
     word_rule: null,
+    takes_whole_words: false,
     merges: null,
   }
 }

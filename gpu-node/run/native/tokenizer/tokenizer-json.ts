@@ -6,7 +6,7 @@ import * as z from 'zod'
 import { repeatedKey } from '../json-keys.ts'
 import { ModelError } from '../model-error.ts'
 import { type AddedToken, addedTokensOf, withAdded } from './added-tokens.ts'
-import { letterOf, type WordRule } from './byte-level.ts'
+import { letterOf, type Splitter, type WordRule } from './byte-level.ts'
 import type { MergeTable } from './merge.ts'
 import {
   bytePiece,
@@ -39,6 +39,7 @@ export function parseTokenizerJson(json: string): TokenizerModel {
   const added = addedTokensOf(file.data.added_tokens ?? [])
   const word_rule = wordRuleOf(pre_tokenizer)
   if (word_rule) return byteLevelModel(file.data, word_rule, added)
+  if (model.ignore_merges) throw unsupported(`ignore_merges ${brief(model.ignore_merges)} without words`)
   const prefix = prefixOf(normalizer, pre_tokenizer)
   if (!isMetaspace(decoder, prefix)) refuseOtherDecoder(decoder, prefix.add_dummy_prefix)
   const vocabulary = vocabularyOf(model.vocab, added)
@@ -48,7 +49,7 @@ export function parseTokenizerJson(json: string): TokenizerModel {
   const spelling = { unspelled: unspelledOf(model, pieces), unknown_surface: '', remove_extra_whitespaces: false }
   if (spelling.unspelled === 'bytes' && isMetaspace(decoder, prefix))
     throw unsupported('a decoder without ByteFallback')
-  const own = { pieces, ...spelling, ...prefix, word_rule: null, merges: null }
+  const own = { pieces, ...spelling, ...prefix, word_rule: null, takes_whole_words: false, merges: null }
   const whole = withAdded(own, [{ file: 'tokenizer.json', tokens: added }])
   if (spelling.unspelled === 'dropped' && whole.pieces.some(({ type }) => type === 'user_defined'))
     throw unsupported('a normalized added token beside a model that drops what it cannot spell')
@@ -62,20 +63,42 @@ function wordRuleOf(pre_tokenizer: unknown): WordRule | null {
   const steps = stepsOf(pre_tokenizer, 'pretokenizers').map((step) => Object(step) as Record<string, unknown>)
   const last = steps.pop()
   if (last?.type !== 'ByteLevel') return null
-  const [digits, ...others] = steps
-  const is_known = last.add_prefix_space === false && last.use_regex !== false && others.length === 0
-  if (!is_known || (digits && digits.type !== 'Digits')) throw unsupported(`the pre_tokenizer ${brief(pre_tokenizer)}`)
-  return { numerals: digits ? (digits.individual_digits === true ? 'each_alone' : 'in_runs') : null }
+  const splitters = steps.map(splitterOf)
+  if (last.use_regex !== false) splitters.push('gpt2')
+  const is_known = splitters.every((splitter) => splitter !== null) && splitters.length > 0
+  if (!is_known || last.add_prefix_space !== false) throw unsupported(`the pre_tokenizer ${brief(pre_tokenizer)}`)
+  return splitters
+}
+
+// Of Llama 3 and of DeepSeek Coder. Another expression is another splitter, however much it looks like one of these.
+const EXPRESSIONS: ReadonlyMap<string, Splitter> = new Map([
+  [
+    String.raw`(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+`,
+    'llama3',
+  ],
+  ['[\r\n]', 'line_ends'],
+  [String.raw`\s?\p{L}+`, 'letters'],
+  [String.raw`\s?\p{P}+`, 'punctuation'],
+  ['[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+', 'east_asian'],
+])
+
+/** Null where it is none that is known. */
+function splitterOf({ type, individual_digits, pattern, behavior, invert }: Record<string, unknown>): Splitter | null {
+  if (type === 'Digits') return individual_digits === true ? 'numerals_each_alone' : 'numerals_in_runs'
+  if (type !== 'Split' || behavior !== 'Isolated' || (invert ?? false) !== false) return null
+  const { Regex } = Object(pattern) as { Regex?: unknown }
+  return typeof Regex === 'string' ? (EXPRESSIONS.get(Regex) ?? null) : null
 }
 
 function byteLevelModel(file: z.infer<typeof fileSchema>, word_rule: WordRule, added: AddedToken[]): TokenizerModel {
   const { model, normalizer, decoder } = file
-  if (normalizer != null) throw unsupported(`the normalizer ${brief(normalizer)} beside a ByteLevel`)
+  if (normalizer != null && stepsOf(normalizer, 'normalizers').length > 0)
+    throw unsupported(`the normalizer ${brief(normalizer)} beside a ByteLevel`)
   if ((Object(decoder) as { type?: unknown }).type !== 'ByteLevel')
     throw unsupported(`the decoder ${brief(decoder)} beside a ByteLevel`)
   const pieces = vocabularyOf(model.vocab, added).map((text): Piece => ({ text, score: 0, type: 'normal' }))
   const unspelled = unspelledBytesOf(model, new Set(pieces.map(({ text }) => text)))
-  const own = { pieces, ...PLAIN, unspelled, word_rule, merges: null }
+  const own = { pieces, ...PLAIN, unspelled, word_rule, takes_whole_words: model.ignore_merges === true, merges: null }
   const whole = withAdded(own, [{ file: 'tokenizer.json', tokens: added }])
   return { ...whole, merges: mergesOf(model.merges, whole.pieces) }
 }
@@ -125,7 +148,7 @@ function parsed(json: string): unknown {
 
 function refuseOtherModels(model: Record<string, unknown>): void {
   if (model.type !== 'BPE') throw unsupported(`a model of type ${brief(model.type)}`)
-  for (const field of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix', 'ignore_merges'])
+  for (const field of ['dropout', 'continuing_subword_prefix', 'end_of_word_suffix'])
     if (model[field]) throw unsupported(`${field} ${brief(model[field])}`)
 }
 

@@ -2,7 +2,7 @@
 // tokenizers do for a model that says in which order pairs merge, of text or of bytes. Special pieces are never found in text: a caller that
 // writes "<s>" gets the tokens of three characters.
 
-import { bytesOfPiece, isBetweenWords, spelledBytes, wordsOf } from './byte-level.ts'
+import { bytesOfPiece, isBetweenWords, spelledBytes, type WordRule, wordsOf } from './byte-level.ts'
 import { type MergeTable, mergeSymbols } from './merge.ts'
 import {
   bytePiece,
@@ -66,7 +66,8 @@ export class Tokenizer {
     this.begin_id = begin_id === undefined ? (this.#ids.get(BEGIN) ?? null) : begin_id
     this.lone_id = this.begin_id ?? lone_id ?? this.specialId(BEGIN)
     const spell = (word: string) => this.#withoutDropped(spelledBytes(word))
-    this.#words = this.model.word_rule && new WordIds(this.#merges, this.#spellable, spell)
+    const of_words = { merges: this.#merges, ids: this.#spellable, takes_whole: this.model.takes_whole_words }
+    this.#words = this.model.word_rule && new WordIds(of_words, spell)
     this.#unknown_id = pieces.find(([, { type }]) => type === 'unknown')?.[0]
     const textsOf = (wanted: PieceType) =>
       this.model.pieces.filter(({ type }) => type === wanted).map(({ text, found_as = text }) => found_as)
@@ -253,12 +254,17 @@ class WordIds {
   readonly #merges: MergeTable
   readonly #ids: ReadonlyMap<string, number>
   readonly #spell: (word: string) => string
+  readonly #takes_whole: boolean // a word that is a piece, whatever merges would make of it
   readonly #known = new Map<string, readonly number[]>()
 
-  constructor(merges: MergeTable, ids: ReadonlyMap<string, number>, spell: (word: string) => string) {
+  constructor(
+    { merges, ids, takes_whole }: { merges: MergeTable; ids: ReadonlyMap<string, number>; takes_whole: boolean },
+    spell: (word: string) => string,
+  ) {
     this.#merges = merges
     this.#ids = ids
     this.#spell = spell
+    this.#takes_whole = takes_whole
   }
 
   idsOf(word: string): readonly number[] {
@@ -273,7 +279,7 @@ class WordIds {
 
   #merged(letters: string): number[] {
     const whole = this.#ids.get(letters)
-    if (whole !== undefined && letters.length === 1) return [whole]
+    if (whole !== undefined && (letters.length === 1 || this.#takes_whole)) return [whole]
     const starts = mergeSymbols(
       letters,
       Array.from(letters, (_, i) => i),
@@ -293,12 +299,11 @@ const NOTHING_FROZEN: ReadonlySet<number> = new Set()
 class Seams {
   readonly #neighbours = new Set<number>() // in pieces, as texts are spelled for them
   readonly #added: readonly string[] // they stand in the text itself, and a dummy prefix behind them
-  readonly #has_words: boolean
+  readonly #word_rule: WordRule | null
 
   constructor({ pieces, word_rule }: TokenizerModel) {
-    this.#has_words = word_rule !== null
-    if (!this.#has_words)
-      for (const { text, found_as = text, type } of pieces) if (type !== 'byte') this.#learn(found_as)
+    this.#word_rule = word_rule
+    if (!word_rule) for (const { text, found_as = text, type } of pieces) if (type !== 'byte') this.#learn(found_as)
     this.#added = pieces.filter(({ type }) => type === 'added').map(({ text, found_as = text }) => found_as)
     for (const text of this.#added) this.#learn(spelledSpaces(text))
   }
@@ -306,7 +311,7 @@ class Seams {
   isBetweenTokens(text: string, at: number): boolean {
     const [before, behind] = [at - 1, at].map((i) => unitOf(text, i)) as [number, number]
     if (this.#neighbours.has(before * 0x10000 + behind) || isLowSurrogate(behind)) return false
-    if (this.#has_words && !isBetweenWords(text, at)) return false
+    if (this.#word_rule && !isBetweenWords(text, at, this.#word_rule)) return false
     return !this.#added.some((added) => text.startsWith(added, at - added.length))
   }
 

@@ -6,7 +6,13 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, test } from 'vitest'
 import { tokenBytes } from '../../../../../gpu-node/run/native/grammar/vocabulary.ts'
-import { isBetweenWords, kindOf, letterOf, wordsOf } from '../../../../../gpu-node/run/native/tokenizer/byte-level.ts'
+import {
+  isBetweenWords,
+  kindOf,
+  letterOf,
+  type WordRule,
+  wordsOf,
+} from '../../../../../gpu-node/run/native/tokenizer/byte-level.ts'
 import { Detokenizer } from '../../../../../gpu-node/run/native/tokenizer/detokenizer.ts'
 import { encodePrompt } from '../../../../../gpu-node/run/native/tokenizer/encode-prompt.ts'
 import { Tokenizer } from '../../../../../gpu-node/run/native/tokenizer/tokenizer.ts'
@@ -28,6 +34,13 @@ const kept = read(join(import.meta.dirname, '../../../../vectors/byte-level.json
 const others = process.env.BYTE_LEVEL ? read(process.env.BYTE_LEVEL).variants : []
 const load = (file: object) => new Tokenizer(parseTokenizerJson(JSON.stringify(file)), null)
 const [starcoder] = kept.variants
+const RULES: WordRule[] = [
+  ['gpt2'],
+  ['numerals_each_alone', 'gpt2'],
+  ['numerals_in_runs', 'gpt2'],
+  ['llama3'],
+  ['line_ends', 'letters', 'punctuation', 'east_asian', 'numerals_each_alone'],
+]
 
 describe.each([...kept.variants, ...others])('$variant, $tokenizer.model.merges.length merges', (variant) => {
   const tokenizer = load(variant.tokenizer)
@@ -69,14 +82,14 @@ test('random texts come back whole, and their words are the text', () => {
   const tokenizer = load(starcoder!.tokenizer)
   for (let i = 0; i < 1000; i++) {
     const text = noisyText(random).toWellFormed()
-    for (const numerals of ['each_alone', 'in_runs', null] as const)
-      expect(wordsOf(text, { numerals }).join('')).toBe(text)
+    for (const rule of RULES) expect(wordsOf(text, rule).join('')).toBe(text)
     expect(Detokenizer.textOf(tokenizer, tokenizer.encode(text))).toBe(text)
   }
 })
 
 test('a word surely ends at no place where one may go on, and at others', () => {
-  const surely = (before: string, behind: string) => isBetweenWords(before + behind, before.length)
+  const surely = (before: string, behind: string, rule: WordRule = ['gpt2']) =>
+    isBetweenWords(before + behind, before.length, rule)
   for (const [before, behind] of [
     ["don'", 't'],
     ["'", 's'],
@@ -96,6 +109,8 @@ test('a word surely ends at no place where one may go on, and at others', () => 
     ['a', '.'],
   ])
     expect([before, behind, surely(before!, behind!)]).toEqual([before, behind, true])
+  expect(surely('(', 'a', ['llama3'])).toBe(false)
+  expect(surely('a', '(', ['llama3'])).toBe(true)
 })
 
 test('a long text is read from where a word surely begins', () => {
