@@ -30,7 +30,7 @@ done
 # The kernels' tests by what they are of, parts of names; @ is the device. A group is a process of its own, because an error of a kernel fails all
 # that its process does afterwards.
 declare -A groups=(
-  [copies]='@: embedding|@: rms norm|@: layer norm|@: biases|@: gelu|@: positions'
+  [copies]='@: embedding|@: rms norm|@: layer norm|@: biases|@: gate and up have|@: gelu|@: positions'
   [simple]='@, simple: '
   [gemm]='@: a product |@: gate, up|@: products as long'
   [fp8]='@: fp8 weights|@: fp8 products'

@@ -99,6 +99,9 @@ ziya::ModelShape shape_of(const Napi::Object& object) {
   shape.context_tokens = int_of(object, "context_tokens");
   shape.rope_theta = number_of(object, "rope_theta");
   shape.rope_scaling_factor = number_of(object, "rope_scaling_factor");
+  shape.rope_original_tokens = int_of(object, "rope_original_tokens");
+  shape.rope_low_turns = number_of(object, "rope_low_turns");
+  shape.rope_high_turns = number_of(object, "rope_high_turns");
   shape.rms_norm_eps = number_of(object, "rms_norm_eps");
   shape.layer_norm_eps = number_of(object, "layer_norm_eps");
   shape.exact_gelu = bool_of(object, "exact_gelu");

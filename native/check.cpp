@@ -201,6 +201,9 @@ void check_shape(const Architecture& architecture, const ModelShape& shape, cons
   require_shape(!shape.has_rope() || (std::isfinite(shape.rope_theta) && shape.rope_theta > 1), "rope_theta");
   require_shape(!shape.has_rope() || shape.has_attention(), "rope_theta");
   require_shape(std::isfinite(shape.rope_scaling_factor) && shape.rope_scaling_factor > 0, "rope_scaling_factor");
+  require_shape(shape.rope_original_tokens == 0 || is_dimension(shape.rope_original_tokens), "rope_original_tokens");
+  const bool has_turns = shape.rope_low_turns > 0 && shape.rope_low_turns < shape.rope_high_turns && std::isfinite(shape.rope_high_turns);
+  require_shape(shape.rope_original_tokens == 0 || has_turns, "rope_high_turns");
   require_shape(std::isfinite(shape.rms_norm_eps) && shape.rms_norm_eps >= 0, "rms_norm_eps");
   require_shape(std::isfinite(shape.layer_norm_eps) && shape.layer_norm_eps >= 0, "layer_norm_eps");
   require_shape(is_dimension(limits.batch_tokens_max), "batch_tokens_max");

@@ -34,7 +34,11 @@ struct ModelShape {
   int head_size = 0;
   int context_tokens = 0;
   double rope_theta = 0;           // 0 = positions do not rotate
-  double rope_scaling_factor = 1;  // linear; 1 is none
+  double rope_scaling_factor = 1;  // frequencies are divided by it; 1 is none
+  // Where this is not 0 only those frequencies are that make few turns in so many tokens: all below low_turns, part of those below high_turns.
+  int rope_original_tokens = 0;
+  double rope_low_turns = 0;
+  double rope_high_turns = 0;
   double rms_norm_eps = 0;
   double layer_norm_eps = 0;
   bool exact_gelu = false;  // by the error function; else by the tanh that approximates it

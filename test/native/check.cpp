@@ -211,6 +211,9 @@ void shapes_are_checked(Random&) {
   expect(code([](auto& s) { s.rope_theta = 0; }) == "bad_shape", "rope_theta");
   expect(code([](auto& s) { s.rope_theta = NAN; }) == "bad_shape", "rope_theta");
   expect(code([](auto& s) { s.rope_scaling_factor = 0; }) == "bad_shape", "rope_scaling_factor");
+  expect(code([](auto& s) { s.rope_original_tokens = -1, s.rope_low_turns = 1, s.rope_high_turns = 4; }) == "bad_shape", "rope_original_tokens");
+  expect(code([](auto& s) { s.rope_original_tokens = 64, s.rope_low_turns = 4, s.rope_high_turns = 4; }) == "bad_shape", "rope_high_turns");
+  expect(code([](auto& s) { s.rope_original_tokens = 64, s.rope_low_turns = 1, s.rope_high_turns = 4; }) == "", "turns");
   expect(code([](auto& s) { s.rms_norm_eps = -1; }) == "bad_shape", "rms_norm_eps");
   expect(code([](auto& s) { s.heads = s.kv_heads = s.head_size = 0; }) == "bad_shape", "a Llama has attention");
   expect(code([](auto& s) { s.intermediate_size = 0; }) == "bad_shape", "a Llama has an MLP");

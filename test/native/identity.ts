@@ -2,7 +2,7 @@
 // addon is native/build/ziya-test.node.
 
 import * as z from 'zod'
-import { type Architecture, dimension, parsed } from '../../gpu-node/run/native/architecture/architecture.ts'
+import { type Architecture, dimension, parsed, UNSCALED } from '../../gpu-node/run/native/architecture/architecture.ts'
 
 const configSchema = z.object({
   vocab_size: dimension,
@@ -11,7 +11,7 @@ const configSchema = z.object({
   max_position_embeddings: dimension,
 })
 
-const nothing = { intermediate_size: 0, heads: 0, kv_heads: 0, head_size: 0, rope_theta: 0, rope_scaling_factor: 1 }
+const nothing = { intermediate_size: 0, heads: 0, kv_heads: 0, head_size: 0, rope_theta: 0, ...UNSCALED }
 
 export const identity: Architecture = {
   config_names: ['IdentityForCausalLM'],

@@ -22,12 +22,21 @@ const by_test: Record<string, Broken[]> = {
     ['layer_norm', '(x[i] - mean, x[i] - mean, squares)', '(x[i], x[i], squares)'],
   ],
   'emulator: biases are': [['bias', 'row[i] += bias[i]', 'row[i] += bias[i - k]']],
+  'emulator: gate and up have': [
+    ['swiglu', 'bias.gate + k', 'bias.gate + k % 64'],
+    ['swiglu', 'bias.up + k', 'bias.gate + k'],
+  ],
   'emulator: gelu is right, by': [
     ['bias', 'load8(bias + k, biases)', 'load8(bias + k % 64, biases)'],
     ['bias', 'is_exact ? exact_gelu(sum) : tanh_gelu(sum)', 'tanh_gelu(sum)'],
   ],
   'emulator: positions are': [['positions', 'step.tokens[token].position', 'step.tokens[0].position']],
-  "emulator: a model's logits": [['place_qkv', 'is_query ? value * query_scale', 'is_query ? value']],
+  "emulator: a model's logits": [
+    ['place_qkv', 'is_query ? value * query_scale', 'is_query ? value'],
+    ['../rope', 'turns > high', 'turns > low'],
+    ['../../models/llama', 'if (bias != nullptr) kernels.add_bias(*bias, residual);', ''],
+    ['../../weights', 'upload(*to.vector, first, count', 'upload(*to.vector, 0, count'],
+  ],
   'emulator: queries': [['kv_store', 'place.position % block_tokens', 'place.position / block_tokens']],
   // Whose scale it is, and which number stands where.
   'emulator: fp8 cache: queries': [
@@ -228,10 +237,11 @@ const by_test: Record<string, Broken[]> = {
     ['../tensor_parallel', 'shape_.kv_heads * rank / ranks()', 'shape_.kv_heads * 0 / ranks()'],
     ['../tensor_parallel', 'even(size / 2, size / 2)', 'even(0, size / 2)'],
     ['../tensor_parallel', 'rows, ids.begin, of_rank', 'rows, 0, of_rank'],
+    ['../tensor_parallel', 'own_column + uploaded.begin - range.begin', 'uploaded.begin - range.begin'],
     [
       '../tensor_parallel',
-      'kernels.add_bias(of_rank(bias, rank), of_rank(residual, rank));',
-      'for (int i = 0; i < ranks(); i++) kernels.add_bias(of_rank(bias, rank), of_rank(residual, rank));',
+      'kernels.add_bias(of_rank(bias, rank), of_rank(out, rank));',
+      'for (int i = 0; i < ranks(); i++) kernels.add_bias(of_rank(bias, rank), of_rank(out, rank));',
     ],
     ['../tensor_parallel', '    ranks_[rank]->select();\n', ''],
     ['cuda_kernels', 'cudaStreamWaitEvent(stream_, sender.computed_, 0), "the parts', 'cudaGetLastError(), "the parts'],

@@ -92,10 +92,18 @@ double gelu(double x, bool is_exact) {
   return 0.5 * x * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (x + 0.044715 * x * x * x)));
 }
 
+double rotation(const ModelShape& shape, double frequency) {
+  const double divided = frequency / shape.rope_scaling_factor;
+  if (shape.rope_original_tokens == 0) return divided;
+  const double turns = shape.rope_original_tokens * frequency / (2 * std::numbers::pi);
+  const double share = std::clamp((turns - shape.rope_low_turns) / (shape.rope_high_turns - shape.rope_low_turns), 0.0, 1.0);
+  return divided + share * (frequency - divided);
+}
+
 void rotate_half(double* head, const ModelShape& shape, int position) {
   const int half = shape.head_size / 2;
   for (int i = 0; i < half; i++) {
-    const double frequency = std::pow(shape.rope_theta, -2.0 * i / shape.head_size) / shape.rope_scaling_factor;
+    const double frequency = rotation(shape, std::pow(shape.rope_theta, -2.0 * i / shape.head_size));
     const double cosine = std::cos(position * frequency), sine = std::sin(position * frequency);
     const double first = head[i], second = head[half + i];
     head[i] = first * cosine - second * sine;
@@ -128,6 +136,7 @@ ModelShape random_shape(Random& random, int ranks) {
   shape.context_tokens = 256;
   shape.rope_theta = random.one_of<double>({1e4, 1e6});
   shape.rope_scaling_factor = random.one_of<double>({1, 2.5});
+  if (random.between(0, 3) == 0) shape.rope_original_tokens = random.between(8, 100), shape.rope_low_turns = 1, shape.rope_high_turns = random.between(2, 4);
   shape.rms_norm_eps = 1e-5;
   shape.tied_embeddings = random.between(0, 1) == 1;
   shape.attention_bias = random.between(0, 2) == 0;
@@ -214,6 +223,7 @@ RandomModel random_gpt_bigcode(const ModelShape& llama, Random& random) {
   shape.kv_heads = 1;
   shape.rope_theta = 0;
   shape.rope_scaling_factor = 1;
+  shape.rope_original_tokens = 0;
   shape.rms_norm_eps = 0;
   shape.layer_norm_eps = 1e-5;
   shape.exact_gelu = random.between(0, 1) == 1;

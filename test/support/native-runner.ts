@@ -3,6 +3,7 @@
 
 import { readFileSync } from 'node:fs'
 import { type NodeConfig, readConfig } from '../../gpu-node/config.ts'
+import { UNSCALED } from '../../gpu-node/run/native/architecture/architecture.ts'
 import { NativeRunner } from '../../gpu-node/run/native/runner.ts'
 import { Tokenizer } from '../../gpu-node/run/native/tokenizer/tokenizer.ts'
 import { testData } from './data.ts'
@@ -37,7 +38,7 @@ function fakeShape(vocab_size: number, context_tokens: number) {
   const network = { hidden_size: 8, intermediate_size: 8, layers: 1, heads: 1, kv_heads: 1, head_size: 8 }
   const numbers = {
     rope_theta: 1e4,
-    rope_scaling_factor: 1,
+    ...UNSCALED,
     rms_norm_eps: 1e-5,
     layer_norm_eps: 0,
     exact_gelu: false,

@@ -18,6 +18,11 @@ def fill(maker):
     variant("rope_scaling has two names that differ", dict(rope_scaling=dict(type="linear", rope_type="default", factor=2)),
             refused="config_contradicts_itself")
     variant("rope_scaling is the default and has a factor", dict(rope_scaling=dict(rope_type="default", factor=8.0)))
+    llama_3 = dict(rope_type="llama3", factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=16)
+    variant("rope_scaling of Llama 3", dict(rope_scaling=llama_3))
+    variant("rope_scaling of Llama 3, as rope_parameters", dict(rope_theta=None, rope_parameters=dict(llama_3, rope_theta=500000.0)))
+    variant("rope_scaling of Llama 3 without its turns", dict(rope_scaling=dict(rope_type="llama3", factor=4.0)),
+            refused="config_unsupported_rope_scaling")
     variant("rope_parameters alone", dict(rope_theta=None, rope_parameters=dict(rope_type="default", rope_theta=500000.0)))
     variant("rope_parameters without a type", dict(rope_theta=None, rope_parameters=dict(rope_theta=500000.0)))
     variant("rope_parameters are linear", dict(rope_theta=None, rope_parameters=dict(rope_type="linear", rope_theta=20000.0, factor=2.0)))
@@ -30,7 +35,7 @@ def fill(maker):
             rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=2.0)))
     variant("rope_scaling beside rope_parameters, another factor", dict(rope_scaling=dict(rope_type="linear", factor=4.0),
             rope_parameters=dict(rope_type="linear", rope_theta=10000.0, factor=2.0)), refused="config_contradicts_itself")
-    for kind in ["yarn", "dynamic", "llama3", "longrope", "proportional", "su"]:
+    for kind in ["yarn", "dynamic", "longrope", "proportional", "su"]:
         variant(f"rope_scaling is {kind}", dict(rope_scaling=dict(rope_type=kind, factor=4.0, low_freq_factor=1.0, high_freq_factor=4.0,
                 original_max_position_embeddings=64)), refused="config_unsupported_rope_scaling")
     variant("linear, of a part of each head", dict(rope_scaling=dict(rope_type="linear", factor=2.0, partial_rotary_factor=0.5)),

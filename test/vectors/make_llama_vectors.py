@@ -58,6 +58,10 @@ CONFIGURATIONS = [
     ("biases in attention alone", "bin", "F16", 1, dict(
         vocab_size=300, hidden_size=72, intermediate_size=130, num_hidden_layers=2, num_attention_heads=6, num_key_value_heads=3,
         attention_bias=True)),
+    ("positions scaled as in Llama 3.1, a fourth of the context from before", "safetensors", "F32", 1, dict(
+        vocab_size=350, hidden_size=96, intermediate_size=224, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2,
+        rope_theta=500000.0, rope_scaling=dict(
+            rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0, original_max_position_embeddings=64))),
 ]
 DEFAULTS = dict(
     architectures=["LlamaForCausalLM"], max_position_embeddings=256, rope_theta=10000.0, rms_norm_eps=1e-5,
@@ -92,10 +96,8 @@ def values(name, shape, seed):
 
 def model_of(config, seed):
     hf = {k: v for k, v in config.items() if k not in ("rope_theta", "rope_scaling")}
-    scaling = config.get("rope_scaling")
-    rope = dict(rope_theta=config["rope_theta"], rope_type=scaling["type"] if scaling else "default")
-    if scaling:
-        rope["factor"] = scaling["factor"]
+    scaling = dict(config.get("rope_scaling") or dict(type="default"))
+    rope = dict(rope_theta=config["rope_theta"], rope_type=scaling.pop("type", None) or scaling.pop("rope_type"), **scaling)
     model = LlamaForCausalLM(LlamaConfig(**hf, rope_parameters=rope, attn_implementation="eager")).float().eval()
     return filled(model, config, seed)
 

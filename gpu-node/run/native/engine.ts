@@ -24,7 +24,11 @@ export interface ModelShape {
   head_size: number
   context_tokens: number
   rope_theta: number
-  rope_scaling_factor: number // linear; 1 = none
+  rope_scaling_factor: number // frequencies are divided by it; 1 = none
+  /** Where this is not 0 only those frequencies are that make few turns in so many tokens: all below low_turns, part of those below high_turns. */
+  rope_original_tokens: number
+  rope_low_turns: number
+  rope_high_turns: number
   rms_norm_eps: number
   layer_norm_eps: number
   exact_gelu: boolean // by the error function; else by the tanh that approximates it

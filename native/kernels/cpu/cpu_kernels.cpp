@@ -11,6 +11,7 @@
 #include "../../fp8.h"
 #include "../../half.h"
 #include "../kernels.h"
+#include "../rope.h"
 #include "bodies.h"
 #include "layout.h"
 #include "sample.h"
@@ -164,11 +165,7 @@ CpuKernels::CpuKernels(const ModelShape& shape, const StepLimits& limits, int th
     scratch_.emplace_back(floats * sizeof(float));
     samplers_.emplace_back(bodies, shape.vocab_size);
   }
-  for (int i = 0; shape.has_rope() && i < shape.head_size / 2; i++) {
-    const float exponent = float(2 * i) / float(shape.head_size);
-    const float frequency = 1.0f / float(std::pow(float(shape.rope_theta), exponent));
-    inverse_frequencies_.push_back(frequency / float(shape.rope_scaling_factor));
-  }
+  for (int i = 0; shape.has_rope() && i < shape.head_size / 2; i++) inverse_frequencies_.push_back(rope_frequency(shape, i));
   places_.reserve(limits.batch_tokens_max);
 }
 

@@ -14,6 +14,7 @@
 #include <mutex>
 
 #include "../../half.h"
+#include "../rope.h"
 #include "launchers.h"
 #include "memory.h"
 #include "step_descriptor.h"
@@ -313,13 +314,11 @@ CudaParts CudaKernels::possible(CudaParts wanted) const {
 
 CudaKernels::~CudaKernels() { CudaKernels::synchronize(); }
 
-// The angles are computed as the CPU computes them, so that both rotate by the same floats.
 void CudaKernels::upload_angles() {
   const int pairs = shape_.head_size / 2;
   std::vector<float> angles(size_t(shape_.context_tokens) * shape_.head_size);
   for (int pair = 0; pair < pairs; pair++) {
-    const float exponent = float(2 * pair) / float(shape_.head_size);
-    const float frequency = 1.0f / float(std::pow(float(shape_.rope_theta), exponent)) / float(shape_.rope_scaling_factor);
+    const float frequency = rope_frequency(shape_, pair);
     for (int position = 0; position < shape_.context_tokens; position++) {
       float* row = angles.data() + int64_t(position) * shape_.head_size;
       row[pair] = std::cos(float(position) * frequency);

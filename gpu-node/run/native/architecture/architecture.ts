@@ -31,6 +31,18 @@ export interface ToldConfig {
   rope_theta?: number | undefined
 }
 
+export type RopeScaling = Pick<
+  ModelShape,
+  'rope_scaling_factor' | 'rope_original_tokens' | 'rope_low_turns' | 'rope_high_turns'
+>
+
+export const UNSCALED: RopeScaling = {
+  rope_scaling_factor: 1,
+  rope_original_tokens: 0,
+  rope_low_turns: 0,
+  rope_high_turns: 0,
+}
+
 /** A tensor as it is published, and the rows of the slot that it is. */
 export interface SlotTensor {
   name: string

@@ -3,7 +3,15 @@
 
 import * as z from 'zod'
 import type { ModelShape } from '../engine.ts'
-import { type Architecture, dimension, invalid, parsed, refuseUnlessNeutral, type SlotTensor } from './architecture.ts'
+import {
+  type Architecture,
+  dimension,
+  invalid,
+  parsed,
+  refuseUnlessNeutral,
+  type SlotTensor,
+  UNSCALED,
+} from './architecture.ts'
 import { DIMENSION_MAX, HEAD_SIZE_MAX, HEADS_MAX, LAYERS_MAX } from './bounds.ts'
 
 const configSchema = z.looseObject({
@@ -69,7 +77,7 @@ function shapeOf(config: Config): ModelShape {
     ...headsOf(config),
     context_tokens: config.n_positions,
     rope_theta: 0,
-    rope_scaling_factor: 1,
+    ...UNSCALED,
     rms_norm_eps: 0,
     layer_norm_eps: config.layer_norm_epsilon,
     exact_gelu: EXACT_GELU.includes(config.activation_function),

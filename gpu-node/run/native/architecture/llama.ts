@@ -9,9 +9,11 @@ import {
   dimension,
   invalid,
   parsed,
+  type RopeScaling,
   refuseUnlessNeutral,
   type SlotTensor,
   type ToldConfig,
+  UNSCALED,
 } from './architecture.ts'
 import { DIMENSION_MAX, HEAD_SIZE_MAX, HEADS_MAX, LAYERS_MAX } from './bounds.ts'
 
@@ -21,6 +23,9 @@ const positions = z.looseObject({
   rope_type: z.unknown().optional(),
   type: z.unknown().optional(), // the older name
   factor: z.unknown().optional(),
+  low_freq_factor: z.unknown().optional(),
+  high_freq_factor: z.unknown().optional(),
+  original_max_position_embeddings: z.unknown().optional(),
   partial_rotary_factor: z.number().nullish(),
 })
 
@@ -134,7 +139,7 @@ function contextOf({ max_position_embeddings, max_sequence_length }: Config): nu
 
 // ── positions
 
-function ropeOf(config: Config, told: ToldConfig): Pick<ModelShape, 'rope_theta' | 'rope_scaling_factor'> {
+function ropeOf(config: Config, told: ToldConfig): RopeScaling & Pick<ModelShape, 'rope_theta'> {
   const written = [config.rope_scaling, config.rope_parameters].filter((one) => one != null)
   const thetas = [config.rope_theta, ...written.map(({ rope_theta }) => rope_theta)]
   const rope_theta = onlyOne('rope_theta', [...thetas, told.rope_theta])
@@ -144,22 +149,42 @@ function ropeOf(config: Config, told: ToldConfig): Pick<ModelShape, 'rope_theta'
       'config.json has no rope_theta; LLaMA 1 and 2 were trained with 10000: say --rope-theta 10000 for one, ' +
         'or add the value that the model was trained with',
     )
-  const factors = written.filter((one) => Object.keys(one).length > 0).map(ropeScalingFactor)
-  return { rope_theta, rope_scaling_factor: onlyOne('the factor that positions are divided by', factors) ?? 1 }
+  const scalings = written.filter((one) => Object.keys(one).length > 0).map(ropeScalingOf)
+  const one = onlyOne(
+    'how positions are scaled',
+    scalings.map((scaling) => JSON.stringify(scaling)),
+  )
+  return { rope_theta, ...(one === null ? UNSCALED : (JSON.parse(one) as RopeScaling)) }
 }
 
 const FACTOR_MAX = 1 << 20
 
-function ropeScalingFactor(scaling: Positions): number {
+function ropeScalingOf(scaling: Positions): RopeScaling {
   const { factor } = scaling
   const kind = onlyOne('rope_type', [scaling.rope_type, scaling.type]) ?? (factor == null ? 'default' : 'none')
   const is_whole = scaling.partial_rotary_factor == null || scaling.partial_rotary_factor === 1
-  if (kind === 'default' && is_whole) return 1
-  if (kind === 'linear' && is_whole && typeof factor === 'number' && factor >= 1 && factor <= FACTOR_MAX) return factor
+  if (kind === 'default' && is_whole) return UNSCALED
+  if (isNumber(factor) && factor >= 1 && factor <= FACTOR_MAX && is_whole) {
+    if (kind === 'linear') return { ...UNSCALED, rope_scaling_factor: factor }
+    const by_turns = kind === 'llama3' ? turnsOf(scaling) : null
+    if (by_turns) return { rope_scaling_factor: factor, ...by_turns }
+  }
   throw new ModelError(
     'config_unsupported_rope_scaling',
-    `config.json: rope_scaling ${JSON.stringify(scaling)} is not supported, only linear with a factor`,
+    `config.json: rope_scaling ${JSON.stringify(scaling)} is not supported, only linear with a factor, and llama3 with all of its four`,
   )
+}
+
+/** Those of Llama 3, where all of them are said and make sense. */
+function turnsOf(scaling: Positions): Omit<RopeScaling, 'rope_scaling_factor'> | null {
+  const { low_freq_factor: low, high_freq_factor: high, original_max_position_embeddings: tokens } = scaling
+  if (!isNumber(low) || !isNumber(high) || !isNumber(tokens)) return null
+  const makes_sense = low > 0 && low < high && Number.isInteger(tokens) && tokens > 0 && tokens <= DIMENSION_MAX
+  return makes_sense ? { rope_original_tokens: tokens, rope_low_turns: low, rope_high_turns: high } : null
+}
+
+function isNumber(value: unknown): value is number {
+  return typeof value === 'number' && Number.isFinite(value)
 }
 
 /** What is said of one thing in several places; null where nothing is. */

@@ -2,6 +2,14 @@ import { describe, expect, test } from 'vitest'
 import { modelConfig } from '../../../../../gpu-node/run/native/load/model-config.ts'
 import { tinyConfig } from '../../../../support/safetensors.ts'
 
+const LLAMA_3 = {
+  rope_type: 'llama3',
+  factor: 8,
+  low_freq_factor: 1,
+  high_freq_factor: 4,
+  original_max_position_embeddings: 8192,
+}
+
 const config = (changes: object = {}) => ({ ...tinyConfig, ...changes })
 
 test('a config gives the shape of the network', () => {
@@ -17,6 +25,9 @@ test('a config gives the shape of the network', () => {
     context_tokens: 64,
     rope_theta: 10000,
     rope_scaling_factor: 1,
+    rope_original_tokens: 0,
+    rope_low_turns: 0,
+    rope_high_turns: 0,
     rms_norm_eps: 1e-5,
     layer_norm_eps: 0,
     exact_gelu: false,
@@ -53,6 +64,16 @@ test.each([
   expect(modelConfig(config({ rope_scaling }), null).shape.rope_scaling_factor).toBe(factor)
 })
 
+test('rope_scaling of Llama 3 divides what turns slowly', () => {
+  const { shape } = modelConfig(config({ rope_scaling: LLAMA_3 }), null)
+  expect(shape).toMatchObject({
+    rope_scaling_factor: 8,
+    rope_original_tokens: 8192,
+    rope_low_turns: 1,
+    rope_high_turns: 4,
+  })
+})
+
 test('rope_parameters hold theta and scaling, as newer configs write them', () => {
   const rope_parameters = { rope_type: 'linear', factor: 2, rope_theta: 5e5 }
   const { shape } = modelConfig(config({ rope_theta: undefined, rope_parameters }), null)
@@ -64,6 +85,19 @@ test.each([
   ['another architecture', { architectures: ['GPT2LMHeadModel'] }, 'config_unsupported_architecture'],
   ['no architecture', { architectures: undefined }, 'config_unsupported_architecture'],
   ['yarn', { rope_scaling: { type: 'yarn', factor: 4 } }, 'config_unsupported_rope_scaling'],
+  ...Object.keys(LLAMA_3)
+    .filter((key) => key !== 'rope_type')
+    .map((key): [string, object, string] => [
+      `Llama 3's without ${key}`,
+      { rope_scaling: { ...LLAMA_3, [key]: undefined } },
+      'config_unsupported_rope_scaling',
+    ]),
+  [
+    "Llama 3's that contradicts itself",
+    { rope_scaling: LLAMA_3, rope_parameters: { ...LLAMA_3, high_freq_factor: 5 } },
+    'config_contradicts_itself',
+  ],
+  ["Llama 3's upside down", { rope_scaling: { ...LLAMA_3, low_freq_factor: 4 } }, 'config_unsupported_rope_scaling'],
   ['a linear scaling without a factor', { rope_scaling: { type: 'linear' } }, 'config_unsupported_rope_scaling'],
   ['biases that are no truth', { attention_bias: 'yes' }, 'config_invalid'],
   ['another activation', { hidden_act: 'gelu' }, 'config_invalid'],
