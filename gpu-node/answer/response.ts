@@ -101,6 +101,7 @@ class ResponseStream {
   readonly #output: Output
   #count = 0 // of events
   #is_open = false
+  #said = 0 // code points of text
   #held: readonly TokenLogprob[] = []
   #finish: Finish = { reason: 'length', stop: null, has_called: false } // where it is ended before it ends by itself
 
@@ -121,15 +122,18 @@ class ResponseStream {
     ])
   }
 
-  // What is held back may be text or the beginning of a call: its log-probabilities wait until that is known.
+  // What is held back may be text or the beginning of a call: its log-probabilities wait until that is known. A piece may let go what was
+  // held and hold back all that came with it.
   add(piece: Piece): ResponseEvent[] {
     if (piece.call) {
       this.#held = []
       return this.#say(piece)
     }
-    const logprobs = [...this.#held, ...(piece.logprobs ?? [])]
-    this.#held = piece.text === '' ? logprobs : []
-    return piece.text === '' ? [] : this.#say({ ...piece, logprobs })
+    this.#said += [...piece.text].length
+    const waiting = [...this.#held, ...(piece.logprobs ?? [])]
+    const isSaid = ({ offset }: TokenLogprob) => offset < this.#said
+    this.#held = waiting.filter((token) => !isSaid(token))
+    return piece.text === '' ? [] : this.#say({ ...piece, logprobs: waiting.filter(isSaid) })
   }
 
   finish(finish: Finish): ResponseEvent[] {

@@ -128,6 +128,22 @@ test('a stream ends with what the whole answer is, however it came and wherever 
   expect(kinds.size).toBeGreaterThanOrEqual(5)
 })
 
+test('a token behind text that was held back, and let go with it, is no text where it begins a call', async () => {
+  const pieces = ['a\n', '\n<tool_call', '>{"name": "now", "arguments": {'].map((text, i) => {
+    const token = { text, bytes: [...Buffer.from(text)], logprob: -1 }
+    return { text, logprobs: [{ ...token, top: [token], offset: [0, 2, 13][i]! }] }
+  })
+  const said: Said = { pieces, ending: { reason: 'length', stop: null } }
+  const told = (stream: boolean) =>
+    tell(
+      answerTo(request(stream, { logprobs: 1 }), () => usage),
+      said,
+    )
+  const whole = JSON.parse(told(false)) as ResponseBody
+  expect(eventsIn(told(true)).at(-1)).toMatchObject({ response: lasting(whole) })
+  expect(JSON.stringify(whole.output[0])).not.toContain('tool_call')
+})
+
 test('a stream in the background has the same bytes, whichever steps made its text', () => {
   const random = seededRandom()
   const inSteps = ({ pieces, ending }: Said): Said => {
