@@ -103,9 +103,18 @@ test('a model without the marks writes nothing before a suffix', () => {
   )
 })
 
-test('SantaCoder spells the marks in its own way', () => {
-  const controlId = (text: string) => (text.includes('-') ? 1 : null)
-  expect(infillParts({ infill: { before: '', after: 'b' } }, { controlId })[0]).toEqual({ special: '<fim-prefix>' })
+test.each([
+  ['SantaCoder', ['<fim-prefix>', '<fim-suffix>', '<fim-middle>']],
+  ['DeepSeek Coder', ['<｜fim▁begin｜>', '<｜fim▁hole｜>', '<｜fim▁end｜>']],
+])('%s spells the marks in its own way', (_, [prefix, suffix, middle]) => {
+  const specialId = (text: string) => (text === prefix || text === suffix || text === middle ? 1 : null)
+  expect(infillParts({ infill: { before: 'a', after: 'b' } }, { specialId })).toEqual([
+    { special: prefix },
+    { text: 'a' },
+    { special: suffix },
+    { text: 'b' },
+    { special: middle },
+  ])
 })
 
 test.each<[string, object, string]>([
