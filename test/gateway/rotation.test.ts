@@ -1,7 +1,7 @@
 // The walk of docs/operations.md, "Change secrets": the key of tickets and the key of a node are replaced while requests run, the
 // gateway is killed and started again on the way, and nothing is lost or billed otherwise than it was counted.
 
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { pino } from 'pino'
@@ -57,9 +57,10 @@ async function startNodeWith(changes: object): Promise<Service> {
   return startService({ config, runner: new FakeRunner({ step_ms: 10 }), log: pino({ level: 'silent' }) })
 }
 
+/** None where the node has not been told of any yet. */
 const knownKeys = () => {
-  const text = readFileSync(join(data_dir, 'ticket-keys.json'), 'utf8')
-  return (JSON.parse(text) as { kid: string }[]).map(({ kid }) => kid)
+  const file = join(data_dir, 'ticket-keys.json')
+  return existsSync(file) ? (JSON.parse(readFileSync(file, 'utf8')) as { kid: string }[]).map(({ kid }) => kid) : []
 }
 
 function nodeIsServed() {
