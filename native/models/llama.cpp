@@ -90,12 +90,11 @@ class LlamaReward : public LlamaLayers {
 LlamaLayers::LlamaLayers(const ModelShape& shape, const StepLimits& limits, const Devices& devices)
     : LayeredModel(shape, limits, devices), kv_cache_(shape, limits.blocks, devices), tokens_max_(limits.batch_tokens_max) {
   add_weights(devices);
-  const int tokens = tokens_max_;
   for (const Stage& stage : stages())
-    work_.push_back({.normed = stage.kernels.make_activations(tokens, shape.hidden_size),
-                     .qkv = stage.kernels.make_activations(tokens, shape.qkv_columns(), Share::heads),
-                     .attended = stage.kernels.make_activations(tokens, shape.attention_columns(), Share::outputs),
-                     .inner = stage.kernels.make_activations(tokens, shape.intermediate_size, Share::outputs),
+    work_.push_back({.normed = stage.kernels.make_activations(tokens_max_, shape.hidden_size),
+                     .qkv = stage.kernels.make_activations(tokens_max_, shape.qkv_columns(), Share::heads),
+                     .attended = stage.kernels.make_activations(tokens_max_, shape.attention_columns(), Share::outputs),
+                     .inner = stage.kernels.make_activations(tokens_max_, shape.intermediate_size, Share::outputs),
                      .gate_up = shape.mlp_bias ? make_gate_up(stage.kernels) : nullptr});
 }
 

@@ -213,7 +213,7 @@ class CudaKernels : public Kernels {
   void attention(const Activations& qkv, const KvLayer& kv, Activations& out) override;
   void project(const Activations& in, const Matrix& weight, Activations& out) override;
   void project_add(const Activations& in, const Matrix& weight, Activations& residual) override;
-  void add_bias(const Vector& bias, Activations& residual) override;
+  void add_bias(const Vector& bias, Activations& out) override;
   void gate_up_swiglu(const Activations& in, const Matrix& weight, Activations& out) override;
   void swiglu(const Activations& gate_up, const GateUpBias* bias, Activations& out) override;
   void add_adapters(const Activations& in, const AdapterProduct& product, Activations& out) override;

@@ -53,11 +53,11 @@ void add_parts(const PartsView& parts, int tokens, const ActivationView& to, cud
 // to (rows, first_column ...) fp32 = from (rows, columns) fp32, which may be another device's
 void copy_columns(const ActivationView& from, int rows, int first_column, const ActivationView& to, cudaStream_t stream);
 
-// out (rows, columns) fp16 = silu(gate + its bias) * (up + its bias), where gate_up is what matmul or gemm left of such a matrix as it is packed
 struct GateUpBiasView {
   const float* gate = nullptr;  // (columns); both null where there are no biases
   const float* up = nullptr;
 };
+// out (rows, columns) fp16 = silu(gate + its bias) * (up + its bias), where gate_up is what matmul or gemm left of such a matrix as it is packed
 void swiglu(const ActivationView& gate_up, const GateUpBiasView& bias, int rows, const ActivationView& out, cudaStream_t stream);
 
 // out (tokens, outputs) fp32 += what the adapters add to it, for no more than `items` of the step's; shrunk (tokens, adapters.ranks)
