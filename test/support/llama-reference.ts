@@ -1,5 +1,6 @@
 // A Llama in float64, as plainly as it can be written, from the tensors of a folder by Hugging Face's names: what the engine's
-// log-probabilities are held against. It shares nothing with the engine but the weights, rounded to fp16 as those are.
+// log-probabilities are held against. It shares nothing with the engine but the weights, rounded to fp16 as those are, as are the keys and
+// values that a cache keeps.
 
 import { readFileSync } from 'node:fs'
 import type { FileTensor, ModelShape } from '../../gpu-node/run/native/engine.ts'
@@ -78,14 +79,21 @@ function attention(inputs: Vector[], weights: Weights, shape: ModelShape): Vecto
   }
   const headOf = (all: Vector[], position: number, head: number) =>
     all[position]!.subarray(head * head_size, (head + 1) * head_size)
-  const [queries, keys, values] = [project('q'), project('k'), project('v')]
+  const [queries, values] = [project('q'), project('v').map(asKept)]
+  const keys = project('k').map((_, position, all) =>
+    asKept(
+      concatenated(
+        Array.from({ length: kv_heads }, (_, head) => rotated(headOf(all, position, head), position, shape)),
+      ),
+    ),
+  )
   return inputs.map((_, position) => {
     const out = new Float64Array(heads * head_size)
     for (let head = 0; head < heads; head++) {
       const kv_head = Math.floor(head / (heads / kv_heads))
       const query = rotated(headOf(queries, position, head), position, shape)
       const scores = Float64Array.from({ length: position + 1 }, (_, at) => {
-        return dot(query, rotated(headOf(keys, at, kv_head), at, shape)) / Math.sqrt(head_size)
+        return dot(query, headOf(keys, at, kv_head)) / Math.sqrt(head_size)
       })
       const shares = logSoftmax(scores).map(Math.exp)
       for (let at = 0; at <= position; at++)
@@ -94,6 +102,9 @@ function attention(inputs: Vector[], weights: Weights, shape: ModelShape): Vecto
     return out
   })
 }
+
+const asKept = (values: Vector): Vector => values.map(Math.f16round)
+const concatenated = (parts: Vector[]): Vector => Float64Array.from(parts.flatMap((part) => [...part]))
 
 /** Its two halves turn by the position's angles. */
 function rotated(head: Vector, position: number, { head_size, rope_theta, rope_scaling_factor }: ModelShape): Vector {
