@@ -48,7 +48,6 @@ class GptBigCode : public LayeredModel {
   Norm add_norm(const std::string& name, Kernels& kernels);
   Product add_product(const std::string& name, Kernels& kernels, int outputs, int inputs, Share share);
   Layer add_layer(const std::string& prefix, Kernels& kernels);
-  void project_add(Kernels& kernels, const Activations& in, const Product& product, Activations& residual);
 
   const Matrix& embedding_;  // (vocab, hidden)
   const Matrix& positions_;  // (context, hidden)
@@ -114,18 +113,12 @@ void GptBigCode::run_layer(const Stage& stage, int index) {
   adapt(kernels, *work.normed, layer.qkv.weight, *work.qkv);
   kernels.place_qkv(layer.qkv.bias, *work.qkv, kv);
   kernels.attention(*work.qkv, kv, *work.attended);
-  project_add(kernels, *work.attended, layer.attention_out, *stage.residual);
+  project_add(kernels, *work.attended, layer.attention_out.weight, &layer.attention_out.bias, *stage.residual);
   kernels.layer_norm(*stage.residual, layer.mlp_norm.weight, layer.mlp_norm.bias, *work.normed);
   kernels.project(*work.normed, layer.up.weight, *work.up);
   adapt(kernels, *work.normed, layer.up.weight, *work.up);
   kernels.gelu(*work.up, layer.up.bias, *work.inner);
-  project_add(kernels, *work.inner, layer.down, *stage.residual);
-}
-
-void GptBigCode::project_add(Kernels& kernels, const Activations& in, const Product& product, Activations& residual) {
-  kernels.project_add(in, product.weight, residual);
-  kernels.add_bias(product.bias, residual);
-  adapt(kernels, in, product.weight, residual);
+  project_add(kernels, *work.inner, layer.down.weight, &layer.down.bias, *stage.residual);
 }
 
 void GptBigCode::compute_logits(const Stage& stage, RowRange rows, Activations& logits) {

@@ -51,6 +51,12 @@ void LayeredModel::adapt(Kernels& kernels, const Activations& in, const Matrix& 
   if (is_adapted(weight)) kernels.add_adapters(in, *adapted_.at(&weight), out);
 }
 
+void LayeredModel::project_add(Kernels& kernels, const Activations& in, const Matrix& weight, const Vector* bias, Activations& residual) const {
+  kernels.project_add(in, weight, residual);
+  if (bias != nullptr) kernels.add_bias(*bias, residual);
+  adapt(kernels, in, weight, residual);
+}
+
 StepResult LayeredModel::begin(const StepBatch& batch, const std::atomic<bool>& cancelled) {
   StepResult result;
   step_has_adapters_ = batch.has_adapters();

@@ -46,6 +46,8 @@ class LayeredModel : public Model {
   bool is_adapted(const Matrix& weight) const { return step_has_adapters_ && has_adapters(weight); }
   bool has_adapters(const Matrix& weight) const { return adapted_.contains(&weight); }
   void adapt(Kernels& kernels, const Activations& in, const Matrix& weight, Activations& out) const;
+  // residual (tokens, hidden) += in * weight^T, with its bias, where that is not null, and what adapters add.
+  void project_add(Kernels& kernels, const Activations& in, const Matrix& weight, const Vector* bias, Activations& residual) const;
 
   // The matrix (vocab, hidden) of the logits: the embedding where that is tied and on the same device, which is alone, else one of its own.
   const Matrix& head_beside(const Matrix& embedding, const Devices& devices);

@@ -44,9 +44,8 @@ class LlamaLayers : public LayeredModel {
     std::unique_ptr<Activations> inner;     // (tokens, intermediate)
     std::unique_ptr<Activations> gate_up;   // (tokens, 2 intermediate), where biases or an adapter add to these; else null
   };
-  std::unique_ptr<Activations> make_gate_up(Kernels& kernels);
+  std::unique_ptr<Activations> make_gate_up(Kernels& kernels, int tokens) const;
   void run_mlp(const Stage& stage, const Layer& layer);
-  void project_add(Kernels& kernels, const Activations& in, const Matrix& weight, const Vector* bias, Activations& residual);
   void add_weights(const Devices& devices);
   Layer add_layer(const std::string& prefix, Kernels& kernels);
 
@@ -54,7 +53,6 @@ class LlamaLayers : public LayeredModel {
   std::vector<Layer> layers_;
   const Vector* final_norm_ = nullptr;  // (hidden)
   KvCache kv_cache_;
-  const int tokens_max_;
   std::vector<Work> work_;  // of each stage
 };
 
@@ -88,18 +86,19 @@ class LlamaReward : public LlamaLayers {
 };
 
 LlamaLayers::LlamaLayers(const ModelShape& shape, const StepLimits& limits, const Devices& devices)
-    : LayeredModel(shape, limits, devices), kv_cache_(shape, limits.blocks, devices), tokens_max_(limits.batch_tokens_max) {
+    : LayeredModel(shape, limits, devices), kv_cache_(shape, limits.blocks, devices) {
   add_weights(devices);
+  const int tokens = limits.batch_tokens_max;
   for (const Stage& stage : stages())
-    work_.push_back({.normed = stage.kernels.make_activations(tokens_max_, shape.hidden_size),
-                     .qkv = stage.kernels.make_activations(tokens_max_, shape.qkv_columns(), Share::heads),
-                     .attended = stage.kernels.make_activations(tokens_max_, shape.attention_columns(), Share::outputs),
-                     .inner = stage.kernels.make_activations(tokens_max_, shape.intermediate_size, Share::outputs),
-                     .gate_up = shape.mlp_bias ? make_gate_up(stage.kernels) : nullptr});
+    work_.push_back({.normed = stage.kernels.make_activations(tokens, shape.hidden_size),
+                     .qkv = stage.kernels.make_activations(tokens, shape.qkv_columns(), Share::heads),
+                     .attended = stage.kernels.make_activations(tokens, shape.attention_columns(), Share::outputs),
+                     .inner = stage.kernels.make_activations(tokens, shape.intermediate_size, Share::outputs),
+                     .gate_up = shape.mlp_bias ? make_gate_up(stage.kernels, tokens) : nullptr});
 }
 
-std::unique_ptr<Activations> LlamaLayers::make_gate_up(Kernels& kernels) {
-  return kernels.make_activations(tokens_max_, 2 * shape_.intermediate_size, Share::outputs);
+std::unique_ptr<Activations> LlamaLayers::make_gate_up(Kernels& kernels, int tokens) const {
+  return kernels.make_activations(tokens, 2 * shape_.intermediate_size, Share::outputs);
 }
 
 void LlamaLayers::add_adapters(const std::vector<AdapterShape>& adapters) {
@@ -108,7 +107,7 @@ void LlamaLayers::add_adapters(const std::vector<AdapterShape>& adapters) {
     Work& work = work_[stage.index];
     const auto begin = layers_.begin() + stage.layers.begin, end = layers_.begin() + stage.layers.end;
     if (std::any_of(begin, end, [&](const Layer& layer) { return has_adapters(layer.gate_up); }))
-      work.gate_up = make_gate_up(stage.kernels);
+      work.gate_up = make_gate_up(stage.kernels, work.inner->rows_max);
   }
 }
 
@@ -167,12 +166,6 @@ void LlamaLayers::run_mlp(const Stage& stage, const Layer& layer) {
     kernels.gate_up_swiglu(*work.normed, layer.gate_up, *work.inner);
   }
   project_add(kernels, *work.inner, layer.down, layer.down_bias, *stage.residual);
-}
-
-void LlamaLayers::project_add(Kernels& kernels, const Activations& in, const Matrix& weight, const Vector* bias, Activations& residual) {
-  kernels.project_add(in, weight, residual);
-  if (bias != nullptr) kernels.add_bias(*bias, residual);
-  adapt(kernels, in, weight, residual);
 }
 
 Llama::Llama(const ModelShape& shape, const StepLimits& limits, const Devices& devices) : LlamaLayers(shape, limits, devices) {

@@ -34,7 +34,7 @@ const by_test: Record<string, Broken[]> = {
   "emulator: a model's logits": [
     ['place_qkv', 'is_query ? value * query_scale', 'is_query ? value'],
     ['../rope', 'turns > high', 'turns > low'],
-    ['../../models/llama', 'if (bias != nullptr) kernels.add_bias(*bias, residual);', ''],
+    ['../../models/layered_model', 'if (bias != nullptr) kernels.add_bias(*bias, residual);', ''],
     ['../../weights', 'upload(*to.vector, first, count', 'upload(*to.vector, 0, count'],
   ],
   'emulator: queries': [['kv_store', 'place.position % block_tokens', 'place.position / block_tokens']],

@@ -150,11 +150,11 @@ function ropeOf(config: Config, told: ToldConfig): RopeScaling & Pick<ModelShape
         'or add the value that the model was trained with',
     )
   const scalings = written.filter((one) => Object.keys(one).length > 0).map(ropeScalingOf)
-  const one = onlyOne(
+  onlyOne(
     'how positions are scaled',
     scalings.map((scaling) => JSON.stringify(scaling)),
   )
-  return { rope_theta, ...(one === null ? UNSCALED : (JSON.parse(one) as RopeScaling)) }
+  return { rope_theta, ...(scalings[0] ?? UNSCALED) }
 }
 
 const FACTOR_MAX = 1 << 20

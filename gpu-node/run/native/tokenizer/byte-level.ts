@@ -2,7 +2,7 @@
 // texts of that alphabet. So nothing is unknown, and no word's tokens depend on another's. This file has the alphabet and the words.
 
 /** How a text falls into words before its bytes merge: by one splitter after the other, each of which splits what those before it left. */
-export type WordRule = readonly Splitter[]
+export type WordRule = readonly [Splitter, ...Splitter[]]
 
 export type Splitter = keyof typeof SPLITTERS
 
@@ -16,41 +16,33 @@ const SPACE = String.raw`\p{White_Space}` // not JavaScript's \s, which has U+FE
 const LETTER = String.raw`[\p{L}--[${NEWER_LETTERS}]]`
 const NUMERAL = String.raw`[\p{N}--[${NEWER_NUMERALS}]]`
 const OTHER = String.raw`[[^${SPACE}\p{L}\p{N}][${NEWER_LETTERS}${NEWER_NUMERALS}]]`
-
 const PUNCTUATION = String.raw`[\p{P}--[${NEWER_PUNCTUATION}]]`
 const SPACES = `${SPACE}+(?!${String.raw`\P{White_Space}`})|${SPACE}+`
 
-// What each of them finds is a word, and what lies between two of those is one.
+const found = (expression: RegExp) => (text: string) => text.match(expression) ?? []
+/** What is found, and what lies between; the expression is a group. */
+const isolated = (expression: RegExp) => (text: string) => text.split(expression).filter((word) => word !== '')
+
 const SPLITTERS = {
-  gpt2: new RegExp(`'s|'t|'re|'ve|'m|'ll|'d| ?${LETTER}+| ?${NUMERAL}+| ?${OTHER}+|${SPACES}`, 'gv'),
-  llama3: new RegExp(
-    `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[[^\r\n\\p{L}\\p{N}][${NEWER_LETTERS}${NEWER_NUMERALS}]]?${LETTER}+|${NUMERAL}{1,3}` +
-      `| ?${OTHER}+[\r\n]*|${SPACE}*[\r\n]+|${SPACES}`,
-    'gv',
+  gpt2: found(new RegExp(`'s|'t|'re|'ve|'m|'ll|'d| ?${LETTER}+| ?${NUMERAL}+| ?${OTHER}+|${SPACES}`, 'gv')),
+  llama3: found(
+    new RegExp(
+      `(?i:'s|'t|'re|'ve|'m|'ll|'d)|[[^\r\n\\p{L}\\p{N}][${NEWER_LETTERS}${NEWER_NUMERALS}]]?${LETTER}+|${NUMERAL}{1,3}` +
+        `| ?${OTHER}+[\r\n]*|${SPACE}*[\r\n]+|${SPACES}`,
+      'gv',
+    ),
   ),
-  line_ends: /[\r\n]/g,
-  letters: new RegExp(`${SPACE}?${LETTER}+`, 'gv'),
-  punctuation: new RegExp(`${SPACE}?${PUNCTUATION}+`, 'gv'),
-  east_asian: /[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+/g,
-  numerals_each_alone: /\p{N}/gu,
-  numerals_in_runs: /\p{N}+/gu,
+  line_ends: found(/[\r\n]|[^\r\n]+/g),
+  letters: isolated(new RegExp(`(${SPACE}?${LETTER}+)`, 'v')),
+  punctuation: isolated(new RegExp(`(${SPACE}?${PUNCTUATION}+)`, 'v')),
+  east_asian: found(/[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+|[^\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+/g),
+  numerals_each_alone: found(/\p{N}|\P{N}+/gu),
+  numerals_in_runs: found(/\p{N}+|\P{N}+/gu),
 } as const
 
 /** The words of a well-formed text, which together are the text. */
-export function wordsOf(text: string, rule: WordRule): string[] {
-  return rule.reduce((words, splitter) => words.flatMap((word) => split(word, SPLITTERS[splitter])), text ? [text] : [])
-}
-
-function split(text: string, expression: RegExp): string[] {
-  const words: string[] = []
-  let end = 0
-  for (const { 0: found, index } of text.matchAll(expression)) {
-    if (index > end) words.push(text.slice(end, index))
-    words.push(found)
-    end = index + found.length
-  }
-  if (end < text.length) words.push(text.slice(end))
-  return words
+export function wordsOf(text: string, [first, ...others]: WordRule): string[] {
+  return others.reduce((words, splitter) => words.flatMap(SPLITTERS[splitter]), SPLITTERS[first](text))
 }
 
 const KINDS = [

@@ -63,11 +63,10 @@ function wordRuleOf(pre_tokenizer: unknown): WordRule | null {
   const steps = stepsOf(pre_tokenizer, 'pretokenizers').map((step) => Object(step) as Record<string, unknown>)
   const last = steps.pop()
   if (last?.type !== 'ByteLevel') return null
-  const splitters = steps.map(splitterOf)
-  if (last.use_regex !== false) splitters.push('gpt2')
-  const is_known = splitters.every((splitter) => splitter !== null) && splitters.length > 0
-  if (!is_known || last.add_prefix_space !== false) throw unsupported(`the pre_tokenizer ${brief(pre_tokenizer)}`)
-  return splitters
+  const [first, ...others] = [...steps.map(splitterOf), ...(last.use_regex !== false ? ['gpt2' as const] : [])]
+  if (!first || others.includes(null) || last.add_prefix_space !== false)
+    throw unsupported(`the pre_tokenizer ${brief(pre_tokenizer)}`)
+  return [first, ...others.filter((splitter) => splitter !== null)]
 }
 
 // Of Llama 3 and of DeepSeek Coder. Another expression is another splitter, however much it looks like one of these.
