@@ -5,7 +5,7 @@ import { cors } from 'hono/cors'
 import { authenticate, givenHash } from './auth/authenticate.ts'
 import { clientAddress } from './auth/client-address.ts'
 import { lookSoon } from './catalog/in-force.ts'
-import { reportJob, takeJob } from './endpoint/internal/jobs.ts'
+import { reportJob, reportJobs, takeJobs } from './endpoint/internal/jobs.ts'
 import { stripeWebhook } from './endpoint/internal/stripe-webhook.ts'
 import { internalSync } from './endpoint/internal/sync.ts'
 import {
@@ -188,8 +188,9 @@ export const routes: Route[] = [
   route('/docs/scalar.js', anybody, { GET: scalarScript }),
   route('/metrics', monitor, { GET: metrics }),
   route('/internal/sync', node, { POST: internalSync }, { once_by: 'nature' }), // settled once whatever a node repeats
-  route('/internal/jobs/take', node, { POST: takeJob }, { once_by: 'nature' }), // the same for the same take
+  route('/internal/jobs/take', node, { POST: takeJobs }, { once_by: 'nature' }), // the same for the same take
   route('/internal/jobs/report', nodeWithJob, { POST: reportJob }, { once_by: 'nature' }),
+  route('/internal/jobs/reports', nodeWithJob, { POST: reportJobs }, { once_by: 'nature' }),
   route('/stripe/webhook', stripe, { POST: stripeWebhook }, { once_by: 'nature', tells: true }), // booked once by the event's id
   route('/admin/me', operator, { GET: needs('read', askingOperator) }),
   route('/admin/me/rotate', operator, { POST: needs('read', rotateOwnKey) }),

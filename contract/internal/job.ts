@@ -1,14 +1,24 @@
-// Jobs: generations that nobody's connection waits for. A node that has room takes one (`POST /internal/jobs/take`), runs it as what it
-// is asked by `POST /generate`, and tells what became of it (`POST /internal/jobs/report`) until it is acknowledged. Both calls are signed
-// as its reports are, and so are the answers.
+// Jobs: generations that nobody's connection waits for. A node that has room takes some (`POST /internal/jobs/take`), runs each as what it
+// is asked by `POST /generate`, and tells what became of it (`POST /internal/jobs/report`, of several `/internal/jobs/reports`) until it is
+// acknowledged. The calls are signed as its reports are, and so are the answers.
 
 import type { NodeError } from './generation.ts'
 
-/** How a node asks for a job. Asked again by the same take_id it is the same job. */
+/** How a node asks for jobs. Asked again by the same take_id it is the same job. */
 export interface JobTaking {
   node_id: string
   take_id: string // UUID
+  /** For as many jobs more, JOBS_A_TAKE_MAX in all; a gateway of before gives one. */
+  further_take_ids?: string[] | undefined
   sent_unix_ms: number
+}
+
+export const JOBS_A_TAKE_MAX = 16
+
+/** As many as there were, of those asked for. */
+export interface JobsGiven {
+  job: TakenJob | null
+  further_jobs?: TakenJob[] | undefined
 }
 
 export interface TakenJob {
@@ -56,6 +66,19 @@ export interface JobUsage {
   prompt_tokens: number
   cached_tokens: number
   completion_tokens: number
+}
+
+/** Of several jobs at once: answered all, or none. */
+export interface JobReports {
+  node_id: string
+  reports: Omit<JobReport, 'node_id'>[] // JOB_REPORTS_MAX at most
+}
+
+export const JOB_REPORTS_MAX = 16
+
+/** In the order of the reports. */
+export interface JobAnswers {
+  decisions: JobAnswer['decision'][]
 }
 
 /** `lost`: the job is not this node's any more, or has ended: what is left of the attempt is to be stopped. */

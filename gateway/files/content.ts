@@ -11,12 +11,16 @@ export interface Content {
 
 export type GetPart = (name: PartName) => Promise<Uint8Array<ArrayBuffer>>
 
-/** Reads parts, and keeps the last one: for who reads piece after piece. */
-export function partsOf(env: Env): GetPart {
-  let last: { id: string; bytes: Uint8Array<ArrayBuffer> } | null = null
-  return async (name) => {
-    if (last?.id !== name.id) last = { id: name.id, bytes: await getPart(env, name) }
-    return last.bytes
+interface KeptPart extends PartName {
+  bytes: Uint8Array<ArrayBuffer>
+}
+
+/** Reads parts, and keeps the last one in `kept`: for who reads piece after piece. */
+export function partsOf(env: Env, kept: { last: KeptPart | null } = { last: null }): GetPart {
+  return async ({ account_id, id }) => {
+    if (kept.last?.id !== id || kept.last.account_id !== account_id)
+      kept.last = { account_id, id, bytes: await getPart(env, { account_id, id }) }
+    return kept.last.bytes
   }
 }
 

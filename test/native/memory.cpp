@@ -1,14 +1,17 @@
 // What a process may still have, read from trees of files as machines and containers of both versions of cgroups have them.
-#include "../../native/kernels/cpu/memory.h"
+#include "../../native/kernels/cpu/layout.h"
 
+#include <sys/mman.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <filesystem>
 #include <fstream>
 #include <string>
 #include <vector>
 
 #include "harness.h"
+#include "reference.h"
 
 namespace ziya::test {
 namespace {
@@ -81,12 +84,42 @@ void the_first_version_is_read_too(Random&) {
   expect(tree.available() == 310, "beside a group without a limit");
 }
 
+size_t pages_of(const Memory& memory) {
+  const size_t page = size_t(sysconf(_SC_PAGESIZE));
+  return (memory.bytes() + page - 1) / page;
+}
+
+size_t pages_there(const Memory& memory) {
+  std::vector<unsigned char> pages(pages_of(memory));
+  if (pages.empty()) return 0;
+  expect(mincore(memory.as<void>(), memory.bytes(), pages.data()) == 0, "mincore");
+  return size_t(std::count_if(pages.begin(), pages.end(), [](unsigned char one) { return one & 1; }));
+}
+
+void a_cache_has_its_memory_from_the_start(Random& random) {
+  Memory memory(size_t(random.between(1, 5 * int(mebi))));
+  expect(pages_there(memory) == 0, "nothing of what nobody wrote");
+  memory.populate();
+  expect(pages_there(memory) == pages_of(memory), "all of what is populated");
+  expect(std::all_of(memory.as<char>(), memory.as<char>() + memory.bytes(), [](char one) { return one == 0; }), "zeros");
+  for (const KvFormat format : {KvFormat::fp16, KvFormat::fp8}) {
+    ModelShape shape = random_shape(random);
+    shape.kv_cache = format;
+    const auto kernels = make_cpu_kernels(shape, {.batch_tokens_max = 4, .sequences_max = 2}, 1, CpuIsa::automatic);
+    const auto layer = kernels->make_kv_layer(random.between(100, 1000));
+    const auto& [keys, values] = static_cast<const CpuKvLayer&>(*layer);
+    for (const Memory* one : {&keys.numbers, &keys.scales, &values.numbers, &values.scales})
+      expect(pages_there(*one) == pages_of(*one), "all of a cache's");
+  }
+}
+
 }  // namespace
 
 std::vector<Test> memory_tests() {
   return {{"no group limits a machine", no_group_limits_a_machine},
           {"files that can be given up are available", files_that_can_be_given_up_are_available},
           {"the narrowest of nested groups counts", the_narrowest_of_nested_groups_counts},
+          {"a cache has its memory from the start", a_cache_has_its_memory_from_the_start},
           {"the first version of groups is read, too", the_first_version_is_read_too}};
 }
 

@@ -1,14 +1,26 @@
-// POST /internal/jobs/take and /internal/jobs/report: a node that has room takes a job, and tells what became of it. What it is told is
-// kept it forgets, so it is kept on the disk by then, and the answer is signed.
+// POST /internal/jobs/take, /internal/jobs/report and /internal/jobs/reports: a node that has room takes jobs, and tells what became of
+// them. What it is told is kept it forgets, so it is kept on the disk by then, and the answer is signed.
 
 import * as z from 'zod'
-import type { JobAnswer, JobChunk, JobEnd, JobReport, JobTaking, TakenJob } from '../../../contract/internal/job.ts'
+import {
+  JOB_REPORTS_MAX,
+  JOBS_A_TAKE_MAX,
+  type JobAnswer,
+  type JobAnswers,
+  type JobChunk,
+  type JobEnd,
+  type JobReport,
+  type JobReports,
+  type JobsGiven,
+  type JobTaking,
+  type TakenJob,
+} from '../../../contract/internal/job.ts'
 import { count } from '../../../contract/public/scalar.ts'
-import { ask } from '../../db/ask.ts'
+import { ask, askAll, type Failed } from '../../db/ask.ts'
 import type { Answer, Item } from '../../db/functions.ts'
 import { refusalOf } from '../../db/refusal.ts'
 import { endpoint } from '../../endpoint.ts'
-import { type Env, settingsOf } from '../../env.ts'
+import { type Call, type Env, settingsOf } from '../../env.ts'
 import { ApiError } from '../../error.ts'
 import { nodeId } from '../../field/node.ts'
 import { nodeErrorCode, TICKET_LENGTH_MAX } from '../../field/report.ts'
@@ -17,28 +29,49 @@ import { refusal } from '../../generate/relay.ts'
 import type { SignedReport } from '../../guard.ts'
 import { type Part, sealedPart } from '../../sealed-part.ts'
 import { ticketIssuerOf } from '../../ticket-issuer.ts'
-import { sendSoon } from '../../webhook/kick.ts'
+import { SELDOM_MS, sendSoon } from '../../webhook/kick.ts'
 import { parsedReport, signedAnswer } from './signed-report.ts'
 
-const taking: z.ZodType<JobTaking> = z.object({ node_id: nodeId, take_id: z.guid(), sent_unix_ms: count })
+const taking: z.ZodType<JobTaking> = z.object({
+  node_id: nodeId,
+  take_id: z.guid(),
+  further_take_ids: z
+    .array(z.guid())
+    .max(JOBS_A_TAKE_MAX - 1)
+    .optional(),
+  sent_unix_ms: count,
+})
 
-export const takeJob = endpoint(
-  { says: 'Gives a node a job.', body: taking, answer: null },
+export const takeJobs = endpoint(
+  { says: 'Gives a node jobs.', body: taking, answer: null },
   async (c, signed: SignedReport) => {
-    const said = parsedReport(signed, taking)
+    const { take_id, further_take_ids = [], ...said } = parsedReport(signed, taking)
     const { key } = signed
-    const taken = await ask(c.env, 'take_job', { ...said, key })
-    const job = await jobIn(c.env, { node_id: said.node_id, key }, taken)
-    return signedAnswer(c.env, signed, JSON.stringify({ job } satisfies { job: TakenJob | null }))
+    const speaker = { node_id: said.node_id, key }
+    const asked = [take_id, ...further_take_ids].map((take_id) => ({ ...said, take_id, key }))
+    const taken = await askAll(c.env, 'take_job', asked)
+    const [job = null, ...further_jobs] = await given(taken.map((one) => jobIn(c.env, speaker, one)))
+    return signedAnswer(c.env, signed, JSON.stringify({ job, further_jobs } satisfies JobsGiven))
   },
 )
 
-async function jobIn(env: Env, speaker: Speaker, taken: Answer<'take_job'>): Promise<TakenJob | null> {
+/** Those that can be given. One that failed is leased, and offered again: it keeps no other from its node. */
+async function given(jobs: Promise<TakenJob | null>[]): Promise<TakenJob[]> {
+  const all = await Promise.allSettled(jobs)
+  const found = all.flatMap((one) => (one.status === 'fulfilled' && one.value ? [one.value] : []))
+  const failed = all.find((one) => one.status === 'rejected')
+  if (failed && found.length === 0) throw failed.reason
+  return found
+}
+
+async function jobIn(env: Env, speaker: Speaker, taken: Answer<'take_job'> | Failed): Promise<TakenJob | null> {
   switch (taken.decision) {
     case 'taken':
       return handOver(env, speaker, taken)
     case 'none':
       return null
+    case 'failed':
+      throw new ApiError('internal_error')
     default:
       throw refusalOf(taken)
   }
@@ -47,8 +80,7 @@ async function jobIn(env: Env, speaker: Speaker, taken: Answer<'take_job'>): Pro
 const sha256 = z.string().regex(/^[0-9a-f]{64}$/)
 const usage = z.object({ prompt_tokens: count, cached_tokens: count, completion_tokens: count })
 
-const report = z.object({
-  node_id: nodeId,
+const ofOneJob = z.object({
   job_id: z.guid(),
   ticket: z.string().max(TICKET_LENGTH_MAX),
   chunk: z
@@ -71,31 +103,58 @@ const report = z.object({
       z.object({ kind: z.enum(['stopped', 'returned', 'diverged']) }),
     ])
     .optional(),
-}) satisfies z.ZodType<JobReport>
+})
+
+const report: z.ZodType<JobReport> = ofOneJob.extend({ node_id: nodeId })
+const reports: z.ZodType<JobReports> = z.object({
+  node_id: nodeId,
+  reports: z.array(ofOneJob).min(1).max(JOB_REPORTS_MAX),
+})
 
 export const reportJob = endpoint(
   { says: 'Takes what became of a job.', body: report, answer: null },
   async (c, signed: SignedReport) => {
-    const { chunk, end, ...said } = parsedReport(signed, report)
-    const ticket = await (await ticketIssuerOf(c.env)).open(said.ticket)
-    if (ticket?.node_id !== said.node_id) throw new ApiError('invalid_api_key', { message: 'The ticket is another’s.' })
-    const { account_id, request_id } = ticket
-    const of = { account_id, id: said.job_id }
-    const attempt = { node_id: said.node_id, key: signed.key, job_id: said.job_id, request_id }
-    const piece = chunk && (await sealedChunk(c.env, chunk, of))
-    const decision = end
-      ? await endJob(c.env, attempt, { end, piece, of })
-      : piece && (await ask(c.env, 'keep_job_chunk', { ...attempt, ...piece })).decision
-    if (end) sendSoon(c)
-    return signedAnswer(c.env, signed, JSON.stringify({ decision: decision ?? 'kept' } satisfies JobAnswer))
+    const decision = await decisionOn(c, signed, parsedReport(signed, report))
+    return signedAnswer(c.env, signed, JSON.stringify({ decision } satisfies JobAnswer))
   },
 )
+
+export const reportJobs = endpoint(
+  { says: 'Takes what became of several jobs.', body: reports, answer: null },
+  async (c, signed: SignedReport) => {
+    const { node_id, reports: all } = parsedReport(signed, reports)
+    const decisions = await Promise.all(all.map((one) => decisionOn(c, signed, { node_id, ...one })))
+    return signedAnswer(c.env, signed, JSON.stringify({ decisions } satisfies JobAnswers))
+  },
+)
+
+async function decisionOn(
+  c: Call,
+  { key }: SignedReport,
+  { node_id, job_id, ticket: ticket_text, chunk, end }: JobReport,
+): Promise<JobAnswer['decision']> {
+  const ticket = await (await ticketIssuerOf(c.env)).open(ticket_text)
+  if (ticket?.node_id !== node_id) throw new ApiError('invalid_api_key', { message: 'The ticket is another’s.' })
+  const { account_id, request_id } = ticket
+  const of = { account_id, id: job_id }
+  const attempt = { node_id, key, job_id, request_id }
+  const piece = chunk && (await sealedChunk(c.env, chunk, of))
+  if (!end) return piece ? (await ask(c.env, 'keep_job_chunk', { ...attempt, ...piece })).decision : 'kept'
+  const decision = await endJob(c.env, attempt, { end, piece, of })
+  sendSoon(c, isHeardOf(end) ? undefined : SELDOM_MS)
+  return decision
+}
 
 type Attempt = Pick<Item<'end_job'>, 'node_id' | 'key' | 'job_id' | 'request_id'>
 type Of = Omit<Part, 'name'>
 
 async function sealedChunk(env: Env, { chunk_count: number, text, ...after }: JobChunk, of: Of) {
   return { number, ...after, text: await sealedPart(env, text, { ...of, name: `chunk ${number}` }) }
+}
+
+/** Of the ends of responses there are events; of the lines of batches there are none. */
+function isHeardOf(end: JobEnd): boolean {
+  return end.kind !== 'answered' || end.answer.includes('"object":"response"')
 }
 
 interface Ended {

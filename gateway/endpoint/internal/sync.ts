@@ -21,7 +21,7 @@ import { nodeId, nodeModel, nodeUrl } from '../../field/node.ts'
 import { condition, ended, journalPosition, TICKET_LENGTH_MAX } from '../../field/report.ts'
 import type { SignedReport } from '../../guard.ts'
 import { ticketIssuerOf } from '../../ticket-issuer.ts'
-import { sendSoon } from '../../webhook/kick.ts'
+import { SELDOM_MS, sendSoon } from '../../webhook/kick.ts'
 import { parsedReport, signedAnswer } from './signed-report.ts'
 
 const UNIX_MS_MAX = 1e14 // in a few thousand years
@@ -76,7 +76,7 @@ export const internalSync = endpoint(
     })
     const issuer = await ticketIssuerOf(c.env)
     const { settled, counted } = await settleRecords(c.env, issuer, { node_id: node.node_id, journal, records })
-    if (settled.length > 0) sendSoon(c)
+    if (settled.length > 0) sendSoon(c, SELDOM_MS) // a limit that was reached
     const mark = furthest([...(heard.journal ? [heard.journal] : []), ...counted])
     const body = JSON.stringify({
       ...{ settled, stop: heard.stop, ledger_id: heard.ledger_id, ticket_keys: issuer.keys },

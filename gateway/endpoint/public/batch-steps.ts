@@ -65,6 +65,20 @@ function take(env: Env, step: Claimed & Ids): Promise<unknown> {
   }
 }
 
+// Some fifty lines become jobs in a step, or are written, and a part of a file has thousands: it is not read anew for each step.
+const kept: NonNullable<Parameters<typeof partsOf>[1]> = { last: null }
+
+const LINES_A_TURN = 4
+
+/** The lines, with turns of the event loop between a few: whoever else asks this isolate does not wait for a whole step. */
+async function* inTurns<L>(lines: Iterable<L> | AsyncIterable<L>): AsyncGenerator<L> {
+  let count = 0
+  for await (const line of lines) {
+    if (++count % LINES_A_TURN === 0) await new Promise((resolve) => setTimeout(resolve, 0))
+    yield line
+  }
+}
+
 const STEP_BYTES = 4 << 20
 const STEP_LINES = 1000
 const LINE_BYTES_MAX = 1 << 20 // what a request of its own may have
@@ -83,7 +97,8 @@ async function validate(env: Env, step: Step<'validate'>): Promise<void> {
   const errors: Fault[] = []
   let { read_bytes, read_lines, model } = step
   let is_end = true
-  for await (const line of linesOf(partsOf(env), step, { begin: step.read_bytes, line_bytes_max: LINE_BYTES_MAX })) {
+  const all = linesOf(partsOf(env, kept), step, { begin: step.read_bytes, line_bytes_max: LINE_BYTES_MAX })
+  for await (const line of inTurns(all)) {
     if (read_bytes - step.read_bytes >= STEP_BYTES || lines.length + errors.length >= STEP_LINES) {
       is_end = false
       break
@@ -160,10 +175,10 @@ async function inBody<T>(work: () => Promise<T>): Promise<T> {
 
 /** Makes jobs of lines. Their ids are the lines' own, so that one which is made again is the same. */
 async function offer(env: Env, step: Step<'offer'>): Promise<void> {
-  const get = partsOf(env)
+  const get = partsOf(env, kept)
   const refused: Item<'note_offers'>['refused'] = []
   const items: { number: number; item: Item<'create_job'> }[] = []
-  for (const line of step.lines) {
+  for await (const line of inTurns(step.lines)) {
     try {
       items.push({ number: line.number, item: await itemOf(env, step, { ...line, get }) })
     } catch (error) {
@@ -214,11 +229,11 @@ const WRITTEN_BYTES = 2 << 20
 /** Writes lines that have ended, what was answered into one file and what was not into the other. */
 async function write(env: Env, step: Step<'write'>): Promise<void> {
   const { account_id, batch_id, lease } = step
-  const get = partsOf(env)
+  const get = partsOf(env, kept)
   const written = { output: [] as string[], error: [] as string[] }
   const numbers: number[] = []
   let length = 0
-  for (const place of step.lines) {
+  for await (const place of inTurns(step.lines)) {
     if (length > WRITTEN_BYTES) break
     const { is_answered, line } = await resultOf(env, step, { ...place, get })
     written[is_answered ? 'output' : 'error'].push(line)

@@ -192,9 +192,11 @@ std::unique_ptr<Activations> CpuKernels::make_activations(int rows_max, int colu
 
 std::unique_ptr<KvLayer> CpuKernels::make_kv_layer(int blocks) {
   auto layer = std::make_unique<CpuKvLayer>(shape_.kv_cache, int64_t(blocks) * shape_.kv_heads, key_head_size(), value_head_size());
-  for (const CpuCache* cache : {&layer->keys, &layer->values}) {
-    charge(cache->numbers);
-    charge(cache->scales);
+  for (CpuCache* cache : {&layer->keys, &layer->values}) {
+    for (Memory* memory : {&cache->numbers, &cache->scales}) {
+      charge(*memory);
+      memory->populate();  // it fills with what is asked, in the course of hours
+    }
   }
   return layer;
 }

@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <cstring>
 #include <fstream>
 #include <limits>
 #include <optional>
@@ -95,5 +96,13 @@ size_t available_memory(const std::string& root) { return std::min(machine_avail
 void unmap(void* data, size_t bytes) { munmap(data, bytes); }
 
 Memory::Memory(size_t bytes) : OwnedMemory(mapped(bytes), bytes) {}
+
+void Memory::populate() {
+  if (bytes() == 0) return;
+#if defined(MADV_POPULATE_WRITE)
+  if (madvise(as<void>(), bytes(), MADV_POPULATE_WRITE) == 0) return;
+#endif
+  std::memset(as<void>(), 0, bytes());  // a kernel before 5.14
+}
 
 }  // namespace ziya

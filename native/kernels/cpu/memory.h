@@ -18,6 +18,10 @@ class Memory : public OwnedMemory<unmap> {
  public:
   Memory() = default;
   explicit Memory(size_t bytes);  // throws EngineError out_of_memory
+
+  // Has all of its pages from now on, which it else has when they are first written: what a process holds is then known once it is
+  // ready, and is not taken by another by the time that it is used.
+  void populate();
 };
 
 }  // namespace ziya
