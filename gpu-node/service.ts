@@ -103,7 +103,7 @@ function assemble({ config, runner, log }: ServiceOptions, identity: Identity) {
   const streams = new Streams({
     journal,
     metrics,
-    on_finished: () => sync.poke(),
+    on_finished: (is_awaited) => (is_awaited ? sync.poke() : sync.pokeSoon()),
     whenSettled: (record) => sync.whenSettled(record),
     on_failed,
     on_fault: (error) => log.error({ err: error }, 'an answer failed; the others go on'),

@@ -16,7 +16,7 @@ export interface Failed {
 /** One answer. Refuses with 503 where the database or the teller has no time, and with 500 where the database failed. */
 export async function ask<N extends FunctionName>(env: Env, name: N, item: Item<N>): Promise<Answer<N>> {
   const [answer] = await askAll(env, name, [item])
-  if (answer!.decision === 'failed') throw new ApiError(failureOf(answer as Failed))
+  if (answer!.decision === 'failed') throw failureOf(answer as Failed)
   return answer as Answer<N>
 }
 
@@ -24,8 +24,8 @@ export async function ask<N extends FunctionName>(env: Env, name: N, item: Item<
 // where no schema has refused it before.
 const OF_THE_ITEM = new Set(['22021', '22P02', '22P05', '54000'])
 
-function failureOf({ sqlstate }: Failed): 'invalid_value' | 'internal_error' {
-  return OF_THE_ITEM.has(sqlstate) ? 'invalid_value' : 'internal_error'
+export function failureOf({ sqlstate }: Failed): ApiError {
+  return new ApiError(OF_THE_ITEM.has(sqlstate) ? 'invalid_value' : 'internal_error')
 }
 
 /** The answer whose decision is `wanted`; throws the refusal that any other is. All others must have a code (refusal.ts). */

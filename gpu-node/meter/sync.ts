@@ -35,6 +35,8 @@ const BACKOFF_MS_MIN = 50
 
 const SAY_AGAIN_MS = 60_000
 
+const GATHER_MS = 10
+
 /** Why the gateway takes no report; one that was refused will be, until a person changes a secret. */
 export interface ReportFailure {
   reason: string
@@ -49,6 +51,7 @@ export class Sync {
   #is_stopped = false
   #is_poked = false
   #endPause = () => {}
+  #gathering: NodeJS.Timeout | null = null
   #failures = 0
   #ledger_id: string | undefined // the gateway's, as it last said
   #elsewhere_count = 0
@@ -91,6 +94,11 @@ export class Sync {
     if (this.#failures === 0) this.#endPause()
   }
 
+  /** The same of what nobody waits for: what finishes at nearly the same time goes in one report. */
+  pokeSoon(): void {
+    this.#gathering ??= setTimeout(() => this.poke(), GATHER_MS)
+  }
+
   /** Resolves once its record is settled, or at once where that takes a while: an outage keeps no answer from its client. */
   async whenSettled(record: { request_id: string; attempt: number }): Promise<void> {
     const { request_id } = record
@@ -124,6 +132,8 @@ export class Sync {
   async #run(): Promise<void> {
     while (!this.#is_stopping) {
       this.#is_poked = false
+      clearTimeout(this.#gathering ?? undefined)
+      this.#gathering = null
       const is_complete = await this.#report()
       if (this.#is_stopping) return
       if (this.#failures > 0) await this.#pause(this.#backoff())

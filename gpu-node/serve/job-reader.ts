@@ -24,6 +24,7 @@ export interface JobReaderOptions {
 }
 
 export class JobReader implements Reader {
+  readonly is_patient = true
   readonly #options: JobReaderOptions
   readonly #hash = createHash('sha256') // of all that is stored
   #at: StoredStream // after what is stored

@@ -12,14 +12,14 @@ import { Turn } from './turn.ts'
 export interface StreamsOptions {
   journal: Pick<Journal, 'step' | 'is_written' | 'written'>
   metrics: Pick<Metrics, 'step' | 'ended'>
-  on_finished: () => void // something finished: worth a report
+  on_finished: (is_awaited: boolean) => void // something finished: worth a report, at once where somebody waits for its end
   /** Resolves once what it took is settled, or cannot be soon. */
   whenSettled: (record: { request_id: string; attempt: number }) => Promise<void>
   on_failed: (error: unknown) => void // the runner is lost; every client has been told
   on_fault?: (error: unknown) => void // one answer failed alone; its client is told
 }
 
-export type Reader = Pick<Client, 'write' | 'end' | 'delivered_tokens'>
+export type Reader = Pick<Client, 'write' | 'end' | 'delivered_tokens'> & { readonly is_patient?: boolean }
 
 interface Stream {
   generation: Generation
@@ -148,7 +148,7 @@ export class Streams implements RunnerListener {
       open.map(({ generation, reader }) => generation.counts(reader.delivered_tokens)),
       ended.map(({ generation, reader }) => generation.record(generation.outcome as Outcome, reader.delivered_tokens)),
     )
-    if (ended.length > 0) this.#options.on_finished()
+    if (ended.length > 0) this.#options.on_finished(!ended.every(({ reader }) => reader.is_patient))
   }
 
   #write(stream: Stream): void {

@@ -16,7 +16,7 @@ import {
   type TakenJob,
 } from '../../../contract/internal/job.ts'
 import { count } from '../../../contract/public/scalar.ts'
-import { ask, askAll, type Failed } from '../../db/ask.ts'
+import { ask, askAll, type Failed, failureOf } from '../../db/ask.ts'
 import type { Answer, Item } from '../../db/functions.ts'
 import { refusalOf } from '../../db/refusal.ts'
 import { endpoint } from '../../endpoint.ts'
@@ -29,7 +29,7 @@ import { refusal } from '../../generate/relay.ts'
 import type { SignedReport } from '../../guard.ts'
 import { type Part, sealedPart } from '../../sealed-part.ts'
 import { ticketIssuerOf } from '../../ticket-issuer.ts'
-import { SELDOM_MS, sendSoon } from '../../webhook/kick.ts'
+import { sendSoon } from '../../webhook/kick.ts'
 import { parsedReport, signedAnswer } from './signed-report.ts'
 
 const taking: z.ZodType<JobTaking> = z.object({
@@ -71,7 +71,7 @@ async function jobIn(env: Env, speaker: Speaker, taken: Answer<'take_job'> | Fai
     case 'none':
       return null
     case 'failed':
-      throw new ApiError('internal_error')
+      throw failureOf(taken)
     default:
       throw refusalOf(taken)
   }
@@ -114,8 +114,8 @@ const reports: z.ZodType<JobReports> = z.object({
 export const reportJob = endpoint(
   { says: 'Takes what became of a job.', body: report, answer: null },
   async (c, signed: SignedReport) => {
-    const decision = await decisionOn(c, signed, parsedReport(signed, report))
-    return signedAnswer(c.env, signed, JSON.stringify({ decision } satisfies JobAnswer))
+    const [decision] = await decisionsOn(c, [await attemptOf(c.env, signed, parsedReport(signed, report))])
+    return signedAnswer(c.env, signed, JSON.stringify({ decision: decision! } satisfies JobAnswer))
   },
 )
 
@@ -123,72 +123,82 @@ export const reportJobs = endpoint(
   { says: 'Takes what became of several jobs.', body: reports, answer: null },
   async (c, signed: SignedReport) => {
     const { node_id, reports: all } = parsedReport(signed, reports)
-    const decisions = await Promise.all(all.map((one) => decisionOn(c, signed, { node_id, ...one })))
+    const told = await Promise.all(all.map((one) => attemptOf(c.env, signed, { node_id, ...one })))
+    const decisions = await decisionsOn(c, told)
     return signedAnswer(c.env, signed, JSON.stringify({ decisions } satisfies JobAnswers))
   },
 )
 
-async function decisionOn(
-  c: Call,
+type Attempt = Pick<Item<'end_job'>, 'node_id' | 'key' | 'job_id' | 'request_id'>
+type Of = Omit<Part, 'name'>
+type Answered = Extract<JobEnd, { kind: 'answered' }>
+type Unanswered = Exclude<JobEnd, Answered>
+
+/** What is told of an attempt, as it is stored. */
+interface Told {
+  attempt: Attempt
+  piece: Item<'end_job'>['chunk'] | undefined
+  answered: Item<'end_job'> | null
+  unanswered: Unanswered | null // that it ended without
+  has_event: boolean // of what a webhook tells
+}
+
+async function attemptOf(
+  env: Env,
   { key }: SignedReport,
   { node_id, job_id, ticket: ticket_text, chunk, end }: JobReport,
-): Promise<JobAnswer['decision']> {
-  const ticket = await (await ticketIssuerOf(c.env)).open(ticket_text)
+): Promise<Told> {
+  const ticket = await (await ticketIssuerOf(env)).open(ticket_text)
   if (ticket?.node_id !== node_id) throw new ApiError('invalid_api_key', { message: 'The ticket is another’s.' })
   const { account_id, request_id } = ticket
   const of = { account_id, id: job_id }
   const attempt = { node_id, key, job_id, request_id }
-  const piece = chunk && (await sealedChunk(c.env, chunk, of))
-  if (!end) return piece ? (await ask(c.env, 'keep_job_chunk', { ...attempt, ...piece })).decision : 'kept'
-  const decision = await endJob(c.env, attempt, { end, piece, of })
-  sendSoon(c, isHeardOf(end) ? undefined : SELDOM_MS)
-  return decision
+  const piece = chunk && (await sealedChunk(env, chunk, of))
+  if (end?.kind !== 'answered') return { attempt, piece, answered: null, unanswered: end ?? null, has_event: !!end }
+  const answer = JSON.parse(end.answer) as { object?: string; status?: string }
+  const is_response = answer.object === 'response'
+  const answered = {
+    ...attempt,
+    ...(piece && { chunk: piece }),
+    state: is_response && answer.status === 'incomplete' ? ('incomplete' as const) : ('completed' as const),
+    status_code: 200,
+    usage: end.usage,
+    delivered_tokens: end.delivered_tokens,
+    result: await sealedPart(env, answer, { ...of, name: 'response' }),
+    account_bytes_max: settingsOf(env).stored_bytes_max,
+  }
+  return { attempt, piece, answered, unanswered: null, has_event: is_response }
 }
-
-type Attempt = Pick<Item<'end_job'>, 'node_id' | 'key' | 'job_id' | 'request_id'>
-type Of = Omit<Part, 'name'>
 
 async function sealedChunk(env: Env, { chunk_count: number, text, ...after }: JobChunk, of: Of) {
   return { number, ...after, text: await sealedPart(env, text, { ...of, name: `chunk ${number}` }) }
 }
 
-/** Of the ends of responses there are events; of the lines of batches there are none. */
-function isHeardOf(end: JobEnd): boolean {
-  return end.kind !== 'answered' || end.answer.includes('"object":"response"')
+async function decisionsOn(c: Call, all: Told[]): Promise<JobAnswer['decision'][]> {
+  const of_answers = await endAll(
+    c.env,
+    all.flatMap(({ answered }) => answered ?? []),
+  )
+  const decisions = await Promise.all(all.map((told) => of_answers.get(told.answered) ?? noteRest(c.env, told)))
+  if (all.some(({ has_event }) => has_event)) sendSoon(c)
+  return decisions
 }
 
-interface Ended {
-  end: JobEnd
-  piece: Item<'end_job'>['chunk'] | undefined
-  of: Of
+/** In one call of the database. */
+async function endAll(env: Env, items: Item<'end_job'>[]): Promise<Map<Told['answered'], JobAnswer['decision']>> {
+  const answers = items.length > 0 ? await askAll(env, 'end_job', items) : []
+  const failed = answers.find((answer): answer is Failed => answer.decision === 'failed')
+  if (failed) throw failureOf(failed)
+  return new Map(items.map((item, place) => [item, answers[place]!.decision === 'lost' ? 'lost' : 'kept']))
 }
 
-async function endJob(env: Env, attempt: Attempt, { end, piece, of }: Ended): Promise<JobAnswer['decision']> {
-  const { decision } = await (end.kind === 'answered'
-    ? ask(env, 'end_job', { ...attempt, ...(piece && { chunk: piece }), ...(await answered(env, end, of)) })
-    : returnJob(env, attempt, end))
-  return decision === 'lost' ? 'lost' : 'kept'
-}
-
-async function answered(
-  env: Env,
-  { answer: text, usage, delivered_tokens }: Extract<JobEnd, { kind: 'answered' }>,
-  of: Of,
-) {
-  const answer = JSON.parse(text) as { object?: string; status?: string }
-  const is_cut = answer.object === 'response' && answer.status === 'incomplete'
-  return {
-    state: is_cut ? ('incomplete' as const) : ('completed' as const),
-    status_code: 200,
-    usage,
-    delivered_tokens,
-    result: await sealedPart(env, answer, { ...of, name: 'response' }),
-    account_bytes_max: settingsOf(env).stored_bytes_max,
-  }
+async function noteRest(env: Env, { attempt, piece, unanswered }: Told): Promise<JobAnswer['decision']> {
+  if (!unanswered) return piece ? (await ask(env, 'keep_job_chunk', { ...attempt, ...piece })).decision : 'kept'
+  return (await returnJob(env, attempt, unanswered)).decision === 'lost' ? 'lost' : 'kept'
 }
 
 /** Nothing was answered: it waits for another attempt, or fails for what its caller can mend, or for what nobody can. */
-function returnJob(env: Env, attempt: Attempt, end: Exclude<JobEnd, { kind: 'answered' }>) {
+function returnJob(env: Env, attempt: Attempt, end: Unanswered) {
   switch (end.kind) {
     case 'refused':
       return giveJobBack(env, attempt, refusal({ refused: end.refused, retry_after_s: null }))

@@ -14,6 +14,7 @@ import { type GetPart, partsOf } from '../../files/content.ts'
 import { type Line, linesOf } from '../../files/lines.ts'
 import { putPart } from '../../files/part.ts'
 import { jobItem, openedResult } from '../../jobs/job.ts'
+import { sendSoon } from '../../webhook/kick.ts'
 import { forms } from './forms.ts'
 
 type Claimed = Extract<Answer<'claim_batch'>, { decision: 'claimed' }>
@@ -35,23 +36,27 @@ export function advanceSoon(c: Call): void {
   if (Date.now() - looked_at_ms < SOON_MS || !c.env.FILES) return
   looked_at_ms = Date.now()
   c.executionCtx.waitUntil(
-    advanceBatches(c.env, SOON_MS_MAX).catch((error) => console.error(`batches: ${String(error)}`)),
+    advanceBatches(c.env, SOON_MS_MAX)
+      .then((steps) => steps > 0 && sendSoon(c)) // a batch that has ended is told of
+      .catch((error) => console.error(`batches: ${String(error)}`)),
   )
 }
 
-/** Takes step after step until nothing is due, or for so long. */
-export async function advanceBatches(env: Env, ms_max: number): Promise<void> {
+/** Takes step after step until nothing is due, or for so long. Returns how many. */
+export async function advanceBatches(env: Env, ms_max: number): Promise<number> {
   const end = Date.now() + ms_max
-  while (env.FILES && Date.now() < end) {
+  let steps = 0
+  for (; env.FILES && Date.now() < end; steps += 1) {
     const ids = {
       lease: crypto.randomUUID(),
       output_part_id: crypto.randomUUID(),
       error_part_id: crypto.randomUUID(),
     }
     const step = await ask(env, 'claim_batch', ids)
-    if (step.decision === 'none') return
+    if (step.decision === 'none') break
     await take(env, { ...step, ...ids })
   }
+  return steps
 }
 
 function take(env: Env, step: Claimed & Ids): Promise<unknown> {
