@@ -16,7 +16,7 @@ import { quantile } from './quantile.ts'
 
 const MODEL = 'ziya-coding-mini'
 const WARM_UP_LINES = 3000 // the node's cache of prompts is full then, as where it has worked for a while
-const ALONE = 60 // streams that are timed before the batch
+const ALONE = 200 // streams that are timed before the batch
 const STREAM_PAUSE_MS = 250
 const SAMPLE_MS = 250
 const ENDED = ['completed', 'failed', 'expired', 'cancelled']
