@@ -91,6 +91,7 @@ import {
 } from './endpoint/public/webhook-endpoints.ts'
 import type { App, Call } from './env.ts'
 import { ApiError, errorResponse, messageErrorResponse } from './error.ts'
+import { beingAwaited } from './give-way.ts'
 import { countGone } from './gone-clients.ts'
 import { anybody, key, monitor, node, nodeWithJob, operator, stripe } from './guard.ts'
 import { noteRefusal } from './limits/refusals.ts'
@@ -343,9 +344,11 @@ app.use('/internal/*', async (c, next) => {
   lookSoon(c) // so that a gateway that nobody asks has the catalog of now, too
 })
 app.use('/v1/*', async (c, next) => {
-  await refuseGuessing(c, () => authenticate(c.req.raw))
-  await next()
-  await rememberKey(c)
+  await beingAwaited(async () => {
+    await refuseGuessing(c, () => authenticate(c.req.raw))
+    await next()
+    await rememberKey(c)
+  })
 })
 
 app.use('/admin/*', async (c, next) => {

@@ -26,6 +26,7 @@ import { nodeId } from '../../field/node.ts'
 import { nodeErrorCode, TICKET_LENGTH_MAX } from '../../field/report.ts'
 import { giveJobBack, handOver, type Speaker } from '../../generate/hand-over.ts'
 import { refusal } from '../../generate/relay.ts'
+import { giveWay } from '../../give-way.ts'
 import type { SignedReport } from '../../guard.ts'
 import { type Part, sealedPart } from '../../sealed-part.ts'
 import { ticketIssuerOf } from '../../ticket-issuer.ts'
@@ -49,7 +50,9 @@ export const takeJobs = endpoint(
     const { key } = signed
     const speaker = { node_id: said.node_id, key }
     const asked = [take_id, ...further_take_ids].map((take_id) => ({ ...said, take_id, key }))
+    await giveWay()
     const taken = await askAll(c.env, 'take_job', asked)
+    await giveWay()
     const [job = null, ...further_jobs] = await given(taken.map((one) => jobIn(c.env, speaker, one)))
     return signedAnswer(c.env, signed, JSON.stringify({ job, further_jobs } satisfies JobsGiven))
   },
@@ -123,6 +126,7 @@ export const reportJobs = endpoint(
   { says: 'Takes what became of several jobs.', body: reports, answer: null },
   async (c, signed: SignedReport) => {
     const { node_id, reports: all } = parsedReport(signed, reports)
+    await giveWay()
     const told = await Promise.all(all.map((one) => attemptOf(c.env, signed, { node_id, ...one })))
     const decisions = await decisionsOn(c, told)
     return signedAnswer(c.env, signed, JSON.stringify({ decisions } satisfies JobAnswers))

@@ -13,6 +13,7 @@ import { checked, parseJson } from '../../field/read-body.ts'
 import { type GetPart, partsOf } from '../../files/content.ts'
 import { type Line, linesOf } from '../../files/lines.ts'
 import { putPart } from '../../files/part.ts'
+import { giveWay } from '../../give-way.ts'
 import { jobItem, openedResult } from '../../jobs/job.ts'
 import { sendSoon } from '../../webhook/kick.ts'
 import { forms } from './forms.ts'
@@ -75,11 +76,11 @@ const kept: NonNullable<Parameters<typeof partsOf>[1]> = { last: null }
 
 const LINES_A_TURN = 4
 
-/** The lines, with turns of the event loop between a few: whoever else asks this isolate does not wait for a whole step. */
+/** The lines, a few at a time: whoever asks this isolate meanwhile does not wait for a whole step. */
 async function* inTurns<L>(lines: Iterable<L> | AsyncIterable<L>): AsyncGenerator<L> {
   let count = 0
   for await (const line of lines) {
-    if (++count % LINES_A_TURN === 0) await new Promise((resolve) => setTimeout(resolve, 0))
+    if (count++ % LINES_A_TURN === 0) await giveWay()
     yield line
   }
 }

@@ -1,0 +1,33 @@
+// Work that nobody waits for gives way to who waits for an answer. An isolate has one thread, and the database may be near it: what is
+// done for a batch is done between such requests, where they leave time for it, and a little later where they do not.
+
+/** Who waits for longer waits for something else than this isolate, or has left without a word. */
+const AWAITED_MS_MAX = 250
+const LOOK_MS = 2
+const LOOKS_MAX = 10
+
+const awaited = new Set<{ since_ms: number }>()
+
+/** Work that somebody waits for, up to the head of its answer. */
+export async function beingAwaited<T>(work: () => Promise<T>): Promise<T> {
+  const one = { since_ms: Date.now() }
+  awaited.add(one)
+  try {
+    return await work()
+  } finally {
+    awaited.delete(one)
+  }
+}
+
+/** A turn of the event loop, and some more while somebody is awaited. It looks again and again: whom it waits for is another request's. */
+export async function giveWay(): Promise<void> {
+  let looks = 0
+  do await new Promise((resolve) => setTimeout(resolve, looks === 0 ? 0 : LOOK_MS))
+  while (isAnyAwaited() && ++looks < LOOKS_MAX)
+}
+
+function isAnyAwaited(): boolean {
+  const oldest_ms = Date.now() - AWAITED_MS_MAX
+  for (const one of awaited) if (one.since_ms < oldest_ms) awaited.delete(one)
+  return awaited.size > 0
+}
