@@ -2,20 +2,22 @@
 // done for a batch is done between such requests, where they leave time for it, and a little later where they do not.
 
 /** Who waits for longer waits for something else than this isolate, or has left without a word. */
-const AWAITED_MS_MAX = 250
+const HEAD_MS_MAX = 250
+/** The first token of a stream often follows its head so soon. */
+const TOKEN_MS = 25
 const LOOK_MS = 2
-const LOOKS_MAX = 10
+const LOOKS_MAX = 20
 
-const awaited = new Set<{ since_ms: number }>()
+const awaited = new Set<{ until_ms: number }>()
 
-/** Work that somebody waits for, up to the head of its answer. */
+/** Work that somebody waits for, up to the head of its answer and a little beyond. */
 export async function beingAwaited<T>(work: () => Promise<T>): Promise<T> {
-  const one = { since_ms: Date.now() }
+  const one = { until_ms: Date.now() + HEAD_MS_MAX }
   awaited.add(one)
   try {
     return await work()
   } finally {
-    awaited.delete(one)
+    one.until_ms = Math.min(one.until_ms, Date.now() + TOKEN_MS)
   }
 }
 
@@ -27,7 +29,7 @@ export async function giveWay(): Promise<void> {
 }
 
 function isAnyAwaited(): boolean {
-  const oldest_ms = Date.now() - AWAITED_MS_MAX
-  for (const one of awaited) if (one.since_ms < oldest_ms) awaited.delete(one)
+  const now_ms = Date.now()
+  for (const one of awaited) if (one.until_ms <= now_ms) awaited.delete(one)
   return awaited.size > 0
 }

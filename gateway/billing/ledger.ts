@@ -4,7 +4,7 @@
 import type { JournalPosition, SettleOutcome, SyncResponse, UsageRecord } from '../../contract/internal/sync.ts'
 import type { OpenedTicket } from '../../contract/internal/ticket.ts'
 import { ask, askAll, type Failed, obtain, shardOf } from '../db/ask.ts'
-import type { Answer, Item } from '../db/functions.ts'
+import type { Answer, Item, LaneName } from '../db/functions.ts'
 import { refusalOf } from '../db/refusal.ts'
 import { type Env, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
@@ -29,8 +29,8 @@ export type Verdict = Extract<
 export type RunningStream = Extract<Verdict, { decision: 'idempotency_resumable' }>
 
 /** Reserves what the request could cost at most, or throws the refusal; or says what is known of one that was asked before. */
-export async function admit(env: Env, request: Item<'admit'>): Promise<Admission | Verdict> {
-  const answer = await ask(env, 'admit', { ...request, lock_ms_max: lockMsMax(env) })
+export async function admit(env: Env, request: Item<'admit'>, lane?: LaneName): Promise<Admission | Verdict> {
+  const answer = await ask(env, 'admit', { ...request, lock_ms_max: lockMsMax(env) }, lane)
   switch (answer.decision) {
     case 'admitted':
     case 'kept':

@@ -3,7 +3,15 @@
 
 import { type Env, settingsOf } from '../env.ts'
 import { ApiError } from '../error.ts'
-import { type Answer, type Decision, type FunctionName, functions, type Item, shardName } from './functions.ts'
+import {
+  type Answer,
+  type Decision,
+  type FunctionName,
+  functions,
+  type Item,
+  type LaneName,
+  shardName,
+} from './functions.ts'
 import { RecentRefusals } from './recent-refusals.ts'
 import { type Refusal, refusalOf } from './refusal.ts'
 
@@ -14,8 +22,13 @@ export interface Failed {
 }
 
 /** One answer. Refuses with 503 where the database or the teller has no time, and with 500 where the database failed. */
-export async function ask<N extends FunctionName>(env: Env, name: N, item: Item<N>): Promise<Answer<N>> {
-  const [answer] = await askAll(env, name, [item])
+export async function ask<N extends FunctionName>(
+  env: Env,
+  name: N,
+  item: Item<N>,
+  lane?: LaneName,
+): Promise<Answer<N>> {
+  const [answer] = await askAll(env, name, [item], lane)
   if (answer!.decision === 'failed') throw failureOf(answer as Failed)
   return answer as Answer<N>
 }
@@ -46,16 +59,20 @@ type RestRefuses<N extends FunctionName, W> =
     ? unknown
     : { decisions_without_a_code: Exclude<Decision<N>, W | Refusal> }
 
-/** One answer an item, in order, by the shard of the first: for callers that know what a failure means to them. */
+/**
+ * One answer an item, in order, by the shard of the first: for callers that know what a failure means to them. They go by the lane of
+ * the function, or another where whoever asks is in less of a hurry.
+ */
 export async function askAll<N extends FunctionName>(
   env: Env,
   name: N,
   items: Item<N>[],
+  lane?: LaneName,
 ): Promise<(Answer<N> | Failed)[]> {
   const { key_hash } = items[0] as { key_hash?: string }
   const asker = key_hash === undefined ? null : `${functions[name].lane} ${key_hash}`
   const answers = await callTeller(env, { shard_by: shardName(name, items[0]!), asker }, (teller) =>
-    teller.ask(name, items),
+    teller.ask(name, items, lane),
   )
   if (answers === 'busy') throw new ApiError('overloaded')
   if (answers === 'unavailable') throw new ApiError('database_unavailable')

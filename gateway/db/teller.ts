@@ -81,14 +81,18 @@ export class Teller extends DurableObject<Env> {
   }
 
   /** Asks the SQL function `name` about each item; one that cannot be answered in time makes the whole call `unavailable`. */
-  async ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable' | 'limited'> {
+  async ask(
+    name: FunctionName,
+    items: object[],
+    lane?: LaneName,
+  ): Promise<object[] | 'busy' | 'unavailable' | 'limited'> {
     if (!items.every((item) => this.#mayAsk(name, item))) return 'limited'
-    const answers = await Promise.all(items.map((item) => this.#answer(name, item)))
+    const answers = await Promise.all(items.map((item) => this.#answer(name, item, lane)))
     return answers.find((answer) => typeof answer === 'string') ?? (answers as object[])
   }
 
-  #answer(name: FunctionName, item: object): Promise<Answer> {
-    return this.#lanes[functions[name].lane].ask(name, item, shardName(name, item as Item<typeof name>))
+  #answer(name: FunctionName, item: object, lane = functions[name].lane): Promise<Answer> {
+    return this.#lanes[lane].ask(name, item, shardName(name, item as Item<typeof name>))
   }
 
   /** What a key asks by these lanes is counted here; what it generates, in the database. */

@@ -36,17 +36,18 @@ async function admitted(
   { request_id, account_id, job_id, key_hash, address, model, admission, ...stored }: Taken,
   { request, duration_ms_max }: SealedRequest,
 ): Promise<TakenJob> {
-  const held = await admit(env, {
+  const item = {
     request_id,
     key_hash,
     address,
-    knows_suspension: true,
+    knows_suspension: true as const,
     model,
     ...admission,
     ttl_ms: duration_ms_max + SETTLE_MS_MAX,
-    registered_nodes: true,
+    registered_nodes: true as const,
     limits: settingsOf(env).limits,
-  })
+  }
+  const held = await admit(env, item, 'job') // nobody who waits is admitted behind it
   if (held.decision !== 'admitted') throw new Error('a job has no Idempotency-Key')
   const { key_id, price_version, reserved_nanousd, ledger_id } = held
   const reservation = { request_id, attempt: 1, account_id, key_id, model, price_version, reserved_nanousd }
