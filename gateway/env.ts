@@ -5,7 +5,7 @@ import type { Context } from 'hono'
 import * as z from 'zod'
 import { templateNames } from '../contract/public/catalog.ts'
 import type { Role } from '../contract/public/operator.ts'
-import type { FunctionName } from './db/functions.ts'
+import type { FunctionName, LaneName } from './db/functions.ts'
 import type { QueryAnswer, QueryItem, QueryName } from './db/queries.ts'
 import { ipRange } from './field/ip-range.ts'
 import type { Body } from './field/read-body.ts'
@@ -118,7 +118,7 @@ export interface RateLimit {
 export interface TellerNamespace {
   idFromName(name: string): unknown
   get(id: unknown): {
-    ask(name: FunctionName, items: object[]): Promise<object[] | 'busy' | 'unavailable' | 'limited'>
+    ask(name: FunctionName, items: object[], lane?: LaneName): Promise<object[] | 'busy' | 'unavailable' | 'limited'>
     query<N extends QueryName>(name: N, item: QueryItem<N>): Promise<QueryAnswer<N>>
   }
 }
