@@ -15,7 +15,7 @@ import { cpuMs } from './cpu-time.ts'
 import { quantile } from './quantile.ts'
 
 const MODEL = 'ziya-coding-mini'
-const WARM_UP_LINES = 3000 // the node's cache of prompts is full then, as where it has worked for a while
+const WARM_UP_LINES = 3000 // what is allocated once is there by then
 const ALONE = 200 // streams that are timed before the batch
 const STREAM_PAUSE_MS = 250
 const SAMPLE_MS = 250

@@ -83,6 +83,7 @@ test('what others than accounts and operators may ask is known', () => {
     '/internal/sync',
     '/internal/jobs/take',
     '/internal/jobs/report',
+    '/internal/jobs/reports',
   ])
   expect(named('stripe').map(([, path]) => path)).toEqual(['/stripe/webhook'])
 })
