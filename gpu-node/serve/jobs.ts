@@ -27,7 +27,7 @@ interface RunningJob {
 const JOBS_A_TAKE = 4
 const TAKES_AT_ONCE = 2
 const OTHERS_MS = 2000 // whoever was here may ask again
-const REST = 2 // after a take, beside others: so many times what it took
+const REST = 3 // after a take, beside others: so many times what it took
 const REST_MS_MAX = 1000
 const LOOK_MS = 50 // at whether what runs has ended
 

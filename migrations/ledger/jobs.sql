@@ -79,12 +79,13 @@ create function ledger.next_jobs(wanted text, verifies text[]) returns setof uui
       order by j.account_id limit 1)
     from owners o where o.account_id is not null)
   select id from owners o
+  join lateral (select count(*) as running from jobs r where r.account_id = o.account_id and state = 'running') as busy on true
   join lateral (
     select id, due_at from jobs j
     where j.model = wanted and j.account_id = o.account_id and state = 'queued' and due_at <= clock_timestamp() and expires_at > clock_timestamp()
       and can_take(j, verifies)
     order by due_at limit 3) as first on true
-  order by (select count(*) from jobs r where r.account_id = o.account_id and state = 'running'), due_at
+  order by running, due_at
 $$;
 
 create function ledger.take_job(item jsonb) returns jsonb language plpgsql as $$

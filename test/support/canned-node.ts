@@ -145,9 +145,9 @@ export class CannedNode {
     return { ...head, running_ids: [...this.#running], records: [] }
   }
 
-  async send(body: string, key = this.key): Promise<Response> {
+  async send(body: string, key = this.key, path = '/internal/sync'): Promise<Response> {
     const headers = { [NODE_KEY_HEADER]: key.x, [NODE_SIGNATURE_HEADER]: await key.sign('report', body) }
-    return fetch(`${this.options.gateway_url}/internal/sync`, { method: 'POST', body, headers })
+    return fetch(this.options.gateway_url + path, { method: 'POST', body, headers })
   }
 
   /** Takes back what a test asked of its answers. */

@@ -1,9 +1,10 @@
-// The gateway as a node sees it: takes reports, remembers them, and settles as it is told.
+// The gateway as a node sees it: takes reports, remembers them, and settles as it is told; and gives the jobs that it has.
 
 import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { onTestFinished } from 'vitest'
 import { type PublicKey, verifies } from '../../contract/ed25519.ts'
+import type { JobAnswer, JobAnswers, JobReports, JobsGiven, JobTaking, TakenJob } from '../../contract/internal/job.ts'
 import {
   ANSWER_SIGNATURE_HEADER,
   NODE_KEY_HEADER,
@@ -17,6 +18,9 @@ import type { TicketIssuer } from '../../contract/internal/ticket.ts'
 import { issuer } from './keys.ts'
 import { PATIENCE_MS } from './patience.ts'
 
+const JOB_CALLS = ['/internal/jobs/take', '/internal/jobs/report', '/internal/jobs/reports']
+const callOf = (path: string) => path.slice(path.lastIndexOf('/') + 1)
+
 export class FakeGateway {
   readonly reports: SyncRequest[] = []
   settle: (record: UsageRecord) => SettleOutcome | 'leave out' = () => 'posted'
@@ -29,8 +33,12 @@ export class FakeGateway {
   /** The keys that it tells of. */
   ticket_keys: PublicKey[] = issuer.keys
   status = 200
-  /** What it waits for after a report has come and before it settles and answers. */
-  answers: () => Promise<unknown> = async () => {}
+  /** Jobs that wait, the next one first. */
+  jobs: TakenJob[] = []
+  /** What it was asked and told of jobs, by the end of the path. */
+  readonly job_calls: { call: string; told: object }[] = []
+  /** What it waits for after a call has come and before it settles and answers. */
+  answers: (path: string) => Promise<unknown> = async () => {}
   /** How far it says that the node's journal is counted; `is_behind` only once. */
   counted: SyncResponse['journal'] | null = null
   readonly #server: Server
@@ -47,11 +55,14 @@ export class FakeGateway {
       const body = (await Array.fromAsync(request)).join('')
       const signature = String(request.headers[NODE_SIGNATURE_HEADER])
       const x = String(request.headers[NODE_KEY_HEADER])
-      const is_signed = request.url === '/internal/sync' && (await verifies({ x }, 'report', body, signature))
-      const report = is_signed ? (JSON.parse(body) as SyncRequest) : null
+      const is_known = ['/internal/sync', ...JOB_CALLS].includes(request.url!)
+      const is_signed = is_known && (await verifies({ x }, 'report', body, signature))
+      const told = is_signed ? JSON.parse(body) : null
+      const report = request.url === '/internal/sync' ? (told as SyncRequest | null) : null
       if (report) gateway.reports.push(report)
-      await gateway.answers()
-      const settled = report ? gateway.#answer(report) : '{}'
+      else if (told) gateway.job_calls.push({ call: callOf(request.url!), told })
+      await gateway.answers(request.url!)
+      const settled = report ? gateway.#answer(report) : told ? gateway.#answerOfJobs(callOf(request.url!), told) : '{}'
       const answer = gateway.#refusal ?? settled
       const signatures = await gateway.issuer.signAnswer(signature, answer)
       const headers = { 'content-type': 'application/json', [ANSWER_SIGNATURE_HEADER]: signatures }
@@ -102,7 +113,17 @@ export class FakeGateway {
     return JSON.stringify({
       ...{ settled: this.#settle(report), stop, ledger_id, ticket_keys },
       ...this.#count(),
+      jobs: Math.min(this.jobs.length, report.job_slots ?? 0),
     } satisfies SyncResponse)
+  }
+
+  #answerOfJobs(call: string, told: JobTaking | JobReports): string {
+    if ('take_id' in told) {
+      const [job = null, ...further_jobs] = this.jobs.splice(0, 1 + (told.further_take_ids?.length ?? 0))
+      return JSON.stringify({ job, further_jobs } satisfies JobsGiven)
+    }
+    if (call === 'report') return JSON.stringify({ decision: 'kept' } satisfies JobAnswer)
+    return JSON.stringify({ decisions: told.reports.map(() => 'kept' as const) } satisfies JobAnswers)
   }
 
   #settle(report: SyncRequest): SyncResponse['settled'] {

@@ -117,6 +117,29 @@ test('what finishes while a report is on its way goes together with the next', a
   expect(reported.length).toBeLessThanOrEqual(3)
 })
 
+test('what finishes that nobody waits for goes together where it finishes at nearly the same time', async () => {
+  const { gateway, journal, sync } = await setUp({ heartbeat_ms: NEVER_MS })
+  await vi.waitFor(() => expect(gateway.reports).toHaveLength(1), { timeout: PATIENCE_MS })
+  for (const request_id of ['a', 'b', 'c']) {
+    finish(journal, request_id)
+    sync.pokeSoon()
+    await nextTurn()
+  }
+  await gateway.record('c') // no heartbeat brings it
+  const reported = gateway.reports.map(({ records }) => records.map(({ request_id }) => request_id))
+  expect(reported.flat()).toEqual(['a', 'b', 'c'])
+  finish(journal, 'd')
+  sync.pokeSoon()
+  finish(journal, 'e')
+  sync.poke() // somebody waits for this one
+  await gateway.record('e')
+  await sleep(30)
+  expect(gateway.reports.map(({ records }) => records.length).slice(-1)).toEqual([2]) // and nothing is left to be told
+  finish(journal, 'f')
+  sync.pokeSoon()
+  await gateway.record('f')
+})
+
 describe('the end of an answer', () => {
   const record = { request_id: 'a', attempt: 1 }
 

@@ -1,0 +1,53 @@
+// Work of batches beside requests that somebody waits for, on a clock of its own.
+
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
+import { beingAwaited, giveWay } from '../../gateway/give-way.ts'
+
+beforeEach(() => {
+  vi.useFakeTimers()
+})
+afterEach(async () => {
+  await vi.advanceTimersByTimeAsync(1000) // nobody is awaited any more
+  vi.useRealTimers()
+})
+
+/** After how many milliseconds it goes on. */
+async function held(): Promise<number> {
+  const began = Date.now()
+  let went_on: number | null = null
+  void giveWay().then(() => {
+    went_on = Date.now()
+  })
+  while (went_on === null) await vi.advanceTimersByTimeAsync(1)
+  return went_on - began
+}
+
+const request = (ms: number) => beingAwaited(() => new Promise((resolve) => setTimeout(resolve, ms)))
+
+test('goes on at once where nobody waits', async () => {
+  expect(await held()).toBeLessThanOrEqual(1)
+})
+
+test('waits for the head of an answer, and a little for its first token', async () => {
+  void request(8)
+  const ms = await held()
+  expect(ms).toBeGreaterThanOrEqual(8 + 20)
+  expect(ms).toBeLessThanOrEqual(8 + 30)
+})
+
+test('waits for a bounded time, however many come one after the other', async () => {
+  const coming = setInterval(() => void request(8), 5)
+  void request(8)
+  const ms = await held()
+  clearInterval(coming)
+  expect(ms).toBeLessThanOrEqual(50)
+})
+
+test('does not wait for an answer that takes long anyway, nor for one that failed', async () => {
+  void request(10_000)
+  await vi.advanceTimersByTimeAsync(300)
+  expect(await held()).toBeLessThanOrEqual(1)
+  await beingAwaited(() => Promise.reject(new Error('refused'))).catch(() => {})
+  await vi.advanceTimersByTimeAsync(30)
+  expect(await held()).toBeLessThanOrEqual(1)
+})
