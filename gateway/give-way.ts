@@ -21,11 +21,28 @@ export async function beingAwaited<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** A turn of the event loop, and some more while somebody is awaited. It looks again and again: whom it waits for is another request's. */
-export async function giveWay(): Promise<void> {
+/**
+ * A turn of the event loop, and some more while somebody is awaited. It looks again and again, for whom it waits for is another
+ * request's; returns how often.
+ */
+export async function giveWay(looks_max = LOOKS_MAX): Promise<number> {
   let looks = 0
   do await new Promise((resolve) => setTimeout(resolve, looks === 0 ? 0 : LOOK_MS))
-  while (isAnyAwaited() && ++looks < LOOKS_MAX)
+  while (isAnyAwaited() && ++looks < looks_max)
+  return looks
+}
+
+const STEP_LOOKS_MAX = 500 // a second
+const ITEMS_A_TURN = 4
+
+/** The items of a step, a few at a time. Where somebody is always awaited, the step takes a second longer, and no more. */
+export async function* inTurns<I>(items: Iterable<I> | AsyncIterable<I>): AsyncGenerator<I> {
+  let count = 0
+  let looks = 0
+  for await (const item of items) {
+    if (count++ % ITEMS_A_TURN === 0) looks += await giveWay(Math.min(LOOKS_MAX, STEP_LOOKS_MAX - looks))
+    yield item
+  }
 }
 
 function isAnyAwaited(): boolean {

@@ -11,12 +11,12 @@ export interface Content {
 
 export type GetPart = (name: PartName) => Promise<Uint8Array<ArrayBuffer>>
 
-interface KeptPart extends PartName {
-  bytes: Uint8Array<ArrayBuffer>
+export interface Kept {
+  last: (PartName & { bytes: Uint8Array<ArrayBuffer> }) | null
 }
 
-/** Reads parts, and keeps the last one in `kept`: for who reads piece after piece. */
-export function partsOf(env: Env, kept: { last: KeptPart | null } = { last: null }): GetPart {
+/** Reads parts, and keeps the last one: for who reads piece after piece. */
+export function partsOf(env: Env, kept: Kept = { last: null }): GetPart {
   return async ({ account_id, id }) => {
     if (kept.last?.id !== id || kept.last.account_id !== account_id)
       kept.last = { account_id, id, bytes: await getPart(env, { account_id, id }) }

@@ -1,7 +1,7 @@
 // Work of batches beside requests that somebody waits for, on a clock of its own.
 
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { beingAwaited, giveWay } from '../../gateway/give-way.ts'
+import { beingAwaited, giveWay, inTurns } from '../../gateway/give-way.ts'
 
 beforeEach(() => {
   vi.useFakeTimers()
@@ -50,4 +50,22 @@ test('does not wait for an answer that takes long anyway, nor for one that faile
   await beingAwaited(() => Promise.reject(new Error('refused'))).catch(() => {})
   await vi.advanceTimersByTimeAsync(30)
   expect(await held()).toBeLessThanOrEqual(1)
+})
+
+test('a step is done a few items at a time, all of them in order, and ends where somebody is always awaited', async () => {
+  const coming = setInterval(() => void request(8), 5)
+  const done: number[] = []
+  const began = Date.now()
+  let ms: number | null = null
+  const step = async () => {
+    for await (const item of inTurns(Array.from({ length: 1000 }, (_, n) => n))) done.push(item)
+    ms = Date.now() - began
+  }
+  void step()
+  await vi.advanceTimersByTimeAsync(100)
+  expect(done.length).toBeLessThan(20) // it gave way
+  while (ms === null) await vi.advanceTimersByTimeAsync(10)
+  clearInterval(coming)
+  expect(done).toEqual(Array.from({ length: 1000 }, (_, n) => n))
+  expect(ms).toBeLessThan(2000)
 })

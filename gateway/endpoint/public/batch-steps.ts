@@ -10,10 +10,10 @@ import { refusalOf } from '../../db/refusal.ts'
 import type { Asking, Call, Env } from '../../env.ts'
 import { ApiError, errorBodyOf } from '../../error.ts'
 import { checked, parseJson } from '../../field/read-body.ts'
-import { type GetPart, partsOf } from '../../files/content.ts'
+import { type GetPart, type Kept, partsOf } from '../../files/content.ts'
 import { type Line, linesOf } from '../../files/lines.ts'
 import { putPart } from '../../files/part.ts'
-import { giveWay } from '../../give-way.ts'
+import { inTurns } from '../../give-way.ts'
 import { jobItem, openedResult } from '../../jobs/job.ts'
 import { sendSoon } from '../../webhook/kick.ts'
 import { forms } from './forms.ts'
@@ -72,18 +72,7 @@ function take(env: Env, step: Claimed & Ids): Promise<unknown> {
 }
 
 // Some fifty lines become jobs in a step, or are written, and a part of a file has thousands: it is not read anew for each step.
-const kept: NonNullable<Parameters<typeof partsOf>[1]> = { last: null }
-
-const LINES_A_TURN = 4
-
-/** The lines, a few at a time: whoever asks this isolate meanwhile does not wait for a whole step. */
-async function* inTurns<L>(lines: Iterable<L> | AsyncIterable<L>): AsyncGenerator<L> {
-  let count = 0
-  for await (const line of lines) {
-    if (count++ % LINES_A_TURN === 0) await giveWay()
-    yield line
-  }
-}
+const kept: Kept = { last: null }
 
 const STEP_BYTES = 4 << 20
 const STEP_LINES = 1000
