@@ -8,10 +8,12 @@ const TOKEN_MS = 25
 const LOOK_MS = 2
 const LOOKS_MAX = 20
 
-const awaited = new Set<{ until_ms: number }>()
+/** In the order in which they came: those of the last HEAD_MS_MAX at most. */
+export const awaited = new Set<{ until_ms: number }>()
 
 /** Work that somebody waits for, up to the head of its answer and a little beyond. */
 export async function beingAwaited<T>(work: () => Promise<T>): Promise<T> {
+  forgetOld()
   const one = { until_ms: Date.now() + HEAD_MS_MAX }
   awaited.add(one)
   try {
@@ -46,7 +48,16 @@ export async function* inTurns<I>(items: Iterable<I> | AsyncIterable<I>): AsyncG
 }
 
 function isAnyAwaited(): boolean {
+  forgetOld()
   const now_ms = Date.now()
-  for (const one of awaited) if (one.until_ms <= now_ms) awaited.delete(one)
-  return awaited.size > 0
+  return awaited.values().some(({ until_ms }) => until_ms > now_ms)
+}
+
+/** Up to the first that may still be awaited, so that a request costs no look at all others. */
+function forgetOld(): void {
+  const now_ms = Date.now()
+  for (const one of awaited) {
+    if (one.until_ms > now_ms) return
+    awaited.delete(one)
+  }
 }

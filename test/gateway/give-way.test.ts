@@ -1,7 +1,7 @@
 // Work of batches beside requests that somebody waits for, on a clock of its own.
 
 import { afterEach, beforeEach, expect, test, vi } from 'vitest'
-import { beingAwaited, giveWay, inTurns } from '../../gateway/give-way.ts'
+import { awaited, beingAwaited, giveWay, inTurns } from '../../gateway/give-way.ts'
 
 beforeEach(() => {
   vi.useFakeTimers()
@@ -50,6 +50,14 @@ test('does not wait for an answer that takes long anyway, nor for one that faile
   await beingAwaited(() => Promise.reject(new Error('refused'))).catch(() => {})
   await vi.advanceTimersByTimeAsync(30)
   expect(await held()).toBeLessThanOrEqual(1)
+})
+
+test('nothing is kept of who was answered, also where no work gives way', async () => {
+  for (let n = 0; n < 2000; n++) {
+    void request(n % 100 === 0 ? 10_000 : 8)
+    await vi.advanceTimersByTimeAsync(1)
+    expect(awaited.size).toBeLessThanOrEqual(251)
+  }
 })
 
 test('a step is done a few items at a time, all of them in order, and ends where somebody is always awaited', async () => {
