@@ -377,7 +377,10 @@ describe('at the gateway, one with a node’s credential tries', () => {
       expect((await thief.report(records)).status).toBe(200)
     }
     expect(await seen(where)).toBe(before + 1200)
-    expect(await seen({ anomaly: 'bad_ticket' })).toBeLessThanOrEqual(1000)
+    const kept = await gateway.db.sql`
+      select count(*)::int as count from anomalies where kind = 'bad_ticket' group by date_trunc('hour', created_at)`
+    for (const { count } of kept) expect(count).toBeLessThanOrEqual(1000) // this may run as one hour becomes the next
+    expect(kept.length).toBeGreaterThan(0)
   })
 
   test('to go on once it is drained, its key replaced, or it is removed', async () => {
